@@ -1,0 +1,15 @@
+"""The `cluster:` section of the project file."""
+
+from pydantic import Field
+
+from cluster.schema import Section
+
+
+class ClusterConfig(Section):
+    """Where Ray runs."""
+
+    address: str = "local"
+    """`local` starts a Ray of our own here and stops it at the end; `auto` or `ray://...` joins a cluster."""
+
+    num_cpus: int = Field(default=8, ge=4)
+    """Logical CPUs that a local Ray offers. They are slots for actors, not cores: serving one model takes 5."""

@@ -1,0 +1,24 @@
+"""SHA-256 digests of values, files and folders, as hex strings of 64 characters."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def digest_json(value: Any) -> str:
+    """The digest of a JSON value, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """The digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_folder(path: Path, suffixes: tuple[str, ...] = ()) -> str:
+    """The digest of the names and bytes of all files below a folder, or of those that end in one of `suffixes`."""
+    files = sorted(file for file in path.rglob("*") if file.is_file() and (not suffixes or file.suffix in suffixes))
+    return digest_json([[file.relative_to(path).as_posix(), digest_file(file)] for file in files])

@@ -1,0 +1,179 @@
+"""The adapter registry: immutable versions, and aliases that point at them.
+
+    <adapters>/<name>/v<N>/                 weights, trained.jsonl, parity.jsonl, manifest.json (last)
+    <adapters>/<name>/aliases/<alias>.json  {"version": N}
+
+A folder without manifest.json is no version: a publisher that dies half-way leaves nothing that anyone could load.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from cluster.digests import digest_folder
+from cluster.errors import TandemError
+from cluster.provenance import git_commit, versions
+from cluster.schema import NAME_PATTERN, SCHEMA_VERSION
+from cluster.storage import write_atomically, write_once
+
+
+class UnknownAdapter(TandemError):
+    """No such adapter, version or alias in the registry."""
+
+
+class AdapterManifest(BaseModel):
+    """What a version was made from and with; enough to refuse it where it does not fit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    version: int
+    base_model: str
+    base_digest: str
+    content_digest: str
+    method: str
+    rank: int
+    template_hash: str
+    prompt_hash: str | None
+    data_digest: str
+    fingerprint: str
+    created: str
+    git_commit: str | None
+    versions: dict[str, str]
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class AdapterVersion:
+    """One published version: its folder and its manifest."""
+
+    path: Path
+    manifest: AdapterManifest
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def version(self) -> int:
+        return self.manifest.version
+
+    @property
+    def engine_id(self) -> str:
+        """The name that the engine knows it by: version and content, since vLLM's prefix cache is keyed by the name."""
+        return f"{self.name}.v{self.version}.{self.manifest.content_digest[:12]}"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The adapters below one folder."""
+
+    root: Path
+
+    def publish(self, name: str, staging: Path, promote: bool = True, **fields: Any) -> AdapterVersion:
+        """Publish the files in `staging` as the next version of `name`.
+
+        `fields` are the manifest's, less what is known here. With `promote` the alias `live` moves to the new version.
+        Two publishers never get one number: the number is taken by making the folder.
+        """
+        _check_name(name)
+        version = self._take_number(name)
+        path = self.root / name / f"v{version}"
+        shutil.copytree(staging, path, dirs_exist_ok=True)
+        manifest = AdapterManifest(
+            name=name,
+            version=version,
+            content_digest=digest_folder(path),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            git_commit=git_commit(),
+            versions=versions(),
+            **fields,
+        )
+        written = write_once(path / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
+        assert written, "the number was ours alone"
+        if promote or not (self.root / name / "aliases" / "live.json").exists():
+            self.promote(name, version)
+        return AdapterVersion(path, manifest)
+
+    def get(self, name: str, version: int) -> AdapterVersion:
+        """One version by its number.
+
+        Raises:
+            UnknownAdapter: there is no such version.
+        """
+        path = self.root / name / f"v{version}"
+        if not NAME_PATTERN.fullmatch(name) or not (path / "manifest.json").is_file():
+            raise UnknownAdapter(
+                f"There is no adapter {name}@{version}.", self._known(name), "Train one with `tandem train`."
+            )
+        return AdapterVersion(path, AdapterManifest.model_validate_json((path / "manifest.json").read_text()))
+
+    def resolve(self, name: str, selector: str = "live") -> AdapterVersion:
+        """The version that an alias (`live`) or a number (`7`) names.
+
+        Raises:
+            UnknownAdapter: there is no such adapter, alias or version.
+        """
+        if selector.isdecimal() and selector.isascii():
+            return self.get(name, int(selector))
+        alias = self.root / name / "aliases" / f"{selector}.json"
+        if not NAME_PATTERN.fullmatch(name) or not NAME_PATTERN.fullmatch(selector) or not alias.is_file():
+            raise UnknownAdapter(
+                f"There is no adapter {name!r} with the alias {selector!r}.",
+                self._known(name),
+                "Train one with `tandem train`, or name another.",
+            )
+        return self.get(name, int(json.loads(alias.read_text())["version"]))
+
+    def promote(self, name: str, version: int, alias: str = "live") -> None:
+        """Point an alias at a version; readers see the old one or the new one."""
+        self.get(name, version)
+        write_atomically(self.root / name / "aliases" / f"{alias}.json", json.dumps({"version": version}) + "\n")
+
+    def find(self, name: str, fingerprint: str) -> AdapterVersion | None:
+        """The newest version that was made from exactly these inputs, if there is one."""
+        matching = [found for found in self.versions(name) if found.manifest.fingerprint == fingerprint]
+        return matching[-1] if matching else None
+
+    def names(self) -> list[str]:
+        """Every adapter that has a version."""
+        folders = self.root.iterdir() if self.root.is_dir() else []
+        return sorted(folder.name for folder in folders if self.versions(folder.name))
+
+    def versions(self, name: str) -> list[AdapterVersion]:
+        """The published versions of an adapter, oldest first."""
+        manifests = (self.root / name).glob("v*/manifest.json")
+        return [self.get(name, number) for number in sorted(int(path.parent.name[1:]) for path in manifests)]
+
+    def _take_number(self, name: str) -> int:
+        folder = self.root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        version = 1 + max((int(path.name[1:]) for path in folder.glob("v*") if path.name[1:].isdecimal()), default=0)
+        while True:
+            try:
+                (folder / f"v{version}").mkdir()
+            except FileExistsError:
+                version += 1
+            else:
+                return version
+
+    def _known(self, name: str) -> str:
+        numbers = ", ".join(str(found.version) for found in self.versions(name)) if NAME_PATTERN.fullmatch(name) else ""
+        if numbers:
+            return f"Versions of {name}: {numbers}."
+        return f"Known adapters: {', '.join(self.names()) or 'none yet'}."
+
+
+def _check_name(name: str) -> None:
+    if not NAME_PATTERN.fullmatch(name) or "--" in name:
+        raise TandemError(
+            f"The adapter name {name!r} cannot be used.",
+            "Up to 63 of the characters a-z, 0-9, _ and -, without '--'.",
+            "Set `training.adapter` in the project file.",
+        )

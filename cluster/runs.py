@@ -1,0 +1,57 @@
+"""A run folder: the resolved config, a manifest that says how it ended, metrics and reports.
+
+<storage>/<project>/<verb>-<UTC time>-<id>/  config.yaml  manifest.json  metrics.jsonl  report.*
+"""
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cluster.provenance import git_commit, machine, versions
+from cluster.schema import SCHEMA_VERSION
+from cluster.storage import Storage, write_atomically
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of one verb; `path` is its folder."""
+
+    path: Path
+    verb: str
+    started: str
+
+    @classmethod
+    def start(cls, storage: Storage, project: str, verb: str, config: dict[str, Any]) -> "Run":
+        """Make the folder of a new run and write its resolved config."""
+        now = datetime.now(UTC)
+        path = storage.runs(project) / f"{verb}-{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+        path.mkdir(parents=True)
+        write_atomically(path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        run = cls(path, verb, now.isoformat(timespec="seconds"))
+        run._write_manifest("running", {})
+        return run
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    def log_metrics(self, values: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def finish(self, status: str, **fields: Any) -> None:
+        """Record how the run ended: `done`, `failed` or `interrupted`, and what else its verb wants to say."""
+        self._write_manifest(status, {"ended": datetime.now(UTC).isoformat(timespec="seconds"), **fields})
+
+    def _write_manifest(self, status: str, fields: dict[str, Any]) -> None:
+        manifest = {
+            "schema_version": SCHEMA_VERSION, "verb": self.verb, "status": status, "started": self.started,
+            "git_commit": git_commit(), "machine": machine(), "versions": versions(), **fields,
+        }  # fmt: skip
+        write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=2, default=str) + "\n")

@@ -1,0 +1,47 @@
+"""A Ray session: one of our own on this machine that leaves nothing behind, or a cluster that is already there."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cluster.config import ClusterConfig
+from cluster.errors import TandemError
+
+# Set before Ray is imported: nothing is sent out, and a local Ray needs no token for loopback.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@contextmanager
+def ray_session(config: ClusterConfig) -> Iterator[None]:
+    """Open Ray, and close it when the block ends however it ends.
+
+    Raises:
+        TandemError: the cluster at `config.address` does not answer.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    try:
+        if config.address == "local":
+            ray.init(
+                address="local", num_cpus=config.num_cpus, include_dashboard=False, log_to_driver=False,
+                logging_level=logging.ERROR, configure_logging=True,
+            )  # fmt: skip
+        else:
+            ray.init(address=config.address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, TimeoutError) as error:
+        raise TandemError(
+            f"No Ray cluster answers at {config.address!r} ({error}).",
+            "`local`, `auto`, or the address of a running cluster.",
+            "Set `cluster.address`, or start the cluster.",
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
