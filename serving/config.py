@@ -1,0 +1,62 @@
+"""The `serving` section of a project file."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from cluster.schema import Section
+
+BaseName = Annotated[str, StringConstraints(max_length=63, pattern=r"^[a-z0-9_][a-z0-9_-]*$")]
+
+
+class ServingConfig(Section):
+    host: str = "127.0.0.1"
+    """Address the endpoint listens on. The default is reachable from this machine only."""
+
+    port: int = Field(default=8000, ge=1, le=65535)
+    """TCP port of the endpoint."""
+
+    models: dict[BaseName, str] = Field(default_factory=dict)
+    """Base models by the name that requests use: a folder or a hub id each. Empty: `base` is the project's model."""
+
+    max_model_len: int = Field(default=2048, ge=16)
+    """Longest prompt and answer together, in tokens. A model that was made for less is served with what it can."""
+
+    max_num_seqs: int = Field(default=64, ge=1)
+    """Requests that one engine computes in a batch; more wait inside the engine."""
+
+    max_loras: int = Field(default=4, ge=1)
+    """Different adapters in one batch. Each takes memory of its own from the start."""
+
+    max_loaded_adapters: int = Field(default=16, ge=1)
+    """Adapters that one replica keeps ready; beyond it the one unused for longest is unloaded."""
+
+    max_lora_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = 32
+    """Highest rank of an adapter that can be loaded (the values that vLLM knows)."""
+
+    num_replicas: int = Field(default=1, ge=1)
+    """Engines per base model."""
+
+    max_ongoing_requests: int = Field(default=128, ge=1)
+    """Requests that one replica works on at a time."""
+
+    max_queued_requests: int = Field(default=512, ge=0)
+    """Requests that wait for a free replica; beyond it the answer is 429 at once."""
+
+    request_timeout_s: float = Field(default=120.0, gt=0)
+    """Seconds from a request's arrival to the end of its answer; after that it is cancelled with 408."""
+
+    start_timeout_s: float = Field(default=600.0, gt=0)
+    """Seconds until the endpoint must be ready."""
+
+    on_retrieval_failure: Literal["error", "answer_without"] = "error"
+    """When the document store is down: answer 503, or answer without passages and say so (`retrieval.failed`)."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Precision of weights and activations. `auto` takes what the model's files say."""
+
+    kv_cache_gib: float = Field(default=1.0, gt=0)
+    """Memory for the key-value cache on a CPU, in GiB. On a GPU vLLM measures it (`gpu_memory_utilization`)."""
+
+    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """vLLM's own engine arguments, passed on as they are. One that Tandem sets itself is an error."""

@@ -1,0 +1,57 @@
+"""Model names of the endpoint: `base`, `base:adapter`, `base:adapter@7`, `base+collection`, `base:adapter@7+collection`."""
+
+import re
+from dataclasses import dataclass, replace
+
+from cluster.errors import TandemError
+
+MAX_NAME = 63
+MAX_MODEL_NAME = 3 * MAX_NAME + 12
+
+_NAME = r"(?:(?!--)[a-z0-9_-]){1,63}"
+_MODEL = re.compile(
+    rf"(?P<base>{_NAME})(?::(?P<adapter>{_NAME})(?:@(?P<version>[1-9][0-9]{{0,8}}))?)?(?:\+(?P<collection>{_NAME}))?"
+)
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """What a request's `model` asks for; `version` None means the alias `live`."""
+
+    base: str
+    adapter: str | None = None
+    version: int | None = None
+    collection: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelName":
+        """Raises TandemError for anything but the five forms; says nothing about whether the parts exist."""
+        match = _MODEL.fullmatch(text) if len(text) <= MAX_MODEL_NAME else None
+        if match is None:
+            raise TandemError(
+                f"The model name {_shown(text)} cannot be read.",
+                "Accepted are base, base:adapter, base:adapter@7, base+collection and base:adapter@7+collection, "
+                "each part of up to 63 characters a-z, 0-9, _ and single -.",
+                "Correct the name; GET /v1/models lists those that exist.",
+            )
+        version = match["version"]
+        return cls(match["base"], match["adapter"], int(version) if version else None, match["collection"])
+
+    def __str__(self) -> str:
+        adapter = f":{self.adapter}" if self.adapter else ""
+        version = f"@{self.version}" if self.version else ""
+        collection = f"+{self.collection}" if self.collection else ""
+        return f"{self.base}{adapter}{version}{collection}"
+
+    def pinned(self, version: int) -> "ModelName":
+        """The same name with the version that the alias stood for."""
+        return replace(self, version=version)
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` may name an adapter, a collection or a base model."""
+    return re.fullmatch(_NAME, text) is not None
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:80] + "…")
