@@ -37,7 +37,7 @@ P = TypeVar("P", bound=Passage)
 def render(messages: Sequence[Mapping[str, Any]], passages: Sequence[Passage]) -> list[dict[str, Any]]:
     """`messages` (OpenAI chat format) with the passages in a system message in front.
 
-    A system message of the caller's that stands first keeps its words; the passages follow it. Other turns are unchanged.
+    A system message of the caller's that stands first keeps its words and the passages follow it. Other turns stay.
     """
     system = render_system(passages)
     if messages and messages[0].get("role") == "system":
