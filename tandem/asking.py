@@ -1,0 +1,54 @@
+"""`tandem ask`: one question, answered by the endpoint that runs, or by one started for this question alone."""
+
+from typing import Any
+
+from cluster.session import ray_session
+from tandem.console import Console
+from tandem.pipeline import index, milvus, serve
+from tandem.project import Project
+
+
+def ask(project: Project, question: str, model: str | None, console: Console) -> dict[str, Any]:
+    """The answer with its citations.
+
+    Raises:
+        TandemError: the question cannot be asked of this project, or the endpoint did not answer.
+    """
+    from serving.run import check
+
+    model = model or (f"base+{project.collection}" if project.retrieval.sources else "base")
+    url = f"http://{project.serving.host}:{project.serving.port}/v1"
+    if _is_served(url, model):
+        return _answer(url, model, question)
+    check(project.serving, project.model)
+    with milvus(project) as uri:
+        if project.retrieval.sources:
+            index(project, uri, console)
+        with ray_session(project.cluster), serve(project, uri, None, console) as served:
+            return _answer(served.url, model, question)
+
+
+def as_text(answer: dict[str, Any]) -> str:
+    """The answer, and under it the passages that it cites."""
+    cited = [citation for citation in answer["citations"] if citation["cited"]]
+    notes = [f"[{citation['index']}] {citation['title']} ({citation['source']})" for citation in cited]
+    return "\n".join([answer["text"], "", *notes]) if notes else answer["text"]
+
+
+def _is_served(url: str, model: str) -> bool:
+    """Whether an endpoint of this project runs already: one that answers to the model's name."""
+    from serving.client import AskFailed, connect, list_models
+
+    try:
+        return model in list_models(connect(url, timeout_s=10))
+    except AskFailed:
+        return False
+
+
+def _answer(url: str, model: str, question: str) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from serving.client import ask as ask_endpoint
+    from serving.client import connect
+
+    return asdict(ask_endpoint(connect(url), model, question))

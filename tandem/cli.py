@@ -1,0 +1,201 @@
+"""The `tandem` command: parse, call, print. Every verb reads the project file and loads only what it needs.
+
+Exit codes: 0 success, 2 bad input (one paragraph, nothing left behind), 1 a fault of ours, 130 interrupted.
+"""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.errors import TandemError
+from tandem.console import Console, print_error
+
+app = typer.Typer(
+    name="tandem",
+    help="Fine-tune, retrieve, or both: does each for real and measures which one wins on your own questions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="The training data.", no_args_is_help=True)
+adapters_app = typer.Typer(help="Published adapters.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(adapters_app, name="adapters")
+
+ProjectFile = Annotated[Path, typer.Option("-c", "--config", help="The project file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+DEFAULT = Path("tandem.yaml")
+QUICKSTART = Path(__file__).resolve().parent.parent / "examples" / "quickstart" / "tandem.yaml"
+
+
+def main() -> None:
+    """Run the command; a TandemError is one paragraph and exit code 2."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except TandemError as error:
+        print_error(error)
+        sys.exit(2)
+
+
+def _interrupt(*_: object) -> None:
+    """SIGTERM ends a command the way Ctrl-C does: every `with` block closes what it opened."""
+    raise KeyboardInterrupt
+
+
+@app.command()
+def demo(as_json: AsJson = False) -> None:
+    """Measure base, tuned, retrieval and both on examples/quickstart."""
+    if not QUICKSTART.is_file():
+        raise TandemError(
+            f"The quickstart is not at {QUICKSTART}.",
+            "A checkout of the repository, where examples/quickstart stands.",
+            "Clone the repository and run `make demo` there, or `tandem compare` on a project of your own.",
+        )
+    compare(QUICKSTART, as_json)
+
+
+@app.command()
+def compare(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
+    """Train, index and serve, ask every arm every question, and recommend one."""
+    from evaluation.report import as_text
+    from tandem.pipeline import compare as run
+    from tandem.project import load
+
+    console = Console(as_json)
+    report, done = run(load(config), console)
+    console.result(as_text(report), report.model_dump(mode="json"))
+    console.hint(f"open {done.path / 'report.html'} in a browser.")
+
+
+@app.command()
+def init(
+    documents: Annotated[Path | None, typer.Argument(help="A folder with your documents.")] = None,
+    model: Annotated[str | None, typer.Option(help="A hub id such as Qwen/Qwen3-0.6B, or a folder.")] = None,
+    config: ProjectFile = DEFAULT,
+) -> None:
+    """Write a project file for a folder of documents and a model."""
+    from tandem.init import ask_for, write_project
+
+    console = Console()
+    write_project(config, *ask_for(documents, model))
+    console.result(f"Wrote {config}.", None)
+    console.hint('ask your documents something: tandem ask "..."')
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    model: Annotated[str | None, typer.Option(help="Such as base, base:adapter, base+collection.")] = None,
+    config: ProjectFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Answer one question from the project's documents, with citations."""
+    from tandem.asking import as_text
+    from tandem.asking import ask as run
+    from tandem.project import load
+
+    console = Console(as_json)
+    answer = run(load(config), question, model, console)
+    console.result(as_text(answer), answer)
+
+
+@app.command()
+def serve(config: ProjectFile = DEFAULT) -> None:
+    """Serve base, adapters and retrieval at one OpenAI-compatible endpoint, until Ctrl-C."""
+    from tandem.pipeline import serve_forever
+    from tandem.project import load
+
+    serve_forever(load(config), Console())
+
+
+@app.command()
+def train(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
+    """Train an adapter and publish it as a new version."""
+    from cluster.session import ray_session
+    from tandem.pipeline import recorded
+    from tandem.pipeline import train as run
+    from tandem.project import load
+
+    console, project = Console(as_json), load(config)
+    with recorded(project, "train") as folder, ray_session(project.cluster):
+        version = run(project, folder, console)
+    console.result(f"{version.name}@{version.version} at {version.path}", version.manifest.model_dump(mode="json"))
+    console.hint(f"ask it: tandem ask --model base:{version.name} '...', or measure it: tandem compare")
+
+
+@app.command()
+def index(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
+    """Bring the collection up to date with the documents. Exit code 3 where a document could not be read."""
+    from dataclasses import asdict
+
+    from tandem.pipeline import index as run
+    from tandem.pipeline import milvus
+    from tandem.project import load
+
+    console, project = Console(as_json), load(config)
+    with milvus(project) as uri:
+        report = run(project, uri, console)
+    failed = "".join(f"\n  {failure}" for failure in report.failed)
+    console.result(f"{project.collection} is up to date.{failed}", asdict(report))
+    console.hint("see what it finds: tandem search '...'")
+    if report.failed:
+        raise typer.Exit(3)
+
+
+@app.command()
+def search(
+    question: Annotated[str, typer.Argument(help="What to look for.")],
+    top_k: Annotated[int | None, typer.Option(help="Number of passages.")] = None,
+    config: ProjectFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Show the passages that a question would be answered from."""
+    from dataclasses import asdict
+
+    from retrieval.search import Searcher
+    from tandem.pipeline import milvus
+    from tandem.project import load
+
+    console, project = Console(as_json), load(config)
+    with milvus(project) as uri:
+        found = Searcher(project.retrieval, uri).search(project.collection, question, top_k=top_k)
+    lines = [
+        f"[{rank}] {hit.title} ({hit.source}, {hit.score:.3f})\n{hit.text}" for rank, hit in enumerate(found.hits, 1)
+    ]
+    console.result("\n\n".join(lines) or "Nothing was found.", asdict(found))
+
+
+@data_app.command("check")
+def data_check(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
+    """Read every training row and every question, and name what is wrong with file and line."""
+    from tandem.pipeline import check_data
+    from tandem.project import load
+
+    console = Console(as_json)
+    questions = check_data(load(config), console)
+    console.result("Every row and every question can be used.", {"num_questions": len(questions)})
+
+
+@adapters_app.command("list")
+def adapters_list(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
+    """Show every published version, and which one is live."""
+    from tandem.adapters import list_versions
+    from tandem.project import load
+
+    text, value = list_versions(load(config))
+    Console(as_json).result(text, value)
+
+
+@adapters_app.command("promote")
+def adapters_promote(
+    adapter: Annotated[str, typer.Argument(help="Name and version, such as support@7.")], config: ProjectFile = DEFAULT
+) -> None:
+    """Make a version the live one."""
+    from tandem.adapters import promote
+    from tandem.project import load
+
+    Console().result(promote(load(config), adapter), None)

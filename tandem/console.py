@@ -1,0 +1,53 @@
+"""What a person sees: one line per stage on standard error, results on standard output."""
+
+import json
+import sys
+import time
+from typing import Any
+
+from cluster.errors import TandemError
+
+
+class Console:
+    """Progress to standard error, so that `--json` leaves standard output to the result alone."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self._started = time.monotonic()
+        self._live = sys.stderr.isatty()
+        self._open = False
+
+    def stage(self, name: str, text: str) -> None:
+        """The line that a stage ends with, after the seconds since the command began."""
+        self._clear()
+        print(f"[{time.monotonic() - self._started:6.1f} s] {name:<8} {text}", file=sys.stderr, flush=True)
+
+    def progress(self, text: str) -> None:
+        """What is going on now: replaces itself on a terminal and stays out of logs."""
+        if self._live:
+            self._clear()
+            print(f"             {text[:100]}", end="", file=sys.stderr, flush=True)
+            self._open = True
+
+    def result(self, text: str, value: Any) -> None:
+        """The command's outcome: words for a person, or one JSON value."""
+        self._clear()
+        print(json.dumps(value, indent=2, default=str) if self.as_json else text)
+
+    def hint(self, text: str) -> None:
+        """What to do next."""
+        self._clear()
+        print(f"\nNext: {text}", file=sys.stderr)
+
+    def _clear(self) -> None:
+        if self._open:
+            print("\r\033[K", end="", file=sys.stderr)
+            self._open = False
+
+
+def print_error(error: TandemError) -> None:
+    """One paragraph on standard error."""
+    from rich.console import Console as RichConsole
+    from rich.text import Text
+
+    RichConsole(stderr=True, highlight=False).print(Text("Error: ", style="bold red") + Text(str(error)))

@@ -1,0 +1,186 @@
+"""The only place that strings the packages together: check, train, index, serve, ask, report.
+
+Each stage is a function that can be called alone; `compare` runs them all in one Ray session.
+"""
+
+import contextlib
+import json
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.errors import TandemError
+from cluster.models import digest_model
+from cluster.registry import AdapterVersion, Registry
+from cluster.runs import Run
+from cluster.session import ray_session
+from tandem.console import Console
+from tandem.project import Project
+
+if TYPE_CHECKING:
+    from evaluation.questions import Question
+    from evaluation.results import Report
+    from retrieval.indexing import IndexReport
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running endpoint: its URL, and what can be asked of it."""
+
+    url: str
+    adapter: AdapterVersion | None
+    collection: str | None
+
+
+@contextlib.contextmanager
+def recorded(project: Project, verb: str) -> Iterator[Run]:
+    """A run folder whose manifest says how the block ended."""
+    run = Run.start(project.storage, project.name, verb, project.resolved())
+    try:
+        yield run
+    except KeyboardInterrupt:
+        run.finish("interrupted")
+        raise
+    except BaseException as error:
+        run.finish("failed", error=str(error) or type(error).__name__)
+        raise
+    run.finish("done")
+
+
+def compare(project: Project, console: Console) -> "tuple[Report, Run]":
+    """Measure the project's arms on its questions and write the report.
+
+    Raises:
+        TandemError: a file, a setting or a service is not as it must be; nothing is left running.
+    """
+    from serving.run import check as check_serving
+
+    questions = check_data(project, console)
+    check_serving(project.serving, project.model)
+    with recorded(project, "compare") as run, milvus(project) as uri, ray_session(project.cluster):
+        adapter = train(project, run, console) if _tunes(project) else None
+        if adapter:
+            _refuse_leaks(questions, adapter)
+        if _retrieves(project):
+            index(project, uri, console)
+        with serve(project, uri, adapter, console) as served:
+            report = measure(project, served, questions, run, console)
+    return report, run
+
+
+def check_data(project: Project, console: Console) -> "list[Question]":
+    """Read every row and every question before anything is started."""
+    from evaluation.questions import load, slices
+    from training.data import check_rows
+
+    rows = check_rows(_training_data(project)).num_rows if _tunes(project) else 0
+    questions = load(project.evaluation.questions)
+    console.stage("check", f"{rows} training rows, {len(questions)} questions in {len(slices(questions))} slices")
+    return questions
+
+
+def train(project: Project, run: Run, console: Console) -> AdapterVersion:
+    """Train and publish an adapter, or find the version that was made from exactly these inputs."""
+    from training.run import fingerprint
+    from training.run import train as run_training
+
+    _training_data(project)
+    base_digest = digest_model(project.model)
+    known = Registry(project.storage.adapters).find(
+        project.adapter, fingerprint(project.training, project.model, base_digest)
+    )
+    if known:
+        console.stage("train", f"reused {known.name}@{known.version}: data, model and settings have not changed")
+        return known
+    version = run_training(project.training, project.model, project.adapter, project.storage, run, console.progress)
+    loss = version.manifest.metrics.get("held_out_loss")
+    measured = f", held-out loss {loss:.3f}" if loss is not None else ""
+    console.stage("train", f"published {version.name}@{version.version}{measured} -> {version.path}")
+    return version
+
+
+@contextlib.contextmanager
+def milvus(project: Project) -> Iterator[str]:
+    """The URI of the project's document store; the local one is started where it does not run yet."""
+    from retrieval.local import local_server
+
+    if project.retrieval.uri != "local":
+        yield project.retrieval.uri
+        return
+    with local_server(project.storage.milvus) as uri:
+        yield uri
+
+
+def index(project: Project, uri: str, console: Console) -> "IndexReport":
+    """Bring the collection up to date with the documents."""
+    from retrieval.indexing import index as run_index
+
+    report = run_index(project.retrieval, project.collection, uri, console.progress)
+    counts = ("added", "changed", "unchanged", "deleted")
+    told = ", ".join(f"{getattr(report, name)} {name}" for name in counts if getattr(report, name))
+    console.stage("index", f"{project.collection}: {told or 'no documents'}, {len(report.failed)} failed")
+    return report
+
+
+@contextlib.contextmanager
+def serve(project: Project, uri: str | None, adapter: AdapterVersion | None, console: Console) -> Iterator[Served]:
+    """The endpoint, ready to be asked; inside a Ray session."""
+    from serving.run import served
+
+    retrieval = project.retrieval if uri and _retrieves(project) else None
+    with served(project.serving, project.model, project.storage, retrieval, uri, console.progress) as url:
+        console.stage("serve", f"ready at {url}")
+        yield Served(url, adapter, project.collection if retrieval else None)
+
+
+def serve_forever(project: Project, console: Console) -> None:
+    """Serve until the process is interrupted."""
+    from serving.run import check as check_serving
+
+    check_serving(project.serving, project.model)
+    with milvus(project) as uri, ray_session(project.cluster), serve(project, uri, None, console) as served:
+        model = f"base+{served.collection}" if served.collection else "base"
+        body = json.dumps({"model": model, "messages": [{"role": "user", "content": "What do you know?"}]})
+        console.hint(f"curl {served.url}/chat/completions -H 'Content-Type: application/json' -d '{body}'")
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
+    console.stage("serve", "stopped")
+
+
+def measure(project: Project, served: Served, questions: "list[Question]", run: Run, console: Console) -> "Report":
+    """Ask every arm every question, grade, and write report.json and report.html into the run's folder."""
+    from evaluation.arms import make_arms
+    from evaluation.compare import measure as run_measurement
+
+    adapter = f"{served.adapter.name}@{served.adapter.version}" if served.adapter else None
+    arms = make_arms(project.evaluation.arms, adapter=adapter, collection=served.collection)
+    report = run_measurement(project.evaluation, served.url, arms, questions, run, console.progress)
+    console.stage("ask", f"{len(questions)} questions to {len(arms)} arms")
+    console.stage("report", f"{run.path / 'report.json'} and report.html")
+    return report
+
+
+def _tunes(project: Project) -> bool:
+    return any(arm in ("tuned", "hybrid") for arm in project.evaluation.arms)
+
+
+def _retrieves(project: Project) -> bool:
+    return bool(project.retrieval.sources)
+
+
+def _training_data(project: Project) -> Path:
+    if project.training.data is None:
+        raise TandemError(
+            f"{project.path} names no training data.",
+            "`training.data`: a JSONL file with chat messages or prompt and completion.",
+            "Name one, or take `tuned` and `hybrid` out of `evaluation.arms`.",
+        )
+    return project.training.data
+
+
+def _refuse_leaks(questions: "list[Question]", adapter: AdapterVersion) -> None:
+    from evaluation.leaks import refuse_leaks
+
+    refuse_leaks(questions, adapter.path / "trained.jsonl")

@@ -1,0 +1,168 @@
+"""The project file: one `tandem.yaml` that says what to train, index, serve and measure.
+
+project = load(Path("tandem.yaml"))
+project.retrieval.top_k, project.storage, project.model
+"""
+
+import difflib
+import re
+import typing
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from cluster.config import ClusterConfig
+from cluster.errors import TandemError
+from cluster.schema import SCHEMA_VERSION, Name, Section
+from cluster.storage import Storage, open_storage
+from evaluation.config import EvaluationConfig
+from retrieval.config import RetrievalConfig
+from serving.config import ServingConfig
+from tandem.source import Location, Source, read
+from training.config import TrainingConfig
+
+RESERVED_NAMES = ("adapters", "milvus")
+
+
+class Settings(Section):
+    """What may stand in a project file."""
+
+    schema_version: typing.Literal[1] = SCHEMA_VERSION
+    """The version of this file's format."""
+
+    project: Name
+    """The project's name; runs, the collection and the adapter are called after it. Default: the folder's name."""
+
+    model: str = Field(min_length=1)
+    """The base model: a hub id such as Qwen/Qwen3-0.6B, or a folder."""
+
+    storage: str = "./runs"
+    """Where runs, adapters and the local index are kept. Relative to this file."""
+
+    cluster: ClusterConfig = ClusterConfig()
+    """Where Ray runs."""
+
+    training: TrainingConfig = TrainingConfig()
+    """What to fine-tune on, and how."""
+
+    retrieval: RetrievalConfig = RetrievalConfig()
+    """Which documents to search, and how."""
+
+    serving: ServingConfig = ServingConfig()
+    """The endpoint."""
+
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """The questions that decide."""
+
+
+class Project:
+    """A valid project file, with its paths resolved."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self.path, self.settings = path, settings
+        self.name = settings.project
+        self.cluster, self.training, self.retrieval = settings.cluster, settings.training, settings.retrieval
+        self.serving, self.evaluation = settings.serving, settings.evaluation
+
+    @property
+    def model(self) -> str:
+        """The base model: an absolute folder where there is one beside the project file, else the hub id as written."""
+        written = self.settings.model
+        folder = self.path.parent / Path(written).expanduser()
+        return str(folder.resolve()) if folder.is_dir() or written.startswith((".", "/", "~")) else written
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The storage folder, made where it is missing."""
+        return open_storage(self.settings.storage, self.path.parent)
+
+    @property
+    def adapter(self) -> str:
+        return self.training.adapter or self.name
+
+    @property
+    def collection(self) -> str:
+        return self.retrieval.collection or self.name
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting with its value, as a run's config.yaml holds it."""
+        return self.settings.model_dump(mode="json")
+
+
+def load(path: Path) -> Project:
+    """Read and check a project file.
+
+    Raises:
+        TandemError: with the file, the line and, for a misspelt key, the nearest one that is known.
+    """
+    path = path.expanduser().absolute()
+    source = read(path)
+    values = {"project": _name_of(path.parent), **source.values}
+    try:
+        settings = Settings.model_validate(values, context={"folder": path.parent})
+    except ValidationError as error:
+        raise _explained(error, source) from None
+    if settings.project in RESERVED_NAMES:
+        raise TandemError(
+            f"{path}:{source.line(('project',))}: the project is called {settings.project!r}.",
+            f"Any name but {' and '.join(RESERVED_NAMES)}, which are folders of the storage.",
+            "Choose another `project`.",
+        )
+    return Project(path, settings)
+
+
+def _name_of(folder: Path) -> str:
+    return re.sub(r"[^a-z0-9_]+", "-", folder.name.lower()).strip("-")[:63] or "project"
+
+
+def _explained(error: ValidationError, source: Source) -> TandemError:
+    """The first problem in full, and how many more there are."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    location: Location = first["loc"]
+    key = ".".join(str(part) for part in location)
+    where = f"{source.path}:{source.line(location)}"
+    more = f" ({len(problems) - 1} more after this one.)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        nearest = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        remedy = f"Did you mean {nearest[0]!r}?" if nearest else "Remove it."
+        return TandemError(f"{where}: unknown key {key!r}.", f"Known here: {', '.join(known)}.", remedy + more)
+    if first["type"] == "missing":
+        return TandemError(
+            f"{source.path}: {key!r} is missing.", _describe(location), f"Add a line `{key}: ...`.{more}"
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    return TandemError(
+        f"{where}: {key} is {_shown(first['input'])}: {message}.", _describe(location), f"Change that line.{more}"
+    )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fields_at(location: Location) -> list[str]:
+    section = _section_at(location)
+    return sorted(section.model_fields) if section else []
+
+
+def _describe(location: Location) -> str:
+    """The description of the field at a location, which is its docstring."""
+    for end in range(len(location), 0, -1):
+        section = _section_at(location[: end - 1])
+        field = section.model_fields.get(str(location[end - 1])) if section else None
+        if field and field.description:
+            return f"Accepted: {' '.join(field.description.split())}"
+    return "See the configuration reference for what is accepted."
+
+
+def _section_at(location: Location) -> type[BaseModel] | None:
+    section: Any = Settings
+    for part in location:
+        field = section.model_fields.get(str(part)) if isinstance(section, type) else None
+        section = field.annotation if field else None
+    return section if isinstance(section, type) and issubclass(section, BaseModel) else None

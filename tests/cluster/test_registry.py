@@ -1,0 +1,92 @@
+"""Published versions are whole, immutable and never numbered twice."""
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.errors import TandemError
+from cluster.registry import Registry, UnknownAdapter
+
+FIELDS: dict[str, Any] = {
+    "base_model": "m", "base_digest": "b", "method": "lora", "rank": 8, "template_hash": "t", "prompt_hash": None,
+    "data_digest": "d", "fingerprint": "f", "metrics": {"loss": 0.5},
+}  # fmt: skip
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "adapters")
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> Path:
+    folder = tmp_path / "staging"
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def test_a_version_is_found_by_number_alias_and_fingerprint(registry: Registry, staging: Path) -> None:
+    first = registry.publish("support", staging, **FIELDS)
+    second = registry.publish("support", staging, **{**FIELDS, "fingerprint": "g"})
+    assert (first.version, second.version) == (1, 2)
+    assert registry.resolve("support").version == 2
+    assert registry.resolve("support", "1").manifest == first.manifest
+    assert registry.find("support", "f") == first
+    assert registry.find("support", "unknown") is None
+    registry.promote("support", 1)
+    assert registry.resolve("support").version == 1
+
+
+def test_concurrent_publishers_never_share_a_number(registry: Registry, staging: Path) -> None:
+    published: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: published.append(registry.publish("support", staging, **FIELDS).version))
+        for _ in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(published) == list(range(1, 13))
+
+
+def test_a_folder_without_a_manifest_is_no_version(registry: Registry, staging: Path) -> None:
+    registry.publish("support", staging, **FIELDS)
+    (registry.root / "support" / "v2").mkdir()
+    assert [found.version for found in registry.versions("support")] == [1]
+    assert registry.publish("support", staging, **FIELDS).version == 3
+
+
+def test_another_content_has_another_engine_id(registry: Registry, staging: Path) -> None:
+    first = registry.publish("support", staging, **FIELDS)
+    (staging / "adapter_model.safetensors").write_bytes(b"other")
+    second = registry.publish("support", staging, **FIELDS)
+    assert first.engine_id.split(".")[2] != second.engine_id.split(".")[2]
+
+
+@pytest.mark.parametrize("name", ["../support", "support/..", "", "Support", "a.b", "x" * 64])
+def test_a_name_cannot_leave_the_registry(registry: Registry, staging: Path, name: str) -> None:
+    with pytest.raises(TandemError):
+        registry.publish(name, staging, **FIELDS)
+    with pytest.raises(UnknownAdapter):
+        registry.resolve(name)
+
+
+def test_unknown_versions_say_what_there_is(registry: Registry, staging: Path) -> None:
+    registry.publish("support", staging, **FIELDS)
+    with pytest.raises(UnknownAdapter, match="Versions of support: 1"):
+        registry.resolve("support", "7")
+    with pytest.raises(UnknownAdapter, match="Known adapters: support"):
+        registry.resolve("helpdesk")
+
+
+def test_the_manifest_holds_what_it_was_made_with(registry: Registry, staging: Path) -> None:
+    path = registry.publish("support", staging, **FIELDS).path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert manifest["schema_version"] == 1
+    assert manifest["versions"]["python"]
+    assert len(manifest["content_digest"]) == 64

@@ -1,0 +1,77 @@
+"""The project file: mistakes name the file, the line and the nearest key."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.errors import TandemError
+from tandem.project import Project, load
+
+
+def project(folder: Path, text: str) -> Project:
+    path = folder / "tandem.yaml"
+    path.write_text(text)
+    return load(path)
+
+
+def test_the_smallest_file(tmp_path: Path) -> None:
+    folder = tmp_path / "My Help Desk"
+    folder.mkdir()
+    loaded = project(folder, "model: Qwen/Qwen3-0.6B\n")
+    assert loaded.name == loaded.adapter == loaded.collection == "my-help-desk"
+    assert loaded.model == "Qwen/Qwen3-0.6B"
+    assert loaded.storage.root == folder / "runs"
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    loaded = project(tmp_path, "model: model\ntraining: {data: rows.jsonl}\nretrieval: {sources: [docs, /abs]}\n")
+    assert loaded.model == str(tmp_path / "model")
+    assert loaded.training.data == tmp_path / "rows.jsonl"
+    assert loaded.retrieval.sources == [tmp_path / "docs", Path("/abs")]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("model: m\nretrieval:\n  topk: 3\n", 3, "Did you mean 'top_k'?"),
+        ("model: m\n\nevalution: {}\n", 3, "Did you mean 'evaluation'?"),
+        ("model: m\nretrieval:\n  top_k: zero\n", 3, "retrieval.top_k is 'zero'"),
+        ("model: m\nretrieval: 5\n", 2, "retrieval is 5"),
+        ("model: m\nmodel: n\n", 2, "second time"),
+        ("model: m\n  x: 3\n", 2, "mapping values"),
+        ("project: adapters\nmodel: m\n", 1, "folders of the storage"),
+        ("project: Not A Name\nmodel: m\n", 1, "a name has 1 to 63"),
+        ("model: ${TANDEM_NOT_SET}\n", 1, "TANDEM_NOT_SET is not set"),
+        ("model: m\nserving: {models: {BASE: m}}\n", 2, "serving.models.BASE"),
+    ],
+)
+def test_mistakes_name_their_line(tmp_path: Path, text: str, line: int, says: str) -> None:
+    with pytest.raises(TandemError) as caught:
+        project(tmp_path, text)
+    assert f"tandem.yaml:{line}: " in str(caught.value)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "text\n", "model: \xff", "project: p\n"])
+def test_what_is_no_project_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tandem.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(TandemError):
+        load(tmp_path / "tandem.yaml")
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(TandemError, match="tandem init"):
+        load(tmp_path / "tandem.yaml")
+
+
+def test_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_MODEL", "Qwen/Qwen3-0.6B")
+    assert project(tmp_path, "model: ${TANDEM_MODEL}\n").model == "Qwen/Qwen3-0.6B"
+
+
+def test_every_shipped_project_file_is_valid() -> None:
+    files = sorted((Path(__file__).parents[2] / "examples").rglob("tandem*.yaml"))
+    assert files
+    for file in files:
+        load(file)
