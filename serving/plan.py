@@ -1,0 +1,133 @@
+"""Our settings in the words of vLLM and Ray Serve. Pure: nothing here imports either."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.errors import TandemError
+from serving.config import ServingConfig
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What one replica of an engine may use."""
+
+    num_gpus: int
+    num_cores: int
+
+    @property
+    def kind(self) -> str:
+        return "gpu" if self.num_gpus else "cpu"
+
+
+def engine_kwargs(config: ServingConfig, hardware: Hardware, model_limit: int | None) -> dict[str, Any]:
+    """vLLM's engine arguments.
+
+    `model_limit` is the longest sequence the model was made for, in tokens, where that is known.
+    Raises TandemError where `engine_kwargs` contradicts what is computed here.
+    """
+    computed: dict[str, Any] = {
+        "dtype": config.dtype,
+        "max_model_len": min(config.max_model_len, model_limit or config.max_model_len),
+        "max_num_seqs": config.max_num_seqs,
+        "enable_lora": True,
+        "max_loras": config.max_loras,
+        "max_cpu_loras": max(config.max_loras, config.max_loaded_adapters),
+        "max_lora_rank": config.max_lora_rank,
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+    }
+    if hardware.kind == "cpu":
+        # LoRA turns compilation off on a CPU, and eager starts faster.
+        computed |= {"enforce_eager": True, "kv_cache_memory_bytes": int(config.kv_cache_gib * GIB)}
+    return _merged(computed, config.engine_kwargs)
+
+
+def engine_environment(hardware: Hardware) -> dict[str, str]:
+    """Environment of the engine's processes, set before they import anything."""
+    environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    if hardware.kind == "cpu":
+        environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(num_engine_threads(hardware))}
+    return environment
+
+
+def num_engine_threads(hardware: Hardware) -> int:
+    """Threads of the computation on a CPU: one core is left to the processes around the engine."""
+    return max(1, hardware.num_cores - 1)
+
+
+def engine_options(config: ServingConfig, hardware: Hardware, name: str) -> dict[str, Any]:
+    """Ray Serve's options of an engine deployment."""
+    num_devices = _num_devices(config)
+    bundles: list[dict[str, float]] = [{"CPU": 1}]
+    if hardware.kind == "gpu":
+        bundles = [{"CPU": 1, "GPU": 1}, *({"GPU": 1} for _ in range(num_devices - 1))]
+    return {
+        "name": f"engine-{name}",
+        "num_replicas": config.num_replicas,
+        "max_ongoing_requests": config.max_ongoing_requests,
+        "max_queued_requests": config.max_queued_requests,
+        "ray_actor_options": {"num_cpus": 1, "runtime_env": {"env_vars": engine_environment(hardware)}},
+        "placement_group_bundles": bundles,
+        "placement_group_strategy": "PACK",
+        "health_check_period_s": 5,
+        "health_check_timeout_s": 30,
+        "graceful_shutdown_wait_loop_s": 0.5,
+        "graceful_shutdown_timeout_s": 10,
+        "max_constructor_retry_count": 1,
+    }
+
+
+def gateway_options(config: ServingConfig) -> dict[str, Any]:
+    """Options of the gateway: it admits more than the engines, so that it is the engines' queue that sheds load."""
+    admitted = (config.max_ongoing_requests * config.num_replicas + config.max_queued_requests) * 2
+    return {
+        "name": "gateway",
+        "num_replicas": 1,
+        "max_ongoing_requests": admitted,
+        "max_queued_requests": admitted,
+        "backpressure_config": {"status_code": 429, "retry_after_s": 1},
+        "ray_actor_options": {"num_cpus": 1},
+        "graceful_shutdown_wait_loop_s": 0.5,
+        "graceful_shutdown_timeout_s": 10,
+        "max_constructor_retry_count": 1,
+    }
+
+
+def retriever_options(config: ServingConfig) -> dict[str, Any]:
+    """Options of the deployment that embeds questions and searches."""
+    return {
+        "name": "retriever",
+        "num_replicas": 1,
+        "max_ongoing_requests": 32,
+        "max_queued_requests": config.max_queued_requests,
+        "ray_actor_options": {"num_cpus": 1},
+        "graceful_shutdown_wait_loop_s": 0.5,
+        "graceful_shutdown_timeout_s": 5,
+        "max_constructor_retry_count": 1,
+    }
+
+
+def _num_devices(config: ServingConfig) -> int:
+    sizes = (config.engine_kwargs.get(key, 1) for key in ("tensor_parallel_size", "pipeline_parallel_size"))
+    tensor, pipeline = (int(size) for size in sizes)
+    return tensor * pipeline
+
+
+def _merged(computed: dict[str, Any], users: dict[str, Any]) -> dict[str, Any]:
+    for key in ("model", "served_model_name", "tokenizer"):
+        if key in users:
+            raise TandemError(
+                f"serving.engine_kwargs sets {key}.",
+                "Models are named in serving.models only.",
+                f"Remove {key} from serving.engine_kwargs.",
+            )
+    for key, value in users.items():
+        if key in computed and computed[key] != value:
+            raise TandemError(
+                f"serving.engine_kwargs sets {key} to {value!r}, and Tandem sets it to {computed[key]!r}.",
+                "One of the two may set it.",
+                f"Remove {key} from serving.engine_kwargs, or set the field of `serving` that it comes from.",
+            )
+    return computed | users
