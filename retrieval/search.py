@@ -1,0 +1,127 @@
+"""A question -> the passages that may answer it.
+
+    searcher = Searcher(config, uri)
+    result = searcher.search("help-desk", "How do I reset my password?")
+"""
+
+import time
+from dataclasses import dataclass
+
+from cluster.errors import TandemError
+from retrieval.config import Mode, RetrievalConfig
+from retrieval.embedding import Embedder
+from retrieval.indexing import check_mode
+from retrieval.prompt import Passage
+from retrieval.store import Found, Store, unknown_collection
+
+EMBED_THREADS = 2
+CHECK_EVERY_S = 2.0
+
+
+@dataclass(frozen=True)
+class Hit(Passage):
+    """A passage that was found. Hits are ordered by score, the best first."""
+
+    id: str
+    source: str
+    """The document's path below its source folder."""
+    position: int
+    """Number of the chunk in its document, from 0."""
+    score: float
+    """Cosine (dense), BM25, or reciprocal rank (hybrid): comparable within one search only."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Hits and how long they took, in milliseconds."""
+
+    hits: list[Hit]
+    embed_ms: float
+    search_ms: float
+
+    @property
+    def took_ms(self) -> float:
+        return round(self.embed_ms + self.search_ms, 2)
+
+
+class Searcher:
+    """Searches the collections of one store with one embedding model. Thread-safe.
+
+    Args:
+        uri: http(s) address of Milvus; for `local` the one that `local_server` gives.
+        device: where questions are embedded, as torch writes it.
+
+    Raises:
+        RetrievalUnavailable: the store does not answer.
+        TandemError: the model cannot be loaded, or the server has no BM25 and the mode needs it.
+    """
+
+    def __init__(self, config: RetrievalConfig, uri: str, device: str = "cpu") -> None:
+        self.config = config
+        self._store = Store(uri, timeout_s=config.timeout_s)
+        check_mode(self._store, config)
+        self._embedder = Embedder(config.embedding_model, device, EMBED_THREADS)
+        self._checked: dict[str, float] = {}
+        if config.mode != "bm25":
+            self._embedder.embed_question("the first one is slow")
+
+    def search(
+        self, collection: str, question: str, top_k: int | None = None, mode: Mode | None = None
+    ) -> SearchResult:
+        """The `top_k` best passages for `question`.
+
+        Raises:
+            UnknownCollection: it has not been built.
+            RetrievalUnavailable: the store does not answer within `config.timeout_s`.
+            TandemError: the collection was built with another embedding model.
+        """
+        started = time.perf_counter()
+        mode = mode or self.config.mode
+        if not question.strip():
+            return SearchResult([], 0.0, 0.0)
+        vector = [] if mode == "bm25" else self._embedder.embed_question(question)
+        embedded = time.perf_counter()
+        self._check(collection, mode)
+        found = self._found(collection, question, vector, top_k or self.config.top_k, mode)
+        ended = time.perf_counter()
+        return SearchResult([_hit(one) for one in found], _ms(embedded - started), _ms(ended - embedded))
+
+    def collections(self) -> list[str]:
+        """Names of the collections that can be searched."""
+        return self._store.collections()
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _found(self, collection: str, question: str, vector: list[float], top_k: int, mode: Mode) -> list[Found]:
+        timeout_s = self.config.timeout_s
+        if mode == "dense":
+            return self._store.search_dense(collection, vector, top_k, timeout_s)
+        if mode == "bm25":
+            return self._store.search_bm25(collection, question, top_k, timeout_s)
+        return self._store.search_hybrid(collection, vector, question, top_k, timeout_s)
+
+    def _check(self, collection: str, mode: Mode) -> None:
+        """The alias may be switched to another model's collection while we run, so this is asked again and again."""
+        if time.monotonic() - self._checked.get(collection, -CHECK_EVERY_S) < CHECK_EVERY_S:
+            return
+        physical = self._store.current(collection)
+        if physical is None:
+            raise unknown_collection(collection, self.collections())
+        settings = self._store.settings(physical)
+        if mode != "bm25" and (settings is None or settings.embedding_model != self._embedder.identity):
+            raise TandemError(
+                f"The collection {collection} was built with another embedding model than {self._embedder.name}.",
+                "Questions and passages are embedded by the same model.",
+                "Build it again with `tandem index`, or name the model that it was built with.",
+            )
+        self._checked[collection] = time.monotonic()
+
+
+def _hit(found: Found) -> Hit:
+    title, _, text = found.content.partition("\n")
+    return Hit(title, text, found.id, found.source, found.position, found.score)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)

@@ -1,0 +1,366 @@
+"""Milvus: the only file that knows pymilvus.
+
+A collection `help-desk` is an alias; behind it stands a collection whose name ends in a digest of the settings it was
+built with (model, chunking, schema). New settings are built beside the old ones and the alias is switched when they
+are complete. Reads of a sync are strong; searches take what is visible.
+"""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from cluster.digests import digest_json
+from cluster.errors import TandemError
+from retrieval.errors import RetrievalUnavailable, UnknownCollection
+from retrieval.names import alias_of, name_of, physical_name
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+SCHEMA_VERSION = 1
+TOKEN_VARIABLE = "MILVUS_TOKEN"
+CONNECT_S = 5.0
+WRITE_S = 60.0
+PAGE_ROWS = 1000
+# Reciprocal rank fusion: Cormack, Clarke, Büttcher, SIGIR 2009. Each leg hands over this many candidates.
+RRF_K = 60
+CANDIDATES = 50
+HNSW = {"M": 16, "efConstruction": 200}
+BM25_SINCE = (2, 5)
+SETTINGS_PROPERTY = "tandem.settings"
+COLLECTION_NOT_FOUND = 100
+ALIAS_NOT_FOUND = 1600
+_STORED = ("id", "source", "source_hash", "num_chunks")
+_FOUND = ["source", "position", "content"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a collection was built with. Another value means another collection."""
+
+    embedding_model: str
+    """The model's identity: a digest of its folder, or its hub id."""
+    dimensions: int
+    chunk_tokens: int
+    chunking_version: int
+    bm25: bool
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Row:
+    """A chunk as it is stored. `content` is the title, a line end, and the text."""
+
+    id: str
+    source: str
+    source_hash: str
+    num_chunks: int
+    position: int
+    content: str
+    vector: list[float]
+
+
+@dataclass(frozen=True)
+class StoredChunk:
+    """What a sync needs to know of a row."""
+
+    id: str
+    source: str
+    source_hash: str
+    num_chunks: int
+
+
+@dataclass(frozen=True)
+class Found:
+    id: str
+    source: str
+    position: int
+    content: str
+    score: float
+
+
+class Store:
+    """A connection to one Milvus server. Thread-safe; every call has a deadline.
+
+    Raises:
+        RetrievalUnavailable: (by any member) the server does not answer in time.
+        TandemError: the server refuses the token from MILVUS_TOKEN.
+    """
+
+    def __init__(self, uri: str, timeout_s: float = CONNECT_S) -> None:
+        self.uri, self.timeout_s = uri, timeout_s
+        self._client = _connected(uri, timeout_s)
+        with _explained(uri):
+            self.version: str = self._client.get_server_version(timeout=timeout_s)
+
+    @property
+    def has_bm25(self) -> bool:
+        """Milvus Lite has it, servers since 2.5."""
+        if "lite" in self.version:
+            return True
+        number = re.search(r"(\d+)\.(\d+)", self.version)
+        return number is not None and (int(number[1]), int(number[2])) >= BM25_SINCE
+
+    def collections(self) -> list[str]:
+        """Names of the collections that can be searched."""
+        return sorted({name for name in self._built() if self.current(name) is not None})
+
+    def current(self, name: str) -> str | None:
+        """The collection behind the alias of `name`; None where none is complete."""
+        from pymilvus import MilvusException
+
+        try:
+            return str(self._client.describe_alias(alias_of(name), timeout=self.timeout_s)["collection_name"])
+        except MilvusException as error:
+            if "not exist" in str(error) or "not found" in str(error) or error.code == ALIAS_NOT_FOUND:
+                return None
+            raise _translated(error, self.uri) from error
+
+    def settings(self, physical: str) -> Settings | None:
+        """What `physical` was built with; None where another version of the schema wrote it."""
+        with _explained(self.uri):
+            described = self._client.describe_collection(physical, timeout=self.timeout_s)
+        with suppress(KeyError, TypeError, ValueError):
+            return Settings(**json.loads(described["properties"][SETTINGS_PROPERTY]))
+        return None
+
+    def ensure(self, name: str, settings: Settings) -> str:
+        """The collection of `name` with these settings, created empty where it does not exist."""
+        physical = self.physical(name, settings)
+        with _explained(self.uri):
+            if not self._client.has_collection(physical, timeout=self.timeout_s):
+                self._create(physical, settings)
+        return physical
+
+    def physical(self, name: str, settings: Settings) -> str:
+        return physical_name(name, digest_json(asdict(settings)))
+
+    def publish(self, name: str, physical: str) -> None:
+        """Point the alias of `name` at `physical` and drop what was built for it with other settings."""
+        current = self.current(name)
+        with _explained(self.uri):
+            if current is None:
+                self._client.create_alias(physical, alias_of(name), timeout=self.timeout_s)
+            elif current != physical:
+                self._client.alter_alias(physical, alias_of(name), timeout=self.timeout_s)
+            for other in self._built().get(name, []):
+                if other != physical:
+                    self._client.drop_collection(other, timeout=self.timeout_s)
+
+    def chunks(self, physical: str) -> Iterator[StoredChunk]:
+        """Every row of a collection, without its text and vector."""
+        with _explained(self.uri):
+            pages = self._client.query_iterator(
+                physical,
+                batch_size=PAGE_ROWS,
+                filter='id != ""',
+                output_fields=["id", "source", "source_hash", "num_chunks"],
+                consistency_level="Strong",
+                timeout=WRITE_S,
+            )
+            try:
+                while rows := pages.next():
+                    yield from (StoredChunk(**{key: row[key] for key in _STORED}) for row in rows)
+            finally:
+                pages.close()
+
+    def vectors(self, physical: str, ids: Sequence[str]) -> dict[str, list[float]]:
+        """The vectors of those of `ids` that exist."""
+        found: dict[str, list[float]] = {}
+        with _explained(self.uri):
+            for start in range(0, len(ids), PAGE_ROWS):
+                page = list(ids[start : start + PAGE_ROWS])
+                rows = self._client.get(physical, page, output_fields=["id", "vector"], timeout=WRITE_S)
+                found |= {row["id"]: [float(x) for x in row["vector"]] for row in rows}
+        return found
+
+    def upsert(self, physical: str, rows: Sequence[Row]) -> None:
+        with _explained(self.uri):
+            for start in range(0, len(rows), PAGE_ROWS):
+                page = [asdict(row) for row in rows[start : start + PAGE_ROWS]]
+                self._client.upsert(physical, page, timeout=WRITE_S)
+
+    def delete(self, physical: str, ids: Sequence[str]) -> None:
+        with _explained(self.uri):
+            for start in range(0, len(ids), PAGE_ROWS):
+                self._client.delete(physical, ids=list(ids[start : start + PAGE_ROWS]), timeout=WRITE_S)
+
+    def finish(self, physical: str) -> int:
+        """Flush (an unflushed Milvus Lite searches 30 times slower) and return the number of rows, all visible."""
+        with _explained(self.uri):
+            self._client.flush(physical, timeout=WRITE_S)
+            counted = self._client.query(
+                physical, filter="", output_fields=["count(*)"], consistency_level="Strong", timeout=WRITE_S
+            )
+            return int(counted[0]["count(*)"])
+
+    def search_dense(self, name: str, vector: list[float], top_k: int, timeout_s: float) -> list[Found]:
+        """By cosine similarity; scores from -1 to 1."""
+        parameters = {"metric_type": "COSINE", "params": {"ef": max(64, top_k)}}
+        return self._search(name, [vector], "vector", parameters, top_k, timeout_s)
+
+    def search_bm25(self, name: str, question: str, top_k: int, timeout_s: float) -> list[Found]:
+        """By BM25; scores from 0 up."""
+        found = self._search(name, [question], "sparse", {"metric_type": "BM25"}, top_k, timeout_s)
+        # Milvus Lite reports BM25 as a distance below zero; the order is the same.
+        return [replace(hit, score=abs(hit.score)) for hit in found]
+
+    def search_hybrid(
+        self, name: str, vector: list[float], question: str, top_k: int, timeout_s: float
+    ) -> list[Found]:
+        """Both, fused by reciprocal rank; scores up to 2 / 61."""
+        from pymilvus import AnnSearchRequest, RRFRanker
+
+        limit = max(CANDIDATES, top_k)
+        dense = {"metric_type": "COSINE", "params": {"ef": max(64, limit)}}
+        legs = [
+            AnnSearchRequest([vector], "vector", dense, limit=limit),
+            AnnSearchRequest([question], "sparse", {"metric_type": "BM25"}, limit=limit),
+        ]
+        with _explained(self.uri, name):
+            hits = self._client.hybrid_search(
+                alias_of(name), legs, RRFRanker(RRF_K), limit=top_k, output_fields=_FOUND, timeout=timeout_s
+            )[0]
+        return [_found(hit) for hit in hits]
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _search(
+        self, name: str, data: list[Any], field: str, parameters: dict[str, Any], top_k: int, timeout_s: float
+    ) -> list[Found]:
+        with _explained(self.uri, name):
+            hits = self._client.search(
+                alias_of(name),
+                data=data,
+                anns_field=field,
+                search_params=parameters,
+                limit=top_k,
+                output_fields=_FOUND,
+                timeout=timeout_s,
+            )[0]
+        return [_found(hit) for hit in hits]
+
+    def _built(self) -> dict[str, list[str]]:
+        """Our collections on this server, also incomplete ones, by name."""
+        with _explained(self.uri):
+            physicals = self._client.list_collections(timeout=self.timeout_s)
+        built: dict[str, list[str]] = {}
+        for physical in physicals:
+            if (name := name_of(physical)) is not None:
+                built.setdefault(name, []).append(physical)
+        return built
+
+    def _create(self, physical: str, settings: Settings) -> None:
+        schema, indexes = _schema(settings)
+        self._client.create_collection(
+            physical,
+            schema=schema,
+            index_params=indexes,
+            consistency_level="Bounded",
+            properties={SETTINGS_PROPERTY: json.dumps(asdict(settings))},
+            timeout=WRITE_S,
+        )
+
+
+
+
+def _schema(settings: Settings) -> tuple[Any, Any]:
+    from pymilvus import DataType, Function, FunctionType, MilvusClient
+
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
+    schema.add_field("source", DataType.VARCHAR, max_length=4096)
+    schema.add_field("source_hash", DataType.VARCHAR, max_length=64)
+    schema.add_field("num_chunks", DataType.INT64)
+    schema.add_field("position", DataType.INT64)
+    analyzed = {"enable_analyzer": True, "analyzer_params": {"type": "standard"}} if settings.bm25 else {}
+    schema.add_field("content", DataType.VARCHAR, max_length=65_535, **analyzed)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=settings.dimensions)
+    indexes = MilvusClient.prepare_index_params()
+    indexes.add_index("vector", index_type="HNSW", metric_type="COSINE", params=HNSW)
+    if settings.bm25:
+        schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
+        words = Function("bm25", FunctionType.BM25, input_field_names=["content"], output_field_names=["sparse"])
+        schema.add_function(words)
+        indexes.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
+    return schema, indexes
+
+
+def _found(hit: Any) -> Found:
+    return Found(id=hit["id"], score=float(hit["distance"]), **{key: hit["entity"][key] for key in _FOUND})
+
+
+def _connected(uri: str, timeout_s: float) -> "MilvusClient":
+    """A connection of its own: closing a shared one would close it for others in the process."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from pymilvus import MilvusClient
+
+    # pymilvus logs each failure with its stack trace, also those that are explained here.
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    with _explained(uri):
+        return MilvusClient(uri, token=os.environ.get(TOKEN_VARIABLE, ""), timeout=timeout_s, dedicated=True)
+
+
+@contextmanager
+def _explained(uri: str, name: str | None = None) -> Iterator[None]:
+    """Errors of pymilvus and gRPC as ours; `name` is the collection that was asked for."""
+    from grpc import RpcError
+    from pymilvus import MilvusException
+
+    try:
+        yield
+    except (MilvusException, RpcError) as error:
+        if name is not None and getattr(error, "code", None) == COLLECTION_NOT_FOUND:
+            raise unknown_collection(name, []) from error
+        raise _translated(error, uri) from error
+
+
+def unknown_collection(name: str, known: Sequence[str]) -> UnknownCollection:
+    return UnknownCollection(
+        f"The collection {name} does not exist.",
+        f"Collections that exist: {', '.join(known)}." if known else "A collection exists once it has been indexed.",
+        "Correct the name, or build it with `tandem index`.",
+    )
+
+
+def _translated(error: Exception, uri: str) -> TandemError:
+    from grpc import StatusCode
+
+    statuses = {_status(cause) for cause in _causes(error)}
+    reason = str(getattr(error, "message", "") or error).split("\n")[0].rstrip(".")
+    if statuses & {StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED}:
+        return TandemError(
+            f"Milvus at {uri} refuses the token.",
+            f"The environment variable {TOKEN_VARIABLE} holds an API key, or user:password.",
+            f"Set {TOKEN_VARIABLE} to a token of that server.",
+        )
+    silent = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED, StatusCode.UNKNOWN}
+    if statuses & silent or "Fail connecting" in reason or "Retry timeout" in reason:
+        return RetrievalUnavailable(
+            f"Milvus at {uri} does not answer.",
+            "retrieval.uri names a running Milvus server, or is `local`.",
+            "Start the server or correct the address; the same question works again once it answers.",
+        )
+    return TandemError(
+        f"Milvus at {uri} reports: {reason}.",
+        "The server and the collection take what this version of Tandem writes.",
+        "Look into the server's log; `tandem index` builds a collection anew.",
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _status(error: BaseException) -> Any:
+    """The gRPC status of an error; pymilvus keeps a number under the same name."""
+    code = getattr(error, "code", None)
+    return code() if callable(code) else code
