@@ -1,0 +1,65 @@
+"""The only file that imports DeepSpeed: opening its engine, its checkpoints, and whole weights out of shares of them."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_TAG = "state"
+
+
+def open_engine(model: Any, config: dict[str, Any]) -> Any:
+    """Put a DeepSpeed engine around a model; only what is trained gets optimizer state.
+
+    The process group must be open (Ray Train opens it); gloo on CPU, NCCL on GPU.
+    """
+    deepspeed = _import_deepspeed()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    engine, *_ = deepspeed.initialize(model=model, model_parameters=trained, config=config)
+    return engine
+
+
+def save_state(engine: Any, folder: Path, position: dict[str, int]) -> None:
+    """Write this worker's share of the training state and the place in the data; every worker must call it."""
+    engine.save_checkpoint(str(folder), tag=_TAG, client_state=position, exclude_frozen_parameters=True)
+
+
+def load_state(engine: Any, folder: Path) -> dict[str, int]:
+    """Take up the state that `save_state` wrote; returns the place in the data."""
+    loaded, state = engine.load_checkpoint(str(folder), tag=_TAG, load_module_strict=False)
+    assert loaded is not None, f"no checkpoint in {folder}"
+    return {"epoch": state["epoch"], "step": state["step"]}
+
+
+def trained_weights(engine: Any) -> dict[str, torch.Tensor]:
+    """Copies of the trained weights by name, whole on every worker whatever the ZeRO stage; all workers must call it."""
+    with _whole(engine):
+        return {name: p.detach().clone() for name, p in engine.module.named_parameters() if p.requires_grad}
+
+
+@contextmanager
+def _whole(engine: Any) -> Iterator[None]:
+    if engine.zero_optimization_stage() < 3:
+        yield
+        return
+    trained = [parameter for parameter in engine.module.parameters() if parameter.requires_grad]
+    with _import_deepspeed().zero.GatheredParameters(trained):
+        yield
+
+
+def _import_deepspeed() -> Any:
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    import deepspeed
+    import deepspeed.ops
+
+    if not torch.cuda.is_available():
+        # On CPU, DeepSpeed compiles (about 50 s) a shared-memory all-reduce that only its inference engine calls. Its
+        # table of usable ops is the switch; writing it also saves the compiler runs that would fill it.
+        vars(deepspeed.ops).setdefault("__compatible_ops__", {"deepspeed_shm_comm": False})
+    return deepspeed

@@ -1,0 +1,81 @@
+"""From our settings to DeepSpeed's configuration; pure, so that a test or a person can read the result without DeepSpeed.
+
+The keys are those of https://www.deepspeed.ai/docs/config-json/.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from cluster.errors import TandemError
+from training.config import TrainingConfig
+
+
+def deepspeed_config(config: TrainingConfig, num_steps: int) -> dict[str, Any]:
+    """The DeepSpeed configuration for `num_steps` optimizer steps, with the user's `deepspeed:` section merged over it.
+
+    Raises:
+        TandemError: the user's section sets a key that is computed here to another value.
+    """
+    computed = {
+        "train_micro_batch_size_per_gpu": config.micro_batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation,
+        "train_batch_size": config.micro_batch_size * config.gradient_accumulation * config.num_workers,
+        "gradient_clipping": config.max_grad_norm,
+        "bf16": {"enabled": config.precision == "bf16"},
+        "fp16": {"enabled": False},
+        "zero_optimization": {"stage": config.zero_stage},
+        "optimizer": _optimizer(config),
+        "scheduler": _scheduler(config, num_steps),
+    }
+    _refuse_conflicts(computed, config.deepspeed)
+    return _merged(computed, config.deepspeed)
+
+
+def warmup_steps(config: TrainingConfig, num_steps: int) -> int:
+    """Steps in which the learning rate rises; DeepSpeed's schedulers take at least two."""
+    return max(2, round(config.warmup_ratio * num_steps))
+
+
+def _optimizer(config: TrainingConfig) -> dict[str, Any]:
+    # torch's AdamW: DeepSpeed's own CPU and fused kernels are compiled at first use, which takes about a minute.
+    params = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "torch_adam": True}
+    return {"type": "AdamW", "params": params}
+
+
+def _scheduler(config: TrainingConfig, num_steps: int) -> dict[str, Any]:
+    warmup = {"warmup_num_steps": warmup_steps(config, num_steps), "warmup_type": "linear"}
+    if config.schedule == "cosine":
+        return {"type": "WarmupCosineLR", "params": {"total_num_steps": num_steps, "cos_min_ratio": 0.0, **warmup}}
+    rise = {"warmup_min_lr": 0.0, "warmup_max_lr": config.learning_rate, **warmup}
+    if config.schedule == "linear":
+        return {"type": "WarmupDecayLR", "params": {"total_num_steps": num_steps, **rise}}
+    return {"type": "WarmupLR", "params": rise}
+
+
+def _refuse_conflicts(computed: dict[str, Any], wanted: dict[str, Any]) -> None:
+    ours = dict(_leaves(computed))
+    for key, value in _leaves(wanted):
+        inside = any(other.startswith(f"{key}.") for other in ours)
+        if inside or (key in ours and ours[key] != value):
+            mine = ours.get(key, "a section")
+            raise TandemError(
+                f"training.deepspeed sets {key} to {value!r}, and Tandem computes {mine!r} for it.",
+                "Keys that Tandem does not compute from the other training settings.",
+                f"Leave {key} out of `training.deepspeed` and change the training setting that it follows from.",
+            )
+
+
+def _leaves(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _merged(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(ours)
+    for key, value in theirs.items():
+        both = isinstance(value, dict) and isinstance(ours.get(key), dict)
+        merged[key] = _merged(ours[key], value) if both else value
+    return merged

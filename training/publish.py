@@ -1,0 +1,76 @@
+"""A trained adapter becomes a version in the registry: what it was trained on, from what, and with what."""
+
+import hashlib
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+from cluster.digests import digest_file, digest_json
+from cluster.registry import AdapterVersion, Registry
+from cluster.storage import Storage
+from training.config import TrainingConfig
+from training.data import Row
+
+# Settings that say where things are or how a failure is met, and not what comes out.
+_WITHOUT_EFFECT = {"data", "adapter", "max_failures", "checkpoint_epochs"}
+_PACKAGES = ("torch", "transformers", "peft", "deepspeed")
+_FORMAT = 1
+
+
+def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
+    """A digest of everything that decides the adapter: rows, settings, base weights and the packages that train.
+
+    A base in a folder is known by its content alone, so that a project can be moved.
+
+    Raises:
+        FileNotFoundError: `config.data` does not exist.
+    """
+    assert config.data is not None
+    return digest_json({
+        "format": _FORMAT,
+        "data": digest_file(config.data),
+        "settings": config.model_dump(mode="json", exclude=_WITHOUT_EFFECT),
+        "base": base_digest if Path(model).exists() else [model, base_digest],
+        "packages": {package: importlib.metadata.version(package) for package in _PACKAGES},
+    })  # fmt: skip
+
+
+def write_trained(rows: list[Row], folder: Path) -> None:
+    """trained.jsonl: for each row that was trained on its id, the digest of its messages, and its sources."""
+    lines = [{"id": row.id, "sha256": row.digest, "sources": list(row.sources)} for row in rows]
+    (folder / "trained.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def template_hash(tokenizer: Any) -> str:
+    """SHA-256 of the chat template's text."""
+    return hashlib.sha256(tokenizer.get_chat_template().encode()).hexdigest()
+
+
+def publish(
+    storage: Storage,
+    adapter: str,
+    folder: Path,
+    config: TrainingConfig,
+    *,
+    model: str,
+    base_digest: str,
+    template: str,
+    prompt_hash: str | None,
+    metrics: dict[str, float],
+) -> AdapterVersion:
+    """Publish the files of a finished training as the next version of `adapter`."""
+    assert config.data is not None
+    return Registry(storage.adapters).publish(
+        adapter,
+        folder,
+        base_model=model,
+        base_digest=base_digest,
+        method=config.method,
+        rank=config.rank,
+        template_hash=template,
+        prompt_hash=prompt_hash,
+        data_digest=digest_file(config.data),
+        fingerprint=fingerprint(config, model, base_digest),
+        metrics=metrics,
+    )
