@@ -1,0 +1,62 @@
+"""The report in its three shapes: report.json, a self-contained report.html, and a table for the terminal."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.storage import write_atomically
+from evaluation.arms import TITLES
+from evaluation.page import render_page
+from evaluation.questions import OVERALL
+from evaluation.results import Cell, Report
+from evaluation.verdict import with_interval
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def write_reports(report: Report, folder: Path) -> list[Path]:
+    """Write report.json and report.html, each whole or not at all, and return their paths."""
+    contents = {"report.json": report.model_dump_json(indent=1) + "\n", "report.html": render_page(report)}
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def make_table(report: Report) -> "Table":
+    """A rich table with a row for each slice and arm; the best arms of a slice are marked with a star."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table.add_column("slice")
+    table.add_column("arm", no_wrap=True)
+    for title in ("n", "failed", "right (95 % interval)", "p50 s", "p95 s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("also")
+    for name in (*report.slices, OVERALL):
+        for number, arm in enumerate(report.arms):
+            last = number == len(report.arms) - 1
+            table.add_row(name if number == 0 else "", *_columns(report, report.cell(arm.name, name)), end_section=last)
+    return table
+
+
+def _columns(report: Report, cell: Cell) -> list[str]:
+    leaders = report.recommendation.leaders.get(cell.slice, [])
+    star = "*" if cell.arm in leaders else " "
+    right = f"{with_interval(cell.accuracy)} {star}"
+    times = [f"{value:.2f}" if value is not None else "-" for value in (cell.latency_p50_s, cell.latency_p95_s)]
+    return [TITLES[cell.arm], str(cell.accuracy.n), str(cell.num_failed), right, *times, _also(cell)]
+
+
+def _also(cell: Cell) -> str:
+    """What is scored apart: form and value, false answers, citations."""
+    if cell.slice == OVERALL:
+        return f"cited {cell.cited_right.share:.2f}" if cell.cited_right else ""
+    notes = []
+    if cell.form and cell.content:
+        notes += [f"form {cell.form.share:.2f}", f"value {cell.content.share:.2f}"]
+    if cell.false_answers:
+        notes.append(f"false answers {cell.false_answers.share:.2f}")
+    if cell.cited_right:
+        notes.append(f"cited {cell.cited_right.share:.2f}")
+    return ", ".join(notes)
