@@ -61,13 +61,14 @@ def demo(as_json: AsJson = False) -> None:
 @app.command()
 def compare(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     """Train, index and serve, ask every arm every question, and recommend one."""
-    from evaluation.report import as_text
+    from evaluation.report import make_table
     from tandem.pipeline import compare as run
     from tandem.project import load
 
     console = Console(as_json)
     report, done = run(load(config), console)
-    console.result(as_text(report), report.model_dump(mode="json"))
+    console.table(make_table(report))
+    console.result(f"Recommendation: {report.recommendation.text}", report.model_dump(mode="json"))
     console.hint(f"open {done.path / 'report.html'} in a browser.")
 
 
@@ -139,7 +140,7 @@ def index(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     console, project = Console(as_json), load(config)
     with milvus(project) as uri:
         report = run(project, uri, console)
-    failed = "".join(f"\n  {failure}" for failure in report.failed)
+    failed = "".join(f"\n  {failure.source}: {failure.reason}" for failure in report.failed)
     console.result(f"{project.collection} is up to date.{failed}", asdict(report))
     console.hint("see what it finds: tandem search '...'")
     if report.failed:
@@ -176,8 +177,7 @@ def data_check(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     from tandem.project import load
 
     console = Console(as_json)
-    questions = check_data(load(config), console)
-    console.result("Every row and every question can be used.", {"num_questions": len(questions)})
+    console.result("Every row and every question can be used.", check_data(load(config), console))
 
 
 @adapters_app.command("list")

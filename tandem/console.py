@@ -3,9 +3,12 @@
 import json
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 class Console:
@@ -33,6 +36,15 @@ class Console:
         """The command's outcome: words for a person, or one JSON value."""
         self._clear()
         print(json.dumps(value, indent=2, default=str) if self.as_json else text)
+
+    def table(self, table: "Table") -> None:
+        """A table for a person; nothing where the result is JSON."""
+        from rich.console import Console as RichConsole
+
+        self._clear()
+        if not self.as_json:
+            output = RichConsole()
+            RichConsole(width=max(output.width, 100)).print(table)
 
     def hint(self, text: str) -> None:
         """What to do next."""

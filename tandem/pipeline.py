@@ -20,7 +20,6 @@ from tandem.console import Console
 from tandem.project import Project
 
 if TYPE_CHECKING:
-    from evaluation.questions import Question
     from evaluation.results import Report
     from retrieval.indexing import IndexReport
 
@@ -55,30 +54,31 @@ def compare(project: Project, console: Console) -> "tuple[Report, Run]":
     Raises:
         TandemError: a file, a setting or a service is not as it must be; nothing is left running.
     """
+    from evaluation.compare import check_questions
     from serving.run import check as check_serving
 
-    questions = check_data(project, console)
+    check_data(project, console)
     check_serving(project.serving, project.model)
     with recorded(project, "compare") as run, milvus(project) as uri, ray_session(project.cluster):
         adapter = train(project, run, console) if _tunes(project) else None
-        if adapter:
-            _refuse_leaks(questions, adapter)
+        check_questions(project.evaluation, _trained(adapter))
         if _retrieves(project):
             index(project, uri, console)
         with serve(project, uri, adapter, console) as served:
-            report = measure(project, served, questions, run, console)
+            report = measure(project, served, run, console)
     return report, run
 
 
-def check_data(project: Project, console: Console) -> "list[Question]":
-    """Read every row and every question before anything is started."""
-    from evaluation.questions import load, slices
+def check_data(project: Project, console: Console) -> dict[str, int]:
+    """Read every row and every question before anything is started; their numbers."""
+    from evaluation.compare import check_questions
+    from evaluation.questions import slices
     from training.data import check_rows
 
-    rows = check_rows(_training_data(project)).num_rows if _tunes(project) else 0
-    questions = load(project.evaluation.questions)
-    console.stage("check", f"{rows} training rows, {len(questions)} questions in {len(slices(questions))} slices")
-    return questions
+    num_rows = check_rows(_training_data(project)).num_rows if _tunes(project) else 0
+    questions = check_questions(project.evaluation)
+    console.stage("check", f"{num_rows} training rows, {len(questions)} questions in {len(slices(questions))} slices")
+    return {"num_rows": num_rows, "num_questions": len(questions)}
 
 
 def train(project: Project, run: Run, console: Console) -> AdapterVersion:
@@ -149,16 +149,17 @@ def serve_forever(project: Project, console: Console) -> None:
     console.stage("serve", "stopped")
 
 
-def measure(project: Project, served: Served, questions: "list[Question]", run: Run, console: Console) -> "Report":
+def measure(project: Project, served: Served, run: Run, console: Console) -> "Report":
     """Ask every arm every question, grade, and write report.json and report.html into the run's folder."""
     from evaluation.arms import make_arms
     from evaluation.compare import measure as run_measurement
 
     adapter = f"{served.adapter.name}@{served.adapter.version}" if served.adapter else None
     arms = make_arms(project.evaluation.arms, adapter=adapter, collection=served.collection)
-    report = run_measurement(project.evaluation, served.url, arms, questions, run, console.progress)
-    console.stage("ask", f"{len(questions)} questions to {len(arms)} arms")
-    console.stage("report", f"{run.path / 'report.json'} and report.html")
+    trained = _trained(served.adapter)
+    report = run_measurement(project.evaluation, served.url, arms, run, console.progress, trained=trained)
+    console.stage("ask", f"{len(report.rows)} questions to {len(arms)} arms in {report.duration_s:.0f} s")
+    console.stage("report", f"{run.path / 'report.html'} and report.json")
     return report
 
 
@@ -180,7 +181,5 @@ def _training_data(project: Project) -> Path:
     return project.training.data
 
 
-def _refuse_leaks(questions: "list[Question]", adapter: AdapterVersion) -> None:
-    from evaluation.leaks import refuse_leaks
-
-    refuse_leaks(questions, adapter.path / "trained.jsonl")
+def _trained(adapter: AdapterVersion | None) -> Path | None:
+    return adapter.path / "trained.jsonl" if adapter else None

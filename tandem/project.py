@@ -6,16 +6,15 @@ project.retrieval.top_k, project.storage, project.model
 
 import difflib
 import re
-import typing
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from cluster.config import ClusterConfig
 from cluster.errors import TandemError
-from cluster.schema import SCHEMA_VERSION, Name, Section
+from cluster.schema import Name, Section
 from cluster.storage import Storage, open_storage
 from evaluation.config import EvaluationConfig
 from retrieval.config import RetrievalConfig
@@ -29,7 +28,7 @@ RESERVED_NAMES = ("adapters", "milvus")
 class Settings(Section):
     """What may stand in a project file."""
 
-    schema_version: typing.Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     """The version of this file's format."""
 
     project: Name
@@ -161,8 +160,11 @@ def _describe(location: Location) -> str:
 
 
 def _section_at(location: Location) -> type[BaseModel] | None:
-    section: Any = Settings
+    section: type[BaseModel] = Settings
     for part in location:
-        field = section.model_fields.get(str(part)) if isinstance(section, type) else None
-        section = field.annotation if field else None
-    return section if isinstance(section, type) and issubclass(section, BaseModel) else None
+        field = section.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return None
+        section = inner
+    return section
