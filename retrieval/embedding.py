@@ -72,7 +72,9 @@ class Embedder:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         import torch
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         if self.num_threads is not None:
             torch.set_num_threads(self.num_threads)
         try:

@@ -112,6 +112,7 @@ class _Sync:
         self.config, self.store, self.embedder, self.on_progress = config, store, embedder, on_progress
         self.report = IndexReport(collection)
         self.physical = self._open()
+        store.load(self.physical)
         self.stored = _stored_documents(store, self.physical)
 
     def run(self, files: list[SourceFile]) -> IndexReport:

@@ -45,7 +45,10 @@ def _serve(data: Path, address: IO[str], users: IO[str], stop: threading.Event) 
     from milvus_lite.db import MilvusLite
 
     database = MilvusLite(str(data))
-    sizes = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_send_message_length", MAX_MESSAGE_BYTES)]
+    sizes = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ]
     # milvus-lite's own run_server lets a second process bind the same port; without SO_REUSEPORT nobody else can.
     server = grpc.server(ThreadPoolExecutor(NUM_THREADS), options=[("grpc.so_reuseport", 0), *sizes])
     lite.milvus_pb2_grpc.add_MilvusServiceServicer_to_server(lite.MilvusServicer(database), server)

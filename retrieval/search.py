@@ -1,7 +1,7 @@
 """A question -> the passages that may answer it.
 
-    searcher = Searcher(config, uri)
-    result = searcher.search("help-desk", "How do I reset my password?")
+searcher = Searcher(config, uri)
+result = searcher.search("help-desk", "How do I reset my password?")
 """
 
 import time
@@ -14,7 +14,8 @@ from retrieval.indexing import check_mode
 from retrieval.prompt import Passage
 from retrieval.store import Found, Store, unknown_collection
 
-EMBED_THREADS = 2
+# More threads wait for each other where the cores are busy with a model, and one question gains little from them.
+EMBED_THREADS = 1
 CHECK_EVERY_S = 2.0
 
 
@@ -61,7 +62,7 @@ class Searcher:
         self._store = Store(uri, timeout_s=config.timeout_s)
         check_mode(self._store, config)
         self._embedder = Embedder(config.embedding_model, device, EMBED_THREADS)
-        self._checked: dict[str, float] = {}
+        self._checked: dict[str, tuple[str, float]] = {}
         if config.mode != "bm25":
             self._embedder.embed_question("the first one is slow")
 
@@ -103,7 +104,8 @@ class Searcher:
 
     def _check(self, collection: str, mode: Mode) -> None:
         """The alias may be switched to another model's collection while we run, so this is asked again and again."""
-        if time.monotonic() - self._checked.get(collection, -CHECK_EVERY_S) < CHECK_EVERY_S:
+        seen, checked = self._checked.get(collection, ("", -CHECK_EVERY_S))
+        if time.monotonic() - checked < CHECK_EVERY_S:
             return
         physical = self._store.current(collection)
         if physical is None:
@@ -115,7 +117,9 @@ class Searcher:
                 "Questions and passages are embedded by the same model.",
                 "Build it again with `tandem index`, or name the model that it was built with.",
             )
-        self._checked[collection] = time.monotonic()
+        if physical != seen:
+            self._store.load(physical)
+        self._checked[collection] = physical, time.monotonic()
 
 
 def _hit(found: Found) -> Hit:

@@ -84,6 +84,12 @@ class Found:
     score: float
 
 
+class _Refused(TandemError):
+    """The server answered with an error; `code` is Milvus' own number."""
+
+    code: int = 0
+
+
 class Store:
     """A connection to one Milvus server. Thread-safe; every call has a deadline.
 
@@ -112,14 +118,14 @@ class Store:
 
     def current(self, name: str) -> str | None:
         """The collection behind the alias of `name`; None where none is complete."""
-        from pymilvus import MilvusException
-
         try:
-            return str(self._client.describe_alias(alias_of(name), timeout=self.timeout_s)["collection_name"])
-        except MilvusException as error:
-            if "not exist" in str(error) or "not found" in str(error) or error.code == ALIAS_NOT_FOUND:
+            with _explained(self.uri):
+                described = self._client.describe_alias(alias_of(name), timeout=self.timeout_s)
+        except _Refused as refused:
+            if refused.code == ALIAS_NOT_FOUND or "not exist" in refused.seen or "not found" in refused.seen:
                 return None
-            raise _translated(error, self.uri) from error
+            raise
+        return str(described["collection_name"])
 
     def settings(self, physical: str) -> Settings | None:
         """What `physical` was built with; None where another version of the schema wrote it."""
@@ -128,6 +134,11 @@ class Store:
         with suppress(KeyError, TypeError, ValueError):
             return Settings(**json.loads(described["properties"][SETTINGS_PROPERTY]))
         return None
+
+    def load(self, physical: str) -> None:
+        """Into the server's memory, where it must be to be read; Milvus Lite forgets that when it restarts."""
+        with _explained(self.uri):
+            self._client.load_collection(physical, timeout=WRITE_S)
 
     def ensure(self, name: str, settings: Settings) -> str:
         """The collection of `name` with these settings, created empty where it does not exist."""
@@ -210,9 +221,7 @@ class Store:
         # Milvus Lite reports BM25 as a distance below zero; the order is the same.
         return [replace(hit, score=abs(hit.score)) for hit in found]
 
-    def search_hybrid(
-        self, name: str, vector: list[float], question: str, top_k: int, timeout_s: float
-    ) -> list[Found]:
+    def search_hybrid(self, name: str, vector: list[float], question: str, top_k: int, timeout_s: float) -> list[Found]:
         """Both, fused by reciprocal rank; scores up to 2 / 61."""
         from pymilvus import AnnSearchRequest, RRFRanker
 
@@ -266,8 +275,6 @@ class Store:
             properties={SETTINGS_PROPERTY: json.dumps(asdict(settings))},
             timeout=WRITE_S,
         )
-
-
 
 
 def _schema(settings: Settings) -> tuple[Any, Any]:
@@ -347,16 +354,21 @@ def _translated(error: Exception, uri: str) -> TandemError:
             "retrieval.uri names a running Milvus server, or is `local`.",
             "Start the server or correct the address; the same question works again once it answers.",
         )
-    return TandemError(
+    refused = _Refused(
         f"Milvus at {uri} reports: {reason}.",
         "The server and the collection take what this version of Tandem writes.",
         "Look into the server's log; `tandem index` builds a collection anew.",
     )
+    refused.code = getattr(error, "code", 0)
+    return refused
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    """pymilvus raises errors from themselves, so a chain of causes may be a ring."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
         yield error
+        seen.append(error)
         error = error.__cause__ or error.__context__
 
 
