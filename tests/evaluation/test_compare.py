@@ -1,0 +1,268 @@
+"""The whole measurement over real HTTP, against a stand-in endpoint whose answers are known."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.errors import TandemError
+from cluster.runs import Run
+from cluster.storage import Storage
+from evaluation.arms import make_arms
+from evaluation.ask import WARM_UP
+from evaluation.compare import measure
+from evaluation.config import ALL_ARMS, EvaluationConfig
+from evaluation.leaks import question_sha256
+from evaluation.results import Report
+
+Responder = Callable[[str, str], tuple[int, Any]]
+
+
+class Endpoint(ThreadingHTTPServer):
+    """Answers what `respond(model, question)` says: a status and a body. `asked` lists the calls."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, respond: Responder) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.respond = respond
+        self.asked: list[tuple[str, str]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Endpoint
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        model, question = request["model"], request["messages"][-1]["content"]
+        self.server.asked.append((model, question))
+        status, body = self.server.respond(model, question)
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silence."""
+
+
+def completion(model: str, text: str, citations: list[dict[str, Any]] | None = None) -> tuple[int, dict[str, Any]]:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+    body = {"id": "c", "object": "chat.completion", "created": 0, "model": model, "choices": [choice], "usage": usage}
+    return 200, body | ({"citations": citations} if citations is not None else {})
+
+
+@pytest.fixture
+def start_endpoint() -> Iterator[Callable[[Responder], Endpoint]]:
+    """Starts endpoints and stops them after the test."""
+    started: list[Endpoint] = []
+
+    def start(respond: Responder) -> Endpoint:
+        endpoint = Endpoint(respond)
+        threading.Thread(target=endpoint.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        started.append(endpoint)
+        return endpoint
+
+    yield start
+    for endpoint in started:
+        endpoint.shutdown()
+        endpoint.server_close()
+
+
+Start = Callable[[Responder], Endpoint]
+ARMS = make_arms(ALL_ARMS, adapter="demo@1", collection="demo")
+
+
+def write_questions(folder: Path, n: int = 12) -> Path:
+    """Three slices; the value of question i is i."""
+    rows: list[dict[str, Any]] = []
+    for number in range(n):
+        rows += [
+            {"slice": "unseen", "question": f"What is number {number}?", "answers": [str(number)], "sources": ["a.md"]},
+            {
+                "slice": "form",
+                "question": f"Form of number {number}?",
+                "answers": [str(number)],
+                "form": "<(?P<value>.+)>",
+            },
+            {"slice": "unanswerable", "question": f"Who knows {number}?", "answerable": False},
+        ]
+    path = folder / "questions.jsonl"
+    path.write_text("".join(json.dumps({"id": f"q{number}", **row}) + "\n" for number, row in enumerate(rows)))
+    return path
+
+
+def answer(model: str, question: str) -> tuple[int, Any]:
+    """Retrieval knows the value, tuning knows the form, and both know when nobody can know."""
+    retrieves, tuned = "+" in model, ":" in model
+    number = question.rstrip("?").split()[-1]
+    source = {"id": "1", "index": 1, "source": "docs/a.md", "title": "A", "score": 0.5, "cited": True}
+    if question.startswith("Who"):
+        text = "I do not know." if retrieves else "It is Bob."
+    else:
+        value = number if retrieves else "wrong"
+        text = f"<{value}>" if tuned and question.startswith("Form") else f"It is {value} [1]."
+    return completion(model, text, [source] if retrieves else None)
+
+
+def compare(folder: Path, url: str, n: int = 12, **settings: Any) -> tuple[Report, Path]:
+    run = Run.start(Storage(folder), "demo", "compare", {})
+    config = EvaluationConfig(questions=write_questions(folder, n), **settings)
+    return measure(config, url, ARMS, run, lambda line: None), run.path
+
+
+def test_four_arms_are_asked_graded_and_reported(tmp_path: Path, start_endpoint: Start) -> None:
+    endpoint = start_endpoint(answer)
+    report, folder = compare(tmp_path, endpoint.url)
+    assert {
+        (cell.arm, cell.slice): (cell.accuracy.right, cell.accuracy.n, cell.num_failed) for cell in report.cells
+    } == {
+        **{("base", name): (0, 12, 0) for name in ("unseen", "form", "unanswerable")},
+        **{("tuned", name): (0, 12, 0) for name in ("unseen", "form", "unanswerable")},
+        **{("retrieval", name): (12 * (name != "form"), 12, 0) for name in ("unseen", "form", "unanswerable")},
+        **{("hybrid", name): (12, 12, 0) for name in ("unseen", "form", "unanswerable")},
+        ("base", "overall"): (0, 36, 0),
+        ("tuned", "overall"): (0, 36, 0),
+        ("retrieval", "overall"): (24, 36, 0),
+        ("hybrid", "overall"): (36, 36, 0),
+    }
+    apart = report.cell("retrieval", "form")
+    assert apart.form is not None and apart.content is not None and (apart.form.right, apart.content.right) == (0, 12)
+    false_answers = report.cell("base", "unanswerable").false_answers
+    assert false_answers is not None and false_answers.right == 12
+    cited = report.cell("hybrid", "overall").cited_right
+    assert cited is not None and (cited.right, cited.n) == (12, 12)
+    assert report.cell("base", "overall").latency_p50_s is not None
+    assert (report.recommendation.outcome, report.recommendation.arm) == ("winner", "hybrid")
+    assert Report.model_validate_json((folder / "report.json").read_text()) == report
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+def test_arms_take_turns_after_one_warm_up_each(tmp_path: Path, start_endpoint: Start) -> None:
+    endpoint = start_endpoint(answer)
+    report, _ = compare(tmp_path, endpoint.url, n=2, concurrency=1)
+    assert [question for _, question in endpoint.asked[:4]] == [WARM_UP] * 4
+    asked = endpoint.asked[4:]
+    for first in range(0, len(asked), 4):
+        assert {model for model, _ in asked[first : first + 4]} == {arm.model for arm in ARMS}
+        assert len({question for _, question in asked[first : first + 4]}) == 1
+    assert {model for model, _ in asked[::4]} == {arm.model for arm in ARMS}
+    assert [arm.answered_as for arm in report.arms] == [[arm.model] for arm in ARMS]
+    assert all(arm.warm_up_s is not None for arm in report.arms)
+
+
+def test_the_same_answers_give_the_same_report(tmp_path: Path, start_endpoint: Start) -> None:
+    endpoint = start_endpoint(answer)
+    first, second = (compare(tmp_path / name, endpoint.url, n=4)[0] for name in ("a", "b"))
+    assert first.recommendation == second.recommendation
+    assert first.differences == second.differences
+    assert first.questions_digest == second.questions_digest
+
+
+def test_retrieval_that_fails_is_failed_and_not_wrong(tmp_path: Path, start_endpoint: Start) -> None:
+    def without_milvus(model: str, question: str) -> tuple[int, Any]:
+        return (503, {"error": {"message": "Milvus cannot be reached."}}) if "+" in model else answer(model, question)
+
+    endpoint = start_endpoint(without_milvus)
+    report, folder = compare(tmp_path, endpoint.url, give_up_after=5)
+    broken = report.cell("retrieval", "overall")
+    assert (broken.num_failed, broken.accuracy.n, broken.accuracy.share) == (36, 0, None)
+    assert report.cell("base", "overall").num_failed == 0
+    assert (report.recommendation.outcome, report.recommendation.arm) == ("failures", None)
+    assert "Milvus cannot be reached." in report.recommendation.text
+    assert all(row.replies["retrieval"].grade is None for row in report.rows)
+    assert "Milvus cannot be reached." in (folder / "report.html").read_text()
+    num_asked = sum(model == "base+demo" for model, _ in endpoint.asked)
+    assert 5 <= num_asked <= 5 + 16, "an arm that only fails is not asked to the end"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"no json"),
+        (200, b""),
+        (200, {}),
+        (200, {"choices": []}),
+        (200, ["a list"]),
+        (200, completion("base", "text", [{"surprise": 1}])[1]),
+        (500, b"<html>an error page</html>"),
+        (404, {"error": {"message": "no such model"}}),
+    ],
+)
+def test_a_malformed_answer_is_failed(tmp_path: Path, start_endpoint: Start, status: int, body: Any) -> None:
+    report, _ = compare(tmp_path, start_endpoint(lambda model, question: (status, body)).url, n=1)
+    assert {cell.num_failed for cell in report.cells if cell.slice == "overall"} == {3}
+    assert report.recommendation.outcome == "failures"
+
+
+def test_a_late_answer_is_failed(tmp_path: Path, start_endpoint: Start) -> None:
+    def late(model: str, question: str) -> tuple[int, Any]:
+        time.sleep(1.0 if (model, question) == ("base", "What is number 0?") else 0)
+        return answer(model, question)
+
+    report, _ = compare(tmp_path, start_endpoint(late).url, n=2, timeout_s=0.4)
+    reasons = [row.replies["base"].failed for row in report.rows]
+    assert reasons == ["There was no answer within 0.4 s.", *[None] * 5]
+
+
+def test_an_endpoint_that_is_not_there_is_given_up_soon(tmp_path: Path) -> None:
+    started = time.monotonic()
+    report, _ = compare(tmp_path, "http://127.0.0.1:9/v1", n=200)
+    assert time.monotonic() - started < 10
+    assert {cell.num_failed for cell in report.cells if cell.slice == "overall"} == {600}
+    assert "could not be reached" in report.recommendation.text
+
+
+def test_an_endpoint_that_dies_in_the_middle(tmp_path: Path, start_endpoint: Start) -> None:
+    dead = threading.Event()
+
+    def dying(model: str, question: str) -> tuple[int, Any]:
+        if len(endpoint.asked) > 60:
+            dead.set()
+        if dead.is_set():
+            raise ConnectionResetError
+        return answer(model, question)
+
+    endpoint = start_endpoint(dying)
+    endpoint.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
+    report, _ = compare(tmp_path, endpoint.url, n=50)
+    failed = [report.cell(arm.name, "overall").num_failed for arm in ARMS]
+    graded = [report.cell(arm.name, "overall").accuracy.n for arm in ARMS]
+    assert all(f + g == 150 for f, g in zip(failed, graded, strict=True)) and min(failed) > 100 and min(graded) > 0
+    assert report.recommendation.outcome == "failures"
+
+
+def test_questions_that_were_trained_on_are_refused_first(tmp_path: Path, start_endpoint: Start) -> None:
+    endpoint = start_endpoint(answer)
+    trained = tmp_path / "trained.jsonl"
+    trained.write_text(json.dumps({"id": "t7", "question_sha256": question_sha256("what is number 1?")}) + "\n")
+    run = Run.start(Storage(tmp_path), "demo", "compare", {})
+    config = EvaluationConfig(questions=write_questions(tmp_path))
+    with pytest.raises(TandemError, match="q3 is training row t7"):
+        measure(config, endpoint.url, ARMS, run, lambda line: None, trained=trained)
+    assert not endpoint.asked and not list(run.path.glob("report.*"))
+
+
+def test_progress_ends_with_all_and_names_what_was_written(tmp_path: Path, start_endpoint: Start) -> None:
+    lines: list[str] = []
+    run = Run.start(Storage(tmp_path), "demo", "compare", {})
+    config = EvaluationConfig(questions=write_questions(tmp_path, 1))
+    measure(config, start_endpoint(answer).url, ARMS, run, lines.append)
+    assert lines[0] == "asking 3 questions of 4 arms (base, tuned, retrieval, tuned + retrieval)"
+    assert lines[1].startswith("asked 12 of 12 (100%), 0 failed")
+    assert [Path(line.removeprefix("wrote ")).name for line in lines[2:]] == ["report.json", "report.html"]
