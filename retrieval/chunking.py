@@ -8,6 +8,7 @@ with one heading is a single chunk whose title is that heading.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 VERSION = 1
 MAX_TITLE_CHARACTERS = 200
@@ -72,7 +73,7 @@ def _sections(text: str) -> _Section:
     root = _Section(0, "", [])
     path, line = [root], 0
     tokens = MarkdownIt("commonmark").parse("\n".join(lines))
-    for opening, inline in zip(tokens, tokens[1:], strict=False):
+    for opening, inline in pairwise(tokens):
         if opening.type != "heading_open" or opening.level or opening.map is None:
             continue
         path[-1].lines += lines[line : opening.map[0]]

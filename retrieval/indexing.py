@@ -246,7 +246,7 @@ def _content(chunk: chunking.Chunk) -> str:
 def _alone(uri: str, collection: str) -> Iterator[None]:
     """Two writers of one collection would undo each other's work, and Milvus Lite does not bear them at all."""
     key = hashlib.sha256(f"{uri}\0{collection}".encode()).hexdigest()[:16]
-    with open(Path(tempfile.gettempdir()) / f"tandem-index-{os.getuid()}-{key}.lock", "a") as lock:
+    with Path(tempfile.gettempdir(), f"tandem-index-{os.getuid()}-{key}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

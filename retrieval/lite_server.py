@@ -30,7 +30,7 @@ def main(folder: Path) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with open(folder / "server.json", "a+") as address, open(folder / "users", "a") as users:
+    with (folder / "server.json").open("a+") as address, (folder / "users").open("a") as users:
         if not _locked_within(address, LOCK_S):
             raise SystemExit(f"another server holds {address.name}")
         address.truncate(0)

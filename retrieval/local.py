@@ -48,12 +48,7 @@ def local_server(folder: Path) -> Iterator[str]:
     Raises:
         TandemError: the folder cannot be written, the server does not start, or it runs on another machine.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        users = open(folder / "users", "a")
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    with users:
+    with _opened_for_users(folder) as users:
         _lock(users, fcntl.LOCK_SH, STOP_S, folder)
         try:
             yield _found_or_started(folder).uri
@@ -63,7 +58,7 @@ def local_server(folder: Path) -> Iterator[str]:
 
 def running(folder: Path) -> Address | None:
     """The server of `folder`, if there is a living one. A file left by a dead server is not believed."""
-    with suppress(FileNotFoundError), open(folder / "server.json") as address:
+    with suppress(FileNotFoundError), (folder / "server.json").open() as address:
         try:
             fcntl.flock(address, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -73,8 +68,16 @@ def running(folder: Path) -> Address | None:
     return None
 
 
+def _opened_for_users(folder: Path) -> IO[str]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / "users").open("a")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
 def _found_or_started(folder: Path) -> Address:
-    with open(folder / "starting", "a") as starting:
+    with (folder / "starting").open("a") as starting:
         _lock(starting, fcntl.LOCK_EX, START_S, folder)
         address = running(folder) or _start(folder)
     if address.host != socket.gethostname():
@@ -90,7 +93,7 @@ def _start(folder: Path) -> Address:
     """A session of its own keeps the terminal's Ctrl-C away from the server while its users still finish."""
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-    with open(folder / "server.log", "wb") as log:
+    with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "retrieval.lite_server", str(folder.absolute())],
             env={**os.environ, "PYTHONPATH": path},

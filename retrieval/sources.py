@@ -62,7 +62,7 @@ def digest(path: Path) -> str:
     try:
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
             raise Unreadable(f"has {size / 2**20:.0f} MiB, more than {MAX_FILE_BYTES // 2**20}")
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from error
@@ -136,7 +136,7 @@ def _converted(path: Path) -> str:
     from markitdown import MarkItDown, MarkItDownException
 
     try:
-        return MarkItDown(enable_plugins=False).convert_local(path).text_content
+        return str(MarkItDown(enable_plugins=False).convert_local(path).text_content)
     except (MarkItDownException, OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise Unreadable(f"cannot be converted: {reason}") from error

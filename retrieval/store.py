@@ -107,7 +107,7 @@ class Store:
     @property
     def has_bm25(self) -> bool:
         """Milvus Lite has it, servers since 2.5."""
-        if "lite" in self.version:
+        if self.version.startswith("milvus_lite"):
             return True
         number = re.search(r"(\d+)\.(\d+)", self.version)
         return number is not None and (int(number[1]), int(number[2])) >= BM25_SINCE
@@ -144,7 +144,11 @@ class Store:
         """The collection of `name` with these settings, created empty where it does not exist."""
         physical = self.physical(name, settings)
         with _explained(self.uri):
-            if not self._client.has_collection(physical, timeout=self.timeout_s):
+            exists = self._client.has_collection(physical, timeout=self.timeout_s)
+            if exists and not self._indexed(physical, settings):
+                self._client.drop_collection(physical, timeout=self.timeout_s)
+                exists = False
+            if not exists:
                 self._create(physical, settings)
         return physical
 
@@ -264,6 +268,11 @@ class Store:
             if (name := name_of(physical)) is not None:
                 built.setdefault(name, []).append(physical)
         return built
+
+    def _indexed(self, physical: str, settings: Settings) -> bool:
+        """False where a process was killed between creating a collection and its indexes."""
+        names = set(self._client.list_indexes(physical, timeout=self.timeout_s))
+        return names >= ({"vector", "sparse"} if settings.bm25 else {"vector"})
 
     def _create(self, physical: str, settings: Settings) -> None:
         schema, indexes = _schema(settings)
