@@ -140,7 +140,8 @@ class _Numbers:
             )
         num_failed = sum(self.cells[result.name, OVERALL].num_failed for result in self.arms)
         if num_failed:
-            sentences.append(f"{num_failed} failed calls are counted apart, as neither right nor wrong.")
+            calls = "failed call is" if num_failed == 1 else "failed calls are"
+            sentences.append(f"{num_failed} {calls} counted apart, as neither right nor wrong.")
         return [sentence for sentence in sentences if sentence]
 
     def _best(self, slice_name: str, leaders: list[ArmName]) -> str:

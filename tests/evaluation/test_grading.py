@@ -1,9 +1,11 @@
 """Grading by its rules, on the cases that a looser rule gets wrong."""
 
+from pathlib import Path
+
 import pytest
 
 from evaluation.grading import grade, normalise
-from evaluation.questions import Question
+from evaluation.questions import Question, load
 from evaluation.results import CitedSource
 
 
@@ -108,6 +110,7 @@ NOBODY_KNOWS = ask("What is the atomic number of Zorbium in version 7?")
         "Sorry. I do not know. The passages do not say.",
         "The passages do not mention Zorbium.",
         "I cannot answer this from the passages [1].",
+        "The atomic number of Zorbium is something I do not know.",
         "The atomic number of Zorbium is not known.",
         "There is no information about Zorbium.",
     ],
@@ -186,6 +189,16 @@ def test_citations_are_not_judged_without_retrieval_or_without_a_known_source() 
     sourced = ask("What is the atomic number of Iron?", "26", sources=("elements/iron.md",))
     assert grade(sourced, "26").cited_right is None
     assert grade(IRON, "26", [passage(1, "elements/iron.md", True)], retrieves=True).cited_right is None
+
+
+def test_the_quickstart_s_own_answers_are_right_and_each_other_s_are_wrong() -> None:
+    questions = load(Path(__file__).parents[2] / "examples/quickstart/data/questions.jsonl")
+    sentences = [question for question in questions if question.answerable and not question.form]
+    assert all(grade(question, question.reference or "").correct for question in questions)
+    for question, other in zip(sentences, sentences[1:], strict=False):
+        stem = (question.reference or "").removesuffix(f"{question.answers[0]}.")
+        shared = set(map(normalise, question.answers)) & set(map(normalise, other.answers))
+        assert shared or not grade(question, f"{stem}{other.answers[0]}.").correct
 
 
 def test_normalise() -> None:

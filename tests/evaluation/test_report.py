@@ -99,7 +99,7 @@ def test_the_page_says_what_was_measured(tmp_path: Path) -> None:
     assert report.recommendation.headline == "Use retrieval."
     for sentence in (report.recommendation.headline, *report.recommendation.sentences):
         assert sentence in words
-    assert "59" in words and "1 calls failed" in words
+    assert "59" in words and "1 call failed" in words
     assert page.tags.count("svg") == 3 and page.tags.count("circle") == 12
     assert page.tags.count("article") == 4 + 120
 
