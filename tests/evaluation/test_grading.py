@@ -1,5 +1,6 @@
 """Grading by its rules, on the cases that a looser rule gets wrong."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -195,7 +196,7 @@ def test_the_quickstart_s_own_answers_are_right_and_each_other_s_are_wrong() -> 
     questions = load(Path(__file__).parents[2] / "examples/quickstart/data/questions.jsonl")
     sentences = [question for question in questions if question.answerable and not question.form]
     assert all(grade(question, question.reference or "").correct for question in questions)
-    for question, other in zip(sentences, sentences[1:], strict=False):
+    for question, other in pairwise(sentences):
         stem = (question.reference or "").removesuffix(f"{question.answers[0]}.")
         shared = set(map(normalise, question.answers)) & set(map(normalise, other.answers))
         assert shared or not grade(question, f"{stem}{other.answers[0]}.").correct

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from cluster.runs import Run
@@ -21,13 +22,14 @@ ARMS = make_arms(ALL_ARMS, adapter="demo@1", collection="demo")
 EVIL = "<script>alert('&')</script>"
 
 
-def make_report(folder: Path) -> Report:
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """Two slices of 60; retrieval knows all, the others nothing; one call of the base failed."""
     questions = [question(name, number) for name in ("unseen", "form") for number in range(60)]
     asked = Asked(warm_ups={arm.name: Reply(text="ok", model=arm.model, latency_s=0.2) for arm in ARMS})
     for item in questions:
         asked.replies[item.id] = {arm.name: reply(item, arm.name) for arm in ARMS}
-    run = Run(folder, "compare", datetime(2026, 11, 23, 15, 0, tzinfo=UTC).isoformat())
+    run = Run(tmp_path_factory.mktemp("run"), "compare", datetime(2026, 11, 23, 15, 0, tzinfo=UTC).isoformat())
     return conclude(EvaluationConfig(), ARMS, questions, asked, run, duration_s=12.0)
 
 
@@ -75,8 +77,8 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_page_is_well_formed_and_loads_nothing(tmp_path: Path) -> None:
-    text = render_page(make_report(tmp_path))
+def test_the_page_is_well_formed_and_loads_nothing(report: Report) -> None:
+    text = render_page(report)
     page = Page(text)
     assert page.open == [] and page.loads == []
     assert page.tags.count("script") == 1
@@ -84,16 +86,15 @@ def test_the_page_is_well_formed_and_loads_nothing(tmp_path: Path) -> None:
     assert "default-src 'none'" in text
 
 
-def test_everything_given_is_escaped(tmp_path: Path) -> None:
-    text = render_page(make_report(tmp_path))
+def test_everything_given_is_escaped(report: Report) -> None:
+    text = render_page(report)
     assert EVIL not in text and "<i>" not in text and "docs/<a>.md" not in text
     page = Page(text)
     assert page.text.count(EVIL) >= 120
     assert "<i>7</i>" in page.text
 
 
-def test_the_page_says_what_was_measured(tmp_path: Path) -> None:
-    report = make_report(tmp_path)
+def test_the_page_says_what_was_measured(report: Report) -> None:
     page = Page(render_page(report))
     words = " ".join(page.text.split())
     assert report.recommendation.headline == "Use retrieval."
@@ -104,9 +105,9 @@ def test_the_page_says_what_was_measured(tmp_path: Path) -> None:
     assert page.tags.count("article") == 4 + 120
 
 
-def test_the_table_has_a_row_for_every_slice_and_arm(tmp_path: Path) -> None:
+def test_the_table_has_a_row_for_every_slice_and_arm(report: Report) -> None:
     console = Console(width=110, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115
-    console.print(make_table(make_report(tmp_path)))
+    console.print(make_table(report))
     text = console.export_text()
     rows = [line.split() for line in text.splitlines() if re.search(r"\d\.\d\d \(", line)]
     assert len(rows) == 3 * 4
@@ -114,8 +115,7 @@ def test_the_table_has_a_row_for_every_slice_and_arm(tmp_path: Path) -> None:
     assert "1.00 (0.94 to 1.00) *" in text and "form 0.00, value 1.00" in " ".join(text.split())
 
 
-def test_both_files_are_written_whole(tmp_path: Path) -> None:
-    report = make_report(tmp_path)
+def test_both_files_are_written_whole(report: Report, tmp_path: Path) -> None:
     paths = write_reports(report, tmp_path)
     assert [path.name for path in paths] == ["report.json", "report.html"]
     assert Report.model_validate_json(paths[0].read_text()) == report
