@@ -1,7 +1,7 @@
 """A small client of the endpoint, on top of the `openai` package.
 
-    client = connect("http://127.0.0.1:8000/v1")
-    print(ask(client, "base+handbook", "How many days of leave do I have?").text)
+client = connect("http://127.0.0.1:8000/v1")
+print(ask(client, "base+handbook", "How many days of leave do I have?").text)
 """
 
 import time

@@ -1,12 +1,20 @@
 """The `serving` section of a project file."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, ValidationInfo
 
-from cluster.schema import Section
+from cluster.schema import Name, Section
 
-BaseName = Annotated[str, StringConstraints(max_length=63, pattern=r"^[a-z0-9_][a-z0-9_-]*$")]
+
+def _source(written: str, info: ValidationInfo) -> str:
+    """An absolute folder where there is one beside the project file, else the hub id as written."""
+    folder = Path((info.context or {}).get("folder", ".")) / Path(written).expanduser()
+    return str(folder.resolve()) if folder.is_dir() or written.startswith((".", "/", "~")) else written
+
+
+ModelSource = Annotated[str, AfterValidator(_source)]
 
 
 class ServingConfig(Section):
@@ -16,7 +24,7 @@ class ServingConfig(Section):
     port: int = Field(default=8000, ge=1, le=65535)
     """TCP port of the endpoint."""
 
-    models: dict[BaseName, str] = Field(default_factory=dict)
+    models: dict[Name, ModelSource] = Field(default_factory=dict)
     """Base models by the name that requests use: a folder or a hub id each. Empty: `base` is the project's model."""
 
     max_model_len: int = Field(default=2048, ge=16)

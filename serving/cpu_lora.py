@@ -1,7 +1,7 @@
 """Adapters on a CPU: two matrix products per adapter in the batch.
 
-vLLM 0.29 gathers a copy of the adapter's matrices for every token (a tenth of the speed of the base model on two cores),
-and indexes the last slot for tokens without an adapter (-1), so that a base request that shares a batch with a full set
+vLLM 0.29 gathers a copy of the adapter's matrices for every token (a tenth of the base model's speed on two cores), and
+indexes the last slot for tokens without an adapter (-1), so that a base request that shares a batch with a full set
 of adapters would be answered by one of them. The engine's worker imports this module by `worker_extension_cls`.
 """
 

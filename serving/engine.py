@@ -3,11 +3,13 @@
 It is light to import: vLLM is loaded in the replica only, never in the process that deploys it.
 """
 
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from cluster.errors import TandemError
 from cluster.registry import Registry
 from serving.errors import error_body
 
@@ -33,7 +35,7 @@ class EngineSettings:
 class Engine:
     """One vLLM engine. Requests name the base model or the engine's id of an adapter."""
 
-    async def __init__(self, settings: EngineSettings) -> None:
+    async def __init__(self, settings: EngineSettings) -> None:  # type: ignore[misc]  # Serve awaits it
         from serving.llm_server import start_server
 
         registry = Registry(settings.adapters)
@@ -62,6 +64,10 @@ class Engine:
             else:
                 yield item
 
+    async def template_hash(self) -> str:
+        """SHA-256 of the served chat template, as it stands in an adapter's manifest."""
+        return hashlib.sha256(self._server.chat_template().encode()).hexdigest()
+
     async def check_health(self) -> None:
         """Called by Serve, which replaces a replica that raises here, and by the gateway's /health."""
         await self._server.check_health()
@@ -71,24 +77,24 @@ class Engine:
             self._server.stop()
 
     async def _responses(self, kind: Kind, body: Body) -> AsyncIterator[Any]:
-        from ray.serve.llm.openai_api_models import ErrorResponse
-
-        from serving.llm_server import parse_request
+        """The engine's answers; a pair of status and body is an error and the only item."""
+        from serving.llm_server import FATAL_ERRORS, as_error, parse_request
 
         try:
             request = parse_request(kind, body)
-            responses = await getattr(self._server, kind)(request)
         except ValueError as error:
             yield 400, error_body(400, str(error))
             return
-        async for response in responses:
-            if isinstance(response, list) and response and not isinstance(response[0], str):
-                response = response[0]
-            if isinstance(response, ErrorResponse):
-                status = int(response.error.code)
-                yield status, error_body(status, response.error.message, response.error.param)
-                return
-            yield response
+        try:
+            responses = await getattr(self._server, kind)(request)
+        except (TandemError, ValueError) as error:
+            yield 409, error_body(409, f"The adapter cannot be loaded: {error}", "model", "adapter_refused")
+            return
+        try:
+            async for response in responses:
+                yield as_error(response) or response
+        except FATAL_ERRORS:
+            yield 503, error_body(503, "The engine has stopped and is being replaced.", None, "engine_unavailable")
 
 
 def adapter_folder(registry: Registry, engine_id: str) -> Path:

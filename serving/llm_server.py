@@ -13,12 +13,16 @@ from typing import Any
 from pydantic import ValidationError
 from ray import serve
 from ray.llm._internal.common.callbacks.base import CallbackBase
+from ray.llm._internal.common.errors import VLLM_FATAL_ERRORS as FATAL_ERRORS
 from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
-from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
+from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest, ErrorResponse
 
+from serving.errors import error_body
+
+__all__ = ["FATAL_ERRORS", "AdapterServer", "as_error", "parse_request", "start_server"]
 REQUESTS = {"chat": ChatCompletionRequest, "completions": CompletionRequest}
 
 
@@ -71,6 +75,11 @@ class AdapterServer(LLMServer):  # type: ignore[misc]
         limit = self._llm_config.multiplex_config().max_num_models_per_replica
         self._load_model = serve.multiplexed(max_num_models_per_replica=limit)(load_adapter)
 
+    def chat_template(self) -> str:
+        """The template that turns messages into a prompt; empty where the model has none."""
+        tokenizer = self.engine._engine_client.get_tokenizer()
+        return str(tokenizer.get_chat_template()) if tokenizer.chat_template else ""
+
     def stop(self) -> None:
         """Ends vLLM's child process. Ray's own shutdown leaves it to the operating system."""
         client = getattr(self.engine, "_engine_client", None)
@@ -102,3 +111,12 @@ def parse_request(kind: str, body: dict[str, Any]) -> Any:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{where}: {first['msg']}" if where else str(first["msg"])) from error
+
+
+def as_error(response: Any) -> tuple[int, dict[str, Any]] | None:
+    """Status and body where the engine's response is an error; streamed responses come as lists."""
+    first = response[0] if isinstance(response, list) and response else response
+    if not isinstance(first, ErrorResponse):
+        return None
+    status = int(first.error.code)
+    return status, error_body(status, first.error.message, first.error.param)

@@ -1,4 +1,4 @@
-"""Model names of the endpoint: `base`, `base:adapter`, `base:adapter@7`, `base+collection`, `base:adapter@7+collection`."""
+"""Model names: `base`, `base:adapter`, `base:adapter@7`, `base+collection`, `base:adapter@7+collection`."""
 
 import re
 from dataclasses import dataclass, replace

@@ -62,7 +62,7 @@ def engine_options(config: ServingConfig, hardware: Hardware, name: str) -> dict
     num_devices = _num_devices(config)
     bundles: list[dict[str, float]] = [{"CPU": 1}]
     if hardware.kind == "gpu":
-        bundles = [{"CPU": 1, "GPU": 1}, *({"GPU": 1} for _ in range(num_devices - 1))]
+        bundles = [{"CPU": 1, "GPU": 1}, *[{"GPU": 1.0}] * (num_devices - 1)]
     return {
         "name": f"engine-{name}",
         "num_replicas": config.num_replicas,

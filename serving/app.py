@@ -1,0 +1,60 @@
+"""Settings -> one Ray Serve application: a gateway, an engine for each base model, a retriever for the documents."""
+
+from dataclasses import dataclass
+
+from ray import serve
+from ray.serve import Application
+
+from cluster.storage import Storage
+from retrieval.config import RetrievalConfig
+from serving.config import ServingConfig
+from serving.engine import Engine, EngineSettings
+from serving.gateway import Gateway, GatewaySettings
+from serving.plan import Hardware, engine_kwargs, engine_options, gateway_options, retriever_options
+from serving.retriever import Retriever
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model to serve: a folder or hub id, its digest, and the longest sequence it was made for (tokens)."""
+
+    source: str
+    digest: str
+    max_positions: int | None
+
+
+def build_app(
+    config: ServingConfig,
+    bases: dict[str, Base],
+    storage: Storage,
+    retrieval: RetrievalConfig | None,
+    milvus_uri: str | None,
+    hardware: Hardware,
+) -> Application:
+    """The application, not yet started."""
+    engines = {name: _engine(name, base, config, storage, hardware) for name, base in bases.items()}
+    retriever = None
+    if retrieval and milvus_uri:
+        retriever = serve.deployment(Retriever, **retriever_options(config)).bind(retrieval, milvus_uri)
+    settings = GatewaySettings(
+        bases={name: base.digest for name, base in bases.items()},
+        adapters=storage.adapters,
+        max_lora_rank=config.max_lora_rank,
+        request_timeout_s=config.request_timeout_s,
+        answer_without=config.on_retrieval_failure == "answer_without",
+        prompt_tokens=retrieval.prompt_tokens if retrieval else 0,
+        retrieval_timeout_s=2 * retrieval.timeout_s + 2 if retrieval else 0.0,
+    )
+    return serve.deployment(Gateway, **gateway_options(config)).bind(settings, engines, retriever)
+
+
+def _engine(name: str, base: Base, config: ServingConfig, storage: Storage, hardware: Hardware) -> Application:
+    settings = EngineSettings(
+        name=name,
+        source=base.source,
+        engine_kwargs=engine_kwargs(config, hardware, base.max_positions),
+        kind=hardware.kind,
+        max_loaded_adapters=config.max_loaded_adapters,
+        adapters=storage.adapters,
+    )
+    return serve.deployment(Engine, **engine_options(config, hardware, name)).bind(settings)

@@ -1,0 +1,36 @@
+"""Which passages an answer was given, and which of them it cites."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+_MARK = re.compile(r"\[([1-9][0-9]?[0-9]?)\]")
+
+
+class Retrieved(Protocol):
+    """What a citation tells of a passage; retrieval's Hit is one."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def score(self) -> float: ...
+
+
+def citations(hits: Sequence[Retrieved], text: str) -> list[dict[str, Any]]:
+    """One entry per passage in the order of the prompt; `cited` where `text` holds its mark, like [1]."""
+    marks = {int(number) for number in _MARK.findall(text)}
+    return [
+        {
+            "id": hit.id,
+            "index": index,
+            "source": hit.source,
+            "title": hit.title,
+            "score": hit.score,
+            "cited": index in marks,
+        }
+        for index, hit in enumerate(hits, start=1)
+    ]

@@ -1,0 +1,108 @@
+"""The body of a request, checked as far as the endpoint itself reads it. vLLM checks the rest."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.errors import TandemError
+from serving.errors import ApiError
+from serving.names import ModelName, is_name
+
+MAX_TOP_K = 100
+RETRIEVAL_KEYS = ("collection", "top_k", "return_messages")
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of whom. `body` is what goes on to the engine, less what only the endpoint knows."""
+
+    name: ModelName
+    body: Body
+    stream: bool
+    top_k: int | None = None
+    return_messages: bool = False
+
+
+def parse_request(raw: bytes) -> Request:
+    """Raises ApiError 400 for what cannot be read; says nothing about whether the model exists."""
+    body = _json_object(raw)
+    retrieval = body.pop("retrieval", None) or {}
+    name = _model_name(body.get("model"))
+    if not isinstance(retrieval, dict) or set(retrieval) - set(RETRIEVAL_KEYS):
+        raise _bad(f"`retrieval` takes an object with {', '.join(RETRIEVAL_KEYS)}.", "retrieval")
+    name = _with_collection(name, retrieval.get("collection"))
+    top_k = retrieval.get("top_k")
+    if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= MAX_TOP_K):
+        raise _bad(f"`retrieval.top_k` takes a whole number from 1 to {MAX_TOP_K}.", "retrieval.top_k")
+    if top_k is not None and name.collection is None:
+        raise _bad("`retrieval.top_k` needs a collection: base+collection, or `retrieval.collection`.", "retrieval")
+    return Request(
+        name=name,
+        body=body,
+        stream=_flag(body.get("stream"), "stream"),
+        top_k=top_k,
+        return_messages=_flag(retrieval.get("return_messages"), "retrieval.return_messages"),
+    )
+
+
+def last_question(messages: Any) -> str:
+    """The text of the last user message: what is searched for. Raises ApiError 400 where there is none."""
+    turns = messages if isinstance(messages, list) else []
+    for turn in reversed(turns):
+        if isinstance(turn, dict) and turn.get("role") == "user":
+            text = _text(turn.get("content"))
+            if text.strip():
+                return text
+    raise _bad("Retrieval needs `messages` with a user message that holds text.", "messages")
+
+
+def _json_object(raw: bytes) -> Body:
+    try:
+        text = raw.decode()
+        body = json.loads(text)
+        if "\\ud" in text.lower():  # half a surrogate pair is JSON, but nothing that can be sent on
+            json.dumps(body, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise _bad("The body is not valid JSON in UTF-8.", None) from error
+    if not isinstance(body, dict):
+        raise _bad("The body takes a JSON object.", None)
+    return body
+
+
+def _model_name(model: Any) -> ModelName:
+    if not isinstance(model, str):
+        raise _bad("`model` takes a string; GET /v1/models lists the names.", "model")
+    try:
+        return ModelName.parse(model)
+    except TandemError as error:
+        raise ApiError.of(error, 400, param="model") from error
+
+
+def _with_collection(name: ModelName, collection: Any) -> ModelName:
+    if collection is None or collection == name.collection:
+        return name
+    if not isinstance(collection, str) or not is_name(collection):
+        raise _bad("`retrieval.collection` takes the name of a collection.", "retrieval.collection")
+    if name.collection is not None:
+        raise _bad(f"`model` names the collection {name.collection}, `retrieval` another.", "retrieval.collection")
+    return ModelName(name.base, name.adapter, name.version, collection)
+
+
+def _flag(value: Any, param: str) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise _bad(f"`{param}` takes true or false.", param)
+    return bool(value)
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = (part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text")
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def _bad(message: str, param: str | None) -> ApiError:
+    return ApiError(400, message, param=param)

@@ -1,0 +1,169 @@
+"""Start the endpoint inside an open Ray session, and end it with everything it started.
+
+with ray_session(cluster), served(config, model, storage, retrieval, uri, print) as url:
+    ask(connect(url), "base", "...")
+"""
+
+import json
+import logging
+import os
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster.errors import TandemError
+from cluster.models import digest_model, find_model
+from cluster.storage import Storage
+from retrieval.config import RetrievalConfig
+from serving.config import ServingConfig
+from serving.plan import Hardware, engine_kwargs
+
+if TYPE_CHECKING:
+    from serving.app import Base
+
+APP = "tandem"
+POLL_S = 0.2
+PROGRESS_EVERY_S = 5.0
+START_ATTEMPTS = 4
+
+
+def check(config: ServingConfig, model: str) -> None:
+    """What can be known to fail before anything is started.
+
+    Raises TandemError: the port is taken, a model folder holds no model, or two settings contradict each other.
+    """
+    _check_port(config.host, config.port)
+    for source in models(config, model).values():
+        find_model(source)
+    engine_kwargs(config, Hardware(num_gpus=0, num_cores=1), None)
+
+
+@contextmanager
+def served(
+    config: ServingConfig,
+    model: str,
+    storage: Storage,
+    retrieval: RetrievalConfig | None,
+    milvus_uri: str | None,
+    on_progress: Callable[[str], None],
+) -> Iterator[str]:
+    """The URL (with /v1) of an endpoint that answers; it is shut down when the block ends.
+
+    Without `retrieval` and `milvus_uri` it serves no collections.
+    Raises TandemError: what `check` raises, or the endpoint did not become ready (with the reason).
+    """
+    check(config, model)
+    from ray import serve
+    from ray.serve.schema import LoggingConfig
+
+    from serving.app import build_app
+
+    bases = {name: _base(source) for name, source in models(config, model).items()}
+    app = build_app(config, bases, storage, retrieval, milvus_uri, _hardware())
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
+    try:
+        _start_serve({"host": config.host, "port": config.port}, quiet)
+        target = serve.RunTarget(app, name=APP, route_prefix="/", logging_config=quiet)
+        serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+        url = f"http://{_reachable(config.host)}:{config.port}"
+        _wait_until_ready(url, config.start_timeout_s, on_progress)
+        yield f"{url}/v1"
+    finally:
+        serve.shutdown()
+
+
+def models(config: ServingConfig, model: str) -> dict[str, str]:
+    """The base models by name; `base` is the project's where none are named."""
+    return dict(config.models) or {"base": model}
+
+
+def _start_serve(http_options: dict[str, Any], logging_config: Any) -> None:
+    """Serve's controller and HTTP proxy. On a busy machine the controller kills a proxy that needs more than 5 s to
+    start, and makes another; a second call finds the controller and waits for nothing, _wait_until_ready does."""
+    from ray import serve
+    from ray.exceptions import ActorDiedError
+
+    for _ in range(START_ATTEMPTS - 1):
+        try:
+            return serve.start(http_options=http_options, logging_config=logging_config)
+        except (ActorDiedError, TimeoutError):
+            time.sleep(PROGRESS_EVERY_S)
+    return serve.start(http_options=http_options, logging_config=logging_config)
+
+
+def _base(source: str) -> "Base":
+    from serving.app import Base
+
+    folder = find_model(source)
+    return Base(source, digest_model(source), _max_positions(folder) if folder else None)
+
+
+def _max_positions(folder: Path) -> int | None:
+    found = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
+    return found if isinstance(found, int) else None
+
+
+def _hardware() -> Hardware:
+    import ray
+
+    return Hardware(num_gpus=int(ray.cluster_resources().get("GPU", 0)), num_cores=len(os.sched_getaffinity(0)))
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise TandemError(
+                f"Port {port} on {host} cannot be used: {error.strerror}.",
+                "A free port on an address of this machine.",
+                "Set serving.port to another, or stop what listens there.",
+            ) from error
+
+
+def _wait_until_ready(url: str, limit_s: float, on_progress: Callable[[str], None]) -> None:
+    from ray import serve
+
+    started, told = time.monotonic(), 0.0
+    while True:
+        seconds = time.monotonic() - started
+        app = serve.status().applications.get(APP)
+        if app and app.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            raise _not_started(app.message)
+        if app and app.status == "RUNNING" and _is_healthy(url):
+            return
+        if seconds > limit_s:
+            raise _not_started(f"it was not ready after {limit_s:g} s")
+        if seconds - told >= PROGRESS_EVERY_S:
+            told = seconds
+            waiting = [name for name, one in app.deployments.items() if one.status != "HEALTHY"] if app else []
+            on_progress(f"serving: {seconds:.0f} s, waiting for {', '.join(waiting) or 'the first answer'}")
+        time.sleep(POLL_S)
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=10) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _not_started(reason: str) -> TandemError:
+    last = [line.strip() for line in reason.strip().splitlines() if line.strip()][-1:]
+    return TandemError(
+        f"The endpoint did not start: {' '.join(last)[:2000]}",
+        "A model that vLLM can load with the memory of this machine.",
+        "Correct what the message names; the whole of it is in Ray's log folder, /tmp/ray/session_latest/logs/serve.",
+    )
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "") else host
