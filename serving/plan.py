@@ -40,7 +40,11 @@ def engine_kwargs(config: ServingConfig, hardware: Hardware, model_limit: int | 
     }
     if hardware.kind == "cpu":
         # LoRA turns compilation off on a CPU, and eager starts faster.
-        computed |= {"enforce_eager": True, "kv_cache_memory_bytes": int(config.kv_cache_gib * GIB)}
+        computed |= {
+            "enforce_eager": True,
+            "kv_cache_memory_bytes": int(config.kv_cache_gib * GIB),
+            "worker_extension_cls": "serving.cpu_lora.GroupedLora",
+        }
     return _merged(computed, config.engine_kwargs)
 
 

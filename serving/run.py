@@ -89,12 +89,14 @@ def _start_serve(http_options: dict[str, Any], logging_config: Any) -> None:
     from ray import serve
     from ray.exceptions import ActorDiedError
 
-    for _ in range(START_ATTEMPTS - 1):
+    for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            return serve.start(http_options=http_options, logging_config=logging_config)
-        except (ActorDiedError, TimeoutError):
+            serve.start(http_options=http_options, logging_config=logging_config)
+            return
+        except (ActorDiedError, TimeoutError) as error:
+            if attempt == START_ATTEMPTS:
+                raise _not_started(f"Ray Serve has no HTTP proxy ({error})") from error
             time.sleep(PROGRESS_EVERY_S)
-    return serve.start(http_options=http_options, logging_config=logging_config)
 
 
 def _base(source: str) -> "Base":

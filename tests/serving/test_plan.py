@@ -1,0 +1,81 @@
+"""Settings -> the words of vLLM and Ray Serve."""
+
+import pytest
+from pydantic import ValidationError
+
+from cluster.errors import TandemError
+from serving.config import ServingConfig
+from serving.plan import (
+    Hardware,
+    engine_environment,
+    engine_kwargs,
+    engine_options,
+    gateway_options,
+    num_engine_threads,
+)
+
+CPU = Hardware(num_gpus=0, num_cores=2)
+GPU = Hardware(num_gpus=8, num_cores=64)
+
+
+def test_a_cpu_engine_starts_eagerly_with_a_cache_of_the_given_size() -> None:
+    kwargs = engine_kwargs(ServingConfig(kv_cache_gib=0.5), CPU, model_limit=None)
+    assert kwargs["enforce_eager"] is True
+    assert kwargs["kv_cache_memory_bytes"] == 2**29
+    assert kwargs["worker_extension_cls"] == "serving.cpu_lora.GroupedLora"
+
+
+def test_a_gpu_engine_keeps_vllms_own_choices() -> None:
+    kwargs = engine_kwargs(ServingConfig(), GPU, model_limit=None)
+    assert not {"enforce_eager", "kv_cache_memory_bytes", "worker_extension_cls"} & set(kwargs)
+
+
+def test_a_model_made_for_less_lowers_the_length() -> None:
+    assert engine_kwargs(ServingConfig(max_model_len=4096), CPU, model_limit=1024)["max_model_len"] == 1024
+    assert engine_kwargs(ServingConfig(max_model_len=512), CPU, model_limit=1024)["max_model_len"] == 512
+
+
+def test_engine_kwargs_pass_through() -> None:
+    assert engine_kwargs(ServingConfig(engine_kwargs={"block_size": 64}), CPU, None)["block_size"] == 64
+
+
+def test_saying_the_same_twice_is_no_contradiction() -> None:
+    assert engine_kwargs(ServingConfig(engine_kwargs={"max_num_seqs": 64}), CPU, None)["max_num_seqs"] == 64
+
+
+@pytest.mark.parametrize(
+    "users", [{"max_model_len": 100}, {"enable_lora": False}, {"model": "x"}, {"served_model_name": ["x"]}]
+)
+def test_a_contradiction_is_an_error_naming_the_key(users: dict[str, object]) -> None:
+    with pytest.raises(TandemError, match=next(iter(users))):
+        engine_kwargs(ServingConfig(engine_kwargs=users), CPU, None)
+
+
+def test_one_core_is_left_to_the_processes_around_the_engine() -> None:
+    assert [num_engine_threads(Hardware(0, cores)) for cores in (1, 2, 8)] == [1, 1, 7]
+    assert engine_environment(CPU)["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in engine_environment(GPU)
+
+
+def test_gpus_are_asked_for_one_per_device() -> None:
+    config = ServingConfig(engine_kwargs={"tensor_parallel_size": 2, "pipeline_parallel_size": 2})
+    bundles = engine_options(config, GPU, "base")["placement_group_bundles"]
+    assert sum(bundle["GPU"] for bundle in bundles) == 4
+    assert engine_options(ServingConfig(), CPU, "base")["placement_group_bundles"] == [{"CPU": 1}]
+
+
+def test_the_engines_queue_sheds_load_before_the_gateways_does() -> None:
+    config = ServingConfig(max_ongoing_requests=10, max_queued_requests=5)
+    assert gateway_options(config)["max_ongoing_requests"] > 10 + 5
+
+
+def test_two_bases_have_two_names() -> None:
+    assert engine_options(ServingConfig(), CPU, "a")["name"] != engine_options(ServingConfig(), CPU, "b")["name"]
+
+
+def test_names_of_bases_are_checked(tmp_path: object) -> None:
+    with pytest.raises(ValidationError):
+        ServingConfig(models={"No Good": "x"})
+    assert ServingConfig(models={"base": "Qwen/Qwen3-0.6B"}).models["base"] == "Qwen/Qwen3-0.6B"
+    read = ServingConfig.model_validate({"models": {"base": "./m"}}, context={"folder": tmp_path})
+    assert read.models["base"] == f"{tmp_path}/m"
