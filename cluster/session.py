@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,7 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
         os.environ.setdefault(name, value)
     import ray
 
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         if config.address == "local":
             ray.init(
@@ -41,6 +43,8 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
             "`local`, `auto`, or the address of a running cluster.",
             "Set `cluster.address`, or start the cluster.",
         ) from error
+    for number, handler in handlers.items():  # Ray's own ends the process at once, with nothing cleaned up
+        signal.signal(number, handler)
     try:
         yield
     finally:

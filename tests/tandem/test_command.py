@@ -1,0 +1,130 @@
+"""The command, run as a user runs it: bad input is one paragraph, exit 2, no stack trace, nothing left behind."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MODEL = Path(__file__).parents[2] / "examples" / "quickstart" / "model"
+
+
+def tandem(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tandem", *arguments],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A small project in which every part is as it should be."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "library.md").write_text("# Library\n\nThe opening hour of Library is 9.\n")
+    row = {"messages": [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "A."}]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
+    question = {"id": "1", "slice": "facts", "question": "Which?", "answers": ["9"], "reference": "9", "sources": []}
+    (tmp_path / "questions.jsonl").write_text(json.dumps(question) + "\n")
+    (tmp_path / "tandem.yaml").write_text(
+        f"project: small\nmodel: {MODEL}\ntraining: {{data: train.jsonl}}\nretrieval: {{sources: [docs]}}\n"
+        f"serving: {{port: {free_port()}}}\nevaluation: {{questions: questions.jsonl}}\n"
+    )
+    return tmp_path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """The error of a run that was refused as it should be."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    error = done.stderr[done.stderr.index("Error: ") :]
+    assert "\n\n" not in error.strip()
+    return error
+
+
+def replace(project: Path, old: str, new: str) -> None:
+    file = project / "tandem.yaml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
+def test_no_project_file(tmp_path: Path) -> None:
+    assert "tandem init" in refused(tandem(tmp_path, "compare"))
+
+
+def test_a_misspelt_key(project: Path) -> None:
+    replace(project, "sources:", "source:")
+    error = refused(tandem(project, "compare"))
+    assert "tandem.yaml:4" in error
+    assert "Did you mean 'sources'?" in error
+
+
+def test_a_missing_data_file(project: Path) -> None:
+    (project / "train.jsonl").unlink()
+    assert "train.jsonl" in refused(tandem(project, "compare"))
+    assert not (project / "runs" / "small").exists()
+
+
+def test_a_malformed_row_names_its_line(project: Path) -> None:
+    with (project / "train.jsonl").open("a") as file:
+        file.write("{not json\n")
+    assert "train.jsonl:2" in refused(tandem(project, "data", "check"))
+
+
+def test_a_malformed_question_names_its_line(project: Path) -> None:
+    with (project / "questions.jsonl").open("a") as file:
+        file.write("[]\n")
+    assert "questions.jsonl:2" in refused(tandem(project, "compare"))
+
+
+def test_a_model_folder_without_a_config(project: Path) -> None:
+    (project / "empty").mkdir()
+    replace(project, str(MODEL), "./empty")
+    assert "holds no config.json" in refused(tandem(project, "compare"))
+    assert not (project / "runs" / "small").exists()
+
+
+def test_a_busy_port(project: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        text = (project / "tandem.yaml").read_text()
+        (project / "tandem.yaml").write_text(text.replace(text.split("port: ")[1].split("}")[0], str(port)))
+        assert f"Port {port}" in refused(tandem(project, "compare"))
+    assert not (project / "runs" / "small").exists()
+
+
+@pytest.mark.slow
+def test_an_unreachable_milvus(project: Path) -> None:
+    replace(project, "sources: [docs]", f'sources: [docs], uri: "http://127.0.0.1:{free_port()}"')
+    assert "127.0.0.1" in refused(tandem(project, "index"))
+
+
+def test_storage_that_cannot_be_written(project: Path) -> None:
+    (project / "runs").write_text("a file")
+    assert "cannot be written" in refused(tandem(project, "compare"))
+
+
+def test_an_adapter_that_is_not_there(project: Path) -> None:
+    assert "There is no adapter nobody@3" in refused(tandem(project, "adapters", "promote", "nobody@3"))
+    assert "names no version" in refused(tandem(project, "adapters", "promote", "nobody"))
+
+
+def test_json_alone_on_standard_output(project: Path) -> None:
+    done = tandem(project, "data", "check", "--json")
+    assert json.loads(done.stdout) == {"num_rows": 1, "num_questions": 1}
+    assert done.returncode == 0
