@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,20 @@ def digest_json(value: Any) -> str:
     """The digest of a JSON value, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_question(question: str) -> str:
+    """The digest under which a question is known, however it is spaced, cased or composed.
+
+    What an adapter was trained on is told by these digests (`question_sha256` in its trained.jsonl), so that a test
+    question that was trained on is found without the training data.
+    """
+    return hashlib.sha256(normalise_question(question).encode()).hexdigest()
+
+
+def normalise_question(question: str) -> str:
+    """NFKC, case folded, one space between words, none around."""
+    return " ".join(unicodedata.normalize("NFKC", question).casefold().split())
 
 
 def digest_file(path: Path) -> str:

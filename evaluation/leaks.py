@@ -1,16 +1,15 @@
 """No test question may stand in what an adapter was trained on.
 
 What it was trained on comes by file: `trained.jsonl` in the published version, one JSON object per training row with
-`question_sha256`, the digest of the row's user question after `normalise_question` (or a list of them, one a turn).
+`question_sha256`: the `cluster.digests.digest_question` of the row's user question, or a list of them, one a turn.
 """
 
-import hashlib
 import json
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.digests import digest_question
 from cluster.errors import TandemError
 from evaluation.questions import Question
 
@@ -32,7 +31,7 @@ def leaked(questions: Sequence[Question], trained: Path) -> list[Leak]:
         TandemError: where the file cannot be read.
     """
     rows = _rows_by_digest(trained)
-    digests = ((question, question_sha256(question.question)) for question in questions)
+    digests = ((question, digest_question(question.question)) for question in questions)
     return [Leak(question, rows[digest]) for question, digest in digests if digest in rows]
 
 
@@ -48,16 +47,6 @@ def refuse_leaks(questions: Sequence[Question], trained: Path) -> None:
         "Training must not have seen a test question: the tuned arms would be measured on what they learnt by heart.",
         "Take these questions out of the training data and train again, or out of the test questions.",
     )
-
-
-def question_sha256(question: str) -> str:
-    """The hex digest under which a question is recognised."""
-    return hashlib.sha256(normalise_question(question).encode()).hexdigest()
-
-
-def normalise_question(question: str) -> str:
-    """NFKC, case folded, one space between words, none around."""
-    return " ".join(unicodedata.normalize("NFKC", question).casefold().split())
 
 
 def _rows_by_digest(trained: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cluster.digests import digest_file, digest_json
+from cluster.digests import digest_file, digest_json, digest_question
 from cluster.registry import AdapterVersion, Registry
 from cluster.storage import Storage
 from training.config import TrainingConfig
@@ -37,9 +37,13 @@ def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
 
 
 def write_trained(rows: list[Row], folder: Path) -> None:
-    """trained.jsonl: for each row that was trained on its id, the digest of its messages, and its sources."""
-    lines = [{"id": row.id, "sha256": row.digest, "sources": list(row.sources)} for row in rows]
-    (folder / "trained.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    """trained.jsonl: for each row that was trained on its id, sources, and digests of its messages and its questions."""
+    (folder / "trained.jsonl").write_text("".join(json.dumps(_trained(row)) + "\n" for row in rows))
+
+
+def _trained(row: Row) -> dict[str, Any]:
+    questions = [digest_question(message["content"]) for message in row.messages if message["role"] == "user"]
+    return {"id": row.id, "sha256": row.digest, "question_sha256": questions, "sources": list(row.sources)}
 
 
 def template_hash(tokenizer: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cluster.digests import digest_question
 from cluster.errors import TandemError
 from cluster.runs import Run
 from cluster.storage import Storage
@@ -17,7 +18,6 @@ from evaluation.arms import make_arms
 from evaluation.ask import WARM_UP
 from evaluation.compare import measure
 from evaluation.config import ALL_ARMS, EvaluationConfig
-from evaluation.leaks import question_sha256
 from evaluation.results import Report
 
 Responder = Callable[[str, str], tuple[int, Any]]
@@ -250,7 +250,7 @@ def test_an_endpoint_that_dies_in_the_middle(tmp_path: Path, start_endpoint: Sta
 def test_questions_that_were_trained_on_are_refused_first(tmp_path: Path, start_endpoint: Start) -> None:
     endpoint = start_endpoint(answer)
     trained = tmp_path / "trained.jsonl"
-    trained.write_text(json.dumps({"id": "t7", "question_sha256": question_sha256("what is number 1?")}) + "\n")
+    trained.write_text(json.dumps({"id": "t7", "question_sha256": digest_question("what is number 1?")}) + "\n")
     run = Run.start(Storage(tmp_path), "demo", "compare", {})
     config = EvaluationConfig(questions=write_questions(tmp_path))
     with pytest.raises(TandemError, match="q3 is training row t7"):

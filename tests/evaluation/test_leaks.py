@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster.digests import digest_question
 from cluster.errors import TandemError
-from evaluation.leaks import leaked, question_sha256, refuse_leaks
+from evaluation.leaks import leaked, refuse_leaks
 from evaluation.questions import Question
 
 
@@ -17,14 +18,14 @@ def question(identity: str, text: str) -> Question:
 
 def write(folder: Path, *questions: str) -> Path:
     path = folder / "trained.jsonl"
-    rows = [{"id": f"t{number}", "question_sha256": question_sha256(text)} for number, text in enumerate(questions)]
+    rows = [{"id": f"t{number}", "question_sha256": digest_question(text)} for number, text in enumerate(questions)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
 def test_the_digest_is_of_the_plain_text() -> None:
     plain = "what is the number of iron?"
-    assert question_sha256("  What is the\nnumber of Iron？ ") == hashlib.sha256(plain.encode()).hexdigest()
+    assert digest_question("  What is the\nnumber of Iron？ ") == hashlib.sha256(plain.encode()).hexdigest()
 
 
 def test_a_leak_is_found_up_to_case_and_spacing(tmp_path: Path) -> None:
@@ -37,7 +38,7 @@ def test_a_leak_is_found_up_to_case_and_spacing(tmp_path: Path) -> None:
 
 def test_rows_of_several_turns_and_without_ids(tmp_path: Path) -> None:
     path = tmp_path / "trained.jsonl"
-    path.write_text(json.dumps({"question_sha256": [question_sha256("First?"), question_sha256("Second?")]}) + "\n")
+    path.write_text(json.dumps({"question_sha256": [digest_question("First?"), digest_question("Second?")]}) + "\n")
     assert leaked([question("a", "second?")], path)[0].row == "in line 1"
 
 
