@@ -37,7 +37,7 @@ def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
 
 
 def write_trained(rows: list[Row], folder: Path) -> None:
-    """trained.jsonl: for each row that was trained on its id, sources, and digests of its messages and its questions."""
+    """trained.jsonl: for each row that was trained on its id, its sources, and digests of messages and questions."""
     (folder / "trained.jsonl").write_text("".join(json.dumps(_trained(row)) + "\n" for row in rows))
 
 
