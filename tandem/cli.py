@@ -1,6 +1,7 @@
 """The `tandem` command: parse, call, print. Every verb reads the project file and loads only what it needs.
 
-Exit codes: 0 success, 2 bad input (one paragraph, nothing left behind), 1 a fault of ours, 130 interrupted.
+Exit codes: 0 success, 2 bad input (one paragraph, nothing left behind), 3 done, but a part of it failed and is
+named, 1 a fault of ours, 130 interrupted.
 """
 
 import signal
@@ -27,6 +28,7 @@ app.add_typer(adapters_app, name="adapters")
 
 ProjectFile = Annotated[Path, typer.Option("-c", "--config", help="The project file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+PARTLY_FAILED = 3
 DEFAULT = Path("tandem.yaml")
 QUICKSTART = Path(__file__).resolve().parent.parent / "examples" / "quickstart" / "tandem.yaml"
 
@@ -70,6 +72,8 @@ def compare(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     console.table(make_table(report))
     console.result(f"Recommendation: {report.recommendation.text}", report.model_dump(mode="json"))
     console.hint(f"open {done.path / 'report.html'} in a browser.")
+    if report.recommendation.outcome == "failures":
+        raise typer.Exit(PARTLY_FAILED)
 
 
 @app.command()
@@ -122,7 +126,7 @@ def train(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     from tandem.project import load
 
     console, project = Console(as_json), load(config)
-    with recorded(project, "train") as folder, ray_session(project.cluster):
+    with recorded(project, "train", console) as folder, ray_session(project.cluster):
         version = run(project, folder, console)
     console.result(f"{version.name}@{version.version} at {version.path}", version.manifest.model_dump(mode="json"))
     console.hint(f"ask it: tandem ask --model base:{version.name} '...', or measure it: tandem compare")
@@ -144,7 +148,7 @@ def index(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     console.result(f"{project.collection} is up to date.{failed}", asdict(report))
     console.hint("see what it finds: tandem search '...'")
     if report.failed:
-        raise typer.Exit(3)
+        raise typer.Exit(PARTLY_FAILED)
 
 
 @app.command()

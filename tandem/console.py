@@ -19,11 +19,13 @@ class Console:
         self._started = time.monotonic()
         self._live = sys.stderr.isatty()
         self._open = False
+        self.stages: dict[str, float] = {}
 
     def stage(self, name: str, text: str) -> None:
-        """The line that a stage ends with, after the seconds since the command began."""
+        """The line that a stage ends with, after the seconds since the command began, which `stages` keeps."""
         self._clear()
-        print(f"[{time.monotonic() - self._started:6.1f} s] {name:<8} {text}", file=sys.stderr, flush=True)
+        self.stages[name] = round(time.monotonic() - self._started, 1)
+        print(f"[{self.stages[name]:6.1f} s] {name:<8} {text}", file=sys.stderr, flush=True)
 
     def progress(self, text: str) -> None:
         """What is going on now: replaces itself on a terminal and stays out of logs."""

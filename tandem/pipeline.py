@@ -34,18 +34,19 @@ class Served:
 
 
 @contextlib.contextmanager
-def recorded(project: Project, verb: str) -> Iterator[Run]:
-    """A run folder whose manifest says how the block ended."""
+def recorded(project: Project, verb: str, console: Console) -> Iterator[Run]:
+    """A run folder whose manifest says how the block ended, and when each stage did (seconds since the start)."""
     run = Run.start(project.storage, project.name, verb, project.resolved())
     try:
         yield run
     except KeyboardInterrupt:
-        run.finish("interrupted")
+        console.stage("stopped", "interrupted; everything that was started has been ended")
+        run.finish("interrupted", stages=console.stages)
         raise
     except BaseException as error:
-        run.finish("failed", error=str(error) or type(error).__name__)
+        run.finish("failed", stages=console.stages, error=str(error) or type(error).__name__)
         raise
-    run.finish("done")
+    run.finish("done", stages=console.stages)
 
 
 def compare(project: Project, console: Console) -> "tuple[Report, Run]":
@@ -59,7 +60,7 @@ def compare(project: Project, console: Console) -> "tuple[Report, Run]":
 
     check_data(project, console)
     check_serving(project.serving, project.model)
-    with recorded(project, "compare") as run, milvus(project) as uri, ray_session(project.cluster):
+    with recorded(project, "compare", console) as run, milvus(project) as uri, ray_session(project.cluster):
         adapter = train(project, run, console) if _tunes(project) else None
         check_questions(project.evaluation, _trained(adapter))
         if _retrieves(project):

@@ -1,0 +1,191 @@
+"""The main job on the real stack, once whole and then broken off in every way: Ray, DeepSpeed, Milvus, vLLM, HTTP."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.processes import descendants, left_after, marked_environment
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
+ARMS = ("base", "tuned", "retrieval", "hybrid")
+SLICES = ("seen", "unseen", "changed", "unanswerable", "form")
+
+
+@dataclass
+class Command:
+    """A `tandem` command that runs, with its progress lines as they come."""
+
+    process: subprocess.Popen[str]
+    environment: dict[str, str]
+    lines: list[str] = field(default_factory=list)
+    _news: threading.Condition = field(default_factory=threading.Condition)
+
+    @classmethod
+    def start(cls, folder: Path, *arguments: str) -> "Command":
+        environment = marked_environment()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tandem", *arguments],
+            cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        command = cls(process, environment)
+        threading.Thread(target=command._read, daemon=True).start()
+        return command
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            with self._news:
+                self.lines.append(line)
+                self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    def wait_for(self, pattern: str, seconds: float = 240) -> None:
+        """Until a line matches; fails where the command ends before."""
+        with self._news:
+            seen = self._news.wait_for(lambda: self._matches(pattern) or self.process.poll() is not None, seconds)
+        assert seen, f"no line matches {pattern!r} in {seconds} s:\n{self.output}"
+        assert self._matches(pattern), f"ended without {pattern!r}:\n{self.output}"
+
+    def finish(self, seconds: float = 300) -> int:
+        code = self.process.wait(seconds)
+        assert left_after(self.environment, 15) == {}
+        return code
+
+    def _matches(self, pattern: str) -> bool:
+        return any(re.search(pattern, line) for line in self.lines)
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def report_of(project: Path) -> dict[str, Any]:
+    newest = max((project / "runs" / "small").glob("compare-*"), key=lambda path: path.name)
+    report: dict[str, Any] = json.loads((newest / "report.json").read_text())
+    return report
+
+
+def status_of(project: Path) -> str:
+    newest = max((project / "runs" / "small").glob("compare-*"), key=lambda path: path.stat().st_mtime)
+    return str(json.loads((newest / "manifest.json").read_text())["status"])
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The quickstart in small: its model, a part of its documents, rows and questions, and a short training."""
+    folder = tmp_path_factory.mktemp("small")
+    rows = (QUICKSTART / "data" / "train.jsonl").read_text().splitlines()
+    (folder / "train.jsonl").write_text("\n".join(rows[:80]) + "\n")
+    questions = [json.loads(line) for line in (QUICKSTART / "data" / "questions.jsonl").read_text().splitlines()]
+    chosen = [question for name in SLICES for question in [q for q in questions if q["slice"] == name][:4]]
+    (folder / "questions.jsonl").write_text("".join(json.dumps(question) + "\n" for question in chosen))
+    (folder / "tandem.yaml").write_text(
+        f"project: small\nmodel: {QUICKSTART / 'model'}\n"
+        f"training: {{data: train.jsonl, epochs: 1}}\nretrieval: {{sources: [{QUICKSTART / 'docs' / 'elements'}]}}\n"
+        f"serving: {{port: {free_port()}}}\nevaluation: {{questions: questions.jsonl}}\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(project: Path) -> Iterator[Command]:
+    """The whole job, run to its end."""
+    command = Command.start(project, "compare")
+    assert command.finish(380) == 0, command.output
+    yield command
+
+
+def test_the_whole_job_measures_every_arm_on_every_slice(project: Path, first: Command) -> None:
+    report = report_of(project)
+    cells = {(cell["arm"], cell["slice"]): cell for cell in report["cells"]}
+    for arm in ARMS:
+        for name in SLICES:
+            assert cells[arm, name]["accuracy"]["n"] == 4
+            assert cells[arm, name]["num_failed"] == 0
+    models = {arm["name"]: arm["answered_as"] for arm in report["arms"]}
+    assert models == {
+        "base": ["base"], "tuned": ["base:small@1"], "retrieval": ["base+small"], "hybrid": ["base:small@1+small"],
+    }  # fmt: skip
+    assert "Recommendation:" in first.output
+    assert status_of(project) == "done"
+
+
+def test_every_stage_says_what_it_wrote(project: Path, first: Command) -> None:
+    for stage in ("check", "train", "index", "serve", "ask", "report"):
+        assert re.search(rf"\] {stage} ", first.output), first.output
+    assert str(project / "runs" / "adapters" / "small" / "v1") in first.output
+    assert "report.html" in first.output
+
+
+def test_interrupted_while_serving_it_leaves_nothing(project: Path, first: Command) -> None:
+    command = Command.start(project, "compare")
+    command.wait_for(r"train +reused small@1")
+    command.wait_for(r"index .*unchanged")
+    os.kill(command.process.pid, signal.SIGINT)
+    assert command.finish(60) == 130
+    assert status_of(project) == "interrupted"
+    assert "Traceback" not in command.output
+
+
+def test_killed_it_leaves_nothing(project: Path, first: Command) -> None:
+    command = Command.start(project, "compare")
+    command.wait_for(r"index .*unchanged")
+    os.kill(command.process.pid, signal.SIGKILL)
+    command.process.wait(10)
+    assert left_after(command.environment, 60) == {}
+
+
+def test_without_milvus_the_retrieval_arms_fail_and_nothing_is_recommended(project: Path, first: Command) -> None:
+    """Milvus is killed when the endpoint is ready, before the first question."""
+    command = Command.start(project, "compare")
+    command.wait_for(r"\] serve +ready")
+    servers = [pid for pid, line in descendants(command.environment).items() if "retrieval.lite_server" in line]
+    assert len(servers) == 1
+    os.kill(servers[0], signal.SIGKILL)
+    assert command.finish() == 3, command.output
+    report = report_of(project)
+    overall = {cell["arm"]: cell for cell in report["cells"] if cell["slice"] == "overall"}
+    assert overall["retrieval"]["num_failed"] > 0
+    assert overall["hybrid"]["num_failed"] > 0
+    assert overall["base"]["num_failed"] == overall["tuned"]["num_failed"] == 0
+    assert report["recommendation"]["arm"] is None
+    assert report["recommendation"]["outcome"] == "failures"
+
+
+def test_the_first_hour_of_a_newcomer(tmp_path: Path) -> None:
+    """A folder of somebody's own Markdown: a cited answer with nothing trained and nothing labelled."""
+    (tmp_path / "notes").mkdir()
+    for name, hour, desk in (("Marlow Library", "9", "Tove Lind"), ("Ostrava Library", "11", "Ida Berg")):
+        facts = f"The opening hour of {name} is {hour}. The head of {name} is {desk}."
+        text = f"# {name}\n\n{name} is a library in town. {facts}\n"
+        (tmp_path / "notes" / f"{name.split()[0].lower()}.md").write_text(text)
+    written = Command.start(tmp_path, "init", "notes", "--model", str(QUICKSTART / "model"))
+    assert written.finish(30) == 0, written.output
+    text = (tmp_path / "tandem.yaml").read_text() + f"serving: {{port: {free_port()}}}\n"
+    (tmp_path / "tandem.yaml").write_text(text)
+    asked = Command.start(tmp_path, "ask", "What is the opening hour of Ostrava Library?")
+    assert asked.finish() == 0, asked.output
+    assert re.search(r"\b11 \[\d\]", asked.output), asked.output
+    assert "ostrava.md" in asked.output
