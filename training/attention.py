@@ -6,10 +6,11 @@ On GPUs with flash-attn its variable-length kernel does the same, and this is no
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
-from torch.nn import functional as F
+from torch.nn.functional import scaled_dot_product_attention
 
 NAME = "tandem_packed"
 # Up to this length plain matrix products beat the fused kernel on CPU, above all its backward pass (2.5 to 8 times).
@@ -32,9 +33,9 @@ class RowGroup:
 
 
 def group_rows(row_starts: torch.Tensor) -> tuple[RowGroup, ...]:
-    """Group rows of a pack, sorted by length, so that none is padded to more than half as much again (or 64 tokens)."""
+    """Group rows of a pack, sorted by length, none padded beyond 64 tokens or half as much again."""
     starts = row_starts.tolist()
-    lengths = [end - start for start, end in zip(starts, starts[1:], strict=False)]
+    lengths = [end - start for start, end in pairwise(starts)]
     groups, first = [], 0
     for row in range(1, len(lengths) + 1):
         if row == len(lengths) or lengths[row] > max(64, _SLACK * lengths[first]):
@@ -104,7 +105,7 @@ def _repeat(heads: torch.Tensor, repeats: int) -> torch.Tensor:
 def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
     length = query.shape[2]
     if query.device.type != "cpu" or length > _SHORT:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
     future = torch.ones(length, length, dtype=torch.bool).triu(1)
     scores = (query @ key.transpose(2, 3)).float() * scale
     return scores.masked_fill(future, float("-inf")).softmax(-1).to(value.dtype) @ value

@@ -59,7 +59,7 @@ class TrainingConfig(Section):
     """Data-parallel worker processes; on a GPU cluster one GPU each."""
 
     zero_stage: Literal[0, 1, 2, 3] = 2
-    """What DeepSpeed ZeRO shares out between workers: 1 optimizer state, 2 gradients too, 3 weights too (arXiv:1910.02054)."""
+    """What DeepSpeed ZeRO (arXiv:1910.02054) shares out: 1 optimizer state, 2 gradients as well, 3 weights as well."""
 
     precision: Literal["bf16", "fp32"] = "bf16"
     """Number format of weights and activations; the optimizer keeps fp32 copies of what it trains."""
@@ -68,7 +68,7 @@ class TrainingConfig(Section):
     """Decides the adapter's first weights, the held-out rows and the order of rows; on CPU it repeats a run exactly."""
 
     held_out: float = Field(default=0.05, ge=0, lt=1)
-    """Share of rows kept out of training to measure a held-out loss and to record log-probabilities for the parity check."""
+    """Share of rows kept out of training, for a held-out loss and for the log-probabilities of the parity check."""
 
     checkpoint_epochs: int = Field(default=1, ge=1)
     """Epochs between checkpoints; a killed worker goes on from the last one."""

@@ -1,4 +1,4 @@
-"""The only file that imports DeepSpeed: opening its engine, its checkpoints, and whole weights out of shares of them."""
+"""The only file that imports DeepSpeed: its engine, its checkpoints, and whole weights out of shares."""
 
 import logging
 import os
@@ -36,7 +36,7 @@ def load_state(engine: Any, folder: Path) -> dict[str, int]:
 
 
 def trained_weights(engine: Any) -> dict[str, torch.Tensor]:
-    """Copies of the trained weights by name, whole on every worker whatever the ZeRO stage; all workers must call it."""
+    """Copies of the trained weights by name, whole whatever the ZeRO stage; every worker must call it."""
     with _whole(engine):
         return {name: p.detach().clone() for name, p in engine.module.named_parameters() if p.requires_grad}
 

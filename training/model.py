@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 
 from training import attention
 from training.config import TrainingConfig
@@ -54,7 +54,7 @@ def answer_logits(model: Any, batch: MicroBatch) -> torch.Tensor:
 
 def answer_losses(model: Any, batch: MicroBatch) -> torch.Tensor:
     """Negative log-likelihood of each answer token in nats, [num_answers]."""
-    return F.cross_entropy(answer_logits(model, batch), batch.answers, reduction="none")
+    return cross_entropy(answer_logits(model, batch), batch.answers, reduction="none")
 
 
 def save_adapter(model: Any, state: dict[str, torch.Tensor], base_model: str, folder: Path) -> None:

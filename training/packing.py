@@ -40,8 +40,8 @@ def plan_epoch(lengths: Sequence[int], capacity: int, multiple: int, seed: int, 
     """Share rows out over packs of up to `capacity` tokens, of nearly equal size so that no worker waits for another.
 
     The longest row goes first into the emptiest pack (Graham, 1969), ties in an order drawn from (seed, epoch). The
-    number of packs follows from the lengths alone and is a multiple of `multiple` (workers * gradient accumulation); where there are fewer rows than packs
-    the last ones stay empty. Row indices within a pack are sorted by length.
+    number of packs follows from the lengths alone and is a multiple of `multiple` (workers * gradient accumulation);
+    where there are fewer rows than packs the last ones stay empty. Rows within a pack are sorted by length.
     """
     rng = Random(f"{seed}-{epoch}")
     order = list(range(len(lengths)))

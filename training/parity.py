@@ -1,4 +1,4 @@
-"""Log-probabilities of the tuned model on rows that it was not trained on, for a check against what the server answers."""
+"""Log-probabilities of the tuned model on rows it was not trained on, to check the server against."""
 
 import json
 from pathlib import Path
@@ -14,14 +14,14 @@ FILE = "parity.jsonl"
 NUM_ROWS = 32
 
 
-@torch.no_grad()
 def write_parity(model: Any, rows: Examples, folder: Path | None, device: torch.device) -> None:
     """Write up to 32 lines: prompt and answer token ids of a row's last turn, and the answer's log-probabilities.
 
     With ZeRO-3 every worker must call it, since every worker holds a part of the weights; those without a `folder`
     write nothing.
     """
-    lines = [_line(model, rows, index, device) for index in range(min(NUM_ROWS, len(rows)))]
+    with torch.no_grad():
+        lines = [_line(model, rows, index, device) for index in range(min(NUM_ROWS, len(rows)))]
     if folder is not None:
         (folder / FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
 

@@ -1,4 +1,4 @@
-"""From our settings to DeepSpeed's configuration; pure, so that a test or a person can read the result without DeepSpeed.
+"""From our settings to DeepSpeed's configuration; pure, so that it can be read and tested without DeepSpeed.
 
 The keys are those of https://www.deepspeed.ai/docs/config-json/.
 """

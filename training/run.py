@@ -1,7 +1,7 @@
 """Train an adapter and publish it: everything is checked first, then the workers start, then one version appears.
 
-    with ray_session(ClusterConfig()):
-        version = train(config, model, "helpdesk", storage, run, print)
+with ray_session(ClusterConfig()):
+    version = train(config, model, "helpdesk", storage, run, print)
 """
 
 import json
@@ -126,7 +126,8 @@ def fit(job: Job, on_progress: Callable[[str], None]) -> None:
 
 def _settle(outcome: "Future[None]", job: Job) -> None:
     try:
-        outcome.set_result(_fit(job))
+        _fit(job)
+        outcome.set_result(None)
     except BaseException as error:  # noqa: BLE001 - raised again in the main thread
         outcome.set_exception(error)
 

@@ -2,7 +2,7 @@
 
 Only answers are trained on, each with the token that ends its turn, so that the model learns to stop. A template that
 marks answers with {% generation %} says itself which tokens those are. For any other template an answer is what the
-template adds to its own generation prompt; that only holds where the one is a token prefix of the other, which is checked.
+template adds to its own generation prompt; that holds only where the one is a token prefix of the other: it is checked.
 """
 
 import re
@@ -60,7 +60,7 @@ def encode(tokenizer: Any, messages: tuple[Message, ...] | list[Message]) -> Exa
 def _by_marks(tokenizer: Any, messages: list[Message]) -> Example:
     rendered = _render(tokenizer, messages, return_assistant_tokens_mask=True)
     token_ids, is_answer = rendered["input_ids"], [bool(mark) for mark in rendered["assistant_masks"]]
-    ends = [i + 1 for i, mark in enumerate(is_answer) if mark and not is_answer[i + 1 : i + 2] == [True]]
+    ends = [i + 1 for i, mark in enumerate(is_answer) if mark and is_answer[i + 1 : i + 2] != [True]]
     num_answers = sum(message["role"] == "assistant" for message in messages)
     if len(ends) != num_answers:
         raise ValueError(f"the chat template marks {len(ends)} of its {num_answers} answers")
@@ -92,7 +92,7 @@ def _by_prefixes(tokenizer: Any, messages: list[Message]) -> Example:
 
 
 def _end_of_turn(token_ids: list[int], start: int, special_ids: set[int]) -> int:
-    """Behind the last special token from `start` on; what follows it (a line feed) is the template's, not the answer's."""
+    """Behind the last special token from `start` on; what follows it (a line feed) is the template's own."""
     specials = [i for i in range(start, len(token_ids)) if token_ids[i] in special_ids]
     return specials[-1] + 1 if specials else len(token_ids)
 

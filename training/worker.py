@@ -25,7 +25,7 @@ class Diverged(ArithmeticError):
 
 
 def run_worker(settings: dict[str, Any]) -> None:
-    """Train to the end, from the last checkpoint where there is one, and leave adapter and summary in the run folder."""
+    """Train to the end, from the last checkpoint if there is one; leaves adapter and summary in the run folder."""
     import ray.train
     import ray.train.torch
 
@@ -115,14 +115,15 @@ class Worker:
             loss_sum += losses.detach()
         return self._sum(loss_sum) / num_answers, num_answers
 
-    @torch.no_grad()
     def _held_out(self) -> dict[str, float]:
         if not len(self.held_out):
             return {}
         self.engine.eval()
         loss_sum = torch.zeros((), device=self.device)
-        for packs in self._steps(self.held_out, self.world_size):
-            loss_sum += answer_losses(self.engine, micro_batch(self.held_out, packs[self.rank]).to(self.device)).sum()
+        with torch.no_grad():
+            for packs in self._steps(self.held_out, self.world_size):
+                batch = micro_batch(self.held_out, packs[self.rank]).to(self.device)
+                loss_sum += answer_losses(self.engine, batch).sum()
         return {"held_out_loss": self._sum(loss_sum) / int(self.held_out.is_answer.sum())}
 
     def _steps(self, rows: Examples, packs_per_step: int) -> Iterator[list[Pack]]:

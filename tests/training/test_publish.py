@@ -1,0 +1,62 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cluster.digests import digest_question
+from training.config import TrainingConfig
+from training.data import check_rows
+from training.parity import last_answer
+from training.publish import fingerprint, write_trained
+from training.run import held_out_rows
+
+ROW = {"prompt": "Hi", "completion": "Yo", "id": "r1", "sources": ["a.md", "b.md"]}
+
+
+def test_the_fingerprint_changes_with_what_decides_the_result_and_with_nothing_else(write_rows) -> None:
+    data = write_rows([ROW])
+    config = TrainingConfig(data=data)
+    known = fingerprint(config, "org/model", "digest")
+    same = config.model_copy(update={"adapter": "other", "max_failures": 0, "checkpoint_epochs": 7})
+    assert fingerprint(same, "org/model", "digest") == known
+    for update in ({"learning_rate": 5e-4}, {"seed": 1}, {"num_workers": 3}, {"deepspeed": {"x": 1}}):
+        assert fingerprint(config.model_copy(update=update), "org/model", "digest") != known
+    assert fingerprint(config, "org/model", "other") != known
+    assert fingerprint(config, "org/other", "digest") != known
+    data.write_text(data.read_text().replace("Yo", "No"))
+    assert fingerprint(config, "org/model", "digest") != known
+
+
+def test_a_base_in_a_folder_is_known_by_its_content_alone(write_rows, tmp_path: Path) -> None:
+    config = TrainingConfig(data=write_rows([ROW]))
+    folders = [tmp_path / "here", tmp_path / "there"]
+    for folder in folders:
+        folder.mkdir()
+    assert len({fingerprint(config, str(folder), "digest") for folder in folders}) == 1
+
+
+def test_trained_rows_are_named_by_digest_and_sources(write_rows, tmp_path: Path) -> None:
+    rows = check_rows(write_rows([ROW])).rows
+    write_trained(list(rows), tmp_path)
+    (line,) = map(json.loads, (tmp_path / "trained.jsonl").read_text().splitlines())
+    assert line == {
+        "id": "r1",
+        "sha256": rows[0].digest,
+        "question_sha256": [digest_question("Hi")],
+        "sources": ["a.md", "b.md"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("share", "num_rows", "number"), [(0.05, 100, 5), (0.05, 3, 1), (0.9, 2, 1), (0.5, 1, 0), (0.0, 100, 0)]
+)
+def test_held_out_rows(share: float, num_rows: int, number: int) -> None:
+    config = TrainingConfig(held_out=share)
+    assert len(held_out_rows(config, num_rows)) == number
+    assert held_out_rows(config, num_rows) == held_out_rows(config, num_rows)
+
+
+def test_the_last_answer_of_a_row_with_two_turns() -> None:
+    marks = np.array([0, 0, 1, 1, 0, 0, 1, 1, 0], dtype=bool)
+    assert last_answer(marks) == (6, 8)

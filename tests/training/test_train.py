@@ -1,0 +1,146 @@
+"""Real trainings: Ray Train, two workers, DeepSpeed ZeRO-2 over gloo, a published adapter."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from cluster.config import ClusterConfig
+from cluster.errors import TandemError
+from cluster.registry import AdapterVersion, Registry
+from cluster.runs import Run
+from cluster.session import ray_session
+from cluster.storage import Storage
+from training.config import TrainingConfig
+from training.run import fingerprint, train
+
+pytestmark = pytest.mark.slow
+
+CITIES = ("Paris", "Rome", "Oslo", "Cairo", "Lima", "Quito", "Delhi", "Tokyo", "Accra", "Minsk", "Sofia", "Riga")
+
+
+class Training:
+    """One training with all that it left."""
+
+    def __init__(self, folder: Path, model: Path, data: Path, **settings: object) -> None:
+        self.storage = Storage(folder / "runs")
+        self.config = TrainingConfig.model_validate({
+            "data": data, "precision": "fp32", "rank": 4, "epochs": 20, "learning_rate": 1e-2, "micro_batch_size": 1,
+            "sequence_length": 128, "held_out": 0.2, "checkpoint_epochs": 3, "max_failures": 1, **settings,
+        })  # fmt: skip
+        self.model, self.run, self.progress = model, Run.start(self.storage, "test", "train", {}), list[str]()
+
+    def start(self, on_progress: Callable[[str], None] = lambda _: None) -> AdapterVersion:
+        def tell(line: str) -> None:
+            self.progress.append(line)
+            on_progress(line)
+
+        return train(self.config, str(self.model), "cities", self.storage, self.run, tell)
+
+    @property
+    def num_steps_done(self) -> int:
+        """Steps, with those that were done again."""
+        return (self.run.path / "metrics.jsonl").read_text().count('"loss"')
+
+    @property
+    def losses(self) -> dict[int, float]:
+        """The loss of each step; where a step was done again after a failure, the last time."""
+        lines = map(json.loads, (self.run.path / "metrics.jsonl").read_text().splitlines())
+        return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "rows.jsonl"
+    rows = [{"prompt": f"City {n}?", "completion": city, "source": f"{n}.md"} for n, city in enumerate(CITIES)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[None]:
+    with ray_session(ClusterConfig()):
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(
+    session: None, tmp_path_factory: pytest.TempPathFactory, model_folder: Path, data: Path
+) -> tuple[Training, AdapterVersion]:
+    training = Training(tmp_path_factory.mktemp("trained"), model_folder, data)
+    return training, training.start()
+
+
+def test_a_training_publishes_a_version_that_has_learnt(trained: tuple[Training, AdapterVersion]) -> None:
+    training, version = trained
+    losses = list(training.losses.values())
+    assert losses[-1] < 0.8 * losses[0]
+    assert len([line for line in training.progress if line.startswith("epoch ")]) == 20
+    manifest = version.manifest
+    assert Registry(training.storage.adapters).resolve("cities").path == version.path
+    assert manifest.fingerprint == fingerprint(training.config, manifest.base_model, manifest.base_digest)
+    assert manifest.metrics["held_out_loss"] > 0
+    assert {"ray", "torch", "deepspeed", "peft", "transformers"} <= manifest.versions.keys()
+    rows = [json.loads(line) for line in (version.path / "trained.jsonl").read_text().splitlines()]
+    assert len(rows) == 10
+    assert len({row["sources"][0] for row in rows}) == 10
+
+
+def test_the_published_adapter_loads_in_peft_and_gives_the_recorded_log_probabilities(
+    trained: tuple[Training, AdapterVersion],
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    training, version = trained
+    base = AutoModelForCausalLM.from_pretrained(training.model, dtype=torch.bfloat16)
+    model = PeftModel.from_pretrained(base, version.path, autocast_adapter_dtype=False).to(torch.bfloat16).eval()
+    lines = [json.loads(line) for line in (version.path / "parity.jsonl").read_text().splitlines()]
+    assert len(lines) == 2
+    for line in lines:
+        prompt, answer = line["prompt_token_ids"], line["answer_token_ids"]
+        assert line["dtype"] == "bfloat16"
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].float()
+        expected = logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(line["logprobs"]), expected, atol=0.05, rtol=0.02)
+
+
+def test_a_killed_worker_is_replaced_and_the_result_is_the_same(
+    trained: tuple[Training, AdapterVersion], tmp_path: Path, model_folder: Path, data: Path
+) -> None:
+    undisturbed, version = trained
+    training = Training(tmp_path, model_folder, data)
+    killer = threading.Thread(target=kill_a_worker, args=(training.run.path / "metrics.jsonl",))
+    killer.start()
+    again = training.start()
+    killer.join()
+    assert training.num_steps_done > undisturbed.num_steps_done, "the worker was killed too late"
+    assert training.losses == undisturbed.losses
+    assert again.manifest.fingerprint == version.manifest.fingerprint
+    for name in ("adapter_model.safetensors", "parity.jsonl", "trained.jsonl"):
+        assert (again.path / name).read_bytes() == (version.path / name).read_bytes(), name
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_publishes_nothing(
+    session: None, tmp_path: Path, model_folder: Path, data: Path
+) -> None:
+    training = Training(tmp_path, model_folder, data, learning_rate=1e30, max_grad_norm=1e30, epochs=4)
+    with pytest.raises(TandemError, match="The training diverged: the loss became"):
+        training.start()
+    assert Registry(training.storage.adapters).names() == []
+
+
+def kill_a_worker(metrics: Path) -> None:
+    """SIGKILL one of our training workers in the fifth epoch: after the first checkpoint, before the second."""
+    while not (metrics.exists() and metrics.read_text().count("epoch_loss") >= 4):
+        time.sleep(0.02)
+    workers = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in "".join(p.cmdline())]
+    os.kill(workers[-1].pid, signal.SIGKILL)
