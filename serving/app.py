@@ -9,9 +9,10 @@ from cluster.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
 from serving.engine import Engine, EngineSettings
-from serving.gateway import Gateway, GatewaySettings
+from serving.gateway import GatewaySettings
 from serving.plan import Hardware, engine_kwargs, engine_options, gateway_options, retriever_options
 from serving.retriever import Retriever
+from serving.routes import Endpoint
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def build_app(
         prompt_tokens=retrieval.prompt_tokens if retrieval else 0,
         retrieval_timeout_s=2 * retrieval.timeout_s + 2 if retrieval else 0.0,
     )
-    return serve.deployment(Gateway, **gateway_options(config)).bind(settings, engines, retriever)
+    return serve.deployment(Endpoint, **gateway_options(config)).bind(settings, engines, retriever)
 
 
 def _engine(name: str, base: Base, config: ServingConfig, storage: Storage, hardware: Hardware) -> Application:

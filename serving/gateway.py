@@ -1,25 +1,16 @@
-"""The endpoint's HTTP face: names -> versions, retrieval around the engine, OpenAI's shapes out.
-
-It is written on Serve and FastAPI rather than on Ray's OpenAiIngress: that one imports vLLM (12 s and 600 MB), parses
-and validates each body a second time, allows every CORS origin, and keeps every unknown model name for ever.
-"""
+"""What the endpoint does with a request: names -> versions, retrieval around the engine, OpenAI's shapes out."""
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi import Request as HttpRequest
-from fastapi.responses import JSONResponse, StreamingResponse
-from ray import serve
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
-from starlette.exceptions import HTTPException
 
 from cluster.registry import AdapterVersion, Registry
 from retrieval.prompt import fit, render
@@ -27,7 +18,7 @@ from retrieval.search import Hit
 from serving.adapters import ServedBase, check_adapter, find_adapter
 from serving.citations import citations
 from serving.engine import Kind
-from serving.errors import ApiError, error_body
+from serving.errors import ApiError
 from serving.names import ModelName
 from serving.request import Body, Request, last_question, parse_request
 from serving.retriever import Retrieval
@@ -35,9 +26,6 @@ from serving.stream import relay
 
 COLLECTIONS_TTL_S = 2.0
 HEALTH_TIMEOUT_S = 5.0
-
-app = FastAPI(title="Tandem", docs_url=None, redoc_url=None)
-logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
@@ -69,9 +57,8 @@ class Prepared:
         return cited | self.extras
 
 
-@serve.ingress(app)
 class Gateway:
-    """One per application; holds handles to the engines by base name, and to the retriever."""
+    """Holds handles to the engines by base name, and to the retriever."""
 
     def __init__(
         self, settings: GatewaySettings, engines: dict[str, DeploymentHandle], retriever: DeploymentHandle | None
@@ -80,42 +67,16 @@ class Gateway:
         self._registry = Registry(settings.adapters)
         self._started = int(time.time())
         self._bases: dict[str, ServedBase] = {}
-        self._adapter_handles: dict[str, DeploymentHandle] = {}
+        self._handles: dict[tuple[str, str | None, bool], DeploymentHandle] = {}
         self._collections: tuple[float, list[str]] = (0.0, [])
 
-    @app.post("/v1/chat/completions")
-    async def chat(self, http: HttpRequest) -> Any:
-        return await self._answer("chat", http)
-
-    @app.post("/v1/completions")
-    async def completions(self, http: HttpRequest) -> Any:
-        return await self._answer("completions", http)
-
-    @app.get("/v1/models")
-    async def models(self) -> Any:
-        return {"object": "list", "data": [_card(name, created) for name, created in await self._names()]}
-
-    @app.get("/v1/models/{name}")
-    async def model(self, name: str) -> Any:
-        for known, created in await self._names():
-            if known == name:
-                return _card(name, created)
-        raise ApiError(404, f"The model {name!r} is not served.", param="model", code="model_not_found")
-
-    @app.get("/health")
-    async def health(self) -> Any:
-        try:
-            async with asyncio.timeout(HEALTH_TIMEOUT_S):
-                await asyncio.gather(*(engine.check_health.remote() for engine in self._engines.values()))
-        except (TimeoutError, RayError, RayServeException) as error:
-            raise ApiError(503, "An engine does not answer.", retry_after_s=1) from error
-        return {"status": "ok"}
-
-    async def _answer(self, kind: Kind, http: HttpRequest) -> Any:
+    async def answer(self, kind: Kind, raw: bytes) -> Response:
+        """The response to a request's body. Raises ApiError."""
         deadline = asyncio.get_running_loop().time() + self._settings.request_timeout_s
         try:
             async with asyncio.timeout_at(deadline):
-                prepared, request = await self._prepare(kind, parse_request(await http.body()))
+                request = parse_request(raw)
+                prepared = await self._prepare(kind, request)
                 if request.stream:
                     return await self._streamed(kind, prepared, deadline)
                 status, body = await prepared.handle.answer.remote(kind, prepared.body)
@@ -130,8 +91,23 @@ class Gateway:
             body = body | {"model": prepared.public_name} | prepared.fields(text)
         return JSONResponse(body, status)
 
-    async def _streamed(self, kind: Kind, prepared: Prepared, deadline: float) -> Any:
-        items = prepared.handle.options(stream=True).stream.remote(kind, prepared.body)
+    async def models(self) -> list[Body]:
+        """Every name that can be asked for, in OpenAI's shape."""
+        return [
+            {"id": str(name), "object": "model", "created": self._started, "owned_by": "tandem"}
+            for name in await self._names()
+        ]
+
+    async def check_health(self) -> None:
+        """Raises ApiError 503 while an engine does not answer."""
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                await asyncio.gather(*(engine.check_health.remote() for engine in self._engines.values()))
+        except (TimeoutError, RayError, RayServeException) as error:
+            raise ApiError(503, "An engine does not answer.", retry_after_s=1) from error
+
+    async def _streamed(self, kind: Kind, prepared: Prepared, deadline: float) -> Response:
+        items = prepared.handle.stream.remote(kind, prepared.body)
         first = await anext(items)
         if not isinstance(first, str):
             status, body = first
@@ -139,16 +115,15 @@ class Gateway:
         events = relay(_chained(first, items), prepared.body["model"], prepared.public_name, prepared.fields)
         return StreamingResponse(_until(events, deadline), media_type="text/event-stream")
 
-    async def _prepare(self, kind: Kind, request: Request) -> tuple[Prepared, Request]:
+    async def _prepare(self, kind: Kind, request: Request) -> Prepared:
         name = request.name
         if name.base not in self._engines:
             raise ApiError(404, f"The model {str(name)!r} is not served.", param="model", code="model_not_found")
-        handle, engine_name = self._engines[name.base], name.base
+        engine_id = None
         if name.adapter:
             version = await self._adapter(name)
-            name, engine_name = name.pinned(version.version), version.engine_id
-            handle = self._adapter_handle(name.base, engine_name)
-        body = request.body | {"model": engine_name}
+            name, engine_id = name.pinned(version.version), version.engine_id
+        body = request.body | {"model": engine_id or name.base}
         hits: list[Hit] | None = None
         extras: Body = {}
         if name.collection:
@@ -158,7 +133,8 @@ class Gateway:
             body["messages"] = messages
         if request.return_messages:
             extras = extras | {"messages": body.get("messages")}
-        return Prepared(handle, body, str(name), hits, extras), request
+        handle = self._handle(name.base, engine_id, request.stream)
+        return Prepared(handle, body, str(name), hits, extras)
 
     async def _adapter(self, name: ModelName) -> AdapterVersion:
         assert name.adapter
@@ -173,11 +149,12 @@ class Gateway:
             self._bases[base] = ServedBase(base, digest, template_hash, self._settings.max_lora_rank)
         return self._bases[base]
 
-    def _adapter_handle(self, base: str, engine_id: str) -> DeploymentHandle:
+    def _handle(self, base: str, engine_id: str | None, stream: bool) -> DeploymentHandle:
         """Serve routes by the adapter's id to a replica that holds it. Only ids of existing versions come here."""
-        if engine_id not in self._adapter_handles:
-            self._adapter_handles[engine_id] = self._engines[base].options(multiplexed_model_id=engine_id)
-        return self._adapter_handles[engine_id]
+        key = (base, engine_id, stream)
+        if key not in self._handles:
+            self._handles[key] = self._engines[base].options(stream=stream, multiplexed_model_id=engine_id or "")
+        return self._handles[key]
 
     async def _retrieved(self, request: Request, collection: str) -> tuple[Any, list[Hit], Body]:
         messages: Any = request.body.get("messages")
@@ -200,26 +177,20 @@ class Gateway:
         except (TimeoutError, RayActorError, DeploymentUnavailableError):
             return Retrieval(503, "Retrieval gave no answer in time. Ask again, or ask without a collection.")
 
-    async def _names(self) -> list[tuple[str, int]]:
-        """Every name that can be asked for, with the time since when."""
-        names = [(ModelName(base), self._started) for base in self._engines]
+    async def _names(self) -> list[ModelName]:
+        names = [ModelName(base) for base in self._engines]
         for base in self._engines:
             served = await self._served_base(base)
-            names += [(ModelName(base, version.name), created) for version, created in self._live_adapters(served)]
+            names += [ModelName(base, name) for name in self._registry.names() if self._fits(name, served)]
         collections = await self._known_collections()
-        names += [(ModelName(n.base, n.adapter, None, c), created) for n, created in names for c in collections]
-        return [(str(name), created) for name, created in names]
+        return names + [replace(name, collection=collection) for name in names for collection in collections]
 
-    def _live_adapters(self, base: ServedBase) -> list[tuple[AdapterVersion, int]]:
-        found = []
-        for name in self._registry.names():
-            try:
-                version = find_adapter(self._registry, name, None)
-                check_adapter(version, base)
-            except ApiError:
-                continue
-            found.append((version, self._started))
-        return found
+    def _fits(self, adapter: str, base: ServedBase) -> bool:
+        try:
+            check_adapter(find_adapter(self._registry, adapter, None), base)
+        except ApiError:
+            return False
+        return True
 
     async def _known_collections(self) -> list[str]:
         asked, known = self._collections
@@ -227,26 +198,6 @@ class Gateway:
             known = await self._retriever.collections.remote() or []
             self._collections = (time.monotonic(), known)
         return known
-
-
-@app.exception_handler(ApiError)
-async def _api_error(_: HttpRequest, error: ApiError) -> JSONResponse:
-    return JSONResponse(error.body(), error.status, error.headers)
-
-
-@app.exception_handler(HTTPException)
-async def _http_error(_: HttpRequest, error: HTTPException) -> JSONResponse:
-    return JSONResponse(error_body(error.status_code, str(error.detail)), error.status_code)
-
-
-@app.exception_handler(Exception)
-async def _unexpected(_: HttpRequest, error: Exception) -> JSONResponse:
-    logger.error("a request failed", exc_info=error)
-    return JSONResponse(error_body(500, "The server failed. Its log says why."), 500)
-
-
-def _card(name: str, created: int) -> Body:
-    return {"id": name, "object": "model", "created": created, "owned_by": "tandem"}
 
 
 def _choice_text(choice: Body) -> str:

@@ -1,0 +1,109 @@
+"""One served application for all slow tests: the quickstart model, a random adapter, a collection of six documents."""
+
+import hashlib
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.config import ClusterConfig
+from cluster.models import digest_model
+from cluster.registry import Registry
+from cluster.session import ray_session
+from cluster.storage import Storage
+from retrieval.config import RetrievalConfig
+from serving.config import ServingConfig
+
+MODEL = Path(__file__).parents[2] / "examples" / "quickstart" / "model"
+ELEMENTS = {"Iron": 26, "Gold": 79, "Neon": 10, "Zinc": 30, "Argon": 18, "Tin": 50}
+ADAPTER, COLLECTION = "support", "elements"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A running endpoint and what it serves."""
+
+    url: str
+    config: ServingConfig
+    storage: Storage
+    model: str
+    adapter: Path
+
+    @property
+    def root(self) -> str:
+        return self.url.removesuffix("/v1")
+
+    def publish(self, name: str, **changed: Any) -> int:
+        """Another version of the adapter's files under `name`; gives its number."""
+        return publish(self.storage, name, self.adapter, **changed)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    from retrieval.indexing import index
+    from retrieval.local import local_server
+    from serving.run import served
+
+    folder = tmp_path_factory.mktemp("served")
+    storage = Storage(folder / "storage")
+    config = ServingConfig(port=free_port(), request_timeout_s=60)
+    retrieval = RetrievalConfig(sources=[documents(folder / "docs")], timeout_s=2.0)
+    adapter = random_adapter(folder / "adapter")
+    publish(storage, ADAPTER, adapter)
+    with local_server(storage.milvus) as uri:
+        index(retrieval, COLLECTION, uri, lambda _: None)
+        with (
+            ray_session(ClusterConfig()),
+            served(config, str(MODEL), storage, retrieval, uri, lambda _: None) as url,
+        ):
+            yield Endpoint(url, config, storage, str(MODEL), adapter)
+
+
+def documents(folder: Path) -> Path:
+    folder.mkdir()
+    for name, number in ELEMENTS.items():
+        text = f"# {name}\n\nThe atomic number of {name} is {number}. {name} is a chemical element.\n"
+        (folder / f"{name.lower()}.md").write_text(text)
+    return folder
+
+
+def random_adapter(folder: Path) -> Path:
+    """A PEFT adapter whose weights are drawn, not trained: it changes every answer."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(7)
+    base = AutoModelForCausalLM.from_pretrained(MODEL)
+    tuned = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    tuned.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    return folder
+
+
+def publish(storage: Storage, name: str, files: Path, **changed: Any) -> int:
+    fields: dict[str, Any] = {
+        "base_model": str(MODEL),
+        "base_digest": digest_model(str(MODEL)),
+        "method": "lora",
+        "rank": json.loads((files / "adapter_config.json").read_text())["r"],
+        "template_hash": hashlib.sha256((MODEL / "chat_template.jinja").read_bytes()).hexdigest(),
+        "prompt_hash": None,
+        "data_digest": "",
+        "fingerprint": "",
+        "metrics": {},
+    }
+    return Registry(storage.adapters).publish(name, files, **fields | changed).version
