@@ -57,15 +57,19 @@ def local_server(folder: Path) -> Iterator[str]:
 
 
 def running(folder: Path) -> Address | None:
-    """The server of `folder`, if there is a living one. A file left by a dead server is not believed."""
+    """The server of `folder`, if there is one that answers. A file left by a dead server is not believed."""
+    return _look(folder)[1]
+
+
+def _look(folder: Path) -> tuple[bool, Address | None]:
+    """Whether a server lives, which its lock tells, and its address once it has written it."""
     with suppress(FileNotFoundError), (folder / "server.json").open() as address:
         try:
             fcntl.flock(address, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             text = address.read()
-            return Address(**json.loads(text)) if text.endswith("}") else None
-        fcntl.flock(address, fcntl.LOCK_UN)
-    return None
+            return True, Address(**json.loads(text)) if text.endswith("}") else None
+    return False, None
 
 
 def _opened_for_users(folder: Path) -> IO[str]:
@@ -79,7 +83,14 @@ def _opened_for_users(folder: Path) -> IO[str]:
 def _found_or_started(folder: Path) -> Address:
     with (folder / "starting").open("a") as starting:
         _lock(starting, fcntl.LOCK_EX, START_S, folder)
-        address = running(folder) or _start(folder)
+        deadline = time.monotonic() + START_S
+        lives, address = _look(folder)
+        while lives and not _listens(address):  # it is still starting, or just dying
+            if time.monotonic() > deadline:
+                raise _stuck(folder, START_S)
+            time.sleep(POLL_S)
+            lives, address = _look(folder)
+        address = address if lives and address else _start(folder)
     if address.host != socket.gethostname():
         raise TandemError(
             f"The Milvus Lite folder {folder} is served on the machine {address.host}.",
@@ -89,8 +100,20 @@ def _found_or_started(folder: Path) -> Address:
     return address
 
 
+def _listens(address: Address | None) -> bool:
+    if address is None:
+        return False
+    if address.host != socket.gethostname():
+        return True
+    with suppress(OSError), socket.create_connection(("127.0.0.1", address.port), timeout=1.0):
+        return True
+    return False
+
+
 def _start(folder: Path) -> Address:
     """A session of its own keeps the terminal's Ctrl-C away from the server while its users still finish."""
+    # Else a dead server's address could be read in the instant in which the new one has the lock but not written yet.
+    (folder / "server.json").unlink(missing_ok=True)
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     with (folder / "server.log").open("wb") as log:
@@ -143,12 +166,16 @@ def _lock(file: IO[str], kind: int, timeout_s: float, folder: Path) -> None:
             return fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise TandemError(
-                    f"The Milvus Lite folder {folder} stayed locked for {timeout_s:.0f} s.",
-                    "Its server starts and stops in a few seconds.",
-                    f"Look at {folder / 'server.log'} and end the process named in {folder / 'server.json'}.",
-                ) from None
+                raise _stuck(folder, timeout_s) from None
             time.sleep(POLL_S)
+
+
+def _stuck(folder: Path, seconds: float) -> TandemError:
+    return TandemError(
+        f"The Milvus Lite folder {folder} stayed locked for {seconds:.0f} s.",
+        "Its server starts and stops in a few seconds.",
+        f"Look at {folder / 'server.log'} and end the process named in {folder / 'server.json'}.",
+    )
 
 
 def _unwritable(folder: Path, error: OSError) -> TandemError:
