@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.errors import TandemError
@@ -45,7 +46,21 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
         ) from error
     for number, handler in handlers.items():  # Ray's own ends the process at once, with nothing cleaned up
         signal.signal(number, handler)
+    _keep_standard_output_clean()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _keep_standard_output_clean() -> None:
+    """Ray's driver prints what its daemons report on standard output, where a command's result belongs.
+
+    Ray 2.60 has no setting for it (`log_to_driver` covers workers only), so the function that prints is replaced.
+    """
+    import ray._private.worker as driver
+
+    def log(data: dict[str, Any], ignore_prefix: bool) -> None:
+        logging.getLogger("ray").warning("%s: %s", data["pid"], " ".join(data["lines"]))
+
+    driver.print_to_stdstream = log

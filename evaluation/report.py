@@ -28,11 +28,11 @@ def make_table(report: Report) -> "Table":
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    table.add_column("slice")
+    table.add_column("slice", no_wrap=True)
     table.add_column("arm", no_wrap=True)
     for title in ("n", "failed", "right (95 % interval)", "p50 s", "p95 s"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("also")
+    table.add_column("also", no_wrap=True)
     for name in (*report.slices, OVERALL):
         for number, arm in enumerate(report.arms):
             last = number == len(report.arms) - 1
@@ -56,7 +56,7 @@ def _also(cell: Cell) -> str:
     if cell.form and cell.content:
         notes += [f"form {cell.form.share:.2f}", f"value {cell.content.share:.2f}"]
     if cell.false_answers:
-        notes.append(f"false answers {cell.false_answers.share:.2f}")
+        notes.append(f"false {cell.false_answers.share:.2f}")
     if cell.cited_right:
         notes.append(f"cited {cell.cited_right.share:.2f}")
     return ", ".join(notes)

@@ -46,7 +46,7 @@ class Console:
         self._clear()
         if not self.as_json:
             output = RichConsole()
-            RichConsole(width=max(output.width, 100)).print(table)
+            RichConsole(width=max(output.width, 120)).print(table)
 
     def hint(self, text: str) -> None:
         """What to do next."""
