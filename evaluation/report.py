@@ -32,7 +32,7 @@ def make_table(report: Report) -> "Table":
     table.add_column("arm", no_wrap=True)
     for title in ("n", "failed", "right (95 % interval)", "p50 s", "p95 s"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("also", no_wrap=True)
+    table.add_column("also")
     for name in (*report.slices, OVERALL):
         for number, arm in enumerate(report.arms):
             last = number == len(report.arms) - 1
