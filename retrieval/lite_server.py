@@ -24,6 +24,15 @@ LOCK_S = 5.0
 NUM_THREADS = 10
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 DRAIN_S = 5
+OPTIONS = [
+    # milvus-lite's own run_server lets a second process bind the same port; without SO_REUSEPORT nobody else can.
+    ("grpc.so_reuseport", 0),
+    # pymilvus pings idle connections every 10 s; by default a server hangs up on that after a while.
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+]
 
 
 def main(folder: Path) -> None:
@@ -45,12 +54,7 @@ def _serve(data: Path, address: IO[str], users: IO[str], stop: threading.Event) 
     from milvus_lite.db import MilvusLite
 
     database = MilvusLite(str(data))
-    sizes = [
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ]
-    # milvus-lite's own run_server lets a second process bind the same port; without SO_REUSEPORT nobody else can.
-    server = grpc.server(ThreadPoolExecutor(NUM_THREADS), options=[("grpc.so_reuseport", 0), *sizes])
+    server = grpc.server(ThreadPoolExecutor(NUM_THREADS), options=OPTIONS)
     lite.milvus_pb2_grpc.add_MilvusServiceServicer_to_server(lite.MilvusServicer(database), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
