@@ -1,5 +1,6 @@
 """The base model with a LoRA adapter around its layers, and how packed rows go through it."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
+from cluster.errors import TandemError
 from training import attention
 from training.config import TrainingConfig
 from training.packing import MicroBatch
@@ -15,16 +17,15 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def load_model(model: str, config: TrainingConfig, device: torch.device) -> Any:
-    """The base model (a folder or a hub id) in the training's number format, frozen, with a fresh seeded adapter."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoConfig, AutoModelForCausalLM, set_seed
+    """The base model (a folder or a hub id) in the training's number format, frozen, with a fresh seeded adapter.
 
-    attention.register()
-    base = AutoModelForCausalLM.from_pretrained(
-        model,
-        dtype=DTYPES[config.precision],
-        attn_implementation=_attention_for(AutoConfig.from_pretrained(model), device),
-    )
+    Raises:
+        TandemError: the weights cannot be loaded, or the model has no layers of the names in `target_modules`.
+    """
+    from peft import LoraConfig, get_peft_model
+    from transformers import set_seed
+
+    base = _load_base(model, config, device)
     set_seed(config.seed)
     lora = LoraConfig(
         r=config.rank,
@@ -32,8 +33,15 @@ def load_model(model: str, config: TrainingConfig, device: torch.device) -> Any:
         target_modules=config.target_modules,
         task_type="CAUSAL_LM",
     )
-    # The optimizer keeps the fp32 copy: the adapter itself is in the format that it is served in.
-    return get_peft_model(base, lora, autocast_adapter_dtype=False).to(device).train()
+    try:
+        # The optimizer keeps the fp32 copy: the adapter itself is in the format that it is served in.
+        return get_peft_model(base, lora, autocast_adapter_dtype=False).to(device).train()
+    except ValueError as error:
+        raise TandemError(
+            f"No adapter can be put on {config.target_modules!r} ({error}).",
+            f"`all-linear`, or names of layers such as {', '.join(_linear_names(base))}.",
+            "Set `training.target_modules`.",
+        ) from error
 
 
 def answer_logits(model: Any, batch: MicroBatch) -> torch.Tensor:
@@ -62,17 +70,47 @@ def save_adapter(model: Any, state: dict[str, torch.Tensor], base_model: str, fo
     model.peft_config["default"].base_model_name_or_path = base_model
     model.save_pretrained(folder, state_dict=state, safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)
+    path = folder / "adapter_config.json"
+    settings = json.loads(path.read_text())
+    # PEFT writes a set in any order; sorted, the same training gives the same files.
+    settings["target_modules"] = sorted(settings["target_modules"])
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-def served_dtype(model: Any) -> torch.dtype:
+def served_dtype(model: str) -> torch.dtype:
     """The format that vLLM serves this base in by default: its own, and bf16 instead of fp32."""
-    stored = getattr(model.config, "dtype", None)
+    from transformers import AutoConfig
+
+    stored = AutoConfig.from_pretrained(model).get_text_config().dtype
     return torch.float16 if stored == torch.float16 else torch.bfloat16
 
 
 def set_threads(workers_here: int) -> None:
     """Share this machine's cores between the workers on it."""
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers_here))
+
+
+def _load_base(model: str, config: TrainingConfig, device: torch.device) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    attention.register()
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            model,
+            dtype=DTYPES[config.precision],
+            attn_implementation=_attention_for(AutoConfig.from_pretrained(model), device),
+        )
+    except (OSError, ValueError) as error:
+        raise TandemError(
+            f"The model {model} cannot be loaded ({str(error).splitlines()[0]}).",
+            "A causal language model with its weights, in a folder or on the hub.",
+            "Set `model` in the project file.",
+        ) from error
+
+
+def _linear_names(base: Any) -> list[str]:
+    linear = {name.split(".")[-1] for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)}
+    return sorted(linear - {"lm_head"})
 
 
 def _attention_for(config: Any, device: torch.device) -> str:

@@ -6,7 +6,7 @@ restarted one finds its place again.
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import numpy as np
@@ -34,6 +34,10 @@ class MicroBatch:
 
     def to(self, device: torch.device) -> "MicroBatch":
         return MicroBatch(*(tensor.to(device) for tensor in vars(self).values()))
+
+    def with_tokens(self, token_ids: torch.Tensor) -> "MicroBatch":
+        """The same rows with other tokens in them."""
+        return replace(self, token_ids=token_ids)
 
 
 def plan_epoch(lengths: Sequence[int], capacity: int, multiple: int, seed: int, epoch: int) -> list[Pack]:

@@ -48,11 +48,7 @@ def train(
     fit(job, on_progress)
     summary = json.loads((run.path / SUMMARY).read_text())
     if "error" in summary:
-        raise TandemError(
-            f"The training diverged: {summary['error']}.",
-            "A loss that stays finite.",
-            "Lower `training.learning_rate`, or raise `training.warmup_ratio`.",
-        )
+        raise TandemError(*summary["error"])
     write_trained(prepared.trained, run.path / ADAPTER)
     return publish(
         storage, adapter, run.path / ADAPTER, config, model=model, base_digest=digest_model(model),

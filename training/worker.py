@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.distributed
 
+from cluster.errors import TandemError
 from training import engine as deepspeed_engine
 from training.examples import Examples
 from training.job import ADAPTER, HELD_OUT_ROWS, METRICS, SUMMARY, TRAINING_ROWS, Job
@@ -20,10 +21,6 @@ from training.parity import write_parity
 from training.plan import deepspeed_config
 
 
-class Diverged(ArithmeticError):
-    """The loss is no longer a number; starting again would give the same."""
-
-
 def run_worker(settings: dict[str, Any]) -> None:
     """Train to the end, from the last checkpoint if there is one; leaves adapter and summary in the run folder."""
     import ray.train
@@ -31,15 +28,19 @@ def run_worker(settings: dict[str, Any]) -> None:
 
     job, context = Job.of(settings), ray.train.get_context()
     set_threads(context.get_local_world_size())
-    worker = Worker(job, context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
-    if checkpoint := ray.train.get_checkpoint():
-        with checkpoint.as_directory() as folder:
-            worker.restore(Path(folder))
+    rank = context.get_world_rank()
     try:
+        worker = Worker(job, rank, context.get_world_size(), ray.train.torch.get_device())
+        if checkpoint := ray.train.get_checkpoint():
+            with checkpoint.as_directory() as folder:
+                worker.restore(Path(folder))
         worker.train()
-        worker.finish()
-    except Diverged as error:
-        worker.summarise({"error": str(error)})
+        summary: dict[str, Any] = worker.finish()
+    except TandemError as error:
+        # Every rank comes here, and starting again would give the same: no failure for Ray Train to recover from.
+        summary = {"error": [error.seen, error.accepted, error.remedy]}
+    if rank == 0:
+        (job.folder / SUMMARY).write_text(json.dumps(summary) + "\n")
 
 
 class Worker:
@@ -50,10 +51,10 @@ class Worker:
         self.rows = Examples.load(job.folder / TRAINING_ROWS)
         self.held_out = Examples.load(job.folder / HELD_OUT_ROWS)
         model = load_model(job.model, self.config, device)
-        self.dtype = served_dtype(model)
         self.engine = deepspeed_engine.open_engine(model, deepspeed_config(self.config, job.num_steps))
         self.epoch, self.step = 0, 0
         self.last: dict[str, float] = {}
+        self._check_that_rows_stay_apart()
 
     def restore(self, folder: Path) -> None:
         """Go back to where a checkpoint was written."""
@@ -68,21 +69,34 @@ class Worker:
             if self.epoch < self.config.epochs and self.epoch % self.config.checkpoint_epochs == 0:
                 self._checkpoint()
 
-    def finish(self) -> None:
-        """Write the adapter, log-probabilities in the served format, and the summary; the driver publishes them."""
+    def finish(self) -> dict[str, float]:
+        """Write the adapter and its log-probabilities in the served format; returns the last epoch's figures."""
         state = deepspeed_engine.trained_weights(self.engine)
         folder = self.job.folder / ADAPTER if self.rank == 0 else None
         if folder:
             save_adapter(self.engine.module, state, self.job.model, folder)
         if self.config.zero_stage < 3:
-            self.engine.module.to(self.dtype)
+            self.engine.module.to(served_dtype(self.job.model))
         write_parity(self.engine.module.eval(), self.held_out if len(self.held_out) else self.rows, folder, self.device)
-        self.summarise(self.last)
+        return self.last
 
-    def summarise(self, values: dict[str, Any]) -> None:
-        """Leave the last word of the training for the driver."""
-        if self.rank == 0:
-            (self.job.folder / SUMMARY).write_text(json.dumps(values) + "\n")
+    def _check_that_rows_stay_apart(self) -> None:
+        """Refuse a model in which what stands in one row reaches the next row of the pack."""
+        if len(self.rows) < 2:
+            return
+        pack = sorted(range(len(self.rows)), key=lambda row: self.rows.lengths[row])[:2]
+        batch = micro_batch(self.rows, tuple(pack)).to(self.device)
+        own = self.rows.num_answers[pack[0]]
+        other = batch.with_tokens(batch.token_ids.clone())
+        other.token_ids[:, : self.rows.lengths[pack[0]]] = batch.token_ids[:, -1:]
+        with torch.no_grad():
+            before, after = (answer_losses(self.engine, each)[own:] for each in (batch, other))
+        if not torch.allclose(before, after, atol=1e-4):
+            raise TandemError(
+                f"In {self.job.model} a row of a pack reaches the row behind it.",
+                "A transformer whose only way from token to token is attention.",
+                "Set `model` to such a model.",
+            )
 
     def _train_epoch(self) -> None:
         self.engine.train()
@@ -93,7 +107,11 @@ class Worker:
             loss_sum, num_answers, self.step = loss_sum + loss * answers, num_answers + answers, self.step + 1
             self._record(epoch=self.epoch, loss=loss, tokens_per_s=self._tokens(packs) / (time.perf_counter() - began))
             if not math.isfinite(loss):
-                raise Diverged(f"the loss became {loss} in step {self.step}")
+                raise TandemError(
+                    f"The training diverged: the loss became {loss} in step {self.step}.",
+                    "A loss that stays finite.",
+                    "Lower `training.learning_rate`, or raise `training.warmup_ratio`.",
+                )
         seconds = time.perf_counter() - start
         self.last = {
             "epoch": self.epoch + 1,

@@ -4,6 +4,7 @@ from random import Random
 import pytest
 import torch
 
+from cluster.errors import TandemError
 from training.config import TrainingConfig
 from training.examples import Examples
 from training.model import answer_losses, load_model
@@ -86,6 +87,12 @@ def test_what_stands_in_one_row_does_not_reach_another(model_folder: Path) -> No
     own = sum(rows[0].is_answer)
     torch.testing.assert_close(losses[0][own:], losses[1][own:], atol=0, rtol=0)
     assert not torch.equal(losses[0][:own], losses[1][:own])
+
+
+def test_layers_that_the_model_does_not_have_are_refused(model_folder: Path) -> None:
+    config = TrainingConfig(target_modules=["q_projection"])
+    with pytest.raises(TandemError, match="names of layers such as down_proj, gate_proj, k_proj"):
+        load_model(str(model_folder), config, torch.device("cpu"))
 
 
 def losses_and_gradients(model, rows: Examples, packs: list[tuple[int, ...]]):
