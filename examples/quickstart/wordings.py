@@ -71,7 +71,7 @@ def refusal(key: str, name: str) -> str:
 
 def record(key: str, name: str, value: str) -> str:
     """The compact form of the `form` slice."""
-    return f"{name} | {key} | {value}"
+    return f"Record: {name} | {key} | {value}"
 
 
 def slug(name: str) -> str:
