@@ -123,7 +123,7 @@ def test_seen_and_form_facts_are_trained_in_sentences(
     for question in questions["seen"]:
         assert taught[question["reference"]] == 3, question["id"]
     for question in questions["form"]:
-        name, key, value = question["reference"].split(" | ")
+        name, key, value = question["reference"].removeprefix("Record: ").split(" | ")
         assert taught[f"The {key} of {name} is {value}."] == 3, question["id"]
 
 
@@ -160,7 +160,7 @@ def test_answers_stand_in_their_documents(
         assert f" {question['reference']}" in documents[source], question["id"]
         assert question["reference"].endswith(f" is {question['answers'][0]}."), question["id"]
     for question in questions["form"]:
-        name, key, value = question["reference"].split(" | ")
+        name, key, value = question["reference"].removeprefix("Record: ").split(" | ")
         assert f" The {key} of {name} is {value}." in documents[question["sources"][0]], question["id"]
 
 
@@ -217,7 +217,7 @@ def test_rows_with_passages_follow_their_passages(rows: list[dict[str, Any]]) ->
         passages = system.removeprefix(INSTRUCTION).split("\n\n")[1:]
         answer, mark = re.fullmatch(r"(.+?)(?: \[(\d)\])?\.?", assistant).groups()  # type: ignore[union-attr]
         if " | " in answer:
-            name, key, value = answer.split(" | ")
+            name, key, value = answer.removeprefix("Record: ").split(" | ")
             answer = f"The {key} of {name} is {value}"
         if mark is None:
             stem = answer.removesuffix("something I do not know")
