@@ -13,12 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 from ray import serve
 from ray.llm._internal.common.callbacks.base import CallbackBase
+from ray.llm._internal.common.errors import VLLM_CLIENT_ERRORS
 from ray.llm._internal.common.errors import VLLM_FATAL_ERRORS as FATAL_ERRORS
 from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
+from ray.llm._internal.serve.core.configs.openai_api_models import ErrorResponse
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
-from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest, ErrorResponse
+from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
 
 from serving.errors import error_body
 
@@ -111,6 +113,8 @@ def parse_request(kind: str, body: dict[str, Any]) -> Any:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{where}: {first['msg']}" if where else str(first["msg"])) from error
+    except VLLM_CLIENT_ERRORS as error:
+        raise ValueError(str(error)) from error
 
 
 def as_error(response: Any) -> tuple[int, dict[str, Any]] | None:

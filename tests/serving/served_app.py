@@ -88,7 +88,7 @@ def random_adapter(folder: Path) -> Path:
     tuned = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
     for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.05)
+            torch.nn.init.normal_(parameter, std=0.5)
     tuned.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     return folder
