@@ -149,15 +149,17 @@ def test_interrupted_while_serving_it_leaves_nothing(project: Path, first: Comma
     assert "Traceback" not in command.output
 
 
-def test_killed_it_leaves_nothing(project: Path, first: Command) -> None:
-    """Two small agents of Ray end last: they try for 60 s to report that their node has gone."""
+@pytest.fixture(scope="module")
+def killed(project: Path, first: Command) -> Command:
+    """A job that was killed in the middle, with nothing to clean up after itself."""
     command = Command.start(project, "compare")
     command.wait_for(r"index .*unchanged")
     os.kill(command.process.pid, signal.SIGKILL)
     command.process.wait(10)
-    assert left_after(command.environment, 90) == {}
+    return command
 
 
+@pytest.mark.usefixtures("killed")
 def test_without_milvus_the_retrieval_arms_fail_and_nothing_is_recommended(project: Path, first: Command) -> None:
     """Milvus is killed when the endpoint is ready, before the first question."""
     command = Command.start(project, "compare")
@@ -175,6 +177,11 @@ def test_without_milvus_the_retrieval_arms_fail_and_nothing_is_recommended(proje
     assert report["recommendation"]["outcome"] == "failures"
 
 
+def test_killed_it_left_nothing(killed: Command) -> None:
+    """Two small agents of Ray end last: they try for 60 s to report that their node has gone."""
+    assert left_after(killed.environment, 90) == {}
+
+
 def test_the_first_hour_of_a_newcomer(tmp_path: Path) -> None:
     """A folder of somebody's own Markdown: a cited answer with nothing trained and nothing labelled."""
     (tmp_path / "notes").mkdir()
@@ -190,3 +197,15 @@ def test_the_first_hour_of_a_newcomer(tmp_path: Path) -> None:
     assert asked.finish() == 0, asked.output
     assert re.search(r"\b11 \[\d\]", asked.output), asked.output
     assert "ostrava.md" in asked.output
+
+
+def test_serve_answers_until_it_is_ended(project: Path, first: Command) -> None:
+    command = Command.start(project, "serve")
+    command.wait_for(r"\] serve +ready")
+    asked = Command.start(
+        project, "ask", "--model", "base:small@1+small", "--json", "What is the atomic number of Iron?"
+    )
+    assert asked.finish(60) == 0, asked.output
+    assert json.loads(asked.output)["model"] == "base:small@1+small"
+    os.kill(command.process.pid, signal.SIGTERM)
+    assert command.finish(60) == 0, command.output
