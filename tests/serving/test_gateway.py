@@ -1,0 +1,152 @@
+"""What the gateway makes of what its engine and retriever say. Both are stand-ins; test_endpoint has the real ones."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError
+
+from retrieval.prompt import INSTRUCTION
+from retrieval.search import Hit
+from serving.errors import ApiError
+from serving.gateway import Gateway, GatewaySettings
+from serving.retriever import Retrieval
+
+HITS = [Hit("Iron", "The atomic number of Iron is 26.", "a", "iron.md", 0, 0.9)]
+FOUND = Retrieval(200, hits=HITS, timings={"took_ms": 3.0})
+DOWN = Retrieval(503, "The store does not answer.")
+
+
+class Handle:
+    """Like Serve's handle: methods with `remote`; what they are asked is kept."""
+
+    def __init__(self, **methods: Callable[..., Any]) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        for name, method in methods.items():
+            setattr(self, name, SimpleNamespace(remote=self._kept(method)))
+
+    def _kept(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        async def remote(*arguments: Any) -> Any:
+            self.asked.append(arguments)
+            result = method(*arguments)
+            return await result if asyncio.iscoroutine(result) else result
+
+        return remote
+
+    def options(self, **_: Any) -> "Handle":
+        return self
+
+
+def answered(kind: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    return 200, {"model": body["model"], "choices": [{"message": {"content": "It is 26 [1]."}}]}
+
+
+def failing(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: Any) -> Any:
+        raise error
+
+    return fail
+
+
+def asked(
+    engine: Handle, retriever: Handle | None = None, model: str = "base", timeout_s: float = 5.0, **settings: Any
+) -> dict[str, Any]:
+    """The body of the answer."""
+    defaults: dict[str, Any] = {"answer_without": False, "prompt_tokens": 1024, "retrieval_timeout_s": 5.0}
+    known = GatewaySettings({"base": "d"}, Path("/nowhere"), 32, timeout_s, **defaults | settings)
+    raw = json.dumps({"model": model, "messages": [{"role": "user", "content": "Iron?"}]}).encode()
+
+    async def ask() -> dict[str, Any]:
+        gateway = Gateway(known, {"base": engine}, retriever)  # type: ignore[dict-item, arg-type]
+        response = await gateway.answer("chat", raw)
+        return {"status": response.status_code, **json.loads(bytes(response.body))}
+
+    return asyncio.run(ask())
+
+
+def refusal(*arguments: Any, **settings: Any) -> ApiError:
+    with pytest.raises(ApiError) as refused:
+        asked(*arguments, **settings)
+    return refused.value
+
+
+def test_the_engine_is_asked_what_was_asked() -> None:
+    engine = Handle(answer=answered)
+    assert asked(engine)["model"] == "base"
+    assert engine.asked == [("chat", {"model": "base", "messages": [{"role": "user", "content": "Iron?"}]})]
+
+
+def test_passages_go_in_and_citations_come_out() -> None:
+    engine, retriever = Handle(answer=answered), Handle(search=lambda *_: FOUND)
+    body = asked(engine, retriever, "base+docs")
+    assert retriever.asked == [("docs", "Iron?", None)]
+    assert engine.asked[0][1]["messages"][0]["content"].startswith(INSTRUCTION)
+    assert body["model"] == "base+docs"
+    assert body["citations"] == [
+        {"id": "a", "index": 1, "source": "iron.md", "title": "Iron", "score": 0.9, "cited": True}
+    ]
+    assert body["retrieval"] == {"collection": "docs", "took_ms": 3.0}
+
+
+def test_a_store_that_is_down_is_503() -> None:
+    refused = refusal(Handle(answer=answered), Handle(search=lambda *_: DOWN), "base+docs")
+    assert (refused.status, refused.code) == (503, "retrieval_unavailable")
+
+
+def test_a_retriever_that_hangs_or_dies_is_503() -> None:
+    hanging = Handle(search=lambda *_: asyncio.sleep(60))
+    assert refusal(Handle(answer=answered), hanging, "base+docs", retrieval_timeout_s=0.05).status == 503
+    assert refusal(Handle(answer=answered), Handle(search=failing(RayActorError())), "base+docs").status == 503
+
+
+def test_the_policy_may_be_to_answer_without_and_to_say_so() -> None:
+    engine = Handle(answer=answered)
+    body = asked(engine, Handle(search=lambda *_: DOWN), "base+docs", answer_without=True)
+    assert body["retrieval"] == {"collection": "docs", "failed": "The store does not answer."}
+    assert body["citations"] == []
+    assert engine.asked[0][1]["messages"] == [{"role": "user", "content": "Iron?"}]
+
+
+def test_a_collection_that_does_not_exist_is_404_whatever_the_policy() -> None:
+    unknown = Handle(search=lambda *_: Retrieval(404, "no such collection"))
+    assert refusal(Handle(answer=answered), unknown, "base+docs", answer_without=True).status == 404
+    assert refusal(Handle(answer=answered), None, "base+docs").status == 404
+
+
+def test_a_full_queue_is_429_with_the_time_to_wait() -> None:
+    refused = refusal(Handle(answer=failing(BackPressureError(5, 5))))
+    assert (refused.status, refused.headers) == (429, {"Retry-After": "1"})
+
+
+def test_an_engine_that_dies_is_503_and_one_that_is_slow_408() -> None:
+    assert refusal(Handle(answer=failing(RayActorError()))).status == 503
+    assert refusal(Handle(answer=lambda *_: asyncio.sleep(60)), timeout_s=0.05).status == 408
+
+
+def test_what_the_engine_refuses_goes_on_as_it_is() -> None:
+    error = {"error": {"message": "too long", "type": "t", "param": None, "code": None}}
+    assert asked(Handle(answer=lambda *_: (400, error))) == {"status": 400, **error}
+
+
+def test_an_unknown_base_never_reaches_an_engine() -> None:
+    engine = Handle(answer=answered)
+    assert refusal(engine, model="other").status == 404
+    assert engine.asked == []
+
+
+def test_health_is_503_while_an_engine_does_not_answer() -> None:
+    settings = GatewaySettings({"base": "d"}, Path("/nowhere"), 32, 5.0, False, 1024, 5.0)
+
+    def health(check: Callable[..., Any]) -> None:
+        gateway = Gateway(settings, {"base": Handle(check_health=check)}, None)  # type: ignore[dict-item]
+        asyncio.run(gateway.check_health())
+
+    health(lambda: None)
+    with pytest.raises(ApiError) as refused:
+        health(failing(RayActorError()))
+    assert refused.value.status == 503

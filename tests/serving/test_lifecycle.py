@@ -1,0 +1,75 @@
+"""Starting that fails, and ending by force: nothing of vLLM or Serve is left."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.config import ClusterConfig
+from cluster.errors import TandemError
+from cluster.session import ray_session
+from cluster.storage import Storage
+from serving.config import ServingConfig
+from serving.run import served
+from tests.serving.served_app import MODEL, free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.matrix]
+
+OURS = ("EngineCore", "ServeReplica", "ProxyActor", "ServeController")
+DRIVER = """
+import sys, time
+from pathlib import Path
+from cluster.config import ClusterConfig
+from cluster.session import ray_session
+from cluster.storage import Storage
+from serving.config import ServingConfig
+from serving.run import served
+model, storage, port = sys.argv[1:]
+with ray_session(ClusterConfig()), served(
+    ServingConfig(port=int(port)), model, Storage(Path(storage)), None, None, lambda _: None
+):
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_nothing_is_left_of_a_driver_that_was_ended(tmp_path: Path, how: signal.Signals) -> None:
+    command = [sys.executable, "-c", DRIVER, str(MODEL), str(tmp_path), str(free_port())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as driver:
+        assert driver.stdout
+        assert any(line == "ready\n" for line in driver.stdout)
+        ours = [one for one in psutil.Process(driver.pid).children(recursive=True) if _is_ours(one)]
+        assert {name for name in OURS if any(name in " ".join(one.cmdline()) for one in ours)} == set(OURS)
+        driver.send_signal(how)
+        _, alive = psutil.wait_procs(ours, timeout=60)
+    assert not [one.cmdline() for one in alive]
+
+
+def test_a_model_that_vllm_cannot_load_is_an_error_with_its_reason(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in MODEL.iterdir():
+        if file.suffix != ".safetensors":
+            (model / file.name).write_bytes(file.read_bytes())
+    config = ServingConfig(port=free_port(), start_timeout_s=200)
+    started = time.monotonic()
+    storage = Storage(tmp_path / "storage")
+    with (
+        ray_session(ClusterConfig()),
+        pytest.raises(TandemError) as refused,
+        served(config, str(model), storage, None, None, lambda _: None),
+    ):
+        pass
+    assert time.monotonic() - started < 180
+    assert "model" in json.dumps(str(refused.value)).lower()
+    assert len(str(refused.value)) < 3000
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    return any(name in " ".join(process.cmdline()) for name in OURS)
