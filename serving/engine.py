@@ -4,6 +4,8 @@ It is light to import: vLLM is loaded in the replica only, never in the process 
 """
 
 import hashlib
+import os
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 Kind = Literal["chat", "completions"]
 Body = dict[str, Any]
+
+_EXCEPTION = re.compile(
+    r"^\(EngineCore[^)]*\) (?:ERROR [^\]]*\] )?((?:\w+\.)*\w*(?:Error|Exception): .*)$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -39,14 +45,17 @@ class Engine:
         from serving.llm_server import start_server
 
         registry = Registry(settings.adapters)
-        self._server: AdapterServer = await start_server(
-            settings.name,
-            settings.source,
-            settings.engine_kwargs,
-            settings.kind,
-            settings.max_loaded_adapters,
-            lambda engine_id: adapter_folder(registry, engine_id),
-        )
+        try:
+            self._server: AdapterServer = await start_server(
+                settings.name,
+                settings.source,
+                settings.engine_kwargs,
+                settings.kind,
+                settings.max_loaded_adapters,
+                lambda engine_id: adapter_folder(registry, engine_id),
+            )
+        except RuntimeError as error:
+            raise RuntimeError(root_cause(_own_log()) or str(error)) from error
 
     async def answer(self, kind: Kind, body: Body) -> tuple[int, Body]:
         """Status and body of an answer that is not streamed."""
@@ -95,6 +104,20 @@ class Engine:
                 yield as_error(response) or response
         except FATAL_ERRORS:
             yield 503, error_body(503, "The engine has stopped and is being replaced.", None, "engine_unavailable")
+
+
+def root_cause(log: str) -> str | None:
+    """The last exception that vLLM's child process printed. Its parent only learns that it has failed."""
+    found = _EXCEPTION.findall(log)
+    return found[-1] if found else None
+
+
+def _own_log() -> str:
+    """What this process and its children wrote; Ray gives each worker a file as standard error."""
+    try:
+        return Path(os.readlink("/proc/self/fd/2")).read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def adapter_folder(registry: Registry, engine_id: str) -> Path:

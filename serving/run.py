@@ -138,7 +138,8 @@ def _wait_until_ready(url: str, limit_s: float, on_progress: Callable[[str], Non
         seconds = time.monotonic() - started
         app = serve.status().applications.get(APP)
         if app and app.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-            raise _not_started(app.message)
+            failed = [one.message for one in app.deployments.values() if one.status not in ("HEALTHY", "UPDATING")]
+            raise _not_started("\n".join(failed) or app.message)
         if app and app.status == "RUNNING" and _is_healthy(url):
             return
         if seconds > limit_s:

@@ -1,6 +1,5 @@
 """Starting that fails, and ending by force: nothing of vLLM or Serve is left."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -67,7 +66,7 @@ def test_a_model_that_vllm_cannot_load_is_an_error_with_its_reason(tmp_path: Pat
     ):
         pass
     assert time.monotonic() - started < 180
-    assert "model" in json.dumps(str(refused.value)).lower()
+    assert "Cannot find any model weights" in str(refused.value)
     assert len(str(refused.value)) < 3000
 
 

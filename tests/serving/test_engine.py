@@ -1,0 +1,17 @@
+"""The reason that vLLM gives in its child's log only."""
+
+from serving.engine import root_cause
+
+LOG = """
+(EngineCore pid=7) ERROR 11-23 16:43:53 [core.py:1374]     raise RuntimeError(
+(EngineCore pid=7) ERROR 11-23 16:43:53 [core.py:1374] RuntimeError: Cannot find any model weights with `/m`
+(EngineCore pid=7)     raise RuntimeError(
+(EngineCore pid=7) RuntimeError: Cannot find any model weights with `/m`
+ValueError: not the child's
+"""
+
+
+def test_the_last_exception_of_the_child_is_the_reason() -> None:
+    assert root_cause(LOG) == "RuntimeError: Cannot find any model weights with `/m`"
+    assert root_cause("nothing of the kind\nValueError: of another process") is None
+    assert root_cause("(EngineCore pid=7) torch.OutOfMemoryError: 2 GiB") == "torch.OutOfMemoryError: 2 GiB"
