@@ -4,7 +4,6 @@ It is light to import: vLLM is loaded in the replica only, never in the process 
 """
 
 import hashlib
-import os
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
 Kind = Literal["chat", "completions"]
 Body = dict[str, Any]
 
-_EXCEPTION = re.compile(
-    r"^\(EngineCore[^)]*\) (?:ERROR [^\]]*\] )?((?:\w+\.)*\w*(?:Error|Exception): .*)$", re.MULTILINE
-)
+_LOGGED = r"^\(EngineCore[^)]*\) (?:ERROR [^\]]*\] )?"
+_EXCEPTION = re.compile(_LOGGED + r"((?:\w+\.)*\w*(?:Error|Exception): .*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,10 @@ class EngineSettings:
     kind: str
     max_loaded_adapters: int
     adapters: Path
+
+
+class EngineNotStarted(Exception):
+    """vLLM did not start; the message is its own."""
 
 
 class Engine:
@@ -55,7 +57,7 @@ class Engine:
                 lambda engine_id: adapter_folder(registry, engine_id),
             )
         except RuntimeError as error:
-            raise RuntimeError(root_cause(_own_log()) or str(error)) from error
+            raise EngineNotStarted(root_cause(_own_log()) or str(error)) from error
 
     async def answer(self, kind: Kind, body: Body) -> tuple[int, Body]:
         """Status and body of an answer that is not streamed."""
@@ -115,7 +117,7 @@ def root_cause(log: str) -> str | None:
 def _own_log() -> str:
     """What this process and its children wrote; Ray gives each worker a file as standard error."""
     try:
-        return Path(os.readlink("/proc/self/fd/2")).read_text(errors="replace")
+        return Path("/proc/self/fd/2").readlink().read_text(errors="replace")
     except OSError:
         return ""
 

@@ -160,9 +160,11 @@ def _is_healthy(url: str) -> bool:
 
 
 def _not_started(reason: str) -> TandemError:
+    """Serve's reason is a traceback; its last line says what happened."""
     last = [line.strip() for line in reason.strip().splitlines() if line.strip()][-1:]
+    told = " ".join(last)[:2000].removeprefix("serving.engine.EngineNotStarted: ").rstrip(".")
     return TandemError(
-        f"The endpoint did not start: {' '.join(last)[:2000]}",
+        f"The endpoint did not start: {told}.",
         "A model that vLLM can load with the memory of this machine.",
         "Correct what the message names; the whole of it is in Ray's log folder, /tmp/ray/session_latest/logs/serve.",
     )
