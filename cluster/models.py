@@ -19,14 +19,24 @@ def find_model(model: str) -> Path | None:
     folder = Path(model)
     if not folder.is_absolute():
         return None
-    if not (folder / "config.json").is_file():
-        what = "holds no config.json" if folder.is_dir() else "does not exist"
+    what = _lacking(folder)
+    if what:
         raise TandemError(
             f"The model folder {folder} {what}.",
             "A folder with config.json, safetensors weights and a tokenizer, or a hub id such as Qwen/Qwen3-0.6B.",
             "Set `model` in the project file.",
         )
     return folder
+
+
+def _lacking(folder: Path) -> str | None:
+    if not folder.is_dir():
+        return "does not exist"
+    if not (folder / "config.json").is_file():
+        return "holds no config.json"
+    if not any(file for pattern in ("*.safetensors", "*.bin") for file in folder.glob(pattern)):
+        return "holds no weights"
+    return None
 
 
 def digest_model(model: str) -> str:

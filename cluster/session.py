@@ -10,10 +10,13 @@ from typing import Any
 from cluster.config import ClusterConfig
 from cluster.errors import TandemError
 
-# Set before Ray is imported: nothing is sent out, and a local Ray needs no token for loopback.
+# Set before Ray is imported. Nothing is sent out; workers run at the priority of the command that waits for them (Ray's
+# default of 15 starves an endpoint as soon as anything else runs), and a proxy may be slow to start on a busy machine.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "TOKENIZERS_PARALLELISM": "false",
 }
 

@@ -25,6 +25,12 @@ def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
         digest_model(str(tmp_path / "missing"))
 
 
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(TandemError, match="holds no weights"):
+        find_model(str(tmp_path))
+
+
 def test_a_hub_id_that_cannot_be_reached_is_refused() -> None:
     with pytest.raises(TandemError, match="neither a folder nor reachable"):
         digest_model("nobody/no-such-model")
