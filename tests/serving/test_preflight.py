@@ -19,6 +19,7 @@ def free_port() -> int:
 @pytest.fixture
 def model(tmp_path: Path) -> str:
     (tmp_path / "config.json").write_text('{"max_position_embeddings": 64}')
+    (tmp_path / "model.safetensors").touch()
     return str(tmp_path)
 
 
