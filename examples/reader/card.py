@@ -51,7 +51,14 @@ of each kind, one to a chat; 3 to 6 facts to a passage; other passages of the sa
 |---|---|
 {rows}
 
-`evaluation.json` holds these figures and the versions; `python -m examples.reader.evaluate --model DIR` measures again.
+The quickstart's own questions (48 to 50 of each kind) on its real documents, graded by the value as `tandem compare` does:
+
+| questions | right |
+|---|---|
+{quickstart}
+
+`evaluation.json` holds these figures and the versions; `python -m examples.reader.evaluate --model DIR` and
+`python -m examples.reader.quickstart --model DIR` measure again.
 
 ## Limits
 
@@ -83,9 +90,14 @@ def main() -> None:
         history=args.history,
         dtype=report["dtype"],
         questions=report["questions_of_each_kind"],
-        rows="\n".join(f"| {kind} | {rate:.3f} |" for kind, rate in report["exact_match"].items()),
+        rows=_rows(report["exact_match"]),
+        quickstart=_rows(report["quickstart"]),
     )
     (args.model / "README.md").write_text(card)
+
+
+def _rows(rates: dict[str, float]) -> str:
+    return "\n".join(f"| {kind} | {rate:.3f} |" for kind, rate in rates.items())
 
 
 if __name__ == "__main__":
