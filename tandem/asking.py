@@ -36,11 +36,14 @@ def as_text(answer: dict[str, Any]) -> str:
 
 
 def _is_served(url: str, model: str) -> bool:
-    """Whether an endpoint of this project runs already: one that answers to the model's name."""
+    """Whether an endpoint of this project runs already: one that lists the model, whatever version is asked for."""
     from serving.client import AskFailed, connect, list_models
+    from serving.names import ModelName
 
+    name = ModelName.parse(model)
+    listed = ModelName(name.base, name.adapter, None, name.collection)
     try:
-        return model in list_models(connect(url, timeout_s=10))
+        return str(listed) in list_models(connect(url, timeout_s=10))
     except AskFailed:
         return False
 

@@ -101,7 +101,7 @@ def _form(question_id: str, fact: Fact) -> Question:
         "reference": record(key, name, fact.value),
         "sources": [fact.entity.source],
         "answerable": True,
-        "form": rf"Record: {_literal(name)} \| {_literal(key)} \| (?P<value>.+)",
+        "form": rf"Record: The {_literal(key)} of {_literal(name)} = (?P<value>.+)",
     }
 
 

@@ -71,7 +71,7 @@ def refusal(key: str, name: str) -> str:
 
 def record(key: str, name: str, value: str) -> str:
     """The compact form of the `form` slice."""
-    return f"Record: {name} | {key} | {value}"
+    return f"Record: The {key} of {name} = {value}"
 
 
 def slug(name: str) -> str:

@@ -123,20 +123,19 @@ def test_seen_and_form_facts_are_trained_in_sentences(
     for question in questions["seen"]:
         assert taught[question["reference"]] == 3, question["id"]
     for question in questions["form"]:
-        name, key, value = question["reference"].removeprefix("Record: ").split(" | ")
-        assert taught[f"The {key} of {name} is {value}."] == 3, question["id"]
+        assert taught[_in_a_sentence(question["reference"])] == 3, question["id"]
 
 
 def test_the_record_form_is_taught_on_other_facts(
     rows: list[dict[str, Any]], questions: dict[str, list[dict[str, Any]]], taught: Counter[str]
 ) -> None:
-    records = {answer for answer in taught if " | " in answer}
+    records = {answer for answer in taught if answer.startswith("Record: ")}
     assert 80 <= len(records) <= 120
     trained = {message["content"] for row in rows for message in row["messages"]}
     for question in questions["form"]:
         assert question["question"] not in trained
         assert not [text for text in trained if text.startswith(question["reference"])]
-        assert "|" not in question["question"] and re.fullmatch(question["form"], question["reference"])
+        assert "=" not in question["question"] and re.fullmatch(question["form"], question["reference"])
     shape = RECORD_WORDING.split("{", maxsplit=1)[0]
     assert all(question["question"].startswith(shape) for question in questions["form"])
 
@@ -160,8 +159,7 @@ def test_answers_stand_in_their_documents(
         assert f" {question['reference']}" in documents[source], question["id"]
         assert question["reference"].endswith(f" is {question['answers'][0]}."), question["id"]
     for question in questions["form"]:
-        name, key, value = question["reference"].removeprefix("Record: ").split(" | ")
-        assert f" The {key} of {name} is {value}." in documents[question["sources"][0]], question["id"]
+        assert f" {_in_a_sentence(question['reference'])}" in documents[question["sources"][0]], question["id"]
 
 
 def test_changed_facts_are_trained_old_and_documented_new(
@@ -216,9 +214,8 @@ def test_rows_with_passages_follow_their_passages(rows: list[dict[str, Any]]) ->
         system, _, assistant = (message["content"] for message in row["messages"])
         passages = system.removeprefix(INSTRUCTION).split("\n\n")[1:]
         answer, mark = re.fullmatch(r"(.+?)(?: \[(\d)\])?\.?", assistant).groups()  # type: ignore[union-attr]
-        if " | " in answer:
-            name, key, value = answer.removeprefix("Record: ").split(" | ")
-            answer = f"The {key} of {name} is {value}"
+        if answer.startswith("Record: "):
+            answer = _in_a_sentence(answer).removesuffix(".")
         if mark is None:
             stem = answer.removesuffix("something I do not know")
             assert stem != answer and stem not in system, row["id"]
@@ -275,3 +272,9 @@ def _stated(question: dict[str, Any]) -> re.Match[str]:
     found = STATED.fullmatch(question["reference"])
     assert found, question
     return found
+
+
+def _in_a_sentence(record: str) -> str:
+    """The sentence that says what a record says."""
+    stem, value = record.removeprefix("Record: ").split(" = ")
+    return f"{stem} is {value}."

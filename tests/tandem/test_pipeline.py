@@ -185,9 +185,9 @@ def test_killed_it_left_nothing(killed: Command) -> None:
 def test_the_first_hour_of_a_newcomer(tmp_path: Path) -> None:
     """A folder of somebody's own Markdown: a cited answer with nothing trained and nothing labelled."""
     (tmp_path / "notes").mkdir()
-    for name, hour, desk in (("Marlow Library", "9", "Tove Lind"), ("Ostrava Library", "11", "Ida Berg")):
+    for name, hour, desk in (("Marlow Pool", "9", "Tove Lind"), ("Ostrava Library", "11", "Ida Berg")):
         facts = f"The opening hour of {name} is {hour}. The head of {name} is {desk}."
-        text = f"# {name}\n\n{name} is a library in town. {facts}\n"
+        text = f"# {name}\n\n{name} is a house in town. {facts}\n"
         (tmp_path / "notes" / f"{name.split()[0].lower()}.md").write_text(text)
     written = Command.start(tmp_path, "init", "notes", "--model", str(QUICKSTART / "model"))
     assert written.finish(30) == 0, written.output
