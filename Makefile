@@ -1,4 +1,5 @@
 # The two commands that matter: `make demo` and `make test`. Each does all set-up it needs.
+SHELL := bash -o pipefail
 KIND := $(if $(GPU),gpu,cpu)
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -23,8 +24,8 @@ test: setup  ## every test but the full matrices, at most 15 minutes on two core
 test-fast: setup  ## the tests that start no Ray, vLLM, DeepSpeed or Milvus, under a minute
 	@$(BIN)/python -m pytest -m "not slow and not matrix" tests
 
-test-full: setup  ## everything, the kill-and-restart matrices too
-	@$(BIN)/python -m pytest tests
+test-full: setup  ## everything, the kill-and-restart matrices too; its last result is tests/last-full-run.txt
+	@$(BIN)/python -m pytest --disable-warnings --durations=15 tests | tee tests/last-full-run.txt
 
 lint: setup  ## ruff and mypy --strict
 	@$(BIN)/ruff format --check .
