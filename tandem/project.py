@@ -156,7 +156,7 @@ def _describe(location: Location) -> str:
         field = section.model_fields.get(str(location[end - 1])) if section else None
         if field and field.description:
             return f"Accepted: {' '.join(field.description.split())}"
-    return "See the configuration reference for what is accepted."
+    return f"Accepted: {', '.join(sorted(Settings.model_fields))}."
 
 
 def _section_at(location: Location) -> type[BaseModel] | None:

@@ -24,6 +24,9 @@ ARMS = ("base", "tuned", "retrieval", "hybrid")
 SLICES = ("seen", "unseen", "changed", "unanswerable", "form")
 
 
+STARTED: "list[Command]" = []
+
+
 @dataclass
 class Command:
     """A `tandem` command that runs, with its progress lines as they come."""
@@ -43,6 +46,7 @@ class Command:
         )  # fmt: skip
         command = cls(process, environment)
         threading.Thread(target=command._read, daemon=True).start()
+        STARTED.append(command)
         return command
 
     def _read(self) -> None:
@@ -72,6 +76,17 @@ class Command:
     @property
     def output(self) -> str:
         return "".join(self.lines)
+
+
+@pytest.fixture(autouse=True)
+def _ended() -> Iterator[None]:
+    """A test that fails half-way leaves no command running."""
+    yield
+    for command in STARTED:
+        if command.process.poll() is None:
+            command.process.terminate()
+            command.process.wait(60)
+    STARTED.clear()
 
 
 def free_port() -> int:

@@ -1,8 +1,6 @@
 """Real trainings: Ray Train, two workers, DeepSpeed ZeRO-2 over gloo, a published adapter."""
 
 import json
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -139,8 +137,24 @@ def test_a_loss_that_is_no_number_ends_the_training_and_publishes_nothing(
 
 
 def kill_a_worker(metrics: Path) -> None:
-    """SIGKILL one of our training workers in the fifth epoch: after the first checkpoint, before the second."""
-    while not (metrics.exists() and metrics.read_text().count("epoch_loss") >= 4):
-        time.sleep(0.02)
-    workers = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in "".join(p.cmdline())]
-    os.kill(workers[-1].pid, signal.SIGKILL)
+    """SIGKILL one of our training workers after the first checkpoint, with epochs done that no checkpoint holds.
+
+    The epochs are short: the workers are held while it is looked how far they are.
+    """
+    workers: list[psutil.Process] = []
+    while len(workers) < 2:
+        time.sleep(0.1)
+        workers = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in "".join(p.cmdline())]
+    while True:
+        time.sleep(0.003)
+        num_epochs = metrics.read_text().count("epoch_loss") if metrics.exists() else 0
+        if num_epochs < 4:
+            continue
+        for worker in workers:
+            worker.suspend()
+        if metrics.read_text().count("epoch_loss") % 3:
+            break
+        for worker in workers:
+            worker.resume()
+    workers[-1].kill()
+    workers[0].resume()
