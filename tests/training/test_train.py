@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -141,10 +142,10 @@ def kill_a_worker(metrics: Path) -> None:
 
     The epochs are short: the workers are held while it is looked how far they are.
     """
-    workers: list[psutil.Process] = []
+    before, workers = train_workers(), set[psutil.Process]()
     while len(workers) < 2:
         time.sleep(0.1)
-        workers = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in "".join(p.cmdline())]
+        workers = train_workers() - before
     while True:
         time.sleep(0.003)
         num_epochs = metrics.read_text().count("epoch_loss") if metrics.exists() else 0
@@ -156,5 +157,15 @@ def kill_a_worker(metrics: Path) -> None:
             break
         for worker in workers:
             worker.resume()
-    workers[-1].kill()
-    workers[0].resume()
+    workers.pop().kill()
+    workers.pop().resume()
+
+
+def train_workers() -> set[psutil.Process]:
+    """Our training workers, those of an earlier training that still end among them."""
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "RayTrainWorker" in "".join(process.cmdline()):
+                found.add(process)
+    return found
