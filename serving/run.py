@@ -166,7 +166,7 @@ def _not_started(reason: str) -> TandemError:
     return TandemError(
         f"The endpoint did not start: {told}.",
         "A model that vLLM can load with the memory of this machine.",
-        "Correct what the message names; the whole of it is in Ray's log folder, /tmp/ray/session_latest/logs/serve.",
+        "Correct what the message names; the whole of it is in Ray's log folder, under session_latest/logs/serve.",
     )
 
 
