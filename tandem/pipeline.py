@@ -173,13 +173,13 @@ def _retrieves(project: Project) -> bool:
 
 
 def _training_data(project: Project) -> Path:
-    if project.training.data is None:
+    if not project.training.data or project.training.data[0].path is None:
         raise TandemError(
             f"{project.path} names no training data.",
             "`training.data`: a JSONL file with chat messages or prompt and completion.",
             "Name one, or take `tuned` and `hybrid` out of `evaluation.arms`.",
         )
-    return project.training.data
+    return project.training.data[0].path
 
 
 def _trained(adapter: AdapterVersion | None) -> Path | None:

@@ -1,23 +1,115 @@
 """The `training:` section of the project file."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from cluster.schema import LocalPath, Name, Section
 
 
-class TrainingConfig(Section):
-    """How rows become an adapter."""
+class DataSource(Section):
+    """Rows from one file, or from one split of a hub data set."""
 
-    data: LocalPath | None = None
-    """A JSONL file; each line has chat `messages`, or a `prompt` and a `completion`."""
+    path: LocalPath | None = None
+    """A JSONL, JSON or Parquet file."""
+
+    hub: str | None = None
+    """The id of a data set on the hub, instead of a file."""
+
+    split: str = "train"
+    """Which split of a hub data set."""
+
+    weight: float = Field(default=1.0, gt=0)
+    """How often each row is seen in an epoch: 2 is twice, 0.5 is a half of the rows, drawn anew in each epoch."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "DataSource":
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("a data source has either a `path` or a `hub` data set")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.path) if self.path else f"{self.hub}[{self.split}]"
+
+
+class Workers(Section):
+    """A number of workers that may change while a training runs."""
+
+    min: int = Field(ge=1)
+    """Fewest workers that the training goes on with."""
+
+    max: int = Field(ge=1)
+    """Most workers that it takes; the global batch is that of this number, however many there are."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Workers":
+        if self.min > self.max:
+            raise ValueError("`min` is larger than `max`")
+        return self
+
+
+class SearchConfig(Section):
+    """Several trainings with other settings, the best of which is published."""
+
+    space: dict[str, list[Any]] = Field(default_factory=dict)
+    """Settings of `training` by name, each with the values to try, as in `learning_rate: [1.0e-4, 3.0e-4]`."""
+
+    num_trials: int = Field(default=8, ge=1)
+    """Trainings at most. Where the space has fewer combinations, each is tried once."""
+
+    max_concurrent: int = Field(default=1, ge=1)
+    """Trainings at one time; each takes the workers that `training.workers` asks for."""
+
+    reduction_factor: int = Field(default=3, ge=2)
+    """ASHA (arXiv:1810.05934) stops all but one in this many at each rung."""
+
+    max_hours: float | None = Field(default=None, gt=0)
+    """Budget in hours; no training is started after it, and those that run are stopped."""
+
+
+def _sources(value: Any) -> Any:
+    values = value if isinstance(value, list | tuple) else [value]
+    return [{"path": each} if not isinstance(each, dict | DataSource) else each for each in values]
+
+
+def _workers(value: Any) -> Any:
+    return {"min": value, "max": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Sources = Annotated[tuple[DataSource, ...], BeforeValidator(_sources)]
+
+
+class TrainingConfig(Section):
+    """How rows become an adapter or a tuned model."""
+
+    data: Sources = ()
+    """A file with rows (JSONL, JSON or Parquet), or a list of sources: `path` or `hub`, and a `weight`. The format
+    (chat messages, prompt and completion, alpaca, sharegpt, preference pairs) is recognised by its content."""
+
+    held_out: float = Field(default=0.05, ge=0, lt=1)
+    """Share of rows kept out of training, for a held-out loss and for the log-probabilities of the parity check."""
+
+    held_out_data: Sources = ()
+    """Files whose rows are held out, instead of a share of the training rows."""
+
+    max_bad_rows: int = Field(default=0, ge=0)
+    """How many rows that cannot be used are left out with a warning; one more ends the command."""
 
     adapter: Name | None = None
     """The name to publish under; the project's name where it is not set."""
 
-    method: Literal["lora"] = "lora"
-    """What is trained: low-rank matrices beside frozen weights (LoRA, arXiv:2106.09685)."""
+    objective: Literal["sft", "dpo"] = "sft"
+    """Learn the answers (`sft`), or to prefer `chosen` over `rejected` answers (`dpo`, arXiv:2305.18290)."""
+
+    dpo_beta: float = Field(default=0.1, gt=0)
+    """How closely DPO keeps to the base model; larger is closer."""
+
+    method: Literal["lora", "dora", "qlora", "full"] = "lora"
+    """What is trained: low-rank matrices beside frozen weights (`lora`, arXiv:2106.09685), with a magnitude per output
+    (`dora`, arXiv:2402.09353), over weights in 4 bits (`qlora`, arXiv:2305.14314, GPU only), or all weights
+    (`full`)."""
 
     rank: int = Field(default=32, ge=1, le=512)
     """Rank of the low-rank matrices. Serving must allow it (`serving.max_lora_rank`)."""
@@ -25,8 +117,14 @@ class TrainingConfig(Section):
     alpha: int = Field(default=64, ge=1)
     """The adapter's output is scaled by alpha / rank."""
 
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that are set to zero while training."""
+
     target_modules: str | list[str] = "all-linear"
     """Names of the layers that get an adapter, or `all-linear`: every linear layer but the output head."""
+
+    modules_to_save: list[str] = Field(default_factory=list)
+    """Names of layers that are trained whole beside the adapter, such as `lm_head`. Published merged."""
 
     epochs: int = Field(default=3, ge=1)
     """How many times every training row is seen."""
@@ -50,31 +148,85 @@ class TrainingConfig(Section):
     """One forward pass of one worker takes whole rows of up to micro_batch_size * sequence_length tokens together."""
 
     gradient_accumulation: int = Field(default=1, ge=1)
-    """Forward passes per worker before the weights change."""
+    """Forward passes per worker before the weights change; with fewer workers than `workers.max` each makes more."""
 
     sequence_length: int = Field(default=1024, ge=8)
     """Longest row in tokens; a longer one is an error, never cut silently."""
 
-    num_workers: int = Field(default=2, ge=1)
-    """Data-parallel worker processes; on a GPU cluster one GPU each."""
+    packing: bool = True
+    """Lay rows end to end, with no attention from one to another. Without it each row is padded to the longest."""
 
-    zero_stage: Literal[0, 1, 2, 3] = 2
-    """What DeepSpeed ZeRO (arXiv:1910.02054) shares out: 1 optimizer state, 2 gradients as well, 3 weights as well."""
+    workers: Annotated[Workers, BeforeValidator(_workers)] = Workers(min=2, max=2)
+    """Data-parallel worker processes, on a GPU cluster one GPU each: a number, or `{min: 1, max: 4}` for a training
+    that goes on with fewer while nodes are missing."""
+
+    zero_stage: Literal["auto", 0, 1, 2, 3] = "auto"
+    """What DeepSpeed ZeRO (arXiv:1910.02054) shares out: 1 optimizer state, 2 gradients as well, 3 weights as well.
+    `auto` takes the first that fits the memory (`tandem plan` shows it)."""
+
+    offload: Literal["auto", "none", "cpu", "nvme"] = "auto"
+    """Where optimizer state lies: on the device, in main memory, or on a disk. `auto` offloads where nothing
+    else fits."""
+
+    nvme_path: LocalPath | None = None
+    """A folder on a fast local disk of every node, for `offload: nvme`."""
 
     precision: Literal["bf16", "fp32"] = "bf16"
     """Number format of weights and activations; the optimizer keeps fp32 copies of what it trains."""
 
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time."""
+
+    liger: bool = True
+    """Use Liger's fused kernels on a GPU where they are installed."""
+
     seed: int = Field(default=0, ge=0)
     """Decides the adapter's first weights, the held-out rows and the order of rows; on CPU it repeats a run exactly."""
 
-    held_out: float = Field(default=0.05, ge=0, lt=1)
-    """Share of rows kept out of training, for a held-out loss and for the log-probabilities of the parity check."""
+    eval_steps: int | None = Field(default=None, ge=1)
+    """Steps between two held-out losses; at the end of each epoch where it is not set."""
 
-    checkpoint_epochs: int = Field(default=1, ge=1)
-    """Epochs between checkpoints; a killed worker goes on from the last one."""
+    early_stopping: int | None = Field(default=None, ge=1)
+    """End after this many held-out losses in a row that are no better than the best, and publish the best weights."""
+
+    checkpoint_steps: int | None = Field(default=None, ge=1)
+    """Steps between checkpoints; a twentieth of the training where it is not set."""
+
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Checkpoints that are kept."""
+
+    keep_by: Literal["last", "held_out_loss"] = "last"
+    """Which ones: the last, or those with the lowest held-out loss (and the last)."""
 
     max_failures: int = Field(default=3, ge=0)
     """How many times the workers are started again after a failure before the training gives up."""
 
+    parity_tolerance: float = Field(default=0.1, gt=0)
+    """Mean difference in nats between the log-probabilities of trainer and server that stops a promotion."""
+
+    mlflow: str | None = None
+    """Tracking URI of MLflow, where the metrics go beside metrics.jsonl and TensorBoard."""
+
+    search: SearchConfig | None = None
+    """Try several settings and publish the best."""
+
     deepspeed: dict[str, Any] = Field(default_factory=dict)
     """A DeepSpeed configuration merged over ours; a key that Tandem computes cannot be set to another value."""
+
+    ray_options: dict[str, Any] = Field(default_factory=dict)
+    """Ray Train's ScalingConfig in its own words, such as `resources_per_worker`; `num_workers` is `workers`."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "TrainingConfig":
+        if self.modules_to_save and self.method == "full":
+            raise ValueError("`modules_to_save` belongs to an adapter; `method: full` trains every module")
+        if self.objective == "dpo" and self.method == "full":
+            raise ValueError(
+                "`objective: dpo` takes the base model as its reference by switching the adapter off; use an adapter "
+                "method"
+            )
+        if self.offload == "nvme" and self.nvme_path is None:
+            raise ValueError("`offload: nvme` needs `nvme_path`")
+        if self.early_stopping and not (self.held_out or self.held_out_data):
+            raise ValueError("`early_stopping` needs held-out rows: set `held_out` or `held_out_data`")
+        return self

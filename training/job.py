@@ -29,7 +29,7 @@ class Job:
 
     @property
     def packs_per_step(self) -> int:
-        return self.config.num_workers * self.config.gradient_accumulation
+        return self.config.workers.max * self.config.gradient_accumulation
 
     def to_dict(self) -> dict[str, Any]:
         """For the way to a worker."""

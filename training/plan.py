@@ -19,11 +19,11 @@ def deepspeed_config(config: TrainingConfig, num_steps: int) -> dict[str, Any]:
     computed = {
         "train_micro_batch_size_per_gpu": config.micro_batch_size,
         "gradient_accumulation_steps": config.gradient_accumulation,
-        "train_batch_size": config.micro_batch_size * config.gradient_accumulation * config.num_workers,
+        "train_batch_size": config.micro_batch_size * config.gradient_accumulation * config.workers.max,
         "gradient_clipping": config.max_grad_norm,
         "bf16": {"enabled": config.precision == "bf16"},
         "fp16": {"enabled": False},
-        "zero_optimization": {"stage": config.zero_stage},
+        "zero_optimization": {"stage": 2 if config.zero_stage == "auto" else config.zero_stage},
         "optimizer": _optimizer(config),
         "scheduler": _scheduler(config, num_steps),
     }

@@ -13,7 +13,10 @@ from training.config import TrainingConfig
 from training.data import Row
 
 # Settings that say where things are or how a failure is met, and not what comes out.
-_WITHOUT_EFFECT = {"data", "adapter", "max_failures", "checkpoint_epochs"}
+_WITHOUT_EFFECT = {
+    "data", "held_out_data", "adapter", "max_failures", "checkpoint_steps", "keep_checkpoints", "parity_tolerance",
+    "mlflow", "search",
+}  # fmt: skip
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _FORMAT = 1
 
@@ -26,14 +29,21 @@ def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
     Raises:
         FileNotFoundError: `config.data` does not exist.
     """
-    assert config.data is not None
     return digest_json({
         "format": _FORMAT,
-        "data": digest_file(config.data),
+        "data": digest_sources(config),
         "settings": config.model_dump(mode="json", exclude=_WITHOUT_EFFECT),
         "base": base_digest if Path(model).exists() else [model, base_digest],
         "packages": {package: importlib.metadata.version(package) for package in _PACKAGES},
     })  # fmt: skip
+
+
+def digest_sources(config: TrainingConfig) -> str:
+    """A digest of the files that are trained on and held out, with their weights; hub data sets by name."""
+    return digest_json([
+        [digest_file(source.path) if source.path else source.name, source.weight]
+        for source in (*config.data, *config.held_out_data)
+    ])  # fmt: skip
 
 
 def write_trained(rows: list[Row], folder: Path) -> None:
@@ -64,7 +74,6 @@ def publish(
     metrics: dict[str, float],
 ) -> AdapterVersion:
     """Publish the files of a finished training as the next version of `adapter`."""
-    assert config.data is not None
     return Registry(storage.adapters).publish(
         adapter,
         folder,
@@ -74,7 +83,7 @@ def publish(
         rank=config.rank,
         template_hash=template,
         prompt_hash=prompt_hash,
-        data_digest=digest_file(config.data),
+        data_digest=digest_sources(config),
         fingerprint=fingerprint(config, model, base_digest),
         metrics=metrics,
     )

@@ -44,7 +44,7 @@ def train(
     """
     prepared = prepare(config, model, run.path)
     job = prepared.job
-    on_progress(f"{len(prepared.trained)} rows, {job.num_steps} steps, {config.num_workers} workers")
+    on_progress(f"{len(prepared.trained)} rows, {job.num_steps} steps, {config.workers.max} workers")
     fit(job, on_progress)
     summary = json.loads((run.path / SUMMARY).read_text())
     if "error" in summary:
@@ -136,11 +136,11 @@ def _fit(job: Job) -> None:
     from training.worker import run_worker
 
     config = job.config
-    use_gpu = ray.cluster_resources().get("GPU", 0) >= config.num_workers
+    use_gpu = ray.cluster_resources().get("GPU", 0) >= config.workers.max
     trainer = TorchTrainer(
         run_worker,
         train_loop_config=job.to_dict(),
-        scaling_config=ScalingConfig(num_workers=config.num_workers, use_gpu=use_gpu),
+        scaling_config=ScalingConfig(num_workers=config.workers.max, use_gpu=use_gpu),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         run_config=RunConfig(
             name="checkpoints",
@@ -188,13 +188,13 @@ def _write_log(error: BaseException, job: Job) -> Path:
 
 
 def _data(config: TrainingConfig) -> Path:
-    if config.data is None:
+    if not config.data or config.data[0].path is None:
         raise TandemError(
             "The project names no training data.",
             "`training.data`: a JSONL file with chat messages or prompt and completion.",
             "Name one.",
         )
-    return config.data
+    return config.data[0].path
 
 
 def _load_tokenizer(model: str) -> Any:

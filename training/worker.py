@@ -16,6 +16,7 @@ from training import engine as deepspeed_engine
 from training.examples import Examples
 from training.job import ADAPTER, HELD_OUT_ROWS, METRICS, SUMMARY, TRAINING_ROWS, Job
 from training.model import answer_losses, load_model, save_adapter, served_dtype, set_threads
+from training.objective import objective_of
 from training.packing import Pack, micro_batch, plan_epoch
 from training.parity import write_parity
 from training.plan import deepspeed_config
@@ -52,6 +53,7 @@ class Worker:
         self.held_out = Examples.load(job.folder / HELD_OUT_ROWS)
         model = load_model(job.model, self.config, device)
         self.engine = deepspeed_engine.open_engine(model, deepspeed_config(self.config, job.num_steps))
+        self.objective = objective_of(self.config)
         self.epoch, self.step = 0, 0
         self.last: dict[str, float] = {}
         self._check_that_rows_stay_apart()
@@ -66,7 +68,7 @@ class Worker:
         while self.epoch < self.config.epochs:
             self._train_epoch()
             self.epoch += 1
-            if self.epoch < self.config.epochs and self.epoch % self.config.checkpoint_epochs == 0:
+            if self.epoch < self.config.epochs:
                 self._checkpoint()
 
     def finish(self) -> dict[str, float]:
@@ -75,7 +77,7 @@ class Worker:
         folder = self.job.folder / ADAPTER if self.rank == 0 else None
         if folder:
             save_adapter(self.engine.module, state, self.job.model, folder)
-        if self.config.zero_stage < 3:
+        if self.config.zero_stage != 3:
             self.engine.module.to(served_dtype(self.job.model))
         write_parity(self.engine.module.eval(), self.held_out if len(self.held_out) else self.rows, folder, self.device)
         return self.last
@@ -123,10 +125,10 @@ class Worker:
 
     def _train_step(self, packs: list[Pack]) -> tuple[float, int]:
         """One optimizer step on the mean over all answer tokens of the global batch, however they are shared out."""
-        num_answers = self._answers(packs)
+        num_answers = self._weight(packs)
         loss_sum = torch.zeros((), device=self.device)
         for pack in packs[self.rank :: self.world_size]:
-            losses = answer_losses(self.engine, micro_batch(self.rows, pack).to(self.device)).sum()
+            losses = self.objective.loss_sum(self.engine, micro_batch(self.rows, pack).to(self.device))
             # DeepSpeed divides by the accumulation and averages over workers: undone here.
             self.engine.backward(losses * (len(packs) / num_answers))
             self.engine.step()
@@ -141,8 +143,8 @@ class Worker:
         with torch.no_grad():
             for packs in self._steps(self.held_out, self.world_size):
                 batch = micro_batch(self.held_out, packs[self.rank]).to(self.device)
-                loss_sum += answer_losses(self.engine, batch).sum()
-        return {"held_out_loss": self._sum(loss_sum) / int(self.held_out.is_answer.sum())}
+                loss_sum += self.objective.loss_sum(self.engine, batch)
+        return {"held_out_loss": self._sum(loss_sum) / sum(self.objective.weights(self.held_out))}
 
     def _steps(self, rows: Examples, packs_per_step: int) -> Iterator[list[Pack]]:
         packs = plan_epoch(rows.lengths, self.job.capacity, packs_per_step, self.config.seed, self.epoch)
@@ -168,5 +170,6 @@ class Worker:
     def _tokens(self, packs: Iterable[Pack]) -> int:
         return sum(self.rows.lengths[row] for pack in packs for row in pack)
 
-    def _answers(self, packs: Iterable[Pack]) -> int:
-        return sum(self.rows.num_answers[row] for pack in packs for row in pack)
+    def _weight(self, packs: Iterable[Pack]) -> int:
+        weights = self.objective.weights(self.rows)
+        return sum(weights[row] for pack in packs for row in pack)

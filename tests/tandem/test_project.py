@@ -27,7 +27,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     loaded = project(tmp_path, "model: model\ntraining: {data: rows.jsonl}\nretrieval: {sources: [docs, /abs]}\n")
     assert loaded.model == str(tmp_path / "model")
-    assert loaded.training.data == tmp_path / "rows.jsonl"
+    assert loaded.training.data[0].path == tmp_path / "rows.jsonl"
     assert loaded.retrieval.sources == [tmp_path / "docs", Path("/abs")]
 
 

@@ -6,7 +6,7 @@ from training.plan import deepspeed_config
 
 
 def test_the_configuration_follows_from_the_settings() -> None:
-    config = TrainingConfig(micro_batch_size=2, gradient_accumulation=3, num_workers=4, learning_rate=2e-3, epochs=5)
+    config = TrainingConfig(micro_batch_size=2, gradient_accumulation=3, workers=4, learning_rate=2e-3, epochs=5)
     plan = deepspeed_config(config, num_steps=200)
     assert plan["train_batch_size"] == 24
     assert plan["zero_optimization"] == {"stage": 2}

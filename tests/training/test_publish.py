@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cluster.digests import digest_question
-from training.config import TrainingConfig
+from training.config import TrainingConfig, Workers
 from training.data import check_rows
 from training.parity import last_answer
 from training.publish import fingerprint, write_trained
@@ -18,9 +18,9 @@ def test_the_fingerprint_changes_with_what_decides_the_result_and_with_nothing_e
     data = write_rows([ROW])
     config = TrainingConfig(data=data)
     known = fingerprint(config, "org/model", "digest")
-    same = config.model_copy(update={"adapter": "other", "max_failures": 0, "checkpoint_epochs": 7})
+    same = config.model_copy(update={"adapter": "other", "max_failures": 0, "checkpoint_steps": 7})
     assert fingerprint(same, "org/model", "digest") == known
-    for update in ({"learning_rate": 5e-4}, {"seed": 1}, {"num_workers": 3}, {"deepspeed": {"x": 1}}):
+    for update in ({"learning_rate": 5e-4}, {"seed": 1}, {"workers": Workers(min=3, max=3)}, {"deepspeed": {"x": 1}}):
         assert fingerprint(config.model_copy(update=update), "org/model", "digest") != known
     assert fingerprint(config, "org/model", "other") != known
     assert fingerprint(config, "org/other", "digest") != known

@@ -32,7 +32,7 @@ class Training:
         self.storage = Storage(folder / "runs")
         self.config = TrainingConfig.model_validate({
             "data": data, "precision": "fp32", "rank": 4, "epochs": 20, "learning_rate": 1e-2, "micro_batch_size": 1,
-            "sequence_length": 128, "held_out": 0.2, "checkpoint_epochs": 3, "max_failures": 1, **settings,
+            "sequence_length": 128, "held_out": 0.2, "max_failures": 1, **settings,
         })  # fmt: skip
         self.model, self.run, self.progress = model, Run.start(self.storage, "test", "train", {}), list[str]()
 
