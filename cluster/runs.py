@@ -3,8 +3,11 @@
 <storage>/<project>/<verb>-<UTC time>-<id>/  config.yaml  manifest.json  metrics.jsonl  report.*
 """
 
+import fcntl
 import json
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from cluster.errors import TandemError
 from cluster.provenance import git_commit, machine, versions
 from cluster.schema import SCHEMA_VERSION
 from cluster.storage import Storage, write_atomically
@@ -35,6 +39,31 @@ class Run:
         run = cls(path, verb, now.isoformat(timespec="seconds"))
         run._write_manifest("running", {})
         return run
+
+    @classmethod
+    def reopen(cls, path: Path) -> "Run":
+        """Take up a run that did not end; its folder is as it was left."""
+        manifest = json.loads((path / "manifest.json").read_text())
+        return cls(path, manifest["verb"], manifest["started"])
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the run to this process for a block; the kernel lets go of it when the process dies.
+
+        Raises:
+            TandemError: another process is at it.
+        """
+        with (self.path / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise TandemError(
+                    f"The run {self.path} is still going on in another process.",
+                    "A run whose command has ended.",
+                    "Wait for it, or stop it first.",
+                ) from error
+            self._write_manifest("running", {})
+            yield
 
     @property
     def id(self) -> str:

@@ -118,16 +118,21 @@ def serve(config: ProjectFile = DEFAULT) -> None:
 
 
 @app.command()
-def train(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
+def train(
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last training that did not end.")] = False,
+    config: ProjectFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
     """Train an adapter and publish it as a new version."""
     from cluster.session import ray_session
-    from tandem.pipeline import recorded
+    from tandem.pipeline import interrupted_training, recorded
     from tandem.pipeline import train as run
     from tandem.project import load
 
     console, project = Console(as_json), load(config)
-    with recorded(project, "train", console) as folder, ray_session(project.cluster):
-        version = run(project, folder, console)
+    interrupted = interrupted_training(project) if resume else None
+    with recorded(project, "train", console, interrupted) as folder, ray_session(project.cluster):
+        version = run(project, folder, console, resuming=resume)
     console.result(f"{version.name}@{version.version} at {version.path}", version.manifest.model_dump(mode="json"))
     console.hint(f"ask it: tandem ask --model base:{version.name} '...', or measure it: tandem compare")
 

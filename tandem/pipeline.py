@@ -22,6 +22,7 @@ from tandem.project import Project
 if TYPE_CHECKING:
     from evaluation.results import Report
     from retrieval.indexing import IndexReport
+    from training.fit import Reporter
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,20 @@ class Served:
 
 
 @contextlib.contextmanager
-def recorded(project: Project, verb: str, console: Console) -> Iterator[Run]:
+def recorded(project: Project, verb: str, console: Console, interrupted: Run | None = None) -> Iterator[Run]:
     """A run folder whose manifest says how the block ended, and when each stage did (seconds since the start)."""
-    run = Run.start(project.storage, project.name, verb, project.resolved())
-    try:
-        yield run
-    except KeyboardInterrupt:
-        console.stage("stopped", "interrupted; everything that was started has been ended")
-        run.finish("interrupted", stages=console.stages)
-        raise
-    except BaseException as error:
-        run.finish("failed", stages=console.stages, error=str(error) or type(error).__name__)
-        raise
-    run.finish("done", stages=console.stages)
+    run = interrupted or Run.start(project.storage, project.name, verb, project.resolved())
+    with run.held():
+        try:
+            yield run
+        except KeyboardInterrupt:
+            console.stage("stopped", "interrupted; everything that was started has been ended")
+            run.finish("interrupted", stages=console.stages)
+            raise
+        except BaseException as error:
+            run.finish("failed", stages=console.stages, error=str(error) or type(error).__name__)
+            raise
+        run.finish("done", stages=console.stages)
 
 
 def compare(project: Project, console: Console) -> "tuple[Report, Run]":
@@ -82,9 +84,12 @@ def check_data(project: Project, console: Console) -> dict[str, int]:
     return {"num_rows": num_rows, "num_questions": len(questions)}
 
 
-def train(project: Project, run: Run, console: Console) -> AdapterVersion:
-    """Train and publish an adapter, or find the version that was made from exactly these inputs."""
-    from training.run import fingerprint
+def train(project: Project, run: Run, console: Console, resuming: bool = False) -> AdapterVersion:
+    """Train and publish an adapter, or find the version that was made from exactly these inputs.
+
+    With `resuming` the run is one that did not end, and goes on from its last checkpoint.
+    """
+    from training.run import fingerprint, resume
     from training.run import train as run_training
 
     _training_data(project)
@@ -95,11 +100,32 @@ def train(project: Project, run: Run, console: Console) -> AdapterVersion:
     if known:
         console.stage("train", f"reused {known.name}@{known.version}: data, model and settings have not changed")
         return known
-    version = run_training(project.training, project.model, project.adapter, project.storage, run, console.progress)
+    version = (resume if resuming else run_training)(
+        project.training, project.model, project.adapter, project.storage, run, _reporter(console)
+    )
     loss = version.manifest.metrics.get("held_out_loss")
     measured = f", held-out loss {loss:.3f}" if loss is not None else ""
     console.stage("train", f"published {version.name}@{version.version}{measured} -> {version.path}")
     return version
+
+
+def interrupted_training(project: Project) -> Run:
+    """The newest training of this project that did not end, opened again; inside no Ray session.
+
+    Raises:
+        TandemError: there is none, it still runs, or data or settings are no longer what it was started with.
+    """
+    from training.resume import find_interrupted
+
+    return find_interrupted(
+        project.storage.runs(project.name), project.training, project.model, digest_model(project.model)
+    )
+
+
+def _reporter(console: Console) -> "Reporter":
+    from training.fit import Reporter
+
+    return Reporter(console.progress, lambda text: console.stage("train", text))
 
 
 @contextlib.contextmanager

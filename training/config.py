@@ -192,6 +192,9 @@ class TrainingConfig(Section):
     checkpoint_steps: int | None = Field(default=None, ge=1)
     """Steps between checkpoints; a twentieth of the training where it is not set."""
 
+    checkpoint_upload: Literal["async", "sync"] = "async"
+    """Copy a checkpoint to the storage while the training goes on, or let the training wait for it."""
+
     keep_checkpoints: int = Field(default=2, ge=1)
     """Checkpoints that are kept."""
 

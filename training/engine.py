@@ -2,6 +2,7 @@
 
 import logging
 import os
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 _TAG = "state"
+POSITION = "position"
 
 
 def open_engine(model: Any, config: dict[str, Any]) -> Any:
@@ -23,16 +25,35 @@ def open_engine(model: Any, config: dict[str, Any]) -> Any:
     return engine
 
 
-def save_state(engine: Any, folder: Path, position: dict[str, int]) -> None:
-    """Write this worker's share of the training state and the place in the data; every worker must call it."""
-    engine.save_checkpoint(str(folder), tag=_TAG, client_state=position, exclude_frozen_parameters=True)
+def save_state(engine: Any, folder: Path, position: dict[str, Any]) -> None:
+    """Write this worker's share of the training state and the place in the data; every worker must call it.
+
+    The frozen weights stay out: they are those of the base model.
+    """
+    engine.save_checkpoint(str(folder), tag=_TAG, client_state={POSITION: position}, exclude_frozen_parameters=True)
 
 
-def load_state(engine: Any, folder: Path) -> dict[str, int]:
-    """Take up the state that `save_state` wrote; returns the place in the data."""
+def load_state(engine: Any, folder: Path) -> dict[str, Any]:
+    """Take up the state that `save_state` wrote, or `convert` made of it; returns the place in the data.
+
+    A converted state needs an engine whose configuration says `checkpoint.load_universal`.
+    """
     loaded, state = engine.load_checkpoint(str(folder), tag=_TAG, load_module_strict=False)
     assert loaded is not None, f"no checkpoint in {folder}"
-    return {"epoch": state["epoch"], "step": state["step"]}
+    return dict(state[POSITION])
+
+
+def convert(source: Path, target: Path) -> None:
+    """Make of a state that several workers saved one that any number of workers can load (a universal checkpoint)."""
+    _import_deepspeed()
+    from deepspeed.checkpoint.ds_to_universal import main
+
+    main(
+        Namespace(
+            input_folder=str(source / _TAG), output_folder=str(target / _TAG), num_extract_workers=1,
+            num_merge_workers=1, keep_temp_folder=False, strict=True, inject_missing_state=True,
+        )
+    )  # fmt: skip
 
 
 def trained_weights(engine: Any) -> dict[str, torch.Tensor]:
@@ -41,13 +62,21 @@ def trained_weights(engine: Any) -> dict[str, torch.Tensor]:
         return {name: p.detach().clone() for name, p in engine.module.named_parameters() if p.requires_grad}
 
 
+def set_trained_weights(engine: Any, state: dict[str, torch.Tensor]) -> None:
+    """Put whole trained weights into the model, for use and not to train on; every worker must call it."""
+    with _whole(engine, changed_by=0), torch.no_grad():
+        for name, parameter in engine.module.named_parameters():
+            if name in state:
+                parameter.copy_(state[name])
+
+
 @contextmanager
-def _whole(engine: Any) -> Iterator[None]:
+def _whole(engine: Any, changed_by: int | None = None) -> Iterator[None]:
     if engine.zero_optimization_stage() < 3:
         yield
         return
     trained = [parameter for parameter in engine.module.parameters() if parameter.requires_grad]
-    with _import_deepspeed().zero.GatheredParameters(trained):
+    with _import_deepspeed().zero.GatheredParameters(trained, modifier_rank=changed_by):
         yield
 
 

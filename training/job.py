@@ -11,6 +11,9 @@ HELD_OUT_ROWS = "held_out.npz"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 ADAPTER = "adapter"
+TRAINED = "trained.jsonl"
+BEST = "best.safetensors"
+JOB = "job.json"
 
 
 @dataclass(frozen=True)
@@ -23,18 +26,15 @@ class Job:
     num_steps: int
 
     @property
-    def capacity(self) -> int:
-        """Tokens in one forward pass of one worker."""
-        return self.config.micro_batch_size * self.config.sequence_length
-
-    @property
-    def packs_per_step(self) -> int:
-        return self.config.workers.max * self.config.gradient_accumulation
+    def checkpoint_steps(self) -> int:
+        """Steps between checkpoints: a twentieth of the training where nothing is set, so that no more can be lost."""
+        return self.config.checkpoint_steps or max(1, self.num_steps // 20)
 
     def to_dict(self) -> dict[str, Any]:
         """For the way to a worker."""
-        return {**asdict(self), "config": self.config.model_dump(mode="json")}
+        return {**asdict(self), "folder": str(self.folder), "config": self.config.model_dump(mode="json")}
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Job":
-        return cls(**{**values, "config": TrainingConfig.model_validate(values["config"])})
+        config = TrainingConfig.model_validate(values["config"])
+        return cls(**{**values, "folder": Path(values["folder"]), "config": config})

@@ -10,30 +10,72 @@ from cluster.errors import TandemError
 from training.config import TrainingConfig
 
 
-def deepspeed_config(config: TrainingConfig, num_steps: int) -> dict[str, Any]:
+def deepspeed_config(
+    config: TrainingConfig, num_steps: int, num_workers: int, converted: bool = False
+) -> dict[str, Any]:
     """The DeepSpeed configuration for `num_steps` optimizer steps, with the user's `deepspeed:` section merged over it.
+
+    Args:
+        num_workers: how many there are now; with fewer than `workers.max` each makes more forward passes per step.
+        converted: the state comes from a universal checkpoint, written by another number of workers.
 
     Raises:
         TandemError: the user's section sets a key that is computed here to another value.
     """
+    accumulation = forward_passes(config, num_workers)
     computed = {
         "train_micro_batch_size_per_gpu": config.micro_batch_size,
-        "gradient_accumulation_steps": config.gradient_accumulation,
-        "train_batch_size": config.micro_batch_size * config.gradient_accumulation * config.workers.max,
+        "gradient_accumulation_steps": accumulation,
+        "train_batch_size": config.micro_batch_size * accumulation * num_workers,
         "gradient_clipping": config.max_grad_norm,
         "bf16": {"enabled": config.precision == "bf16"},
         "fp16": {"enabled": False},
-        "zero_optimization": {"stage": 2 if config.zero_stage == "auto" else config.zero_stage},
+        "zero_optimization": _zero(config),
         "optimizer": _optimizer(config),
         "scheduler": _scheduler(config, num_steps),
+        "checkpoint": {"load_universal": converted},
     }
+    if config.offload in ("cpu", "nvme"):
+        computed["zero_force_ds_cpu_optimizer"] = False
     _refuse_conflicts(computed, config.deepspeed)
     return _merged(computed, config.deepspeed)
+
+
+def forward_passes(config: TrainingConfig, num_workers: int) -> int:
+    """Forward passes of each worker in one optimizer step: those of `workers.max`, shared out over those there are."""
+    return -(-config.workers.max * config.gradient_accumulation // num_workers)
+
+
+def check_elastic(config: TrainingConfig) -> None:
+    """Refuse a number of workers that may change where the state could not be carried over.
+
+    Raises:
+        TandemError: the optimizer's state lies on disks that a lost node takes with it.
+    """
+    if config.workers.min < config.workers.max and config.offload == "nvme":
+        raise TandemError(
+            f"training.workers may fall from {config.workers.max} to {config.workers.min} with training.offload nvme.",
+            "A fixed number of workers, or another `offload`: what lies on a disk is saved as DeepSpeed's swap files, which "
+            "cannot be converted for another number of workers.",
+            "Set `training.workers` to a number, or `training.offload: cpu`.",
+        )
 
 
 def warmup_steps(config: TrainingConfig, num_steps: int) -> int:
     """Steps in which the learning rate rises; DeepSpeed's schedulers take at least two."""
     return max(2, round(config.warmup_ratio * num_steps))
+
+
+def _zero(config: TrainingConfig) -> dict[str, Any]:
+    zero: dict[str, Any] = {"stage": config.zero_stage}
+    if config.offload in ("cpu", "nvme"):
+        place: dict[str, str] = {"device": config.offload}
+        if config.offload == "nvme":
+            place["nvme_path"] = str(config.nvme_path)
+        zero["offload_optimizer"] = place
+        if config.zero_stage == 3:
+            zero["offload_param"] = dict(place)
+    return zero
 
 
 def _optimizer(config: TrainingConfig) -> dict[str, Any]:

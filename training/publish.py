@@ -14,8 +14,8 @@ from training.data import Row
 
 # Settings that say where things are or how a failure is met, and not what comes out.
 _WITHOUT_EFFECT = {
-    "data", "held_out_data", "adapter", "max_failures", "checkpoint_steps", "keep_checkpoints", "parity_tolerance",
-    "mlflow", "search",
+    "data", "held_out_data", "adapter", "max_failures", "checkpoint_steps", "checkpoint_upload", "keep_checkpoints",
+    "parity_tolerance", "mlflow", "search", "ray_options",
 }  # fmt: skip
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _FORMAT = 1

@@ -1,0 +1,127 @@
+"""Run the workers of a job under Ray Train, and tell what they record while they run."""
+
+import errno
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.errors import TandemError
+from training.job import METRICS, SUMMARY, Job
+
+_POLL_S = 0.25
+CHECKPOINTS = "checkpoints"
+
+
+def _ignore(_: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Where the words go: `progress` replaces what it said before, `note` stays."""
+
+    progress: Callable[[str], None] = _ignore
+    note: Callable[[str], None] = _ignore
+
+
+def fit(job: Job, reporter: Reporter) -> None:
+    """Run the workers to the end, telling each step and each restart.
+
+    Ray Train runs in a thread of its own: in the main thread it would take over Ctrl-C for the rest of the process.
+
+    Raises:
+        TandemError: the workers failed more often than they may.
+    """
+    (job.folder / SUMMARY).unlink(missing_ok=True)
+    metrics = job.folder / METRICS
+    position = metrics.stat().st_size if metrics.exists() else 0
+    outcome: Future[None] = Future()
+    threading.Thread(target=_settle, args=(outcome, job), daemon=True).start()
+    for line in _lines(metrics, position, outcome):
+        if "note" in line:
+            reporter.note(line["note"])
+        elif "loss" in line:
+            reporter.progress(
+                f"step {line['step']}/{job.num_steps}: loss {line['loss']:.4f}, {line['tokens_per_s']:,.0f} tokens/s"
+            )
+    outcome.result()
+
+
+def _settle(outcome: "Future[None]", job: Job) -> None:
+    try:
+        _fit(job)
+        outcome.set_result(None)
+    except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+        outcome.set_exception(error)
+
+
+def _fit(job: Job) -> None:
+    import ray
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from training.worker import run_worker
+
+    config = job.config
+    use_gpu = ray.cluster_resources().get("GPU", 0) >= config.workers.min
+    workers = config.workers.max if config.workers.min == config.workers.max else tuple(dict(config.workers).values())
+    by_loss = config.keep_by == "held_out_loss"
+    trainer = TorchTrainer(
+        run_worker,
+        train_loop_config=job.to_dict(),
+        scaling_config=ScalingConfig(**{"num_workers": workers, "use_gpu": use_gpu, **config.ray_options}),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        run_config=RunConfig(
+            name=CHECKPOINTS,
+            storage_path=str(job.folder),
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=config.keep_checkpoints,
+                checkpoint_score_attribute="held_out_loss" if by_loss else None,
+                checkpoint_score_order="min" if by_loss else "max",
+            ),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise _training_failed(error, job) from error
+
+
+def _lines(path: Path, position: int, outcome: "Future[None]") -> Iterator[dict[str, Any]]:
+    """The lines that the first worker appends behind `position`, until the outcome is known."""
+    while True:
+        running = not outcome.done()
+        if path.exists():
+            with path.open() as file:
+                file.seek(position)
+                text = file.read()
+            complete = text.rfind("\n") + 1
+            position += len(text[:complete].encode())
+            yield from map(json.loads, text[:complete].splitlines())
+        if not running:
+            return
+        wait([outcome], _POLL_S)
+
+
+def _training_failed(error: BaseException, job: Job) -> TandemError:
+    log = job.folder / "error.txt"
+    if os.strerror(errno.ENOSPC) in str(error):
+        return TandemError(
+            "A disk is full: a checkpoint could not be written.",
+            f"Room for {job.config.keep_checkpoints + 1} checkpoints in the storage, and for one in each node's "
+            "temporary folder.",
+            "Make room, or set `training.keep_checkpoints` lower; then go on with `tandem train --resume`.",
+        )
+    log.write_text(f"{error}\n")
+    return TandemError(
+        f"The training failed and was started again {job.config.max_failures} times; the last error was: "
+        f"{str(error).strip().splitlines()[-1]}",
+        "Workers that run to the end.",
+        f"The whole error stands in {log}; `tandem train --resume` goes on from the last checkpoint.",
+    )

@@ -1,0 +1,218 @@
+"""The training loop of one rank: steps, held-out losses, checkpoints, and the weights at the end.
+
+Everything random in a step is drawn from (seed, step, pack), so that neither a restart nor another number of workers
+changes a result.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+from safetensors.torch import load_file, save_file
+
+from cluster.errors import TandemError
+from training import engine as deepspeed_engine
+from training.apart import check_that_rows_stay_apart
+from training.checkpoint import Found
+from training.checkpoints import Checkpoints
+from training.examples import Examples
+from training.job import ADAPTER, BEST, HELD_OUT_ROWS, METRICS, TRAINING_ROWS, Job
+from training.model import load_model, save_adapter, served_dtype
+from training.objective import objective_of
+from training.packing import Pack, micro_batch, plan_epoch
+from training.parity import write_parity
+from training.plan import deepspeed_config, forward_passes
+from training.steps import Steps
+
+
+@dataclass
+class Position:
+    """How far the training is: steps done, the loss of this epoch's steps, and the held-out losses."""
+
+    step: int = 0
+    loss_sum: float = 0.0
+    weight: int = 0
+    best_loss: float = math.inf
+    num_worse: int = 0
+
+
+class Loop:
+    """One rank: its engine, the rows, and its place in them."""
+
+    def __init__(self, job: Job, rank: int, num_workers: int, device: torch.device, checkpoints: Checkpoints) -> None:
+        self.job, self.config, self.rank, self.num_workers, self.device = job, job.config, rank, num_workers, device
+        self.checkpoints = checkpoints
+        self.rows = Examples.load(job.folder / TRAINING_ROWS)
+        self.held_out = Examples.load(job.folder / HELD_OUT_ROWS)
+        self.steps = Steps(self.rows, self.config)
+        self.objective = objective_of(self.config)
+        self.weights = self.objective.weights(self.rows)
+        self.position, self.last = Position(), dict[str, float]()
+        found, problems = checkpoints.latest()
+        self.engine = self._open_engine(found)
+        self._restore(found, problems)
+
+    def train(self) -> None:
+        """All steps that are left, or until the held-out loss no longer falls."""
+        while self.position.step < len(self.steps) and not self._has_converged():
+            step = self.position.step
+            packs = self.steps[step]
+            began = time.perf_counter()
+            loss, weight = self._train_step(step, packs)
+            seconds = time.perf_counter() - began
+            self.position.step += 1
+            self.position.loss_sum += loss * weight
+            self.position.weight += weight
+            self._record(
+                epoch=self.steps.epoch_of(step), loss=loss, learning_rate=self.engine.get_lr()[0],
+                grad_norm=self._grad_norm(), tokens_per_s=self._tokens(packs) / seconds, num_workers=self.num_workers,
+            )  # fmt: skip
+            self._check_finite(loss)
+            self._after_step(step)
+
+    def finish(self) -> dict[str, float]:
+        """Write the adapter and its log-probabilities in the served format; returns the last figures."""
+        best = self.job.folder / BEST
+        if self.config.early_stopping and best.exists():
+            deepspeed_engine.set_trained_weights(self.engine, load_file(best, device=str(self.device)))
+            self.last["held_out_loss"] = self.position.best_loss
+        state = deepspeed_engine.trained_weights(self.engine)
+        folder = self.job.folder / ADAPTER if self.rank == 0 else None
+        if folder:
+            save_adapter(self.engine.module, state, self.job.model, folder)
+        if self.config.zero_stage != 3:
+            self.engine.module.to(served_dtype(self.job.model))
+        write_parity(self.engine.module.eval(), self.held_out if len(self.held_out) else self.rows, folder, self.device)
+        return {**self.last, "num_steps_done": self.position.step}
+
+    def _open_engine(self, found: Found | None) -> Any:
+        model = load_model(self.job.model, self.config, self.device)
+        converted = found is not None and found.num_workers != self.num_workers
+        settings = deepspeed_config(self.config, self.job.num_steps, self.num_workers, converted)
+        engine = deepspeed_engine.open_engine(model, settings)
+        check_that_rows_stay_apart(engine, self.rows, self.job.model, self.device)
+        return engine
+
+    def _restore(self, found: Found | None, problems: list[str]) -> None:
+        """Go back to where a checkpoint was written, and say so."""
+        for problem in problems:
+            self._record(note=problem)
+        if found is None:
+            return
+        with self.checkpoints.opened(found) as folder:
+            self.position = Position(**deepspeed_engine.load_state(self.engine, folder))
+        workers = f" of {found.num_workers} workers" if found.num_workers != self.num_workers else ""
+        self._record(
+            note=f"going on from step {found.step} of {self.job.num_steps} with {self.num_workers} workers, from the "
+            f"checkpoint {found.name}{workers}"
+        )
+
+    def _train_step(self, step: int, packs: list[Pack]) -> tuple[float, int]:
+        """One optimizer step on the mean over the global batch, however it is shared out; the loss and its weight."""
+        self.engine.train()
+        weight = sum(self.weights[row] for pack in packs for row in pack)
+        passes = forward_passes(self.config, self.num_workers)
+        loss_sum = torch.zeros((), device=self.device)
+        for number in range(self.rank, passes * self.num_workers, self.num_workers):
+            pack = packs[number] if number < len(packs) else ()
+            torch.manual_seed(hash((self.config.seed, step, number)) % 2**63)
+            loss = self.objective.loss_sum(self.engine, micro_batch(self.rows, pack).to(self.device))
+            # DeepSpeed divides by the number of passes and averages over workers: undone here.
+            self.engine.backward(loss * (passes * self.num_workers / weight))
+            self.engine.step()
+            loss_sum += loss.detach()
+        return self._sum(loss_sum) / weight, weight
+
+    def _after_step(self, step: int) -> None:
+        """Held-out loss, record and checkpoint where they are due."""
+        done, is_last = step + 1, self.steps.is_last_of_epoch(step)
+        if is_last:
+            self.last |= {"epoch": self.steps.epoch_of(step) + 1, "epoch_loss": self._mean_loss()}
+        if done % self.config.eval_steps == 0 if self.config.eval_steps else is_last:
+            self._evaluate()
+        if is_last:
+            self._record(**self.last)
+        if done % self.job.checkpoint_steps == 0 and done < len(self.steps):
+            self._checkpoint()
+
+    def _mean_loss(self) -> float:
+        """The mean over the steps since the last epoch ended."""
+        mean = self.position.loss_sum / self.position.weight
+        self.position.loss_sum, self.position.weight = 0.0, 0
+        return mean
+
+    def _evaluate(self) -> None:
+        if not len(self.held_out):
+            return
+        loss = self._held_out_loss()
+        self.last["held_out_loss"] = loss
+        self._record(held_out_loss=loss)
+        if loss < self.position.best_loss:
+            self.position.best_loss, self.position.num_worse = loss, 0
+            if self.config.early_stopping:
+                self._keep_best()
+        else:
+            self.position.num_worse += 1
+
+    def _held_out_loss(self) -> float:
+        self.engine.eval()
+        loss_sum = torch.zeros((), device=self.device)
+        capacity = self.config.micro_batch_size * self.config.sequence_length
+        packs = plan_epoch(self.held_out.row_lengths, capacity, self.num_workers, self.config.seed, epoch=0)
+        with torch.no_grad():
+            for pack in packs[self.rank :: self.num_workers]:
+                loss_sum += self.objective.loss_sum(self.engine, micro_batch(self.held_out, pack).to(self.device))
+        return self._sum(loss_sum) / sum(self.objective.weights(self.held_out))
+
+    def _keep_best(self) -> None:
+        state = deepspeed_engine.trained_weights(self.engine)
+        if self.rank == 0:
+            path = self.job.folder / BEST
+            beside = path.with_suffix(".part")
+            save_file(state, beside)
+            beside.replace(path)
+
+    def _has_converged(self) -> bool:
+        return bool(self.config.early_stopping) and self.position.num_worse >= (self.config.early_stopping or 0)
+
+    def _checkpoint(self) -> None:
+        if self.config.keep_by == "held_out_loss":
+            self._evaluate()
+        began = time.perf_counter()
+        metrics = {"step": float(self.position.step), **self.last}
+
+        def write(folder: Path) -> None:
+            deepspeed_engine.save_state(self.engine, folder, asdict(self.position))
+
+        self.checkpoints.save(self.position.step, write, metrics, wait=self.config.checkpoint_upload == "sync")
+        self._record(checkpoint_stall_s=time.perf_counter() - began)
+
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise TandemError(
+                f"The training diverged: the loss became {loss} in step {self.position.step}.",
+                "A loss that stays finite.",
+                "Lower `training.learning_rate`, or raise `training.warmup_ratio`.",
+            )
+
+    def _record(self, **values: Any) -> None:
+        if self.rank == 0:
+            with (self.job.folder / METRICS).open("a") as file:
+                file.write(json.dumps({"step": self.position.step, **values}) + "\n")
+
+    def _sum(self, value: torch.Tensor) -> float:
+        torch.distributed.all_reduce(value)
+        return float(value)
+
+    def _grad_norm(self) -> float:
+        norm = self.engine.get_global_grad_norm()
+        return float(norm) if norm is not None else 0.0
+
+    def _tokens(self, packs: Iterable[Pack]) -> int:
+        return sum(self.rows.row_lengths[row] for pack in packs for row in pack)
