@@ -55,7 +55,7 @@ def check_elastic(config: TrainingConfig) -> None:
     if config.workers.min < config.workers.max and config.offload == "nvme":
         raise TandemError(
             f"training.workers may fall from {config.workers.max} to {config.workers.min} with training.offload nvme.",
-            "A fixed number of workers, or another `offload`: what lies on a disk is saved as DeepSpeed's swap files, which "
+            "A fixed number of workers, or another `offload`: what lies on a disk is saved as swap files, which "
             "cannot be converted for another number of workers.",
             "Set `training.workers` to a number, or `training.offload: cpu`.",
         )
