@@ -76,7 +76,8 @@ def check_data(project: Project, console: Console) -> dict[str, int]:
     from evaluation.questions import slices
     from training.data import check_rows
 
-    num_rows = check_rows(_training_data(project)).num_rows if _tunes(project) else 0
+    _training_data(project)
+    num_rows = check_rows(project.training).num_rows if _tunes(project) else 0
     questions = check_questions(project.evaluation)
     console.stage("check", f"{num_rows} training rows, {len(questions)} questions in {len(slices(questions))} slices")
     return {"num_rows": num_rows, "num_questions": len(questions)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from training.template import Example
+from training.template import EncodedRow, Example
 
 Tokens = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
@@ -44,6 +44,14 @@ class Examples:
             np.ones(num_rows, np.float32) if weights is None else np.array(weights, np.float32),
             sequences_per_row,
         )
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[EncodedRow]) -> "Examples":
+        """The sequences of encoded rows, in pairs where they are preference pairs."""
+        per_row = 2 if any(each.row.rejected for each in rows) else 1
+        sequences = [sequence for each in rows for sequence in each.sequences]
+        weights = [each.row.weight for each in rows for _ in each.sequences][::per_row]
+        return cls.of(sequences, per_row, weights)
 
     @classmethod
     def load(cls, path: Path) -> "Examples":

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cluster.digests import digest_file, digest_json, digest_question
+from cluster.digests import digest_json, digest_question
 from cluster.registry import AdapterVersion, Registry
 from cluster.storage import Storage
 from training.config import TrainingConfig
 from training.data import Row
+from training.sources import digest_source
 
 # Settings that say where things are or how a failure is met, and not what comes out.
 _WITHOUT_EFFECT = {
@@ -27,7 +28,7 @@ def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
     A base in a folder is known by its content alone, so that a project can be moved.
 
     Raises:
-        FileNotFoundError: `config.data` does not exist.
+        TandemError: a source of `config.data` does not exist or cannot be read.
     """
     return digest_json({
         "format": _FORMAT,
@@ -39,10 +40,10 @@ def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
 
 
 def digest_sources(config: TrainingConfig) -> str:
-    """A digest of the files that are trained on and held out, with their weights; hub data sets by name."""
+    """A digest of what is trained on and held out, with the weights: of files' bytes and of hub data sets' rows."""
     return digest_json([
-        [digest_file(source.path) if source.path else source.name, source.weight]
-        for source in (*config.data, *config.held_out_data)
+        [[digest_source(source), source.weight] for source in sources]
+        for sources in (config.data, config.held_out_data)
     ])  # fmt: skip
 
 

@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from cluster.errors import TandemError
-from cluster.models import digest_model, find_model
+from cluster.models import digest_model
 from cluster.registry import AdapterVersion
 from cluster.runs import Run
 from cluster.storage import Storage
 from training.config import TrainingConfig
-from training.data import DataReport, Row, check_rows
+from training.data import DataReport, Row, check_rows, warn_of
 from training.job import ADAPTER, HELD_OUT_ROWS, METRICS, SUMMARY, TRAINING_ROWS, Job
 from training.publish import fingerprint, publish, template_hash, write_trained
+from training.tokenizer import load_tokenizer, longest_row
 
 __all__ = ["fingerprint", "train"]
 
@@ -78,27 +78,19 @@ def prepare(config: TrainingConfig, model: str, folder: Path) -> Prepared:
     from training.plan import deepspeed_config
     from training.template import encode_rows
 
-    report = check_rows(_data(config))
-    tokenizer = _load_tokenizer(model)
-    examples = encode_rows(report, tokenizer, min(config.sequence_length, _max_positions(model)))
-    kept_out = held_out_rows(config, len(examples))
-    trained = [number for number in range(len(examples)) if number not in kept_out]
-    rows = Examples.of([examples[number] for number in trained])
+    report = check_rows(config)
+    tokenizer = load_tokenizer(model)
+    data = encode_rows(report, tokenizer, longest_row(config, model), config.max_bad_rows)
+    warn_of(data.left_out)
+    trained, held_out = data.split(config)
+    rows = Examples.of_rows(trained)
     rows.save(folder / TRAINING_ROWS)
-    Examples.of([examples[number] for number in sorted(kept_out)]).save(folder / HELD_OUT_ROWS)
+    Examples.of_rows(held_out).save(folder / HELD_OUT_ROWS)
     job = Job(config, model, folder, num_steps=0)
     packs = plan_epoch(rows.lengths, job.capacity, job.packs_per_step, config.seed, epoch=0)
     job = Job(config, model, folder, num_steps=config.epochs * len(packs) // job.packs_per_step)
     deepspeed_config(config, job.num_steps)
-    return Prepared(job, report, [report.rows[number] for number in trained], template_hash(tokenizer))
-
-
-def held_out_rows(config: TrainingConfig, num_rows: int) -> set[int]:
-    """The rows that are not trained on, drawn by the seed: the asked share, at least one, never the last one left."""
-    if config.held_out == 0 or num_rows < 2:
-        return set()
-    number = min(num_rows - 1, max(1, round(config.held_out * num_rows)))
-    return set(Random(f"held-out-{config.seed}").sample(range(num_rows), number))
+    return Prepared(job, report, [each.row for each in trained], template_hash(tokenizer))
 
 
 def fit(job: Job, on_progress: Callable[[str], None]) -> None:
@@ -185,41 +177,3 @@ def _write_log(error: BaseException, job: Job) -> Path:
     path = job.folder / "error.txt"
     path.write_text(f"{error}\n")
     return path
-
-
-def _data(config: TrainingConfig) -> Path:
-    if not config.data or config.data[0].path is None:
-        raise TandemError(
-            "The project names no training data.",
-            "`training.data`: a JSONL file with chat messages or prompt and completion.",
-            "Name one.",
-        )
-    return config.data[0].path
-
-
-def _load_tokenizer(model: str) -> Any:
-    from transformers import AutoTokenizer
-
-    find_model(model)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise TandemError(
-            f"The tokenizer of {model} cannot be loaded ({str(error).splitlines()[0]}).",
-            "A model with a fast tokenizer, in a folder or on the hub.",
-            "Set `model` in the project file.",
-        ) from error
-    if not tokenizer.chat_template:
-        raise TandemError(
-            f"The model {model} has no chat template.",
-            "A model that was made for chat, or a tokenizer with a `chat_template`.",
-            "Name an instruct model, or put chat_template.jinja beside the tokenizer.",
-        )
-    return tokenizer
-
-
-def _max_positions(model: str) -> int:
-    from transformers import AutoConfig
-
-    positions = getattr(AutoConfig.from_pretrained(model).get_text_config(), "max_position_embeddings", None)
-    return int(positions) if positions else 1 << 30

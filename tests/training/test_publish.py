@@ -6,10 +6,9 @@ import pytest
 
 from cluster.digests import digest_question
 from training.config import TrainingConfig, Workers
-from training.data import check_rows
+from training.data import check_rows, held_out_rows
 from training.parity import last_answer
 from training.publish import fingerprint, write_trained
-from training.run import held_out_rows
 
 ROW = {"prompt": "Hi", "completion": "Yo", "id": "r1", "sources": ["a.md", "b.md"]}
 
@@ -37,7 +36,7 @@ def test_a_base_in_a_folder_is_known_by_its_content_alone(write_rows, tmp_path: 
 
 
 def test_trained_rows_are_named_by_digest_and_sources(write_rows, tmp_path: Path) -> None:
-    rows = check_rows(write_rows([ROW])).rows
+    rows = check_rows(TrainingConfig(data=write_rows([ROW]))).rows
     write_trained(list(rows), tmp_path)
     (line,) = map(json.loads, (tmp_path / "trained.jsonl").read_text().splitlines())
     assert line == {
