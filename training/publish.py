@@ -11,6 +11,7 @@ from cluster.registry import AdapterVersion, Registry
 from cluster.storage import Storage
 from training.config import TrainingConfig
 from training.data import Row
+from training.duplicates import minhash
 from training.sources import digest_source
 
 # Settings that say where things are or how a failure is met, and not what comes out.
@@ -20,6 +21,7 @@ _WITHOUT_EFFECT = {
 }  # fmt: skip
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _FORMAT = 1
+_NUM_PERMUTATIONS = 64
 
 
 def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
@@ -48,13 +50,17 @@ def digest_sources(config: TrainingConfig) -> str:
 
 
 def write_trained(rows: list[Row], folder: Path) -> None:
-    """trained.jsonl: for each row that was trained on its id, its sources, and digests of messages and questions."""
+    """trained.jsonl: for each row that was trained on its id, its sources, digests of messages and questions, and
+    `minhash`, 64 numbers by which text that is nearly a row's is found (how they are computed: duplicates.minhash)."""
     (folder / "trained.jsonl").write_text("".join(json.dumps(_trained(row)) + "\n" for row in rows))
 
 
 def _trained(row: Row) -> dict[str, Any]:
     questions = [digest_question(message["content"]) for message in row.messages if message["role"] == "user"]
-    return {"id": row.id, "sha256": row.digest, "question_sha256": questions, "sources": list(row.sources)}
+    return {
+        "id": row.id, "sha256": row.digest, "question_sha256": questions, "sources": list(row.sources),
+        "minhash": minhash(row, _NUM_PERMUTATIONS).hashvalues.tolist(),
+    }  # fmt: skip
 
 
 def template_hash(tokenizer: Any) -> str:

@@ -56,6 +56,12 @@ class EncodedData:
         trained = [row for number, row in enumerate(self.rows) if number not in kept_out]
         return trained, [self.rows[number] for number in sorted(kept_out)] + list(self.held_out)
 
+    def without(self, rows: Sequence[EncodedRow]) -> "EncodedData":
+        """The data less some rows; `left_out` stays as it is."""
+        gone = {id(row) for row in rows}
+        kept, held_out = (tuple(row for row in each if id(row) not in gone) for each in (self.rows, self.held_out))
+        return replace(self, rows=kept, held_out=held_out)
+
 
 def encode_rows(report: DataReport, tokenizer: Any, max_tokens: int, max_bad_rows: int = 0) -> EncodedData:
     """Encode every row that was read.

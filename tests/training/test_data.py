@@ -113,7 +113,7 @@ def test_preference_pairs(write_rows, pair: dict) -> None:
         ({**PAIR, "chosen": 1}, "`chosen` is not a list with messages"),
         (
             {"chosen": GOOD["messages"], "rejected": [turn("user", "Ho"), turn("assistant", "No")]},
-            "differ before their last message",
+            "`chosen` and `rejected` differ before their last message",
         ),
     ],
 )

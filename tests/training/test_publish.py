@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from cluster.digests import digest_question
+from cluster.errors import TandemError
 from training.config import TrainingConfig, Workers
 from training.data import check_rows, held_out_rows
+from training.duplicates import minhash
 from training.parity import last_answer
 from training.publish import fingerprint, write_trained
 
@@ -44,7 +46,20 @@ def test_trained_rows_are_named_by_digest_and_sources(write_rows, tmp_path: Path
         "sha256": rows[0].digest,
         "question_sha256": [digest_question("Hi")],
         "sources": ["a.md", "b.md"],
+        "minhash": minhash(rows[0], 64).hashvalues.tolist(),
     }
+    assert len(line["minhash"]) == 64
+
+
+def test_what_is_held_out_is_not_what_is_trained_on(write_rows, tmp_path: Path) -> None:
+    rows = write_rows([ROW])
+    other = tmp_path / "other.jsonl"
+    other.write_text(rows.read_text().replace("Yo", "No"))
+    both = TrainingConfig(data=[rows, other])
+    apart = TrainingConfig(data=rows, held_out_data=other)
+    assert fingerprint(both, "org/model", "digest") != fingerprint(apart, "org/model", "digest")
+    with pytest.raises(TandemError, match="does not exist"):
+        fingerprint(TrainingConfig(data=tmp_path / "nowhere.jsonl"), "org/model", "digest")
 
 
 @pytest.mark.parametrize(
