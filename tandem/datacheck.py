@@ -78,7 +78,7 @@ def _duplicates(checked: "DataCheck") -> Iterator[Text]:
         (True, True, "are held out and trained on"),
         (False, True, "are held out and nearly trained on"),
     ):
-        same = [each for each in found if (each.similarity == 1.0) == exact and each.between == between]
+        same = [each for each in found if each.exact == exact and each.between == between]
         if same:
             pairs = "".join(f"\n  {each.where} = {each.like} ({each.similarity:.2f})" for each in same[:NUM_SHOWN])
             more = f"\n  and {len(same) - NUM_SHOWN:,} more" if len(same) > NUM_SHOWN else ""

@@ -20,11 +20,12 @@ _NUM_PERMUTATIONS = 128
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A row, the earlier one that says the same (both file:line), and how alike they are (1.0 is exactly)."""
+    """A row, the earlier one that says the same (both file:line), and how alike they are (0 to 1)."""
 
     where: str
     like: str
     similarity: float
+    exact: bool
     between: bool
     """Whether the row is held out and the one that it is like is trained on."""
 
@@ -55,7 +56,7 @@ def _exact(rows: Sequence[tuple[Row, bool]]) -> Iterator[Duplicate]:
     for row, held_out in rows:
         like, like_held_out = first.setdefault(row.digest, (row, held_out))
         if like is not row:
-            yield Duplicate(row.where, like.where, 1.0, held_out and not like_held_out)
+            yield Duplicate(row.where, like.where, 1.0, True, held_out and not like_held_out)
 
 
 def _near(rows: Sequence[tuple[Row, bool]]) -> Iterator[Duplicate]:
@@ -75,7 +76,7 @@ def _near(rows: Sequence[tuple[Row, bool]]) -> Iterator[Duplicate]:
             index.insert(number, signature)
             continue
         like, like_held_out = rows[-earlier]
-        yield Duplicate(row.where, like.where, round(best, 3), held_out and not like_held_out)
+        yield Duplicate(row.where, like.where, round(best, 3), False, held_out and not like_held_out)
 
 
 def similarity(one: set[str], other: set[str]) -> float:
