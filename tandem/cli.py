@@ -181,12 +181,23 @@ def search(
 
 @data_app.command("check")
 def data_check(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
-    """Read every training row and every question, and name what is wrong with file and line."""
-    from tandem.pipeline import check_data
+    """Read every training row and every question: what is wrong with file and line, lengths, duplicates, what is
+    learnt."""
+    from tandem.datacheck import refuse, show, to_json
+    from tandem.pipeline import look_at_data
     from tandem.project import load
 
-    console = Console(as_json)
-    console.result("Every row and every question can be used.", check_data(load(config), console))
+    console, project = Console(as_json), load(config)
+    checked, num_questions = look_at_data(project)
+    if checked and not as_json:
+        show(checked)
+    if not checked or len(checked.bad) <= project.training.max_bad_rows:
+        text = f"Every row that is not left out and {num_questions} questions can be used."
+        console.result(text, to_json(checked, num_questions))
+        return
+    if as_json:
+        console.result("", to_json(checked, num_questions))
+    refuse(checked, project.training.max_bad_rows)
 
 
 @adapters_app.command("list")

@@ -22,6 +22,7 @@ from tandem.project import Project
 if TYPE_CHECKING:
     from evaluation.results import Report
     from retrieval.indexing import IndexReport
+    from training.datacheck import DataCheck
     from training.fit import Reporter
 
 
@@ -72,16 +73,27 @@ def compare(project: Project, console: Console) -> "tuple[Report, Run]":
     return report, run
 
 
-def check_data(project: Project, console: Console) -> dict[str, int]:
-    """Read every row and every question before anything is started; their numbers."""
+def check_data(project: Project, console: Console) -> None:
+    """Read every row and every question before anything is started."""
     from evaluation.compare import check_questions
     from evaluation.questions import slices
     from training.data import check_rows
 
-    num_rows = check_rows(_training_data(project)).num_rows if _tunes(project) else 0
+    _training_data(project)
+    num_rows = check_rows(project.training).num_rows if _tunes(project) else 0
     questions = check_questions(project.evaluation)
     console.stage("check", f"{num_rows} training rows, {len(questions)} questions in {len(slices(questions))} slices")
-    return {"num_rows": num_rows, "num_questions": len(questions)}
+
+
+def look_at_data(project: Project) -> "tuple[DataCheck | None, int]":
+    """What training would make of its rows, None where the project trains nothing, and the number of questions."""
+    from evaluation.compare import check_questions
+    from training.datacheck import check
+
+    checked = check(project.training, project.model) if project.training.data or _tunes(project) else None
+    # A project that only trains has no questions; one that compares cannot do without.
+    asked = project.evaluation.questions is not None or checked is None
+    return checked, len(check_questions(project.evaluation)) if asked else 0
 
 
 def train(project: Project, run: Run, console: Console, resuming: bool = False) -> AdapterVersion:
@@ -198,14 +210,13 @@ def _retrieves(project: Project) -> bool:
     return bool(project.retrieval.sources)
 
 
-def _training_data(project: Project) -> Path:
-    if not project.training.data or project.training.data[0].path is None:
+def _training_data(project: Project) -> None:
+    if _tunes(project) and not project.training.data:
         raise TandemError(
             f"{project.path} names no training data.",
-            "`training.data`: a JSONL file with chat messages or prompt and completion.",
+            "`training.data`: a JSONL, JSON or Parquet file with rows.",
             "Name one, or take `tuned` and `hybrid` out of `evaluation.arms`.",
         )
-    return project.training.data[0].path
 
 
 def _trained(adapter: AdapterVersion | None) -> Path | None:

@@ -1,47 +1,80 @@
-"""Training rows: read from JSONL and checked before any worker starts.
+"""Training rows: read from every source and checked before any worker starts.
 
-A row is {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]} or
-{"prompt": "...", "completion": "..."}, which is the same as one user and one assistant message. Every row may carry
-`id` and `source` (or `sources`), which go into the adapter's `trained.jsonl`, and `prompt_hash` (retrieval-aware rows).
+Formats and what a row may be stand in formats.py, files in sources.py. Every row may carry `id` and `source` (or
+`sources`), which go into the adapter's `trained.jsonl`, and `prompt_hash` (retrieval-aware rows).
 """
 
-import json
+import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
 from typing import Any
 
 from cluster.digests import digest_json
 from cluster.errors import TandemError
+from training.config import DataSource, TrainingConfig
+from training.formats import Format, Message, read_row, recognise
+from training.sources import Record, read_source, unusable
 
-Message = dict[str, str]
-ROLES = ("system", "user", "assistant")
 NUM_SHOWN = 20
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One checked row: messages that start with at most one system message, alternate, and end with an answer."""
+    """One checked row: messages that start with at most one system message, alternate, and end with an answer.
+
+    `where` is file:line. In a preference pair `rejected` are the same messages with the answer that lost.
+    """
 
     line: int
+    where: str
     messages: tuple[Message, ...]
     id: str
     sources: tuple[str, ...]
     prompt_hash: str | None
+    rejected: tuple[Message, ...] | None = None
+    weight: float = 1.0
 
     @property
     def digest(self) -> str:
         """SHA-256 of the messages; what a leak check compares."""
-        return digest_json(list(self.messages))
+        return digest_json([list(self.messages), list(self.rejected)] if self.rejected else list(self.messages))
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be trained on: file:line, and why."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """What one source turned out to be: its container (JSONL, ...), its rows' format, their number, bad ones too."""
+
+    name: str
+    container: str
+    format: Format | None
+    num_rows: int
+    weight: float
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """The rows of a file that passed every check that needs no tokenizer."""
+    """What was read: the usable rows of `data` and of `held_out_data`, and the rows that are not usable."""
 
-    path: Path
+    sources: tuple[SourceReport, ...]
     rows: tuple[Row, ...]
+    held_out: tuple[Row, ...]
+    bad: tuple[BadRow, ...]
+
+    @property
+    def num_read(self) -> int:
+        """Rows in all sources, usable or not."""
+        return sum(source.num_rows for source in self.sources)
 
     @property
     def num_rows(self) -> int:
@@ -53,151 +86,168 @@ class DataReport:
         return next((row.prompt_hash for row in self.rows if row.prompt_hash), None)
 
 
-@dataclass(frozen=True)
-class BadRow:
-    """A line that cannot be trained on, and why."""
-
-    line: int
-    reason: str
-
-
-def check_rows(path: Path) -> DataReport:
-    """Read and check every line of a JSONL file; blank lines are skipped.
+def check_rows(config: TrainingConfig) -> DataReport:
+    """Read and check every row of every source; blank lines are skipped.
 
     Raises:
-        TandemError: there is no such file, it holds no row, or some rows are bad (up to 20 are listed as file:line).
+        TandemError: a source cannot be read, holds no row or mixes formats, or more than `config.max_bad_rows` rows are
+            bad (up to 20 are listed as file:line).
     """
+    report = read_rows(config)
+    refuse_bad_rows(report.bad, report.num_read, config.max_bad_rows)
+    if not report.rows:
+        raise unusable(", ".join(source.name for source in config.data), "has no row that can be used")
+    return report
+
+
+def read_rows(config: TrainingConfig) -> DataReport:
+    """As `check_rows`, with the bad rows in the report, however many there are."""
+    if not config.data:
+        raise TandemError(
+            "The project names no training data.", "`training.data`: a JSONL, JSON or Parquet file.", "Name one."
+        )
+    trained = [_read(source, config.objective == "dpo") for source in config.data]
+    kept_out = [_read(source, config.objective == "dpo") for source in config.held_out_data]
+    rows, held_out = ([row for read in reads for row in read.rows] for reads in (trained, kept_out))
+    bad = [row for read in (*trained, *kept_out) for row in read.bad]
+    usual = _usual_prompt(rows + held_out)
+    return DataReport(
+        tuple(read.report for read in (*trained, *kept_out)),
+        tuple(row for row in rows if row.prompt_hash in (None, usual)),
+        tuple(row for row in held_out if row.prompt_hash in (None, usual)),
+        tuple(bad + _foreign_prompts(rows + held_out, usual)),
+    )
+
+
+def refuse_bad_rows(bad: Sequence[BadRow], num_rows: int, num_allowed: int = 0) -> None:
+    """Raise one error that lists the bad rows as file:line and reason, where there are more than `num_allowed`."""
+    if len(bad) <= num_allowed:
+        return
+    allowed = f" (`max_bad_rows` is {num_allowed})" if num_allowed else ""
+    raise TandemError(
+        f"{len(bad)} of {num_rows} training rows cannot be used{allowed}:{listed(bad)}\n",
+        "Each row is an object with `messages` (an optional system message, then user and assistant in turn, "
+        "ending with the assistant), with `prompt` and `completion`, or one in alpaca, sharegpt or preference format, "
+        "all of them strings with text.",
+        "Mend or remove these rows; none of them is dropped silently. `training.max_bad_rows` says how many may be "
+        "left out with a warning.",
+    )
+
+
+def warn_of(left_out: Sequence[BadRow]) -> None:
+    """Say on standard error which rows are left out of a training, all of them."""
+    for row in left_out:
+        _log.warning("left out %s: %s", row.where, row.reason)
+
+
+def listed(bad: Sequence[BadRow]) -> str:
+    """Up to 20 bad rows, one per line, and how many more there are."""
+    shown = [f"\n  {row.where}: {row.reason}" for row in bad[:NUM_SHOWN]]
+    more = f"\n  and {len(bad) - NUM_SHOWN} more" if len(bad) > NUM_SHOWN else ""
+    return "".join(shown) + more
+
+
+def held_out_rows(config: TrainingConfig, num_rows: int) -> set[int]:
+    """The rows that are not trained on, drawn by the seed: the asked share, at least one, never the last one left.
+
+    None are drawn where `held_out_data` names them.
+    """
+    if config.held_out_data or config.held_out == 0 or num_rows < 2:
+        return set()
+    number = min(num_rows - 1, max(1, round(config.held_out * num_rows)))
+    return set(Random(f"held-out-{config.seed}").sample(range(num_rows), number))
+
+
+@dataclass(frozen=True)
+class _Read:
+    report: SourceReport
+    rows: list[Row]
+    bad: list[BadRow]
+
+
+def _read(source: DataSource, pairs: bool) -> _Read:
+    reading = read_source(source)
     rows: list[Row] = []
     bad: list[BadRow] = []
-    num_lines = 0
-    for line, text in _lines(path):
-        num_lines += 1
+    first: tuple[Format, str] | None = None
+    num_rows = 0
+    for record in reading.records:
+        num_rows += 1
         try:
-            rows.append(_parse(line, text))
+            name = _format_of(record, pairs)
+            first = first or (name, record.where)
+            if name != first[0]:
+                raise _mixed(source.name, first, name, record.where)
+            rows.append(replace(_row(record, name), weight=source.weight))
         except ValueError as error:
-            bad.append(BadRow(line, str(error)))
-    bad.extend(_foreign_prompts(rows))
-    if bad:
-        raise bad_rows_error(path, bad, num_lines)
-    if not rows:
-        raise _unusable(path, "is empty")
-    return DataReport(path, tuple(rows))
+            bad.append(BadRow(record.where, str(error)))
+    if num_rows == 0:
+        raise unusable(source.name, "is empty")
+    if first and pairs != (first[0] == "preference pairs"):
+        raise _other_objective(source.name, first[0])
+    report = SourceReport(source.name, reading.container, first[0] if first else None, num_rows, source.weight)
+    return _Read(report, rows, bad)
 
 
-def bad_rows_error(path: Path, bad: Sequence[BadRow], num_rows: int) -> TandemError:
-    """One error that lists the bad rows as file:line and reason."""
-    shown = [f"\n  {path}:{row.line}: {row.reason}" for row in bad[:NUM_SHOWN]]
-    more = f"\n  and {len(bad) - NUM_SHOWN} more" if len(bad) > NUM_SHOWN else ""
-    return TandemError(
-        f"{len(bad)} of {num_rows} training rows cannot be used:{''.join(shown)}{more}\n",
-        "Each line is a JSON object with `messages` (an optional system message, then user and assistant in turn, "
-        "ending with the assistant) or with `prompt` and `completion`, all of them strings with text.",
-        "Mend or remove these lines; none of them is dropped silently.",
-    )
+def _format_of(record: Record, pairs: bool) -> Format:
+    if record.value is None:
+        raise ValueError(record.reason)
+    return recognise(record.value, pairs_first=pairs)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    try:
-        with path.open("rb") as file:
-            for number, text in enumerate(file, start=1):
-                if text.strip():
-                    yield number, text
-    except FileNotFoundError as error:
-        raise _unusable(path, "does not exist") from error
-    except IsADirectoryError as error:
-        raise _unusable(path, "is a folder") from error
-    except OSError as error:
-        raise _unusable(path, f"cannot be read ({error.strerror})") from error
-
-
-def _unusable(path: Path, problem: str) -> TandemError:
-    return TandemError(
-        f"The training data {path} {problem}.",
-        "A JSONL file with at least one row.",
-        "Set `training.data` in the project file to such a file.",
-    )
-
-
-def _parse(line: int, text: bytes) -> Row:
-    value = _load(text)
-    messages = _messages_of(value)
-    _check_messages(messages)
+def _row(record: Record, name: Format) -> Row:
+    assert record.value is not None
+    value = record.value
+    messages, rejected = read_row(value, name)
     prompt_hash = value.get("prompt_hash")
     if prompt_hash is not None and not isinstance(prompt_hash, str):
         raise ValueError("`prompt_hash` is not a string")
-    return Row(line, tuple(messages), str(value.get("id", line)), _sources_of(value), prompt_hash)
-
-
-def _load(text: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(text.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 text (byte {error.start + 1})") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"a JSON {_kind(value)}, not an object")
-    return value
-
-
-def _messages_of(value: dict[str, Any]) -> list[Message]:
-    if "messages" in value:
-        messages = value["messages"]
-        if not isinstance(messages, list) or not messages:
-            raise ValueError("`messages` is not a list with messages")
-        return [_message(message, number) for number, message in enumerate(messages, start=1)]
-    if "prompt" not in value or "completion" not in value:
-        raise ValueError("has neither `messages` nor `prompt` and `completion`")
-    return [
-        {"role": role, "content": _text(value[key], f"`{key}`")}
-        for role, key in (("user", "prompt"), ("assistant", "completion"))
-    ]
-
-
-def _message(message: Any, number: int) -> Message:
-    if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-        raise ValueError(f"message {number} is not an object with `role` and `content`")
-    if message["role"] not in ROLES:
-        raise ValueError(f"message {number} has the role {message['role']!r}, which is none of {', '.join(ROLES)}")
-    return {"role": message["role"], "content": _text(message["content"], f"the content of message {number}")}
-
-
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{what} is a JSON {_kind(value)}, not a string")
-    return value
-
-
-def _check_messages(messages: list[Message]) -> None:
-    turns = messages[1:] if messages[0]["role"] == "system" else messages
-    for number, message in enumerate(turns):
-        expected = ("user", "assistant")[number % 2]
-        position = number + 1 + len(messages) - len(turns)
-        if message["role"] != expected:
-            raise ValueError(f"message {position} has the role {message['role']!r} where {expected!r} must come")
-        if not message["content"].strip():
-            raise ValueError(f"message {position} is an empty {'answer' if expected == 'assistant' else 'question'}")
-    if not turns or turns[-1]["role"] != "assistant":
-        raise ValueError("the last message is not the assistant's")
+    return Row(
+        record.line,
+        record.where,
+        tuple(messages),
+        str(value.get("id", record.line)),
+        _sources_of(value),
+        prompt_hash,
+        tuple(rejected) if rejected else None,
+    )
 
 
 def _sources_of(value: dict[str, Any]) -> tuple[str, ...]:
-    sources = value.get("sources", value.get("source", []))
+    sources = value.get("sources") or value.get("source") or []
     sources = [sources] if isinstance(sources, str) else sources
     if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
         raise ValueError("`source` is neither a string nor a list of strings")
     return tuple(sources)
 
 
-def _foreign_prompts(rows: list[Row]) -> list[BadRow]:
+def _mixed(source: str, first: tuple[Format, str], name: Format, where: str) -> TandemError:
+    return TandemError(
+        f"{source} mixes formats: {first[1]} is {first[0]}, and the first row that differs, {where}, is {name}.",
+        "One format in each file.",
+        "Move the rows of one format into a file of their own and list both under `training.data`.",
+    )
+
+
+def _other_objective(source: str, name: Format) -> TandemError:
+    if name == "preference pairs":
+        return TandemError(
+            f"{source} holds preference pairs, and `training.objective` is sft.",
+            "Rows with one answer for sft, preference pairs for dpo.",
+            "Set `training.objective: dpo`, or name other data.",
+        )
+    return TandemError(
+        f"{source} holds {name}, and `training.objective` is dpo.",
+        "Preference pairs: `prompt`, `chosen` and `rejected`.",
+        "Set `training.objective: sft`, or name other data.",
+    )
+
+
+def _usual_prompt(rows: Sequence[Row]) -> str | None:
     counts = Counter(row.prompt_hash for row in rows if row.prompt_hash)
-    if len(counts) < 2:
-        return []
-    usual = counts.most_common(1)[0][0]
-    reason = f"rendered with another prompt format than the rest (prompt_hash {usual[:12]})"
-    return [BadRow(row.line, reason) for row in rows if row.prompt_hash not in (None, usual)]
+    return counts.most_common(1)[0][0] if counts else None
 
 
-def _kind(value: Any) -> str:
-    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
-    return names.get(type(value), "null")
+def _foreign_prompts(rows: Sequence[Row], usual: str | None) -> list[BadRow]:
+    reason = f"rendered with another prompt format than the rest (prompt_hash {(usual or '')[:12]})"
+    return [BadRow(row.where, reason) for row in rows if row.prompt_hash not in (None, usual)]

@@ -1,56 +1,78 @@
-"""Encoded rows on disk: one file that every worker reads, with all rows laid end to end."""
+"""Encoded rows on disk: one file that every worker reads, with all token sequences laid end to end."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from training.template import Example
+from training.template import EncodedRow, Example
 
 Tokens = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
+Weights = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Examples:
     """`token_ids` and `is_answer` hold all sequences; sequence i is `offsets[i]` to `offsets[i + 1]`.
 
-    A row is `sequences_per_row` of them: one, or for preferences the chosen and the rejected one. `weights` [num_rows]
-    says how often each row is seen in an epoch.
+    A row is one sequence, or two in preference data: the chosen answer at 2 * row, the rejected one at 2 * row + 1.
+    `weights` [num_rows] says how often each row is seen in an epoch.
     """
 
     token_ids: Tokens
     is_answer: Flags
     offsets: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.float32]
+    weights: Weights
     sequences_per_row: int = 1
 
     @classmethod
     def of(
-        cls, rows: Sequence[Example], weights: Sequence[float] | None = None, sequences_per_row: int = 1
+        cls, sequences: Sequence[Example], sequences_per_row: int = 1, weights: Sequence[float] | None = None
     ) -> "Examples":
-        lengths = [len(row.token_ids) for row in rows]
-        num_rows = len(rows) // sequences_per_row
+        """Lay sequences end to end; each row counts once where no weights are given."""
+        num_rows, rest = divmod(len(sequences), sequences_per_row)
+        assert rest == 0, f"{len(sequences)} sequences do not make rows of {sequences_per_row}"
+        lengths = [len(sequence.token_ids) for sequence in sequences]
         return cls(
-            np.array([token for row in rows for token in row.token_ids], dtype=np.int32),
-            np.array([mark for row in rows for mark in row.is_answer], dtype=np.bool_),
+            np.array([token for sequence in sequences for token in sequence.token_ids], dtype=np.int32),
+            np.array([mark for sequence in sequences for mark in sequence.is_answer], dtype=np.bool_),
             np.cumsum([0, *lengths], dtype=np.int64),
-            np.array([1.0] * num_rows if weights is None else weights, dtype=np.float32),
+            np.ones(num_rows, np.float32) if weights is None else np.array(weights, np.float32),
             sequences_per_row,
         )
 
     @classmethod
+    def of_rows(cls, rows: Sequence[EncodedRow]) -> "Examples":
+        """The sequences of encoded rows, in pairs where they are preference pairs."""
+        per_row = 2 if any(each.row.rejected for each in rows) else 1
+        sequences = [sequence for each in rows for sequence in each.sequences]
+        weights = [each.row.weight for each in rows for _ in each.sequences][::per_row]
+        return cls.of(sequences, per_row, weights)
+
+    @classmethod
     def load(cls, path: Path) -> "Examples":
         with np.load(path) as arrays:
-            names = ("token_ids", "is_answer", "offsets", "weights")
-            found = {name: arrays[name] for name in names}
-            return cls(**found, sequences_per_row=int(arrays["sequences_per_row"]))
+            return cls(
+                arrays["token_ids"],
+                arrays["is_answer"],
+                arrays["offsets"],
+                arrays["weights"],
+                int(arrays["sequences_per_row"]),
+            )
 
     def save(self, path: Path) -> None:
-        np.savez(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+        np.savez(
+            path,
+            token_ids=self.token_ids,
+            is_answer=self.is_answer,
+            offsets=self.offsets,
+            weights=self.weights,
+            sequences_per_row=self.sequences_per_row,
+        )
 
     def __len__(self) -> int:
         """Number of rows."""

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cluster.digests import digest_file, digest_json, digest_question
+from cluster.digests import digest_json, digest_question
 from cluster.registry import AdapterVersion, Registry
 from cluster.storage import Storage
 from training.config import TrainingConfig
 from training.data import Row
+from training.duplicates import minhash
+from training.sources import digest_source
 
 # Settings that say where things are or how a failure is met, and not what comes out.
 _WITHOUT_EFFECT = {
@@ -19,6 +21,7 @@ _WITHOUT_EFFECT = {
 }  # fmt: skip
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _FORMAT = 1
+_NUM_PERMUTATIONS = 64
 
 
 def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
@@ -27,7 +30,7 @@ def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
     A base in a folder is known by its content alone, so that a project can be moved.
 
     Raises:
-        FileNotFoundError: `config.data` does not exist.
+        TandemError: a source of `config.data` does not exist or cannot be read.
     """
     return digest_json({
         "format": _FORMAT,
@@ -39,21 +42,25 @@ def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
 
 
 def digest_sources(config: TrainingConfig) -> str:
-    """A digest of the files that are trained on and held out, with their weights; hub data sets by name."""
+    """A digest of what is trained on and held out, with the weights: of files' bytes and of hub data sets' rows."""
     return digest_json([
-        [digest_file(source.path) if source.path else source.name, source.weight]
-        for source in (*config.data, *config.held_out_data)
+        [[digest_source(source), source.weight] for source in sources]
+        for sources in (config.data, config.held_out_data)
     ])  # fmt: skip
 
 
 def write_trained(rows: list[Row], folder: Path) -> None:
-    """trained.jsonl: for each row that was trained on its id, its sources, and digests of messages and questions."""
+    """trained.jsonl: for each row that was trained on its id, its sources, digests of messages and questions, and
+    `minhash`, 64 numbers by which text that is nearly a row's is found (how they are computed: duplicates.minhash)."""
     (folder / "trained.jsonl").write_text("".join(json.dumps(_trained(row)) + "\n" for row in rows))
 
 
 def _trained(row: Row) -> dict[str, Any]:
     questions = [digest_question(message["content"]) for message in row.messages if message["role"] == "user"]
-    return {"id": row.id, "sha256": row.digest, "question_sha256": questions, "sources": list(row.sources)}
+    return {
+        "id": row.id, "sha256": row.digest, "question_sha256": questions, "sources": list(row.sources),
+        "minhash": minhash(row, _NUM_PERMUTATIONS).hashvalues.tolist(),
+    }  # fmt: skip
 
 
 def template_hash(tokenizer: Any) -> str:

@@ -15,6 +15,7 @@ from examples.quickstart.questions import mentions, texts_of
 from examples.quickstart.wordings import RECORD_WORDING, TEST_WORDINGS, TRAIN_WORDINGS
 from examples.reader.keys import QUESTIONS
 from retrieval.prompt import INSTRUCTION, PROMPT_HASH
+from training.config import TrainingConfig
 from training.data import check_rows
 
 FOLDER = Path(build.__file__).parent
@@ -90,7 +91,7 @@ def test_no_fact_is_stated_twice(documents: dict[str, str]) -> None:
 
 
 def test_rows_and_questions_pass_the_checks_of_their_readers(rows: list[dict[str, Any]]) -> None:
-    report = check_rows(FOLDER / "data/train.jsonl")
+    report = check_rows(TrainingConfig(data=FOLDER / "data/train.jsonl"))
     assert report.num_rows == len(rows) == len({row["id"] for row in rows})
     assert report.prompt_hash == PROMPT_HASH
     loaded = load(FOLDER / "data/questions.jsonl")

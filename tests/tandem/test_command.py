@@ -126,5 +126,21 @@ def test_an_adapter_that_is_not_there(project: Path) -> None:
 
 def test_json_alone_on_standard_output(project: Path) -> None:
     done = tandem(project, "data", "check", "--json")
-    assert json.loads(done.stdout) == {"num_rows": 1, "num_questions": 1}
+    checked = json.loads(done.stdout)
+    assert (checked["num_rows"], checked["num_questions"], checked["bad"]) == (1, 1, [])
+    assert checked["sources"][0]["format"] == "chat messages"
     assert done.returncode == 0
+
+
+def test_data_check_shows_what_is_learnt_and_lists_bad_rows_last(project: Path) -> None:
+    row = json.dumps({"prompt": "What is one and one?", "completion": "It is two."})
+    (project / "train.jsonl").write_text(f"{row}\n{row}\n{{}}\n")
+    done = tandem(project, "data", "check")
+    assert done.returncode == 2
+    assert "[[It is two.<|end|>]]" in done.stdout
+    assert "train.jsonl:3: has neither" in done.stderr
+    assert "1 rows repeat an earlier row:" in done.stdout or "1 rows are held out and trained on:" in done.stdout
+    replace(project, "train.jsonl}", "train.jsonl, max_bad_rows: 1}")
+    done = tandem(project, "data", "check")
+    assert done.returncode == 0
+    assert "1 rows cannot be used" in done.stdout

@@ -1,7 +1,7 @@
 """Small stand-ins for a base model: a tokenizer with one token per byte, and a Llama with random weights."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ TEMPLATE = (
 _SPECIAL = ["<pad>", "<s>", "</s>", "<|system|>", "<|user|>", "<|assistant|>", "<|start|>", "<|end|>"]
 
 
-def byte_tokenizer(template: str = TEMPLATE) -> PreTrainedTokenizerFast:
-    """Every byte is a token, so that masks can be counted by hand."""
-    pieces = _SPECIAL + sorted(pre_tokenizers.ByteLevel.alphabet())
-    bpe = Tokenizer(models.BPE(vocab={piece: number for number, piece in enumerate(pieces)}, merges=[]))
+def byte_tokenizer(
+    template: str = TEMPLATE, special: Sequence[str] = (), merges: Sequence[tuple[str, str]] = ()
+) -> PreTrainedTokenizerFast:
+    """Every byte is a token, so that masks can be counted by hand, and so is each pair of bytes in `merges`."""
+    pieces = _SPECIAL + sorted(pre_tokenizers.ByteLevel.alphabet()) + ["".join(pair) for pair in merges]
+    bpe = Tokenizer(models.BPE(vocab={piece: number for number, piece in enumerate(pieces)}, merges=list(merges)))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     bpe.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(
@@ -30,7 +32,7 @@ def byte_tokenizer(template: str = TEMPLATE) -> PreTrainedTokenizerFast:
         pad_token="<pad>",
         bos_token="<s>",
         eos_token="</s>",
-        additional_special_tokens=_SPECIAL[3:],
+        additional_special_tokens=[*_SPECIAL[3:], *special],
         clean_up_tokenization_spaces=False,
     )
     tokenizer.chat_template = template

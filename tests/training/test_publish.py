@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from cluster.digests import digest_question
+from cluster.errors import TandemError
 from training.config import TrainingConfig, Workers
-from training.data import check_rows
+from training.data import check_rows, held_out_rows
+from training.duplicates import minhash
 from training.parity import last_answer
 from training.publish import fingerprint, write_trained
-from training.run import held_out_rows
 
 ROW = {"prompt": "Hi", "completion": "Yo", "id": "r1", "sources": ["a.md", "b.md"]}
 
@@ -37,7 +38,7 @@ def test_a_base_in_a_folder_is_known_by_its_content_alone(write_rows, tmp_path: 
 
 
 def test_trained_rows_are_named_by_digest_and_sources(write_rows, tmp_path: Path) -> None:
-    rows = check_rows(write_rows([ROW])).rows
+    rows = check_rows(TrainingConfig(data=write_rows([ROW]))).rows
     write_trained(list(rows), tmp_path)
     (line,) = map(json.loads, (tmp_path / "trained.jsonl").read_text().splitlines())
     assert line == {
@@ -45,7 +46,20 @@ def test_trained_rows_are_named_by_digest_and_sources(write_rows, tmp_path: Path
         "sha256": rows[0].digest,
         "question_sha256": [digest_question("Hi")],
         "sources": ["a.md", "b.md"],
+        "minhash": minhash(rows[0], 64).hashvalues.tolist(),
     }
+    assert len(line["minhash"]) == 64
+
+
+def test_what_is_held_out_is_not_what_is_trained_on(write_rows, tmp_path: Path) -> None:
+    rows = write_rows([ROW])
+    other = tmp_path / "other.jsonl"
+    other.write_text(rows.read_text().replace("Yo", "No"))
+    both = TrainingConfig(data=[rows, other])
+    apart = TrainingConfig(data=rows, held_out_data=other)
+    assert fingerprint(both, "org/model", "digest") != fingerprint(apart, "org/model", "digest")
+    with pytest.raises(TandemError, match="does not exist"):
+        fingerprint(TrainingConfig(data=tmp_path / "nowhere.jsonl"), "org/model", "digest")
 
 
 @pytest.mark.parametrize(

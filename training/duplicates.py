@@ -1,0 +1,91 @@
+"""Rows that say the same, exactly or nearly, among the training rows and between them and the held-out rows.
+
+Nearly is a Jaccard similarity of at least 0.8 between the sets of word 3-grams of two rows, questions and answers
+together without the system message. Candidates come from MinHash and LSH (Broder, 1997; datasketch), and each is
+measured exactly, so that none is listed that is not one.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from cluster.digests import normalise_question
+from training.data import Row
+
+THRESHOLD = 0.8
+SHINGLE_WORDS = 3
+_NUM_PERMUTATIONS = 128
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A row, the earlier one that says the same (both file:line), and how alike they are (0 to 1)."""
+
+    where: str
+    like: str
+    similarity: float
+    exact: bool
+    between: bool
+    """Whether the row is held out and the one that it is like is trained on."""
+
+
+def find_duplicates(trained: Sequence[Row], held_out: Sequence[Row]) -> list[Duplicate]:
+    """For each row the first earlier one that it repeats; held-out rows stand behind the training rows."""
+    rows = [(row, False) for row in trained] + [(row, True) for row in held_out]
+    return list(_exact(rows)) + list(_near(rows))
+
+
+def minhash(row: Row, num_permutations: int = _NUM_PERMUTATIONS) -> Any:
+    """The MinHash of a row's shingles, as datasketch 2 computes it: scheme affine32, seed 1, SHA-1 of UTF-8."""
+    empty = _empty(num_permutations).copy()
+    empty.update_batch([shingle.encode() for shingle in shingles(row)])
+    return empty
+
+
+def shingles(row: Row) -> set[str]:
+    """The word 3-grams of a row, case folded; a text of fewer words is one shingle."""
+    messages = [*row.messages, *(row.rejected or ())[-1:]]
+    words = normalise_question(" ".join(each["content"] for each in messages if each["role"] != "system")).split()
+    last = max(1, len(words) - SHINGLE_WORDS + 1)
+    return {" ".join(words[start : start + SHINGLE_WORDS]) for start in range(last)}
+
+
+def _exact(rows: Sequence[tuple[Row, bool]]) -> Iterator[Duplicate]:
+    first: dict[str, tuple[Row, bool]] = {}
+    for row, held_out in rows:
+        like, like_held_out = first.setdefault(row.digest, (row, held_out))
+        if like is not row:
+            yield Duplicate(row.where, like.where, 1.0, True, held_out and not like_held_out)
+
+
+def _near(rows: Sequence[tuple[Row, bool]]) -> Iterator[Duplicate]:
+    """Only rows that are like none before are looked up again, so that a thousand alike rows make no million pairs."""
+    from datasketch import MinHashLSH
+
+    index = MinHashLSH(threshold=THRESHOLD, num_perm=_NUM_PERMUTATIONS)
+    seen: set[str] = set()
+    for number, (row, held_out) in enumerate(rows):
+        if row.digest in seen:
+            continue
+        seen.add(row.digest)
+        signature, mine = minhash(row), shingles(row)
+        alike = [(similarity(mine, shingles(rows[other][0])), -other) for other in index.query(signature)]
+        best, earlier = max(alike, default=(0.0, 0))
+        if best < THRESHOLD:
+            index.insert(number, signature)
+            continue
+        like, like_held_out = rows[-earlier]
+        yield Duplicate(row.where, like.where, round(best, 3), False, held_out and not like_held_out)
+
+
+def similarity(one: set[str], other: set[str]) -> float:
+    """Jaccard similarity of two sets, 0 to 1."""
+    return len(one & other) / len(one | other)
+
+
+@cache
+def _empty(num_permutations: int) -> Any:
+    from datasketch import MinHash
+
+    return MinHash(num_perm=num_permutations)
