@@ -15,11 +15,12 @@ from cluster.errors import TandemError
 from training import engine as deepspeed_engine
 from training.examples import Examples
 from training.job import ADAPTER, HELD_OUT_ROWS, METRICS, SUMMARY, TRAINING_ROWS, Job
-from training.model import answer_losses, load_model, save_adapter, served_dtype, set_threads
+from training.model import answer_losses, load_model, set_threads
 from training.objective import objective_of
 from training.packing import Pack, micro_batch, plan_epoch
 from training.parity import write_parity
 from training.plan import deepspeed_config
+from training.save import save_adapter, served_dtype
 
 
 def run_worker(settings: dict[str, Any]) -> None:
