@@ -39,18 +39,24 @@ def load_model(model: str, config: TrainingConfig, device: torch.device) -> Any:
 
 def answer_logits(model: Any, batch: MicroBatch) -> torch.Tensor:
     """Logits in fp32 for the answers' tokens alone, [num_answers, vocabulary]; the other places are never computed."""
+    num_rows, length = batch.token_ids.shape
     options: dict[str, Any] = {}
-    if _attention_of(model) == attention.NAME:
+    if num_rows == 1 and _attention_of(model) == attention.NAME:
         options["row_groups"] = attention.group_rows(batch.row_starts)
+    # Padded rows are asked for the columns that any of them answers in.
+    columns = batch.predicts_from if num_rows == 1 else (batch.predicts_from % length).unique()
     output = model(
         input_ids=batch.token_ids,
         position_ids=batch.positions,
-        logits_to_keep=batch.predicts_from,
+        logits_to_keep=columns,
         use_cache=False,
         **options,
     )
-    logits: torch.Tensor = output.logits[0].float()
-    return logits
+    logits: torch.Tensor = output.logits[0]
+    if num_rows > 1:
+        own = torch.searchsorted(columns, batch.predicts_from % length)
+        logits = output.logits[batch.predicts_from // length, own]
+    return logits.float()
 
 
 def answer_losses(model: Any, batch: MicroBatch) -> torch.Tensor:
