@@ -16,15 +16,21 @@ def check_method(config: TrainingConfig, has_cuda: bool) -> None:
         has_cuda: whether the workers have CUDA GPUs.
 
     Raises:
-        TandemError: 4-bit weights without a GPU or without bitsandbytes, or a method that ZeRO-3 cannot share out.
+        TandemError: 4-bit weights without a GPU, without bitsandbytes, or with ZeRO-3.
     """
-    if config.method == "qlora":
-        _check_qlora(has_cuda)
-    if config.method in ("qlora", "dora") and config.zero_stage == 3:
+    if config.method != "qlora":
+        return
+    if not has_cuda or importlib.util.find_spec("bitsandbytes") is None:
+        lacking = "the package bitsandbytes is not installed" if has_cuda else "the workers have no CUDA GPU"
         raise TandemError(
-            f"`method: {config.method}` with `zero_stage: 3`: it reads the frozen weights of a layer outside the "
-            "layer, where ZeRO-3 keeps only a share of them.",
-            "`zero_stage` 0 to 2 or `auto` with this method; ZeRO-3 with `lora` and `full`.",
+            f"`method: qlora` keeps the frozen weights in 4 bits, and {lacking}.",
+            "CUDA GPUs with bitsandbytes, which `pip install 'tandem[gpu]'` brings; or another method.",
+            "Set `training.method: lora`.",
+        )
+    if config.zero_stage == 3:
+        raise TandemError(
+            "`method: qlora` with `zero_stage: 3`: weights in 4 bits cannot be cut into the workers' shares.",
+            "`zero_stage` 0 to 2 or `auto` with `qlora`; ZeRO-3 with every other method.",
             "Set `training.zero_stage: 2`, or `training.method: lora`.",
         )
 
@@ -68,20 +74,6 @@ def four_bits(dtype: torch.dtype) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-
-
-def _check_qlora(has_cuda: bool) -> None:
-    lacking = None
-    if not has_cuda:
-        lacking = "the workers have no CUDA GPU"
-    elif importlib.util.find_spec("bitsandbytes") is None:
-        lacking = "the package bitsandbytes is not installed"
-    if lacking:
-        raise TandemError(
-            f"`method: qlora` keeps the frozen weights in 4 bits, and {lacking}.",
-            "CUDA GPUs with bitsandbytes, which `pip install 'tandem[gpu]'` brings; or another method.",
-            "Set `training.method: lora`.",
-        )
 
 
 def _check_names(base: Any, names: list[str]) -> None:
