@@ -88,6 +88,21 @@ def merge(base_model: str, adapter: Path, folder: Path) -> None:
     save_full(merged, merged.state_dict(), base_model, folder)
 
 
+def load_served(base_model: str, folder: Path, device: torch.device) -> Any:
+    """What `save_adapter`, `save_full` or `merge` wrote to `folder`, in the format that it is served in, ready to ask.
+
+    Never in 4 bits, and with rotary frequencies in fp32, which casting a model that was trained would round as well.
+    """
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    is_adapter = (folder / "adapter_config.json").exists()
+    model = AutoModelForCausalLM.from_pretrained(base_model if is_adapter else folder, dtype=served_dtype(base_model))
+    if is_adapter:
+        model = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
+    return model.to(device).eval()
+
+
 def stored_dtype(model: str) -> torch.dtype | None:
     """The number format that a model's config names for its weights, if it names one."""
     from transformers import AutoConfig

@@ -9,7 +9,7 @@ from tests.training.conftest import write_model
 from training import save
 from training.config import TrainingConfig
 from training.model import load_model
-from training.save import merge, save_adapter, save_full, served_dtype
+from training.save import load_served, merge, save_adapter, save_full, served_dtype
 
 CPU = torch.device("cpu")
 TOKENS = torch.arange(8, 60)[None]
@@ -70,6 +70,18 @@ def test_a_tuned_model_comes_back_whole(base: Path, tmp_path: Path) -> None:
     check_files(tmp_path / "full", base, dtype)
     difference = (logits(loaded.float()) - expected).abs()
     assert difference.max() < 1e-5 if dtype == torch.float32 else difference.mean() < 0.1
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "full"])
+def test_what_is_served_can_be_loaded_again(model_folder: Path, tmp_path: Path, method: str) -> None:
+    tuned, state = trained(str(model_folder), method=method)
+    (save_full if method == "full" else save_adapter)(tuned, state, str(model_folder), tmp_path / "saved")
+    served = load_served(str(model_folder), tmp_path / "saved", CPU)
+    assert {parameter.dtype for parameter in served.parameters()} == {torch.bfloat16}
+    for parameter in tuned.parameters():
+        parameter.data = parameter.data.bfloat16()
+    (tuned if method == "full" else tuned.base_model.model).set_attn_implementation("sdpa")
+    torch.testing.assert_close(logits(served), logits(tuned), atol=0, rtol=0)
 
 
 def check_files(folder: Path, base: Path, dtype: torch.dtype) -> None:
