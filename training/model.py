@@ -29,6 +29,7 @@ def load_model(model: str, config: TrainingConfig, device: torch.device) -> Any:
     from transformers import set_seed
 
     base = _load_base(model, config, device)
+    _restore_frequencies(base)
     apply_liger(base, config, device)
     set_seed(config.seed)
     trained = base if config.method == "full" else add_adapter(base, config)
@@ -88,6 +89,15 @@ def _load_base(model: str, config: TrainingConfig, device: torch.device) -> Any:
             "A causal language model with its weights, in a folder or on the hub.",
             "Set `model` in the project file.",
         ) from error
+
+
+def _restore_frequencies(base: Any) -> None:
+    """Compute rotary frequencies anew in fp32 where ZeRO-3 rounded them, as it does with every tensor it sees made."""
+    for module in base.modules():
+        rounded = any(buffer.is_floating_point() and buffer.dtype != torch.float32 for buffer in module.buffers())
+        if rounded and "RotaryEmbedding" in type(module).__name__:
+            module.float()
+            base._init_weights(module)
 
 
 def _attention_of(model: Any) -> str:

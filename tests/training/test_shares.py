@@ -30,12 +30,20 @@ def results(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", sorted(set(CASES) - {"bf16"}))
 def test_weights_loaded_in_shares_train_as_whole_ones(results: dict, case: str) -> None:
     whole, shared = results[f"{case}, ZeRO-2"], results[f"{case}, ZeRO-3"]
     assert shared["losses"] == pytest.approx(whole["losses"], abs=1e-5)
     assert shared["squares"] == pytest.approx(whole["squares"], rel=1e-6)
     assert len(set(shared["losses"])) == 4
+
+
+@pytest.mark.slow
+def test_in_bf16_rotary_frequencies_are_not_rounded(results: dict) -> None:
+    """They are fp32 in a model that is loaded whole; rounded, the very first loss is another (by 0.007 here)."""
+    whole, shared = results["bf16, ZeRO-2"]["losses"], results["bf16, ZeRO-3"]["losses"]
+    assert shared[0] == pytest.approx(whole[0], abs=1e-4)
+    assert shared == pytest.approx(whole, abs=0.1)
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ CASES: dict[str, dict[str, Any]] = {
     "dora": {"method": "dora"},
     "modules to save": {"modules_to_save": ["lm_head"]},
     "dpo": {"objective": "dpo", "gradient_checkpointing": True},
+    "bf16": {"precision": "bf16"},
 }
 
 
@@ -41,7 +42,8 @@ def run(rank: int, model: str, output: Path) -> None:
 
 def train(model: str, case: str, stage: int, rank: int) -> dict[str, Any]:
     """The loss of each step, the sum of squares of the trained weights, and how many weights a rank held at first."""
-    config, deepspeed = TrainingConfig(precision="fp32", rank=4, **CASES[case]), deepspeed_settings(stage)
+    config = TrainingConfig(**{"precision": "fp32", "rank": 4, **CASES[case]})
+    deepspeed = deepspeed_settings(stage, config.precision)
     with sharded_loading(deepspeed):
         loaded = load_model(model, config, torch.device("cpu"))
     held = sum(p.ds_tensor.numel() if hasattr(p, "ds_tensor") else p.numel() for p in loaded.parameters())
@@ -63,11 +65,12 @@ def train(model: str, case: str, stage: int, rank: int) -> dict[str, Any]:
     return {"losses": losses, "squares": squares, "held": held}
 
 
-def deepspeed_settings(stage: int) -> dict[str, Any]:
+def deepspeed_settings(stage: int, precision: str) -> dict[str, Any]:
     """Without what lets ZeRO-3 keep weights whole: this small, it would never share one out."""
     keep_nothing = {"param_persistence_threshold", "max_reuse_distance", "max_live_parameters", "prefetch_bucket_size"}
     return {
         "train_micro_batch_size_per_gpu": 1,
+        "bf16": {"enabled": precision == "bf16"},
         "zero_optimization": {"stage": stage, **{f"stage3_{name}": 0 for name in keep_nothing}},
         "optimizer": {"type": "AdamW", "params": {"lr": 1e-2, "torch_adam": True}},
         "gradient_clipping": 1.0,
