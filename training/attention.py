@@ -33,12 +33,13 @@ class RowGroup:
 
 
 def group_rows(row_starts: torch.Tensor) -> tuple[RowGroup, ...]:
-    """Group rows of a pack, sorted by length, none padded beyond 64 tokens or half as much again."""
+    """Group neighbouring rows of a pack, none padded beyond 64 tokens or half as much again."""
     starts = row_starts.tolist()
     lengths = [end - start for start, end in pairwise(starts)]
     groups, first = [], 0
     for row in range(1, len(lengths) + 1):
-        if row == len(lengths) or lengths[row] > max(64, _SLACK * lengths[first]):
+        together = lengths[first : row + 1]
+        if row == len(lengths) or max(together) > max(64, _SLACK * min(together)):
             groups.append(_group(starts[first], lengths[first:row], row_starts.device))
             first = row
     return tuple(groups)
@@ -57,27 +58,30 @@ def packed_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    row_groups: tuple[RowGroup, ...],
+    row_groups: tuple[RowGroup, ...] = (),
     scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention in the form that transformers calls it.
 
     Args:
-        query: [1, num_heads, num_tokens, head_dim]; key and value may have fewer heads.
-        row_groups: from `group_rows`.
+        query: [batch, num_heads, num_tokens, head_dim]; key and value may have fewer heads.
+        row_groups: from `group_rows`, for a batch of one pack; without them each row of the batch is one sequence.
 
     Returns:
-        [1, num_tokens, num_heads, head_dim], and no weights.
+        [batch, num_tokens, num_heads, head_dim], and no weights.
     """
-    assert query.shape[0] == 1 and attention_mask is None
+    assert attention_mask is None and softcap is None and s_aux is None, "this model needs transformers' attention"
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    repeats = query.shape[1] // key.shape[1]
+    if not row_groups:
+        return _causal(query, key, value, scale).transpose(1, 2), None
     tokens = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
     outputs = []
     for group in row_groups:
         q, k, v = (_pad(tensor[group.start : group.end], group) for tensor in tokens)
-        outputs.append(_unpad(_causal(q, _repeat(k, repeats), _repeat(v, repeats), scale), group))
+        outputs.append(_unpad(_causal(q, k, v, scale), group))
     return torch.cat(outputs)[None], None
 
 
@@ -98,12 +102,9 @@ def _unpad(padded: torch.Tensor, group: RowGroup) -> torch.Tensor:
     return padded.transpose(1, 2).flatten(0, 1)[group.places]
 
 
-def _repeat(heads: torch.Tensor, repeats: int) -> torch.Tensor:
-    return heads if repeats == 1 else heads.repeat_interleave(repeats, dim=1)
-
-
 def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
-    length = query.shape[2]
+    length, repeats = query.shape[2], query.shape[1] // key.shape[1]
+    key, value = (heads if repeats == 1 else heads.repeat_interleave(repeats, dim=1) for heads in (key, value))
     if query.device.type != "cpu" or length > _SHORT:
         return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
     future = torch.ones(length, length, dtype=torch.bool).triu(1)

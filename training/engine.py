@@ -25,6 +25,28 @@ def open_engine(model: Any, config: dict[str, Any]) -> Any:
     return engine
 
 
+@contextmanager
+def sharded_loading(config: dict[str, Any]) -> Iterator[None]:
+    """Load a model inside this, and with ZeRO-3 each worker keeps only its share of it from the start.
+
+    The process group must be open. Below ZeRO-3 it changes nothing.
+    """
+    if config["zero_optimization"]["stage"] < 3:
+        yield
+        return
+    _import_deepspeed().init_distributed(dist_backend=torch.distributed.get_backend())
+    from transformers.integrations import HfDeepSpeedConfig
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    # transformers looks here, through a weak reference, whenever it makes a model.
+    settings = HfDeepSpeedConfig(config)
+    try:
+        yield
+    finally:
+        unset_hf_deepspeed_config()
+        del settings
+
+
 def save_state(engine: Any, folder: Path, position: dict[str, Any]) -> None:
     """Write this worker's share of the training state and the place in the data; every worker must call it.
 

@@ -23,11 +23,12 @@ from training.checkpoint import Found
 from training.checkpoints import Checkpoints
 from training.examples import Examples
 from training.job import ADAPTER, BEST, HELD_OUT_ROWS, METRICS, TRAINING_ROWS, Job
-from training.model import load_model, save_adapter, served_dtype
+from training.model import load_model
 from training.objective import objective_of
 from training.packing import Pack, micro_batch, plan_epoch
 from training.parity import write_parity
 from training.plan import deepspeed_config, forward_passes
+from training.save import load_served, save_adapter, save_full
 from training.steps import Steps
 
 
@@ -83,20 +84,25 @@ class Loop:
             deepspeed_engine.set_trained_weights(self.engine, load_file(best, device=str(self.device)))
             self.last["held_out_loss"] = self.position.best_loss
         state = deepspeed_engine.trained_weights(self.engine)
-        folder = self.job.folder / ADAPTER if self.rank == 0 else None
-        if folder:
-            save_adapter(self.engine.module, state, self.job.model, folder)
-        if self.config.zero_stage != 3:
-            self.engine.module.to(served_dtype(self.job.model))
-        write_parity(self.engine.module.eval(), self.held_out if len(self.held_out) else self.rows, folder, self.device)
+        if self.rank == 0:
+            self._publish(state, self.job.folder / ADAPTER)
         return {**self.last, "num_steps_done": self.position.step}
 
+    def _publish(self, state: dict[str, torch.Tensor], folder: Path) -> None:
+        """The trained weights as they are served, and the log-probabilities of a model that is loaded from them."""
+        save = save_full if self.config.method == "full" else save_adapter
+        save(self.engine.module, state, self.job.model, folder)
+        served = load_served(self.job.model, folder, self.device)
+        write_parity(served, self.held_out if len(self.held_out) else self.rows, folder, self.device)
+
     def _open_engine(self, found: Found | None) -> Any:
-        model = load_model(self.job.model, self.config, self.device)
         converted = found is not None and found.num_workers != self.num_workers
         settings = deepspeed_config(self.config, self.job.num_steps, self.num_workers, converted)
+        with deepspeed_engine.sharded_loading(settings):
+            model = load_model(self.job.model, self.config, self.device)
         engine = deepspeed_engine.open_engine(model, settings)
-        check_that_rows_stay_apart(engine, self.rows, self.job.model, self.device)
+        if self.config.packing:
+            check_that_rows_stay_apart(engine, self.rows, self.job.model, self.device)
         return engine
 
     def _restore(self, found: Found | None, problems: list[str]) -> None:
@@ -122,7 +128,9 @@ class Loop:
         for number in range(self.rank, passes * self.num_workers, self.num_workers):
             pack = packs[number] if number < len(packs) else ()
             torch.manual_seed(hash((self.config.seed, step, number)) % 2**63)
-            loss = self.objective.loss_sum(self.engine, micro_batch(self.rows, pack).to(self.device))
+            loss = self.objective.loss_sum(
+                self.engine, micro_batch(self.rows, pack, padded=not self.config.packing).to(self.device)
+            )
             # DeepSpeed divides by the number of passes and averages over workers: undone here.
             self.engine.backward(loss * (passes * self.num_workers / weight))
             self.engine.step()

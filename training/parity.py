@@ -14,16 +14,11 @@ FILE = "parity.jsonl"
 NUM_ROWS = 32
 
 
-def write_parity(model: Any, rows: Examples, folder: Path | None, device: torch.device) -> None:
-    """Write up to 32 lines: prompt and answer token ids of a row's last turn, and the answer's log-probabilities.
-
-    With ZeRO-3 every worker must call it, since every worker holds a part of the weights; those without a `folder`
-    write nothing.
-    """
+def write_parity(model: Any, rows: Examples, folder: Path, device: torch.device) -> None:
+    """Write up to 32 lines: prompt and answer token ids of a row's last turn, and the answer's log-probabilities."""
     with torch.no_grad():
         lines = [_line(model, rows, index, device) for index in range(min(NUM_ROWS, len(rows)))]
-    if folder is not None:
-        (folder / FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _line(model: Any, rows: Examples, index: int, device: torch.device) -> dict[str, Any]:
