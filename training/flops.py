@@ -1,4 +1,32 @@
-"""How many floating-point operations training takes, to say which share of a device's peak is used (MFU)."""
+"""How much arithmetic a training takes, and which share of a device's peak that is (MFU)."""
+
+# Peak dense 16-bit FLOP/s (bf16; fp16 on V100 and T4, which have no bf16), from NVIDIA's data sheets without sparsity.
+# The first key that is part of the device's name counts, so longer names stand before shorter ones.
+_PEAKS = {
+    "H200 NVL": 835e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "V100": 125e12,
+    "T4": 65e12,
+}
+
+
+def mfu(num_parameters: int, num_trained: int, tokens_per_s: float, device_name: str) -> float | None:
+    """Share of one device's peak that the model's own arithmetic makes up; None where the peak is not known.
+
+    Args:
+        num_parameters: all parameters of the model, an adapter's with them.
+        num_trained: those that get a gradient.
+        tokens_per_s: useful tokens per second and device.
+        device_name: as `torch.cuda.get_device_name()` gives it.
+    """
+    peak = peak_flops(device_name)
+    return None if peak is None else flops_per_token(num_parameters, num_trained) * tokens_per_s / peak
 
 
 def flops_per_token(num_parameters: int, num_trained: int, with_reference: bool = False) -> int:
@@ -13,3 +41,9 @@ def flops_per_token(num_parameters: int, num_trained: int, with_reference: bool 
         with_reference: DPO passes every token through the reference as well.
     """
     return (6 if with_reference else 4) * num_parameters + 2 * num_trained
+
+
+def peak_flops(device_name: str) -> float | None:
+    """Peak dense 16-bit FLOP/s of a device by its name; None where it is not known."""
+    words = f" {device_name.replace('-', ' ')} "
+    return next((peak for name, peak in _PEAKS.items() if f" {name} " in words), None)
