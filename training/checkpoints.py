@@ -59,7 +59,8 @@ class Checkpoints:
             finally:
                 self._uploaded.set()
 
-        self.report(local, checkpoint.new_name(step), metrics, upload, wait)
+        name = self._from_first(checkpoint.new_name(step))
+        self.report(local, name, metrics, upload, wait)
 
     def latest(self) -> tuple[checkpoint.Found | None, list[str]]:
         """The latest checkpoint that can be read whole, and what is wrong with those after it."""

@@ -52,6 +52,14 @@ def fit(job: Job, reporter: Reporter) -> None:
     outcome.result()
 
 
+def num_gpus() -> int:
+    """GPUs of the cluster, or of this machine where no Ray session is open."""
+    import ray
+    import torch
+
+    return int(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else torch.cuda.device_count()
+
+
 def _settle(outcome: "Future[None]", job: Job) -> None:
     try:
         _fit(job)
@@ -61,14 +69,13 @@ def _settle(outcome: "Future[None]", job: Job) -> None:
 
 
 def _fit(job: Job) -> None:
-    import ray
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
     from training.worker import run_worker
 
     config = job.config
-    use_gpu = ray.cluster_resources().get("GPU", 0) >= config.workers.min
+    use_gpu = num_gpus() >= config.workers.min
     workers = config.workers.max if config.workers.min == config.workers.max else tuple(dict(config.workers).values())
     by_loss = config.keep_by == "held_out_loss"
     trainer = TorchTrainer(

@@ -4,10 +4,9 @@ Everything random in a step is drawn from (seed, step, pack), so that neither a 
 changes a result.
 """
 
-import json
 import math
+import resource
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from training.apart import check_that_rows_stay_apart
 from training.checkpoint import Found
 from training.checkpoints import Checkpoints
 from training.examples import Examples
-from training.job import ADAPTER, BEST, HELD_OUT_ROWS, METRICS, TRAINING_ROWS, Job
+from training.flops import mfu
+from training.job import ADAPTER, BEST, HELD_OUT_ROWS, TRAINING_ROWS, Job
 from training.model import load_model
 from training.objective import objective_of
 from training.packing import Pack, micro_batch, plan_epoch
@@ -30,6 +30,7 @@ from training.parity import write_parity
 from training.plan import deepspeed_config, forward_passes
 from training.save import load_served, save_adapter, save_full
 from training.steps import Steps
+from training.watch import Recorder
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Position:
     weight: int = 0
     best_loss: float = math.inf
     num_worse: int = 0
+    mlflow_run: str | None = None
 
 
 class Loop:
@@ -57,7 +59,8 @@ class Loop:
         self.position, self.last = Position(), dict[str, float]()
         found, problems = checkpoints.latest()
         self.engine = self._open_engine(found)
-        self._restore(found, problems)
+        self._restore(found)
+        self.recorder = self._open_recorder(found, problems)
 
     def train(self) -> None:
         """All steps that are left, or until the held-out loss no longer falls."""
@@ -72,7 +75,7 @@ class Loop:
             self.position.weight += weight
             self._record(
                 epoch=self.steps.epoch_of(step), loss=loss, learning_rate=self.engine.get_lr()[0],
-                grad_norm=self._grad_norm(), tokens_per_s=self._tokens(packs) / seconds, num_workers=self.num_workers,
+                grad_norm=self._grad_norm(), num_workers=self.num_workers, **self._speed(packs, seconds),
             )  # fmt: skip
             self._check_finite(loss)
             self._after_step(step)
@@ -84,8 +87,9 @@ class Loop:
             deepspeed_engine.set_trained_weights(self.engine, load_file(best, device=str(self.device)))
             self.last["held_out_loss"] = self.position.best_loss
         state = deepspeed_engine.trained_weights(self.engine)
-        if self.rank == 0:
+        if self.recorder:
             self._publish(state, self.job.folder / ADAPTER)
+            self.recorder.close()
         return {**self.last, "num_steps_done": self.position.step}
 
     def _publish(self, state: dict[str, torch.Tensor], folder: Path) -> None:
@@ -100,24 +104,34 @@ class Loop:
         settings = deepspeed_config(self.config, self.job.num_steps, self.num_workers, converted)
         with deepspeed_engine.sharded_loading(settings):
             model = load_model(self.job.model, self.config, self.device)
+        self.num_parameters = deepspeed_engine.count_parameters(model)
         engine = deepspeed_engine.open_engine(model, settings)
         if self.config.packing:
             check_that_rows_stay_apart(engine, self.rows, self.job.model, self.device)
         return engine
 
-    def _restore(self, found: Found | None, problems: list[str]) -> None:
-        """Go back to where a checkpoint was written, and say so."""
+    def _restore(self, found: Found | None) -> None:
+        """Go back to where a checkpoint was written."""
+        if found is not None:
+            with self.checkpoints.opened(found) as folder:
+                self.position = Position(**deepspeed_engine.load_state(self.engine, folder))
+
+    def _open_recorder(self, found: Found | None, problems: list[str]) -> Recorder | None:
+        """The first rank's recorder, which says first where the training goes on."""
+        if self.rank != 0:
+            return None
+        step = self.position.step
+        recorder = Recorder(self.job.folder, self.config, step + 1, self.position.mlflow_run)
+        self.position.mlflow_run = recorder.mlflow_run
         for problem in problems:
-            self._record(note=problem)
-        if found is None:
-            return
-        with self.checkpoints.opened(found) as folder:
-            self.position = Position(**deepspeed_engine.load_state(self.engine, folder))
-        workers = f" of {found.num_workers} workers" if found.num_workers != self.num_workers else ""
-        self._record(
-            note=f"going on from step {found.step} of {self.job.num_steps} with {self.num_workers} workers, from the "
-            f"checkpoint {found.name}{workers}"
-        )
+            recorder.note(step, problem)
+        if found is not None:
+            workers = f" of {found.num_workers} workers" if found.num_workers != self.num_workers else ""
+            recorder.note(
+                step, f"going on from step {step} of {self.job.num_steps} with {self.num_workers} workers, from the "
+                f"checkpoint {found.name}{workers}"
+            )  # fmt: skip
+        return recorder
 
     def _train_step(self, step: int, packs: list[Pack]) -> tuple[float, int]:
         """One optimizer step on the mean over the global batch, however it is shared out; the loss and its weight."""
@@ -209,10 +223,18 @@ class Loop:
                 "Lower `training.learning_rate`, or raise `training.warmup_ratio`.",
             )
 
-    def _record(self, **values: Any) -> None:
-        if self.rank == 0:
-            with (self.job.folder / METRICS).open("a") as file:
-                file.write(json.dumps({"step": self.position.step, **values}) + "\n")
+    def _record(self, **values: float) -> None:
+        if self.recorder:
+            self.recorder.step(self.position.step, values)
+
+    def _speed(self, packs: list[Pack], seconds: float) -> dict[str, float]:
+        """Useful tokens per second, the most memory so far in bytes, and MFU where the device's peak is known."""
+        tokens_per_s = sum(self.rows.row_lengths[row] for pack in packs for row in pack) / seconds
+        if self.device.type != "cuda":
+            return {"tokens_per_s": tokens_per_s, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        share = mfu(*self.num_parameters, tokens_per_s / self.num_workers, torch.cuda.get_device_name(self.device))
+        memory = float(torch.cuda.max_memory_allocated(self.device))
+        return {"tokens_per_s": tokens_per_s, "memory": memory, **({} if share is None else {"mfu": share})}
 
     def _sum(self, value: torch.Tensor) -> float:
         torch.distributed.all_reduce(value)
@@ -221,6 +243,3 @@ class Loop:
     def _grad_norm(self) -> float:
         norm = self.engine.get_global_grad_norm()
         return float(norm) if norm is not None else 0.0
-
-    def _tokens(self, packs: Iterable[Pack]) -> int:
-        return sum(self.rows.row_lengths[row] for pack in packs for row in pack)

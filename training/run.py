@@ -14,7 +14,7 @@ from cluster.runs import Run
 from cluster.storage import Storage, write_atomically
 from training.config import TrainingConfig
 from training.data import check_rows, warn_of
-from training.fit import Reporter, fit
+from training.fit import Reporter, fit, num_gpus
 from training.job import ADAPTER, HELD_OUT_ROWS, JOB, SUMMARY, TRAINED, TRAINING_ROWS, Job
 from training.publish import fingerprint, publish, template_hash, write_trained
 from training.tokenizer import load_tokenizer, longest_row
@@ -66,13 +66,17 @@ def prepare(config: TrainingConfig, model: str, folder: Path) -> Job:
     Raises:
         TandemError: as `train`.
     """
+    from training.adapters import check_method
     from training.examples import Examples
     from training.plan import check_elastic, deepspeed_config
     from training.steps import Steps
     from training.template import encode_rows
+    from training.watch import check_watching
 
+    check_watching(config)
     settled = settle(config, model)
     check_elastic(settled)
+    check_method(settled, num_gpus() > 0)
     report = check_rows(config)
     tokenizer = load_tokenizer(model)
     data = encode_rows(report, tokenizer, longest_row(config, model), config.max_bad_rows)

@@ -7,8 +7,8 @@ from typing import Any
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
+from training.job import METRICS
 
-METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 
 
@@ -23,7 +23,7 @@ def check_watching(config: TrainingConfig) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The values of each step in order of steps; of a step that was done again after a crash, the last ones.
+    """The values of each step in order of steps; of a value that was recorded again after a crash, the last one.
 
     A last line that is not whole, because its writer was killed or still writes, is left out.
     """
@@ -31,7 +31,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return []
     whole, _, _ = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")
     lines = (_parsed(line) for line in whole.splitlines())
-    steps = {line["step"]: line for line in lines if line is not None}
+    steps: dict[int, dict[str, Any]] = {}
+    for line in lines:
+        if line is not None:
+            steps.setdefault(line["step"], {}).update(line)
     return [steps[step] for step in sorted(steps)]
 
 
@@ -60,14 +63,17 @@ class Recorder:
             self._open_mlflow(config, folder.name)
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        """Records one step; its line is in the file when this returns."""
-        self._lines.write(json.dumps({"step": step, **values}) + "\n")
-        self._lines.flush()
+        """Records a step's values; their line is in the file when this returns. A step may have several lines."""
+        self._write({"step": step, **values})
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
         if self._mlflow is not None:
             for name, value in values.items():
                 self._mlflow.log_metric(self.mlflow_run, name, value, step=step)
+
+    def note(self, step: int, text: str) -> None:
+        """Records something that a person should read."""
+        self._write({"step": step, "note": text})
 
     def close(self) -> None:
         """Writes out what is held back and ends the MLflow run."""
@@ -75,6 +81,10 @@ class Recorder:
         self._board.close()
         if self._mlflow is not None:
             self._mlflow.set_terminated(self.mlflow_run)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._lines.write(json.dumps(line) + "\n")
+        self._lines.flush()
 
     def _open_mlflow(self, config: TrainingConfig, name: str) -> None:
         from mlflow.tracking import MlflowClient

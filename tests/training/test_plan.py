@@ -7,7 +7,7 @@ from training.plan import deepspeed_config
 
 def test_the_configuration_follows_from_the_settings() -> None:
     config = TrainingConfig(micro_batch_size=2, gradient_accumulation=3, workers=4, learning_rate=2e-3, epochs=5)
-    plan = deepspeed_config(config, num_steps=200)
+    plan = deepspeed_config(config, num_steps=200, num_workers=4)
     assert plan["train_batch_size"] == 24
     assert plan["zero_optimization"] == {"stage": 2}
     assert plan["bf16"]["enabled"]
@@ -20,12 +20,12 @@ def test_the_configuration_follows_from_the_settings() -> None:
     ("schedule", "kind"), [("cosine", "WarmupCosineLR"), ("linear", "WarmupDecayLR"), ("constant", "WarmupLR")]
 )
 def test_schedules(schedule: str, kind: str) -> None:
-    assert deepspeed_config(TrainingConfig(schedule=schedule), 100)["scheduler"]["type"] == kind
+    assert deepspeed_config(TrainingConfig(schedule=schedule), 100, 2)["scheduler"]["type"] == kind
 
 
 def test_the_users_section_is_merged_over_ours() -> None:
     section = {"zero_optimization": {"reduce_bucket_size": 1000, "stage": 2}, "wall_clock_breakdown": True}
-    plan = deepspeed_config(TrainingConfig(deepspeed=section), 10)
+    plan = deepspeed_config(TrainingConfig(deepspeed=section), 10, 2)
     assert plan["zero_optimization"] == {"stage": 2, "reduce_bucket_size": 1000}
     assert plan["wall_clock_breakdown"] is True
 
@@ -42,4 +42,4 @@ def test_the_users_section_is_merged_over_ours() -> None:
 )
 def test_a_key_that_we_compute_cannot_be_set_to_something_else(section: dict, key: str) -> None:
     with pytest.raises(TandemError, match=f"training.deepspeed sets {key} to "):
-        deepspeed_config(TrainingConfig(deepspeed=section), 10)
+        deepspeed_config(TrainingConfig(deepspeed=section), 10, 2)
