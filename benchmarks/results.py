@@ -24,6 +24,16 @@ def row(metric: str, unit: str, ours: float, target: str | None = None) -> dict[
     }  # fmt: skip
 
 
+def ratio_row(
+    metric: str, unit: str, ours: float, baseline: float, baseline_name: str, target: str | None = None
+) -> dict[str, Any]:
+    """A figure beside a baseline's, measured in the same run; `target` holds for ours / baseline."""
+    return {
+        "metric": metric, "unit": unit, "ours": ours, "baseline": baseline, "baseline_name": baseline_name,
+        "ratio": round(ours / baseline, 3), "target": target,
+    }  # fmt: skip
+
+
 def write(benchmark: str, rows: list[dict[str, Any]], notes: str) -> Path:
     """Write a result as <benchmark>-<machine>.json."""
     slug = re.sub(r"[^a-z0-9]+", "-", machine().lower()).strip("-")

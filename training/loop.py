@@ -229,12 +229,14 @@ class Loop:
 
     def _speed(self, packs: list[Pack], seconds: float) -> dict[str, float]:
         """Useful tokens per second, the most memory so far in bytes, and MFU where the device's peak is known."""
-        tokens_per_s = sum(self.rows.row_lengths[row] for pack in packs for row in pack) / seconds
+        tokens = sum(self.rows.row_lengths[row] for pack in packs for row in pack)
+        tokens_per_s = tokens / seconds
+        speed = {"time": time.time(), "tokens": tokens, "tokens_per_s": tokens_per_s}
         if self.device.type != "cuda":
-            return {"tokens_per_s": tokens_per_s, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+            return {**speed, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
         share = mfu(*self.num_parameters, tokens_per_s / self.num_workers, torch.cuda.get_device_name(self.device))
         memory = float(torch.cuda.max_memory_allocated(self.device))
-        return {"tokens_per_s": tokens_per_s, "memory": memory, **({} if share is None else {"mfu": share})}
+        return {**speed, "memory": memory, **({} if share is None else {"mfu": share})}
 
     def _sum(self, value: torch.Tensor) -> float:
         torch.distributed.all_reduce(value)

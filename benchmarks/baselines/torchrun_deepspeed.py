@@ -1,0 +1,54 @@
+"""The same training step in plain torchrun and DeepSpeed: no Ray, nothing recorded, no checkpoints.
+
+python -m torch.distributed.run --nproc-per-node 2 -m benchmarks.baselines.torchrun_deepspeed RUN_FOLDER
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed
+
+from training.engine import open_engine
+from training.examples import Examples
+from training.job import JOB, TRAINING_ROWS, Job
+from training.model import load_model, set_threads
+from training.objective import objective_of
+from training.packing import micro_batch
+from training.plan import deepspeed_config, forward_passes
+from training.steps import Steps
+
+WARM_UP = 2
+
+
+def main(folder: Path) -> None:
+    torch.distributed.init_process_group("gloo")
+    rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    set_threads(size)
+    job = Job.of(json.loads((folder / JOB).read_text())["job"])
+    rows = Examples.load(folder / TRAINING_ROWS)
+    steps, objective = Steps(rows, job.config), objective_of(job.config)
+    weights, passes = objective.weights(rows), forward_passes(job.config, size)
+    model = load_model(job.model, job.config, torch.device("cpu"))
+    engine = open_engine(model, deepspeed_config(job.config, job.num_steps, size))
+    engine.train()
+    tokens, started = 0, time.perf_counter()
+    for number in range(len(steps)):
+        if number == WARM_UP:
+            tokens, started = 0, time.perf_counter()
+        packs = steps[number]
+        weight = sum(weights[row] for pack in packs for row in pack)
+        for pack in packs[rank::size]:
+            loss = objective.loss_sum(engine, micro_batch(rows, pack))
+            engine.backward(loss * (passes * size / weight))
+            engine.step()
+        tokens += sum(rows.row_lengths[row] for pack in packs for row in pack)
+    torch.distributed.barrier()
+    if rank == 0:
+        print(json.dumps({"tokens_per_s": tokens / (time.perf_counter() - started)}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,75 @@
+"""The same rows, model and adapter in TRL's SFTTrainer as it is by default: each batch padded to its longest row.
+
+pip install --no-deps trl==1.16.0
+python -m torch.distributed.run --nproc-per-node 2 -m benchmarks.baselines.trl_padded RUN_FOLDER ROWS.jsonl
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from training.examples import Examples
+from training.job import JOB, TRAINING_ROWS, Job
+from training.model import set_threads
+
+WARM_UP = 2
+
+
+class Clock(TrainerCallback):
+    """The time from the end of the warm-up to the end."""
+
+    started = seconds = 0.0
+    num_steps = 0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == WARM_UP:
+            self.started = time.perf_counter()
+        self.seconds, self.num_steps = time.perf_counter() - self.started, state.global_step
+
+
+def main(folder: Path, data: Path) -> None:
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+    job = Job.of(json.loads((folder / JOB).read_text())["job"])
+    config, rows = job.config, Examples.load(folder / TRAINING_ROWS)
+    num_workers = 2
+    set_threads(num_workers)
+    lines = map(json.loads, data.read_text().splitlines())
+    chats = [
+        {
+            "prompt": [{"role": "user", "content": line["prompt"]}],
+            "completion": [{"role": "assistant", "content": line["completion"]}],
+        }
+        for line in lines
+    ]
+    # As many rows in a step as ours take on average.
+    per_device = max(1, round(len(rows) * config.epochs / job.num_steps / num_workers))
+    clock = Clock()
+    trainer = SFTTrainer(
+        model=job.model,
+        args=SFTConfig(
+            output_dir=str(folder / "trl"), per_device_train_batch_size=per_device, num_train_epochs=config.epochs,
+            learning_rate=config.learning_rate, max_length=config.sequence_length, completion_only_loss=True,
+            bf16=config.precision == "bf16", use_cpu=True, gradient_checkpointing=False, save_strategy="no",
+            logging_strategy="no", report_to=[], model_init_kwargs={"dtype": torch.float32}, disable_tqdm=True,
+        ),
+        train_dataset=Dataset.from_list(chats),
+        peft_config=LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules="all-linear"),
+        callbacks=[clock],
+    )  # fmt: skip
+    trainer.train()
+    if trainer.is_world_process_zero():
+        share = (clock.num_steps - WARM_UP) / clock.num_steps
+        tokens = sum(rows.row_lengths) * config.epochs * share
+        print(json.dumps({"tokens_per_s": tokens / clock.seconds, "rows_per_device": per_device}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
