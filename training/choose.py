@@ -1,13 +1,18 @@
 """The cheapest ZeRO stage and offload that fit the memory: each one further shares out more and costs more time."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig, Workers
 from training.memory import GIB, Estimate, estimate, setup_of
 from training.shapes import Shapes, shapes_of
+
+_USABLE = 0.9
+"""Share of a GPU's memory that is planned with: an allocator holds more than is in use (benchmarks/plan_memory.py)."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Choice:
         """Whether a worker has room for it."""
         if device.kind == "cpu":
             return self.estimate.total + self.estimate.host <= device.memory_bytes
-        return self.estimate.total <= device.memory_bytes and self.estimate.host <= device.host_bytes
+        return self.estimate.total <= _USABLE * device.memory_bytes and self.estimate.host <= device.host_bytes
 
 
 def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
@@ -79,16 +84,25 @@ def fits(config: TrainingConfig, model: Any, device: Device, num_workers: int) -
 
 def this_device(num_workers: int) -> Device:
     """The device of each of `num_workers` workers on a machine like this one."""
-    import psutil
     import torch
 
-    host = psutil.virtual_memory().available // num_workers
+    available = _available_bytes()
+    host = available // num_workers
     if torch.cuda.is_available():
         # A worker has a GPU to itself.
-        host = psutil.virtual_memory().available // min(num_workers, torch.cuda.device_count())
+        host = available // min(num_workers, torch.cuda.device_count())
         memory = torch.cuda.get_device_properties(0).total_memory
         return Device("gpu", torch.cuda.get_device_name(0), memory, host)
     return Device("cpu", "this machine's memory, shared by its workers,", host, host)
+
+
+def _available_bytes() -> int:
+    """Main memory that programs can still take, on Linux; elsewhere all there is."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
 
 
 def _order(config: TrainingConfig) -> Iterator[tuple[int, str]]:

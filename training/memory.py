@@ -103,21 +103,20 @@ def setup_of(config: TrainingConfig, stage: int, offload: str) -> Setup:
         checkpointing=config.gradient_checkpointing,
         method=config.method,
         rank=config.rank,
-        formats=formats_of(config, stage),
+        formats=formats_of(config),
     )
 
 
-def formats_of(config: TrainingConfig, stage: int) -> Formats:
+def formats_of(config: TrainingConfig) -> Formats:
     """Tandem's number formats: weights and gradients in `precision`, an fp32 copy and two moments in the optimizer.
 
     DeepSpeed keeps the fp32 copy of fp32 weights as well. In a step it makes an fp32 copy of the gradients, and
-    torch's AdamW another of the moments. Without ZeRO, bf16 gradients are summed up in fp32. QLoRA's 4 bits have an
-    8-bit scale for 64 weights and a 32-bit one for 256 of those (arXiv:2305.14314, section 3).
+    torch's AdamW another of the moments. QLoRA's 4 bits have an 8-bit scale for 64 weights and a 32-bit one for 256 of
+    those (arXiv:2305.14314, section 3).
     """
     size = 2 if config.precision == "bf16" else 4
-    gradient = size + 4 if stage == 0 and size == 2 else size
     nf4 = 0.5 + (1 + 4 / 256) / 64 if config.method == "qlora" else None
-    return Formats(size, size, size, gradient, optimizer=12, step=8, quantized=nf4)
+    return Formats(size, size, size, size, optimizer=12, step=8, quantized=nf4)
 
 
 def estimate(shapes: Shapes, setup: Setup) -> Estimate:
@@ -155,7 +154,7 @@ def estimate(shapes: Shapes, setup: Setup) -> Estimate:
 
 def checkpoint_bytes(shapes: Shapes, config: TrainingConfig) -> int:
     """Disk of one checkpoint of all workers: the trained weights, and the optimizer's copy and moments."""
-    formats = formats_of(config, 2)
+    formats = formats_of(config)
     return round(shapes.trained * (formats.weight + formats.optimizer))
 
 

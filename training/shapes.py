@@ -62,8 +62,10 @@ def shapes_of(config: TrainingConfig, model: Any) -> Shapes:
     architecture = _read(model) if isinstance(model, str) else model
     base = _build(architecture)
     head = base.get_output_embeddings()
-    linear = {name: _widths(module) for name, module in base.named_modules() if module is not head and _widths(module)}
-    num_base = sum(parameter.numel() for parameter in base.parameters())
+    linear = {
+        name: widths for name, module in base.named_modules() if module is not head and (widths := _widths(module))
+    }
+    num_base = sum(int(parameter.numel()) for parameter in base.parameters())
     targets = [] if config.method == "full" else _targets(linear, config.target_modules)
     trained = _num_trained(base, targets, config, num_base)
     text = architecture.get_text_config()
@@ -118,7 +120,7 @@ def _widths(module: Any) -> tuple[int, int] | None:
     return None
 
 
-def _targets(linear: dict[str, Any], wanted: str | list[str]) -> list[tuple[int, int]]:
+def _targets(linear: dict[str, tuple[int, int]], wanted: str | list[str]) -> list[tuple[int, int]]:
     if wanted == "all-linear":
         return list(linear.values())
     if isinstance(wanted, str):
@@ -140,7 +142,7 @@ def _num_trained(base: Any, targets: list[tuple[int, int]], config: TrainingConf
     low_rank = sum(config.rank * (inputs + outputs) for inputs, outputs in targets)
     magnitudes = sum(outputs for _, outputs in targets) if config.method == "dora" else 0
     saved = sum(
-        parameter.numel()
+        int(parameter.numel())
         for name, module in base.named_modules()
         if any(_is_named(name, each) for each in config.modules_to_save)
         for parameter in module.parameters()
