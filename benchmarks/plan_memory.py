@@ -28,6 +28,9 @@ class Compared:
 
     name: str
     kind: str
+    place: tuple[str, int, str]
+    """Method, ZeRO stage, offload."""
+
     source: str
     published: float
     estimated: float
@@ -56,7 +59,8 @@ def _compare(row: dict[str, Any], published: dict[str, Any]) -> Compared:
     )
     found = estimate(_shapes(row, published["architectures"][row["architecture"]]), setup)
     return Compared(
-        f"{row['name']} ({row['source']})", row["kind"], published["sources"][row["source"]]["url"], row["peak_gib"],
+        f"{row['name']} ({row['source']})", row["kind"], (row["method"], row["stage"], row["offload"]),
+        published["sources"][row["source"]]["url"], row["peak_gib"],
         found.computed / GIB, row.get("outside"),
     )  # fmt: skip
 

@@ -76,10 +76,30 @@ def choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
             yield Choice(stage, offload, estimate(shapes, setup_of(config, stage, offload)))
 
 
+def all_choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
+    """Every stage and offload of the method, whatever the settings say; to disk only where there is a path."""
+    places = ("none", "cpu") if config.nvme_path is None else ("none", "cpu", "nvme")
+    for stage in range(3 if config.method == "qlora" else 4):
+        for offload in places if stage else ("none",):
+            yield Choice(stage, offload, estimate(shapes, setup_of(config, stage, offload)))
+
+
 def fits(config: TrainingConfig, model: Any, device: Device, num_workers: int) -> bool:
     """Whether any stage and offload that the settings leave open fits on this number of workers."""
     workers = Workers(min=num_workers, max=max(num_workers, config.workers.max))
     return _any_fits(config.model_copy(update={"workers": workers}), model, device)
+
+
+def workers_device(config: TrainingConfig) -> Device:
+    """The device of each worker: of the open Ray session's GPUs where this machine is not one of them."""
+    import ray
+    import torch
+
+    elsewhere = ray.is_initialized() and not torch.cuda.is_available()
+    if elsewhere and ray.cluster_resources().get("GPU", 0) >= config.workers.min:
+        found: Device = ray.get(ray.remote(num_gpus=1)(this_device).remote(config.workers.max))
+        return found
+    return this_device(config.workers.max)
 
 
 def this_device(num_workers: int) -> Device:

@@ -20,6 +20,19 @@ interpreter and its libraries."""
 _REDUCE_BUCKET = 500_000_000
 _LIVE_PARAMETERS = 1_000_000_000
 
+# Estimate over published peak, least and most, of all figures there are (benchmarks/plan_memory.py).
+_PUBLISHED = {
+    ("full", 0, "none"): (0.97, 1.09),
+    ("full", 2, "none"): (0.91, 1.16),
+    ("full", 2, "cpu"): (0.96, 0.96),
+    ("full", 3, "none"): (0.84, 0.97),
+    ("full", 3, "cpu"): (0.70, 1.61),
+    ("lora", 0, "none"): (0.67, 1.15),
+    ("lora", 3, "none"): (0.80, 0.97),
+    ("dora", 0, "none"): (0.59, 1.15),
+    ("qlora", 0, "none"): (0.74, 0.87),
+}
+
 
 @dataclass(frozen=True)
 class Formats:
@@ -156,6 +169,15 @@ def checkpoint_bytes(shapes: Shapes, config: TrainingConfig) -> int:
     """Disk of one checkpoint of all workers: the trained weights, and the optimizer's copy and moments."""
     formats = formats_of(config)
     return round(shapes.trained * (formats.weight + formats.optimizer))
+
+
+def published_errors(method: str, stage: int, offload: str, precision: str, kind: str) -> tuple[float, float] | None:
+    """The least and the most of estimate over published peak for such a training; None where no figure is known.
+
+    Args:
+        kind: `gpu` or `cpu`; all figures are of GPUs, in bf16.
+    """
+    return _PUBLISHED.get((method, stage, offload)) if (precision, kind) == ("bf16", "gpu") else None
 
 
 def _frozen_bytes(shapes: Shapes, formats: Formats) -> float:

@@ -8,7 +8,7 @@ from cluster.errors import TandemError
 from tests.training.architectures import ARCHITECTURES
 from training.adapters import add_adapter
 from training.config import TrainingConfig
-from training.memory import Estimate, checkpoint_bytes, estimate, setup_of
+from training.memory import Estimate, checkpoint_bytes, estimate, published_errors, setup_of
 from training.shapes import Shapes, shapes_of
 
 LLAMA: dict[str, Any] = {
@@ -31,6 +31,17 @@ def estimated(stage: int, offload: str = "none", **settings: Any) -> Estimate:
 def test_estimates_agree_with_published_peaks(compared: Compared) -> None:
     # A row outside the band says why; one that has come inside loses its reason.
     assert compared.is_within == (compared.outside is None), f"{compared.ratio:.2f} of what was published"
+
+
+def test_the_plan_states_the_errors_that_were_found() -> None:
+    found = {}
+    for each in PUBLISHED:
+        least, most = found.get(each.place, (9.0, 0.0))
+        found[each.place] = (min(least, round(each.ratio, 2)), max(most, round(each.ratio, 2)))
+    assert {place: published_errors(*place, "bf16", "gpu") for place in found} == found
+    assert published_errors("lora", 1, "none", "bf16", "gpu") is None
+    assert published_errors("lora", 0, "none", "fp32", "gpu") is None
+    assert published_errors("lora", 0, "none", "bf16", "cpu") is None
 
 
 def test_the_published_rows_span_methods_and_stages() -> None:
