@@ -117,6 +117,28 @@ def serve(config: ProjectFile = DEFAULT) -> None:
     serve_forever(load(config), Console())
 
 
+@app.command("plan")
+def plan_training(
+    memory_gib: Annotated[float | None, typer.Option(help="Plan for a GPU with this memory, not this machine.")] = None,
+    host_gib: Annotated[float | None, typer.Option(help="Main memory for each worker's offloaded state.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Another number of workers than the project's.")] = None,
+    config: ProjectFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Say what training will take, before anything is loaded: memory for each ZeRO stage, disk, tokens, time."""
+    from tandem.planning import as_text, plan, tables, to_json
+    from tandem.project import load
+
+    console, project = Console(as_json), load(config)
+    found = plan(project.training, project.model, memory_gib, host_gib, workers)
+    for table in tables(found):
+        console.table(table)
+    console.result(as_text(found), to_json(found))
+    if found.refusal:
+        raise found.refusal
+    console.hint("train: tandem train")
+
+
 @app.command()
 def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the last training that did not end.")] = False,

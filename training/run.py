@@ -95,7 +95,14 @@ def prepare(config: TrainingConfig, model: str, folder: Path) -> Job:
 
 
 def settle(config: TrainingConfig, model: str) -> TrainingConfig:
-    """The settings with a ZeRO stage and an offload in the place of `auto`."""
-    stage = 2 if config.zero_stage == "auto" else config.zero_stage
-    offload = "none" if config.offload == "auto" else config.offload
-    return config.model_copy(update={"zero_stage": stage, "offload": offload})
+    """The settings with the ZeRO stage and the offload that fit the memory in the place of `auto`.
+
+    Raises:
+        TandemError: nothing fits.
+    """
+    if "auto" not in (config.zero_stage, config.offload):
+        return config
+    from training.choose import choose, workers_device
+
+    chosen = choose(config, model, workers_device(config))
+    return config.model_copy(update={"zero_stage": chosen.zero_stage, "offload": chosen.offload})
