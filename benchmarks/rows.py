@@ -1,6 +1,6 @@
 """Training rows with the lengths of an instruction data set, for the training benchmark.
 
-Lengths are log-normal, as those of instruction sets are; median 75 words' worth of tokens and spread 0.8 are our choice.
+Lengths are log-normal, as those of instruction sets are; the median of 90 words and the spread are our choice.
 """
 
 import json

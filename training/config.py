@@ -50,25 +50,6 @@ class Workers(Section):
         return self
 
 
-class SearchConfig(Section):
-    """Several trainings with other settings, the best of which is published."""
-
-    space: dict[str, list[Any]] = Field(default_factory=dict)
-    """Settings of `training` by name, each with the values to try, as in `learning_rate: [1.0e-4, 3.0e-4]`."""
-
-    num_trials: int = Field(default=8, ge=1)
-    """Trainings at most. Where the space has fewer combinations, each is tried once."""
-
-    max_concurrent: int = Field(default=1, ge=1)
-    """Trainings at one time; each takes the workers that `training.workers` asks for."""
-
-    reduction_factor: int = Field(default=3, ge=2)
-    """ASHA (arXiv:1810.05934) stops all but one in this many at each rung."""
-
-    max_hours: float | None = Field(default=None, gt=0)
-    """Budget in hours; no training is started after it, and those that run are stopped."""
-
-
 def _sources(value: Any) -> Any:
     values = value if isinstance(value, list | tuple) else [value]
     return [{"path": each} if not isinstance(each, dict | DataSource) else each for each in values]
@@ -209,9 +190,6 @@ class TrainingConfig(Section):
 
     mlflow: str | None = None
     """Tracking URI of MLflow, where the metrics go beside metrics.jsonl and TensorBoard."""
-
-    search: SearchConfig | None = None
-    """Try several settings and publish the best."""
 
     deepspeed: dict[str, Any] = Field(default_factory=dict)
     """A DeepSpeed configuration merged over ours; a key that Tandem computes cannot be set to another value."""

@@ -12,7 +12,7 @@ from cluster.models import digest_model
 from cluster.registry import AdapterVersion
 from cluster.runs import Run
 from cluster.storage import Storage, write_atomically
-from training.config import TrainingConfig
+from training.config import TrainingConfig, Workers
 from training.data import check_rows, warn_of
 from training.fit import Reporter, fit, num_gpus
 from training.job import ADAPTER, HELD_OUT_ROWS, JOB, SUMMARY, TRAINED, TRAINING_ROWS, Job
@@ -98,11 +98,13 @@ def settle(config: TrainingConfig, model: str) -> TrainingConfig:
     """The settings with the ZeRO stage and the offload that fit the memory in the place of `auto`.
 
     Raises:
-        TandemError: nothing fits.
+        TandemError: nothing fits, or not with `workers.min` any more.
     """
-    if "auto" not in (config.zero_stage, config.offload):
-        return config
     from training.choose import choose, workers_device
 
-    chosen = choose(config, model, workers_device(config))
-    return config.model_copy(update={"zero_stage": chosen.zero_stage, "offload": chosen.offload})
+    device, fewest = workers_device(config), config.workers.min
+    chosen = choose(config, model, device)
+    settled = config.model_copy(update={"zero_stage": chosen.zero_stage, "offload": chosen.offload})
+    if fewest < config.workers.max:
+        choose(settled.model_copy(update={"workers": Workers(min=fewest, max=fewest)}), model, device)
+    return settled
