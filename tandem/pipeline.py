@@ -217,8 +217,8 @@ def _check_kind(project: Project) -> None:
 
     if _tunes(project) and result_kind(project.training) == "merged":
         raise TandemError(
-            f"`training.method` {project.training.method} with `modules_to_save` {project.training.modules_to_save} gives "
-            "a whole model, and not an adapter.",
+            f"`training.method` {project.training.method} with `modules_to_save` {project.training.modules_to_save} "
+            "gives a whole model, and not an adapter.",
             "For `tandem compare`, a method lora or qlora without `modules_to_save`.",
             "Set those, or run `tandem train` and serve its result with `serving.models`.",
         )
