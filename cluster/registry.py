@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -38,6 +38,9 @@ class AdapterManifest(BaseModel):
     base_digest: str
     content_digest: str
     method: str
+    kind: Literal["adapter", "merged"] = "adapter"
+    """`merged`: a whole model in place of an adapter; it is served as a base of its own."""
+
     rank: int
     template_hash: str
     prompt_hash: str | None

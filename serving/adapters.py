@@ -29,7 +29,15 @@ def find_adapter(registry: Registry, name: str, version: int | None) -> AdapterV
 
 
 def check_adapter(found: AdapterVersion, base: ServedBase) -> None:
-    """Raises ApiError 409 where the adapter was not made for what is served."""
+    """Raises ApiError 409 where the version is no adapter, or was not made for what is served."""
+    if found.manifest.kind == "merged":
+        raise ApiError(
+            409,
+            f"{found.name}@{found.version} is a whole model ({found.manifest.method}), not an adapter to {base.name}. "
+            f"Serve it as a base of its own: `serving.models: {{{found.name}: {found.path}}}`.",
+            param="model",
+            code="adapter_refused",
+        )
     reasons = list(_mismatches(found.manifest, base))
     if reasons:
         raise ApiError(

@@ -156,7 +156,25 @@ def train(
     with recorded(project, "train", console, interrupted) as folder, ray_session(project.cluster):
         version = run(project, folder, console, resuming=resume)
     console.result(f"{version.name}@{version.version} at {version.path}", version.manifest.model_dump(mode="json"))
-    console.hint(f"ask it: tandem ask --model base:{version.name} '...', or measure it: tandem compare")
+    if version.manifest.kind == "merged":
+        console.hint(f"serve this whole model: set `serving.models: {{{version.name}: {version.path}}}`.")
+    else:
+        console.hint(f"ask it: tandem ask --model base:{version.name} '...', or measure it: tandem compare")
+
+
+@app.command()
+def export(
+    to: Annotated[Path, typer.Option(help="A folder that is empty or does not exist yet.")],
+    adapter: Annotated[str | None, typer.Argument(help="Such as support or support@7; else the project's.")] = None,
+    merged: Annotated[bool, typer.Option("--merged", help="Write a whole model instead of an adapter.")] = False,
+    config: ProjectFile = DEFAULT,
+) -> None:
+    """Write a published version to a folder of its own."""
+    from tandem.exporting import export as run
+    from tandem.project import load
+
+    found = run(load(config), adapter, to, merged=merged)
+    Console().result(f"{found.name}@{found.version} is at {to}", None)
 
 
 @app.command()

@@ -61,6 +61,7 @@ def compare(project: Project, console: Console) -> "tuple[Report, Run]":
     from evaluation.compare import check_questions
     from serving.run import check as check_serving
 
+    _check_kind(project)
     check_data(project, console)
     check_serving(project.serving, project.model)
     with recorded(project, "compare", console) as run, milvus(project) as uri, ray_session(project.cluster):
@@ -208,6 +209,19 @@ def _tunes(project: Project) -> bool:
 
 def _retrieves(project: Project) -> bool:
     return bool(project.retrieval.sources)
+
+
+def _check_kind(project: Project) -> None:
+    """The arms ask for an adapter; a whole model has another name, and none of them would ask for it."""
+    from training.publish import result_kind
+
+    if _tunes(project) and result_kind(project.training) == "merged":
+        raise TandemError(
+            f"`training.method` {project.training.method} with `modules_to_save` {project.training.modules_to_save} "
+            "gives a whole model, and not an adapter.",
+            "For `tandem compare`, a method lora or qlora without `modules_to_save`.",
+            "Set those, or run `tandem train` and serve its result with `serving.models`.",
+        )
 
 
 def _training_data(project: Project) -> None:

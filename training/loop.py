@@ -28,7 +28,8 @@ from training.objective import objective_of
 from training.packing import Pack, micro_batch, plan_epoch
 from training.parity import write_parity
 from training.plan import deepspeed_config, forward_passes
-from training.save import load_served, save_adapter, save_full
+from training.publish import result_kind
+from training.save import load_served, merge, save_adapter, save_full
 from training.steps import Steps
 from training.watch import Recorder
 
@@ -94,8 +95,13 @@ class Loop:
 
     def _publish(self, state: dict[str, torch.Tensor], folder: Path) -> None:
         """The trained weights as they are served, and the log-probabilities of a model that is loaded from them."""
-        save = save_full if self.config.method == "full" else save_adapter
-        save(self.engine.module, state, self.job.model, folder)
+        if self.config.method == "full":
+            save_full(self.engine.module, state, self.job.model, folder)
+        elif result_kind(self.config) == "merged":
+            save_adapter(self.engine.module, state, self.job.model, folder / ADAPTER)
+            merge(self.job.model, folder / ADAPTER, folder)
+        else:
+            save_adapter(self.engine.module, state, self.job.model, folder)
         served = load_served(self.job.model, folder, self.device)
         write_parity(served, self.held_out if len(self.held_out) else self.rows, folder, self.device)
 

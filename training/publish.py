@@ -4,7 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cluster.digests import digest_json, digest_question
 from cluster.registry import AdapterVersion, Registry
@@ -63,6 +63,11 @@ def _trained(row: Row) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def result_kind(config: TrainingConfig) -> Literal["adapter", "merged"]:
+    """Whether an adapter is published or a whole model: vLLM loads neither DoRA nor modules to save as an adapter."""
+    return "merged" if config.method in ("full", "dora") or config.modules_to_save else "adapter"
+
+
 def template_hash(tokenizer: Any) -> str:
     """SHA-256 of the chat template's text."""
     return hashlib.sha256(tokenizer.get_chat_template().encode()).hexdigest()
@@ -87,6 +92,7 @@ def publish(
         base_model=model,
         base_digest=base_digest,
         method=config.method,
+        kind=result_kind(config),
         rank=config.rank,
         template_hash=template,
         prompt_hash=prompt_hash,

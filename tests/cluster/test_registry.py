@@ -84,6 +84,15 @@ def test_unknown_versions_say_what_there_is(registry: Registry, staging: Path) -
         registry.resolve("helpdesk")
 
 
+def test_a_manifest_without_a_kind_is_an_adapters(registry: Registry, staging: Path) -> None:
+    path = registry.publish("support", staging, **FIELDS, kind="merged").path / "manifest.json"
+    assert registry.resolve("support").manifest.kind == "merged"
+    manifest = json.loads(path.read_text())
+    del manifest["kind"]
+    path.write_text(json.dumps(manifest))
+    assert registry.resolve("support").manifest.kind == "adapter"
+
+
 def test_the_manifest_holds_what_it_was_made_with(registry: Registry, staging: Path) -> None:
     path = registry.publish("support", staging, **FIELDS).path / "manifest.json"
     manifest = json.loads(path.read_text())

@@ -83,6 +83,14 @@ def test_what_does_not_fit_is_409_with_the_reason(registry: Registry, changed: d
     assert (refused.value.status, refused.value.code) == (409, "adapter_refused")
 
 
+def test_a_whole_model_is_409_and_says_how_to_serve_it(registry: Registry) -> None:
+    found = published(registry, kind="merged", method="dora")
+    with pytest.raises(ApiError) as refused:
+        check_adapter(found, BASE)
+    assert (refused.value.status, refused.value.code) == (409, "adapter_refused")
+    assert f"`serving.models: {{support: {found.path}}}`" in str(refused.value)
+
+
 def test_the_engine_finds_the_folder_by_the_id_alone(registry: Registry) -> None:
     found = published(registry)
     assert adapter_folder(registry, found.engine_id) == found.path

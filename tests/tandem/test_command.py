@@ -144,3 +144,14 @@ def test_data_check_shows_what_is_learnt_and_lists_bad_rows_last(project: Path) 
     done = tandem(project, "data", "check")
     assert done.returncode == 0
     assert "1 rows cannot be used" in done.stdout
+
+
+def test_a_method_that_gives_no_adapter_is_not_compared(project: Path) -> None:
+    replace(project, "data: train.jsonl", "data: train.jsonl, method: dora")
+    error = refused(tandem(project, "compare"))
+    assert "gives a whole model" in error and "serving.models" in error
+
+
+def test_an_unknown_adapter_is_not_exported(project: Path) -> None:
+    assert "Known adapters: none yet" in refused(tandem(project, "export", "support", "--to", "out"))
+    assert not (project / "out").exists()

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from training.config import TrainingConfig, Workers
 from training.data import check_rows, held_out_rows
 from training.duplicates import minhash
 from training.parity import last_answer
-from training.publish import fingerprint, write_trained
+from training.publish import fingerprint, result_kind, write_trained
 
 ROW = {"prompt": "Hi", "completion": "Yo", "id": "r1", "sources": ["a.md", "b.md"]}
 
@@ -49,6 +50,20 @@ def test_trained_rows_are_named_by_digest_and_sources(write_rows, tmp_path: Path
         "minhash": minhash(rows[0], 64).hashvalues.tolist(),
     }
     assert len(line["minhash"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({"method": "lora"}, "adapter"),
+        ({"method": "qlora"}, "adapter"),
+        ({"method": "dora"}, "merged"),
+        ({"method": "full"}, "merged"),
+        ({"modules_to_save": ["lm_head"]}, "merged"),
+    ],
+)
+def test_what_vllm_cannot_load_as_an_adapter_is_published_merged(settings: dict[str, Any], kind: str) -> None:
+    assert result_kind(TrainingConfig(**settings)) == kind
 
 
 def test_what_is_held_out_is_not_what_is_trained_on(write_rows, tmp_path: Path) -> None:

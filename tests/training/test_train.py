@@ -113,6 +113,29 @@ def test_the_published_adapter_loads_in_peft_and_gives_the_recorded_log_probabil
         torch.testing.assert_close(torch.tensor(line["logprobs"]), expected, atol=0.05, rtol=0.02)
 
 
+@pytest.mark.parametrize("method", ["full", "dora"])
+def test_what_cannot_be_an_adapter_is_published_as_a_whole_model(
+    session: None, tmp_path: Path, model_folder: Path, data: Path, method: str
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    version = Training(tmp_path, model_folder, data, method=method, epochs=2).start()
+    assert version.manifest.kind == "merged"
+    assert not (version.path / "adapter_config.json").exists()
+    assert (version.path / "adapter" / "adapter_config.json").exists() == (method == "dora")
+    model, base = (
+        AutoModelForCausalLM.from_pretrained(path, dtype="bfloat16") for path in (version.path, model_folder)
+    )
+    assert any((new != old).any() for new, old in zip(model.parameters(), base.parameters(), strict=True))
+    assert AutoTokenizer.from_pretrained(version.path).get_chat_template()
+    line = json.loads((version.path / "parity.jsonl").read_text().splitlines()[0])
+    prompt, answer = line["prompt_token_ids"], line["answer_token_ids"]
+    with torch.no_grad():
+        logits = model.eval()(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].float()
+    expected = logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0]
+    torch.testing.assert_close(torch.tensor(line["logprobs"]), expected, atol=0.05, rtol=0.02)
+
+
 def test_a_killed_worker_is_replaced_and_the_result_is_the_same(
     trained: tuple[Training, AdapterVersion], tmp_path: Path, model_folder: Path, data: Path
 ) -> None:
