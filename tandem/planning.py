@@ -158,7 +158,7 @@ def _lines(found: Plan) -> Iterator[str]:
         f"{_gib(ALLOWANCE)} GiB for what is not computed. To published: the estimate over measured peaks of others"
     )
     yield f"Parameters: {shapes.total:,} in all, {shapes.trained:,} trained, {shapes.frozen:,} frozen"
-    yield f"Device: {found.device.name} {_gib(found.device.memory_bytes)} GiB for each worker"
+    yield f"Device: {found.device.name}, {_gib(found.device.memory_bytes)} GiB for each worker"
     if found.chosen:
         estimate = found.chosen.estimate
         yield (
@@ -187,7 +187,7 @@ def _device(memory_gib: float | None, host_gib: float | None, workers: int) -> "
     if memory_gib is None:
         return this_device(workers)
     host = round(host_gib * GIB) if host_gib is not None else 2**62
-    return Device("gpu", "a GPU with", round(memory_gib * GIB), host)
+    return Device("gpu", "a GPU", round(memory_gib * GIB), host)
 
 
 def _work(config: "TrainingConfig", model: str) -> tuple[Work | None, str | None]:

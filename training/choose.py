@@ -60,12 +60,14 @@ def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
     least = min(tried, key=lambda choice: choice.estimate.total)
     changes = [text for text, changed in _changes(config, device) if _any_fits(changed, model, device)]
     raise TandemError(
-        f"Each worker needs at least {least.estimate.total / GIB:.1f} GiB and {device.name} has "
-        f"{device.memory_bytes / GIB:.1f} GiB for it.",
-        f"Settings that fit; each of these would: {'; '.join(changes)}." if changes else "A smaller model.",
+        f"Each worker needs at least {least.estimate.total / GIB:.2f} GiB, and {device.name} has "
+        f"{device.memory_bytes / GIB:.2f} GiB for it.",
+        f"Settings that fit; each of these would: {'; '.join(changes)}."
+        if changes
+        else "A smaller model, or more memory.",
         "Change `training` in the project file; `tandem plan` shows what it takes."
         if changes
-        else "Neither `gradient_checkpointing`, a smaller micro batch, 4 bits nor more workers alone would do.",
+        else "None of `gradient_checkpointing`, a smaller micro batch, another method or more workers would do alone.",
     )
 
 
@@ -113,7 +115,7 @@ def this_device(num_workers: int) -> Device:
         host = available // min(num_workers, torch.cuda.device_count())
         memory = torch.cuda.get_device_properties(0).total_memory
         return Device("gpu", torch.cuda.get_device_name(0), memory, host)
-    return Device("cpu", "this machine's memory, shared by its workers,", host, host)
+    return Device("cpu", "this machine", host, host)
 
 
 def _available_bytes() -> int:
