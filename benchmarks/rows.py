@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from random import Random
 
-MEDIAN, SPREAD, LONGEST = 90, 0.8, 440
+MEDIAN, SPREAD, LONGEST = 90, 0.8, 380
 
 
 def write_rows(path: Path, num_rows: int, seed: int = 0) -> Path:

@@ -1,7 +1,7 @@
 """How fast training is beside plain torchrun and TRL, what a checkpoint and a killed worker cost, and how it scales.
 
 pip install --no-deps trl==1.16.0
-python -m benchmarks.training          # about six minutes on two cores
+python -m benchmarks.training          # about five minutes on two cores
 """
 
 import json
@@ -28,7 +28,7 @@ from training.watch import read_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "examples" / "quickstart" / "model"
-NUM_ROWS, REPEATS, WARM_UP = 600, 3, 2
+NUM_ROWS, REPEATS, WARM_UP = 300, 2, 2
 
 
 def main() -> None:
