@@ -57,6 +57,13 @@ def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
     for choice in tried:
         if choice.fits(device):
             return choice
+    if not tried:
+        raise TandemError(
+            f"`zero_stage: {config.zero_stage}` with `offload: {config.offload}` and `method: {config.method}` cannot "
+            "be run.",
+            "An offload with ZeRO 1 to 3; `qlora` with ZeRO 0 to 2.",
+            "Set `training.zero_stage: auto`.",
+        )
     least = min(tried, key=lambda choice: choice.estimate.total)
     changes = [text for text, changed in _changes(config, device) if _any_fits(changed, model, device)]
     raise TandemError(
@@ -139,7 +146,7 @@ def _order(config: TrainingConfig) -> Iterator[tuple[int, str]]:
     # Where the stage is open, the last is the one with an offload: it moves the most.
     last = stages[-1]
     offloading = [last] if config.zero_stage == "auto" else [stage for stage in stages if stage == config.zero_stage]
-    for stage in offloading:
+    for stage in filter(None, offloading):  # without ZeRO there is nothing that could be moved
         yield stage, "cpu"
         if config.nvme_path is not None:
             yield stage, "nvme"

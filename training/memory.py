@@ -107,7 +107,7 @@ class Estimate:
 
 
 def setup_of(config: TrainingConfig, stage: int, offload: str) -> Setup:
-    """The setup of a training as Tandem runs it."""
+    """The setup of a training as Tandem runs it, with the fewest workers; every token counted as an answer's."""
     return Setup(
         stage=stage,
         offload=offload,

@@ -56,6 +56,14 @@ def test_four_bit_weights_are_never_cut() -> None:
     assert {each.zero_stage for each in tried} == {1, 2}
 
 
+@pytest.mark.parametrize(
+    "settings", [{"method": "qlora", "zero_stage": 3}, {"zero_stage": 0, "offload": "cpu"}], ids=str
+)
+def test_what_cannot_be_run_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(TandemError, match="cannot be run"):
+        choose(config(**settings), LLAMA, gpu(500, 500))
+
+
 def test_what_cannot_fit_is_refused_with_what_would() -> None:
     wanted = config(workers=1, method="lora", gradient_checkpointing=False, micro_batch_size=8, sequence_length=2048)
     with pytest.raises(TandemError) as refused:
