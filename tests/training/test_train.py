@@ -119,7 +119,7 @@ def test_what_cannot_be_an_adapter_is_published_as_a_whole_model(
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    version = Training(tmp_path, model_folder, data, method=method, epochs=2).start()
+    version = Training(tmp_path, model_folder, data, method=method, epochs=6).start()
     assert version.manifest.kind == "merged"
     assert not (version.path / "adapter_config.json").exists()
     assert (version.path / "adapter" / "adapter_config.json").exists() == (method == "dora")
