@@ -185,9 +185,6 @@ class TrainingConfig(Section):
     max_failures: int = Field(default=3, ge=0)
     """How many times the workers are started again after a failure before the training gives up."""
 
-    parity_tolerance: float = Field(default=0.1, gt=0)
-    """Mean difference in nats between the log-probabilities of trainer and server that stops a promotion."""
-
     mlflow: str | None = None
     """Tracking URI of MLflow, where the metrics go beside metrics.jsonl and TensorBoard."""
 

@@ -17,7 +17,7 @@ from training.sources import digest_source
 # Settings that say where things are or how a failure is met, and not what comes out.
 _WITHOUT_EFFECT = {
     "data", "held_out_data", "adapter", "max_failures", "checkpoint_steps", "checkpoint_upload", "keep_checkpoints",
-    "parity_tolerance", "mlflow", "ray_options",
+    "mlflow", "ray_options",
 }  # fmt: skip
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _FORMAT = 1
