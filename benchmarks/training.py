@@ -1,7 +1,7 @@
 """How fast training is beside plain torchrun and TRL, what a checkpoint and a killed worker cost, and how it scales.
 
 pip install --no-deps trl==1.16.0
-python -m benchmarks.training          # about five minutes on two cores
+python -m benchmarks.training          # about ten minutes on two cores
 """
 
 import json

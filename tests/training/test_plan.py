@@ -6,7 +6,9 @@ from training.plan import deepspeed_config
 
 
 def test_the_configuration_follows_from_the_settings() -> None:
-    config = TrainingConfig(micro_batch_size=2, gradient_accumulation=3, workers=4, learning_rate=2e-3, epochs=5)
+    config = TrainingConfig(
+        micro_batch_size=2, gradient_accumulation=3, workers=4, learning_rate=2e-3, epochs=5, zero_stage=2
+    )
     plan = deepspeed_config(config, num_steps=200, num_workers=4)
     assert plan["train_batch_size"] == 24
     assert plan["zero_optimization"] == {"stage": 2}
@@ -25,7 +27,7 @@ def test_schedules(schedule: str, kind: str) -> None:
 
 def test_the_users_section_is_merged_over_ours() -> None:
     section = {"zero_optimization": {"reduce_bucket_size": 1000, "stage": 2}, "wall_clock_breakdown": True}
-    plan = deepspeed_config(TrainingConfig(deepspeed=section), 10, 2)
+    plan = deepspeed_config(TrainingConfig(deepspeed=section, zero_stage=2), 10, 2)
     assert plan["zero_optimization"] == {"stage": 2, "reduce_bucket_size": 1000}
     assert plan["wall_clock_breakdown"] is True
 

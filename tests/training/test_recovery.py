@@ -56,7 +56,7 @@ def undisturbed(make_job: MakeJob) -> Job:
         pytest.param("step", 1, 0, marks=pytest.mark.matrix),
         pytest.param("step", 3, 0, marks=pytest.mark.matrix),
         pytest.param("step", 8, 6, marks=pytest.mark.matrix),
-        ("save", 6, 6),
+        pytest.param("save", 6, 6, marks=pytest.mark.matrix),
         ("upload", 6, 3),
     ],
 )
