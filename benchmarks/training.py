@@ -80,8 +80,9 @@ def trained(folder: Path, data: Path, **changed: Any) -> list[dict[str, Any]]:
 
 def speed(lines: list[dict[str, Any]]) -> float:
     """Useful tokens per second from the end of the warm-up to the last step, what is done between steps included."""
-    steps = [line for line in lines if "tokens_per_s" in line][WARM_UP:]
-    return sum(line["tokens"] for line in steps) / (steps[-1]["time"] - lines[WARM_UP - 1]["time"])
+    steps = [line for line in lines if "tokens_per_s" in line]
+    counted = steps[WARM_UP:]
+    return sum(line["tokens"] for line in counted) / (steps[-1]["time"] - steps[WARM_UP - 1]["time"])
 
 
 def launched(baseline: str, *arguments: Path) -> float:
@@ -105,7 +106,7 @@ def paired(metric: str, figures: dict[str, list[float]], baseline: str, name: st
 
 def kill_to_next_step(folder: Path, data: Path) -> float:
     """Seconds from kill -9 of a worker to the end of the first step that had not been done before."""
-    metrics, seconds = folder / METRICS, [0.0]
+    metrics, seconds = folder / METRICS, list[float]()
 
     def kill() -> None:
         while not metrics.exists() or metrics.read_text().count('"loss"') < 8:
@@ -118,12 +119,14 @@ def kill_to_next_step(folder: Path, data: Path) -> float:
         killed, done = time.time(), read_metrics(metrics)[-1]["step"]
         while not (later := [line for line in read_metrics(metrics) if line["step"] > done and "time" in line]):
             time.sleep(0.01)
-        seconds[0] = later[0]["time"] - killed
+        seconds.append(later[0]["time"] - killed)
 
-    thread = threading.Thread(target=kill)
+    thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     trained(folder, data, epochs=6, checkpoint_steps=2)
-    thread.join()
+    thread.join(timeout=10)
+    if not seconds:
+        raise SystemExit("no worker was killed, or no step came after it")
     return round(seconds[0], 2)
 
 

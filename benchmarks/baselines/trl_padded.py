@@ -18,6 +18,7 @@ from training.job import JOB, TRAINING_ROWS, Job
 from training.model import set_threads
 
 WARM_UP = 2
+PER_DEVICE = 4
 
 
 class Clock(TrainerCallback):
@@ -49,13 +50,15 @@ def main(folder: Path, data: Path) -> None:
         }
         for line in lines
     ]
-    # As many rows in a step as ours take on average.
-    per_device = max(1, round(len(rows) * config.epochs / job.num_steps / num_workers))
+    # About as many rows in a step as ours take on average, in batches of the usual size.
+    per_worker = len(rows) * config.epochs / job.num_steps / num_workers
+    accumulation = max(1, round(per_worker / PER_DEVICE))
     clock = Clock()
     trainer = SFTTrainer(
         model=job.model,
         args=SFTConfig(
-            output_dir=str(folder / "trl"), per_device_train_batch_size=per_device, num_train_epochs=config.epochs,
+            output_dir=str(folder / "trl"), per_device_train_batch_size=PER_DEVICE, num_train_epochs=config.epochs,
+            gradient_accumulation_steps=accumulation,
             learning_rate=config.learning_rate, max_length=config.sequence_length, completion_only_loss=True,
             bf16=config.precision == "bf16", use_cpu=True, gradient_checkpointing=False, save_strategy="no",
             logging_strategy="no", report_to=[], model_init_kwargs={"dtype": torch.float32}, disable_tqdm=True,
@@ -68,7 +71,7 @@ def main(folder: Path, data: Path) -> None:
     if trainer.is_world_process_zero():
         share = (clock.num_steps - WARM_UP) / clock.num_steps
         tokens = sum(rows.row_lengths) * config.epochs * share
-        print(json.dumps({"tokens_per_s": tokens / clock.seconds, "rows_per_device": per_device}))
+        print(json.dumps({"tokens_per_s": tokens / clock.seconds, "accumulation": accumulation}))
 
 
 if __name__ == "__main__":
