@@ -62,6 +62,13 @@ class Checkpoints:
         name = self._from_first(checkpoint.new_name(step))
         self.report(local, name, metrics, upload, wait)
 
+    def close(self) -> None:
+        """Wait for what is still being uploaded, and leave nothing on this node."""
+        self._uploaded.wait()
+        torch.distributed.barrier()
+        if self.local_rank == 0:
+            shutil.rmtree(self._folder(), ignore_errors=True)
+
     def latest(self) -> tuple[checkpoint.Found | None, list[str]]:
         """The latest checkpoint that can be read whole, and what is wrong with those after it."""
         if self.rank == 0:

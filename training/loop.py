@@ -83,6 +83,7 @@ class Loop:
 
     def finish(self) -> dict[str, float]:
         """Write the adapter and its log-probabilities in the served format; returns the last figures."""
+        self.checkpoints.close()
         best = self.job.folder / BEST
         if self.config.early_stopping and best.exists():
             deepspeed_engine.set_trained_weights(self.engine, load_file(best, device=str(self.device)))
