@@ -3,25 +3,34 @@
 import logging
 import os
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 
 _TAG = "state"
 POSITION = "position"
 
 
-def open_engine(model: Any, config: dict[str, Any]) -> Any:
+def open_engine(model: Any, config: dict[str, Any], schedule: Callable[[int], float]) -> Any:
     """Put a DeepSpeed engine around a model; only what is trained gets optimizer state.
 
     The process group must be open (Ray Train opens it); gloo on CPU, NCCL on GPU.
+
+    Args:
+        schedule: the share of the peak learning rate at each step, from 0.
     """
     deepspeed = _import_deepspeed()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    engine, *_ = deepspeed.initialize(model=model, model_parameters=trained, config=config)
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        model_parameters=trained,
+        config=config,
+        lr_scheduler=lambda optimizer: LambdaLR(optimizer, schedule),
+    )
     return engine
 
 

@@ -30,6 +30,7 @@ from training.parity import write_parity
 from training.plan import deepspeed_config, forward_passes
 from training.publish import result_kind
 from training.save import load_served, merge, save_adapter, save_full
+from training.schedule import Schedule
 from training.steps import Steps
 from training.watch import Recorder
 
@@ -68,14 +69,14 @@ class Loop:
         while self.position.step < len(self.steps) and not self._has_converged():
             step = self.position.step
             packs = self.steps[step]
-            began = time.perf_counter()
+            learning_rate, began = self.engine.get_lr()[0], time.perf_counter()
             loss, weight = self._train_step(step, packs)
             seconds = time.perf_counter() - began
             self.position.step += 1
             self.position.loss_sum += loss * weight
             self.position.weight += weight
             self._record(
-                epoch=self.steps.epoch_of(step), loss=loss, learning_rate=self.engine.get_lr()[0],
+                epoch=self.steps.epoch_of(step), loss=loss, learning_rate=learning_rate,
                 grad_norm=self._grad_norm(), num_workers=self.num_workers, **self._speed(packs, seconds),
             )  # fmt: skip
             self._check_finite(loss)
@@ -108,11 +109,11 @@ class Loop:
 
     def _open_engine(self, found: Found | None) -> Any:
         converted = found is not None and found.num_workers != self.num_workers
-        settings = deepspeed_config(self.config, self.job.num_steps, self.num_workers, converted)
+        settings = deepspeed_config(self.config, self.num_workers, converted)
         with deepspeed_engine.sharded_loading(settings):
             model = load_model(self.job.model, self.config, self.device)
         self.num_parameters = deepspeed_engine.count_parameters(model)
-        engine = deepspeed_engine.open_engine(model, settings)
+        engine = deepspeed_engine.open_engine(model, settings, Schedule.of(self.config, self.job.num_steps))
         if self.config.packing:
             check_that_rows_stay_apart(engine, self.rows, self.job.model, self.device)
         return engine

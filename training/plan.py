@@ -10,10 +10,8 @@ from cluster.errors import TandemError
 from training.config import TrainingConfig
 
 
-def deepspeed_config(
-    config: TrainingConfig, num_steps: int, num_workers: int, converted: bool = False
-) -> dict[str, Any]:
-    """The DeepSpeed configuration for `num_steps` optimizer steps, with the user's `deepspeed:` section merged over it.
+def deepspeed_config(config: TrainingConfig, num_workers: int, converted: bool = False) -> dict[str, Any]:
+    """The DeepSpeed configuration, with the user's `deepspeed:` section merged over it.
 
     Args:
         num_workers: how many there are now; with fewer than `workers.max` each makes more forward passes per step.
@@ -32,12 +30,11 @@ def deepspeed_config(
         "fp16": {"enabled": False},
         "zero_optimization": _zero(config),
         "optimizer": _optimizer(config),
-        "scheduler": _scheduler(config, num_steps),
         "checkpoint": {"load_universal": converted},
     }
     if config.offload in ("cpu", "nvme"):
         computed["zero_force_ds_cpu_optimizer"] = False
-    _refuse_conflicts(computed, config.deepspeed)
+    _refuse_conflicts({**computed, "scheduler": "training.schedule"}, config.deepspeed)
     return _merged(computed, config.deepspeed)
 
 
@@ -61,11 +58,6 @@ def check_elastic(config: TrainingConfig) -> None:
         )
 
 
-def warmup_steps(config: TrainingConfig, num_steps: int) -> int:
-    """Steps in which the learning rate rises; DeepSpeed's schedulers take at least two."""
-    return max(2, round(config.warmup_ratio * num_steps))
-
-
 def _zero(config: TrainingConfig) -> dict[str, Any]:
     zero: dict[str, Any] = {"stage": config.zero_stage}
     if config.offload in ("cpu", "nvme"):
@@ -84,22 +76,12 @@ def _optimizer(config: TrainingConfig) -> dict[str, Any]:
     return {"type": "AdamW", "params": params}
 
 
-def _scheduler(config: TrainingConfig, num_steps: int) -> dict[str, Any]:
-    warmup = {"warmup_num_steps": warmup_steps(config, num_steps), "warmup_type": "linear"}
-    if config.schedule == "cosine":
-        return {"type": "WarmupCosineLR", "params": {"total_num_steps": num_steps, "cos_min_ratio": 0.0, **warmup}}
-    rise = {"warmup_min_lr": 0.0, "warmup_max_lr": config.learning_rate, **warmup}
-    if config.schedule == "linear":
-        return {"type": "WarmupDecayLR", "params": {"total_num_steps": num_steps, **rise}}
-    return {"type": "WarmupLR", "params": rise}
-
-
 def _refuse_conflicts(computed: dict[str, Any], wanted: dict[str, Any]) -> None:
     ours = dict(_leaves(computed))
     for key, value in _leaves(wanted):
-        inside = any(other.startswith(f"{key}.") for other in ours)
-        if inside or (key in ours and ours[key] != value):
-            mine = ours.get(key, "a section")
+        across = [other for other in ours if other.startswith(f"{key}.") or key.startswith(f"{other}.")]
+        if across or (key in ours and ours[key] != value):
+            mine = ours[across[0]] if across else ours[key]
             raise TandemError(
                 f"training.deepspeed sets {key} to {value!r}, and Tandem computes {mine!r} for it.",
                 "Keys that Tandem does not compute from the other training settings.",

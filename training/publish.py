@@ -20,7 +20,7 @@ _WITHOUT_EFFECT = {
     "mlflow", "ray_options",
 }  # fmt: skip
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
-_FORMAT = 1
+_FORMAT = 2
 _NUM_PERMUTATIONS = 64
 
 

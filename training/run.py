@@ -87,7 +87,7 @@ def prepare(config: TrainingConfig, model: str, folder: Path) -> Job:
     Examples.of_rows(held_out).save(folder / HELD_OUT_ROWS)
     write_trained([each.row for each in trained], folder)
     job = Job(settled, model, folder, num_steps=len(Steps(rows, settled)))
-    deepspeed_config(settled, job.num_steps, settled.workers.max)
+    deepspeed_config(settled, settled.workers.max)
     prepared = {"job": job.to_dict(), "template_hash": template_hash(tokenizer), "prompt_hash": report.prompt_hash,
                 "num_rows": len(trained), "fingerprint": fingerprint(config, model, digest_model(model))}  # fmt: skip
     write_atomically(folder / JOB, json.dumps(prepared, indent=2) + "\n")

@@ -18,6 +18,7 @@ from training.model import load_model, set_threads
 from training.objective import objective_of
 from training.packing import micro_batch
 from training.plan import deepspeed_config, forward_passes
+from training.schedule import Schedule
 from training.steps import Steps
 
 WARM_UP = 2
@@ -32,7 +33,7 @@ def main(folder: Path) -> None:
     steps, objective = Steps(rows, job.config), objective_of(job.config)
     weights, passes = objective.weights(rows), forward_passes(job.config, size)
     model = load_model(job.model, job.config, torch.device("cpu"))
-    engine = open_engine(model, deepspeed_config(job.config, job.num_steps, size))
+    engine = open_engine(model, deepspeed_config(job.config, size), Schedule.of(job.config, job.num_steps))
     engine.train()
     tokens, started = 0, time.perf_counter()
     for number in range(len(steps)):

@@ -20,6 +20,7 @@ from training.examples import Examples
 from training.model import load_model
 from training.objective import objective_of
 from training.packing import micro_batch
+from training.schedule import Schedule
 
 CASES: dict[str, dict[str, Any]] = {
     "full": {"method": "full"},
@@ -47,7 +48,7 @@ def train(model: str, case: str, stage: int, rank: int) -> dict[str, Any]:
     with sharded_loading(deepspeed):
         loaded = load_model(model, config, torch.device("cpu"))
     held = sum(p.ds_tensor.numel() if hasattr(p, "ds_tensor") else p.numel() for p in loaded.parameters())
-    engine, objective = open_engine(loaded, deepspeed), objective_of(config)
+    engine, objective = open_engine(loaded, deepspeed, Schedule("constant", 4, 0)), objective_of(config)
     rows = preferences(8) if config.objective == "dpo" else Examples.of(random_rows([20, 30, 40, 50, 60, 70, 30, 40]))
     weights, losses = objective.weights(rows), []
     for step in range(4):
