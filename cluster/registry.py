@@ -2,6 +2,7 @@
 
     <adapters>/<name>/v<N>/                 weights, trained.jsonl, parity.jsonl, manifest.json (last)
     <adapters>/<name>/aliases/<alias>.json  {"version": N}
+    <adapters>/<name>/checks/v<N>.json      whether it is served as it was trained
 
 A folder without manifest.json is no version: a publisher that dies half-way leaves nothing that anyone could load.
 """
@@ -52,6 +53,26 @@ class AdapterManifest(BaseModel):
     metrics: dict[str, float]
 
 
+class ParityCheck(BaseModel):
+    """How far the log-probabilities of a served version are from the trainer's, in nats per answer token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_rows: int
+    num_tokens: int
+    mean_difference: float
+    max_difference: float
+    tolerance: float
+    """The largest mean difference that lets a version go live."""
+
+    checked: str
+    versions: dict[str, str]
+
+    @property
+    def passed(self) -> bool:
+        return self.mean_difference <= self.tolerance
+
+
 @dataclass(frozen=True)
 class AdapterVersion:
     """One published version: its folder and its manifest."""
@@ -100,7 +121,7 @@ class Registry:
         )
         written = write_once(path / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
         assert written, "the number was ours alone"
-        if promote or not (self.root / name / "aliases" / "live.json").exists():
+        if promote:
             self.promote(name, version)
         return AdapterVersion(path, manifest)
 
@@ -135,9 +156,33 @@ class Registry:
         return self.get(name, int(json.loads(alias.read_text())["version"]))
 
     def promote(self, name: str, version: int, alias: str = "live") -> None:
-        """Point an alias at a version; readers see the old one or the new one."""
+        """Point an alias at a version; readers see the old one or the new one.
+
+        Raises:
+            TandemError: there is no such version, or its parity check failed.
+        """
         self.get(name, version)
+        check = self.check_of(name, version)
+        if check and not check.passed:
+            raise TandemError(
+                f"{name}@{version} is not served as it was trained: log-probabilities differ by "
+                f"{check.mean_difference:.3f} nats per token on average.",
+                f"At most {check.tolerance:g} (`training.parity_tolerance`).",
+                f"Correct what serves it (`dtype`, engine_kwargs) and run `tandem adapters check {name}@{version}`.",
+            )
         write_atomically(self.root / name / "aliases" / f"{alias}.json", json.dumps({"version": version}) + "\n")
+
+    def record_check(self, name: str, version: int, **fields: Any) -> ParityCheck:
+        """Keep what a parity check found, in the place of an earlier one's; `fields` are those of `ParityCheck`."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        check = ParityCheck(checked=now, versions=versions(), **fields)
+        write_atomically(self._check(name, version), check.model_dump_json(indent=2) + "\n")
+        return check
+
+    def check_of(self, name: str, version: int) -> ParityCheck | None:
+        """What the last parity check of a version found; None where it was never checked."""
+        path = self._check(name, version)
+        return ParityCheck.model_validate_json(path.read_text()) if path.is_file() else None
 
     def find(self, name: str, fingerprint: str) -> AdapterVersion | None:
         """The newest version that was made from exactly these inputs, if there is one."""
@@ -153,6 +198,9 @@ class Registry:
         """The published versions of an adapter, oldest first."""
         manifests = (self.root / name).glob("v*/manifest.json")
         return [self.get(name, number) for number in sorted(int(path.parent.name[1:]) for path in manifests)]
+
+    def _check(self, name: str, version: int) -> Path:
+        return self.root / name / "checks" / f"v{version}.json"
 
     def _take_number(self, name: str) -> int:
         folder = self.root / name

@@ -30,24 +30,24 @@ class Arm:
 
 
 def make_arms(
-    names: Sequence[ArmName], base: str = "base", adapter: str | None = None, collection: str | None = None
+    names: Sequence[ArmName], base: str = "base", tuned: str | None = None, collection: str | None = None
 ) -> list[Arm]:
     """The arms of these names, in this order.
 
     Args:
-        adapter: a pinned adapter, such as `helpdesk@3`.
+        tuned: the name of the tuned model, pinned to a version, such as `base:helpdesk@3`.
         collection: the name of an indexed collection.
 
     Raises:
-        TandemError: where an arm needs an adapter or a collection that is not there.
+        TandemError: where an arm needs a tuned model or a collection that is not there.
     """
-    return [Arm(name, _model(name, base, adapter, collection)) for name in names]
+    return [Arm(name, _model(name, base, tuned, collection)) for name in names]
 
 
-def _model(name: ArmName, base: str, adapter: str | None, collection: str | None) -> str:
+def _model(name: ArmName, base: str, tuned: str | None, collection: str | None) -> str:
     model = base
     if name in ("tuned", "hybrid"):
-        model += f":{adapter or _missing(name, 'an adapter', 'Run `tandem train`')}"
+        model = tuned or _missing(name, "a tuned model", "Run `tandem train`")
     if name in ("retrieval", "hybrid"):
         model += f"+{collection or _missing(name, 'an indexed collection', 'Run `tandem index`')}"
     return model

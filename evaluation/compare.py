@@ -1,6 +1,6 @@
 """The comparison: check the questions, ask every arm over HTTP, grade, conclude, write the reports.
 
-arms = make_arms(config.arms, adapter="quickstart@1", collection="quickstart")
+arms = make_arms(config.arms, tuned="base:quickstart@1", collection="quickstart")
 report = measure(config, "http://127.0.0.1:8000/v1", arms, run, print, trained=version.path / "trained.jsonl")
 print(report.recommendation.text)
 """

@@ -74,7 +74,7 @@ def list_models(client: "OpenAI") -> list[str]:
     try:
         return [model.id for model in client.models.list()]
     except OpenAIError as error:
-        raise _failed(error, str(client.base_url)) from error
+        raise failed(error, str(client.base_url)) from error
 
 
 def ask(
@@ -96,7 +96,7 @@ def ask(
     try:
         completion = client.chat.completions.create(**request)
     except OpenAIError as error:
-        raise _failed(error, str(client.base_url)) from error
+        raise failed(error, str(client.base_url)) from error
     return _answer(completion, time.perf_counter() - started)
 
 
@@ -119,7 +119,7 @@ async def ask_async(
     try:
         completion = await client.chat.completions.create(**request)
     except OpenAIError as error:
-        raise _failed(error, str(client.base_url)) from error
+        raise failed(error, str(client.base_url)) from error
     return _answer(completion, time.perf_counter() - started)
 
 
@@ -156,7 +156,8 @@ def _answer(completion: "ChatCompletion", latency_s: float) -> Answer:
     )
 
 
-def _failed(error: Exception, url: str) -> AskFailed:
+def failed(error: Exception, url: str) -> AskFailed:
+    """What the `openai` package raised, in our words."""
     from openai import APIConnectionError, APIStatusError, APITimeoutError
 
     if isinstance(error, APIStatusError):

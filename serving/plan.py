@@ -63,10 +63,10 @@ def num_engine_threads(hardware: Hardware) -> int:
 
 def engine_options(config: ServingConfig, hardware: Hardware, name: str) -> dict[str, Any]:
     """Ray Serve's options of an engine deployment."""
-    num_devices = _num_devices(config)
+    devices = num_devices(config)
     bundles: list[dict[str, float]] = [{"CPU": 1}]
     if hardware.kind == "gpu":
-        bundles = [{"CPU": 1, "GPU": 1}, *[{"GPU": 1.0}] * (num_devices - 1)]
+        bundles = [{"CPU": 1, "GPU": 1}, *[{"GPU": 1.0}] * (devices - 1)]
     return {
         "name": f"engine-{name}",
         "num_replicas": config.num_replicas,
@@ -113,7 +113,8 @@ def retriever_options(config: ServingConfig) -> dict[str, Any]:
     }
 
 
-def _num_devices(config: ServingConfig) -> int:
+def num_devices(config: ServingConfig) -> int:
+    """GPUs that one engine is spread over."""
     sizes = (config.engine_kwargs.get(key, 1) for key in ("tensor_parallel_size", "pipeline_parallel_size"))
     tensor, pipeline = (int(size) for size in sizes)
     return tensor * pipeline

@@ -21,7 +21,7 @@ from cluster.models import digest_model, find_model
 from cluster.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
-from serving.plan import Hardware, engine_kwargs
+from serving.plan import Hardware, engine_kwargs, num_devices
 
 if TYPE_CHECKING:
     from serving.app import Base
@@ -64,7 +64,10 @@ def served(
     from serving.app import build_app
 
     bases = {name: _base(source) for name, source in models(config, model).items()}
-    app = build_app(config, bases, storage, retrieval, milvus_uri, _hardware())
+    hardware = _hardware()
+    check_room(config, len(bases), hardware)
+    _check_that_serve_is_free()
+    app = build_app(config, bases, storage, retrieval, milvus_uri, hardware)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
     try:
@@ -81,6 +84,34 @@ def served(
 def models(config: ServingConfig, model: str) -> dict[str, str]:
     """The base models by name; `base` is the project's where none are named."""
     return dict(config.models) or {"base": model}
+
+
+def check_room(config: ServingConfig, num_bases: int, hardware: Hardware) -> None:
+    """Raises TandemError where the cluster's GPUs are fewer than the engines ask for: they would wait for ever."""
+    needed = num_bases * config.num_replicas * num_devices(config)
+    if hardware.num_gpus and needed > hardware.num_gpus:
+        raise TandemError(
+            f"{num_bases} base models with {config.num_replicas} replicas each take {needed} GPUs, and there are "
+            f"{hardware.num_gpus}.",
+            "A GPU for each engine, or tensor_parallel_size * pipeline_parallel_size of them.",
+            "Set `serving.num_replicas` or `serving.models` to fewer, or add GPUs to the cluster.",
+        )
+
+
+def _check_that_serve_is_free() -> None:
+    """What runs on a cluster already would be replaced, and ended with ours."""
+    import ray
+    from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+
+    try:
+        ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+    except ValueError:
+        return
+    raise TandemError(
+        "Ray Serve runs on this cluster already.",
+        "A cluster on which nothing else is served.",
+        "Use another cluster for this command, or end what is served with `serve shutdown`.",
+    )
 
 
 def _start_serve(http_options: dict[str, Any], logging_config: Any) -> None:

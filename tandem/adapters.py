@@ -3,37 +3,52 @@
 from typing import Any
 
 from cluster.errors import TandemError
-from cluster.registry import Registry, UnknownAdapter
+from cluster.registry import AdapterVersion, Registry, UnknownAdapter
 from tandem.project import Project
 
 
 def list_versions(project: Project) -> tuple[str, list[dict[str, Any]]]:
     """Every version in the project's storage, as a table and as values."""
     registry = Registry(project.storage.adapters)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in registry.names():
         live = _live(registry, name)
         for found in registry.versions(name):
-            manifest = found.manifest
+            manifest, check = found.manifest, registry.check_of(name, found.version)
             rows.append(
                 {"adapter": f"{name}@{found.version}", "live": found.version == live, "created": manifest.created,
-                 "base_model": manifest.base_model, "rank": manifest.rank, "metrics": manifest.metrics}
+                 "base_model": manifest.base_model, "rank": manifest.rank, "metrics": manifest.metrics,
+                 "parity": check.model_dump(mode="json") if check else None}
             )  # fmt: skip
     lines = [
-        f"{row['adapter']:<24} {'live' if row['live'] else '':<5} {row['created']}  {row['base_model']}" for row in rows
+        f"{row['adapter']:<24} {'live' if row['live'] else '':<5} {row['created']}  parity {_told(row['parity']):<10} "
+        f"{row['base_model']}"
+        for row in rows
     ]
     return "\n".join(lines) or "No adapter is published yet. Train one with `tandem train`.", rows
 
 
 def promote(project: Project, adapter: str) -> str:
     """Point the alias `live` at `name@version`."""
+    found = find(project, adapter)
+    Registry(project.storage.adapters).promote(found.name, found.version)
+    return f"{found.name}@{found.version} is live."
+
+
+def find(project: Project, adapter: str) -> AdapterVersion:
+    """The version that `name@version` names. Raises TandemError where it names none."""
     name, _, version = adapter.partition("@")
     if not (version.isascii() and version.isdecimal()):
         raise TandemError(
             f"{adapter!r} names no version.", "A name and a number: support@7.", "See `tandem adapters list`."
         )
-    Registry(project.storage.adapters).promote(name, int(version))
-    return f"{name}@{int(version)} is live."
+    return Registry(project.storage.adapters).get(name, int(version))
+
+
+def _told(check: dict[str, Any] | None) -> str:
+    if check is None:
+        return "unchecked"
+    return f"{check['mean_difference']:.4f}" + ("" if check["mean_difference"] <= check["tolerance"] else " (failed)")
 
 
 def _live(registry: Registry, name: str) -> int | None:

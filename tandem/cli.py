@@ -145,16 +145,19 @@ def train(
     config: ProjectFile = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Train an adapter and publish it as a new version."""
+    """Train an adapter, publish it as a new version, and make it live where vLLM serves it as it was trained."""
     from cluster.session import ray_session
-    from tandem.pipeline import interrupted_training, recorded
+    from tandem import parity
+    from tandem.pipeline import check_rank, interrupted_training, recorded
     from tandem.pipeline import train as run
     from tandem.project import load
 
     console, project = Console(as_json), load(config)
+    check_rank(project)
     interrupted = interrupted_training(project) if resume else None
     with recorded(project, "train", console, interrupted) as folder, ray_session(project.cluster):
         version = run(project, folder, console, resuming=resume)
+        parity.ensure(project, version, console)
     console.result(f"{version.name}@{version.version} at {version.path}", version.manifest.model_dump(mode="json"))
     if version.manifest.kind == "merged":
         console.hint(f"serve this whole model: set `serving.models: {{{version.name}: {version.path}}}`.")
@@ -248,6 +251,23 @@ def adapters_list(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> Non
 
     text, value = list_versions(load(config))
     Console(as_json).result(text, value)
+
+
+@adapters_app.command("check")
+def adapters_check(
+    adapter: Annotated[str, typer.Argument(help="Name and version, such as support@7.")], config: ProjectFile = DEFAULT
+) -> None:
+    """Serve a version and compare its log-probabilities with the trainer's; where they agree it becomes live."""
+    from cluster.session import ray_session
+    from tandem.adapters import find
+    from tandem.parity import serve_and_check
+    from tandem.project import load
+
+    project, console = load(config), Console()
+    version = find(project, adapter)
+    with ray_session(project.cluster):
+        serve_and_check(project, version, console)
+    console.result(f"{version.name}@{version.version} is live.", None)
 
 
 @adapters_app.command("promote")

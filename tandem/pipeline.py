@@ -16,22 +16,24 @@ from cluster.models import digest_model
 from cluster.registry import AdapterVersion, Registry
 from cluster.runs import Run
 from cluster.session import ray_session
+from tandem import parity
 from tandem.console import Console
 from tandem.project import Project
 
 if TYPE_CHECKING:
     from evaluation.results import Report
     from retrieval.indexing import IndexReport
+    from serving.config import ServingConfig
     from training.datacheck import DataCheck
     from training.fit import Reporter
 
 
 @dataclass(frozen=True)
 class Served:
-    """A running endpoint: its URL, and what can be asked of it."""
+    """A running endpoint: its URL, and what can be asked of it; `tuned` is the tuned model's name."""
 
     url: str
-    adapter: AdapterVersion | None
+    tuned: str | None
     collection: str | None
 
 
@@ -61,16 +63,19 @@ def compare(project: Project, console: Console) -> "tuple[Report, Run]":
     from evaluation.compare import check_questions
     from serving.run import check as check_serving
 
-    _check_kind(project)
     check_data(project, console)
     check_serving(project.serving, project.model)
+    if _tunes(project):
+        check_rank(project)
     with recorded(project, "compare", console) as run, milvus(project) as uri, ray_session(project.cluster):
         adapter = train(project, run, console) if _tunes(project) else None
         check_questions(project.evaluation, _trained(adapter))
         if _retrieves(project):
             index(project, uri, console)
         with serve(project, uri, adapter, console) as served:
-            report = measure(project, served, run, console)
+            if adapter and served.tuned:
+                parity.ensure(project, adapter, console, parity.Endpoint(served.url, served.tuned))
+            report = measure(project, served, run, _trained(adapter), console)
     return report, run
 
 
@@ -84,6 +89,19 @@ def check_data(project: Project, console: Console) -> None:
     num_rows = check_rows(project.training).num_rows if _tunes(project) else 0
     questions = check_questions(project.evaluation)
     console.stage("check", f"{num_rows} training rows, {len(questions)} questions in {len(slices(questions))} slices")
+
+
+def check_rank(project: Project) -> None:
+    """Raises TandemError where the adapter to be trained could not be served."""
+    from training.publish import result_kind
+
+    rank, most = project.training.rank, project.serving.max_lora_rank
+    if result_kind(project.training) == "adapter" and rank > most:
+        raise TandemError(
+            f"`training.rank` is {rank} and `serving.max_lora_rank` is {most}: the adapter could not be served.",
+            "A rank that is served.",
+            "Raise `serving.max_lora_rank`, or lower `training.rank`.",
+        )
 
 
 def look_at_data(project: Project) -> "tuple[DataCheck | None, int]":
@@ -170,9 +188,10 @@ def serve(project: Project, uri: str | None, adapter: AdapterVersion | None, con
     from serving.run import served
 
     retrieval = project.retrieval if uri and _retrieves(project) else None
-    with served(project.serving, project.model, project.storage, retrieval, uri, console.progress) as url:
+    config, tuned = _serving(project, adapter)
+    with served(config, project.model, project.storage, retrieval, uri, console.progress) as url:
         console.stage("serve", f"ready at {url}")
-        yield Served(url, adapter, project.collection if retrieval else None)
+        yield Served(url, tuned, project.collection if retrieval else None)
 
 
 def serve_forever(project: Project, console: Console) -> None:
@@ -189,14 +208,15 @@ def serve_forever(project: Project, console: Console) -> None:
     console.stage("serve", "stopped")
 
 
-def measure(project: Project, served: Served, run: Run, console: Console) -> "Report":
-    """Ask every arm every question, grade, and write report.json and report.html into the run's folder."""
+def measure(project: Project, served: Served, run: Run, trained: Path | None, console: Console) -> "Report":
+    """Ask every arm every question, grade, and write report.json and report.html into the run's folder.
+
+    `trained` is the trained.jsonl of what is tuned: a question that was trained on is refused.
+    """
     from evaluation.arms import make_arms
     from evaluation.compare import measure as run_measurement
 
-    adapter = f"{served.adapter.name}@{served.adapter.version}" if served.adapter else None
-    arms = make_arms(project.evaluation.arms, adapter=adapter, collection=served.collection)
-    trained = _trained(served.adapter)
+    arms = make_arms(project.evaluation.arms, tuned=served.tuned, collection=served.collection)
     report = run_measurement(project.evaluation, served.url, arms, run, console.progress, trained=trained)
     console.stage("ask", f"{len(report.rows)} questions to {len(arms)} arms in {report.duration_s:.0f} s")
     console.stage("report", f"{run.path / 'report.html'} and report.json")
@@ -211,17 +231,17 @@ def _retrieves(project: Project) -> bool:
     return bool(project.retrieval.sources)
 
 
-def _check_kind(project: Project) -> None:
-    """The arms ask for an adapter; a whole model has another name, and none of them would ask for it."""
-    from training.publish import result_kind
+def _serving(project: Project, adapter: AdapterVersion | None) -> "tuple[ServingConfig, str | None]":
+    """What is served, and the tuned model's name there: an adapter to `base`, or a whole model beside it."""
+    from serving.run import models
 
-    if _tunes(project) and result_kind(project.training) == "merged":
-        raise TandemError(
-            f"`training.method` {project.training.method} with `modules_to_save` {project.training.modules_to_save} "
-            "gives a whole model, and not an adapter.",
-            "For `tandem compare`, a method lora or qlora without `modules_to_save`.",
-            "Set those, or run `tandem train` and serve its result with `serving.models`.",
-        )
+    if adapter is None:
+        return project.serving, None
+    if adapter.manifest.kind == "adapter":
+        return project.serving, f"base:{adapter.name}@{adapter.version}"
+    name = f"{adapter.name}-{adapter.version}"
+    both = {**models(project.serving, project.model), name: str(adapter.path)}
+    return project.serving.model_copy(update={"models": both}), name
 
 
 def _training_data(project: Project) -> None:

@@ -126,12 +126,28 @@ def this_device(num_workers: int) -> Device:
 
 
 def _available_bytes() -> int:
-    """Main memory that programs can still take, on Linux; elsewhere all there is."""
+    """Main memory that programs can still take, on Linux also where a container may have less; elsewhere all of it."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    return min(free, container_bytes(Path("/sys/fs/cgroup")) or free)
+
+
+def container_bytes(folder: Path) -> int | None:
+    """What a container's limit leaves, without file caches that can be dropped; None where nothing is limited.
+
+    Args:
+        folder: where the control group is mounted (version 2: docs.kernel.org/admin-guide/cgroup-v2.html).
+    """
+    try:
+        limit = int((folder / "memory.max").read_text())
+        used = int((folder / "memory.current").read_text())
+        counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # not limited says "max"
+        return None
+    return max(0, limit - used + int(counts.get("inactive_file", 0)))
 
 
 def _order(config: TrainingConfig) -> Iterator[tuple[int, str]]:

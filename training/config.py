@@ -50,6 +50,26 @@ class Workers(Section):
         return self
 
 
+class SearchConfig(Section):
+    """Several trainings with other settings, the best of which is published."""
+
+    space: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(min_length=1)
+    """Settings of `training` by name, each with the values to try, as in `learning_rate: [1.0e-4, 3.0e-4]`."""
+
+    num_trials: int = Field(default=8, ge=1)
+    """Trainings at most, drawn from all combinations. Where there are fewer combinations, each is tried once."""
+
+    max_concurrent: int = Field(default=1, ge=1)
+    """Trainings at one time; each takes the workers that `training.workers` asks for."""
+
+    reduction_factor: int = Field(default=3, ge=2)
+    """ASHA (arXiv:1810.05934) goes on with one in this many at each rung: a ninth, a third and the end of a training
+    where it is 3."""
+
+    max_hours: float | None = Field(default=None, gt=0)
+    """Budget in hours: what is not done by then is stopped, and the best that ended is published."""
+
+
 def _sources(value: Any) -> Any:
     values = value if isinstance(value, list | tuple) else [value]
     return [{"path": each} if not isinstance(each, dict | DataSource) else each for each in values]
@@ -185,8 +205,15 @@ class TrainingConfig(Section):
     max_failures: int = Field(default=3, ge=0)
     """How many times the workers are started again after a failure before the training gives up."""
 
+    parity_tolerance: float | None = Field(default=0.05, gt=0)
+    """A version goes live when vLLM gives log-probabilities that are at most this far from the trainer's, in nats per
+    answer token on average over held-out rows. Null: it goes live unchecked."""
+
     mlflow: str | None = None
     """Tracking URI of MLflow, where the metrics go beside metrics.jsonl and TensorBoard."""
+
+    search: SearchConfig | None = None
+    """Try several settings (Ray Tune) and publish the training with the lowest held-out loss."""
 
     deepspeed: dict[str, Any] = Field(default_factory=dict)
     """A DeepSpeed configuration merged over ours; a key that Tandem computes cannot be set to another value."""

@@ -93,27 +93,37 @@ def count_parameters(model: Any) -> tuple[int, int]:
     return sum(size for size, _ in sizes), sum(size for size, is_trained in sizes if is_trained)
 
 
-def trained_weights(engine: Any) -> dict[str, torch.Tensor]:
-    """Copies of the trained weights by name, whole whatever the ZeRO stage; every worker must call it."""
-    with _whole(engine):
-        return {name: p.detach().clone() for name, p in engine.module.named_parameters() if p.requires_grad}
+def trained_weights(engine: Any, keep: bool = True) -> dict[str, torch.Tensor]:
+    """Copies of the trained weights by name in main memory, whole whatever the ZeRO stage.
+
+    Every worker must call it; one that does not `keep` them gets none.
+    """
+    state = {}
+    for name, parameter in _trained(engine):
+        with _whole(engine, parameter):
+            if keep:
+                state[name] = parameter.detach().to("cpu", copy=True)
+    return state
 
 
 def set_trained_weights(engine: Any, state: dict[str, torch.Tensor]) -> None:
     """Put whole trained weights into the model, for use and not to train on; every worker must call it."""
-    with _whole(engine, changed_by=0), torch.no_grad():
-        for name, parameter in engine.module.named_parameters():
-            if name in state:
-                parameter.copy_(state[name])
+    for name, parameter in _trained(engine):
+        with _whole(engine, parameter, changed_by=0), torch.no_grad():
+            parameter.copy_(state[name])
+
+
+def _trained(engine: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    return ((name, each) for name, each in engine.module.named_parameters() if each.requires_grad)
 
 
 @contextmanager
-def _whole(engine: Any, changed_by: int | None = None) -> Iterator[None]:
+def _whole(engine: Any, parameter: torch.nn.Parameter, changed_by: int | None = None) -> Iterator[None]:
+    """One at a time, so that no device holds the whole model."""
     if engine.zero_optimization_stage() < 3:
         yield
         return
-    trained = [parameter for parameter in engine.module.parameters() if parameter.requires_grad]
-    with _import_deepspeed().zero.GatheredParameters(trained, modifier_rank=changed_by):
+    with _import_deepspeed().zero.GatheredParameters([parameter], modifier_rank=changed_by):
         yield
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from cluster.errors import TandemError
 from training.job import METRICS, SUMMARY, Job
+from training.progress import Progress
 
 _POLL_S = 0.25
 CHECKPOINTS = "checkpoints"
@@ -29,8 +30,8 @@ class Reporter:
     note: Callable[[str], None] = _ignore
 
 
-def fit(job: Job, reporter: Reporter) -> None:
-    """Run the workers to the end, telling each step and each restart.
+def fit(job: Job, reporter: Reporter, on_line: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
+    """Run the workers to the end, telling each step and each restart; `on_line` gets each line of metrics.jsonl.
 
     Ray Train runs in a thread of its own: in the main thread it would take over Ctrl-C for the rest of the process.
 
@@ -42,13 +43,13 @@ def fit(job: Job, reporter: Reporter) -> None:
     position = metrics.stat().st_size if metrics.exists() else 0
     outcome: Future[None] = Future()
     threading.Thread(target=_settle, args=(outcome, job), daemon=True).start()
+    progress = Progress(job.num_steps)
     for line in _lines(metrics, position, outcome):
+        on_line(line)
         if "note" in line:
             reporter.note(line["note"])
         elif "loss" in line:
-            reporter.progress(
-                f"step {line['step']}/{job.num_steps}: loss {line['loss']:.4f}, {line['tokens_per_s']:,.0f} tokens/s"
-            )
+            reporter.progress(progress.line(line))
     outcome.result()
 
 
@@ -97,7 +98,8 @@ def _fit(job: Job) -> None:
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        raise _training_failed(error, job) from error
+        if not (job.folder / SUMMARY).exists():  # bad input, of which the caller reads there
+            raise _training_failed(error, job) from error
 
 
 def _lines(path: Path, position: int, outcome: "Future[None]") -> Iterator[dict[str, Any]]:

@@ -35,6 +35,10 @@ from training.steps import Steps
 from training.watch import Recorder
 
 
+class Diverged(TandemError):
+    """The loss is no number any more; every rank knows."""
+
+
 @dataclass
 class Position:
     """How far the training is: steps done, the loss of this epoch's steps, and the held-out losses."""
@@ -58,7 +62,7 @@ class Loop:
         self.steps = Steps(self.rows, self.config)
         self.objective = objective_of(self.config)
         self.weights = self.objective.weights(self.rows)
-        self.position, self.last = Position(), dict[str, float]()
+        self.position, self.last, self.evaluated_at = Position(), dict[str, float](), -1
         found, problems = checkpoints.latest()
         self.engine = self._open_engine(found)
         self._restore(found)
@@ -87,9 +91,9 @@ class Loop:
         self.checkpoints.close()
         best = self.job.folder / BEST
         if self.config.early_stopping and best.exists():
-            deepspeed_engine.set_trained_weights(self.engine, load_file(best, device=str(self.device)))
+            deepspeed_engine.set_trained_weights(self.engine, load_file(best))
             self.last["held_out_loss"] = self.position.best_loss
-        state = deepspeed_engine.trained_weights(self.engine)
+        state = deepspeed_engine.trained_weights(self.engine, keep=self.rank == 0)
         if self.recorder:
             self._publish(state, self.job.folder / ADAPTER)
             self.recorder.close()
@@ -178,8 +182,9 @@ class Loop:
         return mean
 
     def _evaluate(self) -> None:
-        if not len(self.held_out):
+        if not len(self.held_out) or self.evaluated_at == self.position.step:
             return
+        self.evaluated_at = self.position.step
         loss = self._held_out_loss()
         self.last["held_out_loss"] = loss
         self._record(held_out_loss=loss)
@@ -201,7 +206,7 @@ class Loop:
         return self._sum(loss_sum) / sum(self.objective.weights(self.held_out))
 
     def _keep_best(self) -> None:
-        state = deepspeed_engine.trained_weights(self.engine)
+        state = deepspeed_engine.trained_weights(self.engine, keep=self.rank == 0)
         if self.rank == 0:
             path = self.job.folder / BEST
             beside = path.with_suffix(".part")
@@ -225,7 +230,7 @@ class Loop:
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
-            raise TandemError(
+            raise Diverged(
                 f"The training diverged: the loss became {loss} in step {self.position.step}.",
                 "A loss that stays finite.",
                 "Lower `training.learning_rate`, or raise `training.warmup_ratio`.",

@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch.nn.functional import cross_entropy
 
 from cluster.errors import TandemError
@@ -83,7 +84,7 @@ def _load_base(model: str, config: TrainingConfig, device: torch.device) -> Any:
             attn_implementation=attention_for(AutoConfig.from_pretrained(model), config, device),
             **four,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise TandemError(
             f"The model {model} cannot be loaded ({str(error).splitlines()[0]}).",
             "A causal language model with its weights, in a folder or on the hub.",

@@ -17,7 +17,7 @@ from training.sources import digest_source
 # Settings that say where things are or how a failure is met, and not what comes out.
 _WITHOUT_EFFECT = {
     "data", "held_out_data", "adapter", "max_failures", "checkpoint_steps", "checkpoint_upload", "keep_checkpoints",
-    "mlflow", "ray_options",
+    "parity_tolerance", "mlflow", "ray_options",
 }  # fmt: skip
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _FORMAT = 2
@@ -81,14 +81,16 @@ def publish(
     *,
     model: str,
     base_digest: str,
+    fingerprint: str,
     template: str,
     prompt_hash: str | None,
     metrics: dict[str, float],
 ) -> AdapterVersion:
-    """Publish the files of a finished training as the next version of `adapter`."""
+    """Publish the files of a finished training as the next version of `adapter`; live where no parity check is due."""
     return Registry(storage.adapters).publish(
         adapter,
         folder,
+        promote=config.parity_tolerance is None,
         base_model=model,
         base_digest=base_digest,
         method=config.method,
@@ -97,6 +99,6 @@ def publish(
         template_hash=template,
         prompt_hash=prompt_hash,
         data_digest=digest_sources(config),
-        fingerprint=fingerprint(config, model, base_digest),
+        fingerprint=fingerprint,
         metrics=metrics,
     )

@@ -14,8 +14,15 @@ def find_interrupted(folder: Path, config: TrainingConfig, model: str, base_dige
     """The newest run below `folder` that began to train and did not end well, opened again.
 
     Raises:
-        TandemError: there is none, its command still runs, or data or settings have changed since it was started.
+        TandemError: the project searches, there is none, its command still runs, or data or settings have changed
+            since it was started.
     """
+    if config.search:
+        raise TandemError(
+            "`training.search` is set, and a search is not gone on with.",
+            "A single training.",
+            "Search again with `tandem train`.",
+        )
     runs = [path.parent for path in folder.glob(f"*/{JOB}") if _status(path.parent) != "done"]
     if not runs:
         raise TandemError(

@@ -12,12 +12,14 @@ from cluster.models import digest_model
 from cluster.registry import AdapterVersion
 from cluster.runs import Run
 from cluster.storage import Storage, write_atomically
+from training.card import write_card
 from training.config import TrainingConfig, Workers
 from training.data import check_rows, warn_of
 from training.fit import Reporter, fit, num_gpus
-from training.job import ADAPTER, HELD_OUT_ROWS, JOB, SUMMARY, TRAINED, TRAINING_ROWS, Job
-from training.publish import fingerprint, publish, template_hash, write_trained
+from training.job import ADAPTER, HELD_OUT_ROWS, JOB, METRICS, SUMMARY, TRAINED, TRAINING_ROWS, Job
+from training.publish import digest_sources, fingerprint, publish, template_hash, write_trained
 from training.tokenizer import load_tokenizer, longest_row
+from training.watch import check_watching, read_metrics
 
 __all__ = ["fingerprint", "resume", "train"]
 
@@ -31,8 +33,23 @@ def train(
         TandemError: bad rows, a model that cannot be loaded, settings that contradict each other, or a training that
             failed more often than `config.max_failures`. Nothing is published then, nor after KeyboardInterrupt.
     """
+    if config.search:
+        return publish_run(_searched(config, model, run, reporter), config, model, adapter, storage)
     prepare(config, model, run.path)
     return resume(config, model, adapter, storage, run, reporter)
+
+
+def _searched(config: TrainingConfig, model: str, run: Run, reporter: Reporter) -> Path:
+    """The folder of the best of several trainings."""
+    from training.search import FOLDER, candidates, search
+
+    assert config.search is not None
+    jobs, tried = [], candidates(config)
+    for number, (_, settings) in enumerate(tried):
+        folder = run.path / FOLDER / f"trial-{number + 1}"
+        folder.mkdir(parents=True)
+        jobs.append(prepare(settings, model, folder))
+    return search(jobs, [named for named, _ in tried], config.search, reporter).folder
 
 
 def resume(
@@ -46,15 +63,36 @@ def resume(
     prepared = json.loads((run.path / JOB).read_text())
     job = Job.of(prepared["job"])
     fit(job, reporter)
-    summary = json.loads((run.path / SUMMARY).read_text())
+    check_ended_well(run.path)
+    return publish_run(run.path, config, model, adapter, storage)
+
+
+def check_ended_well(folder: Path) -> None:
+    """Raises the TandemError that the workers of a training ended with, if they did."""
+    summary = json.loads((folder / SUMMARY).read_text())
     if "error" in summary:
-        (run.path / SUMMARY).unlink()
+        (folder / SUMMARY).unlink()
         raise TandemError(*summary["error"])
-    (run.path / ADAPTER / TRAINED).write_bytes((run.path / TRAINED).read_bytes())
+
+
+def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, storage: Storage) -> AdapterVersion:
+    """Publish what a training that has ended left in its folder, with its model card.
+
+    `config` is what was asked for, by which the version is found again; the job in the folder has what was chosen.
+    """
+    prepared, summary = (json.loads((folder / name).read_text()) for name in (JOB, SUMMARY))
+    job, files = Job.of(prepared["job"]), folder / ADAPTER
+    metrics = {"num_rows": prepared["num_rows"], "num_steps": job.num_steps, **summary}
+    (files / TRAINED).write_bytes((folder / TRAINED).read_bytes())
+    write_card(
+        files, adapter, job.config, model=model, data_digest=digest_sources(config),
+        lines=read_metrics(folder / METRICS), metrics=metrics,
+    )  # fmt: skip
+    base_digest = digest_model(model)
     return publish(
-        storage, adapter, run.path / ADAPTER, config, model=model, base_digest=digest_model(model),
-        template=prepared["template_hash"], prompt_hash=prepared["prompt_hash"],
-        metrics={"num_rows": prepared["num_rows"], "num_steps": job.num_steps, **summary},
+        storage, adapter, files, job.config, model=model, base_digest=base_digest, metrics=metrics,
+        fingerprint=fingerprint(config, model, base_digest), template=prepared["template_hash"],
+        prompt_hash=prepared["prompt_hash"],
     )  # fmt: skip
 
 
@@ -71,7 +109,6 @@ def prepare(config: TrainingConfig, model: str, folder: Path) -> Job:
     from training.plan import check_elastic, deepspeed_config
     from training.steps import Steps
     from training.template import encode_rows
-    from training.watch import check_watching
 
     check_watching(config)
     settled = settle(config, model)

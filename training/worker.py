@@ -8,15 +8,22 @@ import ray.train
 import ray.train.torch
 
 from cluster.errors import TandemError
+from cluster.storage import write_atomically
 from training.checkpoints import Checkpoints
 from training.job import SUMMARY, Job
-from training.loop import Loop
+from training.loop import Diverged, Loop
 from training.model import set_threads
 
 
 def run_worker(settings: dict[str, Any]) -> None:
-    """Train to the end, from the last checkpoint if there is one; leaves adapter and summary in the run folder."""
+    """Train to the end, from the last checkpoint if there is one; leaves adapter and summary in the run folder.
+
+    Bad input is no failure to recover from: it is left in the summary, and who is started again finds it there.
+    """
     job, context = Job.of(settings), ray.train.get_context()
+    summary = job.folder / SUMMARY
+    if summary.exists():
+        return
     set_threads(context.get_local_world_size())
     rank, num_workers = context.get_world_rank(), context.get_world_size()
     storage = context.get_storage()
@@ -27,12 +34,20 @@ def run_worker(settings: dict[str, Any]) -> None:
     try:
         loop = Loop(job, rank, num_workers, ray.train.torch.get_device(), checkpoints)
         loop.train()
-        summary: dict[str, Any] = loop.finish()
+        figures: dict[str, Any] = loop.finish()
+    except Diverged as error:
+        figures = {"error": told(error)}
     except TandemError as error:
-        # Every rank comes here, and starting again would give the same: no failure for Ray Train to recover from.
-        summary = {"error": [error.seen, error.accepted, error.remedy]}
+        # Perhaps on this rank alone: the others wait for it, and are ended when it fails.
+        write_atomically(summary, json.dumps({"error": told(error)}) + "\n")
+        raise
     if rank == 0:
-        (job.folder / SUMMARY).write_text(json.dumps(summary) + "\n")
+        write_atomically(summary, json.dumps(figures) + "\n")
+
+
+def told(error: TandemError) -> list[str]:
+    """For the summary, from which the driver raises it again."""
+    return [error.seen, error.accepted, error.remedy]
 
 
 def report(local: Path, name: str, metrics: dict[str, float], upload: Any, wait: bool) -> None:

@@ -41,6 +41,23 @@ def test_a_version_is_found_by_number_alias_and_fingerprint(registry: Registry, 
     assert registry.resolve("support").version == 1
 
 
+def test_a_version_that_failed_its_check_does_not_go_live(registry: Registry, staging: Path) -> None:
+    for _ in range(2):
+        registry.publish("support", staging, promote=False, **FIELDS)
+    assert registry.check_of("support", 1) is None
+    with pytest.raises(UnknownAdapter):
+        registry.resolve("support")
+    found = {"num_rows": 2, "num_tokens": 9, "max_difference": 0.4, "tolerance": 0.05}
+    assert registry.record_check("support", 1, mean_difference=0.01, **found).passed
+    registry.record_check("support", 2, mean_difference=0.2, **found)
+    registry.promote("support", 1)
+    with pytest.raises(TandemError, match="support@2 is not served as it was trained"):
+        registry.promote("support", 2)
+    assert registry.resolve("support").version == 1
+    assert registry.check_of("support", 2).mean_difference == 0.2
+    assert [version.version for version in registry.versions("support")] == [1, 2]
+
+
 def test_concurrent_publishers_never_share_a_number(registry: Registry, staging: Path) -> None:
     published: list[int] = []
     threads = [

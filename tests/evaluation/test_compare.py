@@ -85,7 +85,7 @@ def start_endpoint() -> Iterator[Callable[[Responder], Endpoint]]:
 
 
 Start = Callable[[Responder], Endpoint]
-ARMS = make_arms(ALL_ARMS, adapter="demo@1", collection="demo")
+ARMS = make_arms(ALL_ARMS, tuned="base:demo@1", collection="demo")
 
 
 def write_questions(folder: Path, n: int = 12) -> Path:

@@ -18,7 +18,7 @@ from evaluation.questions import Question
 from evaluation.report import make_table, write_reports
 from evaluation.results import CitedSource, Reply, Report
 
-ARMS = make_arms(ALL_ARMS, adapter="demo@1", collection="demo")
+ARMS = make_arms(ALL_ARMS, tuned="base:demo@1", collection="demo")
 EVIL = "<script>alert('&')</script>"
 
 

@@ -10,7 +10,7 @@ from evaluation.results import ArmResult, Grade, Recommendation, Reply, Row
 from evaluation.summary import make_cells, make_differences
 from evaluation.verdict import recommend
 
-ARMS = make_arms(ALL_ARMS, adapter="demo@1", collection="demo")
+ARMS = make_arms(ALL_ARMS, tuned="base:demo@1", collection="demo")
 Marks = dict[ArmName, str]
 
 
@@ -147,7 +147,7 @@ def test_arms_are_model_names() -> None:
 
 
 def test_an_arm_that_cannot_be_served_is_named() -> None:
-    with pytest.raises(TandemError, match="`tuned` needs an adapter"):
+    with pytest.raises(TandemError, match="`tuned` needs a tuned model"):
         make_arms(ALL_ARMS, collection="demo")
     with pytest.raises(TandemError, match="`retrieval` needs an indexed collection"):
-        make_arms(ALL_ARMS, adapter="demo@1")
+        make_arms(ALL_ARMS, tuned="base:demo@1")

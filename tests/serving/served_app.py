@@ -77,8 +77,8 @@ def documents(folder: Path) -> Path:
     return folder
 
 
-def random_adapter(folder: Path) -> Path:
-    """A PEFT adapter whose weights are drawn, not trained: it changes every answer."""
+def random_adapter(folder: Path, std: float = 0.5) -> Path:
+    """A PEFT adapter whose weights are drawn, not trained: it changes every answer; the less `std`, the less."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -88,7 +88,7 @@ def random_adapter(folder: Path) -> Path:
     tuned = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
     for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.5)
+            torch.nn.init.normal_(parameter, std=std)
     tuned.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     return folder

@@ -146,10 +146,10 @@ def test_data_check_shows_what_is_learnt_and_lists_bad_rows_last(project: Path) 
     assert "1 rows cannot be used" in done.stdout
 
 
-def test_a_method_that_gives_no_adapter_is_not_compared(project: Path) -> None:
-    replace(project, "data: train.jsonl", "data: train.jsonl, method: dora")
-    error = refused(tandem(project, "compare"))
-    assert "gives a whole model" in error and "serving.models" in error
+@pytest.mark.parametrize("verb", ["train", "compare"])
+def test_an_adapter_that_could_not_be_served_is_not_trained(project: Path, verb: str) -> None:
+    replace(project, "data: train.jsonl", "data: train.jsonl, rank: 64")
+    assert "`training.rank` is 64 and `serving.max_lora_rank` is 32" in refused(tandem(project, verb))
 
 
 def test_an_unknown_adapter_is_not_exported(project: Path) -> None:

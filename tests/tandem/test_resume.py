@@ -24,7 +24,7 @@ training: {data: rows.jsonl, rank: 4, epochs: 30, learning_rate: 1.0e-2, micro_b
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
-    write_model(folder / "model")
+    write_model(folder / "model", head_dim=32)
     rows = [{"prompt": f"City {n}?", "completion": "x" * (n % 5 + 1)} for n in range(40)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "tandem.yaml").write_text(PROJECT)
@@ -52,7 +52,10 @@ def test_a_training_whose_command_was_killed_is_gone_on_with(project: Path) -> N
     assert text.startswith(before), "the same run goes on"
     steps = {json.loads(line)["step"] for line in text.splitlines()}
     assert steps >= set(range(1, max(steps) + 1))
-    assert (project / "runs" / "adapters" / project_name(project) / "v1" / "manifest.json").is_file()
+    published = project / "runs" / "adapters" / project_name(project)
+    assert (published / "v1" / "manifest.json").is_file()
+    assert "as it was trained" in told
+    assert json.loads((published / "aliases" / "live.json").read_text()) == {"version": 1}
 
     nothing = start(project, "train", "--resume")
     _, told = nothing.communicate(timeout=120)

@@ -39,8 +39,11 @@ def byte_tokenizer(
     return tokenizer
 
 
-def write_model(folder: Path, dtype: torch.dtype = torch.bfloat16) -> Path:
-    """A Llama of about 100 thousand random weights, with grouped key and value heads, and its tokenizer."""
+def write_model(folder: Path, dtype: torch.dtype = torch.bfloat16, head_dim: int = 16) -> Path:
+    """A Llama of about 100 thousand random weights, with grouped key and value heads, and its tokenizer.
+
+    vLLM takes heads of 32 numbers and more on a CPU.
+    """
     tokenizer = byte_tokenizer()
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -50,6 +53,7 @@ def write_model(folder: Path, dtype: torch.dtype = torch.bfloat16) -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
+        head_dim=head_dim,
         max_position_embeddings=512,
         tie_word_embeddings=True,
         initializer_range=0.2,

@@ -1,10 +1,11 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 from transformers import AutoConfig
 
 from cluster.errors import TandemError
-from training.choose import Choice, Device, choices, choose, fits, this_device
+from training.choose import Choice, Device, choices, choose, container_bytes, fits, this_device
 from training.config import TrainingConfig
 from training.memory import GIB
 from training.shapes import shapes_of
@@ -100,3 +101,13 @@ def test_this_machine_has_memory_for_its_workers() -> None:
     assert one.memory_bytes > 0
     assert one.kind in ("cpu", "gpu")
     assert one.host_bytes >= two.host_bytes * 0.9
+
+
+def test_a_containers_limit_counts(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 250\n")
+    assert container_bytes(tmp_path) == 550
+    (tmp_path / "memory.max").write_text("max\n")
+    assert container_bytes(tmp_path) is None
+    assert container_bytes(tmp_path / "none") is None

@@ -1,6 +1,7 @@
 """Real trainings: Ray Train, two workers, DeepSpeed ZeRO-2 over gloo, a published adapter."""
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +14,14 @@ import torch
 
 from cluster.config import ClusterConfig
 from cluster.errors import TandemError
-from cluster.registry import AdapterVersion, Registry
+from cluster.registry import AdapterVersion, Registry, UnknownAdapter
 from cluster.runs import Run
 from cluster.session import ray_session
 from cluster.storage import Storage
 from training.config import TrainingConfig
 from training.fit import Reporter
-from training.run import fingerprint, train
+from training.run import fingerprint, prepare, resume, train
+from training.watch import read_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -82,15 +84,34 @@ def test_a_training_publishes_a_version_that_has_learnt(trained: tuple[Training,
     training, version = trained
     losses = list(training.losses.values())
     assert losses[-1] < 0.8 * losses[0]
-    assert training.progress[0].startswith("step 1/")
+    assert " step 1/" in training.progress[0]
     manifest = version.manifest
-    assert Registry(training.storage.adapters).resolve("cities").path == version.path
+    registry = Registry(training.storage.adapters)
+    assert registry.get("cities", version.version).path == version.path
+    with pytest.raises(UnknownAdapter):
+        registry.resolve("cities")  # it goes live when it has been found to be served as it was trained
     assert manifest.fingerprint == fingerprint(training.config, manifest.base_model, manifest.base_digest)
     assert manifest.metrics["held_out_loss"] > 0
     assert {"ray", "torch", "deepspeed", "peft", "transformers"} <= manifest.versions.keys()
     rows = [json.loads(line) for line in (version.path / "trained.jsonl").read_text().splitlines()]
     assert len(rows) == 10
     assert len({row["sources"][0] for row in rows}) == 10
+
+
+def test_the_model_card_shows_settings_losses_and_how_to_serve(trained: tuple[Training, AdapterVersion]) -> None:
+    from PIL import Image
+
+    training, version = trained
+    card = (version.path / "README.md").read_text()
+    assert "10 rows of rows.jsonl; 20% of the rows were held out" in card
+    assert version.manifest.data_digest in card
+    assert f"{version.manifest.metrics['epoch_loss']:.4f}" in card
+    assert "| rank | 4 |" in card
+    assert "base:cities" in card
+    assert str(training.run.path) not in card
+    for name in ("loss.png", "learning_rate.png"):
+        picture = Image.open(version.path / name).convert("RGB")
+        assert len(picture.getcolors(1 << 20) or []) > 10, "axes and a curve"
 
 
 def test_the_published_adapter_loads_in_peft_and_gives_the_recorded_log_probabilities(
@@ -148,7 +169,7 @@ def test_a_killed_worker_is_replaced_and_the_result_is_the_same(
     assert training.num_steps_done > undisturbed.num_steps_done, "the worker was killed too late"
     assert training.losses == undisturbed.losses
     assert again.manifest.fingerprint == version.manifest.fingerprint
-    for name in ("adapter_model.safetensors", "parity.jsonl", "trained.jsonl"):
+    for name in ("adapter_model.safetensors", "parity.jsonl", "trained.jsonl", "README.md", "loss.png"):
         assert (again.path / name).read_bytes() == (version.path / name).read_bytes(), name
 
 
@@ -158,6 +179,62 @@ def test_a_loss_that_is_no_number_ends_the_training_and_publishes_nothing(
     training = Training(tmp_path, model_folder, data, learning_rate=1e30, max_grad_norm=1e30, epochs=4)
     with pytest.raises(TandemError, match="The training diverged: the loss became"):
         training.start()
+    assert Registry(training.storage.adapters).names() == []
+
+
+def test_early_stopping_publishes_the_best_weights_and_the_best_checkpoints_are_kept(
+    session: None, tmp_path: Path, model_folder: Path, data: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    training = Training(
+        tmp_path, model_folder, data, early_stopping=3, eval_steps=2, learning_rate=3e-2, epochs=60,
+        checkpoint_steps=4, keep_checkpoints=2, keep_by="held_out_loss",
+    )  # fmt: skip
+    version = training.start()
+    lines = read_metrics(training.run.path / "metrics.jsonl")
+    losses = {line["step"]: line["held_out_loss"] for line in lines if "held_out_loss" in line}
+    best = min(losses, key=losses.__getitem__)
+    metrics = version.manifest.metrics
+    assert metrics["held_out_loss"] == losses[best]
+    assert metrics["num_steps_done"] == max(losses) == best + 2 * 3 < metrics["num_steps"]
+    kept = load_file(training.run.path / "best.safetensors")
+    published = load_file(version.path / "adapter_model.safetensors")
+    assert sorted(weight.sum().item() for weight in kept.values()) == sorted(w.sum().item() for w in published.values())
+
+    saved = [line["step"] for line in lines if "checkpoint_stall_s" in line]
+    there = {int(path.name.split("-")[1]) for path in (training.run.path / "checkpoints").glob("step-*")}
+    assert there == {*sorted(saved, key=losses.__getitem__)[:2], *there & {saved[-1]}}
+
+
+def test_a_search_publishes_the_best_of_its_trainings(
+    session: None, tmp_path: Path, model_folder: Path, data: Path
+) -> None:
+    space = {"learning_rate": [1e-2, 1e-9], "rank": [4]}
+    training = Training(
+        tmp_path, model_folder, data, search={"space": space, "reduction_factor": 2}, held_out_data=data
+    )
+    version = training.start()
+    good, bad = json.loads((training.run.path / "search" / "search.json").read_text())
+    assert (good["settings"], good["share"]) == ({"learning_rate": 1e-2, "rank": 4}, 1.0)
+    assert bad["share"] < 1 and bad["held_out_loss"] > good["held_out_loss"]
+    assert version.manifest.metrics["held_out_loss"] == good["held_out_loss"]
+    assert version.manifest.fingerprint == fingerprint(training.config, str(model_folder), version.manifest.base_digest)
+    assert any("trial 2 of 2" in line and "stopped after" in line for line in training.progress)
+    assert not train_workers(), "a trial that is stopped leaves no worker"
+
+
+def test_what_a_worker_finds_wrong_is_told_and_not_tried_again(
+    session: None, tmp_path: Path, model_folder: Path, data: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(model_folder, model)
+    training = Training(tmp_path, model, data, max_failures=3)
+    job = prepare(training.config, str(model), training.run.path)
+    (model / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(TandemError, match="cannot be loaded"):
+        resume(training.config, str(model), "cities", training.storage, training.run, Reporter())
+    assert not (job.folder / "error.txt").exists()
     assert Registry(training.storage.adapters).names() == []
 
 

@@ -1,0 +1,73 @@
+"""Whether the endpoint computes what was trained: the trainer's log-probabilities, asked for again over HTTP."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster.errors import TandemError
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the endpoint's log-probabilities of the answers' tokens are from the trainer's, in nats per token."""
+
+    num_rows: int
+    num_tokens: int
+    mean_difference: float
+    max_difference: float
+
+
+def replay(client: "OpenAI", model: str, recorded: Path, longest: int) -> Parity:
+    """Ask an endpoint for the log-probabilities that a training left in its parity.jsonl.
+
+    Args:
+        model: what is asked, such as `base:support@7`.
+        longest: most tokens that the endpoint takes; longer rows are left out.
+
+    Raises:
+        TandemError: the endpoint refuses the model or gives no log-probabilities, or every row is too long.
+    """
+    lines = [json.loads(line) for line in recorded.read_text().splitlines()]
+    rows = [line for line in lines if len(line["prompt_token_ids"]) + len(line["answer_token_ids"]) < longest]
+    if not rows:
+        raise TandemError(
+            f"Each of the {len(lines)} rows in {recorded} is longer than the {longest} tokens that are served.",
+            "At least one row to compare log-probabilities on.",
+            "Raise `serving.max_model_len`.",
+        )
+    differences = [
+        abs(served - trained)
+        for row in rows
+        for served, trained in zip(_ask(client, model, row), row["logprobs"], strict=True)
+    ]
+    return Parity(len(rows), len(differences), sum(differences) / len(differences), max(differences))
+
+
+def _ask(client: "OpenAI", model: str, row: dict[str, Any]) -> Iterator[float]:
+    """The endpoint's log-probability of each answer token."""
+    from openai import OpenAIError
+
+    from serving.client import failed
+
+    answer = row["answer_token_ids"]
+    try:
+        completion = client.completions.create(
+            model=model, prompt=row["prompt_token_ids"] + answer, max_tokens=1, temperature=0,
+            extra_body={"prompt_logprobs": 0},
+        )  # fmt: skip
+    except OpenAIError as error:
+        raise failed(error, str(client.base_url)) from error
+    places = (completion.choices[0].model_extra or {}).get("prompt_logprobs")
+    if not places:
+        raise TandemError(
+            f"The endpoint {client.base_url} gives no log-probabilities of a prompt.",
+            "vLLM's `prompt_logprobs`.",
+            "Serve with `tandem serve`.",
+        )
+    for token, place in zip(answer, places[-len(answer) :], strict=True):
+        yield float(place[str(token)]["logprob"])
