@@ -148,7 +148,7 @@ def test_the_whole_job_measures_every_arm_on_every_slice(project: Path, first: C
 
 
 def test_every_stage_says_what_it_wrote(project: Path, first: Command) -> None:
-    for stage in ("check", "train", "index", "serve", "ask", "report"):
+    for stage in ("check", "train", "index", "serve", "parity", "ask", "report"):
         assert re.search(rf"\] {stage} ", first.output), first.output
     assert str(project / "runs" / "adapters" / "small" / "v1") in first.output
     assert "report.html" in first.output
@@ -195,6 +195,17 @@ def test_without_milvus_the_retrieval_arms_fail_and_nothing_is_recommended(proje
 def test_killed_it_left_nothing(killed: Command) -> None:
     """Two small agents of Ray end last: they try for 60 s to report that their node has gone."""
     assert left_after(killed.environment, 90) == {}
+
+
+@pytest.mark.matrix
+def test_a_whole_model_is_served_beside_the_base_and_measured(project: Path, first: Command) -> None:
+    settings = (project / "tandem.yaml").read_text().replace("epochs: 1", "epochs: 1, method: full, adapter: whole")
+    (project / "whole.yaml").write_text(settings)
+    command = Command.start(project, "compare", "-c", "whole.yaml")
+    assert command.finish(380) == 0, command.output
+    assert "vLLM serves whole@1 as it was trained" in command.output
+    models = {arm["name"]: arm["answered_as"] for arm in report_of(project)["arms"]}
+    assert (models["tuned"], models["hybrid"]) == (["whole-1"], ["whole-1+small"])
 
 
 def test_the_first_hour_of_a_newcomer(tmp_path: Path) -> None:

@@ -96,6 +96,19 @@ def test_three_workers_become_two_and_three_again(make_job: MakeJob, stage: int,
     assert len(gang.frozen_digests(job)) == 1
 
 
+@pytest.mark.matrix
+@pytest.mark.parametrize("stage", [2, 3])
+def test_state_in_main_memory_trains_the_same_and_is_gone_on_with(make_job: MakeJob, stage: int) -> None:
+    from tests.training import gang
+
+    steady = make_job(zero_stage=stage)
+    job = make_job(zero_stage=stage, offload="cpu")
+    assert gang.run(steady, 2)
+    assert not gang.run(job, 2, gang.Death("step", 5))
+    assert gang.run(job, 2)
+    assert gang.losses(job) == pytest.approx(gang.losses(steady), abs=1e-5)
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_named(make_job: MakeJob, undisturbed: Job) -> None:
     from pyarrow.fs import LocalFileSystem
 
