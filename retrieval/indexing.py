@@ -1,6 +1,7 @@
 """Documents -> a collection that equals them: only what changed is cut and embedded again.
 
     report = index(config, "help-desk", uri, on_progress=print)
+    follow(config, "help-desk", uri, on_report=print)             # and stay with the folders until Ctrl-C
 
 A document whose digest and number of chunks stand in the store is left alone. Chunks have deterministic ids, so a run
 that was killed half-way is finished by the next one, and a chunk that a changed document keeps keeps its vector.
@@ -10,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,6 +27,8 @@ from retrieval.sources import SourceFile, Unreadable, digest, find_files, read_m
 from retrieval.store import Row, Settings, Store
 
 BATCH_CHUNKS = 512
+# How long the files must be left alone before they are read: an editor writes one in several steps.
+_QUIET_MS = 100
 Progress = Callable[[str], None]
 
 
@@ -79,18 +83,50 @@ def index(config: RetrievalConfig, collection: str, uri: str, on_progress: Progr
     Raises:
         TandemError: bad sources, model or mode; the store is unreachable; the collection is being indexed already.
     """
-    started = time.monotonic()
-    files = find_files(config.sources)
+    with _opened(config, collection, uri, on_progress) as sync:
+        return sync.run(find_files(config.sources))
+
+
+def follow(
+    config: RetrievalConfig,
+    collection: str,
+    uri: str,
+    on_report: Callable[[IndexReport], None],
+    on_progress: Progress = print,
+    stop: threading.Event | None = None,
+) -> None:
+    """Make `collection` equal to the documents, and keep it so while they change, until `stop` is set.
+
+    Only the files that the operating system names are read again. `on_report` gets what each pass found.
+
+    Raises:
+        TandemError: as `index`.
+    """
+    from watchfiles import watch
+
+    with _opened(config, collection, uri, on_progress) as sync:
+        is_first = True
+        for changes in watch(
+            *config.sources, stop_event=stop, step=_QUIET_MS, rust_timeout=_QUIET_MS, yield_on_timeout=True
+        ):
+            # All of them once the watch stands, so that nothing is missed in between; then those that are named.
+            if is_first or changes:
+                named = None if is_first else {Path(path) for _, path in changes}
+                on_report(sync.run(find_files(config.sources), named))
+                is_first = False
+
+
+@contextmanager
+def _opened(config: RetrievalConfig, collection: str, uri: str, on_progress: Progress) -> "Iterator[_Sync]":
+    find_files(config.sources)  # before a model or a store is looked for
     embedder = Embedder(config.embedding_model)
     with _alone(uri, collection):
         store = Store(uri)
         try:
             check_mode(store, config)
-            report = _Sync(config, collection, store, embedder, on_progress).run(files)
+            yield _Sync(config, collection, store, embedder, on_progress)
         finally:
             store.close()
-    report.seconds = round(time.monotonic() - started, 2)
-    return report
 
 
 def check_mode(store: Store, config: RetrievalConfig) -> None:
@@ -104,22 +140,26 @@ def check_mode(store: Store, config: RetrievalConfig) -> None:
 
 
 class _Sync:
-    """One run. `physical` is None until it is known to exist, which spares an unchanged run the model."""
+    """A collection that is brought up to date, once or again and again; `stored` is what it holds."""
 
     def __init__(
         self, config: RetrievalConfig, collection: str, store: Store, embedder: Embedder, on_progress: Progress
     ) -> None:
         self.config, self.store, self.embedder, self.on_progress = config, store, embedder, on_progress
-        self.report = IndexReport(collection)
+        self.collection, self.report = collection, IndexReport(collection)
         self.physical = self._open()
         store.load(self.physical)
         self.stored = _stored_documents(store, self.physical)
 
-    def run(self, files: list[SourceFile]) -> IndexReport:
+    def run(self, files: list[SourceFile], changed: set[Path] | None = None) -> IndexReport:
+        """Take up every file, or those of `changed` alone; what is in no file any more is deleted."""
+        started, self.report = time.monotonic(), IndexReport(self.collection)
         batch: list[_Changed] = []
         for number, file in enumerate(files, start=1):
-            if (changed := self._changed(file)) is not None:
-                batch.append(changed)
+            if changed is not None and file.path not in changed and file.source in self.stored:
+                self.report.unchanged += 1
+            elif (document := self._changed(file)) is not None:
+                batch.append(document)
             if sum(len(document.chunks) for document in batch) >= BATCH_CHUNKS:
                 self._write(batch)
                 batch = []
@@ -130,6 +170,7 @@ class _Sync:
             raise _nothing_readable(self.report)
         self.report.num_chunks = self.store.finish(self.physical)
         self.store.publish(self.report.collection, self.physical)
+        self.report.seconds = round(time.monotonic() - started, 2)
         return self.report
 
     def _open(self) -> str:
@@ -166,6 +207,7 @@ class _Sync:
         if not chunks:
             self.report.failed.append(Failure(file.source, "holds no text"))
             self.store.delete(self.physical, sorted(stored.ids))
+            self.stored.pop(file.source, None)
             return None
         return _Changed(file.source, content, chunks, stored)
 
@@ -188,6 +230,8 @@ class _Sync:
         self.store.delete(self.physical, sorted(stale))
         self.report.changed += sum(1 for document in documents if document.stored.ids)
         self.report.added += sum(1 for document in documents if not document.stored.ids)
+        for document, keys in zip(documents, ids, strict=True):
+            self.stored[document.source] = _Stored(frozenset(keys), document.digest)
 
     def _vectors(self, documents: list[_Changed], ids: list[list[str]]) -> dict[str, list[float]]:
         """By chunk id: taken from the store where the chunk is known, embedded where it is not."""
@@ -207,7 +251,7 @@ class _Sync:
 
     def _delete_missing(self, present: set[str]) -> None:
         missing = [source for source in self.stored if source not in present]
-        self.store.delete(self.physical, sorted(key for source in missing for key in self.stored[source].ids))
+        self.store.delete(self.physical, sorted(key for source in missing for key in self.stored.pop(source).ids))
         self.report.deleted = len(missing)
 
 

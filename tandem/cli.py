@@ -181,16 +181,23 @@ def export(
 
 
 @app.command()
-def index(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
+def index(
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and follow every change until Ctrl-C.")] = False,
+    config: ProjectFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
     """Bring the collection up to date with the documents. Exit code 3 where a document could not be read."""
     from dataclasses import asdict
 
+    from tandem.pipeline import follow, milvus
     from tandem.pipeline import index as run
-    from tandem.pipeline import milvus
     from tandem.project import load
 
     console, project = Console(as_json), load(config)
     with milvus(project) as uri:
+        if watch:
+            follow(project, uri, console)
+            return
         report = run(project, uri, console)
     failed = "".join(f"\n  {failure.source}: {failure.reason}" for failure in report.failed)
     console.result(f"{project.collection} is up to date.{failed}", asdict(report))

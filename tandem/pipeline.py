@@ -176,10 +176,28 @@ def index(project: Project, uri: str, console: Console) -> "IndexReport":
     from retrieval.indexing import index as run_index
 
     report = run_index(project.retrieval, project.collection, uri, console.progress)
+    console.stage("index", _told(report))
+    return report
+
+
+def follow(project: Project, uri: str, console: Console) -> None:
+    """Keep the collection up to date with the documents until the process is interrupted."""
+    from retrieval.indexing import follow as run_follow
+
+    def on_report(report: "IndexReport") -> None:
+        console.stage("index", _told(report))
+        for failure in report.failed:
+            console.stage("index", f"{failure.source} {failure.reason}")
+
+    with contextlib.suppress(KeyboardInterrupt):
+        run_follow(project.retrieval, project.collection, uri, on_report, console.progress)
+    console.stage("index", "stopped")
+
+
+def _told(report: "IndexReport") -> str:
     counts = ("added", "changed", "unchanged", "deleted")
     told = ", ".join(f"{getattr(report, name)} {name}" for name in counts if getattr(report, name))
-    console.stage("index", f"{project.collection}: {told or 'no documents'}, {len(report.failed)} failed")
-    return report
+    return f"{report.collection}: {told or 'no documents'}, {len(report.failed)} failed"
 
 
 @contextlib.contextmanager

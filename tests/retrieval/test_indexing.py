@@ -1,5 +1,7 @@
 """A folder and its collection: whatever happened in between, they are equal after a run."""
 
+import queue
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,8 @@ from cluster.errors import TandemError
 from retrieval import indexing
 from retrieval.config import RetrievalConfig
 from retrieval.embedding import Embedder, find_folder
-from retrieval.indexing import Failure, index
+from retrieval.indexing import Failure, follow, index
+from retrieval.search import Searcher
 from retrieval.store import Row, Store
 
 pytestmark = pytest.mark.slow
@@ -167,3 +170,29 @@ def test_the_packaged_model_is_found_and_measures_tokens() -> None:
     question, document = embedder.embed_question("Iron"), embedder.embed_documents(["Iron"])[0]
     assert question == pytest.approx(document.tolist(), abs=1e-5)
     assert len(embedder.identity) == 64
+
+
+def test_a_watched_folder_is_followed_until_it_is_ended(
+    config: RetrievalConfig, documents: Path, milvus: str, quiet: Quiet
+) -> None:
+    reports: queue.Queue[indexing.IndexReport] = queue.Queue()
+    stop = threading.Event()
+    watch = threading.Thread(target=follow, args=(config, "watched", milvus, reports.put, quiet, stop), daemon=True)
+    watch.start()
+    assert counts(reports.get(timeout=60)) == (4, 0, 0, 0)
+
+    (documents / "zinc.md").write_text("# Zinc\n\nThe symbol of Zinc is Zn.\n")
+    assert counts(reports.get(timeout=60)) == (1, 0, 4, 0)
+    found = Searcher(config, milvus).search("watched", "What is the symbol of Zinc?")
+    assert found.hits[0].source == "zinc.md"
+
+    (documents / "gold.md").unlink()
+    assert counts(reports.get(timeout=60)) == (0, 0, 4, 1)
+    (documents / "iron.md").write_bytes(b"\xff")
+    assert [failure.source for failure in reports.get(timeout=60).failed] == ["iron.md"]
+    stop.set()
+    watch.join(timeout=30)
+    assert not watch.is_alive()
+    index(config, "watched-fresh", milvus, quiet)
+    kept = {key: row for key, row in rows(milvus, "watched").items() if row.source != "iron.md"}
+    same(kept, rows(milvus, "watched-fresh"))

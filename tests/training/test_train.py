@@ -134,7 +134,7 @@ def test_the_published_adapter_loads_in_peft_and_gives_the_recorded_log_probabil
         torch.testing.assert_close(torch.tensor(line["logprobs"]), expected, atol=0.05, rtol=0.02)
 
 
-@pytest.mark.parametrize("method", ["full", "dora"])
+@pytest.mark.parametrize("method", ["full", pytest.param("dora", marks=pytest.mark.matrix)])
 def test_what_cannot_be_an_adapter_is_published_as_a_whole_model(
     session: None, tmp_path: Path, model_folder: Path, data: Path, method: str
 ) -> None:
