@@ -182,6 +182,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_publishes_nothing(
     assert Registry(training.storage.adapters).names() == []
 
 
+@pytest.mark.matrix
 def test_early_stopping_publishes_the_best_weights_and_the_best_checkpoints_are_kept(
     session: None, tmp_path: Path, model_folder: Path, data: Path
 ) -> None:
@@ -207,6 +208,7 @@ def test_early_stopping_publishes_the_best_weights_and_the_best_checkpoints_are_
     assert there == {*sorted(saved, key=losses.__getitem__)[:2], *there & {saved[-1]}}
 
 
+@pytest.mark.matrix
 def test_a_search_publishes_the_best_of_its_trainings(
     session: None, tmp_path: Path, model_folder: Path, data: Path
 ) -> None:
@@ -224,6 +226,7 @@ def test_a_search_publishes_the_best_of_its_trainings(
     assert not train_workers(), "a trial that is stopped leaves no worker"
 
 
+@pytest.mark.matrix
 def test_what_a_worker_finds_wrong_is_told_and_not_tried_again(
     session: None, tmp_path: Path, model_folder: Path, data: Path
 ) -> None:
