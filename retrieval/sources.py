@@ -10,12 +10,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 from cluster.errors import TandemError
 
 TEXT_SUFFIXES = frozenset({".md", ".markdown", ".txt", ".text", ".rst"})
 CONVERTED_SUFFIXES = frozenset({".html", ".htm", ".pdf", ".docx", ".pptx", ".xlsx", ".csv"})
+PACKED_SUFFIXES = frozenset({".docx", ".pptx", ".xlsx"})
 MAX_FILE_BYTES = 50 * 1024 * 1024
+MAX_UNPACKED_BYTES = 500 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -135,9 +138,25 @@ def _decoded(path: Path) -> str:
 def _converted(path: Path) -> str:
     from markitdown import MarkItDown, MarkItDownException
 
+    if path.suffix.lower() in PACKED_SUFFIXES:
+        _check_unpacked_size(path)
     try:
         return str(MarkItDown(enable_plugins=False).convert_local(path).text_content)
     except (MarkItDownException, OSError, ValueError) as error:
         # markitdown names the cause in its last line.
         reason = str(error).strip().split("\n")[-1].strip(" -")[:200] or type(error).__name__
         raise Unreadable(f"cannot be converted: {reason}") from error
+
+
+def _check_unpacked_size(path: Path) -> None:
+    """An office document is a ZIP archive, and a small one may unpack to more than the memory holds.
+
+    The sizes that it declares can be believed: Python's zipfile reads no more of a member than that.
+    """
+    try:
+        with ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (BadZipFile, OSError) as error:
+        raise Unreadable(f"cannot be opened as {path.suffix[1:]}: {error}") from error
+    if unpacked > MAX_UNPACKED_BYTES:
+        raise Unreadable(f"unpacks to {unpacked / 2**20:.0f} MiB, more than {MAX_UNPACKED_BYTES // 2**20}")

@@ -4,6 +4,7 @@ import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from retrieval.config import RetrievalConfig
 
@@ -41,13 +42,13 @@ def _index(folder: Path, uri: str, collection: str, events: Connection) -> None:
     from retrieval import indexing
 
     indexing.BATCH_CHUNKS = 4
-    begun: Callable[..., object] = indexing.find_files
+    run: Callable[..., Any] = indexing._Sync.run
 
-    def find_files(*arguments: object) -> object:
+    def announced(*arguments: Any) -> Any:
         events.send("began")
-        return begun(*arguments)
+        return run(*arguments)
 
-    indexing.find_files = find_files  # type: ignore[assignment]
+    indexing._Sync.run = announced  # type: ignore[method-assign]
     try:
         indexing.index(RetrievalConfig(sources=[folder]), collection, uri, lambda _: None)
     except TandemError as error:
