@@ -23,8 +23,9 @@ from cluster.errors import TandemError
 from retrieval import chunking
 from retrieval.config import RetrievalConfig
 from retrieval.embedding import Embedder
+from retrieval.schema import Row, Settings
 from retrieval.sources import SourceFile, Unreadable, digest, find_files, read_markdown
-from retrieval.store import Row, Settings, Store
+from retrieval.store import Store
 
 BATCH_CHUNKS = 512
 # How long the files must be left alone before they are read: an editor writes one in several steps.

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from cluster.errors import TandemError
 from retrieval.config import Mode, RetrievalConfig
 from retrieval.embedding import Embedder
+from retrieval.errors import unknown_collection
 from retrieval.indexing import check_mode
 from retrieval.prompt import Passage
-from retrieval.store import Found, Store, unknown_collection
+from retrieval.store import Found, Store
 
 # More threads wait for each other where the cores are busy with a model, and one question gains little from them.
 EMBED_THREADS = 1

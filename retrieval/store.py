@@ -15,54 +15,25 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cluster.digests import digest_json
-from cluster.errors import TandemError
-from retrieval.errors import RetrievalUnavailable, UnknownCollection
+from retrieval.errors import TOKEN_VARIABLE, Refused, translated, unknown_collection
 from retrieval.names import alias_of, name_of, physical_name
+from retrieval.schema import Row, Settings, fields, indexes
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-SCHEMA_VERSION = 1
-TOKEN_VARIABLE = "MILVUS_TOKEN"
 CONNECT_S = 5.0
 WRITE_S = 60.0
 PAGE_ROWS = 1000
 # Reciprocal rank fusion: Cormack, Clarke, Büttcher, SIGIR 2009. Each leg hands over this many candidates.
 RRF_K = 60
 CANDIDATES = 50
-HNSW = {"M": 16, "efConstruction": 200}
 BM25_SINCE = (2, 5)
 SETTINGS_PROPERTY = "tandem.settings"
 COLLECTION_NOT_FOUND = 100
 ALIAS_NOT_FOUND = 1600
 _STORED = ("id", "source", "source_hash", "num_chunks")
 _FOUND = ["source", "position", "content"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a collection was built with. Another value means another collection."""
-
-    embedding_model: str
-    """The model's identity: a digest of its folder, or its hub id."""
-    dimensions: int
-    chunk_tokens: int
-    chunking_version: int
-    bm25: bool
-    schema_version: int = SCHEMA_VERSION
-
-
-@dataclass(frozen=True)
-class Row:
-    """A chunk as it is stored. `content` is the title, a line end, and the text."""
-
-    id: str
-    source: str
-    source_hash: str
-    num_chunks: int
-    position: int
-    content: str
-    vector: list[float]
 
 
 @dataclass(frozen=True)
@@ -82,12 +53,6 @@ class Found:
     position: int
     content: str
     score: float
-
-
-class _Refused(TandemError):
-    """The server answered with an error; `code` is Milvus' own number."""
-
-    code: int = 0
 
 
 class Store:
@@ -121,7 +86,7 @@ class Store:
         try:
             with _explained(self.uri):
                 described = self._client.describe_alias(alias_of(name), timeout=self.timeout_s)
-        except _Refused as refused:
+        except Refused as refused:
             if refused.code == ALIAS_NOT_FOUND or "not exist" in refused.seen or "not found" in refused.seen:
                 return None
             raise
@@ -272,40 +237,27 @@ class Store:
     def _indexed(self, physical: str, settings: Settings) -> bool:
         """False where a process was killed between creating a collection and its indexes."""
         names = set(self._client.list_indexes(physical, timeout=self.timeout_s))
-        return names >= ({"vector", "sparse"} if settings.bm25 else {"vector"})
+        return names >= {index.field_name for index in indexes(settings)}
 
     def _create(self, physical: str, settings: Settings) -> None:
-        schema, indexes = _schema(settings)
+        from pymilvus import DataType, Function, FunctionType
+
+        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+        for field in fields(settings):
+            schema.add_field(field.name, DataType[field.kind], **field.options)
+        if settings.bm25:
+            schema.add_function(Function("bm25", FunctionType.BM25, ["content"], ["sparse"]))
+        wanted = self._client.prepare_index_params()
+        for index in indexes(settings):
+            wanted.add_index(index.field_name, index_type=index.kind, metric_type=index.metric, params=index.params)
         self._client.create_collection(
             physical,
             schema=schema,
-            index_params=indexes,
+            index_params=wanted,
             consistency_level="Bounded",
             properties={SETTINGS_PROPERTY: json.dumps(asdict(settings))},
             timeout=WRITE_S,
         )
-
-
-def _schema(settings: Settings) -> tuple[Any, Any]:
-    from pymilvus import DataType, Function, FunctionType, MilvusClient
-
-    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-    schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
-    schema.add_field("source", DataType.VARCHAR, max_length=4096)
-    schema.add_field("source_hash", DataType.VARCHAR, max_length=64)
-    schema.add_field("num_chunks", DataType.INT64)
-    schema.add_field("position", DataType.INT64)
-    analyzed = {"enable_analyzer": True, "analyzer_params": {"type": "standard"}} if settings.bm25 else {}
-    schema.add_field("content", DataType.VARCHAR, max_length=65_535, **analyzed)
-    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=settings.dimensions)
-    indexes = MilvusClient.prepare_index_params()
-    indexes.add_index("vector", index_type="HNSW", metric_type="COSINE", params=HNSW)
-    if settings.bm25:
-        schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
-        words = Function("bm25", FunctionType.BM25, input_field_names=["content"], output_field_names=["sparse"])
-        schema.add_function(words)
-        indexes.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
-    return schema, indexes
 
 
 def _found(hit: Any) -> Found:
@@ -334,54 +286,4 @@ def _explained(uri: str, name: str | None = None) -> Iterator[None]:
     except (MilvusException, RpcError) as error:
         if name is not None and getattr(error, "code", None) == COLLECTION_NOT_FOUND:
             raise unknown_collection(name, []) from error
-        raise _translated(error, uri) from error
-
-
-def unknown_collection(name: str, known: Sequence[str]) -> UnknownCollection:
-    return UnknownCollection(
-        f"The collection {name} does not exist.",
-        f"Collections that exist: {', '.join(known)}." if known else "A collection exists once it has been indexed.",
-        "Correct the name, or build it with `tandem index`.",
-    )
-
-
-def _translated(error: Exception, uri: str) -> TandemError:
-    from grpc import StatusCode
-
-    statuses = {_status(cause) for cause in _causes(error)}
-    reason = str(getattr(error, "message", "") or error).split("\n")[0].rstrip(".")
-    if statuses & {StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED}:
-        return TandemError(
-            f"Milvus at {uri} refuses the token.",
-            f"The environment variable {TOKEN_VARIABLE} holds an API key, or user:password.",
-            f"Set {TOKEN_VARIABLE} to a token of that server.",
-        )
-    silent = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED, StatusCode.UNKNOWN}
-    if statuses & silent or "Fail connecting" in reason or "Retry timeout" in reason:
-        return RetrievalUnavailable(
-            f"Milvus at {uri} does not answer.",
-            "retrieval.uri names a running Milvus server, or is `local`.",
-            "Start the server or correct the address; the same question works again once it answers.",
-        )
-    refused = _Refused(
-        f"Milvus at {uri} reports: {reason}.",
-        "The server and the collection take what this version of Tandem writes.",
-        "Look into the server's log; `tandem index` builds a collection anew.",
-    )
-    refused.code = getattr(error, "code", 0)
-    return refused
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """pymilvus raises errors from themselves, so a chain of causes may be a ring."""
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        yield error
-        seen.append(error)
-        error = error.__cause__ or error.__context__
-
-
-def _status(error: BaseException) -> Any:
-    """The gRPC status of an error; pymilvus keeps a number under the same name."""
-    code = getattr(error, "code", None)
-    return code() if callable(code) else code
+        raise translated(error, uri) from error

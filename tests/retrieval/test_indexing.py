@@ -12,8 +12,9 @@ from retrieval import indexing
 from retrieval.config import RetrievalConfig
 from retrieval.embedding import Embedder, find_folder
 from retrieval.indexing import Failure, follow, index
+from retrieval.schema import Row
 from retrieval.search import Searcher
-from retrieval.store import Row, Store
+from retrieval.store import Store
 
 pytestmark = pytest.mark.slow
 Quiet = Callable[[str], None]
