@@ -6,7 +6,10 @@ Nothing here knows pymilvus: `retrieval/store.py` turns fields and indexes into 
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA_VERSION = 1
+from retrieval.filters import LABEL_COLUMNS
+from retrieval.rights import MAX_NAME_BYTES, Attributes
+
+SCHEMA_VERSION = 2
 HNSW = {"M": 16, "efConstruction": 200}
 
 
@@ -34,6 +37,12 @@ class Row:
     position: int
     content: str
     vector: list[float]
+    attributes: Attributes = field(default_factory=Attributes)
+
+    def record(self) -> dict[str, Any]:
+        """The row as Milvus takes it; metadata are dynamic fields."""
+        plain = {name: value for name, value in vars(self).items() if name != "attributes"}
+        return {**plain, **self.attributes.fields()}
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,7 @@ def fields(settings: Settings) -> list[Field]:
         Field("num_chunks", "INT64"),
         Field("position", "INT64"),
         Field("content", "VARCHAR", {"max_length": 65_535, **analyzed}),
+        *(Field(name, "VARCHAR", {"max_length": MAX_NAME_BYTES}) for name in ("tenant", *LABEL_COLUMNS)),
         Field("vector", "FLOAT_VECTOR", {"dim": settings.dimensions}),
     ]
     return [*found, Field("sparse", "SPARSE_FLOAT_VECTOR")] if settings.bm25 else found

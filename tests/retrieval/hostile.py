@@ -4,6 +4,7 @@
 """
 
 import itertools
+import math
 import random
 from typing import Any
 
@@ -109,7 +110,9 @@ def check_store(uri: str, name: str) -> None:
     """Every hostile value is one tenant's name, label and metadata; all rows say the same."""
     assert len(HOSTILE) >= 200
     store = Store(uri)
-    rows = [row(number, Attributes(value, (value,), {"text": value})) for number, value in enumerate(HOSTILE)]
+    rows = [
+        row(number, Attributes(value, (value,), {"text": value}), near(number)) for number, value in enumerate(HOSTILE)
+    ]
     rows.append(row(len(HOSTILE), Attributes()))
     physical = built(store, name, rows)
     _check_values(store, physical)
@@ -119,8 +122,13 @@ def check_store(uri: str, name: str) -> None:
     store.close()
 
 
-def row(number: int, attributes: Attributes) -> Row:
-    return Row(f"{number:04}", f"{number}.md", "0" * 64, 1, 0, "Iron\nThe symbol of Iron is Fe.", VECTOR, attributes)
+def row(number: int, attributes: Attributes, vector: list[float] = VECTOR) -> Row:
+    return Row(f"{number:04}", f"{number}.md", "0" * 64, 1, 0, "Iron\nThe symbol of Iron is Fe.", vector, attributes)
+
+
+def near(number: float) -> list[float]:
+    """A vector near `VECTOR`. The graph of Milvus Lite falls apart where very many vectors are the same."""
+    return [math.cos(number / 1000), math.sin(number / 1000)]
 
 
 def built(store: Store, name: str, rows: list[Row]) -> str:

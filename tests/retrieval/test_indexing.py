@@ -152,7 +152,7 @@ def test_a_collection_whose_indexes_are_missing_is_made_again(
 
 
 def test_two_runs_at_once_are_refused(config: RetrievalConfig, milvus: str, quiet: Quiet) -> None:
-    with indexing._alone(milvus, "busy"), pytest.raises(TandemError, match="being indexed by another process"):
+    with indexing.alone(milvus, "busy"), pytest.raises(TandemError, match="being indexed by another process"):
         index(config, "busy", milvus, quiet)
 
 
