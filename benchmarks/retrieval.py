@@ -25,8 +25,9 @@ from retrieval.embedding import Embedder
 from retrieval.indexing import follow, index
 from retrieval.local import local_server, running
 from retrieval.names import alias_of
+from retrieval.schema import Row, Settings
 from retrieval.search import Searcher
-from retrieval.store import Row, Settings, Store
+from retrieval.store import Store
 
 LITE_CHUNKS, SERVER_CHUNKS, DIMENSIONS, TOP_K = 10_000, 200_000, 384, 10
 CONCURRENCY, NUM_SEARCHES, NUM_RECALL = (1, 8, 32), 400, 200
