@@ -22,11 +22,14 @@ import psutil
 from benchmarks.results import ratio_row, row, write
 from retrieval.config import RetrievalConfig
 from retrieval.embedding import Embedder
+from retrieval.filters import encode
 from retrieval.indexing import follow, index
 from retrieval.local import local_server, running
 from retrieval.names import alias_of
+from retrieval.rights import NOBODY, allowed
+from retrieval.schema import Row, Settings
 from retrieval.search import Searcher
-from retrieval.store import Row, Settings, Store
+from retrieval.store import Store
 
 LITE_CHUNKS, SERVER_CHUNKS, DIMENSIONS, TOP_K = 10_000, 200_000, 384, 10
 CONCURRENCY, NUM_SEARCHES, NUM_RECALL = (1, 8, 32), 400, 200
@@ -110,7 +113,8 @@ def on_server(folder: Path, num_chunks: int) -> Iterator[dict[str, Any]]:
         wait_until_indexed(store, physical, num_chunks)
         questions = [vector.tolist() for vector in asked]
         found = [
-            {hit.position for hit in store.search_dense("benchmark", question, TOP_K, 60)} for question in questions
+            {hit.position for hit in store.search_dense("benchmark", question, allowed(NOBODY), TOP_K, 60)}
+            for question in questions
         ]
         nearest = np.argsort(-(asked @ vectors.T), axis=1)[:, :TOP_K]
         shares = [len(mine & set(true.tolist())) / TOP_K for mine, true in zip(found, nearest, strict=True)]
@@ -119,7 +123,7 @@ def on_server(folder: Path, num_chunks: int) -> Iterator[dict[str, Any]]:
         )
 
         def ours(number: int) -> Any:
-            return store.search_dense("benchmark", questions[number % NUM_RECALL], TOP_K, 60)
+            return store.search_dense("benchmark", questions[number % NUM_RECALL], allowed(NOBODY), TOP_K, 60)
 
         def bare(number: int) -> Any:
             return bare_dense(store._client, questions[number % NUM_RECALL])
@@ -159,9 +163,10 @@ def bare_hybrid(client: Any, vector: list[float], question: str) -> Any:
     """The request that Tandem sends for a hybrid search, straight to pymilvus."""
     from pymilvus import AnnSearchRequest, RRFRanker
 
+    visible = encode(allowed(NOBODY))
     legs = [
-        AnnSearchRequest([vector], "vector", {"metric_type": "COSINE", "params": {"ef": 64}}, limit=50),
-        AnnSearchRequest([question], "sparse", {"metric_type": "BM25"}, limit=50),
+        AnnSearchRequest([vector], "vector", {"metric_type": "COSINE", "params": {"ef": 64}}, limit=50, expr=visible),
+        AnnSearchRequest([question], "sparse", {"metric_type": "BM25"}, limit=50, expr=visible),
     ]
     fields = ["source", "position", "content"]
     return client.hybrid_search(
@@ -174,6 +179,7 @@ def bare_dense(client: Any, vector: list[float]) -> Any:
     return client.search(
         alias_of("benchmark"), data=[vector], anns_field="vector", limit=TOP_K, timeout=60,
         search_params={"metric_type": "COSINE", "params": {"ef": 64}}, output_fields=["source", "position", "content"],
+        filter=encode(allowed(NOBODY)),
     )[0]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from cluster.errors import TandemError
 
 @dataclass(frozen=True)
 class Storage:
-    """The rooms under `storage`: runs by project, adapters, and the local Milvus data."""
+    """The rooms under `storage`: runs by project, adapters, the local Milvus data, and what was forgotten."""
 
     root: Path
 
@@ -21,6 +21,10 @@ class Storage:
     @property
     def milvus(self) -> Path:
         return self.root / "milvus"
+
+    def forgotten(self, collection: str) -> Path:
+        """The file with the names of documents that are left out of a collection."""
+        return self.root / "forgotten" / f"{collection}.json"
 
     def runs(self, project: str) -> Path:
         return self.root / project

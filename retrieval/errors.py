@@ -1,6 +1,11 @@
-"""What can go wrong with a search in ways that a caller tells apart."""
+"""What can go wrong with a store: errors that a caller tells apart, and those of Milvus as ours."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from cluster.errors import TandemError
+
+TOKEN_VARIABLE = "MILVUS_TOKEN"
 
 
 class RetrievalUnavailable(TandemError):
@@ -9,3 +14,60 @@ class RetrievalUnavailable(TandemError):
 
 class UnknownCollection(TandemError):
     """No collection of that name has been built."""
+
+
+class Refused(TandemError):
+    """The server answered with an error; `code` is Milvus' own number."""
+
+    code: int = 0
+
+
+def unknown_collection(name: str, known: Sequence[str]) -> UnknownCollection:
+    return UnknownCollection(
+        f"The collection {name} does not exist.",
+        f"Collections that exist: {', '.join(known)}." if known else "A collection exists once it has been indexed.",
+        "Correct the name, or build it with `tandem index`.",
+    )
+
+
+def translated(error: Exception, uri: str) -> TandemError:
+    """An error of pymilvus or gRPC as one that a user can read."""
+    from grpc import StatusCode
+
+    statuses = {_status(cause) for cause in _causes(error)}
+    reason = str(getattr(error, "message", "") or error).split("\n")[0].rstrip(".")
+    if statuses & {StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED}:
+        return TandemError(
+            f"Milvus at {uri} refuses the token.",
+            f"The environment variable {TOKEN_VARIABLE} holds an API key, or user:password.",
+            f"Set {TOKEN_VARIABLE} to a token of that server.",
+        )
+    silent = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED, StatusCode.UNKNOWN}
+    if statuses & silent or "Fail connecting" in reason or "Retry timeout" in reason:
+        return RetrievalUnavailable(
+            f"Milvus at {uri} does not answer.",
+            "retrieval.uri names a running Milvus server, or is `local`.",
+            "Start the server or correct the address; the same question works again once it answers.",
+        )
+    refused = Refused(
+        f"Milvus at {uri} reports: {reason}.",
+        "The server and the collection take what this version of Tandem writes.",
+        "Look into the server's log; `tandem index` builds a collection anew.",
+    )
+    refused.code = getattr(error, "code", 0)
+    return refused
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """pymilvus raises errors from themselves, so a chain of causes may be a ring."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        yield error
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+
+
+def _status(error: BaseException) -> Any:
+    """The gRPC status of an error; pymilvus keeps a number under the same name."""
+    code = getattr(error, "code", None)
+    return code() if callable(code) else code

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -23,13 +23,16 @@ from cluster.errors import TandemError
 from retrieval import chunking
 from retrieval.config import RetrievalConfig
 from retrieval.embedding import Embedder
+from retrieval.rights import Attributes
+from retrieval.schema import Row, Settings
 from retrieval.sources import SourceFile, Unreadable, digest, find_files, read_markdown
-from retrieval.store import Row, Settings, Store
+from retrieval.store import Store
 
 BATCH_CHUNKS = 512
 # How long the files must be left alone before they are read: an editor writes one in several steps.
 _QUIET_MS = 100
 Progress = Callable[[str], None]
+Forgotten = Callable[[], Collection[str]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class IndexReport:
     changed: int = 0
     unchanged: int = 0
     deleted: int = 0
+    forgotten: list[str] = field(default_factory=list)
+    """Documents that were found and left out, since `tandem forget` named them."""
     failed: list[Failure] = field(default_factory=list)
     num_chunks: int = 0
     """Chunks in the collection at the end."""
@@ -68,22 +73,33 @@ class _Stored:
 
 @dataclass(frozen=True)
 class _Changed:
-    source: str
+    file: SourceFile
     digest: str
     chunks: list[chunking.Chunk]
     stored: _Stored
 
+    @property
+    def source(self) -> str:
+        return self.file.source
 
-def index(config: RetrievalConfig, collection: str, uri: str, on_progress: Progress = print) -> IndexReport:
+
+def index(
+    config: RetrievalConfig,
+    collection: str,
+    uri: str,
+    on_progress: Progress = print,
+    forgotten: Forgotten = tuple,
+) -> IndexReport:
     """Make `collection` equal to the documents of `config.sources`.
 
     Args:
+        forgotten: tells which documents are left out and removed; asked in each pass.
         uri: http(s) address of Milvus; for `local` the one that `local_server` gives.
 
     Raises:
         TandemError: bad sources, model or mode; the store is unreachable; the collection is being indexed already.
     """
-    with _opened(config, collection, uri, on_progress) as sync:
+    with _opened(config, collection, uri, on_progress, forgotten) as sync:
         return sync.run(find_files(config.sources))
 
 
@@ -94,6 +110,7 @@ def follow(
     on_report: Callable[[IndexReport], None],
     on_progress: Progress = print,
     stop: threading.Event | None = None,
+    forgotten: Forgotten = tuple,
 ) -> None:
     """Make `collection` equal to the documents, and keep it so while they change, until `stop` is set.
 
@@ -104,11 +121,10 @@ def follow(
     """
     from watchfiles import watch
 
-    with _opened(config, collection, uri, on_progress) as sync:
+    with _opened(config, collection, uri, on_progress, forgotten) as sync:
+        paths = [source.path for source in config.sources]
         is_first = True
-        for changes in watch(
-            *config.sources, stop_event=stop, step=_QUIET_MS, rust_timeout=_QUIET_MS, yield_on_timeout=True
-        ):
+        for changes in watch(*paths, stop_event=stop, step=_QUIET_MS, rust_timeout=_QUIET_MS, yield_on_timeout=True):
             # All of them once the watch stands, so that nothing is missed in between; then those that are named.
             if is_first or changes:
                 named = None if is_first else {Path(path) for _, path in changes}
@@ -117,14 +133,16 @@ def follow(
 
 
 @contextmanager
-def _opened(config: RetrievalConfig, collection: str, uri: str, on_progress: Progress) -> "Iterator[_Sync]":
+def _opened(
+    config: RetrievalConfig, collection: str, uri: str, on_progress: Progress, forgotten: Forgotten
+) -> "Iterator[_Sync]":
     find_files(config.sources)  # before a model or a store is looked for
     embedder = Embedder(config.embedding_model)
-    with _alone(uri, collection):
+    with alone(uri, collection):
         store = Store(uri)
         try:
             check_mode(store, config)
-            yield _Sync(config, collection, store, embedder, on_progress)
+            yield _Sync(config, collection, store, embedder, on_progress, forgotten)
         finally:
             store.close()
 
@@ -143,10 +161,16 @@ class _Sync:
     """A collection that is brought up to date, once or again and again; `stored` is what it holds."""
 
     def __init__(
-        self, config: RetrievalConfig, collection: str, store: Store, embedder: Embedder, on_progress: Progress
+        self,
+        config: RetrievalConfig,
+        collection: str,
+        store: Store,
+        embedder: Embedder,
+        on_progress: Progress,
+        forgotten: Forgotten,
     ) -> None:
         self.config, self.store, self.embedder, self.on_progress = config, store, embedder, on_progress
-        self.collection, self.report = collection, IndexReport(collection)
+        self.collection, self.report, self.forgotten = collection, IndexReport(collection), forgotten
         self.physical = self._open()
         store.load(self.physical)
         self.stored = _stored_documents(store, self.physical)
@@ -154,6 +178,9 @@ class _Sync:
     def run(self, files: list[SourceFile], changed: set[Path] | None = None) -> IndexReport:
         """Take up every file, or those of `changed` alone; what is in no file any more is deleted."""
         started, self.report = time.monotonic(), IndexReport(self.collection)
+        left_out = self.forgotten()
+        self.report.forgotten = [file.source for file in files if file.source in left_out]
+        files = [file for file in files if file.source not in left_out]
         batch: list[_Changed] = []
         for number, file in enumerate(files, start=1):
             if changed is not None and file.path not in changed and file.source in self.stored:
@@ -166,7 +193,7 @@ class _Sync:
                 self.on_progress(f"indexed {number} of {len(files)} documents")
         self._write(batch)
         self._delete_missing({file.source for file in files})
-        if self.report.added + self.report.changed + self.report.unchanged == 0:
+        if self.report.failed and self.report.added + self.report.changed + self.report.unchanged == 0:
             raise _nothing_readable(self.report)
         self.report.num_chunks = self.store.finish(self.physical)
         self.store.publish(self.report.collection, self.physical)
@@ -196,20 +223,24 @@ class _Sync:
         """The document cut into chunks; None where it is unchanged or cannot be read, which the report then says."""
         stored = self.stored.get(file.source, _Stored(frozenset(), None))
         try:
-            content = digest(file.path)
+            content = _digest(file)
             if content == stored.digest:
                 self.report.unchanged += 1
                 return None
             chunks = self._chunks(file)
         except Unreadable as error:
-            self.report.failed.append(Failure(file.source, str(error)))
+            self.report.failed.append(Failure(file.source.encode(errors="backslashreplace").decode(), str(error)))
+            if stored.digest is None or not stored.digest.endswith(_digest_of(file.attributes)):
+                # What stands there is for others than it is for now, or nobody knows whom for.
+                self.store.delete(self.physical, sorted(stored.ids))
+                self.stored.pop(file.source, None)
             return None
         if not chunks:
             self.report.failed.append(Failure(file.source, "holds no text"))
             self.store.delete(self.physical, sorted(stored.ids))
             self.stored.pop(file.source, None)
             return None
-        return _Changed(file.source, content, chunks, stored)
+        return _Changed(file, content, chunks, stored)
 
     def _chunks(self, file: SourceFile) -> list[chunking.Chunk]:
         limit = min(self.config.chunk_tokens, self.embedder.max_tokens)
@@ -221,7 +252,16 @@ class _Sync:
         ids = [_chunk_ids(document) for document in documents]
         vectors = self._vectors(documents, ids)
         rows = [
-            Row(key, document.source, document.digest, len(keys), position, _content(chunk), vectors[key])
+            Row(
+                key,
+                document.source,
+                document.digest,
+                len(keys),
+                position,
+                _content(chunk),
+                vectors[key],
+                document.file.attributes,
+            )
             for document, keys in zip(documents, ids, strict=True)
             for position, (key, chunk) in enumerate(zip(keys, document.chunks, strict=True))
         ]
@@ -253,6 +293,19 @@ class _Sync:
         missing = [source for source in self.stored if source not in present]
         self.store.delete(self.physical, sorted(key for source in missing for key in self.stored.pop(source).ids))
         self.report.deleted = len(missing)
+
+
+def _digest(file: SourceFile) -> str:
+    """Two halves of 32 hex digits: what the document says, and what it carries (tenant, labels, metadata)."""
+    try:
+        file.source.encode()
+    except UnicodeEncodeError:
+        raise Unreadable("has a name that is not UTF-8") from None
+    return digest(file.path)[:32] + _digest_of(file.attributes)
+
+
+def _digest_of(attributes: Attributes) -> str:
+    return attributes.digest[:32]
 
 
 def _stored_documents(store: Store, physical: str) -> dict[str, _Stored]:
@@ -287,7 +340,7 @@ def _content(chunk: chunking.Chunk) -> str:
 
 
 @contextmanager
-def _alone(uri: str, collection: str) -> Iterator[None]:
+def alone(uri: str, collection: str) -> Iterator[None]:
     """Two writers of one collection would undo each other's work, and Milvus Lite does not bear them at all."""
     key = hashlib.sha256(f"{uri}\0{collection}".encode()).hexdigest()[:16]
     with Path(tempfile.gettempdir(), f"tandem-index-{os.getuid()}-{key}.lock").open("a") as lock:

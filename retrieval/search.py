@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from cluster.errors import TandemError
 from retrieval.config import Mode, RetrievalConfig
 from retrieval.embedding import Embedder
+from retrieval.errors import unknown_collection
+from retrieval.filters import And, Filter
 from retrieval.indexing import check_mode
 from retrieval.prompt import Passage
-from retrieval.store import Found, Store, unknown_collection
+from retrieval.rights import NOBODY, Rights, allowed
+from retrieval.schema import SCHEMA_VERSION
+from retrieval.store import Found, Store
 
 # More threads wait for each other where the cores are busy with a model, and one question gains little from them.
 EMBED_THREADS = 1
@@ -67,14 +71,24 @@ class Searcher:
             self._embedder.embed_question("the first one is slow")
 
     def search(
-        self, collection: str, question: str, top_k: int | None = None, mode: Mode | None = None
+        self,
+        collection: str,
+        question: str,
+        top_k: int | None = None,
+        mode: Mode | None = None,
+        *,
+        rights: Rights = NOBODY,
+        where: Filter | None = None,
     ) -> SearchResult:
-        """The `top_k` best passages for `question`.
+        """The `top_k` best passages for `question` among those that `rights` and `where` both let through.
+
+        Without rights nothing of a tenant and nothing with labels is found. Nothing in `where` can widen that.
 
         Raises:
             UnknownCollection: it has not been built.
             RetrievalUnavailable: the store does not answer within `config.timeout_s`.
-            TandemError: the collection was built with another embedding model.
+            TandemError: the collection was built with another embedding model or by another version; the filter is
+                malformed or too large.
         """
         started = time.perf_counter()
         mode = mode or self.config.mode
@@ -83,7 +97,8 @@ class Searcher:
         vector = [] if mode == "bm25" else self._embedder.embed_question(question)
         embedded = time.perf_counter()
         self._check(collection, mode)
-        found = self._found(collection, question, vector, top_k or self.config.top_k, mode)
+        visible = allowed(rights) if where is None else And((allowed(rights), where))
+        found = self._found(collection, question, vector, visible, top_k or self.config.top_k, mode)
         ended = time.perf_counter()
         return SearchResult([_hit(one) for one in found], _ms(embedded - started), _ms(ended - embedded))
 
@@ -94,13 +109,15 @@ class Searcher:
     def close(self) -> None:
         self._store.close()
 
-    def _found(self, collection: str, question: str, vector: list[float], top_k: int, mode: Mode) -> list[Found]:
+    def _found(
+        self, collection: str, question: str, vector: list[float], where: Filter, top_k: int, mode: Mode
+    ) -> list[Found]:
         timeout_s = self.config.timeout_s
         if mode == "dense":
-            return self._store.search_dense(collection, vector, top_k, timeout_s)
+            return self._store.search_dense(collection, vector, where, top_k, timeout_s)
         if mode == "bm25":
-            return self._store.search_bm25(collection, question, top_k, timeout_s)
-        return self._store.search_hybrid(collection, vector, question, top_k, timeout_s)
+            return self._store.search_bm25(collection, question, where, top_k, timeout_s)
+        return self._store.search_hybrid(collection, vector, question, where, top_k, timeout_s)
 
     def _check(self, collection: str, mode: Mode) -> None:
         """The alias may be switched to another model's collection while we run, so this is asked again and again."""
@@ -111,7 +128,13 @@ class Searcher:
         if physical is None:
             raise unknown_collection(collection, self.collections())
         settings = self._store.settings(physical)
-        if mode != "bm25" and (settings is None or settings.embedding_model != self._embedder.identity):
+        if settings is None or settings.schema_version != SCHEMA_VERSION:
+            raise TandemError(
+                f"The collection {collection} was built by another version of Tandem.",
+                f"This version reads schema {SCHEMA_VERSION}, in which each row says who may find it.",
+                "Build it again with `tandem index`.",
+            )
+        if mode != "bm25" and settings.embedding_model != self._embedder.identity:
             raise TandemError(
                 f"The collection {collection} was built with another embedding model than {self._embedder.name}.",
                 "Questions and passages are embedded by the same model.",

@@ -8,11 +8,14 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import permutations
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 from cluster.errors import TandemError
+from retrieval.config import SourceConfig
+from retrieval.rights import Attributes
 
 TEXT_SUFFIXES = frozenset({".md", ".markdown", ".txt", ".text", ".rst"})
 CONVERTED_SUFFIXES = frozenset({".html", ".htm", ".pdf", ".docx", ".pptx", ".xlsx", ".csv"})
@@ -27,29 +30,32 @@ class SourceFile:
 
     source: str
     path: Path
+    attributes: Attributes = field(default_factory=Attributes)
 
 
 class Unreadable(Exception):
     """Why one file cannot be indexed, in a few words."""
 
 
-def find_files(sources: Sequence[Path]) -> list[SourceFile]:
+def find_files(sources: Sequence[SourceConfig]) -> list[SourceFile]:
     """Every document below `sources`, ordered by name. Hidden files and folders are left out.
 
     With several sources a name begins with its source's own name.
 
     Raises:
-        TandemError: a source is missing or unreadable, two have the same name, or there is no document at all.
+        TandemError: a source is missing or unreadable, two have the same name, one lies in another and is for others,
+            or there is no document at all.
     """
-    _check(sources)
+    _check([source.path for source in sources])
+    _check_overlap(sources)
     files = [
-        SourceFile("/".join([source.name, *parts] if len(sources) > 1 or not parts else parts), source.joinpath(*parts))
+        SourceFile(_name(source.path, parts, len(sources)), source.path.joinpath(*parts), source.attributes)
         for source in sources
-        for parts in _documents(source)
+        for parts in _documents(source.path)
     ]
     if not files:
         raise TandemError(
-            f"No document was found in {', '.join(map(str, sources))}.",
+            f"No document was found in {', '.join(str(source.path) for source in sources)}.",
             f"Files that end in {' '.join(sorted(TEXT_SUFFIXES | CONVERTED_SUFFIXES))} are read.",
             "Name a folder that holds some under retrieval.sources.",
         )
@@ -108,6 +114,21 @@ def _check(sources: Sequence[Path]) -> None:
             "The names of documents begin with the name of their source, so each needs its own.",
             "Rename one of them, or name the folder that holds both.",
         )
+
+
+def _check_overlap(sources: Sequence[SourceConfig]) -> None:
+    """A folder inside another would be indexed twice, the second time for whom the outer one is for."""
+    for outer, inner in permutations(sources, 2):
+        if inner.path.resolve().is_relative_to(outer.path.resolve()) and inner.attributes != outer.attributes:
+            raise TandemError(
+                f"The source {inner.path} lies in {outer.path}, which has another tenant, other labels or metadata.",
+                "Sources that differ in these do not overlap: the documents would be found by those of both.",
+                "Move the folder out, or name the folders beside it instead of the one around it.",
+            )
+
+
+def _name(source: Path, parts: tuple[str, ...], num_sources: int) -> str:
+    return "/".join([source.name, *parts] if num_sources > 1 or not parts else parts)
 
 
 def _documents(source: Path) -> Iterator[tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """`tandem adapters`: what is published, and which version is live."""
 
+import json
 from typing import Any
 
 from cluster.errors import TandemError
@@ -43,6 +44,18 @@ def find(project: Project, adapter: str) -> AdapterVersion:
             f"{adapter!r} names no version.", "A name and a number: support@7.", "See `tandem adapters list`."
         )
     return Registry(project.storage.adapters).get(name, int(version))
+
+
+def trained_on(project: Project, source: str) -> list[str]:
+    """Versions (name@number) that were trained on rows from a document, by their trained.jsonl."""
+    registry = Registry(project.storage.adapters)
+    versions = (version for name in registry.names() for version in registry.versions(name))
+    return [f"{version.name}@{version.version}" for version in versions if _names(version, source)]
+
+
+def _names(version: AdapterVersion, source: str) -> bool:
+    with (version.path / "trained.jsonl").open(encoding="utf-8") as rows:
+        return any(source in json.loads(row)["sources"] for row in rows)
 
 
 def _told(check: dict[str, Any] | None) -> str:

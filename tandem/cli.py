@@ -200,7 +200,8 @@ def index(
             return
         report = run(project, uri, console)
     failed = "".join(f"\n  {failure.source}: {failure.reason}" for failure in report.failed)
-    console.result(f"{project.collection} is up to date.{failed}", asdict(report))
+    left_out = "".join(f"\n  {source}: left out, since it was forgotten" for source in report.forgotten)
+    console.result(f"{project.collection} is up to date.{failed}{left_out}", asdict(report))
     console.hint("see what it finds: tandem search '...'")
     if report.failed:
         raise typer.Exit(PARTLY_FAILED)
@@ -210,23 +211,68 @@ def index(
 def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
     top_k: Annotated[int | None, typer.Option(help="Number of passages.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Search as a caller of this tenant.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Search as one who holds this label; may be repeated.")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option("--filter", help='JSON: {"type": "eq", "key": "year", "value": 2024}')
+    ] = None,
     config: ProjectFile = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Show the passages that a question would be answered from."""
     from dataclasses import asdict
 
+    from retrieval.filter_json import loads
+    from retrieval.rights import Rights
     from retrieval.search import Searcher
     from tandem.pipeline import milvus
     from tandem.project import load
 
     console, project = Console(as_json), load(config)
+    rights = Rights(tenant, frozenset(label or ()))
+    asked = loads(where) if where else None
     with milvus(project) as uri:
-        found = Searcher(project.retrieval, uri).search(project.collection, question, top_k=top_k)
+        found = Searcher(project.retrieval, uri).search(
+            project.collection, question, top_k=top_k, rights=rights, where=asked
+        )
     lines = [
         f"[{rank}] {hit.title} ({hit.source}, {hit.score:.3f})\n{hit.text}" for rank, hit in enumerate(found.hits, 1)
     ]
     console.result("\n\n".join(lines) or "Nothing was found.", asdict(found))
+
+
+@app.command()
+def forget(
+    source: Annotated[str, typer.Argument(help="The document, as `tandem search` names it.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Let the next `tandem index` take it in again.")] = False,
+    config: ProjectFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a document from the collection for good: the index leaves it out, also while its file is there."""
+    from retrieval.forgetting import forget as run
+    from retrieval.forgetting import take_back
+    from tandem.adapters import trained_on
+    from tandem.pipeline import milvus
+    from tandem.project import load
+
+    console, project = Console(as_json), load(config)
+    kept = project.storage.forgotten(project.collection)
+    if undo:
+        take_back(project.collection, source, kept)
+        console.result(
+            f"{source} is taken in again by the next `tandem index`.", {"source": source, "forgotten": False}
+        )
+        return
+    with milvus(project) as uri:
+        num_rows = run(project.collection, source, uri, kept)
+    adapters = trained_on(project, source)
+    told = f"{source} is forgotten: {num_rows} rows are removed from {project.collection}."
+    still = f"\nThese were trained on it and still know it: {', '.join(adapters)}." if adapters else ""
+    value = {"source": source, "forgotten": True, "num_rows": num_rows, "adapters": adapters}
+    console.result(told + still, value)
+    console.hint("remove its file too; `tandem forget --undo` lets it in again.")
 
 
 @data_app.command("check")

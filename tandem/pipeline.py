@@ -4,6 +4,7 @@ Each stage is a function that can be called alone; `compare` runs them all in on
 """
 
 import contextlib
+import functools
 import json
 import signal
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from tandem.project import Project
 
 if TYPE_CHECKING:
     from evaluation.results import Report
-    from retrieval.indexing import IndexReport
+    from retrieval.indexing import Forgotten, IndexReport
     from serving.config import ServingConfig
     from training.datacheck import DataCheck
     from training.fit import Reporter
@@ -175,7 +176,7 @@ def index(project: Project, uri: str, console: Console) -> "IndexReport":
     """Bring the collection up to date with the documents."""
     from retrieval.indexing import index as run_index
 
-    report = run_index(project.retrieval, project.collection, uri, console.progress)
+    report = run_index(project.retrieval, project.collection, uri, console.progress, _forgotten(project))
     console.stage("index", _told(report))
     return report
 
@@ -190,14 +191,23 @@ def follow(project: Project, uri: str, console: Console) -> None:
             console.stage("index", f"{failure.source} {failure.reason}")
 
     with contextlib.suppress(KeyboardInterrupt):
-        run_follow(project.retrieval, project.collection, uri, on_report, console.progress)
+        run_follow(
+            project.retrieval, project.collection, uri, on_report, console.progress, forgotten=_forgotten(project)
+        )
     console.stage("index", "stopped")
 
 
 def _told(report: "IndexReport") -> str:
     counts = ("added", "changed", "unchanged", "deleted")
     told = ", ".join(f"{getattr(report, name)} {name}" for name in counts if getattr(report, name))
-    return f"{report.collection}: {told or 'no documents'}, {len(report.failed)} failed"
+    left_out = f", {len(report.forgotten)} left out as forgotten" if report.forgotten else ""
+    return f"{report.collection}: {told or 'no documents'}, {len(report.failed)} failed{left_out}"
+
+
+def _forgotten(project: Project) -> "Forgotten":
+    from retrieval.forgetting import read
+
+    return functools.partial(read, project.storage.forgotten(project.collection))
 
 
 @contextlib.contextmanager

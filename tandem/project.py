@@ -8,7 +8,7 @@ import difflib
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -22,7 +22,7 @@ from serving.config import ServingConfig
 from tandem.source import Location, Source, read
 from training.config import TrainingConfig
 
-RESERVED_NAMES = ("adapters", "milvus")
+RESERVED_NAMES = ("adapters", "forgotten", "milvus")
 
 
 class Settings(Section):
@@ -106,7 +106,7 @@ def load(path: Path) -> Project:
     if settings.project in RESERVED_NAMES:
         raise TandemError(
             f"{path}:{source.line(('project',))}: the project is called {settings.project!r}.",
-            f"Any name but {' and '.join(RESERVED_NAMES)}, which are folders of the storage.",
+            f"Any name but {', '.join(RESERVED_NAMES)}, which are folders of the storage.",
             "Choose another `project`.",
         )
     return Project(path, settings)
@@ -163,8 +163,17 @@ def _section_at(location: Location) -> type[BaseModel] | None:
     section: type[BaseModel] = Settings
     for part in location:
         field = section.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        inner = _section_in(field.annotation) if field else None
+        # The number of an item in a list of sections, such as retrieval.sources.
+        if inner is None and not isinstance(part, int):
             return None
-        section = inner
+        section = inner or section
     return section
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, or holds several of."""
+    for each in (annotation, *get_args(annotation)):
+        if isinstance(each, type) and issubclass(each, BaseModel):
+            return each
+    return None

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from retrieval.config import RetrievalConfig
+from retrieval.rights import Attributes
 
 
 def test_every_field_has_a_default_and_a_description() -> None:
@@ -16,8 +17,11 @@ def test_every_field_has_a_default_and_a_description() -> None:
 
 
 def test_sources_are_relative_to_the_project_file() -> None:
-    config = RetrievalConfig.model_validate({"sources": ["docs"]}, context={"folder": "/project"})
-    assert config.sources == [Path("/project/docs")]
+    sources = ["docs", {"path": "hr", "tenant": "acme", "access": ["hr", "managers"], "metadata": {"year": 2024}}]
+    config = RetrievalConfig.model_validate({"sources": sources}, context={"folder": "/project"})
+    assert [source.path for source in config.sources] == [Path("/project/docs"), Path("/project/hr")]
+    assert config.sources[0].attributes == Attributes()
+    assert config.sources[1].attributes == Attributes("acme", ("hr", "managers"), {"year": 2024})
 
 
 @pytest.mark.parametrize(
@@ -30,6 +34,21 @@ def test_sources_are_relative_to_the_project_file() -> None:
         {"collection": "Help Desk"},
         {"collection": "a--b"},
         {"token": "secret"},
+        {"sources": "docs"},
+        {"sources": [{"tenant": "acme"}]},
+        {"sources": [{"path": "docs", "tennant": "acme"}]},
+        {"sources": [{"path": "docs", "tenant": ""}]},
+        {"sources": [{"path": "docs", "tenant": 7}]},
+        {"sources": [{"path": "docs", "tenant": "a\0b"}]},
+        {"sources": [{"path": "docs", "tenant": "\U00020bb7"}]},
+        {"sources": [{"path": "docs", "access": "hr"}]},
+        {"sources": [{"path": "docs", "access": [""]}]},
+        {"sources": [{"path": "docs", "access": ["x" * 257]}]},
+        {"sources": [{"path": "docs", "access": list("abcdefghi")}]},
+        {"sources": [{"path": "docs", "metadata": {"Year": 2024}}]},
+        {"sources": [{"path": "docs", "metadata": {"year": [2024]}}]},
+        {"sources": [{"path": "docs", "metadata": {"year": None}}]},
+        {"sources": [{"path": "docs", "metadata": {"year": float("nan")}}]},
     ],
 )
 def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
@@ -38,7 +57,8 @@ def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
 
 
 def test_the_package_is_imported_without_its_vendors() -> None:
-    modules = "prompt config errors names local sources chunking embedding store indexing search"
+    modules = "prompt config errors names schema local sources chunking embedding store indexing search "
+    modules += "filters filter_json rights forgetting"
     code = (
         f"import sys; [__import__('retrieval.' + name) for name in {modules.split()!r}]; "
         "print(sorted({'torch', 'pymilvus', 'grpc', 'sentence_transformers', 'markitdown', 'milvus_lite'} & "

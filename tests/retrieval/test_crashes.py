@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from retrieval.local import local_server, running
-from retrieval.store import Row
+from retrieval.schema import Row
 from tests.retrieval.crashing import COLLECTION, Run
 from tests.retrieval.test_indexing import rows, same
 

@@ -12,8 +12,9 @@ from retrieval import indexing
 from retrieval.config import RetrievalConfig
 from retrieval.embedding import Embedder, find_folder
 from retrieval.indexing import Failure, follow, index
+from retrieval.schema import Row
 from retrieval.search import Searcher
-from retrieval.store import Row, Store
+from retrieval.store import Store
 
 pytestmark = pytest.mark.slow
 Quiet = Callable[[str], None]
@@ -151,7 +152,7 @@ def test_a_collection_whose_indexes_are_missing_is_made_again(
 
 
 def test_two_runs_at_once_are_refused(config: RetrievalConfig, milvus: str, quiet: Quiet) -> None:
-    with indexing._alone(milvus, "busy"), pytest.raises(TandemError, match="being indexed by another process"):
+    with indexing.alone(milvus, "busy"), pytest.raises(TandemError, match="being indexed by another process"):
         index(config, "busy", milvus, quiet)
 
 

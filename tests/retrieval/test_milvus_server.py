@@ -9,6 +9,7 @@ from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
 from retrieval.indexing import index
 from retrieval.search import Searcher
+from tests.retrieval.hostile import check_store
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +24,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.listen_port}"
     finally:
         server.stop()
+
+
+def test_hostile_values_come_back_and_find_their_own(server: str) -> None:
+    check_store(server, "hostile")
 
 
 def test_dense_search_on_the_real_server(
@@ -43,7 +48,7 @@ def test_dense_search_on_the_real_server(
     hits = searcher.search("facts", "What is the symbol of Gold?", top_k=10).hits
     assert (hits[0].source, hits[0].text) == ("iron.md", "The symbol of Iron is Fe.")
     assert {hit.source for hit in hits} == {"iron.md", "codes.md", "people/curie.txt"}
-    assert searcher.collections() == ["facts"]
+    assert "facts" in searcher.collections()
     smaller = dense.model_copy(update={"chunk_tokens": 50})
     assert index(smaller, "facts", server, quiet).added == 3
     assert len(searcher.search("facts", "symbol of Iron", top_k=10).hits) == 3

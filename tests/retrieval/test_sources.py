@@ -7,6 +7,8 @@ import pytest
 
 from cluster.errors import TandemError
 from retrieval import sources
+from retrieval.config import SourceConfig
+from retrieval.rights import Attributes
 from retrieval.sources import Unreadable, digest, find_files, read_markdown
 
 
@@ -17,7 +19,7 @@ def write(path: Path, content: str | bytes = "text") -> Path:
 
 
 def names(*roots: Path) -> list[str]:
-    return [file.source for file in find_files(roots)]
+    return [file.source for file in find_files([SourceConfig(path=root) for root in roots])]
 
 
 def test_documents_are_named_by_their_path_below_the_source(tmp_path: Path) -> None:
@@ -45,7 +47,32 @@ def test_bad_sources_are_explained(tmp_path: Path) -> None:
         ([tmp_path / "x/docs", tmp_path / "y/docs"], "2 sources are named docs"),
     ]:
         with pytest.raises(TandemError, match=seen):
-            find_files(roots)
+            names(*roots)
+
+
+def test_sources_for_others_do_not_overlap(tmp_path: Path) -> None:
+    write(tmp_path / "docs/hr/a.md")
+    outer, inner = (SourceConfig(path=tmp_path / name) for name in ("docs", "docs/hr"))
+    assert len(find_files([outer, inner])) == 2
+    (tmp_path / "link").symlink_to(tmp_path / "docs/hr")
+    for path in (tmp_path / "docs/hr", tmp_path / "link"):
+        private = SourceConfig(path=path, tenant="acme")
+        with pytest.raises(TandemError, match="another tenant"):
+            find_files([outer, private])
+    other = SourceConfig(path=tmp_path / "link", metadata={"year": 2024})
+    with pytest.raises(TandemError, match="labels or metadata"):
+        find_files([other, outer])
+
+
+def test_documents_carry_what_their_source_says(tmp_path: Path) -> None:
+    write(tmp_path / "hr/a.md")
+    write(tmp_path / "docs/a.md")
+    hr = SourceConfig.model_validate(
+        {"path": tmp_path / "hr", "tenant": "acme", "access": ["hr"], "metadata": {"year": 2024}}
+    )
+    public, private = find_files([SourceConfig(path=tmp_path / "docs"), hr])
+    assert public.attributes == Attributes()
+    assert private.attributes == Attributes("acme", ("hr",), {"year": 2024})
 
 
 @pytest.mark.parametrize(

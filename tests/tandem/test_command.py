@@ -155,3 +155,24 @@ def test_an_adapter_that_could_not_be_served_is_not_trained(project: Path, verb:
 def test_an_unknown_adapter_is_not_exported(project: Path) -> None:
     assert "Known adapters: none yet" in refused(tandem(project, "export", "support", "--to", "out"))
     assert not (project / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_document_is_searched_as_a_tenant_and_forgotten(project: Path) -> None:
+    replace(project, "sources: [docs]", "sources: [{path: docs, tenant: acme, metadata: {year: 2024}}]")
+    assert tandem(project, "index").returncode == 0
+    asked = ["--tenant", "acme", "--filter", '{"type": "eq", "key": "year", "value": 2024}']
+    assert "library.md" in tandem(project, "search", "When does the library open?", *asked).stdout
+    assert "that it holds: library.md" in refused(tandem(project, "forget", "libary.md"))
+    done = tandem(project, "forget", "library.md", "--json")
+    assert json.loads(done.stdout) == {"source": "library.md", "forgotten": True, "num_rows": 1, "adapters": []}
+    assert "library.md: left out, since it was forgotten" in tandem(project, "index").stdout
+
+
+def test_a_filter_that_is_no_filter(project: Path) -> None:
+    assert "The filter is malformed" in refused(tandem(project, "search", "open?", "--filter", "year == 2024"))
+    assert "is empty" in refused(tandem(project, "search", "open?", "--tenant", ""))
+
+
+def test_what_was_not_forgotten_is_not_taken_back(project: Path) -> None:
+    assert "is not among what small has forgotten" in refused(tandem(project, "forget", "library.md", "--undo"))

@@ -13,7 +13,7 @@ def test_the_file_loads_and_names_the_folder(tmp_path: Path) -> None:
     (tmp_path / "my docs").mkdir()
     write_project(tmp_path / "tandem.yaml", tmp_path / "my docs", "Qwen/Qwen3-0.6B")
     project = load(tmp_path / "tandem.yaml")
-    assert project.retrieval.sources == [tmp_path / "my docs"]
+    assert [source.path for source in project.retrieval.sources] == [tmp_path / "my docs"]
     assert project.model == "Qwen/Qwen3-0.6B"
 
 
@@ -24,7 +24,7 @@ def test_a_model_folder_elsewhere_stays_absolute(tmp_path: Path) -> None:
     write_project(tmp_path / "project" / "tandem.yaml", tmp_path / "docs", str(tmp_path / "model"))
     project = load(tmp_path / "project" / "tandem.yaml")
     assert project.model == str(tmp_path / "model")
-    assert project.retrieval.sources == [tmp_path / "docs"]
+    assert [source.path for source in project.retrieval.sources] == [tmp_path / "docs"]
 
 
 def test_a_project_file_is_never_overwritten(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     loaded = project(tmp_path, "model: model\ntraining: {data: rows.jsonl}\nretrieval: {sources: [docs, /abs]}\n")
     assert loaded.model == str(tmp_path / "model")
     assert loaded.training.data[0].path == tmp_path / "rows.jsonl"
-    assert loaded.retrieval.sources == [tmp_path / "docs", Path("/abs")]
+    assert [source.path for source in loaded.retrieval.sources] == [tmp_path / "docs", Path("/abs")]
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,13 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("model: m\nretrieval: 5\n", 2, "retrieval is 5"),
         ("model: m\nmodel: n\n", 2, "second time"),
         ("model: m\n  x: 3\n", 2, "mapping values"),
+        ("model: m\nretrieval:\n  sources:\n    - {path: a, tennant: b}\n", 4, "Did you mean 'tenant'?"),
+        (
+            "model: m\nretrieval:\n  sources:\n    - path: a\n      tenant: ''\n",
+            5,
+            "Accepted: Whom the documents belong to",
+        ),
+        ('model: m\nretrieval: {sources: [{path: a, access: ["\\0"]}]}\n', 2, "holds a NUL character"),
         ("project: adapters\nmodel: m\n", 1, "folders of the storage"),
         ("project: Not A Name\nmodel: m\n", 1, "a name has 1 to 63"),
         ("model: ${TANDEM_NOT_SET}\n", 1, "TANDEM_NOT_SET is not set"),

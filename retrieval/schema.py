@@ -1,0 +1,83 @@
+"""What a collection is made of: its settings, a row, and the fields and indexes that Milvus is told to make.
+
+Nothing here knows pymilvus: `retrieval/store.py` turns fields and indexes into its calls.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from retrieval.filters import LABEL_COLUMNS
+from retrieval.rights import MAX_NAME_BYTES, Attributes
+
+SCHEMA_VERSION = 2
+HNSW = {"M": 16, "efConstruction": 200}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a collection was built with. Another value means another collection."""
+
+    embedding_model: str
+    """The model's identity: a digest of its folder, or its hub id."""
+    dimensions: int
+    chunk_tokens: int
+    chunking_version: int
+    bm25: bool
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Row:
+    """A chunk as it is stored. `content` is the title, a line end, and the text."""
+
+    id: str
+    source: str
+    source_hash: str
+    num_chunks: int
+    position: int
+    content: str
+    vector: list[float]
+    attributes: Attributes = field(default_factory=Attributes)
+
+    def record(self) -> dict[str, Any]:
+        """The row as Milvus takes it; metadata are dynamic fields."""
+        plain = {name: value for name, value in vars(self).items() if name != "attributes"}
+        return {**plain, **self.attributes.fields()}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of the schema; `kind` is the name of Milvus' data type."""
+
+    name: str
+    kind: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Index:
+    field_name: str
+    kind: str
+    metric: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+def fields(settings: Settings) -> list[Field]:
+    """The primary key first. BM25's `sparse` is filled by the server, from `content`."""
+    analyzed = {"enable_analyzer": True, "analyzer_params": {"type": "standard"}} if settings.bm25 else {}
+    found = [
+        Field("id", "VARCHAR", {"is_primary": True, "max_length": 64}),
+        Field("source", "VARCHAR", {"max_length": 4096}),
+        Field("source_hash", "VARCHAR", {"max_length": 64}),
+        Field("num_chunks", "INT64"),
+        Field("position", "INT64"),
+        Field("content", "VARCHAR", {"max_length": 65_535, **analyzed}),
+        *(Field(name, "VARCHAR", {"max_length": MAX_NAME_BYTES}) for name in ("tenant", *LABEL_COLUMNS)),
+        Field("vector", "FLOAT_VECTOR", {"dim": settings.dimensions}),
+    ]
+    return [*found, Field("sparse", "SPARSE_FLOAT_VECTOR")] if settings.bm25 else found
+
+
+def indexes(settings: Settings) -> list[Index]:
+    dense = Index("vector", "HNSW", "COSINE", HNSW)
+    return [dense, Index("sparse", "SPARSE_INVERTED_INDEX", "BM25")] if settings.bm25 else [dense]
