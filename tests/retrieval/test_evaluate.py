@@ -76,10 +76,10 @@ def long_documents(tmp_path: Path) -> RetrievalConfig:
     folder = tmp_path / "docs"
     folder.mkdir()
     parts = "".join(
-        f"## Part {part}\n\n" + f"Iron, whose symbol is Fe, is used in part {part}. " * 8 for part in range(8)
+        f"## Part {part}\n\n" + f"Iron, whose symbol is Fe, is used in part {part}. " * 8 + "\n\n" for part in range(8)
     )
     (folder / "iron.md").write_text(f"# Iron\n\n{parts}")
-    (folder / "gold.md").write_text("# Gold\n\nThe symbol of Gold is Au. No part of it is Iron.\n")
+    (folder / "gold.md").write_text("# Gold\n\nThe symbol of Gold is Au, not that of Iron.\n")
     return RetrievalConfig(sources=[folder], chunk_tokens=64)
 
 
@@ -89,7 +89,7 @@ def test_a_source_counts_once_in_every_mode(
 ) -> None:
     assert index(long_documents, "judged", milvus, quiet).num_chunks > 8
     questions = [
-        JudgedQuestion("1", "Iron, Fe, and how it is used in a part", {"iron.md": 1, "gold.md": 1}),
+        JudgedQuestion("1", "Iron Fe", {"iron.md": 1, "gold.md": 1}),
         JudgedQuestion("2", "symbol of Gold", {"gold.md": 1, "silver.md": 1}),
     ]
     said: list[str] = []
