@@ -7,12 +7,22 @@ named, 1 a fault of ours, 130 interrupted.
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cluster.errors import TandemError
 from tandem.console import Console, print_error
+
+
+class SearchGroup(TyperGroup):
+    """`tandem search QUESTION` is `tandem search for QUESTION`; `eval` stands beside it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = {*self.commands, *ctx.help_option_names}
+        return super().parse_args(ctx, ["for", *args] if args and args[0] not in known else args)
+
 
 app = typer.Typer(
     name="tandem",
@@ -23,6 +33,12 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The training data.", no_args_is_help=True)
 adapters_app = typer.Typer(help="Published adapters.", no_args_is_help=True)
+search_app = typer.Typer(
+    cls=SearchGroup,
+    help='Show the passages that a question finds: tandem search "...". Or measure: tandem search eval FILE.',
+    no_args_is_help=True,
+)
+app.add_typer(search_app, name="search")
 app.add_typer(data_app, name="data")
 app.add_typer(adapters_app, name="adapters")
 
@@ -207,7 +223,7 @@ def index(
         raise typer.Exit(PARTLY_FAILED)
 
 
-@app.command()
+@search_app.command("for")
 def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
     top_k: Annotated[int | None, typer.Option(help="Number of passages.")] = None,
@@ -221,7 +237,7 @@ def search(
     config: ProjectFile = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Show the passages that a question would be answered from."""
+    """Show the passages that a question would be answered from; `for` may be left out."""
     from dataclasses import asdict
 
     from retrieval.filter_json import loads
@@ -273,6 +289,25 @@ def forget(
     value = {"source": source, "forgotten": True, "num_rows": num_rows, "adapters": adapters}
     console.result(told + still, value)
     console.hint("remove its file too; `tandem forget --undo` lets it in again.")
+
+
+@search_app.command("eval")
+def search_eval(
+    judged: Annotated[Path, typer.Argument(help="Questions with sources (JSONL), a BEIR folder, or TREC topics.")],
+    qrels: Annotated[Path | None, typer.Option(help="The judgements of a TREC topics file.")] = None,
+    config: ProjectFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Measure dense, BM25 and hybrid search on judged questions: recall, MRR, nDCG, latency."""
+    from tandem.project import load
+    from tandem.searching import advice, as_text, evaluate, tables, to_json
+
+    console, project = Console(as_json), load(config)
+    found = evaluate(project, judged, qrels, console)
+    for table in tables(found):
+        console.table(table)
+    console.result(as_text(found), to_json(found))
+    console.hint(advice(found, project.retrieval.mode))
 
 
 @data_app.command("check")
