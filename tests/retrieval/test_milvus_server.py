@@ -1,6 +1,6 @@
 """The real Milvus server (2.3.5, from the package `milvus`): dense search works, and what it lacks is said at start."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,18 +12,6 @@ from retrieval.search import Searcher
 from tests.retrieval.hostile import check_store
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    milvus = pytest.importorskip("milvus", reason="the package milvus (a Linux server binary) is not installed")
-    server = milvus.MilvusServer()
-    server.set_base_dir(str(tmp_path_factory.mktemp("server")))
-    server.start()
-    try:
-        yield f"http://127.0.0.1:{server.listen_port}"
-    finally:
-        server.stop()
 
 
 def test_hostile_values_come_back_and_find_their_own(server: str) -> None:
