@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.results import ratio_row, write
-from retrieval.config import RetrievalConfig
+from retrieval.config import RetrievalConfig, SourceConfig
 from retrieval.embedding import Embedder
 from retrieval.evaluate import NDCG, Scores, evaluate, interval, score
 from retrieval.indexing import index
@@ -66,11 +66,12 @@ def from_beir(folder: Path, scratch: Path) -> Collection:
 
 def measured(collection: Collection, uri: str) -> dict[str, Scores]:
     """The scores of each way to search, by its name."""
-    config, name = RetrievalConfig(sources=[collection.documents]), re.sub("[^a-z0-9]+", "-", collection.name.lower())
+    source = SourceConfig(path=collection.documents)
+    config, name = RetrievalConfig(sources=(source,)), re.sub("[^a-z0-9]+", "-", collection.name.lower())
     index(config, name, uri, lambda line: None)
     found = evaluate(config, uri, name, collection.judged, lambda line: None)
     questions = collection.judged.questions
-    documents = {file.source: read_markdown(file.path) for file in find_files([collection.documents])}
+    documents = {file.source: read_markdown(file.path) for file in find_files(config.sources)}
     return {
         **{f"our {mode.mode}": mode.scores for mode in found.modes},
         "plain dense": score(questions, plain_dense(documents, questions, Embedder(config.embedding_model))),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
+from retrieval.config import SourceConfig
 from retrieval.judged import JudgedQuestion, read, source_of, write_documents
 from retrieval.sources import find_files, read_markdown
 
@@ -53,7 +54,7 @@ def test_questions_of_a_project(tmp_path: Path) -> None:
 def test_the_quickstarts_questions_name_its_documents() -> None:
     judged = read(QUICKSTART / "data" / "questions.jsonl")
     assert len(judged.questions) + judged.num_without == 241
-    sources = {file.source for file in find_files([QUICKSTART / "docs"])}
+    sources = {file.source for file in find_files([SourceConfig(path=QUICKSTART / "docs")])}
     assert {source for question in judged.questions for source in question.grades} <= sources
 
 
@@ -63,7 +64,7 @@ def test_a_beir_folder_and_its_documents(beir: Path, tmp_path: Path) -> None:
     assert (judged.num_without, judged.corpus) == (1, beir / "corpus.jsonl")
     (tmp_path / "out").mkdir()
     assert write_documents(beir / "corpus.jsonl", tmp_path / "out") == 2
-    written = {file.source: read_markdown(file.path) for file in find_files([tmp_path / "out"])}
+    written = {file.source: read_markdown(file.path) for file in find_files([SourceConfig(path=tmp_path / "out")])}
     assert written == {source_of("a/1"): "# Iron\n\nFe.", source_of(".b"): "Gold is Au."}
 
 
