@@ -17,6 +17,7 @@ from cluster.errors import TandemError
 from retrieval.config import Mode, RetrievalConfig
 from retrieval.errors import unknown_collection
 from retrieval.judged import Judged, JudgedQuestion
+from retrieval.rights import NOBODY, Rights
 from retrieval.search import Searcher
 from retrieval.store import CANDIDATES, Store
 
@@ -86,9 +87,14 @@ class SearchEvaluation:
 
 
 def evaluate(
-    config: RetrievalConfig, uri: str, collection: str, judged: Judged, on_progress: Progress = print
+    config: RetrievalConfig,
+    uri: str,
+    collection: str,
+    judged: Judged,
+    on_progress: Progress = print,
+    rights: Rights = NOBODY,
 ) -> SearchEvaluation:
-    """Ask `collection` every question in every mode that its server has.
+    """Ask `collection` every question in every mode that its server has, as a caller with these rights.
 
     Raises:
         UnknownCollection: it has not been built.
@@ -100,7 +106,7 @@ def evaluate(
     searcher = Searcher(config.model_copy(update={"mode": "dense"}), uri)
     try:
         modes = [
-            _measured(searcher, collection, judged.questions, mode, on_progress)
+            _measured(searcher, collection, judged.questions, mode, on_progress, rights)
             for mode in (MODES if has_bm25 else MODES[:1])
         ]
     finally:
@@ -164,13 +170,18 @@ def _look_at(uri: str, collection: str, judged: Judged) -> tuple[bool, list[str]
 
 
 def _measured(
-    searcher: Searcher, collection: str, questions: Sequence[JudgedQuestion], mode: Mode, on_progress: Progress
+    searcher: Searcher,
+    collection: str,
+    questions: Sequence[JudgedQuestion],
+    mode: Mode,
+    on_progress: Progress,
+    rights: Rights,
 ) -> ModeResult:
     rankings, timed = [], []
     for number, question in enumerate(questions, start=1):
-        hits = searcher.search(collection, question.question, NUM_CHUNKS, mode).hits
+        hits = searcher.search(collection, question.question, NUM_CHUNKS, mode, rights=rights).hits
         rankings.append(list(dict.fromkeys(hit.source for hit in hits)))
-        timed.append(searcher.search(collection, question.question, mode=mode))
+        timed.append(searcher.search(collection, question.question, mode=mode, rights=rights))
         on_progress(f"{mode}: {number} of {len(questions)} questions")
     p50, p95 = np.percentile([one.took_ms for one in timed], [50, 95])
     embed_s = sum(one.embed_ms for one in timed) / 1000

@@ -44,6 +44,8 @@ app.add_typer(adapters_app, name="adapters")
 
 ProjectFile = Annotated[Path, typer.Option("-c", "--config", help="The project file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Tenant = Annotated[str | None, typer.Option(help="Search as a caller of this tenant.")]
+Labels = Annotated[list[str] | None, typer.Option(help="Search as one who holds this label; may be repeated.")]
 PARTLY_FAILED = 3
 DEFAULT = Path("tandem.yaml")
 QUICKSTART = Path(__file__).resolve().parent.parent / "examples" / "quickstart" / "tandem.yaml"
@@ -227,10 +229,8 @@ def index(
 def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
     top_k: Annotated[int | None, typer.Option(help="Number of passages.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Search as a caller of this tenant.")] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(help="Search as one who holds this label; may be repeated.")
-    ] = None,
+    tenant: Tenant = None,
+    label: Labels = None,
     where: Annotated[
         str | None, typer.Option("--filter", help='JSON: {"type": "eq", "key": "year", "value": 2024}')
     ] = None,
@@ -295,15 +295,18 @@ def forget(
 def search_eval(
     judged: Annotated[Path, typer.Argument(help="Questions with sources (JSONL), a BEIR folder, or TREC topics.")],
     qrels: Annotated[Path | None, typer.Option(help="The judgements of a TREC topics file.")] = None,
+    tenant: Tenant = None,
+    label: Labels = None,
     config: ProjectFile = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Measure dense, BM25 and hybrid search on judged questions: recall, MRR, nDCG, latency."""
+    from retrieval.rights import Rights
     from tandem.project import load
     from tandem.searching import advice, as_text, evaluate, tables, to_json
 
     console, project = Console(as_json), load(config)
-    found = evaluate(project, judged, qrels, console)
+    found = evaluate(project, judged, qrels, console, Rights(tenant, frozenset(label or ())))
     for table in tables(found):
         console.table(table)
     console.result(as_text(found), to_json(found))

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
     from retrieval.config import Mode
     from retrieval.evaluate import Difference, ModeResult, SearchEvaluation
+    from retrieval.rights import Rights
 
 
-def evaluate(project: Project, path: Path, qrels: Path | None, console: Console) -> "SearchEvaluation":
-    """Measure every mode on judged questions.
+def evaluate(
+    project: Project, path: Path, qrels: Path | None, console: Console, rights: "Rights"
+) -> "SearchEvaluation":
+    """Measure every mode on judged questions, as a caller with these rights.
 
     The documents of a BEIR folder are indexed first, into a collection of their own that is named after the folder and
     stays; other questions are asked of the project's collection as it is.
@@ -29,7 +32,7 @@ def evaluate(project: Project, path: Path, qrels: Path | None, console: Console)
     judged = read(path, qrels)
     with milvus(project) as uri:
         collection = _indexed(project, judged.corpus, uri, console) if judged.corpus else project.collection
-        found = run(project.retrieval, uri, collection, judged, console.progress)
+        found = run(project.retrieval, uri, collection, judged, console.progress, rights)
     console.stage("eval", f"{len(found.questions)} questions in {len(found.modes)} modes, to {found.collection}")
     return found
 

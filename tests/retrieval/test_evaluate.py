@@ -12,6 +12,7 @@ from retrieval.errors import UnknownCollection
 from retrieval.evaluate import NDCG, evaluate, interval, score
 from retrieval.indexing import index
 from retrieval.judged import Judged, JudgedQuestion
+from retrieval.rights import Rights
 
 
 def one(grades: dict[str, int], ranking: list[str]) -> dict[str, float]:
@@ -118,3 +119,15 @@ def test_a_collection_without_the_judged_sources_is_refused(
         evaluate(config, milvus, "unjudged", judged, quiet)
     with pytest.raises(UnknownCollection, match="never-built does not exist"):
         evaluate(config, milvus, "never-built", judged, quiet)
+
+
+@pytest.mark.slow
+def test_questions_are_asked_as_a_caller_with_rights(
+    documents: Path, milvus: str, quiet: Callable[[str], None]
+) -> None:
+    config = RetrievalConfig.model_validate({"sources": [{"path": documents, "tenant": "acme"}]})
+    index(config, "judged-tenants", milvus, quiet)
+    judged = Judged([JudgedQuestion("1", "symbol of Gold", {"gold.md": 1})], 0)
+    for rights, recall in ((Rights("acme"), 1.0), (Rights("globex"), 0.0), (Rights(), 0.0)):
+        found = evaluate(config, milvus, "judged-tenants", judged, quiet, rights)
+        assert {mode.means["recall@1"] for mode in found.modes} == {recall}
