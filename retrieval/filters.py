@@ -42,7 +42,8 @@ MAX_NUMBER = 2**53
 _METADATA_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _OPERATORS = ("==", "!=", "<", "<=", ">", ">=")
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
-# The server writes a Han character as \uXXXX before it parses, so one above U+FFFF becomes another character.
+# Newer servers than 2.3.5 write a Han character as \uXXXX before they parse (convertHanToASCII, planparserv2),
+# so one above U+FFFF becomes another character, and one tenant's name another's.
 _MANGLED = re.compile("[\U00016fe2\U00016fe3\U00016ff0\U00016ff1\U00020000-\U0003ffff]")
 
 
@@ -138,7 +139,7 @@ def _unfit_text(text: str) -> str | None:
     if "\0" in text:
         return "holds a NUL character"
     if found := _MANGLED.search(text):
-        return f"holds U+{ord(found[0]):X}, which the Milvus server takes for another character"
+        return f"holds U+{ord(found[0]):X}, which newer Milvus servers take for another character"
     return None
 
 

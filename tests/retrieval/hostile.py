@@ -111,7 +111,8 @@ def check_store(uri: str, name: str) -> None:
     assert len(HOSTILE) >= 200
     store = Store(uri)
     rows = [
-        row(number, Attributes(value, (value,), {"text": value}), near(number)) for number, value in enumerate(HOSTILE)
+        row(number, Attributes(value, (value,), {"text": value}), near(10 * number))
+        for number, value in enumerate(HOSTILE)
     ]
     rows.append(row(len(HOSTILE), Attributes()))
     physical = built(store, name, rows)
@@ -180,7 +181,7 @@ def _check_tenants(store: Store, name: str) -> None:
     for number, value in enumerate(HOSTILE):
         own = {f"{number}.md", shared}
         for mode, found in searches(store, name, allowed(Rights(value, frozenset([value])))).items():
-            assert {hit.source for hit in found} == own, (mode, ascii(value))
+            assert {hit.source for hit in found} == own, (mode, ascii(value), found)
     for rights in (NOBODY, Rights("nobody"), Rights(labels=frozenset(HOSTILE[:20])), Rights(HOSTILE[0])):
         for mode, found in searches(store, name, allowed(rights)).items():
             assert [hit.source for hit in found] == [shared], (mode, rights)
