@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
+from cluster.errors import TandemError
+
 _TAG = "state"
 POSITION = "position"
 
@@ -22,8 +24,13 @@ def open_engine(model: Any, config: dict[str, Any], schedule: Callable[[int], fl
 
     Args:
         schedule: the share of the peak learning rate at each step, from 0.
+
+    Raises:
+        TandemError: the optimizer's state is to lie on a disk, and this node has not what DeepSpeed needs for it.
     """
     deepspeed = _import_deepspeed()
+    if config["zero_optimization"].get("offload_optimizer", {}).get("device") == "nvme":
+        _check_disk_offload()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     engine, *_ = deepspeed.initialize(
         model=model,
@@ -125,6 +132,17 @@ def _whole(engine: Any, parameter: torch.nn.Parameter, changed_by: int | None = 
         return
     with _import_deepspeed().zero.GatheredParameters([parameter], modifier_rank=changed_by):
         yield
+
+
+def _check_disk_offload() -> None:
+    from deepspeed.ops.op_builder import AsyncIOBuilder
+
+    if not AsyncIOBuilder().is_compatible(verbose=False):
+        raise TandemError(
+            "`offload: nvme` reads and writes asynchronously, which cannot be built on this node: libaio is missing.",
+            "libaio with its headers, and a C++ compiler, on every node.",
+            "Install libaio (Debian: libaio-dev), or set `training.offload: cpu`.",
+        )
 
 
 def _import_deepspeed() -> Any:
