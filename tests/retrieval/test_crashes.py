@@ -15,7 +15,7 @@ from tests.retrieval.crashing import COLLECTION, Run
 from tests.retrieval.test_indexing import rows, same
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-ROUNDS = [2, pytest.param(20, marks=pytest.mark.matrix)]
+ROUNDS = [1, pytest.param(20, marks=pytest.mark.matrix)]
 
 
 class Documents:

@@ -134,7 +134,8 @@ def test_the_published_adapter_loads_in_peft_and_gives_the_recorded_log_probabil
         torch.testing.assert_close(torch.tensor(line["logprobs"]), expected, atol=0.05, rtol=0.02)
 
 
-@pytest.mark.parametrize("method", ["full", pytest.param("dora", marks=pytest.mark.matrix)])
+@pytest.mark.matrix
+@pytest.mark.parametrize("method", ["full", "dora"])
 def test_what_cannot_be_an_adapter_is_published_as_a_whole_model(
     session: None, tmp_path: Path, model_folder: Path, data: Path, method: str
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_killed_worker_is_replaced_and_the_result_is_the_same(
         assert (again.path / name).read_bytes() == (version.path / name).read_bytes(), name
 
 
+@pytest.mark.matrix
 def test_a_loss_that_is_no_number_ends_the_training_and_publishes_nothing(
     session: None, tmp_path: Path, model_folder: Path, data: Path
 ) -> None:
