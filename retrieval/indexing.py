@@ -93,8 +93,8 @@ def index(
     """Make `collection` equal to the documents of `config.sources`.
 
     Args:
-        forgotten: tells which documents are left out and removed; asked in each pass.
         uri: http(s) address of Milvus; for `local` the one that `local_server` gives.
+        forgotten: tells which documents are left out and removed; asked in each pass.
 
     Raises:
         TandemError: bad sources, model or mode; the store is unreachable; the collection is being indexed already.

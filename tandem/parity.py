@@ -7,9 +7,10 @@ from cluster.errors import TandemError
 from cluster.registry import AdapterVersion, ParityCheck, Registry
 from tandem.console import Console
 from tandem.project import Project
+from training.config import TrainingConfig
 
 RECORDED = "parity.jsonl"
-DEFAULT_TOLERANCE = 0.05
+DEFAULT_TOLERANCE: float = TrainingConfig.model_fields["parity_tolerance"].default
 
 
 @dataclass(frozen=True)

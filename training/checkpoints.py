@@ -114,7 +114,7 @@ class Checkpoints:
         return self._folder() / purpose
 
     def _folder(self) -> Path:
-        return Path(tempfile.gettempdir()) / f"tandem-{os.getuid()}-{self.run}"
+        return local_folder(self.run)
 
     def _from_first(self, value: Any) -> Any:
         values = [value]
@@ -125,3 +125,8 @@ class Checkpoints:
         values: list[Any] = [None] * self.num_workers
         torch.distributed.all_gather_object(values, value)
         return values
+
+
+def local_folder(run: str) -> Path:
+    """Where the workers of a run keep files on their node while they are at it."""
+    return Path(tempfile.gettempdir()) / f"tandem-{os.getuid()}-{run}"

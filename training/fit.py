@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
@@ -50,7 +51,15 @@ def fit(job: Job, reporter: Reporter, on_line: Callable[[dict[str, Any]], None] 
             reporter.note(line["note"])
         elif "loss" in line:
             reporter.progress(progress.line(line))
+    remove_local_files(job)
     outcome.result()
+
+
+def remove_local_files(job: Job) -> None:
+    """What workers that were killed have left on this node."""
+    from training.checkpoints import local_folder
+
+    shutil.rmtree(local_folder(job.folder.name), ignore_errors=True)
 
 
 def num_gpus() -> int:

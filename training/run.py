@@ -46,7 +46,7 @@ def _searched(config: TrainingConfig, model: str, run: Run, reporter: Reporter) 
     assert config.search is not None
     jobs, tried = [], candidates(config)
     for number, (_, settings) in enumerate(tried):
-        folder = run.path / FOLDER / f"trial-{number + 1}"
+        folder = run.path / FOLDER / f"{run.id}-trial-{number + 1}"  # what is kept on nodes is named after it
         folder.mkdir(parents=True)
         jobs.append(prepare(settings, model, folder))
     return search(jobs, [named for named, _ in tried], config.search, reporter).folder

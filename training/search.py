@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from cluster.errors import TandemError
 from cluster.storage import write_atomically
 from training.config import SearchConfig, TrainingConfig
-from training.fit import Reporter, fit
+from training.fit import Reporter, fit, remove_local_files
 from training.job import SUMMARY, Job
 
 FOLDER, RESULT = "search", "search.json"
@@ -85,6 +85,8 @@ def search(jobs: Sequence[Job], settings: Sequence[dict[str, Any]], how: SearchC
     outcome: Future[list[Trial]] = Future()
     threading.Thread(target=_settle, args=(outcome, trials), daemon=True).start()
     found = outcome.result()
+    for job in jobs:
+        remove_local_files(job)
     write_atomically(trials.folder / RESULT, json.dumps([asdict(trial) for trial in found], indent=2) + "\n")
     ended = {
         trial.held_out_loss: trial for trial in found if trial.held_out_loss is not None and trials.has_ended(trial)

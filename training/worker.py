@@ -36,6 +36,7 @@ def run_worker(settings: dict[str, Any]) -> None:
         loop.train()
         figures: dict[str, Any] = loop.finish()
     except Diverged as error:
+        checkpoints.close()
         figures = {"error": told(error)}
     except TandemError as error:
         # Perhaps on this rank alone: the others wait for it, and are ended when it fails.

@@ -18,6 +18,7 @@ from cluster.registry import AdapterVersion, Registry, UnknownAdapter
 from cluster.runs import Run
 from cluster.session import ray_session
 from cluster.storage import Storage
+from training.checkpoints import local_folder
 from training.config import TrainingConfig
 from training.fit import Reporter
 from training.run import fingerprint, prepare, resume, train
@@ -226,6 +227,8 @@ def test_a_search_publishes_the_best_of_its_trainings(
     assert version.manifest.fingerprint == fingerprint(training.config, str(model_folder), version.manifest.base_digest)
     assert any("trial 2 of 2" in line and "stopped after" in line for line in training.progress)
     assert not train_workers(), "a trial that is stopped leaves no worker"
+    trials = [path.name for path in (training.run.path / "search").iterdir() if "-trial-" in path.name]
+    assert len(trials) == 2 and not any(local_folder(name).exists() for name in trials), "and no file on its node"
 
 
 @pytest.mark.matrix
