@@ -24,6 +24,7 @@ from retrieval.config import RetrievalConfig
 from retrieval.embedding import Embedder
 from retrieval.filters import encode
 from retrieval.indexing import follow, index
+from retrieval.legs import Legs
 from retrieval.local import local_server, running
 from retrieval.names import alias_of
 from retrieval.rights import NOBODY, allowed
@@ -70,7 +71,7 @@ def on_lite(folder: Path, num_chunks: int) -> Iterator[dict[str, Any]]:
             f"embedding alone, Lite, {report.num_chunks} chunks", ">= 0.9",
         )  # fmt: skip
         searcher, questions = Searcher(config, uri), [f"{text[:60]}?" for text in Random(1).sample(texts, 100)]
-        client = searcher._store._client
+        client = searcher._store.client
 
         def ours(number: int) -> Any:
             return searcher.search("benchmark", questions[number % len(questions)]).hits
@@ -112,8 +113,9 @@ def on_server(folder: Path, num_chunks: int) -> Iterator[dict[str, Any]]:
         store.publish("benchmark", physical)
         wait_until_indexed(store, physical, num_chunks)
         questions = [vector.tolist() for vector in asked]
+        legs = Legs(store)
         found = [
-            {hit.position for hit in store.search_dense("benchmark", question, allowed(NOBODY), TOP_K, 60)}
+            {hit.position for hit in legs.dense("benchmark", question, allowed(NOBODY), TOP_K, 60)}
             for question in questions
         ]
         nearest = np.argsort(-(asked @ vectors.T), axis=1)[:, :TOP_K]
@@ -123,10 +125,10 @@ def on_server(folder: Path, num_chunks: int) -> Iterator[dict[str, Any]]:
         )
 
         def ours(number: int) -> Any:
-            return store.search_dense("benchmark", questions[number % NUM_RECALL], allowed(NOBODY), TOP_K, 60)
+            return legs.dense("benchmark", questions[number % NUM_RECALL], allowed(NOBODY), TOP_K, 60)
 
         def bare(number: int) -> Any:
-            return bare_dense(store._client, questions[number % NUM_RECALL])
+            return bare_dense(store.client, questions[number % NUM_RECALL])
 
         yield from latencies(ours, bare, "server")
         yield row("index_memory_gib", "GiB", resident(pid), None)
@@ -220,7 +222,7 @@ def write_documents(folder: Path, num_chunks: int) -> Path:
 def contents(uri: str, collection: str) -> list[str]:
     """The text of every chunk, as it was embedded."""
     store = Store(uri)
-    pages = store._client.query_iterator(
+    pages = store.client.query_iterator(
         alias_of(collection), batch_size=1000, filter='id != ""', output_fields=["content"]
     )
     found = []
@@ -238,7 +240,7 @@ def chunk_of(number: int, vector: Any) -> Row:
 def wait_until_indexed(store: Store, physical: str, num_rows: int) -> None:
     """Until the server has built its graph over every row: what is not in it is searched by brute force."""
     while True:
-        found = store._client.describe_index(physical, "vector")
+        found = store.client.describe_index(physical, "vector")
         if int(found.get("indexed_rows", 0)) >= num_rows and not int(found.get("pending_index_rows", 0)):
             return
         time.sleep(2)

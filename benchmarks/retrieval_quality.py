@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.results import ratio_row, write
+from retrieval import sources
 from retrieval.config import RetrievalConfig, SourceConfig
 from retrieval.embedding import Embedder
 from retrieval.evaluate import NDCG, Scores, evaluate, interval, score
 from retrieval.indexing import index
 from retrieval.judged import Judged, JudgedQuestion, read, write_documents
 from retrieval.local import local_server
-from retrieval.sources import find_files, read_markdown
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "examples" / "quickstart"
 DEPTH = 10
@@ -71,7 +71,7 @@ def measured(collection: Collection, uri: str) -> dict[str, Scores]:
     index(config, name, uri, lambda line: None)
     found = evaluate(config, uri, name, collection.judged, lambda line: None)
     questions = collection.judged.questions
-    documents = {file.source: read_markdown(file.path) for file in find_files(config.sources)}
+    documents = {document.source: document.read() for document in sources.documents(config.sources)}
     return {
         **{f"our {mode.mode}": mode.scores for mode in found.modes},
         "plain dense": score(questions, plain_dense(documents, questions, Embedder(config.embedding_model))),

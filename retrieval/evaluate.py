@@ -17,9 +17,10 @@ from cluster.errors import TandemError
 from retrieval.config import Mode, RetrievalConfig
 from retrieval.errors import unknown_collection
 from retrieval.judged import Judged, JudgedQuestion
+from retrieval.legs import CANDIDATES
 from retrieval.rights import NOBODY, Rights
 from retrieval.search import Searcher
-from retrieval.store import CANDIDATES, Store
+from retrieval.store import Store
 
 NDCG, MRR = "nDCG@10", "MRR@10"
 CUTOFFS = (1, 3, 10)

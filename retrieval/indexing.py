@@ -14,18 +14,19 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cluster.errors import TandemError
-from retrieval import chunking
+from retrieval import chunking, sources
 from retrieval.config import RetrievalConfig
 from retrieval.embedding import Embedder
+from retrieval.known import Known
 from retrieval.rights import Attributes
 from retrieval.schema import Row, Settings
-from retrieval.sources import SourceFile, Unreadable, digest, find_files, read_markdown
+from retrieval.sources import Document, Unreadable
 from retrieval.store import Store
 
 BATCH_CHUNKS = 512
@@ -61,26 +62,21 @@ class IndexReport:
     """Chunks that were embedded in this run."""
     seconds: float = 0.0
 
-
-@dataclass(frozen=True)
-class _Stored:
-    """A document in the store."""
-
-    ids: frozenset[str]
-    digest: str | None
-    """None where its rows are of several states, or some are missing: an earlier run was killed."""
+    @property
+    def num_taken(self) -> int:
+        """Documents of this run that the collection holds as they are now."""
+        return self.added + self.changed + self.unchanged
 
 
 @dataclass(frozen=True)
 class _Changed:
-    file: SourceFile
+    """A document that is to be written."""
+
+    source: str
+    attributes: Attributes
     digest: str
     chunks: list[chunking.Chunk]
-    stored: _Stored
-
-    @property
-    def source(self) -> str:
-        return self.file.source
+    stored_ids: list[str]
 
 
 def index(
@@ -100,7 +96,7 @@ def index(
         TandemError: bad sources, model or mode; the store is unreachable; the collection is being indexed already.
     """
     with _opened(config, collection, uri, on_progress, forgotten) as sync:
-        return sync.run(find_files(config.sources))
+        return sync.run()
 
 
 def follow(
@@ -128,7 +124,7 @@ def follow(
             # All of them once the watch stands, so that nothing is missed in between; then those that are named.
             if is_first or changes:
                 named = None if is_first else {Path(path) for _, path in changes}
-                on_report(sync.run(find_files(config.sources), named))
+                on_report(sync.run(named))
                 is_first = False
 
 
@@ -136,14 +132,15 @@ def follow(
 def _opened(
     config: RetrievalConfig, collection: str, uri: str, on_progress: Progress, forgotten: Forgotten
 ) -> "Iterator[_Sync]":
-    find_files(config.sources)  # before a model or a store is looked for
+    sources.check(config.sources)  # before a model or a store is looked for
     embedder = Embedder(config.embedding_model)
     with alone(uri, collection):
-        store = Store(uri)
+        store, known = Store(uri), Known()
         try:
             check_mode(store, config)
-            yield _Sync(config, collection, store, embedder, on_progress, forgotten)
+            yield _Sync(config, collection, store, embedder, known, on_progress, forgotten)
         finally:
+            known.close()
             store.close()
 
 
@@ -158,7 +155,7 @@ def check_mode(store: Store, config: RetrievalConfig) -> None:
 
 
 class _Sync:
-    """A collection that is brought up to date, once or again and again; `stored` is what it holds."""
+    """A collection that is brought up to date, once or again and again; `known` is what it holds."""
 
     def __init__(
         self,
@@ -166,39 +163,50 @@ class _Sync:
         collection: str,
         store: Store,
         embedder: Embedder,
+        known: Known,
         on_progress: Progress,
         forgotten: Forgotten,
     ) -> None:
-        self.config, self.store, self.embedder, self.on_progress = config, store, embedder, on_progress
-        self.collection, self.report, self.forgotten = collection, IndexReport(collection), forgotten
+        self.config, self.store, self.embedder, self.known = config, store, embedder, known
+        self.on_progress, self.forgotten = on_progress, forgotten
+        self.collection, self.report = collection, IndexReport(collection)
         self.physical = self._open()
         store.load(self.physical)
-        self.stored = _stored_documents(store, self.physical)
+        store.read_rows(self.physical, known.fill)
 
-    def run(self, files: list[SourceFile], changed: set[Path] | None = None) -> IndexReport:
-        """Take up every file, or those of `changed` alone; what is in no file any more is deleted."""
+    def run(self, named: set[Path] | None = None) -> IndexReport:
+        """Take up every document, or those of the files `named` alone; what is nowhere any more is deleted."""
         started, self.report = time.monotonic(), IndexReport(self.collection)
-        left_out = self.forgotten()
-        self.report.forgotten = [file.source for file in files if file.source in left_out]
-        files = [file for file in files if file.source not in left_out]
+        self.known.begin()
         batch: list[_Changed] = []
-        for number, file in enumerate(files, start=1):
-            if changed is not None and file.path not in changed and file.source in self.stored:
+        for document in self._present():
+            if named is not None and document.path not in named and self.known.ids(document.source):
                 self.report.unchanged += 1
-            elif (document := self._changed(file)) is not None:
-                batch.append(document)
-            if sum(len(document.chunks) for document in batch) >= BATCH_CHUNKS:
+            elif (changed := self._changed(document)) is not None:
+                batch.append(changed)
+            if sum(len(changed.chunks) for changed in batch) >= BATCH_CHUNKS:
                 self._write(batch)
                 batch = []
-                self.on_progress(f"indexed {number} of {len(files)} documents")
+                self.on_progress(f"indexed {self.report.num_taken} documents")
         self._write(batch)
-        self._delete_missing({file.source for file in files})
-        if self.report.failed and self.report.added + self.report.changed + self.report.unchanged == 0:
+        if self.report.failed and self.report.num_taken == 0:
             raise _nothing_readable(self.report)
+        self._delete_missing()
         self.report.num_chunks = self.store.finish(self.physical)
         self.store.publish(self.report.collection, self.physical)
         self.report.seconds = round(time.monotonic() - started, 2)
         return self.report
+
+    def _present(self) -> Iterator[Document]:
+        """The documents of all sources, without those that were forgotten."""
+        left_out = self.forgotten()
+        for document in sources.documents(self.config.sources):
+            if document.source in left_out:
+                self.report.forgotten.append(document.source)
+            elif self.known.mark(_printable(document.source)):
+                yield document
+            else:
+                self.report.failed.append(Failure(_printable(document.source), "has the name of another document"))
 
     def _open(self) -> str:
         """The collection with these settings. The model is loaded only where its dimensions are not known yet."""
@@ -219,33 +227,31 @@ class _Sync:
             bm25=self.store.has_bm25,
         )
 
-    def _changed(self, file: SourceFile) -> _Changed | None:
+    def _changed(self, document: Document) -> _Changed | None:
         """The document cut into chunks; None where it is unchanged or cannot be read, which the report then says."""
-        stored = self.stored.get(file.source, _Stored(frozenset(), None))
         try:
-            content = _digest(file)
-            if content == stored.digest:
+            digest = _digest(document)
+            if digest == self.known.digest(document.source):
                 self.report.unchanged += 1
                 return None
-            chunks = self._chunks(file)
+            chunks = self._chunks(document)
         except Unreadable as error:
-            self.report.failed.append(Failure(file.source.encode(errors="backslashreplace").decode(), str(error)))
-            if stored.digest is None or not stored.digest.endswith(_digest_of(file.attributes)):
+            self.report.failed.append(Failure(_printable(document.source), str(error)))
+            stored = self.known.digest(_printable(document.source))
+            if stored is None or not stored.endswith(_digest_of(document.attributes)):
                 # What stands there is for others than it is for now, or nobody knows whom for.
-                self.store.delete(self.physical, sorted(stored.ids))
-                self.stored.pop(file.source, None)
+                self._remove([_printable(document.source)])
             return None
         if not chunks:
-            self.report.failed.append(Failure(file.source, "holds no text"))
-            self.store.delete(self.physical, sorted(stored.ids))
-            self.stored.pop(file.source, None)
+            self.report.failed.append(Failure(document.source, "holds no text"))
+            self._remove([document.source])
             return None
-        return _Changed(file, content, chunks, stored)
+        return _Changed(document.source, document.attributes, digest, chunks, self.known.ids(document.source))
 
-    def _chunks(self, file: SourceFile) -> list[chunking.Chunk]:
+    def _chunks(self, document: Document) -> list[chunking.Chunk]:
         limit = min(self.config.chunk_tokens, self.embedder.max_tokens)
-        title = PurePosixPath(file.source).stem
-        return chunking.chunk(read_markdown(file.path), title, limit, self.embedder.count_tokens)
+        title = PurePosixPath(document.source).stem
+        return chunking.chunk(document.read(), title, limit, self.embedder.count_tokens)
 
     def _write(self, documents: list[_Changed]) -> None:
         """New rows first, then what they replace: a document is never missing, and a kill in between is seen."""
@@ -260,18 +266,19 @@ class _Sync:
                 position,
                 _content(chunk),
                 vectors[key],
-                document.file.attributes,
+                document.attributes,
             )
             for document, keys in zip(documents, ids, strict=True)
             for position, (key, chunk) in enumerate(zip(keys, document.chunks, strict=True))
         ]
         self.store.upsert(self.physical, rows)
-        stale = {key for document in documents for key in document.stored.ids} - {row.id for row in rows}
+        stale = {key for document in documents for key in document.stored_ids} - {row.id for row in rows}
         self.store.delete(self.physical, sorted(stale))
-        self.report.changed += sum(1 for document in documents if document.stored.ids)
-        self.report.added += sum(1 for document in documents if not document.stored.ids)
         for document, keys in zip(documents, ids, strict=True):
-            self.stored[document.source] = _Stored(frozenset(keys), document.digest)
+            self.known.replace(document.source, keys, document.digest, len(keys))
+        num_changed = sum(1 for document in documents if document.stored_ids)
+        self.report.changed += num_changed
+        self.report.added += len(documents) - num_changed
 
     def _vectors(self, documents: list[_Changed], ids: list[list[str]]) -> dict[str, list[float]]:
         """By chunk id: taken from the store where the chunk is known, embedded where it is not."""
@@ -280,7 +287,7 @@ class _Sync:
             for document, keys in zip(documents, ids, strict=True)
             for key, chunk in zip(keys, document.chunks, strict=True)
         }
-        known = [key for document in documents for key in document.stored.ids if key in texts]
+        known = [key for document in documents for key in document.stored_ids if key in texts]
         vectors = self.store.vectors(self.physical, known)
         new = [key for key in texts if key not in vectors]
         if new:
@@ -289,38 +296,31 @@ class _Sync:
         self.report.num_embedded += len(new)
         return vectors
 
-    def _delete_missing(self, present: set[str]) -> None:
-        missing = [source for source in self.stored if source not in present]
-        self.store.delete(self.physical, sorted(key for source in missing for key in self.stored.pop(source).ids))
-        self.report.deleted = len(missing)
+    def _remove(self, documents: Sequence[str]) -> None:
+        self.store.delete(self.physical, [key for source in documents for key in self.known.ids(source)])
+        for source in documents:
+            self.known.forget(source)
+
+    def _delete_missing(self) -> None:
+        while missing := self.known.missing(BATCH_CHUNKS):
+            self._remove(missing)
+            self.report.deleted += len(missing)
 
 
-def _digest(file: SourceFile) -> str:
+def _printable(source: str) -> str:
+    """A file's name may hold bytes that are no character."""
+    return source.encode(errors="backslashreplace").decode()
+
+
+def _digest(document: Document) -> str:
     """Two halves of 32 hex digits: what the document says, and what it carries (tenant, labels, metadata)."""
-    try:
-        file.source.encode()
-    except UnicodeEncodeError:
-        raise Unreadable("has a name that is not UTF-8") from None
-    return digest(file.path)[:32] + _digest_of(file.attributes)
+    if document.source != _printable(document.source):
+        raise Unreadable("has a name that is not UTF-8")
+    return hashlib.sha256(document.version().encode()).hexdigest()[:32] + _digest_of(document.attributes)
 
 
 def _digest_of(attributes: Attributes) -> str:
     return attributes.digest[:32]
-
-
-def _stored_documents(store: Store, physical: str) -> dict[str, _Stored]:
-    ids: dict[str, set[str]] = {}
-    states: dict[str, set[tuple[str, int]]] = {}
-    for row in store.chunks(physical):
-        ids.setdefault(row.source, set()).add(row.id)
-        states.setdefault(row.source, set()).add((row.source_hash, row.num_chunks))
-    return {source: _Stored(frozenset(ids[source]), _complete(states[source], len(ids[source]))) for source in ids}
-
-
-def _complete(states: set[tuple[str, int]], num_rows: int) -> str | None:
-    """The digest of a document whose rows are all there and all of one state."""
-    content, num_chunks = next(iter(states))
-    return content if len(states) == 1 and num_chunks == num_rows else None
 
 
 def _chunk_ids(document: _Changed) -> list[str]:

@@ -13,10 +13,11 @@ from retrieval.embedding import Embedder
 from retrieval.errors import unknown_collection
 from retrieval.filters import And, Filter
 from retrieval.indexing import check_mode
+from retrieval.legs import Found, Legs
 from retrieval.prompt import Passage
 from retrieval.rights import NOBODY, Rights, allowed
 from retrieval.schema import SCHEMA_VERSION
-from retrieval.store import Found, Store
+from retrieval.store import Store
 
 # More threads wait for each other where the cores are busy with a model, and one question gains little from them.
 EMBED_THREADS = 1
@@ -64,6 +65,7 @@ class Searcher:
     def __init__(self, config: RetrievalConfig, uri: str, device: str = "cpu") -> None:
         self.config = config
         self._store = Store(uri, timeout_s=config.timeout_s)
+        self._legs = Legs(self._store)
         check_mode(self._store, config)
         self._embedder = Embedder(config.embedding_model, device, EMBED_THREADS)
         self._checked: dict[str, tuple[str, float]] = {}
@@ -114,10 +116,10 @@ class Searcher:
     ) -> list[Found]:
         timeout_s = self.config.timeout_s
         if mode == "dense":
-            return self._store.search_dense(collection, vector, where, top_k, timeout_s)
+            return self._legs.dense(collection, vector, where, top_k, timeout_s)
         if mode == "bm25":
-            return self._store.search_bm25(collection, question, where, top_k, timeout_s)
-        return self._store.search_hybrid(collection, vector, question, where, top_k, timeout_s)
+            return self._legs.bm25(collection, question, where, top_k, timeout_s)
+        return self._legs.hybrid(collection, vector, question, where, top_k, timeout_s)
 
     def _check(self, collection: str, mode: Mode) -> None:
         """The alias may be switched to another model's collection while we run, so this is asked again and again."""

@@ -10,10 +10,10 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from cluster.digests import digest_json
 from retrieval.errors import TOKEN_VARIABLE, Refused, RetrievalUnavailable, translated, unknown_collection
@@ -28,18 +28,11 @@ CONNECT_S = 5.0
 WRITE_S = 60.0
 PAGE_ROWS = 1000
 STALE_WAITS_S = (0.2, 1.0, 3.0)
-# Reciprocal rank fusion: Cormack, Clarke, Büttcher, SIGIR 2009. Each leg hands over this many candidates.
-RRF_K = 60
-CANDIDATES = 50
 BM25_SINCE = (2, 5)
-MAX_EF = 32_768
-SHARE_S = 5.0
-MAX_SHARES = 1000
 SETTINGS_PROPERTY = "tandem.settings"
 COLLECTION_NOT_FOUND = 100
 ALIAS_NOT_FOUND = 1600
 _STORED = ("id", "source", "source_hash", "num_chunks")
-_FOUND = ["source", "position", "content"]
 EVERY_ROW = Comparison("id", "!=", "")
 
 
@@ -53,15 +46,6 @@ class StoredChunk:
     num_chunks: int
 
 
-@dataclass(frozen=True)
-class Found:
-    id: str
-    source: str
-    position: int
-    content: str
-    score: float
-
-
 class Store:
     """A connection to one Milvus server. Thread-safe; every call has a deadline.
 
@@ -72,10 +56,9 @@ class Store:
 
     def __init__(self, uri: str, timeout_s: float = CONNECT_S) -> None:
         self.uri, self.timeout_s = uri, timeout_s
-        self._client = _connected(uri, timeout_s)
-        self._shares: dict[tuple[str, str], tuple[float, float]] = {}
-        with _explained(uri):
-            self.version: str = self._client.get_server_version(timeout=timeout_s)
+        self.client = _connected(uri, timeout_s)
+        with explained(uri):
+            self.version: str = self.client.get_server_version(timeout=timeout_s)
 
     @property
     def is_lite(self) -> bool:
@@ -94,11 +77,11 @@ class Store:
 
         One without its indexes holds none: a run was killed while it was made, and the next one makes it anew.
         """
-        with _explained(self.uri):
+        with explained(self.uri):
             return [
                 physical
                 for physical in self._built().get(name, [])
-                if self._client.list_indexes(physical, timeout=self.timeout_s)
+                if self.client.list_indexes(physical, timeout=self.timeout_s)
             ]
 
     def collections(self) -> list[str]:
@@ -108,8 +91,8 @@ class Store:
     def current(self, name: str) -> str | None:
         """The collection behind the alias of `name`; None where none is complete."""
         try:
-            with _explained(self.uri):
-                described = self._client.describe_alias(alias_of(name), timeout=self.timeout_s)
+            with explained(self.uri):
+                described = self.client.describe_alias(alias_of(name), timeout=self.timeout_s)
         except Refused as refused:
             if refused.code == ALIAS_NOT_FOUND or "not exist" in refused.seen or "not found" in refused.seen:
                 return None
@@ -118,24 +101,24 @@ class Store:
 
     def settings(self, physical: str) -> Settings | None:
         """What `physical` was built with; None where another version of the schema wrote it."""
-        with _explained(self.uri):
-            described = self._client.describe_collection(physical, timeout=self.timeout_s)
+        with explained(self.uri):
+            described = self.client.describe_collection(physical, timeout=self.timeout_s)
         with suppress(KeyError, TypeError, ValueError):
             return Settings(**json.loads(described["properties"][SETTINGS_PROPERTY]))
         return None
 
     def load(self, physical: str) -> None:
         """Into the server's memory, where it must be to be read; Milvus Lite forgets that when it restarts."""
-        with _explained(self.uri):
-            self._client.load_collection(physical, timeout=WRITE_S)
+        with explained(self.uri):
+            self.client.load_collection(physical, timeout=WRITE_S)
 
     def ensure(self, name: str, settings: Settings) -> str:
         """The collection of `name` with these settings, created empty where it does not exist."""
         physical = self.physical(name, settings)
-        with _explained(self.uri):
-            exists = self._client.has_collection(physical, timeout=self.timeout_s)
+        with explained(self.uri):
+            exists = self.client.has_collection(physical, timeout=self.timeout_s)
             if exists and not self._indexed(physical, settings):
-                self._client.drop_collection(physical, timeout=self.timeout_s)
+                self.client.drop_collection(physical, timeout=self.timeout_s)
                 exists = False
             if not exists:
                 self._create(physical, settings)
@@ -147,164 +130,104 @@ class Store:
     def publish(self, name: str, physical: str) -> None:
         """Point the alias of `name` at `physical` and drop what was built for it with other settings."""
         current = self.current(name)
-        with _explained(self.uri):
+        with explained(self.uri):
             if current is None:
-                self._client.create_alias(physical, alias_of(name), timeout=self.timeout_s)
+                self.client.create_alias(physical, alias_of(name), timeout=self.timeout_s)
             elif current != physical:
-                self._client.alter_alias(physical, alias_of(name), timeout=self.timeout_s)
+                self.client.alter_alias(physical, alias_of(name), timeout=self.timeout_s)
             for other in self._built().get(name, []):
                 if other != physical:
-                    self._client.drop_collection(other, timeout=self.timeout_s)
+                    self.client.drop_collection(other, timeout=self.timeout_s)
 
     def chunks(self, physical: str, where: Filter = EVERY_ROW) -> list[StoredChunk]:
-        """The rows of a collection, without their text and vector, with all that was written before the call.
+        """The rows of a collection, without their text and vector, with all that was written before the call."""
+        found: list[StoredChunk] = []
+
+        def collect(rows: Iterator[StoredChunk]) -> int:
+            found[:] = rows
+            return len(found)
+
+        self.read_rows(physical, collect, where)
+        return found
+
+    def read_rows(
+        self, physical: str, collect: Callable[[Iterator[StoredChunk]], int], where: Filter = EVERY_ROW
+    ) -> None:
+        """Hand `collect` the rows of a collection one by one; it returns their number, and may be called again.
 
         An iterator alone is not strong on a server: 2.3.5 leaves out what was written last, also where it is told to
         be. The count is, and makes the server catch up; where a replica still lags, the pages are read again.
         """
         expression = encode(where)
-        with _explained(self.uri):
+        with explained(self.uri):
             for wait_s in STALE_WAITS_S:
-                expected = self._count(physical, expression, "Strong", WRITE_S)
-                found = [StoredChunk(**{key: row[key] for key in _STORED}) for row in self._pages(physical, expression)]
-                if len(found) == expected:
-                    return found
+                expected = self.count(physical, expression, "Strong", WRITE_S)
+                found = collect(self._rows(physical, expression))
+                if found == expected:
+                    return
                 time.sleep(wait_s)
         raise RetrievalUnavailable(
-            f"Milvus at {self.uri} shows {len(found)} of the {expected} rows of {physical}.",
+            f"Milvus at {self.uri} shows {found} of the {expected} rows of {physical}.",
             "A server whose replicas catch up within seconds, and one writer of a collection.",
             "Run this again once the server is less busy.",
         )
 
-    def _pages(self, physical: str, expression: str) -> Iterator[dict[str, Any]]:
-        pages = self._client.query_iterator(
+    def _rows(self, physical: str, expression: str) -> Iterator[StoredChunk]:
+        pages = self.client.query_iterator(
             physical, batch_size=PAGE_ROWS, filter=expression, output_fields=list(_STORED),
             consistency_level="Strong", timeout=WRITE_S,
         )  # fmt: skip
         try:
             while rows := pages.next():
-                yield from rows
+                yield from (StoredChunk(**{key: row[key] for key in _STORED}) for row in rows)
         finally:
             pages.close()
 
     def vectors(self, physical: str, ids: Sequence[str]) -> dict[str, list[float]]:
         """The vectors of those of `ids` that exist."""
         found: dict[str, list[float]] = {}
-        with _explained(self.uri):
+        with explained(self.uri):
             for start in range(0, len(ids), PAGE_ROWS):
                 page = list(ids[start : start + PAGE_ROWS])
-                rows = self._client.get(physical, page, output_fields=["id", "vector"], timeout=WRITE_S)
+                rows = self.client.get(physical, page, output_fields=["id", "vector"], timeout=WRITE_S)
                 found |= {row["id"]: [float(x) for x in row["vector"]] for row in rows}
         return found
 
     def upsert(self, physical: str, rows: Sequence[Row]) -> None:
-        with _explained(self.uri):
+        with explained(self.uri):
             for start in range(0, len(rows), PAGE_ROWS):
                 page = [row.record() for row in rows[start : start + PAGE_ROWS]]
-                self._client.upsert(physical, page, timeout=WRITE_S)
+                self.client.upsert(physical, page, timeout=WRITE_S)
 
     def delete(self, physical: str, ids: Sequence[str]) -> None:
-        with _explained(self.uri):
+        with explained(self.uri):
             for start in range(0, len(ids), PAGE_ROWS):
-                self._client.delete(physical, ids=list(ids[start : start + PAGE_ROWS]), timeout=WRITE_S)
+                self.client.delete(physical, ids=list(ids[start : start + PAGE_ROWS]), timeout=WRITE_S)
 
     def compact(self, physical: str) -> None:
         """Ask the server to rewrite its files without the rows that were deleted."""
-        with _explained(self.uri):
-            self._client.compact(physical, timeout=WRITE_S)
+        with explained(self.uri):
+            self.client.compact(physical, timeout=WRITE_S)
 
     def finish(self, physical: str) -> int:
         """Flush (an unflushed Milvus Lite searches 30 times slower) and return the number of rows, all visible."""
-        with _explained(self.uri):
-            self._client.flush(physical, timeout=WRITE_S)
-            return self._count(physical, "", "Strong", WRITE_S)
+        with explained(self.uri):
+            self.client.flush(physical, timeout=WRITE_S)
+            return self.count(physical, "", "Strong", WRITE_S)
 
-    def search_dense(self, name: str, vector: list[float], where: Filter, top_k: int, timeout_s: float) -> list[Found]:
-        """By cosine similarity; scores from -1 to 1. `where` is what may be found, in each way of searching."""
-        parameters = self._dense_parameters(name, where, top_k, timeout_s)
-        return self._search(name, [vector], "vector", parameters, where, top_k, timeout_s)
-
-    def search_bm25(self, name: str, question: str, where: Filter, top_k: int, timeout_s: float) -> list[Found]:
-        """By BM25; scores from 0 up."""
-        found = self._search(name, [question], "sparse", {"metric_type": "BM25"}, where, top_k, timeout_s)
-        # Milvus Lite reports BM25 as a distance below zero; the order is the same.
-        return [replace(hit, score=abs(hit.score)) for hit in found]
-
-    def search_hybrid(
-        self, name: str, vector: list[float], question: str, where: Filter, top_k: int, timeout_s: float
-    ) -> list[Found]:
-        """Both, fused by reciprocal rank; scores up to 2 / 61."""
-        from pymilvus import AnnSearchRequest, RRFRanker
-
-        limit, expression = max(CANDIDATES, top_k), encode(where)
-        dense = self._dense_parameters(name, where, limit, timeout_s)
-        legs = [
-            AnnSearchRequest([vector], "vector", dense, limit=limit, expr=expression),
-            AnnSearchRequest([question], "sparse", {"metric_type": "BM25"}, limit=limit, expr=expression),
-        ]
-        with _explained(self.uri, name):
-            hits = self._client.hybrid_search(
-                alias_of(name), legs, RRFRanker(RRF_K), limit=top_k, output_fields=_FOUND, timeout=timeout_s
-            )[0]
-        return [_found(hit) for hit in hits]
-
-    def _dense_parameters(self, name: str, where: Filter, limit: int, timeout_s: float) -> dict[str, Any]:
-        ef = max(64, limit)
-        if self.is_lite and (share := self._visible_share(name, encode(where), timeout_s)) < 1:
-            # Milvus Lite walks the graph as if nothing were filtered, and then leaves out what is: it must look at as
-            # many more vectors as there are to leave out. Recall@10 of 1% of 10,000 rows: 0.38 with 64, 1.0 so.
-            ef = min(MAX_EF, max(ef, int(4 * limit / max(share, 1e-9))))
-        return {"metric_type": "COSINE", "params": {"ef": ef}}
-
-    def _visible_share(self, name: str, expression: str, timeout_s: float) -> float:
-        """The share of a collection's rows that a filter lets through, as it was a few seconds ago."""
-        share, counted = self._shares.get((name, expression), (1.0, -SHARE_S))
-        if time.monotonic() - counted < SHARE_S:
-            return share
-        with _explained(self.uri, name):
-            total, visible = (self._count(alias_of(name), each, "Bounded", timeout_s) for each in ("", expression))
-        if len(self._shares) >= MAX_SHARES:
-            self._shares.clear()
-        share = visible / total if total else 1.0
-        self._shares[name, expression] = share, time.monotonic()
-        return share
-
-    def _count(self, physical: str, expression: str, consistency: str, timeout_s: float) -> int:
-        counted = self._client.query(
+    def count(self, physical: str, expression: str, consistency: str, timeout_s: float) -> int:
+        counted = self.client.query(
             physical, filter=expression, output_fields=["count(*)"], consistency_level=consistency, timeout=timeout_s
         )
         return int(counted[0]["count(*)"])
 
     def close(self) -> None:
-        self._client.close()
-
-    def _search(
-        self,
-        name: str,
-        data: list[Any],
-        field: str,
-        parameters: dict[str, Any],
-        where: Filter,
-        top_k: int,
-        timeout_s: float,
-    ) -> list[Found]:
-        with _explained(self.uri, name):
-            hits = self._client.search(
-                alias_of(name),
-                data=data,
-                anns_field=field,
-                search_params=parameters,
-                filter=encode(where),
-                limit=top_k,
-                output_fields=_FOUND,
-                timeout=timeout_s,
-            )[0]
-        return [_found(hit) for hit in hits]
+        self.client.close()
 
     def _built(self) -> dict[str, list[str]]:
         """Our collections on this server, also incomplete ones, by name."""
-        with _explained(self.uri):
-            physicals = self._client.list_collections(timeout=self.timeout_s)
+        with explained(self.uri):
+            physicals = self.client.list_collections(timeout=self.timeout_s)
         built: dict[str, list[str]] = {}
         for physical in physicals:
             if (name := name_of(physical)) is not None:
@@ -313,21 +236,21 @@ class Store:
 
     def _indexed(self, physical: str, settings: Settings) -> bool:
         """False where a process was killed between creating a collection and its indexes."""
-        names = set(self._client.list_indexes(physical, timeout=self.timeout_s))
+        names = set(self.client.list_indexes(physical, timeout=self.timeout_s))
         return names >= {index.field_name for index in indexes(settings)}
 
     def _create(self, physical: str, settings: Settings) -> None:
         from pymilvus import DataType, Function, FunctionType
 
-        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=True)
+        schema = self.client.create_schema(auto_id=False, enable_dynamic_field=True)
         for field in fields(settings):
             schema.add_field(field.name, DataType[field.kind], **field.options)
         if settings.bm25:
             schema.add_function(Function("bm25", FunctionType.BM25, ["content"], ["sparse"]))
-        wanted = self._client.prepare_index_params()
+        wanted = self.client.prepare_index_params()
         for index in indexes(settings):
             wanted.add_index(index.field_name, index_type=index.kind, metric_type=index.metric, params=index.params)
-        self._client.create_collection(
+        self.client.create_collection(
             physical,
             schema=schema,
             index_params=wanted,
@@ -337,10 +260,6 @@ class Store:
         )
 
 
-def _found(hit: Any) -> Found:
-    return Found(id=hit["id"], score=float(hit["distance"]), **{key: hit["entity"][key] for key in _FOUND})
-
-
 def _connected(uri: str, timeout_s: float) -> "MilvusClient":
     """A connection of its own: closing a shared one would close it for others in the process."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -348,12 +267,12 @@ def _connected(uri: str, timeout_s: float) -> "MilvusClient":
 
     # pymilvus logs each failure with its stack trace, also those that are explained here.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-    with _explained(uri):
+    with explained(uri):
         return MilvusClient(uri, token=os.environ.get(TOKEN_VARIABLE, ""), timeout=timeout_s, dedicated=True)
 
 
 @contextmanager
-def _explained(uri: str, name: str | None = None) -> Iterator[None]:
+def explained(uri: str, name: str | None = None) -> Iterator[None]:
     """Errors of pymilvus and gRPC as ours; `name` is the collection that was asked for."""
     from grpc import RpcError
     from pymilvus import MilvusException

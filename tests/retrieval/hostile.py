@@ -9,9 +9,10 @@ import random
 from typing import Any
 
 from retrieval.filters import And, Comparison, Filter, In, Not, Operator, Or, Scalar, encode
+from retrieval.legs import Found, Legs
 from retrieval.rights import MAX_NAME_BYTES, NOBODY, Attributes, Rights, allowed
 from retrieval.schema import Row, Settings
-from retrieval.store import Found, Store
+from retrieval.store import Store
 
 _QUOTES = ["".join(each) for length in (1, 2, 3) for each in itertools.product("\\\"'", repeat=length)]
 _CONTROLS = [f"a{chr(code)}b" for code in [*range(1, 32), 127, 0x80, 0x85, 0x9F, 0xAD]]
@@ -144,7 +145,7 @@ def built(store: Store, name: str, rows: list[Row]) -> str:
 
 
 def ids(store: Store, physical: str, where: Filter) -> list[str]:
-    found = store._client.query(
+    found = store.client.query(
         physical, filter=encode(where), output_fields=["id"], consistency_level="Bounded", timeout=TIMEOUT_S
     )
     return sorted(str(each["id"]) for each in found)
@@ -152,15 +153,15 @@ def ids(store: Store, physical: str, where: Filter) -> list[str]:
 
 def searches(store: Store, name: str, where: Filter) -> dict[str, list[Found]]:
     """What each mode that the store has finds."""
-    found = {"dense": store.search_dense(name, VECTOR, where, 10, TIMEOUT_S)}
+    found = {"dense": Legs(store).dense(name, VECTOR, where, 10, TIMEOUT_S)}
     if store.has_bm25:
-        found["bm25"] = store.search_bm25(name, "symbol of Iron", where, 10, TIMEOUT_S)
-        found["hybrid"] = store.search_hybrid(name, VECTOR, "symbol of Iron", where, 10, TIMEOUT_S)
+        found["bm25"] = Legs(store).bm25(name, "symbol of Iron", where, 10, TIMEOUT_S)
+        found["hybrid"] = Legs(store).hybrid(name, VECTOR, "symbol of Iron", where, 10, TIMEOUT_S)
     return found
 
 
 def _check_values(store: Store, physical: str) -> None:
-    kept = store._client.query(
+    kept = store.client.query(
         physical, filter='id != ""', output_fields=["id", "tenant", "access_1", "m_text_text"], limit=1000
     )
     by_id = {each["id"]: each for each in kept}

@@ -8,6 +8,7 @@ import pytest
 
 from retrieval.errors import UnknownCollection
 from retrieval.filters import And, Comparison, In, Not
+from retrieval.legs import Legs
 from retrieval.rights import Attributes
 from retrieval.schema import Row, Settings
 from retrieval.store import PAGE_ROWS, Store
@@ -47,7 +48,7 @@ def built(store: Store, name: str, rows: list[Row]) -> str:
 
 
 def found(store: Store, name: str, where: object = Comparison("id", "!=", ""), top_k: int = 10) -> list[int]:
-    hits = store.search_dense(name, [1.0, 0.0, 0.0, 0.0], where, top_k, 30)  # type: ignore[arg-type]
+    hits = Legs(store).dense(name, [1.0, 0.0, 0.0, 0.0], where, top_k, 30)  # type: ignore[arg-type]
     return [hit.position for hit in hits]
 
 

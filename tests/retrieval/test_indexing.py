@@ -27,7 +27,7 @@ def rows(uri: str, collection: str) -> dict[str, Row]:
     assert physical is not None
     store.load(physical)
     fields = ["id", "source", "source_hash", "num_chunks", "position", "content", "vector"]
-    found = store._client.query(physical, filter='id != ""', output_fields=fields, limit=1000)
+    found = store.client.query(physical, filter='id != ""', output_fields=fields, limit=1000)
     assert len(found) == store.finish(physical)
     return {row["id"]: Row(**{key: row[key] for key in fields}) for row in found}
 
@@ -126,7 +126,7 @@ def test_new_settings_build_beside_and_switch(
     monkeypatch.setattr(indexing, "BATCH_CHUNKS", 1)
     report = index(smaller, "switch", milvus, during)
     assert report.added == 4 and "beside" in said[0] and len(said) > 1
-    physicals = Store(milvus)._client.list_collections()
+    physicals = Store(milvus).client.list_collections()
     assert old not in physicals
     assert len([name for name in physicals if name.startswith("tandem_switch_v")]) == 1
 
@@ -141,12 +141,12 @@ def test_a_collection_whose_indexes_are_missing_is_made_again(
     physical = store.current("half")
     assert physical is not None
     settings = store.settings(physical)
-    store._client.drop_alias("tandem_half")
-    store._client.drop_collection(physical)
-    schema = store._client.create_schema()
+    store.client.drop_alias("tandem_half")
+    store.client.drop_collection(physical)
+    schema = store.client.create_schema()
     schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=384)
-    store._client.create_collection(physical, schema=schema)
+    store.client.create_collection(physical, schema=schema)
     assert settings is not None and store.ensure("half", settings) == physical
     assert index(config, "half", milvus, quiet).added == 4
 

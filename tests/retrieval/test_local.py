@@ -100,12 +100,12 @@ def test_a_killed_user_leaves_no_server_and_the_next_finds_the_data(tmp_path: Pa
     with user(tmp_path) as (process, uri):
         server = running(tmp_path)
         assert server is not None
-        Store(uri)._client.create_collection("kept", dimension=4, timeout=10)
+        Store(uri).client.create_collection("kept", dimension=4, timeout=10)
         process.kill()
         assert gone_within(server.pid, GONE_S)
     (tmp_path / "server.json").write_text(json.dumps({"pid": 1, "host": "elsewhere", "port": 1}))
     with local_server(tmp_path) as uri:
-        assert Store(uri)._client.list_collections() == ["kept"]
+        assert Store(uri).client.list_collections() == ["kept"]
 
 
 @pytest.mark.slow

@@ -124,6 +124,6 @@ def test_a_collection_of_an_older_schema_is_refused(milvus: str) -> None:
     settings = store.settings(physical)
     assert settings is not None
     older = {"tandem.settings": json.dumps({**vars(settings), "schema_version": 1})}
-    store._client.alter_collection_properties(physical, properties=older)
+    store.client.alter_collection_properties(physical, properties=older)
     with pytest.raises(TandemError, match=r"another version of Tandem.*`tandem index`"):
         Searcher(RetrievalConfig(mode="bm25"), milvus).search("older", "Iron")

@@ -1,15 +1,19 @@
 """Finding documents and reading them; what cannot be read is said."""
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 
 from cluster.errors import TandemError
-from retrieval import sources
 from retrieval.config import SourceConfig
 from retrieval.rights import Attributes
-from retrieval.sources import Unreadable, digest, find_files, read_markdown
+from retrieval.sources import Document, Unreadable, check, documents, parsing
+from retrieval.sources.parsing import digest, read_markdown
 
 
 def write(path: Path, content: str | bytes = "text") -> Path:
@@ -18,15 +22,20 @@ def write(path: Path, content: str | bytes = "text") -> Path:
     return path
 
 
+def checked(*sources: SourceConfig) -> list[Document]:
+    check(sources)
+    return list(documents(sources))
+
+
 def names(*roots: Path) -> list[str]:
-    return [file.source for file in find_files([SourceConfig(path=root) for root in roots])]
+    return [document.source for document in checked(*(SourceConfig(path=root) for root in roots))]
 
 
 def test_documents_are_named_by_their_path_below_the_source(tmp_path: Path) -> None:
     for name in ("docs/b.md", "docs/a/c.TXT", "docs/.git/d.md", "docs/e.py", "docs/.hidden.md", "faq/b.md"):
         write(tmp_path / name)
-    assert names(tmp_path / "docs") == ["a/c.TXT", "b.md"]
-    assert names(tmp_path / "docs", tmp_path / "faq") == ["docs/a/c.TXT", "docs/b.md", "faq/b.md"]
+    assert names(tmp_path / "docs") == ["b.md", "a/c.TXT"]
+    assert names(tmp_path / "docs", tmp_path / "faq") == ["docs/b.md", "docs/a/c.TXT", "faq/b.md"]
     assert names(tmp_path / "docs/b.md") == ["b.md"]
 
 
@@ -34,6 +43,28 @@ def test_a_cyclic_link_is_not_followed(tmp_path: Path) -> None:
     write(tmp_path / "docs/a.md")
     (tmp_path / "docs/loop").symlink_to(tmp_path / "docs")
     assert names(tmp_path / "docs") == ["a.md"]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder, "a.md"))
+        write(Path(folder, "hr", "b.md"))
+        Path(folder).chmod(0o755)
+        Path(folder, "hr").chmod(0)
+        with as_somebody_else(), pytest.raises(TandemError, match="hr may not be read"):
+            names(Path(folder))
+
+
+@contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """Root may read everything."""
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(own)
 
 
 def test_bad_sources_are_explained(tmp_path: Path) -> None:
@@ -53,15 +84,15 @@ def test_bad_sources_are_explained(tmp_path: Path) -> None:
 def test_sources_for_others_do_not_overlap(tmp_path: Path) -> None:
     write(tmp_path / "docs/hr/a.md")
     outer, inner = (SourceConfig(path=tmp_path / name) for name in ("docs", "docs/hr"))
-    assert len(find_files([outer, inner])) == 2
+    assert len(checked(outer, inner)) == 2
     (tmp_path / "link").symlink_to(tmp_path / "docs/hr")
     for path in (tmp_path / "docs/hr", tmp_path / "link"):
         private = SourceConfig(path=path, tenant="acme")
         with pytest.raises(TandemError, match="another tenant"):
-            find_files([outer, private])
+            checked(outer, private)
     other = SourceConfig(path=tmp_path / "link", metadata={"year": 2024})
     with pytest.raises(TandemError, match="labels or metadata"):
-        find_files([other, outer])
+        checked(other, outer)
 
 
 def test_documents_carry_what_their_source_says(tmp_path: Path) -> None:
@@ -70,7 +101,7 @@ def test_documents_carry_what_their_source_says(tmp_path: Path) -> None:
     hr = SourceConfig.model_validate(
         {"path": tmp_path / "hr", "tenant": "acme", "access": ["hr"], "metadata": {"year": 2024}}
     )
-    public, private = find_files([SourceConfig(path=tmp_path / "docs"), hr])
+    public, private = checked(SourceConfig(path=tmp_path / "docs"), hr)
     assert public.attributes == Attributes()
     assert private.attributes == Attributes("acme", ("hr",), {"year": 2024})
 
@@ -87,7 +118,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, content: bytes | None, rea
 
 
 def test_a_file_that_is_too_long_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(parsing, "MAX_FILE_BYTES", 10)
     with pytest.raises(Unreadable, match="MiB"):
         digest(write(tmp_path / "a.md", "x" * 11))
 
@@ -95,7 +126,7 @@ def test_a_file_that_is_too_long_is_not_read(tmp_path: Path, monkeypatch: pytest
 def test_a_small_file_that_unpacks_to_a_large_one_is_not_opened(tmp_path: Path) -> None:
     bomb = tmp_path / "a.docx"
     with ZipFile(bomb, "w", ZIP_DEFLATED) as archive, archive.open("word/document.xml", "w", force_zip64=True) as file:
-        for _ in range(sources.MAX_UNPACKED_BYTES // 2**20 + 1):
+        for _ in range(parsing.MAX_UNPACKED_BYTES // 2**20 + 1):
             file.write(bytes(2**20))
     assert bomb.stat().st_size < 2**20
     with pytest.raises(Unreadable, match="unpacks to 501 MiB, more than 500"):
