@@ -207,6 +207,7 @@ def index(
     """Bring the collection up to date with the documents. Exit code 3 where a document could not be read."""
     from dataclasses import asdict
 
+    from tandem.indexing import as_text, table
     from tandem.pipeline import follow, milvus
     from tandem.pipeline import index as run
     from tandem.project import load
@@ -217,9 +218,8 @@ def index(
             follow(project, uri, console)
             return
         report = run(project, uri, console)
-    failed = "".join(f"\n  {failure.source}: {failure.reason}" for failure in report.failed)
-    left_out = "".join(f"\n  {source}: left out, since it was forgotten" for source in report.forgotten)
-    console.result(f"{project.collection} is up to date.{failed}{left_out}", asdict(report))
+    console.table(table(report))
+    console.result(as_text(report), asdict(report))
     console.hint("see what it finds: tandem search '...'")
     if report.failed:
         raise typer.Exit(PARTLY_FAILED)

@@ -169,6 +169,18 @@ def test_a_document_is_searched_as_a_tenant_and_forgotten(project: Path) -> None
     assert "library.md: left out, since it was forgotten" in tandem(project, "index").stdout
 
 
+@pytest.mark.slow
+def test_a_document_that_cannot_be_read_is_told_in_a_table_and_by_the_exit_code(project: Path) -> None:
+    (project / "docs" / "broken.docx").write_bytes(b"no archive")
+    done = tandem(project, "index")
+    assert done.returncode == 3
+    assert "small is up to date but for 1 documents." in done.stdout
+    assert "broken.docx: cannot be opened as docx: File is not a zip file" in done.stdout
+    header, _, counts = done.stdout.split("\n\n")[0].strip().splitlines()[-3:]
+    told = dict(zip(header.split(), counts.split(), strict=True))
+    assert (told["added"], told["deleted"], told["failed"], told["chunks"]) == ("1", "0", "1", "1")
+
+
 def test_a_filter_that_is_no_filter(project: Path) -> None:
     assert "The filter is malformed" in refused(tandem(project, "search", "open?", "--filter", "year == 2024"))
     assert "is empty" in refused(tandem(project, "search", "open?", "--tenant", ""))
