@@ -115,6 +115,17 @@ def evaluate(
     return SearchEvaluation(collection, judged.questions, judged.num_without, missing, modes, differences)
 
 
+def ranked(
+    searcher: Searcher, collection: str, questions: Sequence[JudgedQuestion], ranking: Ranking, rights: Rights
+) -> list[list[str]]:
+    """For each question the sources of its candidates, the best first and each once."""
+    rankings = []
+    for question in questions:
+        hits = searcher.candidates(collection, question.question, ranking, rights=rights).hits
+        rankings.append(list(dict.fromkeys(hit.source for hit in hits)))
+    return rankings
+
+
 def score(questions: Sequence[JudgedQuestion], rankings: Sequence[Sequence[str]]) -> Scores:
     """Every metric for each question; `rankings` are of distinct sources, in the questions' order."""
     from ir_measures import RR, Qrel, R, ScoredDoc, iter_calc, nDCG
@@ -137,8 +148,8 @@ def score(questions: Sequence[JudgedQuestion], rankings: Sequence[Sequence[str]]
     return scores
 
 
-def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % interval of a mean over questions: percentiles of 10,000 bootstrap draws with a fixed seed. Of paired
+def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+    """The interval of a mean over questions: percentiles of 10,000 bootstrap draws with a fixed seed. Of paired
     differences it is the paired bootstrap. None with a single question."""
     from scipy.stats import bootstrap
 
@@ -146,7 +157,7 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
         return None
     found = bootstrap(
         (np.asarray(values),), np.mean, n_resamples=NUM_DRAWS, batch=max(1, MOST_DRAWN_AT_ONCE // len(values)),
-        confidence_level=CONFIDENCE, method="percentile", rng=SEED,
+        confidence_level=confidence, method="percentile", rng=SEED,
     ).confidence_interval  # fmt: skip
     return float(found.low), float(found.high)
 
@@ -178,8 +189,7 @@ def _measured(
 ) -> ModeResult:
     rankings, timed = [], []
     for number, question in enumerate(questions, start=1):
-        hits = searcher.candidates(collection, question.question, Ranking(mode), rights=rights).hits
-        rankings.append(list(dict.fromkeys(hit.source for hit in hits)))
+        rankings += ranked(searcher, collection, [question], Ranking(mode), rights)
         timed.append(searcher.search(collection, question.question, mode=mode, rights=rights))
         on_progress(f"{mode}: {number} of {len(questions)} questions")
     p50, p95 = np.percentile([one.took_ms for one in timed], [50, 95])

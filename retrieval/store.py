@@ -150,6 +150,15 @@ class Store:
         self.read_rows(physical, collect, where)
         return found
 
+    def drop(self, name: str) -> None:
+        """Remove everything that was built for `name`."""
+        built = self._built().get(name, [])
+        with explained(self.uri):
+            if built and self.current(name):
+                self.client.drop_alias(alias_of(name), timeout=self.timeout_s)
+            for physical in built:
+                self.client.drop_collection(physical, timeout=WRITE_S)
+
     def read_rows(
         self, physical: str, collect: Callable[[Iterator[StoredChunk]], int], where: Filter = EVERY_ROW
     ) -> None:

@@ -313,6 +313,32 @@ def search_eval(
     console.hint(advice(found, project.retrieval.mode))
 
 
+@search_app.command("sweep")
+def search_sweep(
+    judged: Annotated[Path, typer.Argument(help="Questions with sources (JSONL), a BEIR folder, or TREC topics.")],
+    qrels: Annotated[Path | None, typer.Option(help="The judgements of a TREC topics file.")] = None,
+    chunk_tokens: Annotated[
+        list[int] | None, typer.Option(help="A chunk size; may be given again. Default: 100, 200, 400.")
+    ] = None,
+    tenant: Tenant = None,
+    label: Labels = None,
+    config: ProjectFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Try chunk sizes, modes and fusions on judged questions, on Ray, and print the best setting."""
+    from retrieval.rights import Rights
+    from retrieval.sweep import CHUNK_TOKENS
+    from tandem.project import load
+    from tandem.sweeping import advice, as_text, sweep, table, to_json
+
+    console, project = Console(as_json), load(config)
+    rights = Rights(tenant, frozenset(label or ()))
+    found = sweep(project, judged, qrels, chunk_tokens or CHUNK_TOKENS, console, rights)
+    console.table(table(found))
+    console.result(as_text(found), to_json(found))
+    console.hint(advice(found))
+
+
 @data_app.command("check")
 def data_check(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     """Read every training row and every question: what is wrong with file and line, lengths, duplicates, what is
