@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictInt,
 
 from cluster.errors import TandemError
 from cluster.schema import LocalPath, Name, Section
+from retrieval.milvus_config import MilvusConfig
 from retrieval.rights import Attributes
 
 Kept = TypeVar("Kept")
@@ -81,6 +82,9 @@ class RetrievalConfig(Section):
     uri: str = "local"
     """`local` (Milvus Lite, started on loopback when needed) or the http(s) address of a Milvus server.
     A server's token is read from the environment variable MILVUS_TOKEN, never from this file."""
+
+    milvus: MilvusConfig = MilvusConfig()
+    """How a collection is laid out on a Milvus server, what searches see, and how the server is reached."""
 
     collection: Name | None = None
     """Name of the collection. Default: the project's name."""

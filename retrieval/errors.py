@@ -1,11 +1,17 @@
 """What can go wrong with a store: errors that a caller tells apart, and those of Milvus as ours."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from cluster.errors import TandemError
 
 TOKEN_VARIABLE = "MILVUS_TOKEN"
+COLLECTION_NOT_FOUND = 100
+NOT_LOADED = 101
+# Milvus' own numbers (pkg/util/merr): the server, a replica, a channel, a segment or a node is not there yet, or not
+# any more. A server that has just started answers so for some seconds.
+NOT_READY = {2, 8, 103, *range(400, 402), *range(500, 504), *range(600, 604), *range(901, 906)}
 
 
 class RetrievalUnavailable(TandemError):
@@ -22,11 +28,47 @@ class Refused(TandemError):
     code: int = 0
 
 
+class NotLoaded(Refused):
+    """The collection is not in the server's memory."""
+
+
+@contextmanager
+def explained(uri: str, name: str | None = None) -> Iterator[None]:
+    """Errors of pymilvus and gRPC as ours; `name` is the collection that was asked for."""
+    from grpc import RpcError
+    from pymilvus import MilvusException
+
+    try:
+        yield
+    except (MilvusException, RpcError) as error:
+        if name is not None and getattr(error, "code", None) == COLLECTION_NOT_FOUND:
+            raise unknown_collection(name, []) from error
+        raise translated(error, uri) from error
+
+
 def unknown_collection(name: str, known: Sequence[str]) -> UnknownCollection:
     return UnknownCollection(
         f"The collection {name} does not exist.",
         f"Collections that exist: {', '.join(known)}." if known else "A collection exists once it has been indexed.",
         "Correct the name, or build it with `tandem index`.",
+    )
+
+
+def foreign(uri: str, physical: str, dimensions: int | None) -> TandemError:
+    """A collection that others made under a name that we would use."""
+    vectors = f"with vectors of {dimensions} dimensions" if dimensions else "without vectors"
+    return TandemError(
+        f"The collection {physical} at {uri}, {vectors}, was not built by Tandem as it is needed here.",
+        "Tandem reads and replaces only collections that it built itself, and drops no others.",
+        "Set retrieval.collection to another name, or remove that collection if nobody needs it.",
+    )
+
+
+def no_index(uri: str, version: str, kind: str, reason: str) -> TandemError:
+    return TandemError(
+        f"Milvus at {uri}, version {version}, cannot build the index {kind}: {reason.rstrip('.')}.",
+        "retrieval.milvus.index: auto takes one that the server has; hnsw, ivf and flat are in every server.",
+        "Set retrieval.milvus.index, and remove retrieval.milvus parameters that it does not take.",
     )
 
 
@@ -49,12 +91,19 @@ def translated(error: Exception, uri: str) -> TandemError:
             "retrieval.uri names a running Milvus server, or is `local`.",
             "Start the server or correct the address; the same question works again once it answers.",
         )
-    refused = Refused(
+    code = getattr(error, "code", 0)
+    if code in NOT_READY or "not ready" in reason:
+        return RetrievalUnavailable(
+            f"Milvus at {uri} is not ready: {reason}.",
+            "A server that has just started, or that lost a node, needs some seconds.",
+            "The same call works once it is ready; its log says what it waits for.",
+        )
+    refused = (NotLoaded if code == NOT_LOADED else Refused)(
         f"Milvus at {uri} reports: {reason}.",
         "The server and the collection take what this version of Tandem writes.",
         "Look into the server's log; `tandem index` builds a collection anew.",
     )
-    refused.code = getattr(error, "code", 0)
+    refused.code = code
     return refused
 
 

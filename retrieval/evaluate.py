@@ -100,7 +100,7 @@ def evaluate(
         RetrievalUnavailable: the store stopped answering; nothing is measured by halves.
         TandemError: the collection holds none of the relevant sources, or another model's vectors.
     """
-    has_bm25, missing = _look_at(uri, collection, judged)
+    has_bm25, missing = _look_at(config, uri, collection, judged)
     # Loads the model and warms it up, whatever the project's own mode is.
     searcher = Searcher(config.model_copy(update={"mode": "dense"}), uri)
     try:
@@ -162,9 +162,9 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[f
     return float(found.low), float(found.high)
 
 
-def _look_at(uri: str, collection: str, judged: Judged) -> tuple[bool, list[str]]:
+def _look_at(config: RetrievalConfig, uri: str, collection: str, judged: Judged) -> tuple[bool, list[str]]:
     """Whether the server has BM25, and which relevant sources the collection does not hold."""
-    store = Store(uri)
+    store = Store(uri, config.milvus)
     try:
         physical = store.current(collection)
         if physical is None:

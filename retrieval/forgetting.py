@@ -14,17 +14,20 @@ from cluster.errors import TandemError
 from cluster.storage import write_atomically
 from retrieval.filters import Comparison, unfit
 from retrieval.indexing import alone
-from retrieval.store import EVERY_ROW, Store
+from retrieval.milvus_config import MilvusConfig
+from retrieval.rows import EVERY_ROW
+from retrieval.store import DEFAULT, Store
 
 MAX_NAMED = 10
 
 
-def forget(collection: str, source: str, uri: str, kept: Path) -> int:
+def forget(collection: str, source: str, uri: str, kept: Path, milvus: MilvusConfig = DEFAULT) -> int:
     """Remove a document from everything that was built for `collection`, also what is unfinished.
 
     Args:
         uri: http(s) address of Milvus; for `local` the one that `local_server` gives.
         kept: the file with the names of what was forgotten.
+        milvus: how the server is reached.
 
     Returns:
         The number of rows that were removed.
@@ -33,7 +36,7 @@ def forget(collection: str, source: str, uri: str, kept: Path) -> int:
         TandemError: there is no such document; the collection is being indexed; the store is unreachable.
     """
     with alone(uri, collection):
-        store = Store(uri)
+        store = Store(uri, milvus, patience_s=milvus.retry_s)
         try:
             found = {physical: _rows(store, physical, source) for physical in store.filled(collection)}
             if not any(found.values()):

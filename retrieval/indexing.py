@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cluster.errors import TandemError
-from retrieval import chunking, sources
+from retrieval import chunking, index_plan, sources
 from retrieval.config import RetrievalConfig
 from retrieval.embedding import Embedder
 from retrieval.known import Known
@@ -135,7 +135,7 @@ def _opened(
     sources.check(config.sources)  # before a model or a store is looked for
     embedder = Embedder(config.embedding_model)
     with alone(uri, collection):
-        store, known = Store(uri), Known()
+        store, known = Store(uri, config.milvus, patience_s=config.milvus.retry_s), Known()
         try:
             check_mode(store, config)
             yield _Sync(config, collection, store, embedder, known, on_progress, forgotten)
@@ -170,6 +170,7 @@ class _Sync:
         self.config, self.store, self.embedder, self.known = config, store, embedder, known
         self.on_progress, self.forgotten = on_progress, forgotten
         self.collection, self.report = collection, IndexReport(collection)
+        self.previous: str | None = None
         self.physical = self._open()
         store.load(self.physical)
         store.read_rows(self.physical, known.fill)
@@ -194,6 +195,7 @@ class _Sync:
         self._delete_missing()
         self.report.num_chunks = self.store.finish(self.physical)
         self.store.publish(self.report.collection, self.physical)
+        self.previous = None
         self.report.seconds = round(time.monotonic() - started, 2)
         return self.report
 
@@ -216,6 +218,9 @@ class _Sync:
             return current
         if current:
             self.on_progress("the settings have changed: building a new collection beside the old one")
+        if current and built and built.embedding_model == self.embedder.identity:
+            self.previous = current
+            self.store.load(current)
         return self.store.ensure(self.report.collection, self._settings(self.embedder.dimensions))
 
     def _settings(self, dimensions: int) -> Settings:
@@ -225,6 +230,9 @@ class _Sync:
             chunk_tokens=self.config.chunk_tokens,
             chunking_version=chunking.VERSION,
             bm25=self.store.has_bm25,
+            index=index_plan.described(self.config.milvus),
+            num_shards=self.config.milvus.shards,
+            num_partitions=self.config.milvus.tenant_partitions,
         )
 
     def _changed(self, document: Document) -> _Changed | None:
@@ -289,6 +297,9 @@ class _Sync:
         }
         known = [key for document in documents for key in document.stored_ids if key in texts]
         vectors = self.store.vectors(self.physical, known)
+        if self.previous:
+            # The same id is the same text: what the old collection holds of it needs no embedding.
+            vectors |= self.store.vectors(self.previous, [key for key in texts if key not in vectors])
         new = [key for key in texts if key not in vectors]
         if new:
             embedded = self.embedder.embed_documents([texts[key] for key in new])

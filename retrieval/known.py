@@ -8,7 +8,7 @@ known.digest("iron.md"), known.ids("iron.md")
 import sqlite3
 from collections.abc import Iterable
 
-from retrieval.store import StoredChunk
+from retrieval.rows import StoredChunk
 
 _TABLES = """
 CREATE TABLE chunk (id TEXT PRIMARY KEY, source TEXT, digest TEXT, num_chunks INTEGER) WITHOUT ROWID;

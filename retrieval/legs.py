@@ -8,9 +8,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+from retrieval.errors import explained
 from retrieval.filters import Filter, encode
+from retrieval.index_plan import search_parameters
 from retrieval.names import alias_of
-from retrieval.store import Store, explained
+from retrieval.store import Store
 
 # Each leg hands over this many candidates.
 CANDIDATES = 50
@@ -53,12 +55,12 @@ class Legs:
         return [replace(hit, score=abs(hit.score)) for hit in found]
 
     def _dense_parameters(self, name: str, where: Filter, limit: int, timeout_s: float) -> dict[str, Any]:
-        ef = max(64, limit)
+        ef = 0
         if self._store.is_lite and (share := self._visible_share(name, encode(where), timeout_s)) < 1:
             # Milvus Lite walks the graph as if nothing were filtered, and then leaves out what is: it must look at as
             # many more vectors as there are to leave out. Recall@10 of 1% of 10,000 rows: 0.38 with 64, 1.0 so.
-            ef = min(MAX_EF, max(ef, int(4 * limit / max(share, 1e-9))))
-        return {"metric_type": "COSINE", "params": {"ef": ef}}
+            ef = min(MAX_EF, int(4 * limit / max(share, 1e-9)))
+        return {"metric_type": "COSINE", "params": search_parameters(self._store.config, limit, ef)}
 
     def _visible_share(self, name: str, expression: str, timeout_s: float) -> float:
         """The share of a collection's rows that a filter lets through, as it was a few seconds ago."""
@@ -95,6 +97,7 @@ class Legs:
                 limit=top_k,
                 output_fields=_FOUND,
                 timeout=timeout_s,
+                consistency_level=self._store.consistency,
             )[0]
         return [_found(hit) for hit in hits]
 

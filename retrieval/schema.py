@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retrieval.filters import LABEL_COLUMNS
+from retrieval.index_plan import Index
 from retrieval.rights import MAX_NAME_BYTES, Attributes
 
 SCHEMA_VERSION = 2
-HNSW = {"M": 16, "efConstruction": 200}
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,11 @@ class Settings:
     chunking_version: int
     bm25: bool
     schema_version: int = SCHEMA_VERSION
+    index: str = "auto"
+    """The setting, not what `auto` came to: a collection that grows keeps the index that it was built with."""
+    num_shards: int = 1
+    num_partitions: int = 0
+    """Partitions that tenants are spread among; 0 where all rows are together."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +59,10 @@ class Field:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Index:
-    field_name: str
-    kind: str
-    metric: str
-    params: dict[str, Any] = field(default_factory=dict)
-
-
 def fields(settings: Settings) -> list[Field]:
     """The primary key first. BM25's `sparse` is filled by the server, from `content`."""
     analyzed = {"enable_analyzer": True, "analyzer_params": {"type": "standard"}} if settings.bm25 else {}
+    partitioned = {"is_partition_key": True} if settings.num_partitions else {}
     found = [
         Field("id", "VARCHAR", {"is_primary": True, "max_length": 64}),
         Field("source", "VARCHAR", {"max_length": 4096}),
@@ -72,12 +70,13 @@ def fields(settings: Settings) -> list[Field]:
         Field("num_chunks", "INT64"),
         Field("position", "INT64"),
         Field("content", "VARCHAR", {"max_length": 65_535, **analyzed}),
-        *(Field(name, "VARCHAR", {"max_length": MAX_NAME_BYTES}) for name in ("tenant", *LABEL_COLUMNS)),
+        Field("tenant", "VARCHAR", {"max_length": MAX_NAME_BYTES, **partitioned}),
+        *(Field(name, "VARCHAR", {"max_length": MAX_NAME_BYTES}) for name in LABEL_COLUMNS),
         Field("vector", "FLOAT_VECTOR", {"dim": settings.dimensions}),
     ]
     return [*found, Field("sparse", "SPARSE_FLOAT_VECTOR")] if settings.bm25 else found
 
 
-def indexes(settings: Settings) -> list[Index]:
-    dense = Index("vector", "HNSW", "COSINE", HNSW)
+def indexes(settings: Settings, dense: Index) -> list[Index]:
+    """`dense` is that of the vectors, as `index_plan` chose it."""
     return [dense, Index("sparse", "SPARSE_INVERTED_INDEX", "BM25")] if settings.bm25 else [dense]

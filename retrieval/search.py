@@ -52,7 +52,7 @@ class Searcher:
 
     def __init__(self, config: RetrievalConfig, uri: str, device: str = "cpu") -> None:
         self.config = config
-        self._store = Store(uri, timeout_s=config.timeout_s)
+        self._store = Store(uri, config.milvus, config.timeout_s)
         self._legs = Legs(self._store)
         check_mode(self._store, config)
         self._embedder = Embedder(config.embedding_model, device, EMBED_THREADS)

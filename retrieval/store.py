@@ -9,16 +9,28 @@ import json
 import logging
 import os
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from cluster.digests import digest_json
-from retrieval.errors import TOKEN_VARIABLE, Refused, RetrievalUnavailable, translated, unknown_collection
-from retrieval.filters import Comparison, Filter, encode
+from cluster.errors import TandemError
+from retrieval import tls
+from retrieval.errors import (
+    TOKEN_VARIABLE,
+    Refused,
+    RetrievalUnavailable,
+    explained,
+    foreign,
+    no_index,
+)
+from retrieval.index_plan import Index, candidates
+from retrieval.milvus_config import MilvusConfig
 from retrieval.names import alias_of, name_of, physical_name
+from retrieval.patience import patient
+from retrieval.rows import Rows
 from retrieval.schema import Row, Settings, fields, indexes
 
 if TYPE_CHECKING:
@@ -26,37 +38,35 @@ if TYPE_CHECKING:
 
 CONNECT_S = 5.0
 WRITE_S = 60.0
-PAGE_ROWS = 1000
-STALE_WAITS_S = (0.2, 1.0, 3.0)
 BM25_SINCE = (2, 5)
 SETTINGS_PROPERTY = "tandem.settings"
-COLLECTION_NOT_FOUND = 100
 ALIAS_NOT_FOUND = 1600
-_STORED = ("id", "source", "source_hash", "num_chunks")
-EVERY_ROW = Comparison("id", "!=", "")
+DEFAULT = MilvusConfig()
 
 
-@dataclass(frozen=True)
-class StoredChunk:
-    """What a sync needs to know of a row."""
-
-    id: str
-    source: str
-    source_hash: str
-    num_chunks: int
-
-
-class Store:
+class Store(Rows):
     """A connection to one Milvus server. Thread-safe; every call has a deadline.
+
+    Args:
+        uri: http(s) address of the server.
+        config: how collections are laid out and the server is reached.
+        timeout_s: seconds for a call that is answered at once; those that write or load have more.
+        patience_s: seconds for which calls are repeated while the server does not answer. A search has none.
 
     Raises:
         RetrievalUnavailable: (by any member) the server does not answer in time.
-        TandemError: the server refuses the token from MILVUS_TOKEN.
+        TandemError: the server refuses the token from MILVUS_TOKEN, or its certificate is not trusted.
     """
 
-    def __init__(self, uri: str, timeout_s: float = CONNECT_S) -> None:
-        self.uri, self.timeout_s = uri, timeout_s
-        self.client = _connected(uri, timeout_s)
+    def __init__(
+        self, uri: str, config: MilvusConfig = DEFAULT, timeout_s: float = CONNECT_S, patience_s: float = 0.0
+    ) -> None:
+        self.uri, self.config, self.timeout_s, self.patience_s = uri, config, timeout_s, patience_s
+        self.write_s = min(WRITE_S, patience_s) if patience_s else WRITE_S
+        self.gone_since: float | None = None
+        self._deleted: Counter[str] = Counter()
+        self._unpublished: Counter[str] = Counter()
+        self.client = _connected(uri, config, timeout_s)
         with explained(uri):
             self.version: str = self.client.get_server_version(timeout=timeout_s)
 
@@ -72,6 +82,11 @@ class Store:
         number = re.search(r"(\d+)\.(\d+)", self.version)
         return number is not None and (int(number[1]), int(number[2])) >= BM25_SINCE
 
+    @property
+    def consistency(self) -> str:
+        """That of searches, in Milvus' words; a sync's reads are strong."""
+        return self.config.consistency.capitalize()
+
     def filled(self, name: str) -> list[str]:
         """Every collection of `name` that may hold rows: the one that is searched, and unfinished ones.
 
@@ -79,17 +94,134 @@ class Store:
         """
         with explained(self.uri):
             return [
-                physical
-                for physical in self._built().get(name, [])
-                if self.client.list_indexes(physical, timeout=self.timeout_s)
+                physical for physical in self._ours(name) if self.client.list_indexes(physical, timeout=self.timeout_s)
             ]
 
     def collections(self) -> list[str]:
         """Names of the collections that can be searched."""
-        return sorted({name for name in self._built() if self.current(name) is not None})
+        return sorted({name for name in self._built() if name_of(self._behind(name) or "") == name})
 
+    @patient
     def current(self, name: str) -> str | None:
-        """The collection behind the alias of `name`; None where none is complete."""
+        """The collection behind the alias of `name`; None where none is complete.
+
+        Raises:
+            TandemError: others gave that name to a collection of theirs.
+        """
+        physical = self._behind(name)
+        if physical is not None and name_of(physical) != name:
+            raise foreign(self.uri, physical, self._dimensions(physical))
+        return physical
+
+    @patient
+    def settings(self, physical: str) -> Settings | None:
+        """What `physical` was built with; None where another version of the schema wrote it.
+
+        Raises:
+            TandemError: it is not ours.
+        """
+        written = self._written(physical)
+        if written is None:
+            raise foreign(self.uri, physical, self._dimensions(physical))
+        with suppress(TypeError, ValueError):
+            return Settings(**json.loads(written))
+        return None
+
+    @patient
+    def load(self, physical: str) -> None:
+        """Into the server's memory, where it must be to be read; Milvus Lite forgets that when it restarts."""
+        with explained(self.uri):
+            self.client.load_collection(physical, replica_number=self.config.replicas, timeout=self.write_s)
+
+    @patient
+    def ensure(self, name: str, settings: Settings) -> str:
+        """The collection of `name` with these settings, created empty where it does not exist.
+
+        Raises:
+            TandemError: a collection of that name is not ours, or the server has no such index.
+        """
+        physical = self.physical(name, settings)
+        current = self.current(name)
+        with explained(self.uri):
+            if current is None and self.client.has_collection(alias_of(name), timeout=self.timeout_s):
+                raise foreign(self.uri, alias_of(name), self._dimensions(alias_of(name)))
+            exists = self.client.has_collection(physical, timeout=self.timeout_s)
+            if exists and (self._written(physical) is None or self._dimensions(physical) != settings.dimensions):
+                raise foreign(self.uri, physical, self._dimensions(physical))
+            if exists and not self._indexed(physical, settings):
+                self.client.drop_collection(physical, timeout=self.timeout_s)
+                exists = False
+            if not exists:
+                self._create(physical, settings)
+            if physical != current:
+                held = self.client.get_collection_stats(physical, timeout=self.timeout_s)
+                self._unpublished[physical] = int(held["row_count"])
+        return physical
+
+    def physical(self, name: str, settings: Settings) -> str:
+        return physical_name(name, digest_json(asdict(settings)))
+
+    @patient
+    def publish(self, name: str, physical: str) -> None:
+        """Point the alias of `name` at `physical` and drop what was built for it with other settings."""
+        current = self.current(name)
+        with explained(self.uri):
+            if current is None:
+                self.client.create_alias(physical, alias_of(name), timeout=self.timeout_s)
+            elif current != physical:
+                self.client.alter_alias(physical, alias_of(name), timeout=self.timeout_s)
+            for other in self._ours(name):
+                if other != physical:
+                    self.client.drop_collection(other, timeout=self.timeout_s)
+        self._unpublished.pop(physical, None)
+
+    @patient
+    def drop(self, name: str) -> None:
+        """Remove everything that we built for `name`."""
+        built = self._ours(name)
+        with explained(self.uri):
+            if built and self.current(name):
+                self.client.drop_alias(alias_of(name), timeout=self.timeout_s)
+            for physical in built:
+                self.client.drop_collection(physical, timeout=self.write_s)
+
+    def upsert(self, physical: str, rows: Sequence[Row]) -> None:
+        super().upsert(physical, rows)
+        if physical in self._unpublished and rows:
+            self._unpublished[physical] += len(rows)
+            self._fit(physical, self._unpublished[physical], len(rows[0].vector))
+
+    @patient
+    def rebuild(self, physical: str, wanted: Sequence[Index]) -> str:
+        """Give the vectors another index, the first of `wanted` that the server has. Nothing is found meanwhile.
+
+        Returns:
+            The kind of index that was built, in Milvus' words.
+        """
+        with explained(self.uri):
+            self.client.release_collection(physical, timeout=self.write_s)
+            if "vector" in self.client.list_indexes(physical, timeout=self.timeout_s):
+                self.client.drop_index(physical, "vector", timeout=self.write_s)
+        built = self._index(physical, wanted)
+        self.load(physical)
+        return built
+
+    def index_kind(self, physical: str) -> str:
+        """The index of the vectors, in Milvus' words."""
+        with explained(self.uri):
+            return str(self.client.describe_index(physical, "vector", timeout=self.timeout_s)["index_type"])
+
+    def close(self) -> None:
+        self.client.close()
+
+    def _fit(self, physical: str, num_rows: int, dimensions: int) -> None:
+        """While nobody searches it, a collection that outgrows the memory it was made for gets another index."""
+        wanted = candidates(self.config, num_rows, dimensions)
+        if not self.is_lite and self.index_kind(physical) not in {index.kind for index in wanted}:
+            self.rebuild(physical, wanted)
+
+    def _behind(self, name: str) -> str | None:
+        """The collection that the alias of `name` points to, whoever made it."""
         try:
             with explained(self.uri):
                 described = self.client.describe_alias(alias_of(name), timeout=self.timeout_s)
@@ -99,142 +231,8 @@ class Store:
             raise
         return str(described["collection_name"])
 
-    def settings(self, physical: str) -> Settings | None:
-        """What `physical` was built with; None where another version of the schema wrote it."""
-        with explained(self.uri):
-            described = self.client.describe_collection(physical, timeout=self.timeout_s)
-        with suppress(KeyError, TypeError, ValueError):
-            return Settings(**json.loads(described["properties"][SETTINGS_PROPERTY]))
-        return None
-
-    def load(self, physical: str) -> None:
-        """Into the server's memory, where it must be to be read; Milvus Lite forgets that when it restarts."""
-        with explained(self.uri):
-            self.client.load_collection(physical, timeout=WRITE_S)
-
-    def ensure(self, name: str, settings: Settings) -> str:
-        """The collection of `name` with these settings, created empty where it does not exist."""
-        physical = self.physical(name, settings)
-        with explained(self.uri):
-            exists = self.client.has_collection(physical, timeout=self.timeout_s)
-            if exists and not self._indexed(physical, settings):
-                self.client.drop_collection(physical, timeout=self.timeout_s)
-                exists = False
-            if not exists:
-                self._create(physical, settings)
-        return physical
-
-    def physical(self, name: str, settings: Settings) -> str:
-        return physical_name(name, digest_json(asdict(settings)))
-
-    def publish(self, name: str, physical: str) -> None:
-        """Point the alias of `name` at `physical` and drop what was built for it with other settings."""
-        current = self.current(name)
-        with explained(self.uri):
-            if current is None:
-                self.client.create_alias(physical, alias_of(name), timeout=self.timeout_s)
-            elif current != physical:
-                self.client.alter_alias(physical, alias_of(name), timeout=self.timeout_s)
-            for other in self._built().get(name, []):
-                if other != physical:
-                    self.client.drop_collection(other, timeout=self.timeout_s)
-
-    def chunks(self, physical: str, where: Filter = EVERY_ROW) -> list[StoredChunk]:
-        """The rows of a collection, without their text and vector, with all that was written before the call."""
-        found: list[StoredChunk] = []
-
-        def collect(rows: Iterator[StoredChunk]) -> int:
-            found[:] = rows
-            return len(found)
-
-        self.read_rows(physical, collect, where)
-        return found
-
-    def drop(self, name: str) -> None:
-        """Remove everything that was built for `name`."""
-        built = self._built().get(name, [])
-        with explained(self.uri):
-            if built and self.current(name):
-                self.client.drop_alias(alias_of(name), timeout=self.timeout_s)
-            for physical in built:
-                self.client.drop_collection(physical, timeout=WRITE_S)
-
-    def read_rows(
-        self, physical: str, collect: Callable[[Iterator[StoredChunk]], int], where: Filter = EVERY_ROW
-    ) -> None:
-        """Hand `collect` the rows of a collection one by one; it returns their number, and may be called again.
-
-        An iterator alone is not strong on a server: 2.3.5 leaves out what was written last, also where it is told to
-        be. The count is, and makes the server catch up; where a replica still lags, the pages are read again.
-        """
-        expression = encode(where)
-        with explained(self.uri):
-            for wait_s in STALE_WAITS_S:
-                expected = self.count(physical, expression, "Strong", WRITE_S)
-                found = collect(self._rows(physical, expression))
-                if found == expected:
-                    return
-                time.sleep(wait_s)
-        raise RetrievalUnavailable(
-            f"Milvus at {self.uri} shows {found} of the {expected} rows of {physical}.",
-            "A server whose replicas catch up within seconds, and one writer of a collection.",
-            "Run this again once the server is less busy.",
-        )
-
-    def _rows(self, physical: str, expression: str) -> Iterator[StoredChunk]:
-        pages = self.client.query_iterator(
-            physical, batch_size=PAGE_ROWS, filter=expression, output_fields=list(_STORED),
-            consistency_level="Strong", timeout=WRITE_S,
-        )  # fmt: skip
-        try:
-            while rows := pages.next():
-                yield from (StoredChunk(**{key: row[key] for key in _STORED}) for row in rows)
-        finally:
-            pages.close()
-
-    def vectors(self, physical: str, ids: Sequence[str]) -> dict[str, list[float]]:
-        """The vectors of those of `ids` that exist."""
-        found: dict[str, list[float]] = {}
-        with explained(self.uri):
-            for start in range(0, len(ids), PAGE_ROWS):
-                page = list(ids[start : start + PAGE_ROWS])
-                rows = self.client.get(physical, page, output_fields=["id", "vector"], timeout=WRITE_S)
-                found |= {row["id"]: [float(x) for x in row["vector"]] for row in rows}
-        return found
-
-    def upsert(self, physical: str, rows: Sequence[Row]) -> None:
-        with explained(self.uri):
-            for start in range(0, len(rows), PAGE_ROWS):
-                page = [row.record() for row in rows[start : start + PAGE_ROWS]]
-                self.client.upsert(physical, page, timeout=WRITE_S)
-
-    def delete(self, physical: str, ids: Sequence[str]) -> None:
-        with explained(self.uri):
-            for start in range(0, len(ids), PAGE_ROWS):
-                self.client.delete(physical, ids=list(ids[start : start + PAGE_ROWS]), timeout=WRITE_S)
-
-    def compact(self, physical: str) -> None:
-        """Ask the server to rewrite its files without the rows that were deleted."""
-        with explained(self.uri):
-            self.client.compact(physical, timeout=WRITE_S)
-
-    def finish(self, physical: str) -> int:
-        """Flush (an unflushed Milvus Lite searches 30 times slower) and return the number of rows, all visible."""
-        with explained(self.uri):
-            self.client.flush(physical, timeout=WRITE_S)
-            return self.count(physical, "", "Strong", WRITE_S)
-
-    def count(self, physical: str, expression: str, consistency: str, timeout_s: float) -> int:
-        counted = self.client.query(
-            physical, filter=expression, output_fields=["count(*)"], consistency_level=consistency, timeout=timeout_s
-        )
-        return int(counted[0]["count(*)"])
-
-    def close(self) -> None:
-        self.client.close()
-
     def _built(self) -> dict[str, list[str]]:
-        """Our collections on this server, also incomplete ones, by name."""
+        """Collections of this server that are named like ours, also incomplete ones, by name."""
         with explained(self.uri):
             physicals = self.client.list_collections(timeout=self.timeout_s)
         built: dict[str, list[str]] = {}
@@ -243,10 +241,30 @@ class Store:
                 built.setdefault(name, []).append(physical)
         return built
 
+    def _ours(self, name: str) -> list[str]:
+        """What we built for `name`: others may have used such a name too."""
+        return [physical for physical in self._built().get(name, []) if self._written(physical) is not None]
+
+    def _written(self, physical: str) -> str | None:
+        """The settings that are kept with a collection of ours."""
+        with explained(self.uri):
+            described = self.client.describe_collection(physical, timeout=self.timeout_s)
+        written = (described.get("properties") or {}).get(SETTINGS_PROPERTY)
+        return None if written is None else str(written)
+
+    def _dimensions(self, physical: str) -> int | None:
+        """Of the field `vector`, or else of the first that has any."""
+        with explained(self.uri):
+            described = self.client.describe_collection(physical, timeout=self.timeout_s)
+        found = {
+            field["name"]: int(field["params"]["dim"]) for field in described["fields"] if "dim" in field["params"]
+        }
+        return found.get("vector", next(iter(found.values()), None))
+
     def _indexed(self, physical: str, settings: Settings) -> bool:
         """False where a process was killed between creating a collection and its indexes."""
         names = set(self.client.list_indexes(physical, timeout=self.timeout_s))
-        return names >= {index.field_name for index in indexes(settings)}
+        return names >= {index.field_name for index in indexes(settings, candidates(self.config, 0, 1)[0])}
 
     def _create(self, physical: str, settings: Settings) -> None:
         from pymilvus import DataType, Function, FunctionType
@@ -256,39 +274,53 @@ class Store:
             schema.add_field(field.name, DataType[field.kind], **field.options)
         if settings.bm25:
             schema.add_function(Function("bm25", FunctionType.BM25, ["content"], ["sparse"]))
-        wanted = self.client.prepare_index_params()
-        for index in indexes(settings):
-            wanted.add_index(index.field_name, index_type=index.kind, metric_type=index.metric, params=index.params)
+        partitions = {"num_partitions": settings.num_partitions} if settings.num_partitions else {}
         self.client.create_collection(
             physical,
             schema=schema,
-            index_params=wanted,
+            num_shards=settings.num_shards,
             consistency_level="Bounded",
             properties={SETTINGS_PROPERTY: json.dumps(asdict(settings))},
-            timeout=WRITE_S,
+            timeout=self.write_s,
+            **partitions,
         )
+        try:
+            for index in indexes(settings, candidates(self.config, 0, settings.dimensions)[0]):
+                self._index(physical, [index])
+        except TandemError:
+            self.client.drop_collection(physical, timeout=self.timeout_s)
+            raise
+        self.load(physical)
+
+    def _index(self, physical: str, wanted: Sequence[Index]) -> str:
+        """Build the first of `wanted` that the server has: only it knows."""
+        for number, index in enumerate(wanted, start=1):
+            parameters = self.client.prepare_index_params()
+            parameters.add_index(index.field_name, index_type=index.kind, metric_type=index.metric, params=index.params)
+            try:
+                if self.is_lite and index.kind == "DISKANN":
+                    raise no_index(self.uri, self.version, index.kind, "Milvus Lite keeps vectors in memory")
+                with explained(self.uri):
+                    self.client.create_index(physical, parameters, timeout=self.write_s)
+                return index.kind
+            except Refused as refused:
+                if number == len(wanted):
+                    raise no_index(self.uri, self.version, index.kind, refused.seen) from refused
+        raise AssertionError("an index is always wanted")
 
 
-def _connected(uri: str, timeout_s: float) -> "MilvusClient":
+def _connected(uri: str, config: MilvusConfig, timeout_s: float) -> "MilvusClient":
     """A connection of its own: closing a shared one would close it for others in the process."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from pymilvus import MilvusClient
 
     # pymilvus logs each failure with its stack trace, also those that are explained here.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-    with explained(uri):
-        return MilvusClient(uri, token=os.environ.get(TOKEN_VARIABLE, ""), timeout=timeout_s, dedicated=True)
-
-
-@contextmanager
-def explained(uri: str, name: str | None = None) -> Iterator[None]:
-    """Errors of pymilvus and gRPC as ours; `name` is the collection that was asked for."""
-    from grpc import RpcError
-    from pymilvus import MilvusException
-
+    options = tls.options(config)
     try:
-        yield
-    except (MilvusException, RpcError) as error:
-        if name is not None and getattr(error, "code", None) == COLLECTION_NOT_FOUND:
-            raise unknown_collection(name, []) from error
-        raise translated(error, uri) from error
+        with explained(uri):
+            token = os.environ.get(TOKEN_VARIABLE, "")
+            return MilvusClient(uri, token=token, timeout=timeout_s, dedicated=True, **options)
+    except RetrievalUnavailable:
+        tls.check(uri, config, timeout_s)
+        raise

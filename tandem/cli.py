@@ -282,7 +282,7 @@ def forget(
         )
         return
     with milvus(project) as uri:
-        num_rows = run(project.collection, source, uri, kept)
+        num_rows = run(project.collection, source, uri, kept, project.retrieval.milvus)
     adapters = trained_on(project, source)
     told = f"{source} is forgotten: {num_rows} rows are removed from {project.collection}."
     still = f"\nThese were trained on it and still know it: {', '.join(adapters)}." if adapters else ""

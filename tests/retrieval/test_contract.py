@@ -10,8 +10,9 @@ from retrieval.errors import UnknownCollection
 from retrieval.filters import And, Comparison, In, Not
 from retrieval.legs import Legs
 from retrieval.rights import Attributes
+from retrieval.rows import PAGE_ROWS
 from retrieval.schema import Row, Settings
-from retrieval.store import PAGE_ROWS, Store
+from retrieval.store import Store
 
 pytestmark = pytest.mark.slow
 NUMBERS = count()
