@@ -4,7 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    field_validator,
+    model_validator,
+)
 
 from cluster.errors import TandemError
 from cluster.schema import LocalPath, Name, Section
@@ -119,3 +128,9 @@ class RetrievalConfig(Section):
         if uri != "local" and not uri.startswith(("http://", "https://")):
             raise ValueError("uri must be `local` or begin with http:// or https://")
         return uri
+
+    @model_validator(mode="after")
+    def _certificate_of_tls(self) -> "RetrievalConfig":
+        if self.milvus.ca_file is not None and not self.uri.startswith("https://"):
+            raise ValueError("milvus.ca_file is for an https:// address, and uri is " + self.uri)
+        return self

@@ -12,6 +12,7 @@ from retrieval.errors import explained
 from retrieval.filters import Filter, encode
 from retrieval.index_plan import search_parameters
 from retrieval.names import alias_of
+from retrieval.patience import loaded
 from retrieval.store import Store
 
 # Each leg hands over this many candidates.
@@ -43,16 +44,22 @@ class Legs:
         self._store = store
         self._shares: dict[tuple[str, str], tuple[float, float]] = {}
 
+    @loaded
     def dense(self, name: str, vector: list[float], where: Filter, top_k: int, timeout_s: float) -> list[Found]:
         """By cosine similarity; scores from -1 to 1. `where` is what may be found, in each way of searching."""
         parameters = self._dense_parameters(name, where, top_k, timeout_s)
         return self._search(name, [vector], "vector", parameters, where, top_k, timeout_s)
 
+    @loaded
     def bm25(self, name: str, question: str, where: Filter, top_k: int, timeout_s: float) -> list[Found]:
         """By BM25; scores from 0 up."""
         found = self._search(name, [question], "sparse", {"metric_type": "BM25"}, where, top_k, timeout_s)
         # Milvus Lite reports BM25 as a distance below zero; the order is the same.
         return [replace(hit, score=abs(hit.score)) for hit in found]
+
+    def load(self, name: str) -> None:
+        """Into the server's memory again, which forgets it where it restarts."""
+        self._store.load(alias_of(name))
 
     def _dense_parameters(self, name: str, where: Filter, limit: int, timeout_s: float) -> dict[str, Any]:
         ef = 0

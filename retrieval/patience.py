@@ -12,20 +12,26 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-class Waiting(Protocol):
+class Waits(Protocol):
     """What waits: `patience_s` seconds in all, counted from when the store was last known to answer."""
 
     patience_s: float
     gone_since: float | None
 
-    def load(self, physical: str) -> None: ...
+
+class Loads(Protocol):
+    """What brings a collection into the server's memory."""
+
+    def load(self, collection: str, /) -> None: ...
 
 
-Self = TypeVar("Self", bound=Waiting)
-Method = Callable[Concatenate[Self, Arguments], Result]
+Waiter = TypeVar("Waiter", bound=Waits)
+Loader = TypeVar("Loader", bound=Loads)
 
 
-def patient(method: Method[Self, Arguments, Result]) -> Method[Self, Arguments, Result]:
+def patient(
+    method: Callable[Concatenate[Waiter, Arguments], Result],
+) -> Callable[Concatenate[Waiter, Arguments], Result]:
     """Repeat a method that may be repeated, with growing pauses, while the store does not answer.
 
     Methods that call each other share one budget: the store is gone for all of them, or for none.
@@ -35,7 +41,7 @@ def patient(method: Method[Self, Arguments, Result]) -> Method[Self, Arguments, 
     """
 
     @wraps(method)
-    def call(self: Self, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+    def call(self: Waiter, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
         started, pause = time.monotonic(), FIRST_WAIT_S
         while True:
             try:
@@ -54,16 +60,16 @@ def patient(method: Method[Self, Arguments, Result]) -> Method[Self, Arguments, 
 
 
 def loaded(
-    method: Callable[Concatenate[Self, str, Arguments], Result],
-) -> Callable[Concatenate[Self, str, Arguments], Result]:
+    method: Callable[Concatenate[Loader, str, Arguments], Result],
+) -> Callable[Concatenate[Loader, str, Arguments], Result]:
     """Load the collection, which is the first argument, and repeat once: Milvus Lite forgets that when it restarts."""
 
     @wraps(method)
-    def call(self: Self, physical: str, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+    def call(self: Loader, collection: str, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
         try:
-            return method(self, physical, *arguments, **named)
+            return method(self, collection, *arguments, **named)
         except NotLoaded:
-            self.load(physical)
-            return method(self, physical, *arguments, **named)
+            self.load(collection)
+            return method(self, collection, *arguments, **named)
 
     return call

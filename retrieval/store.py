@@ -42,6 +42,8 @@ BM25_SINCE = (2, 5)
 SETTINGS_PROPERTY = "tandem.settings"
 ALIAS_NOT_FOUND = 1600
 DEFAULT = MilvusConfig()
+# gRPC waits up to two minutes between two looks at a server that went away.
+_RECONNECT = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 1000}
 
 
 class Store(Rows):
@@ -320,7 +322,7 @@ def _connected(uri: str, config: MilvusConfig, timeout_s: float) -> "MilvusClien
     try:
         with explained(uri):
             token = os.environ.get(TOKEN_VARIABLE, "")
-            return MilvusClient(uri, token=token, timeout=timeout_s, dedicated=True, **options)
+            return MilvusClient(uri, token=token, timeout=timeout_s, dedicated=True, grpc_options=_RECONNECT, **options)
     except RetrievalUnavailable:
         tls.check(uri, config, timeout_s)
         raise
