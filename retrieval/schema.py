@@ -23,12 +23,21 @@ class Settings:
     chunk_tokens: int
     chunking_version: int
     bm25: bool
+    passage_prefix: str | None = None
+    """What was put before each chunk when it was embedded; None where the model's own prompt was."""
+    tokenizer: str = ""
+    """What measured the chunks, where the model itself did not: they came through an endpoint."""
     schema_version: int = SCHEMA_VERSION
     index: str = "auto"
     """The setting, not what `auto` came to: a collection that grows keeps the index that it was built with."""
     num_shards: int = 1
     num_partitions: int = 0
     """Partitions that tenants are spread among; 0 where all rows are together."""
+
+    def embeds_like(self, other: "Settings") -> bool:
+        """Whether the same text has the same vector in both."""
+        own = (self.embedding_model, self.dimensions, self.passage_prefix)
+        return own == (other.embedding_model, other.dimensions, other.passage_prefix)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from cluster.errors import TandemError
 from retrieval.config import Mode, RetrievalConfig
-from retrieval.embedding import Embedder
+from retrieval.embedding import embedder_of
 from retrieval.errors import unknown_collection
 from retrieval.filters import And, Filter
 from retrieval.fusion import AS_CONFIGURED, Leg, Ranking, Settled, fuse
@@ -55,7 +55,7 @@ class Searcher:
         self._store = Store(uri, config.milvus, config.timeout_s)
         self._legs = Legs(self._store)
         check_mode(self._store, config)
-        self._embedder = Embedder(config.embedding_model, device, EMBED_THREADS)
+        self._embedder = embedder_of(config, device, EMBED_THREADS)
         self._checked: dict[str, tuple[str, float]] = {}
         if config.mode != "bm25":
             self._embedder.embed_question("the first one is slow")

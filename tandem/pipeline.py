@@ -7,6 +7,7 @@ import contextlib
 import functools
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,8 @@ def index(project: Project, uri: str, console: Console) -> "IndexReport":
     """Bring the collection up to date with the documents."""
     from retrieval.indexing import index as run_index
 
-    report = run_index(project.retrieval, project.collection, uri, console.progress, _forgotten(project))
+    with embedding_session(project):
+        report = run_index(project.retrieval, project.collection, uri, console.progress, _forgotten(project))
     console.stage("index", _told(report))
     return report
 
@@ -190,11 +192,22 @@ def follow(project: Project, uri: str, console: Console) -> None:
         for failure in report.failed:
             console.stage("index", f"{failure.source} {failure.reason}")
 
-    with contextlib.suppress(KeyboardInterrupt):
+    with embedding_session(project), contextlib.suppress(KeyboardInterrupt):
         run_follow(
             project.retrieval, project.collection, uri, on_report, console.progress, forgotten=_forgotten(project)
         )
     console.stage("index", "stopped")
+
+
+@contextlib.contextmanager
+def embedding_session(project: Project) -> Iterator[None]:
+    """A Ray session for the workers that embed documents, where the project has some and none is open yet."""
+    if not project.retrieval.embedding_workers:
+        yield
+        return
+    ray = sys.modules.get("ray")  # not imported here: a session sets the environment before that
+    with contextlib.nullcontext() if ray and ray.is_initialized() else ray_session(project.cluster):
+        yield
 
 
 def _told(report: "IndexReport") -> str:

@@ -34,6 +34,13 @@ def test_sources_are_relative_to_the_project_file() -> None:
         {"collection": "Help Desk"},
         {"collection": "a--b"},
         {"token": "secret"},
+        {"embedding_url": "host:8000/v1"},
+        {"embedding_url": "http://host/v1", "embedding_workers": 2},
+        {"embedding_tokenizer": "folder"},
+        {"embedding_max_tokens": 512},
+        {"embedding_gpus_per_worker": 1},
+        {"embedding_workers": -1},
+        {"embedding_api_key": "secret"},
         {"sources": "docs"},
         {"sources": [{"tenant": "acme"}]},
         {"sources": [{"path": "docs", "tennant": "acme"}]},
@@ -57,12 +64,12 @@ def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
 
 
 def test_the_package_is_imported_without_its_vendors() -> None:
-    modules = "prompt config errors names schema local sources chunking embedding store indexing search "
-    modules += "filters filter_json rights forgetting hits fusion"
+    modules = "prompt config errors names schema local sources chunking embedding embedding_endpoint embedding_workers "
+    modules += "store indexing search filters filter_json rights forgetting hits fusion"
     code = (
         f"import sys; [__import__('retrieval.' + name) for name in {modules.split()!r}]; "
-        "print(sorted({'torch', 'pymilvus', 'grpc', 'sentence_transformers', 'markitdown', 'milvus_lite'} & "
-        "set(sys.modules)))"
+        "print(sorted({'torch', 'ray', 'openai', 'pymilvus', 'grpc', 'sentence_transformers', 'markitdown', "
+        "'milvus_lite'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
