@@ -12,6 +12,7 @@ from retrieval.rights import Attributes
 
 Kept = TypeVar("Kept")
 Mode = Literal["hybrid", "dense", "bm25"]
+Fusion = Literal["rrf", "weighted"]
 
 
 class SourceConfig(Section):
@@ -91,7 +92,13 @@ class RetrievalConfig(Section):
     """Longest chunk with its title, in tokens of the embedding model. A model that reads less lowers it."""
 
     mode: Mode = "hybrid"
-    """`dense` (embeddings), `bm25` (words), or `hybrid`: both, fused by reciprocal rank."""
+    """`dense` (embeddings), `bm25` (words), or `hybrid`: both, fused."""
+
+    fusion: Fusion = "rrf"
+    """How `hybrid` joins the two: by reciprocal ranks (`rrf`), or by scores, each scaled to its range (`weighted`)."""
+
+    dense_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Weight of the embeddings in `hybrid`, from 0 to 1. The words have the rest."""
 
     top_k: Annotated[int, Field(ge=1, le=100)] = 3
     """Number of passages put in front of a question."""

@@ -16,8 +16,8 @@ import numpy as np
 from cluster.errors import TandemError
 from retrieval.config import Mode, RetrievalConfig
 from retrieval.errors import unknown_collection
+from retrieval.fusion import Ranking
 from retrieval.judged import Judged, JudgedQuestion
-from retrieval.legs import CANDIDATES
 from retrieval.rights import NOBODY, Rights
 from retrieval.search import Searcher
 from retrieval.store import Store
@@ -27,8 +27,6 @@ CUTOFFS = (1, 3, 10)
 COMPARED = ("recall@10", MRR, NDCG)
 """What is shown with its differences; all are computed."""
 MODES: tuple[Mode, ...] = ("dense", "bm25", "hybrid")
-# As many chunks as hybrid search takes from each leg, so that its ranking is the one that users get.
-NUM_CHUNKS = CANDIDATES
 CONFIDENCE = 0.95
 NUM_DRAWS = 10_000
 SEED = 20
@@ -180,7 +178,7 @@ def _measured(
 ) -> ModeResult:
     rankings, timed = [], []
     for number, question in enumerate(questions, start=1):
-        hits = searcher.search(collection, question.question, NUM_CHUNKS, mode, rights=rights).hits
+        hits = searcher.candidates(collection, question.question, Ranking(mode), rights=rights).hits
         rankings.append(list(dict.fromkeys(hit.source for hit in hits)))
         timed.append(searcher.search(collection, question.question, mode=mode, rights=rights))
         on_progress(f"{mode}: {number} of {len(questions)} questions")

@@ -1,4 +1,4 @@
-"""The ways to search one collection: by meaning, by words, and by both.
+"""The ways to search one collection: by meaning and by words.
 
 legs = Legs(store)
 found = legs.dense("help-desk", vector, allowed(rights), top_k=10, timeout_s=3)
@@ -12,8 +12,7 @@ from retrieval.filters import Filter, encode
 from retrieval.names import alias_of
 from retrieval.store import Store, explained
 
-# Reciprocal rank fusion: Cormack, Clarke, Büttcher, SIGIR 2009. Each leg hands over this many candidates.
-RRF_K = 60
+# Each leg hands over this many candidates.
 CANDIDATES = 50
 MAX_EF = 32_768
 SHARE_S = 5.0
@@ -52,24 +51,6 @@ class Legs:
         found = self._search(name, [question], "sparse", {"metric_type": "BM25"}, where, top_k, timeout_s)
         # Milvus Lite reports BM25 as a distance below zero; the order is the same.
         return [replace(hit, score=abs(hit.score)) for hit in found]
-
-    def hybrid(
-        self, name: str, vector: list[float], question: str, where: Filter, top_k: int, timeout_s: float
-    ) -> list[Found]:
-        """Both, fused by reciprocal rank; scores up to 2 / 61."""
-        from pymilvus import AnnSearchRequest, RRFRanker
-
-        limit, expression = max(CANDIDATES, top_k), encode(where)
-        dense = self._dense_parameters(name, where, limit, timeout_s)
-        legs = [
-            AnnSearchRequest([vector], "vector", dense, limit=limit, expr=expression),
-            AnnSearchRequest([question], "sparse", {"metric_type": "BM25"}, limit=limit, expr=expression),
-        ]
-        with explained(self._store.uri, name):
-            hits = self._store.client.hybrid_search(
-                alias_of(name), legs, RRFRanker(RRF_K), limit=top_k, output_fields=_FOUND, timeout=timeout_s
-            )[0]
-        return [_found(hit) for hit in hits]
 
     def _dense_parameters(self, name: str, where: Filter, limit: int, timeout_s: float) -> dict[str, Any]:
         ef = max(64, limit)

@@ -5,16 +5,17 @@ result = searcher.search("help-desk", "How do I reset my password?")
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster.errors import TandemError
 from retrieval.config import Mode, RetrievalConfig
 from retrieval.embedding import Embedder
 from retrieval.errors import unknown_collection
 from retrieval.filters import And, Filter
+from retrieval.fusion import AS_CONFIGURED, Leg, Ranking, Settled, fuse
+from retrieval.hits import Hit
 from retrieval.indexing import check_mode
-from retrieval.legs import Found, Legs
-from retrieval.prompt import Passage
+from retrieval.legs import CANDIDATES, Found, Legs
 from retrieval.rights import NOBODY, Rights, allowed
 from retrieval.schema import SCHEMA_VERSION
 from retrieval.store import Store
@@ -22,19 +23,6 @@ from retrieval.store import Store
 # More threads wait for each other where the cores are busy with a model, and one question gains little from them.
 EMBED_THREADS = 1
 CHECK_EVERY_S = 2.0
-
-
-@dataclass(frozen=True)
-class Hit(Passage):
-    """A passage that was found. Hits are ordered by score, the best first."""
-
-    id: str
-    source: str
-    """The document's path below its source folder."""
-    position: int
-    """Number of the chunk in its document, from 0."""
-    score: float
-    """Cosine (dense), BM25, or reciprocal rank (hybrid): comparable within one search only."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +67,14 @@ class Searcher:
         top_k: int | None = None,
         mode: Mode | None = None,
         *,
+        ranking: Ranking = AS_CONFIGURED,
         rights: Rights = NOBODY,
         where: Filter | None = None,
     ) -> SearchResult:
         """The `top_k` best passages for `question` among those that `rights` and `where` both let through.
 
         Without rights nothing of a tenant and nothing with labels is found. Nothing in `where` can widen that.
+        `mode` and `ranking` take the place of the project's settings for this search.
 
         Raises:
             UnknownCollection: it has not been built.
@@ -92,17 +82,32 @@ class Searcher:
             TandemError: the collection was built with another embedding model or by another version; the filter is
                 malformed or too large.
         """
+        ranking = replace(ranking, mode=mode or ranking.mode)
+        found = self.candidates(collection, question, ranking, rights=rights, where=where)
+        return replace(found, hits=found.hits[: top_k or self.config.top_k])
+
+    def candidates(
+        self,
+        collection: str,
+        question: str,
+        ranking: Ranking = AS_CONFIGURED,
+        *,
+        rights: Rights = NOBODY,
+        where: Filter | None = None,
+    ) -> SearchResult:
+        """The ranked chunks, up to 50 of each leg, from which `search` makes its passages. Raises as it does."""
         started = time.perf_counter()
-        mode = mode or self.config.mode
+        settled = self._settled(ranking)
         if not question.strip():
             return SearchResult([], 0.0, 0.0)
-        vector = [] if mode == "bm25" else self._embedder.embed_question(question)
+        vector = [] if settled.mode == "bm25" else self._embedder.embed_question(question)
         embedded = time.perf_counter()
-        self._check(collection, mode)
+        self._check(collection, settled.mode)
         visible = allowed(rights) if where is None else And((allowed(rights), where))
-        found = self._found(collection, question, vector, visible, top_k or self.config.top_k, mode)
+        legs = self._asked(collection, question, vector, visible, settled.mode)
+        hits = fuse(legs, settled)
         ended = time.perf_counter()
-        return SearchResult([_hit(one) for one in found], _ms(embedded - started), _ms(ended - embedded))
+        return SearchResult(hits, _ms(embedded - started), _ms(ended - embedded))
 
     def collections(self) -> list[str]:
         """Names of the collections that can be searched."""
@@ -111,15 +116,24 @@ class Searcher:
     def close(self) -> None:
         self._store.close()
 
-    def _found(
-        self, collection: str, question: str, vector: list[float], where: Filter, top_k: int, mode: Mode
-    ) -> list[Found]:
+    def _settled(self, ranking: Ranking) -> Settled:
+        config = self.config
+        return Settled(
+            ranking.mode or config.mode,
+            ranking.fusion or config.fusion,
+            config.dense_weight if ranking.dense_weight is None else ranking.dense_weight,
+        )
+
+    def _asked(
+        self, collection: str, question: str, vector: list[float], where: Filter, mode: Mode
+    ) -> dict[Leg, list[Found]]:
         timeout_s = self.config.timeout_s
-        if mode == "dense":
-            return self._legs.dense(collection, vector, where, top_k, timeout_s)
-        if mode == "bm25":
-            return self._legs.bm25(collection, question, where, top_k, timeout_s)
-        return self._legs.hybrid(collection, vector, question, where, top_k, timeout_s)
+        legs: dict[Leg, list[Found]] = {}
+        if mode != "bm25":
+            legs["dense"] = self._legs.dense(collection, vector, where, CANDIDATES, timeout_s)
+        if mode != "dense":
+            legs["bm25"] = self._legs.bm25(collection, question, where, CANDIDATES, timeout_s)
+        return legs
 
     def _check(self, collection: str, mode: Mode) -> None:
         """The alias may be switched to another model's collection while we run, so this is asked again and again."""
@@ -145,11 +159,6 @@ class Searcher:
         if physical != seen:
             self._store.load(physical)
         self._checked[collection] = physical, time.monotonic()
-
-
-def _hit(found: Found) -> Hit:
-    title, _, text = found.content.partition("\n")
-    return Hit(title, text, found.id, found.source, found.position, found.score)
 
 
 def _ms(seconds: float) -> float:

@@ -13,8 +13,8 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from cluster.registry import AdapterVersion, Registry
+from retrieval.hits import Hit
 from retrieval.prompt import fit, render
-from retrieval.search import Hit
 from serving.adapters import ServedBase, check_adapter, find_adapter
 from serving.citations import citations
 from serving.engine import Kind

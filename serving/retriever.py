@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
 from retrieval.errors import RetrievalUnavailable, UnknownCollection
-from retrieval.search import Hit, Searcher
+from retrieval.hits import Hit
+from retrieval.search import Searcher
 
 NUM_THREADS = 4
 

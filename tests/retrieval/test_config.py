@@ -58,7 +58,7 @@ def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
 
 def test_the_package_is_imported_without_its_vendors() -> None:
     modules = "prompt config errors names schema local sources chunking embedding store indexing search "
-    modules += "filters filter_json rights forgetting"
+    modules += "filters filter_json rights forgetting hits fusion"
     code = (
         f"import sys; [__import__('retrieval.' + name) for name in {modules.split()!r}]; "
         "print(sorted({'torch', 'pymilvus', 'grpc', 'sentence_transformers', 'markitdown', 'milvus_lite'} & "

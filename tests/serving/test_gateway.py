@@ -11,8 +11,8 @@ import pytest
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 
+from retrieval.hits import Hit
 from retrieval.prompt import INSTRUCTION
-from retrieval.search import Hit
 from serving.errors import ApiError
 from serving.gateway import Gateway, GatewaySettings
 from serving.retriever import Retrieval
