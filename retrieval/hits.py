@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from retrieval.prompt import Passage
 
+LIVE_ID = "live:"
+"""What the ids of a live search engine's documents begin with; those of the index are hexadecimal."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -37,6 +40,10 @@ class Hit(Passage):
     """Number of the last chunk where neighbours were merged; None where it is a single chunk."""
     also_in: tuple[str, ...] = ()
     """Other sources that say (nearly) the same, and were left out for it."""
+
+    @property
+    def is_live(self) -> bool:
+        return self.id.startswith(LIVE_ID)
 
     @property
     def last_position(self) -> int:
