@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from retrieval.known import Known
-from retrieval.store import StoredChunk
+from retrieval.rows import StoredChunk
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
     assert "Traceback" not in done.stderr
     error = done.stderr[done.stderr.index("Error: ") :]
     assert "\n\n" not in error.strip()
-    return error
+    return " ".join(error.split())
 
 
 def replace(project: Path, old: str, new: str) -> None:
