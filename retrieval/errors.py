@@ -1,13 +1,11 @@
 """What can go wrong with a store: errors that a caller tells apart, and those of Milvus as ours."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from cluster.errors import TandemError
 
 TOKEN_VARIABLE = "MILVUS_TOKEN"
-COLLECTION_NOT_FOUND = 100
 NOT_LOADED = 101
 # Milvus' own numbers (pkg/util/merr): the server, a replica, a channel, a segment or a node is not there yet, or not
 # any more. A server that has just started answers so for some seconds.
@@ -30,20 +28,6 @@ class Refused(TandemError):
 
 class NotLoaded(Refused):
     """The collection is not in the server's memory."""
-
-
-@contextmanager
-def explained(uri: str, name: str | None = None) -> Iterator[None]:
-    """Errors of pymilvus and gRPC as ours; `name` is the collection that was asked for."""
-    from grpc import RpcError
-    from pymilvus import MilvusException
-
-    try:
-        yield
-    except (MilvusException, RpcError) as error:
-        if name is not None and getattr(error, "code", None) == COLLECTION_NOT_FOUND:
-            raise unknown_collection(name, []) from error
-        raise translated(error, uri) from error
 
 
 def unknown_collection(name: str, known: Sequence[str]) -> UnknownCollection:
