@@ -56,6 +56,15 @@ def no_index(uri: str, version: str, kind: str, reason: str) -> TandemError:
     )
 
 
+def wrong_replicas(physical: str, replicas: int, refused: Refused) -> TandemError:
+    return TandemError(
+        f"{refused.seen.rstrip('.')}: {physical} cannot be loaded {replicas} times.",
+        "retrieval.milvus.replicas is at most the number of query nodes; some servers change it only for a collection "
+        "that is not loaded.",
+        "Lower retrieval.milvus.replicas, add query nodes, or release the collection and run this again.",
+    )
+
+
 def translated(error: Exception, uri: str) -> TandemError:
     """An error of pymilvus or gRPC as one that a user can read."""
     from grpc import StatusCode

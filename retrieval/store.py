@@ -15,7 +15,7 @@ from dataclasses import asdict
 from cluster.digests import digest_json
 from cluster.errors import TandemError
 from retrieval.connection import connect, explained, make
-from retrieval.errors import Refused, foreign, no_index
+from retrieval.errors import Refused, foreign, no_index, wrong_replicas
 from retrieval.index_plan import Index, candidates
 from retrieval.milvus_config import MilvusConfig
 from retrieval.names import alias_of, name_of, physical_name
@@ -118,8 +118,13 @@ class Store(Rows):
     def load(self, physical: str, timeout_s: float | None = None) -> None:
         """Into the server's memory, where it must be to be read; Milvus Lite forgets that when it restarts."""
         timeout_s = timeout_s or self.write_s
-        with explained(self.uri):
-            self.client.load_collection(physical, replica_number=self.config.replicas, timeout=timeout_s)
+        try:
+            with explained(self.uri):
+                self.client.load_collection(physical, replica_number=self.config.replicas, timeout=timeout_s)
+        except Refused as refused:
+            if "replica" not in refused.seen and "node" not in refused.seen:
+                raise
+            raise wrong_replicas(physical, self.config.replicas, refused) from refused
 
     @patient
     def ensure(self, name: str, settings: Settings) -> str:
@@ -198,6 +203,18 @@ class Store(Rows):
         """The index of the vectors, in Milvus' words."""
         with explained(self.uri):
             return str(self.client.describe_index(physical, "vector", timeout=self.timeout_s)["index_type"])
+
+    def outgrown(self, physical: str, num_rows: int) -> str | None:
+        """What is to be said of a collection that is searched and holds more than `index: auto` would put into such an
+        index. It keeps it: another one is built beside it once the setting says so."""
+        wanted = {index.kind for index in candidates(self.config, num_rows, self._dimensions(physical) or 0)}
+        kind = self.index_kind(physical)
+        if self.is_lite or kind in wanted:
+            return None
+        return (
+            f"{num_rows} rows are kept in {kind}, which takes more than retrieval.milvus.memory_gib "
+            f"({self.config.memory_gib:g}): raise that, or set retrieval.milvus.index to diskann or ivf"
+        )
 
     def close(self) -> None:
         self.client.close()

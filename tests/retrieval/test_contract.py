@@ -172,6 +172,16 @@ def test_a_collection_that_outgrows_its_memory_while_it_is_built_gets_another_in
         assert store.index_kind(physical) == "HNSW"
     else:
         assert store.index_kind(physical) in {"DISKANN", "IVF_SQ8"}
+        assert store.outgrown(physical, 300) is None
+
+
+def test_a_collection_that_outgrows_its_memory_while_it_is_searched_is_told(
+    store: Store, opened: Callable[..., Store], name: str
+) -> None:
+    physical = built(store, name, [row(number) for number in range(300)])
+    assert store.outgrown(physical, 300) is None
+    told = opened(memory_gib=1e-5).outgrown(physical, 300)
+    assert told is None if store.is_lite else "300 rows are kept in HNSW" in str(told)
 
 
 def test_tenants_that_are_spread_over_partitions_are_found_as_before(opened: Callable[..., Store], name: str) -> None:
