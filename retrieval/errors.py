@@ -1,13 +1,11 @@
 """What can go wrong with a store: errors that a caller tells apart, and those of Milvus as ours."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from cluster.errors import TandemError
 
 TOKEN_VARIABLE = "MILVUS_TOKEN"
-COLLECTION_NOT_FOUND = 100
 NOT_LOADED = 101
 # Milvus' own numbers (pkg/util/merr): the server, a replica, a channel, a segment or a node is not there yet, or not
 # any more. A server that has just started answers so for some seconds.
@@ -30,20 +28,6 @@ class Refused(TandemError):
 
 class NotLoaded(Refused):
     """The collection is not in the server's memory."""
-
-
-@contextmanager
-def explained(uri: str, name: str | None = None) -> Iterator[None]:
-    """Errors of pymilvus and gRPC as ours; `name` is the collection that was asked for."""
-    from grpc import RpcError
-    from pymilvus import MilvusException
-
-    try:
-        yield
-    except (MilvusException, RpcError) as error:
-        if name is not None and getattr(error, "code", None) == COLLECTION_NOT_FOUND:
-            raise unknown_collection(name, []) from error
-        raise translated(error, uri) from error
 
 
 def unknown_collection(name: str, known: Sequence[str]) -> UnknownCollection:
@@ -69,6 +53,15 @@ def no_index(uri: str, version: str, kind: str, reason: str) -> TandemError:
         f"Milvus at {uri}, version {version}, cannot build the index {kind}: {reason.rstrip('.')}.",
         "retrieval.milvus.index: auto takes one that the server has; hnsw, ivf and flat are in every server.",
         "Set retrieval.milvus.index, and remove retrieval.milvus parameters that it does not take.",
+    )
+
+
+def wrong_replicas(physical: str, replicas: int, refused: Refused) -> TandemError:
+    return TandemError(
+        f"{refused.seen.rstrip('.')}: {physical} cannot be loaded {replicas} times.",
+        "retrieval.milvus.replicas is at most the number of query nodes; some servers change it only for a collection "
+        "that is not loaded.",
+        "Lower retrieval.milvus.replicas, add query nodes, or release the collection and run this again.",
     )
 
 

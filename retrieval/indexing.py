@@ -221,6 +221,8 @@ class _Sync:
         self.report.num_chunks = self.store.finish(self.physical)
         self.store.publish(self.report.collection, self.physical)
         self.previous = None
+        if told := self.store.outgrown(self.physical, self.report.num_chunks):
+            self.on_progress(told)
         self.report.seconds = round(time.monotonic() - started, 2)
         return self.report
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from retrieval.errors import explained
+from retrieval.connection import explained
 from retrieval.filters import Filter, encode
 from retrieval.index_plan import search_parameters
 from retrieval.names import alias_of
@@ -58,8 +58,8 @@ class Legs:
         return [replace(hit, score=abs(hit.score)) for hit in found]
 
     def load(self, name: str) -> None:
-        """Into the server's memory again, which forgets it where it restarts."""
-        self._store.load(alias_of(name))
+        """Into the server's memory again, which forgets it where it restarts. Goes on there where it takes longer."""
+        self._store.load(alias_of(name), self._store.timeout_s)
 
     def _dense_parameters(self, name: str, where: Filter, limit: int, timeout_s: float) -> dict[str, Any]:
         ef = 0

@@ -4,15 +4,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
-from retrieval.errors import RetrievalUnavailable, explained
+from retrieval.connection import explained
+from retrieval.errors import RetrievalUnavailable
 from retrieval.filters import Comparison, Filter, encode
 from retrieval.patience import loaded, patient
 from retrieval.schema import Row
-
-if TYPE_CHECKING:
-    from pymilvus import MilvusClient
 
 PAGE_ROWS = 1000
 STALE_WAITS_S = (0.2, 1.0, 3.0)
@@ -36,13 +34,13 @@ class Rows:
     """What a store does with rows. Every call may be repeated, and is while the server is away."""
 
     uri: str
-    client: "MilvusClient"
+    client: Any
     write_s: float
     patience_s: float
     gone_since: float | None
     _deleted: Counter[str]
 
-    def load(self, physical: str) -> None:
+    def load(self, physical: str, timeout_s: float | None = None) -> None:
         raise NotImplementedError
 
     def chunks(self, physical: str, where: Filter = EVERY_ROW) -> list[StoredChunk]:

@@ -1,4 +1,4 @@
-"""Milvus: the only file that knows pymilvus.
+"""A Milvus server and its collections.
 
 A collection `help-desk` is an alias; behind it stands a collection whose name ends in a digest of the settings it was
 built with (model, chunking, schema). New settings are built beside the old ones and the alias is switched when they
@@ -6,35 +6,22 @@ are complete. Reads of a sync are strong; searches take what is visible.
 """
 
 import json
-import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from cluster.digests import digest_json
 from cluster.errors import TandemError
-from retrieval import tls
-from retrieval.errors import (
-    TOKEN_VARIABLE,
-    Refused,
-    RetrievalUnavailable,
-    explained,
-    foreign,
-    no_index,
-)
+from retrieval.connection import connect, explained, make
+from retrieval.errors import Refused, foreign, no_index, wrong_replicas
 from retrieval.index_plan import Index, candidates
 from retrieval.milvus_config import MilvusConfig
 from retrieval.names import alias_of, name_of, physical_name
 from retrieval.patience import patient
 from retrieval.rows import Rows
-from retrieval.schema import Row, Settings, fields, indexes
-
-if TYPE_CHECKING:
-    from pymilvus import MilvusClient
+from retrieval.schema import Row, Settings, indexes
 
 CONNECT_S = 5.0
 WRITE_S = 60.0
@@ -42,8 +29,6 @@ BM25_SINCE = (2, 5)
 SETTINGS_PROPERTY = "tandem.settings"
 ALIAS_NOT_FOUND = 1600
 DEFAULT = MilvusConfig()
-# gRPC waits up to two minutes between two looks at a server that went away.
-_RECONNECT = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 1000}
 
 
 class Store(Rows):
@@ -68,7 +53,7 @@ class Store(Rows):
         self.gone_since: float | None = None
         self._deleted: Counter[str] = Counter()
         self._unpublished: Counter[str] = Counter()
-        self.client = _connected(uri, config, timeout_s)
+        self.client = connect(uri, config, timeout_s)
         with explained(uri):
             self.version: str = self.client.get_server_version(timeout=timeout_s)
 
@@ -130,10 +115,16 @@ class Store(Rows):
         return None
 
     @patient
-    def load(self, physical: str) -> None:
+    def load(self, physical: str, timeout_s: float | None = None) -> None:
         """Into the server's memory, where it must be to be read; Milvus Lite forgets that when it restarts."""
-        with explained(self.uri):
-            self.client.load_collection(physical, replica_number=self.config.replicas, timeout=self.write_s)
+        timeout_s = timeout_s or self.write_s
+        try:
+            with explained(self.uri):
+                self.client.load_collection(physical, replica_number=self.config.replicas, timeout=timeout_s)
+        except Refused as refused:
+            if "replica" not in refused.seen and "node" not in refused.seen:
+                raise
+            raise wrong_replicas(physical, self.config.replicas, refused) from refused
 
     @patient
     def ensure(self, name: str, settings: Settings) -> str:
@@ -213,6 +204,18 @@ class Store(Rows):
         with explained(self.uri):
             return str(self.client.describe_index(physical, "vector", timeout=self.timeout_s)["index_type"])
 
+    def outgrown(self, physical: str, num_rows: int) -> str | None:
+        """What is to be said of a collection that is searched and holds more than `index: auto` would put into such an
+        index. It keeps it: another one is built beside it once the setting says so."""
+        wanted = {index.kind for index in candidates(self.config, num_rows, self._dimensions(physical) or 0)}
+        kind = self.index_kind(physical)
+        if self.is_lite or kind in wanted:
+            return None
+        return (
+            f"{num_rows} rows are kept in {kind}, which takes more than retrieval.milvus.memory_gib "
+            f"({self.config.memory_gib:g}): raise that, or set retrieval.milvus.index to diskann or ivf"
+        )
+
     def close(self) -> None:
         self.client.close()
 
@@ -269,23 +272,7 @@ class Store(Rows):
         return names >= {index.field_name for index in indexes(settings, candidates(self.config, 0, 1)[0])}
 
     def _create(self, physical: str, settings: Settings) -> None:
-        from pymilvus import DataType, Function, FunctionType
-
-        schema = self.client.create_schema(auto_id=False, enable_dynamic_field=True)
-        for field in fields(settings):
-            schema.add_field(field.name, DataType[field.kind], **field.options)
-        if settings.bm25:
-            schema.add_function(Function("bm25", FunctionType.BM25, ["content"], ["sparse"]))
-        partitions = {"num_partitions": settings.num_partitions} if settings.num_partitions else {}
-        self.client.create_collection(
-            physical,
-            schema=schema,
-            num_shards=settings.num_shards,
-            consistency_level="Bounded",
-            properties={SETTINGS_PROPERTY: json.dumps(asdict(settings))},
-            timeout=self.write_s,
-            **partitions,
-        )
+        make(self.client, physical, settings, {SETTINGS_PROPERTY: json.dumps(asdict(settings))}, self.write_s)
         try:
             for index in indexes(settings, candidates(self.config, 0, settings.dimensions)[0]):
                 self._index(physical, [index])
@@ -309,20 +296,3 @@ class Store(Rows):
                 if number == len(wanted):
                     raise no_index(self.uri, self.version, index.kind, refused.seen) from refused
         raise AssertionError("an index is always wanted")
-
-
-def _connected(uri: str, config: MilvusConfig, timeout_s: float) -> "MilvusClient":
-    """A connection of its own: closing a shared one would close it for others in the process."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from pymilvus import MilvusClient
-
-    # pymilvus logs each failure with its stack trace, also those that are explained here.
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-    options = tls.options(config)
-    try:
-        with explained(uri):
-            token = os.environ.get(TOKEN_VARIABLE, "")
-            return MilvusClient(uri, token=token, timeout=timeout_s, dedicated=True, grpc_options=_RECONNECT, **options)
-    except RetrievalUnavailable:
-        tls.check(uri, config, timeout_s)
-        raise

@@ -95,7 +95,7 @@ def sweep(
     import ray
 
     sizes = sorted({*chunk_tokens, config.chunk_tokens})
-    rankings = _rankings(config, _has_bm25(uri))
+    rankings = _rankings(config, _has_bm25(config, uri))
     names = {size: _name(collection, size) for size in sizes}
     attempt = ray.remote(num_cpus=1)(_try)
     running = {
@@ -114,7 +114,7 @@ def sweep(
         for reference in running:
             ray.cancel(reference, force=True)
         ray.wait(list(running), num_returns=len(running), timeout=CANCEL_S)
-        _drop(uri, list(names.values()))
+        _drop(config, uri, list(names.values()))
     return _compared(tried, Setting(config.chunk_tokens, rankings[0]))
 
 
@@ -174,8 +174,8 @@ def _compared(tried: Sequence[Tried], own: Setting) -> Sweep:
     return Sweep(ordered, present, float(np.mean(values)), low, high)
 
 
-def _has_bm25(uri: str) -> bool:
-    store = Store(uri)
+def _has_bm25(config: RetrievalConfig, uri: str) -> bool:
+    store = Store(uri, config.milvus)
     try:
         return store.has_bm25
     finally:
@@ -187,8 +187,8 @@ def _name(collection: str, chunk_tokens: int) -> str:
     return collection[: MAX_NAME - len(suffix)].rstrip("-") + suffix
 
 
-def _drop(uri: str, names: Sequence[str]) -> None:
-    store = Store(uri)
+def _drop(config: RetrievalConfig, uri: str, names: Sequence[str]) -> None:
+    store = Store(uri, config.milvus)
     try:
         for name in names:
             store.drop(name)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 
+import numpy as np
 import pytest
 
 from cluster.errors import TandemError
@@ -172,6 +173,16 @@ def test_a_collection_that_outgrows_its_memory_while_it_is_built_gets_another_in
         assert store.index_kind(physical) == "HNSW"
     else:
         assert store.index_kind(physical) in {"DISKANN", "IVF_SQ8"}
+        assert store.outgrown(physical, 300) is None
+
+
+def test_a_collection_that_outgrows_its_memory_while_it_is_searched_is_told(
+    store: Store, opened: Callable[..., Store], name: str
+) -> None:
+    physical = built(store, name, [row(number) for number in range(300)])
+    assert store.outgrown(physical, 300) is None
+    told = opened(memory_gib=1e-5).outgrown(physical, 300)
+    assert told is None if store.is_lite else "300 rows are kept in HNSW" in str(told)
 
 
 def test_tenants_that_are_spread_over_partitions_are_found_as_before(opened: Callable[..., Store], name: str) -> None:
@@ -272,3 +283,18 @@ def test_many_deleted_rows_are_cleared_away(store: Store, name: str) -> None:
     assert len(hits) == 10 and min(hits) >= 200
     if not store.is_lite:  # its graph keeps deleted rows, which stand in the way of those behind them
         assert hits == list(range(200, 210))
+
+
+def test_one_row_in_a_hundred_of_ten_thousand_is_found_as_if_it_were_alone(store: Store, name: str) -> None:
+    drawn = np.random.default_rng(1).standard_normal((10_000, 16), dtype=np.float32)
+    vectors = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    mine = range(0, 10_000, 100)
+    rows = [
+        row(number, vector=vector.tolist(), attributes=Attributes("small" if number in mine else "large"))
+        for number, vector in enumerate(vectors)
+    ]
+    built(store, name, rows, replace(SETTINGS, dimensions=16))
+    for asked in vectors[1:30]:
+        hits = Legs(store).dense(name, asked.tolist(), Comparison("tenant", "==", "small"), 10, 30)
+        nearest = sorted(mine, key=lambda number: -float(vectors[number] @ asked))[:10]
+        assert {hit.position for hit in hits} == set(nearest)

@@ -12,6 +12,7 @@ from retrieval import indexing
 from retrieval.config import RetrievalConfig
 from retrieval.embedding import Embedder, find_folder
 from retrieval.indexing import Failure, follow, index
+from retrieval.milvus_config import MilvusConfig
 from retrieval.schema import Row
 from retrieval.search import Searcher
 from retrieval.store import Store
@@ -129,6 +130,23 @@ def test_new_settings_build_beside_and_switch(
     physicals = Store(milvus).client.list_collections()
     assert old not in physicals
     assert len([name for name in physicals if name.startswith("tandem_switch_v")]) == 1
+
+
+def test_another_make_is_built_beside_without_embedding_anything_again(
+    config: RetrievalConfig, milvus: str, quiet: Quiet
+) -> None:
+    index(config, "make", milvus, quiet)
+    before, old = rows(milvus, "make"), Store(milvus).current("make")
+    for settings in ({"index": "flat"}, {"tenant_partitions": 4}, {"index": "hnsw", "m": 32}):
+        other = config.model_copy(update={"milvus": MilvusConfig.model_validate(settings)})
+        report = index(other, "make", milvus, quiet)
+        assert (*counts(report), report.num_embedded) == (4, 0, 0, 0, 0)
+        assert Store(milvus).current("make") != old
+        same(rows(milvus, "make"), before)
+    same_make = other.model_copy(
+        update={"milvus": other.milvus.model_copy(update={"ef": 500, "consistency": "strong"})}
+    )
+    assert counts(index(same_make, "make", milvus, quiet)) == (0, 0, 4, 0), "only what changes the make builds anew"
 
 
 def test_a_collection_whose_indexes_are_missing_is_made_again(
