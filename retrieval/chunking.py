@@ -113,7 +113,9 @@ class _Document:
             yield self._chunk(title, whole, self.offsets[section.first], self.offsets[_end(section)])
             return
         blocks = Blocks(self.text, self.offsets, lambda text: _size(text, room, self.count) <= room)
-        for run in self._runs(list(blocks.units(section.nodes, section.first, section.last)), room):
+        units = blocks.units(section.nodes, section.first, section.last)
+        sized = [(unit, self.count(clean(self.text[unit.start : unit.end]))) for unit in units]
+        for run in self._runs([unit for unit, _ in sized], [size for _, size in sized], room):
             yield self._chunk(title, self._rendered(run), run[0].start, run[-1].end)
         for child in section.children:
             yield from self.chunks(child, path)
@@ -126,14 +128,13 @@ class _Document:
         own = self.joined(section.heading if with_heading else section.first, section.last)
         return "\n\n".join(part for part in [own, *(self._whole(child, True) for child in section.children)] if part)
 
-    def _runs(self, units: Sequence[Unit], room: int) -> Iterator[Sequence[Unit]]:
+    def _runs(self, units: Sequence[Unit], sizes: Sequence[int], room: int) -> Iterator[Sequence[Unit]]:
         """Neighbours put together as long as they fit.
 
         Each unit is counted once, and a run only where the sum of its units says that it is full: counting the growing
         text with each unit anew would take a time that grows with the square of the chunk.
         """
         start = 0
-        sizes = [self.count(clean(self.text[unit.start : unit.end])) for unit in units]
         around = {(unit.before, unit.after) for unit in units}
         costs = {each: self.count("".join(each)) for each in around}
         while start < len(units):
