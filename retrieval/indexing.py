@@ -204,14 +204,16 @@ class _Sync:
         started, self.report = time.monotonic(), IndexReport(self.collection)
         self.known.begin()
         batch: list[_Changed] = []
+        num_chunks, enough = 0, max(BATCH_CHUNKS, self.embedder.round_chunks)
         for document in self._present():
             if named is not None and document.path not in named and self.known.ids(document.source):
                 self.report.unchanged += 1
             elif (changed := self._changed(document)) is not None:
                 batch.append(changed)
-            if sum(len(changed.chunks) for changed in batch) >= max(BATCH_CHUNKS, self.embedder.round_chunks):
+                num_chunks += len(changed.chunks)
+            if num_chunks >= enough:
                 self._write(batch)
-                batch = []
+                batch, num_chunks = [], 0
                 self.on_progress(f"indexed {self.report.num_taken} documents")
         self._write(batch)
         self._settle()
