@@ -13,9 +13,7 @@ import os
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,13 +26,12 @@ from retrieval.config import RetrievalConfig
 from retrieval.embedding import Embedder, embedder_of
 from retrieval.known import Known
 from retrieval.rights import Attributes
-from retrieval.schema import Row, Settings
+from retrieval.schema import Settings
 from retrieval.sources import Document, Unreadable
 from retrieval.store import Store
+from retrieval.writing import Changed, Vectors, Writer
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from retrieval.embedding_endpoint import EndpointEmbedder
 
 BATCH_CHUNKS = 512
@@ -42,7 +39,6 @@ MIN_CHUNK_TOKENS = 8
 # How long the files must be left alone before they are read: an editor writes one in several steps.
 _QUIET_MS = 100
 AnyEmbedder: TypeAlias = "Embedder | EndpointEmbedder"
-Vectors: TypeAlias = "dict[str, Sequence[float] | np.ndarray[Any, Any]]"
 Progress = Callable[[str], None]
 Forgotten = Callable[[], Collection[str]]
 
@@ -77,17 +73,6 @@ class IndexReport:
     def num_taken(self) -> int:
         """Documents of this run that the collection holds as they are now."""
         return self.added + self.changed + self.unchanged
-
-
-@dataclass(frozen=True)
-class _Changed:
-    """A document that is to be written."""
-
-    source: str
-    attributes: Attributes
-    digest: str
-    chunks: list[chunking.Chunk]
-    stored_ids: list[str]
 
 
 def index(
@@ -192,10 +177,8 @@ class _Sync:
         self.on_progress, self.forgotten = on_progress, forgotten
         self.collection, self.report = collection, IndexReport(collection)
         self.previous: str | None = None
-        # One thread writes what was embedded while the next batch is: batches are written whole and in their order.
-        self._writer = ThreadPoolExecutor(1)
-        self._writing: Future[None] | None = None
         self.physical = self._open()
+        self.writer = Writer(store, self.physical)
         store.load(self.physical)
         store.read_rows(self.physical, known.fill)
 
@@ -203,18 +186,20 @@ class _Sync:
         """Take up every document, or those of the files `named` alone; what is nowhere any more is deleted."""
         started, self.report = time.monotonic(), IndexReport(self.collection)
         self.known.begin()
-        batch: list[_Changed] = []
+        batch: list[Changed] = []
+        num_chunks, enough = 0, max(BATCH_CHUNKS, self.embedder.round_chunks)
         for document in self._present():
             if named is not None and document.path not in named and self.known.ids(document.source):
                 self.report.unchanged += 1
             elif (changed := self._changed(document)) is not None:
                 batch.append(changed)
-            if sum(len(changed.chunks) for changed in batch) >= max(BATCH_CHUNKS, self.embedder.round_chunks):
+                num_chunks += len(changed.chunks)
+            if num_chunks >= enough:
                 self._write(batch)
-                batch = []
+                batch, num_chunks = [], 0
                 self.on_progress(f"indexed {self.report.num_taken} documents")
         self._write(batch)
-        self._settle()
+        self.writer.settle()
         if self.report.failed and self.report.num_taken == 0:
             raise _nothing_readable(self.report)
         self._delete_missing()
@@ -265,7 +250,7 @@ class _Sync:
             tokenizer=self.embedder.tokenizer_identity,
         )
 
-    def _changed(self, document: Document) -> _Changed | None:
+    def _changed(self, document: Document) -> Changed | None:
         """The document cut into chunks; None where it is unchanged or cannot be read, which the report then says."""
         try:
             digest = _digest(document)
@@ -284,7 +269,7 @@ class _Sync:
             self.report.failed.append(Failure(document.source, "holds no text"))
             self._remove([document.source])
             return None
-        return _Changed(document.source, document.attributes, digest, chunks, self.known.ids(document.source))
+        return Changed(document.source, document.attributes, digest, chunks, self.known.ids(document.source))
 
     def _chunks(self, document: Document) -> list[chunking.Chunk]:
         title = PurePosixPath(document.source).stem
@@ -303,46 +288,20 @@ class _Sync:
             )
         return limit
 
-    def _write(self, documents: list[_Changed]) -> None:
+    def _write(self, documents: list[Changed]) -> None:
         """Embed documents, and have them written while the next ones are embedded."""
-        ids = [_chunk_ids(document) for document in documents]
-        vectors = self._vectors(documents, ids)
-        self._settle()
-        self._writing = self._writer.submit(self._store, documents, ids, vectors)
-        for document, keys in zip(documents, ids, strict=True):
-            self.known.replace(document.source, keys, document.digest, len(keys))
+        self.writer.hand_over(documents, self._vectors(documents))
+        for document in documents:
+            self.known.replace(document.source, document.texts, document.digest, len(document.chunks))
         num_changed = sum(1 for document in documents if document.stored_ids)
         self.report.changed += num_changed
         self.report.added += len(documents) - num_changed
 
-    def _settle(self) -> None:
-        """Wait until what was handed over is written. Raises what the store raised."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
-
-    def close(self) -> None:
-        """A batch that is being written is written to its end, also where the run has ended badly."""
-        self._writer.shutdown()
-
-    def _store(self, documents: list[_Changed], ids: list[list[str]], vectors: Vectors) -> None:
-        """New rows first, then what they replace: a document is never missing, and a kill in between is seen."""
-        pairs = list(zip(documents, ids, strict=True))
-        for start, end in _slices([len(keys) for keys in ids], BATCH_CHUNKS):
-            rows = [row for document, keys in pairs[start:end] for row in _rows(document, keys, vectors)]
-            self.store.upsert(self.physical, rows)
-            stale = {key for document in documents[start:end] for key in document.stored_ids} - {row.id for row in rows}
-            self.store.delete(self.physical, sorted(stale))
-
-    def _vectors(self, documents: list[_Changed], ids: list[list[str]]) -> Vectors:
+    def _vectors(self, documents: list[Changed]) -> Vectors:
         """By chunk id: taken from the store where the chunk is known, embedded where it is not."""
-        texts = {
-            key: _content(chunk)
-            for document, keys in zip(documents, ids, strict=True)
-            for key, chunk in zip(keys, document.chunks, strict=True)
-        }
+        texts = {key: text for document in documents for key, text in document.texts.items()}
         known = [key for document in documents for key in document.stored_ids if key in texts]
-        vectors: Vectors = dict(self.store.vectors(self.physical, known))
+        vectors: dict[str, Any] = dict(self.store.vectors(self.physical, known))
         if self.previous:
             # The same id is the same text: what the old collection holds of it needs no embedding.
             vectors |= self.store.vectors(self.previous, [key for key in texts if key not in vectors])
@@ -352,9 +311,11 @@ class _Sync:
         self.report.num_embedded += len(new)
         return vectors
 
+    def close(self) -> None:
+        self.writer.close()
+
     def _remove(self, documents: Sequence[str]) -> None:
-        self._settle()  # two writes to one collection at a time are not safe on Milvus Lite
-        self.store.delete(self.physical, [key for source in documents for key in self.known.ids(source)])
+        self.writer.delete([key for source in documents for key in self.known.ids(source)])
         for source in documents:
             self.known.forget(source)
 
@@ -362,26 +323,6 @@ class _Sync:
         while missing := self.known.missing(BATCH_CHUNKS):
             self._remove(missing)
             self.report.deleted += len(missing)
-
-
-def _rows(document: _Changed, ids: list[str], vectors: Vectors) -> Iterator[Row]:
-    for position, (key, chunk) in enumerate(zip(ids, document.chunks, strict=True)):
-        vector = [float(x) for x in vectors[key]]
-        yield Row(
-            key, document.source, document.digest, len(ids), position, _content(chunk), vector, document.attributes
-        )
-
-
-def _slices(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
-    """Ranges of neighbours that together have at most `most`; what alone has more is a range of its own."""
-    start = total = 0
-    for end, size in enumerate(sizes):
-        if end > start and total + size > most:
-            yield start, end
-            start, total = end, 0
-        total += size
-    if start < len(sizes):
-        yield start, len(sizes)
 
 
 def _printable(source: str) -> str:
@@ -398,22 +339,6 @@ def _digest(document: Document) -> str:
 
 def _digest_of(attributes: Attributes) -> str:
     return attributes.digest[:32]
-
-
-def _chunk_ids(document: _Changed) -> list[str]:
-    """SHA-256 (32 hex digits) of source, content and how often that content came before in the document."""
-    seen: Counter[str] = Counter()
-    ids = []
-    for chunk in document.chunks:
-        content = _content(chunk)
-        ids.append(hashlib.sha256(f"{document.source}\0{seen[content]}\0{content}".encode()).hexdigest()[:32])
-        seen[content] += 1
-    return ids
-
-
-def _content(chunk: chunking.Chunk) -> str:
-    """What is embedded, searched by words, and stored. A title has no line end, so it can be split off again."""
-    return f"{chunk.title}\n{chunk.text}"
 
 
 @contextmanager

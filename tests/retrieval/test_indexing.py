@@ -2,7 +2,8 @@
 
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,66 @@ def test_another_make_is_built_beside_without_embedding_anything_again(
         update={"milvus": other.milvus.model_copy(update={"ef": 500, "consistency": "strong"})}
     )
     assert counts(index(same_make, "make", milvus, quiet)) == (0, 0, 4, 0), "only what changes the make builds anew"
+
+
+def test_another_passage_prefix_is_another_collection_and_another_query_prefix_is_not(
+    config: RetrievalConfig, milvus: str, quiet: Quiet
+) -> None:
+    index(config, "prefix", milvus, quiet)
+    first, before = Store(milvus).current("prefix"), rows(milvus, "prefix")
+    asked = config.model_copy(update={"query_prefix": "query: "})
+    assert index(asked, "prefix", milvus, quiet).unchanged == 4
+    prefixed = config.model_copy(update={"passage_prefix": "passage: "})
+    assert index(prefixed, "prefix", milvus, quiet).added == 4
+    assert Store(milvus).current("prefix") != first
+    after = rows(milvus, "prefix")
+    assert after.keys() == before.keys(), "what is stored has no prefix"
+    assert all(after[key].content == row.content and after[key].vector != row.vector for key, row in before.items())
+    too_long = config.model_copy(update={"passage_prefix": "passage " * 195})
+    with pytest.raises(TandemError, match=r"passage_prefix takes 195 tokens of each chunk, which leaves 5\."):
+        index(too_long, "prefix", milvus, quiet)
+
+
+def test_what_is_being_written_is_written_before_a_document_goes(
+    config: RetrievalConfig, documents: Path, milvus: str, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One write at a time, in the order of the documents, and no run ends before its last."""
+    index(config, "order", milvus, quiet)
+    for name in ("codes.md", "iron.md"):
+        (documents / name).write_text(f"# {name}\n\nIt is another text.\n")
+    (documents / "gold.md").write_text("")
+    monkeypatch.setattr(indexing, "BATCH_CHUNKS", 1)
+    upsert, delete = Store.upsert, Store.delete
+    writes: list[str] = []
+
+    def slow_upsert(self: Store, physical: str, new: Sequence[Row]) -> None:
+        writes.append(f"upsert {new[0].source}")
+        time.sleep(0.3)
+        upsert(self, physical, new)
+        writes.append("upserted")
+
+    def seen_delete(self: Store, physical: str, ids: Sequence[str]) -> None:
+        writes.append(f"delete {len(ids)}")
+        delete(self, physical, ids)
+
+    monkeypatch.setattr(Store, "upsert", slow_upsert)
+    monkeypatch.setattr(Store, "delete", seen_delete)
+    index(config, "order", milvus, quiet)
+    changed = ["upsert codes.md", "upserted", "delete 1"], ["upsert iron.md", "upserted", "delete 1"]
+    assert writes == [*changed[0], "delete 1", *changed[1]]
+    assert {row.source for row in rows(milvus, "order").values()} == {"codes.md", "iron.md", "people/curie.txt"}
+
+
+def test_a_write_that_fails_ends_the_run(
+    config: RetrievalConfig, milvus: str, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(self: Store, physical: str, new: Sequence[Row]) -> None:
+        raise TandemError("The disk is full.", "Room.", "Make some.")
+
+    monkeypatch.setattr(Store, "upsert", failing)
+    with pytest.raises(TandemError, match="disk is full"):
+        index(config, "failing-write", milvus, quiet)
+    assert "failing-write" not in Store(milvus).collections()
 
 
 def test_a_collection_whose_indexes_are_missing_is_made_again(
