@@ -55,6 +55,12 @@ class SearchResult:
     def took_ms(self) -> float:
         return round(self.embed_ms + self.search_ms, 2)
 
+    @property
+    def timings(self) -> dict[str, float]:
+        """The milliseconds of the stages that there were, and of all together."""
+        stages = ("took_ms", "embed_ms", "search_ms", "index_ms", "live_ms", "rerank_ms")
+        return {name: value for name in stages if (value := getattr(self, name)) is not None}
+
 
 class Searcher:
     """Searches the collections of one store with one embedding model. Thread-safe.
