@@ -137,7 +137,7 @@ class _Asking:
 
 def _as_reply(answer: Answer) -> Reply:
     citations = [
-        CitedSource(index=found.index, source=found.source, title=found.title, cited=found.cited)
+        CitedSource(index=found.index, source=found.source, title=found.title, cited=found.cited, also_in=found.also_in)
         for found in answer.citations
     ]
     return Reply(text=answer.text, model=answer.model, latency_s=answer.latency_s, citations=citations)

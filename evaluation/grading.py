@@ -154,7 +154,8 @@ def _gives_value(question: Question, text: str) -> bool:
 
 
 def _from_source(question: Question, citations: Sequence[CitedSource]) -> bool:
-    return any(_same_document(found.source, source) for found in citations for source in question.sources)
+    named = [each for found in citations for each in (found.source, *found.also_in)]
+    return any(_same_document(each, source) for each in named for source in question.sources)
 
 
 def _same_document(found: str, source: str) -> bool:

@@ -49,6 +49,8 @@ class CitedSource(Record):
     source: str
     title: str
     cited: bool
+    also_in: list[str] = []
+    """Other documents that say the same, and were left out of the prompt for it."""
 
 
 class Reply(Record):

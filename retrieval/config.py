@@ -18,6 +18,7 @@ from pydantic import (
 from cluster.errors import TandemError
 from cluster.schema import LocalPath, Name, Section
 from retrieval.embedding_config import EmbeddingConfig
+from retrieval.live_config import LiveConfig
 from retrieval.milvus_config import MilvusConfig
 from retrieval.rights import Attributes
 
@@ -105,20 +106,46 @@ class RetrievalConfig(EmbeddingConfig):
     mode: Mode = "hybrid"
     """`dense` (embeddings), `bm25` (words), or `hybrid`: both, fused."""
 
-    fusion: Fusion = "rrf"
-    """How `hybrid` joins the two: by reciprocal ranks (`rrf`), or by scores, each scaled to its range (`weighted`)."""
+    fusion: Fusion = "weighted"
+    """How `hybrid` joins the two: by scores, each scaled to its range (`weighted`), or by reciprocal ranks (`rrf`)."""
 
-    dense_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Weight of the embeddings in `hybrid`, from 0 to 1. The words have the rest."""
+    dense_weight: Annotated[float, Field(ge=0, le=1)] = 0.75
+    """Weight of the embeddings in `hybrid`, from 0 to 1. The words have the rest, and so has each further leg."""
+
+    live: LiveConfig | None = None
+    """A search engine that is asked with each question beside the index: `url`, `index` and more."""
+
+    reranker: str | None = None
+    """A cross-encoder of sentence-transformers (a folder or a hub id) that orders the best candidates anew. It reads
+    each with the question, so it costs time with every question: see docs/decisions/017."""
+
+    rerank_candidates: Annotated[int, Field(ge=1, le=100)] = 20
+    """Number of candidates that the reranker reads."""
+
+    min_score: float | None = None
+    """Passages below it are left out, all of them if need be: of the reranker's score where there is one, else of the
+    cosine similarity of question and passage, also in `hybrid` (fused scores say nothing about a single passage).
+    Searches by `bm25` alone have no such score."""
+
+    neighbours: Annotated[int, Field(ge=0, le=2)] = 0
+    """Number of chunks before and after each passage that are added to it."""
 
     top_k: Annotated[int, Field(ge=1, le=100)] = 3
-    """Number of passages put in front of a question."""
+    """Number of passages put in front of a question. Hits that stand next to each other are one passage."""
 
     prompt_tokens: Annotated[int, Field(ge=32)] = 1024
     """Most tokens that the passages may take in the prompt. What does not fit is dropped from the end."""
 
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 3.0
     """Seconds after which a search gives up on the store."""
+
+    @model_validator(mode="after")
+    def _has_a_score(self) -> "RetrievalConfig":
+        if self.min_score is not None and self.mode == "bm25" and self.reranker is None:
+            raise ValueError(
+                "min_score needs mode hybrid or dense, or a reranker: BM25 differs from question to question"
+            )
+        return self
 
     @field_validator("uri")
     @classmethod

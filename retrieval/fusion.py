@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from retrieval.config import Fusion, Mode
-from retrieval.hits import Hit, Scores
+from retrieval.hits import NO_SCORES, Hit, Scores
 from retrieval.legs import Found
 
 Leg = Literal["dense", "bm25", "live"]
@@ -48,7 +48,7 @@ def fuse(legs: Mapping[Leg, Sequence[Found]], ranking: Settled) -> list[Hit]:
     """
     if len(legs) == 1:
         ((leg, found),) = legs.items()
-        return [_hit(one, Scores(**{leg: one.score}), one.score) for one in found]
+        return [as_hit(one, Scores(**{leg: one.score}), one.score) for one in found]
     weights = _weights(legs, ranking.dense_weight)
     fused: dict[str, float] = {}
     for leg, found in legs.items():
@@ -59,7 +59,9 @@ def fuse(legs: Mapping[Leg, Sequence[Found]], ranking: Settled) -> list[Hit]:
     known = {one.id: one for found in legs.values() for one in found}
     ordered = sorted(fused, key=lambda key: (-fused[key], key))
     return [
-        _hit(known[key], Scores(**{leg: scores.get(key) for leg, scores in own.items()}, fused=fused[key]), fused[key])
+        as_hit(
+            known[key], Scores(**{leg: scores.get(key) for leg, scores in own.items()}, fused=fused[key]), fused[key]
+        )
         for key in ordered
     ]
 
@@ -85,6 +87,6 @@ def _scaled(found: Sequence[Found]) -> list[float]:
     return [(score - low) / (high - low) for score in scores]
 
 
-def _hit(found: Found, scores: Scores, score: float) -> Hit:
+def as_hit(found: Found, scores: Scores = NO_SCORES, score: float = 0.0) -> Hit:
     title, _, text = found.content.partition("\n")
     return Hit(title, text, found.id, found.source, found.position, score, scores)

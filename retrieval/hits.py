@@ -1,6 +1,6 @@
 """What a search finds: passages, each with the scores of all stages that saw it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from retrieval.prompt import Passage
 
@@ -24,6 +24,9 @@ class Scores:
     """The cross-encoder's, as the model gives it."""
 
 
+NO_SCORES = Scores()
+
+
 @dataclass(frozen=True)
 class Hit(Passage):
     """A passage that was found. Hits are ordered by score, the best first."""
@@ -35,7 +38,7 @@ class Hit(Passage):
     """Number of the (first) chunk in its document, from 0."""
     score: float
     """Of the last stage that ranked it: cosine (dense), BM25, fused (hybrid) or the cross-encoder's."""
-    scores: Scores = field(default_factory=Scores)
+    scores: Scores = NO_SCORES
     last: int | None = None
     """Number of the last chunk where neighbours were merged; None where it is a single chunk."""
     also_in: tuple[str, ...] = ()

@@ -5,11 +5,13 @@ found = legs.dense("help-desk", vector, allowed(rights), top_k=10, timeout_s=3)
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from retrieval.connection import explained
-from retrieval.filters import Filter, encode
+from retrieval.filters import And, Comparison, Filter, In, Or, encode
+from retrieval.hits import Hit
 from retrieval.index_plan import search_parameters
 from retrieval.names import alias_of
 from retrieval.patience import loaded
@@ -61,6 +63,37 @@ class Legs:
         """Into the server's memory again, which forgets it where it restarts. Goes on there where it takes longer."""
         self._store.load(alias_of(name), self._store.timeout_s)
 
+    def around(self, name: str, hits: Sequence[Hit], distance: int, where: Filter, timeout_s: float) -> list[Found]:
+        """The chunks up to `distance` before and after each passage in its document, those that `where` lets through.
+
+        They have no score.
+        """
+        beside = tuple(
+            And((Comparison("source", "==", hit.source), In("position", positions)))
+            for hit in hits
+            if (positions := _positions_around(hit, distance)) and not hit.is_live
+        )
+        if not beside:
+            return []
+        rows = self._rows(name, where, Or(beside), ["id", *_FOUND], timeout_s)
+        return [Found(**{key: row[key] for key in ("id", *_FOUND)}, score=0.0) for row in rows]
+
+    def vectors(self, name: str, ids: Sequence[str], where: Filter, timeout_s: float) -> dict[str, list[float]]:
+        """The vectors of those of `ids` that `where` lets through."""
+        if not ids:
+            return {}
+        rows = self._rows(name, where, In("id", tuple(ids)), ["id", "vector"], timeout_s)
+        return {row["id"]: [float(each) for each in row["vector"]] for row in rows}
+
+    def _rows(self, name: str, where: Filter, which: Filter, fields: list[str], timeout_s: float) -> list[Any]:
+        # Each is within the limits of its own: a caller's filter is as large as it may be without ours beside it.
+        expression = f"({encode(where)}) and ({encode(which)})"
+        with explained(self._store.uri, name):
+            rows: list[Any] = self._store.client.query(
+                alias_of(name), filter=expression, output_fields=fields, timeout=timeout_s
+            )
+        return rows
+
     def _dense_parameters(self, name: str, where: Filter, limit: int, timeout_s: float) -> dict[str, Any]:
         ef = 0
         if self._store.is_lite and (share := self._visible_share(name, encode(where), timeout_s)) < 1:
@@ -107,6 +140,11 @@ class Legs:
                 consistency_level=self._store.consistency,
             )[0]
         return [_found(hit) for hit in hits]
+
+
+def _positions_around(hit: Hit, distance: int) -> tuple[int, ...]:
+    before = range(max(0, hit.position - distance), hit.position)
+    return (*before, *range(hit.last_position + 1, hit.last_position + 1 + distance))
 
 
 def _found(hit: Any) -> Found:

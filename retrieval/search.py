@@ -2,20 +2,29 @@
 
 searcher = Searcher(config, uri)
 result = searcher.search("help-desk", "How do I reset my password?")
+
+Stages: the legs (embeddings, words, a live engine) side by side, their fusion, the reranker, the threshold,
+near-duplicates, neighbours. A hit carries the scores of all that saw it.
 """
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from operator import mul
 
 from cluster.errors import TandemError
+from retrieval.asking import Asked, Asking
 from retrieval.config import Mode, RetrievalConfig
 from retrieval.embedding import embedder_of
 from retrieval.errors import unknown_collection
 from retrieval.filters import And, Filter
-from retrieval.fusion import AS_CONFIGURED, Leg, Ranking, Settled, fuse
+from retrieval.fusion import AS_CONFIGURED, Ranking, Settled, as_hit, fuse
 from retrieval.hits import Hit
 from retrieval.indexing import check_mode
-from retrieval.legs import CANDIDATES, Found, Legs
+from retrieval.legs import Legs
+from retrieval.live import LiveEngine
+from retrieval.passages import distinct, merged, widened
+from retrieval.rerank import Reranker
 from retrieval.rights import NOBODY, Rights, allowed
 from retrieval.schema import SCHEMA_VERSION
 from retrieval.store import Store
@@ -27,15 +36,30 @@ CHECK_EVERY_S = 2.0
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Hits and how long they took, in milliseconds."""
+    """Hits, the best first, and how long each stage took, in milliseconds."""
 
     hits: list[Hit]
-    embed_ms: float
-    search_ms: float
+    embed_ms: float = 0.0
+    search_ms: float = 0.0
+    """Everything after the question's embedding."""
+    index_ms: float = 0.0
+    """Of `search_ms`: Milvus, both ways to search it."""
+    live_ms: float | None = None
+    """The live engine, which is asked meanwhile; None without one."""
+    rerank_ms: float | None = None
+    """Of `search_ms`: the reranker; None without one."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Legs that did not answer (`live`), with the reason: the hits are without them."""
 
     @property
     def took_ms(self) -> float:
         return round(self.embed_ms + self.search_ms, 2)
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """The milliseconds of the stages that there were, and of all together."""
+        stages = ("took_ms", "embed_ms", "search_ms", "index_ms", "live_ms", "rerank_ms")
+        return {name: value for name in stages if (value := getattr(self, name)) is not None}
 
 
 class Searcher:
@@ -43,19 +67,21 @@ class Searcher:
 
     Args:
         uri: http(s) address of Milvus; for `local` the one that `local_server` gives.
-        device: where questions are embedded, as torch writes it.
+        device: where questions are embedded and candidates reranked, as torch writes it.
 
     Raises:
         RetrievalUnavailable: the store does not answer.
-        TandemError: the model cannot be loaded, or the server has no BM25 and the mode needs it.
+        TandemError: a model cannot be loaded, or the server has no BM25 and the mode needs it.
     """
 
     def __init__(self, config: RetrievalConfig, uri: str, device: str = "cpu") -> None:
         self.config = config
         self._store = Store(uri, config.milvus, config.timeout_s)
-        self._legs = Legs(self._store)
         check_mode(self._store, config)
+        self._legs = Legs(self._store)
+        self._asking = Asking(self._legs, LiveEngine(config.live) if config.live else None, config.timeout_s)
         self._embedder = embedder_of(config, device, EMBED_THREADS)
+        self._reranker = Reranker(config.reranker, device) if config.reranker else None
         self._checked: dict[str, tuple[str, float]] = {}
         if config.mode != "bm25":
             self._embedder.embed_question("the first one is slow")
@@ -78,13 +104,18 @@ class Searcher:
 
         Raises:
             UnknownCollection: it has not been built.
-            RetrievalUnavailable: the store does not answer within `config.timeout_s`.
+            RetrievalUnavailable: the store does not answer within `config.timeout_s`, or a live engine that is
+                required does not.
             TandemError: the collection was built with another embedding model or by another version; the filter is
                 malformed or too large.
         """
         ranking = replace(ranking, mode=mode or ranking.mode)
-        found = self.candidates(collection, question, ranking, rights=rights, where=where)
-        return replace(found, hits=found.hits[: top_k or self.config.top_k])
+        top_k = top_k or self.config.top_k
+        started = time.perf_counter()
+        asked = self._asked(collection, question, ranking, rights, where)
+        ranked = self._ranked(asked, max(top_k, self.config.rerank_candidates), started)
+        hits = self._passages(asked, ranked.hits, top_k) if ranked.hits else []
+        return replace(ranked, hits=hits, search_ms=round(_ms(started) - ranked.embed_ms, 2))
 
     def candidates(
         self,
@@ -95,45 +126,77 @@ class Searcher:
         rights: Rights = NOBODY,
         where: Filter | None = None,
     ) -> SearchResult:
-        """The ranked chunks, up to 50 of each leg, from which `search` makes its passages. Raises as it does."""
+        """The ranked chunks, up to 50 of each leg, of which `search` makes its passages. Raises as it does."""
         started = time.perf_counter()
-        settled = self._settled(ranking)
-        if not question.strip():
-            return SearchResult([], 0.0, 0.0)
-        vector = [] if settled.mode == "bm25" else self._embedder.embed_question(question)
-        embedded = time.perf_counter()
-        self._check(collection, settled.mode)
-        visible = allowed(rights) if where is None else And((allowed(rights), where))
-        legs = self._asked(collection, question, vector, visible, settled.mode)
-        hits = fuse(legs, settled)
-        ended = time.perf_counter()
-        return SearchResult(hits, _ms(embedded - started), _ms(ended - embedded))
+        asked = self._asked(collection, question, ranking, rights, where)
+        return self._ranked(asked, self.config.rerank_candidates, started)
 
     def collections(self) -> list[str]:
         """Names of the collections that can be searched."""
         return self._store.collections()
 
     def close(self) -> None:
+        self._asking.close()
         self._store.close()
 
-    def _settled(self, ranking: Ranking) -> Settled:
-        config = self.config
-        return Settled(
-            ranking.mode or config.mode,
-            ranking.fusion or config.fusion,
-            config.dense_weight if ranking.dense_weight is None else ranking.dense_weight,
+    def _asked(self, collection: str, question: str, ranking: Ranking, rights: Rights, where: Filter | None) -> Asked:
+        settled = Settled(
+            ranking.mode or self.config.mode,
+            ranking.fusion or self.config.fusion,
+            self.config.dense_weight if ranking.dense_weight is None else ranking.dense_weight,
         )
+        visible = allowed(rights) if where is None else And((allowed(rights), where))
+        embedded = settled.mode != "bm25" and question.strip()
+        vector = self._embedder.embed_question(question) if embedded else []
+        return Asked(collection, question, vector, settled, rights, where, visible)
 
-    def _asked(
-        self, collection: str, question: str, vector: list[float], where: Filter, mode: Mode
-    ) -> dict[Leg, list[Found]]:
-        timeout_s = self.config.timeout_s
-        legs: dict[Leg, list[Found]] = {}
-        if mode != "bm25":
-            legs["dense"] = self._legs.dense(collection, vector, where, CANDIDATES, timeout_s)
-        if mode != "dense":
-            legs["bm25"] = self._legs.bm25(collection, question, where, CANDIDATES, timeout_s)
-        return legs
+    def _ranked(self, asked: Asked, num_reranked: int, started: float) -> SearchResult:
+        embed_ms = _ms(started) if asked.vector else 0.0
+        if not asked.question.strip():
+            return SearchResult([])
+        self._check(asked.collection, asked.settled.mode)
+        answers = self._asking.ask(asked)
+        hits, rerank_ms = fuse(answers.legs, asked.settled), None
+        if self._reranker is not None:
+            reranking = time.perf_counter()
+            hits = self._reranker.rerank(asked.question, hits, num_reranked)
+            rerank_ms = _ms(reranking)
+        return SearchResult(
+            hits, embed_ms, round(_ms(started) - embed_ms, 2), answers.index_ms, answers.live_ms, rerank_ms,
+            answers.missing,
+        )  # fmt: skip
+
+    def _passages(self, asked: Asked, hits: Sequence[Hit], top_k: int) -> list[Hit]:
+        config = self.config
+        if config.min_score is not None:
+            hits = self._above(asked, hits, config.min_score)
+        passages = merged(distinct(hits), top_k, config.prompt_tokens)
+        if not config.neighbours:
+            return passages
+        around = self._legs.around(asked.collection, passages, config.neighbours, asked.visible, config.timeout_s)
+        return widened(passages, [as_hit(found) for found in around], config.prompt_tokens)
+
+    def _above(self, asked: Asked, hits: Sequence[Hit], min_score: float) -> list[Hit]:
+        """The hits that reach the threshold by the reranker's score, or by the cosine, computed where it's missing."""
+        if self._reranker is not None:
+            return [hit for hit in hits if hit.scores.rerank is not None and hit.scores.rerank >= min_score]
+        if not asked.vector:
+            return list(hits)
+        cosines = self._cosines(asked, [hit for hit in hits if hit.scores.dense is None])
+        known = [
+            hit if hit.scores.dense is not None else replace(hit, scores=replace(hit.scores, dense=cosines.get(hit.id)))
+            for hit in hits
+        ]
+        return [hit for hit in known if hit.scores.dense is not None and hit.scores.dense >= min_score]
+
+    def _cosines(self, asked: Asked, hits: Sequence[Hit]) -> dict[str, float]:
+        """Of hits that were found in other ways. Vectors have length one, so a product is the cosine."""
+        indexed = [hit.id for hit in hits if not hit.is_live]
+        vectors = self._legs.vectors(asked.collection, indexed, asked.visible, self.config.timeout_s)
+        if live := [hit for hit in hits if hit.is_live]:
+            embedded = self._embedder.embed_documents([f"{hit.title}\n{hit.text}" for hit in live])
+            vectors |= {hit.id: vector.tolist() for hit, vector in zip(live, embedded, strict=True)}
+        return {key: sum(map(mul, vector, asked.vector)) for key, vector in vectors.items()}
 
     def _check(self, collection: str, mode: Mode) -> None:
         """The alias may be switched to another model's collection while we run, so this is asked again and again."""
@@ -161,5 +224,5 @@ class Searcher:
         self._checked[collection] = physical, time.monotonic()
 
 
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 2)
+def _ms(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 2)

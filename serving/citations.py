@@ -18,6 +18,10 @@ class Retrieved(Protocol):
     def title(self) -> str: ...
     @property
     def score(self) -> float: ...
+    @property
+    def citation(self) -> str: ...
+    @property
+    def also_in(self) -> tuple[str, ...]: ...
 
 
 def citations(hits: Sequence[Retrieved], text: str) -> list[dict[str, Any]]:
@@ -30,6 +34,8 @@ def citations(hits: Sequence[Retrieved], text: str) -> list[dict[str, Any]]:
             "source": hit.source,
             "title": hit.title,
             "score": hit.score,
+            "citation": hit.citation,
+            "also_in": list(hit.also_in),
             "cited": index in marks,
         }
         for index, hit in enumerate(hits, start=1)

@@ -28,6 +28,10 @@ class Citation:
     title: str
     score: float
     cited: bool
+    citation: str = ""
+    """Names the passage in its document: `<source>#<position>`."""
+    also_in: list[str] = field(default_factory=list)
+    """Other sources that say the same."""
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,8 @@ class Gateway:
             code = {404: "collection_not_found", 503: "retrieval_unavailable"}.get(found.status)
             raise ApiError(found.status, found.reason, param="model", code=code)
         hits = fit(found.hits, self._settings.prompt_tokens)
-        return render(messages, hits), hits, {"retrieval": {"collection": collection, **found.timings}}
+        told = {"collection": collection, **found.timings} | ({"missing": found.missing} if found.missing else {})
+        return render(messages, hits), hits, {"retrieval": told}
 
     async def _search(self, collection: str, question: str, top_k: int | None) -> Retrieval:
         if self._retriever is None:

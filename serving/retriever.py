@@ -23,6 +23,8 @@ class Retrieval:
     reason: str = ""
     hits: list[Hit] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    """What the search went on without, and why."""
 
 
 class Retriever:
@@ -55,8 +57,7 @@ class Retriever:
             return Retrieval(503, str(error))
         except TandemError as error:
             return Retrieval(409, str(error))
-        timings = {"took_ms": found.took_ms, "embed_ms": found.embed_ms, "search_ms": found.search_ms}
-        return Retrieval(200, hits=found.hits, timings=timings)
+        return Retrieval(200, hits=found.hits, timings=found.timings, missing=dict(found.missing))
 
     def _collections(self) -> list[str] | None:
         try:

@@ -238,11 +238,10 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Show the passages that a question would be answered from; `for` may be left out."""
-    from dataclasses import asdict
-
     from retrieval.filter_json import loads
     from retrieval.rights import Rights
     from retrieval.search import Searcher
+    from tandem.hits import as_text, to_json
     from tandem.pipeline import milvus
     from tandem.project import load
 
@@ -253,10 +252,7 @@ def search(
         found = Searcher(project.retrieval, uri).search(
             project.collection, question, top_k=top_k, rights=rights, where=asked
         )
-    lines = [
-        f"[{rank}] {hit.title} ({hit.source}, {hit.score:.3f})\n{hit.text}" for rank, hit in enumerate(found.hits, 1)
-    ]
-    console.result("\n\n".join(lines) or "Nothing was found.", asdict(found))
+    console.result(as_text(found), to_json(found))
 
 
 @app.command()

@@ -165,8 +165,8 @@ def test_without_a_form_there_is_no_grade_for_it() -> None:
     assert grade(IRON, "26").form is None
 
 
-def passage(index: int, source: str, cited: bool) -> CitedSource:
-    return CitedSource(index=index, source=source, title="", cited=cited)
+def passage(index: int, source: str, cited: bool, *also_in: str) -> CitedSource:
+    return CitedSource(index=index, source=source, title="", cited=cited, also_in=list(also_in))
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,7 @@ def passage(index: int, source: str, cited: bool) -> CitedSource:
         ([passage(1, "elements/gold.md", True), passage(2, "elements/iron.md", False)], False, True),
         ([passage(1, "elements/cast-iron.md", True)], False, False),
         ([passage(1, "iron.md", True)], False, False),
+        ([passage(1, "copy.md", True, "elements/iron.md")], True, True),
         ([], False, False),
     ],
 )

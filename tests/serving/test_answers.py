@@ -16,6 +16,8 @@ class Found:
     source: str = "a.md"
     title: str = "A"
     score: float = 0.5
+    citation: str = "a.md#0"
+    also_in: tuple[str, ...] = ()
 
 
 def cited(text: str, num_hits: int = 3) -> list[int]:

@@ -18,7 +18,18 @@ ANSWER: dict[str, Any] = {
     "model": "base:a@7+docs",
     "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "26 [1]."}}],
     "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8},
-    "citations": [{"id": "x", "index": 1, "source": "iron.md", "title": "Iron", "score": 0.9, "cited": True}],
+    "citations": [
+        {
+            "id": "x",
+            "index": 1,
+            "source": "iron.md",
+            "title": "Iron",
+            "score": 0.9,
+            "cited": True,
+            "citation": "iron.md#0",
+            "also_in": ["fe.md"],
+        }
+    ],
     "retrieval": {"collection": "docs", "took_ms": 7.5},
     "messages": [{"role": "user", "content": "?"}],
 }
@@ -66,7 +77,7 @@ def server() -> Iterator[Server]:
 def test_an_answer_is_read_with_its_citations(server: Server) -> None:
     answer = ask(connect(server.url), "base:a+docs", "?", top_k=2, return_messages=True, seed=3)
     assert (answer.text, answer.model, answer.finish_reason) == ("26 [1].", "base:a@7+docs", "stop")
-    assert answer.citations == [Citation("x", 1, "iron.md", "Iron", 0.9, True)]
+    assert answer.citations == [Citation("x", 1, "iron.md", "Iron", 0.9, True, "iron.md#0", ["fe.md"])]
     assert (answer.prompt_tokens, answer.completion_tokens) == (5, 3)
     assert answer.retrieval == {"collection": "docs", "took_ms": 7.5}
     assert answer.messages == [{"role": "user", "content": "?"}]

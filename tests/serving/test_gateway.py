@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 
 from retrieval.hits import Hit
-from retrieval.prompt import INSTRUCTION
+from retrieval.prompt import INSTRUCTION, estimate_tokens
 from serving.errors import ApiError
 from serving.gateway import Gateway, GatewaySettings
 from serving.retriever import Retrieval
@@ -88,9 +89,35 @@ def test_passages_go_in_and_citations_come_out() -> None:
     assert engine.asked[0][1]["messages"][0]["content"].startswith(INSTRUCTION)
     assert body["model"] == "base+docs"
     assert body["citations"] == [
-        {"id": "a", "index": 1, "source": "iron.md", "title": "Iron", "score": 0.9, "cited": True}
+        {
+            "id": "a",
+            "index": 1,
+            "source": "iron.md",
+            "title": "Iron",
+            "score": 0.9,
+            "cited": True,
+            "citation": "iron.md#0",
+            "also_in": [],
+        }
     ]
     assert body["retrieval"] == {"collection": "docs", "took_ms": 3.0}
+
+
+def test_merged_passages_are_cited_by_their_span_and_a_missing_leg_is_said() -> None:
+    merged = replace(HITS[0], position=2, last=4, also_in=("fe.md",))
+    found = Retrieval(200, hits=[merged], missing={"live": "It does not answer."})
+    body = asked(Handle(answer=answered), Handle(search=lambda *_: found), "base+docs")
+    assert (body["citations"][0]["citation"], body["citations"][0]["also_in"]) == ("iron.md#2-4", ["fe.md"])
+    assert body["retrieval"] == {"collection": "docs", "missing": {"live": "It does not answer."}}
+
+
+def test_the_prompt_holds_no_more_of_merged_passages_than_its_budget() -> None:
+    engine = Handle(answer=answered)
+    hits = [replace(HITS[0], text="iron is hard " * 40, last=3), replace(HITS[0], source="gold.md", text="gold " * 400)]
+    body = asked(engine, Handle(search=lambda *_: Retrieval(200, hits=hits)), "base+docs", prompt_tokens=300)
+    system = engine.asked[0][1]["messages"][0]["content"]
+    assert estimate_tokens(system) <= 300 and "gold" not in system
+    assert [each["citation"] for each in body["citations"]] == ["iron.md#0-3"]
 
 
 def test_a_store_that_is_down_is_503() -> None:
