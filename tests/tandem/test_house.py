@@ -16,7 +16,7 @@ ARROWS = {
     "training": {"cluster"},
     "cluster": set(),
 }
-VENDOR_FILES = {"pymilvus": 3, "deepspeed": 1, "vllm": 3, "ray.serve.llm": 3}
+VENDOR_FILES = {"pymilvus": 1, "deepspeed": 1, "vllm": 3, "ray.serve.llm": 3}
 HEAVY = ("torch", "ray", "vllm", "deepspeed", "pymilvus", "transformers", "sentence_transformers")
 
 
