@@ -252,16 +252,17 @@ class _Sync:
 
     def _changed(self, document: Document) -> Changed | None:
         """The document cut into chunks; None where it is unchanged or cannot be read, which the report then says."""
+        stored = self.known.digest(_printable(document.source))
+        carries_other = stored is None or not stored.endswith(_digest_of(document.attributes))
         try:
             digest = _digest(document)
-            if digest == self.known.digest(document.source):
+            if digest == stored:
                 self.report.unchanged += 1
                 return None
             chunks = self._chunks(document)
         except Unreadable as error:
             self.report.failed.append(Failure(_printable(document.source), str(error)))
-            stored = self.known.digest(_printable(document.source))
-            if stored is None or not stored.endswith(_digest_of(document.attributes)):
+            if carries_other:
                 # What stands there is for others than it is for now, or nobody knows whom for.
                 self._remove([_printable(document.source)])
             return None
@@ -269,7 +270,8 @@ class _Sync:
             self.report.failed.append(Failure(document.source, "holds no text"))
             self._remove([document.source])
             return None
-        return Changed(document.source, document.attributes, digest, chunks, self.known.ids(document.source))
+        ids = self.known.ids(document.source)
+        return Changed(document.source, document.attributes, digest, chunks, ids, carries_other)
 
     def _chunks(self, document: Document) -> list[chunking.Chunk]:
         title = PurePosixPath(document.source).stem

@@ -62,6 +62,11 @@ class Store(Rows):
         return self.version.startswith("milvus_lite")
 
     @property
+    def keeps_what_an_upsert_lacks(self) -> bool:
+        """Milvus Lite merges a row into the one of the same id, so that metadata which were taken away stay."""
+        return self.is_lite
+
+    @property
     def has_bm25(self) -> bool:
         """Milvus Lite has it, servers since 2.5."""
         if self.is_lite:

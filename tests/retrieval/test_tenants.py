@@ -8,7 +8,7 @@ import pytest
 
 from cluster.errors import TandemError
 from retrieval import indexing
-from retrieval.config import RetrievalConfig
+from retrieval.config import RetrievalConfig, SourceConfig
 from retrieval.filters import Comparison
 from retrieval.forgetting import forget, read, take_back
 from retrieval.indexing import Failure, IndexReport, index
@@ -160,3 +160,19 @@ def test_what_is_not_there_cannot_be_forgotten(documents: Path, milvus: str, qui
     kept.write_text("{}")
     with pytest.raises(TandemError, match="cannot be read"):
         index(config(documents), "unknown-source", milvus, quiet, lambda: read(kept))
+
+
+@pytest.mark.parametrize("store", ["milvus", "server"])
+def test_metadata_that_were_taken_away_are_gone(
+    store: str, request: pytest.FixtureRequest, tmp_path: Path, quiet: Callable[[str], None]
+) -> None:
+    uri = request.getfixturevalue(store)
+    (tmp_path / "a.md").write_text("# Iron\n\nIron rusts.\n")
+    for metadata in ({"year": 2024, "kind": "fact"}, {"kind": "fact"}):
+        source = SourceConfig(path=tmp_path, metadata=metadata)
+        config = RetrievalConfig(sources=[source], mode="dense")
+        assert index(config, "taken-away", uri, quiet).num_embedded == (1 if "year" in metadata else 0)
+    searcher = Searcher(config, uri)
+    assert len(searcher.search("taken-away", "rust", where=Comparison("metadata.kind", "==", "fact")).hits) == 1
+    assert searcher.search("taken-away", "rust", where=Comparison("metadata.year", "==", 2024)).hits == []
+    searcher.close()
