@@ -37,6 +37,11 @@ class EmbeddingServer(ThreadingHTTPServer):
     def fail(self, *faults: Fault, forever: bool = False) -> None:
         self.faults, self.forever, self.requests = list(faults), forever, []
 
+    def next_fault(self) -> Fault:
+        if not self.faults:
+            return fine
+        return self.faults[0] if self.forever and len(self.faults) == 1 else self.faults.pop(0)
+
 
 @contextmanager
 def embedding_server(key: str | None = None) -> Iterator[EmbeddingServer]:
@@ -81,11 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:
             server.requests.append((time.monotonic(), asked["input"]))
-            fault = (
-                (server.faults[0] if server.forever and len(server.faults) == 1 else server.faults.pop(0))
-                if server.faults
-                else fine
-            )
+            fault = server.next_fault()
         if self.path != "/v1/embeddings" or asked["model"] != MODEL:
             self._send(404, {}, {"error": {"message": f"no model {asked['model']}"}})
         elif server.key and self.headers["Authorization"] != f"Bearer {server.key}":
