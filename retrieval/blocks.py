@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 Split = Callable[[str, int, int], list[Span]]
-Fits = Callable[[str], bool]
+Size = Callable[[str], int]
+# Tokens by which a sum of sizes may be too small: what joins two texts is in neither of them.
+_JOINT = 2
 
 # Words before whose full stop a sentence goes on, mostly; a single letter is taken for an initial.
 _ABBREVIATION = re.compile(
@@ -52,11 +54,12 @@ class Blocks:
     Args:
         text: the document.
         offsets: where each of its lines begins, and its length.
-        fits: whether a text may stand in a chunk.
+        size: the length of a text in tokens.
+        room: most tokens of a piece.
     """
 
-    def __init__(self, text: str, offsets: Sequence[int], fits: Fits) -> None:
-        self.text, self.offsets, self.fits = text, offsets, fits
+    def __init__(self, text: str, offsets: Sequence[int], size: Size, room: int) -> None:
+        self.text, self.offsets, self.size, self.room = text, offsets, size, room
 
     def units(self, nodes: Sequence["SyntaxTreeNode"], first: int, last: int) -> Iterator[Unit]:
         """The units of the lines from `first` to `last`, in which `nodes` are the blocks."""
@@ -73,7 +76,7 @@ class Blocks:
         assert node.map is not None
         first, last = node.map
         span = self._span(first, last)
-        if span is None or self.fits(clean(self.text[slice(*span)])):
+        if span is None or self._fits(span):
             yield from self._cut(span, ())
         elif node.type == "fence":
             yield from self._fence(node, first, last)
@@ -93,21 +96,20 @@ class Blocks:
         if not is_closed:  # the document ends before the fence does
             closing = opening[: opening.find(node.markup)] + node.markup
         before, after = f"{opening}\n", f"\n{closing}"
-        if not self.fits(2 * (before + after)):  # what takes more than half of each piece is not worth repeating
+        if 2 * self.size(before + after) > self.room:  # what takes more than half of each piece is not worth repeating
             before, after = f"{node.markup}\n", f"\n{node.markup}"
         yield from self._cut(self._span(first + 1, last - is_closed), _CODE, before, after)
 
     def _table(self, first: int, last: int) -> Iterator[Unit]:
         head = clean(self.text[slice(*(self._span(first, first + 2) or (0, 0)))]) + "\n"
         block = self.offsets[first]
-        if not self.fits(head + head):
+        if 2 * self.size(head) > self.room:
             head, first = "", first - 2
         for line in range(first + 2, last):
             row = self._span(line, line + 1)
             if row is None:
                 continue
-            text = clean(self.text[slice(*row)])
-            if head and self.fits(head + text):
+            if head and self._fits(row, head):
                 yield Unit(*row, block, head)
             else:
                 yield from self._cut(row, (_words, _halves))
@@ -116,7 +118,7 @@ class Blocks:
         for item in node.children:
             assert item.map is not None
             found = self._span(*item.map)
-            if found and self.fits(clean(self.text[slice(*found)])):
+            if found and self._fits(found):
                 yield Unit(*found, span[0])
             else:
                 yield from self._block(item)
@@ -129,7 +131,7 @@ class Blocks:
             yield Unit(*each, span[0], before, after)
 
     def _pieces(self, span: Span, splits: Sequence[Split], before: str, after: str) -> Iterator[Span]:
-        if not splits or self.fits(before + clean(self.text[slice(*span)]) + after):
+        if not splits or self._fits(span, before + after):
             yield span
             return
         split, *finer = splits
@@ -138,6 +140,10 @@ class Blocks:
         rest = splits if split is _halves and len(parts) > 1 else finer
         for part in parts:
             yield from self._pieces(part, rest, before, after)
+
+    def _fits(self, span: Span, around: str = "") -> bool:
+        size = self.size(clean(self.text[slice(*span)]))
+        return size + (self.size(around) + _JOINT if around else 0) <= self.room
 
     def _span(self, first: int, last: int) -> Span | None:
         """The characters of lines, without empty lines around and the space at the end; None where nothing is left."""

@@ -112,7 +112,7 @@ class _Document:
         if whole and _size(whole, room, self.count) <= room:
             yield self._chunk(title, whole, self.offsets[section.first], self.offsets[_end(section)])
             return
-        blocks = Blocks(self.text, self.offsets, lambda text: _size(text, room, self.count) <= room)
+        blocks = Blocks(self.text, self.offsets, lambda text: _size(text, room, self.count), room)
         units = blocks.units(section.nodes, section.first, section.last)
         sized = [(unit, self.count(clean(self.text[unit.start : unit.end]))) for unit in units]
         for run in self._runs([unit for unit, _ in sized], [size for _, size in sized], room):
@@ -129,24 +129,21 @@ class _Document:
         return "\n\n".join(part for part in [own, *(self._whole(child, True) for child in section.children)] if part)
 
     def _runs(self, units: Sequence[Unit], sizes: Sequence[int], room: int) -> Iterator[Sequence[Unit]]:
-        """Neighbours put together as long as they fit.
+        """Neighbours put together as long as the sum of their sizes fits.
 
-        Each unit is counted once, and a run only where the sum of its units says that it is full: counting the growing
-        text with each unit anew would take a time that grows with the square of the chunk.
+        Counting the growing text anew with each unit would be slow. The sum may be off by what lies between units, so
+        each run is counted once.
         """
-        start = 0
         around = {(unit.before, unit.after) for unit in units}
         costs = {each: self.count("".join(each)) for each in around}
+        start = 0
         while start < len(units):
             end, total = start, 0
             while end < len(units):
-                unit = units[end]
-                begins = end == start or _block(units[end - 1]) != _block(unit)
-                total += sizes[end] + (costs[unit.before, unit.after] if begins else 0)
+                begins = end == start or _block(units[end - 1]) != _block(units[end])
+                total += sizes[end] + (costs[units[end].before, units[end].after] if begins else 0)
                 if end > start and total > room:
-                    total = _size(self._rendered(units[start : end + 1]), room, self.count)
-                    if total > room:
-                        break
+                    break
                 end += 1
             while end - start > 1 and _size(self._rendered(units[start:end]), room, self.count) > room:
                 end -= 1

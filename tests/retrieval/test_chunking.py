@@ -216,7 +216,7 @@ class RandomDocument:
         return "\n".join(f"> {self._words(30)}" for _ in range(self.random.randint(1, 6)))
 
 
-@pytest.mark.parametrize("max_tokens", [16, 50, 200])
+@pytest.mark.parametrize("max_tokens", [24, 50, 200])
 @pytest.mark.parametrize("count", [words, estimate_tokens])
 def test_whatever_the_document_nothing_is_lost_and_nothing_is_torn(max_tokens: int, count: CountTokens) -> None:
     for seed in range(60):

@@ -17,7 +17,7 @@ from retrieval.indexing import index
 from retrieval.prompt import estimate_tokens
 from retrieval.search import Searcher
 from retrieval.store import Store
-from tests.retrieval.embedding_server import MODEL, EmbeddingServer, changed, embedding_server, fine, hang, status
+from tests.retrieval.embedding_server import MODEL, EmbeddingServer, changed, embedding_server, fine, hang, raw, status
 from tests.retrieval.test_indexing import rows, same
 
 pytestmark = pytest.mark.slow
@@ -117,6 +117,13 @@ def test_strange_answers_are_refused(remote: Remote, endpoint: EmbeddingServer, 
     endpoint.fail(changed(change))
     with pytest.raises(TandemError, match=rf"answered with .*{said}"):
         embedder.embed_documents(["Iron", "Gold"])
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"<html>", b"null", b"[]", b"{}", b'{"data": {"a": 1}}'])
+def test_an_answer_that_is_none_is_refused(remote: Remote, endpoint: EmbeddingServer, body: bytes) -> None:
+    endpoint.fail(raw(body))
+    with pytest.raises(TandemError, match="answered with something that is no"):
+        remote().embed_question("Iron")
 
 
 def test_a_model_that_is_not_served_and_texts_that_are_refused(remote: Remote, endpoint: EmbeddingServer) -> None:
