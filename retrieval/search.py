@@ -23,7 +23,7 @@ from retrieval.hits import Hit
 from retrieval.indexing import check_mode
 from retrieval.legs import Legs
 from retrieval.live import LiveEngine
-from retrieval.passages import distinct, merged, widened
+from retrieval.passages import passages_of, widened
 from retrieval.rerank import Reranker
 from retrieval.rights import NOBODY, Rights, allowed
 from retrieval.schema import SCHEMA_VERSION
@@ -170,7 +170,7 @@ class Searcher:
         config = self.config
         if config.min_score is not None:
             hits = self._above(asked, hits, config.min_score)
-        passages = merged(distinct(hits), top_k, config.prompt_tokens)
+        passages = passages_of(hits, top_k, config.prompt_tokens)
         if not config.neighbours:
             return passages
         around = self._legs.around(asked.collection, passages, config.neighbours, asked.visible, config.timeout_s)
