@@ -168,6 +168,8 @@ class Searcher:
 
     def _passages(self, asked: Asked, hits: Sequence[Hit], top_k: int) -> list[Hit]:
         config = self.config
+        if self._reranker is not None:
+            hits = [hit for hit in hits if hit.scores.rerank is not None]
         if config.min_score is not None:
             hits = self._above(asked, hits, config.min_score)
         passages = passages_of(hits, top_k, config.prompt_tokens)
@@ -179,7 +181,7 @@ class Searcher:
     def _above(self, asked: Asked, hits: Sequence[Hit], min_score: float) -> list[Hit]:
         """The hits that reach the threshold by the reranker's score, or by the cosine, computed where it's missing."""
         if self._reranker is not None:
-            return [hit for hit in hits if hit.scores.rerank is not None and hit.scores.rerank >= min_score]
+            return [hit for hit in hits if hit.score >= min_score]
         if not asked.vector:
             return list(hits)
         cosines = self._cosines(asked, [hit for hit in hits if hit.scores.dense is None])
