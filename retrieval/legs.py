@@ -85,12 +85,17 @@ class Legs:
         rows = self._rows(name, where, In("id", tuple(ids)), ["id", "vector"], timeout_s)
         return {row["id"]: [float(each) for each in row["vector"]] for row in rows}
 
+    @loaded
     def _rows(self, name: str, where: Filter, which: Filter, fields: list[str], timeout_s: float) -> list[Any]:
         # Each is within the limits of its own: a caller's filter is as large as it may be without ours beside it.
         expression = f"({encode(where)}) and ({encode(which)})"
         with explained(self._store.uri, name):
             rows: list[Any] = self._store.client.query(
-                alias_of(name), filter=expression, output_fields=fields, timeout=timeout_s
+                alias_of(name),
+                filter=expression,
+                output_fields=fields,
+                timeout=timeout_s,
+                consistency_level=self._store.consistency,
             )
         return rows
 

@@ -1,6 +1,6 @@
 """Ranked chunks -> the passages that are shown: near-duplicates collapsed, neighbours merged.
 
-    passages = merged(distinct(candidates), top_k=3, prompt_tokens=1024)
+    passages = passages_of(candidates, top_k=3, prompt_tokens=1024)
 
 A passage has its best chunk's place and scores, and the first one's title. Chunks do not overlap, so texts are joined
 in the document's order.
@@ -21,6 +21,17 @@ SHINGLE_WORDS = 5
 _NUMBER = re.compile(r"\d+")
 
 Shingles = frozenset[tuple[str, ...]]
+
+
+def passages_of(hits: Sequence[Hit], top_k: int, prompt_tokens: int) -> list[Hit]:
+    """The best `top_k` passages of ranked chunks, which are read only as far as they are needed: comparing all of a
+    hundred takes as long as finding them."""
+    num_read = 2 * top_k
+    while True:
+        passages = merged(distinct(hits[:num_read]), top_k, prompt_tokens)
+        if len(passages) == top_k or num_read >= len(hits):
+            return passages
+        num_read *= 2
 
 
 def distinct(hits: Sequence[Hit]) -> list[Hit]:

@@ -23,7 +23,7 @@ from retrieval.hits import Hit
 from retrieval.indexing import check_mode
 from retrieval.legs import Legs
 from retrieval.live import LiveEngine
-from retrieval.passages import distinct, merged, widened
+from retrieval.passages import passages_of, widened
 from retrieval.rerank import Reranker
 from retrieval.rights import NOBODY, Rights, allowed
 from retrieval.schema import SCHEMA_VERSION
@@ -168,9 +168,11 @@ class Searcher:
 
     def _passages(self, asked: Asked, hits: Sequence[Hit], top_k: int) -> list[Hit]:
         config = self.config
+        if self._reranker is not None:
+            hits = [hit for hit in hits if hit.scores.rerank is not None]
         if config.min_score is not None:
             hits = self._above(asked, hits, config.min_score)
-        passages = merged(distinct(hits), top_k, config.prompt_tokens)
+        passages = passages_of(hits, top_k, config.prompt_tokens)
         if not config.neighbours:
             return passages
         around = self._legs.around(asked.collection, passages, config.neighbours, asked.visible, config.timeout_s)
@@ -179,7 +181,7 @@ class Searcher:
     def _above(self, asked: Asked, hits: Sequence[Hit], min_score: float) -> list[Hit]:
         """The hits that reach the threshold by the reranker's score, or by the cosine, computed where it's missing."""
         if self._reranker is not None:
-            return [hit for hit in hits if hit.scores.rerank is not None and hit.scores.rerank >= min_score]
+            return [hit for hit in hits if hit.score >= min_score]
         if not asked.vector:
             return list(hits)
         cosines = self._cosines(asked, [hit for hit in hits if hit.scores.dense is None])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from retrieval.hits import Hit, Scores
-from retrieval.passages import distinct, merged, widened
+from retrieval.passages import distinct, merged, passages_of, widened
 from retrieval.prompt import estimate_tokens, render_system
 
 LONG = " ".join(f"word-{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")
@@ -67,6 +67,15 @@ def test_a_hit_that_fills_a_gap_joins_both_sides() -> None:
     passages = merged(hits, 3, 1024)
     assert citations(passages) == ["a#1-3", "b#0", "c#0"]
     assert passages[0].text == "a 1\n\na 2\n\na 3"
+
+
+def test_as_many_chunks_are_read_as_make_the_passages() -> None:
+    copies = [hit(f"copy{number:02}", 0, BOILERPLATE) for number in range(50)]
+    others = [hit("b", 0), hit("c", 0), *(hit(f"d{number}", 0) for number in range(100))]
+    first, *rest = passages_of([*copies, *others], 3, 1024)
+    assert (first.source, len(first.also_in)) == ("copy00", 49) and citations(rest) == ["b#0", "c#0"]
+    assert citations(passages_of([hit("a", 0), hit("a", 1)], 3, 1024)) == ["a#0-1"]
+    assert passages_of([], 3, 1024) == []
 
 
 def test_other_documents_and_live_ones_are_not_neighbours() -> None:

@@ -21,7 +21,7 @@ from tests.retrieval.tiny_cross_encoder import own_score, save
 
 pytestmark = pytest.mark.slow
 GOLD = "What is the symbol of Gold?"
-PART = "The {} part of the machine is described here in words of its own. " * 4
+PART = "The {0} part of the machine is described here in words of its own. " * 4
 PARTS = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf"]
 NOTICE = (
     "This notice is the same in every document of the company and says that all that is written here is meant for the "
@@ -65,7 +65,7 @@ def test_the_scores_of_every_stage_are_kept(opened: Callable[..., Any]) -> None:
         dense = {hit.id: hit.score for hit in searcher.candidates("stages", GOLD, Ranking("dense")).hits}
         bm25 = {hit.id: hit.score for hit in searcher.candidates("stages", GOLD, Ranking("bm25")).hits}
     best = result.hits[0]
-    assert best.source == "gold.md" and best.score == best.scores.fused == pytest.approx(1.0)
+    assert best.source == "all/gold.md" and best.score == best.scores.fused == pytest.approx(1.0)
     assert (best.scores.dense, best.scores.bm25) == (pytest.approx(dense[best.id]), pytest.approx(bm25[best.id]))
     assert 0 < dense[best.id] < 1 and best.scores.rerank is best.scores.live is None
     assert set(result.timings) == {"took_ms", "embed_ms", "search_ms", "index_ms"} and not result.missing
@@ -78,7 +78,8 @@ def test_one_index_serves_many_rankings(opened: Callable[..., Any]) -> None:
         for fusion in ("rrf", "weighted"):
             ranking = Ranking("hybrid", fusion, 0.0)
             found = searcher.candidates("stages", "symbol of Gold", ranking).hits
-            assert [hit.id for hit in found if hit.score > 0][: len(words) - 1] == words[:-1]
+            better = [hit.id for hit in found if hit.score > 0]
+            assert len(better) >= 2 and better == words[: len(better)]
             assert searcher.search("stages", "symbol of Gold", 1, ranking=ranking).hits[0].id == words[0]
 
 
@@ -111,19 +112,19 @@ def test_the_same_text_is_shown_once_and_names_only_what_the_caller_may_see(open
             hits = searcher.search("stages", "What does the notice of the board say?", 5, rights=rights).hits
             told = [hit for hit in hits if hit.text == NOTICE]
             assert len(told) == 1 and len(told[0].also_in) == others
-            assert ("secret.md" in {told[0].source, *told[0].also_in}) == (rights.tenant == "acme")
+            assert ("acme/secret.md" in {told[0].source, *told[0].also_in}) == (rights.tenant == "acme")
 
 
 def test_neighbouring_hits_are_one_passage(opened: Callable[..., Any]) -> None:
     with opened() as searcher:
         asked = "Which part of the machine is described, charlie or delta?"
         result = searcher.search("stages", asked, 2, rights=Rights("acme"))
-        (manual, *_) = (hit for hit in result.hits if hit.source == "manual.md")
+        (manual, *_) = (hit for hit in result.hits if hit.source == "acme/manual.md")
         assert manual.position <= 2 and manual.last_position >= 3
         assert manual.text.index("charlie") < manual.text.index("delta")
         candidates = searcher.candidates("stages", asked, rights=Rights("acme")).hits
         assert all(hit.last is None for hit in candidates)
-        assert len([hit for hit in candidates if hit.source == "manual.md"]) == len(PARTS)
+        assert len([hit for hit in candidates if hit.source == "acme/manual.md"]) == len(PARTS)
 
 
 @pytest.mark.parametrize("distance", [1, 2])
@@ -132,7 +133,7 @@ def test_chunks_around_a_hit_are_added_with_the_same_rights(
 ) -> None:
     with opened(neighbours=distance, prompt_tokens=4000) as searcher:
         hit = searcher.search("stages", "delta", 1, "bm25", rights=Rights("acme")).hits[0]
-        assert hit.citation == f"manual.md#{3 - distance}-{3 + distance}"
+        assert hit.citation == f"acme/manual.md#{3 - distance}-{3 + distance}"
         words = [part for part in PARTS if part in hit.text]
         assert words == PARTS[3 - distance : 4 + distance]
         around = searcher._legs.around("stages", [hit], 2, Comparison("tenant", "==", "globex"), 10)
@@ -141,7 +142,7 @@ def test_chunks_around_a_hit_are_added_with_the_same_rights(
         only = searcher.search(
             "stages", "delta", 1, "bm25", rights=Rights("acme"), where=Comparison("position", "<=", 3)
         ).hits[0]
-        assert only.citation == f"manual.md#{3 - distance}-3"
+        assert only.citation == f"acme/manual.md#{3 - distance}-3"
 
 
 def test_the_reranker_has_the_last_word(opened: Callable[..., Any], tmp_path: Path) -> None:
@@ -155,11 +156,12 @@ def test_the_reranker_has_the_last_word(opened: Callable[..., Any], tmp_path: Pa
         assert hit.scores.rerank == pytest.approx(own_score(model, GOLD, f"{hit.title}\n{hit.text}"), abs=1e-4)
         assert hit.score == hit.scores.rerank and hit.scores.fused is not None
     assert [hit.scores.rerank for hit in read] == sorted((hit.scores.rerank for hit in read), reverse=True)
-    assert [hit.id for hit in result.hits] == [hit.id for hit in read][: len(result.hits)]
+    shown = [hit.id for hit in result.hits]
+    assert len(shown) >= 4 and shown == [hit.id for hit in read if hit.id in shown], "the notice is shown once"
     assert result.rerank_ms and result.rerank_ms <= result.search_ms
-    middle = (read[1].score + read[2].score) / 2
+    middle = (result.hits[1].score + result.hits[2].score) / 2
     with opened(reranker=str(model), rerank_candidates=5, min_score=middle) as searcher:
-        assert {hit.id for hit in searcher.search("stages", GOLD, 5).hits} == {hit.id for hit in read[:2]}
+        assert [hit.id for hit in searcher.search("stages", GOLD, 5).hits] == shown[:2]
 
 
 ENGINE = {
@@ -174,7 +176,7 @@ def test_a_live_engine_is_fused_as_a_third_leg(opened: Callable[..., Any]) -> No
         with opened(live=live.model_dump(), min_score=0.3) as searcher:
             result = searcher.search("stages", GOLD, 5)
             sources = [hit.source for hit in result.hits]
-            assert {"gold.md", "docs/1"} <= set(sources) and "docs/2" not in sources
+            assert {"all/gold.md", "docs/1"} <= set(sources) and "docs/2" not in sources
             hit = result.hits[sources.index("docs/1")]
             assert hit.scores.live and hit.scores.live > 0 and hit.scores.bm25 is None and hit.citation == "docs/1#0"
             assert hit.scores.dense and hit.scores.dense > 0.3, "the threshold embeds what the engine found"
@@ -185,8 +187,8 @@ def test_a_live_engine_is_fused_as_a_third_leg(opened: Callable[..., Any]) -> No
             assert [h.source for h in searcher.search("stages", GOLD, 5, rights=Rights("acme"), where=year).hits] == [
                 "docs/2"
             ]
-            unknown = searcher.search("stages", GOLD, 5, where=Comparison("source", "==", "gold.md"))
-            assert [hit.source for hit in unknown.hits] == ["gold.md"]
+            unknown = searcher.search("stages", GOLD, 5, where=Comparison("source", "==", "all/gold.md"))
+            assert [hit.source for hit in unknown.hits] == ["all/gold.md"]
             assert "names source, which the live engine's documents do not have" in unknown.missing["live"]
 
 
@@ -195,7 +197,7 @@ def test_an_engine_that_does_not_answer_is_missing_or_an_error(opened: Callable[
         live = {"url": engine.url, "index": "docs", "timeout_s": 0.3}
         with opened(live=live) as searcher:
             result = searcher.search("stages", GOLD)
-            assert result.hits[0].source == "gold.md" and "does not answer" in result.missing["live"]
+            assert result.hits[0].source == "all/gold.md" and "does not answer" in result.missing["live"]
             assert result.search_ms < 3000
         required = live | {"required": True}
         with opened(live=required) as searcher, pytest.raises(RetrievalUnavailable, match="live search engine"):
