@@ -24,7 +24,7 @@ from retrieval.search import Searcher
 from retrieval.store import Store
 
 CHUNK_TOKENS = (100, 200, 400)
-WEIGHTS = (0.3, 0.5, 0.7)
+WEIGHTS = (0.25, 0.5, 0.75)
 SINGLE = (Ranking("dense"), Ranking("bm25"))
 HYBRID = tuple(Ranking("hybrid", fusion, weight) for fusion in ("rrf", "weighted") for weight in WEIGHTS)
 MAX_NAME = 63
