@@ -1,94 +1,27 @@
 """The `retrieval` section of a project file. Importable without Milvus and without an embedding model."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
-from cluster.errors import TandemError
-from cluster.schema import LocalPath, Name, Section
+from cluster.schema import Name
 from retrieval.embedding_config import EmbeddingConfig
 from retrieval.live_config import LiveConfig
 from retrieval.milvus_config import MilvusConfig
-from retrieval.rights import Attributes
+from retrieval.source_config import SourceItem
 
-Kept = TypeVar("Kept")
 Mode = Literal["hybrid", "dense", "bm25"]
 Fusion = Literal["rrf", "weighted"]
-
-
-class SourceConfig(Section):
-    """A folder or a single file, and what all documents in it carry."""
-
-    path: LocalPath
-    """The folder or file. Relative to the project file."""
-
-    tenant: str | None = None
-    """Whom the documents belong to. Only callers of this tenant find them; without one they are for all tenants."""
-
-    access: tuple[str, ...] = ()
-    """Labels, up to 8. Only callers who hold at least one of them find the documents; without labels everybody in the
-    tenant does."""
-
-    metadata: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = Field(default_factory=dict)
-    """Names (a-z, 0-9, _) and values (text, numbers, true or false) that searches can be filtered by."""
-
-    @property
-    def attributes(self) -> Attributes:
-        """What a row of one of its documents carries."""
-        return Attributes(self.tenant or "", self.access, self.metadata)
-
-    @field_validator("tenant")
-    @classmethod
-    def _kept_tenant(cls, tenant: str | None) -> str | None:
-        if tenant == "":
-            raise ValueError("a tenant has a name; leave the key out where the documents are for all tenants")
-        return _kept(tenant, lambda: Attributes(tenant=tenant or ""))
-
-    @field_validator("access")
-    @classmethod
-    def _kept_labels(cls, access: tuple[str, ...]) -> tuple[str, ...]:
-        return _kept(access, lambda: Attributes(access=access))
-
-    @field_validator("metadata")
-    @classmethod
-    def _kept_metadata(cls, metadata: dict[str, Any]) -> dict[str, Any]:
-        return _kept(metadata, lambda: Attributes(metadata=metadata))
-
-
-def _kept(value: Kept, attributes: Callable[[], Attributes]) -> Kept:
-    """The value, where every store gives it back as it was."""
-    try:
-        attributes()
-    except TandemError as error:
-        raise ValueError(f"{error.seen} {error.accepted}".rstrip(".")) from error
-    return value
-
-
-def _sources(value: Any) -> Any:
-    return (
-        [{"path": each} if isinstance(each, str | Path) else each for each in value]
-        if isinstance(value, list | tuple)
-        else value
-    )
 
 
 class RetrievalConfig(EmbeddingConfig):
     """Where documents come from, how they are cut and embedded, where they are kept and how they are searched."""
 
-    sources: Annotated[tuple[SourceConfig, ...], BeforeValidator(_sources)] = ()
-    """Folders or single files: a path, or `path` with `tenant`, `access` and `metadata`. Markdown and plain text are
-    read as they are; HTML, PDF, DOCX, PPTX, XLSX and CSV through markitdown."""
+    sources: tuple[SourceItem, ...] = ()
+    """Folders and single files, object stores (s3://, gs://, az://), SQL databases and sitemaps: a path or URL, or a
+    mapping with `path`, `sql` or `sitemap` and what its documents carry (`tenant`, `access`, `metadata`). Markdown and
+    plain text are read as they are; HTML, PDF, DOCX, PPTX, XLSX and CSV through markitdown; each row of a JSONL file
+    is a document."""
 
     uri: str = "local"
     """`local` (Milvus Lite, started on loopback when needed) or the http(s) address of a Milvus server.

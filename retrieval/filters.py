@@ -39,7 +39,7 @@ MAX_TEXT_BYTES = 4096
 MAX_NUMBER = 2**53
 """The largest whole number that JSON and a double keep exactly; metadata are kept as both."""
 
-_METADATA_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+METADATA_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _OPERATORS = ("==", "!=", "<", "<=", ">", ">=")
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 # Newer servers than 2.3.5 write a Han character as \uXXXX before they parse (convertHanToASCII, planparserv2),
@@ -116,7 +116,7 @@ def metadata_field(name: str, value: Scalar) -> tuple[str, Scalar]:
     Raises:
         TandemError: the name or the value cannot be kept.
     """
-    if not _METADATA_NAME.fullmatch(name):
+    if not METADATA_NAME.fullmatch(name):
         raise TandemError(
             f"{shown(name)} is no name of metadata.",
             "A name has 1 to 63 of the characters a-z, 0-9 and _, and begins with a letter.",

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, Tag, ValidationError
 
 from cluster.config import ClusterConfig
 from cluster.errors import TandemError
@@ -23,6 +23,7 @@ from tandem.source import Location, Source, read
 from training.config import TrainingConfig
 
 RESERVED_NAMES = ("adapters", "forgotten", "milvus")
+_KIND = re.compile(r"<\w+>")
 
 
 class Settings(Section):
@@ -121,8 +122,9 @@ def _explained(error: ValidationError, source: Source) -> TandemError:
     problems = error.errors(include_url=False)
     first = problems[0]
     location: Location = first["loc"]
-    key = ".".join(str(part) for part in location)
-    where = f"{source.path}:{source.line(location)}"
+    written = _written(location)
+    key = ".".join(str(part) for part in written)
+    where = f"{source.path}:{source.line(written)}"
     more = f" ({len(problems) - 1} more after this one.)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
@@ -140,7 +142,8 @@ def _explained(error: ValidationError, source: Source) -> TandemError:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    """The value in short, without the password that a URL in it may have."""
+    text = re.sub(r"://[^\s'\"]*@", "://***@", repr(value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -159,21 +162,31 @@ def _describe(location: Location) -> str:
     return f"Accepted: {', '.join(sorted(Settings.model_fields))}."
 
 
+def _written(location: Location) -> Location:
+    """The location without the kinds of items, which pydantic puts in where there are several kinds."""
+    return tuple(part for part in location if not _KIND.fullmatch(str(part)))
+
+
 def _section_at(location: Location) -> type[BaseModel] | None:
-    section: type[BaseModel] = Settings
+    section: type[BaseModel] | None = Settings
+    several: Any = None
     for part in location:
-        field = section.model_fields.get(str(part))
-        inner = _section_in(field.annotation) if field else None
+        if section is None:
+            section = _section_in(several, str(part))
+        elif (field := section.model_fields.get(str(part))) is not None:
+            section, several = _section_in(field.annotation), field.annotation
         # The number of an item in a list of sections, such as retrieval.sources.
-        if inner is None and not isinstance(part, int):
+        elif not isinstance(part, int):
             return None
-        section = inner or section
     return section
 
 
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field holds, or holds several of."""
-    for each in (annotation, *get_args(annotation)):
-        if isinstance(each, type) and issubclass(each, BaseModel):
-            return each
-    return None
+def _section_in(annotation: Any, kind: str = "") -> type[BaseModel] | None:
+    """The section that a field holds, or holds several of; of several kinds the one with that tag."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    within = get_args(annotation)
+    tags = [each.tag for each in within if isinstance(each, Tag)]
+    if tags and tags != [kind]:
+        return None
+    return next(filter(None, (_section_in(each, kind) for each in within)), None)

@@ -113,16 +113,16 @@ def to_json(found: "SearchEvaluation") -> dict[str, Any]:
 
 def _indexed(project: Project, corpus: Path, uri: str, console: Console) -> str:
     """The collection of a BEIR folder, up to date with its documents."""
-    from retrieval.config import SourceConfig
     from retrieval.indexing import index
     from retrieval.judged import write_documents
+    from retrieval.source_config import FolderSource
     from tandem.pipeline import embedding_session
 
     name = re.sub(r"[^a-z0-9_]+", "-", f"{project.collection}-{corpus.absolute().parent.name}".lower())[:63].strip("-")
     with tempfile.TemporaryDirectory() as folder:
         console.progress(f"reading {corpus}")
         num_documents = write_documents(corpus, Path(folder))
-        config = project.retrieval.model_copy(update={"sources": (SourceConfig(path=Path(folder)),)})
+        config = project.retrieval.model_copy(update={"sources": (FolderSource(path=Path(folder)),)})
         with embedding_session(project):
             report = index(config, name, uri, console.progress)
     empty = f", {len(report.failed)} could not be used" if report.failed else ""

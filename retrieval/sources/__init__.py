@@ -8,24 +8,37 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from cluster.errors import TandemError
-from retrieval.config import SourceConfig
-from retrieval.sources import files
-from retrieval.sources.document import Document, Unreadable
+from retrieval.source_config import FolderSource, ObjectSource, SourceConfig, SqlSource
+from retrieval.sources import databases, files, objects
+from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
 from retrieval.sources.parsing import read_markdown
 
-__all__ = ["Document", "Unreadable", "check", "documents", "read_markdown"]
+__all__ = ["Document", "Gone", "SourceUnavailable", "Unreadable", "check", "documents", "prefix", "read_markdown"]
 
 
 def documents(sources: Sequence[SourceConfig]) -> Iterator[Document]:
     """Every document of `sources`, in a fixed order and one at a time: there may be any number of them.
 
-    With several sources a name begins with its source's own name.
-
     Raises:
         TandemError: a source cannot be listed.
     """
     for source in sources:
-        yield from files.documents(source, f"{source.path.name}/" if len(sources) > 1 else "")
+        yield from documents_of(source, prefix(source, sources))
+
+
+def documents_of(source: SourceConfig, prefix: str) -> Iterator[Document]:
+    """Every document of one source."""
+    if isinstance(source, FolderSource):
+        return files.documents(source, prefix)
+    if isinstance(source, ObjectSource):
+        return objects.documents(source, prefix)
+    return databases.documents(source, prefix)
+
+
+def prefix(source: SourceConfig, sources: Sequence[SourceConfig]) -> str:
+    """What the names of a source's documents begin with: nothing where files are the only source."""
+    is_alone = len(sources) == 1 and not isinstance(source, SqlSource)
+    return "" if is_alone else f"{source.title}/"
 
 
 def check(sources: Sequence[SourceConfig]) -> None:
@@ -37,14 +50,20 @@ def check(sources: Sequence[SourceConfig]) -> None:
     if not sources:
         raise TandemError(
             "retrieval.sources is empty.",
-            "It lists the folders and files to index.",
+            "It lists the folders, files, object stores, databases and sitemaps to index.",
             "Add a line such as `sources: [docs/]`.",
         )
-    name, count = Counter(source.path.name for source in sources).most_common(1)[0]
+    name, count = Counter(source.title for source in sources).most_common(1)[0]
     if count > 1:
         raise TandemError(
             f"{count} sources are named {name}.",
             "The names of documents begin with the name of their source, so each needs its own.",
-            "Rename one of them, or name the folder that holds both.",
+            "Give one of them another `name`, or name the folder that holds both.",
         )
-    files.check(sources)
+    files.check([source for source in sources if isinstance(source, FolderSource)])
+    objects.check_overlap([source for source in sources if isinstance(source, ObjectSource)])
+    for source in sources:
+        if isinstance(source, ObjectSource):
+            objects.check(source)
+        elif isinstance(source, SqlSource):
+            databases.check(source)

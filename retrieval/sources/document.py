@@ -4,11 +4,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.errors import TandemError
 from retrieval.rights import Attributes
 
 
 class Unreadable(Exception):
     """Why one document cannot be indexed, in a few words that follow its name."""
+
+
+class Gone(Unreadable):
+    """The document was listed and is no longer there: what is stored of it is removed."""
+
+
+class SourceUnavailable(TandemError):
+    """A source cannot be listed or read now. What is stored of it stays, and the same run may work later."""
+
+
+UNKNOWN = Attributes(access=("nobody: its tenant or labels are not known",))
+"""Carried by a document of which nobody knows whom it is for. It equals what no document was stored with, so what the
+collection holds of the document is removed."""
 
 
 @dataclass(frozen=True)
@@ -27,3 +41,12 @@ class Document:
 
     path: Path | None = None
     """The local file, where it is one: `tandem index --watch` reads again those that are named by the system."""
+
+
+def unreadable(name: str, reason: str, attributes: Attributes, path: Path | None = None) -> Document:
+    """A document that is known to be unreadable when it is listed."""
+
+    def explain() -> str:
+        raise Unreadable(reason)
+
+    return Document(name, attributes, explain, explain, path)

@@ -7,12 +7,15 @@ from itertools import permutations
 from pathlib import Path
 
 from cluster.errors import TandemError
-from retrieval.config import SourceConfig
+from retrieval.source_config import FolderSource
+from retrieval.sources import jsonl
 from retrieval.sources.document import Document
-from retrieval.sources.parsing import CONVERTED_SUFFIXES, TEXT_SUFFIXES, digest, read_markdown
+from retrieval.sources.parsing import ROWS_SUFFIXES, SUFFIXES, digest, read_markdown
+
+CHUNK_BYTES = 2**20
 
 
-def documents(source: SourceConfig, prefix: str) -> Iterator[Document]:
+def documents(source: FolderSource, prefix: str) -> Iterator[Document]:
     """Every document below `source`, in the order of the folders. Hidden files and folders are left out.
 
     Args:
@@ -21,10 +24,13 @@ def documents(source: SourceConfig, prefix: str) -> Iterator[Document]:
     for parts in _paths(source.path):
         path = source.path.joinpath(*parts)
         name = prefix + "/".join(parts) if parts else path.name
+        if path.suffix.lower() in ROWS_SUFFIXES:
+            yield from jsonl.documents(name, _chunks(path), source.attributes, path)
+            continue
         yield Document(name, source.attributes, partial(digest, path), partial(read_markdown, path), path)
 
 
-def check(sources: Sequence[SourceConfig]) -> None:
+def check(sources: Sequence[FolderSource]) -> None:
     """Look at the folders and files before anything is started.
 
     Raises:
@@ -41,15 +47,15 @@ def check(sources: Sequence[SourceConfig]) -> None:
         if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
             raise _not_allowed(path)
     _check_overlap(sources)
-    if not any(True for source in sources for _ in _paths(source.path)):
+    if sources and not any(True for source in sources for _ in _paths(source.path)):
         raise TandemError(
             f"No document was found in {', '.join(str(source.path) for source in sources)}.",
-            f"Files that end in {' '.join(sorted(TEXT_SUFFIXES | CONVERTED_SUFFIXES))} are read.",
+            f"Files that end in {' '.join(sorted(SUFFIXES))} are read.",
             "Name a folder that holds some under retrieval.sources.",
         )
 
 
-def _check_overlap(sources: Sequence[SourceConfig]) -> None:
+def _check_overlap(sources: Sequence[FolderSource]) -> None:
     """A folder inside another would be indexed twice, the second time for whom the outer one is for."""
     for outer, inner in permutations(sources, 2):
         if inner.path.resolve().is_relative_to(outer.path.resolve()) and inner.attributes != outer.attributes:
@@ -69,8 +75,18 @@ def _paths(source: Path) -> Iterator[tuple[str, ...]]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         below = Path(folder).relative_to(source).parts
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in TEXT_SUFFIXES | CONVERTED_SUFFIXES:
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
                 yield (*below, name)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """A file piece by piece. What stands in one that cannot be opened must not count as deleted either."""
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+    except OSError as error:
+        _stop(error)
 
 
 def _stop(error: OSError) -> None:

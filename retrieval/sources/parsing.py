@@ -8,6 +8,8 @@ from retrieval.sources.document import Unreadable
 
 TEXT_SUFFIXES = frozenset({".md", ".markdown", ".txt", ".text", ".rst"})
 CONVERTED_SUFFIXES = frozenset({".html", ".htm", ".pdf", ".docx", ".pptx", ".xlsx", ".csv"})
+ROWS_SUFFIXES = frozenset({".jsonl", ".ndjson"})
+SUFFIXES = TEXT_SUFFIXES | CONVERTED_SUFFIXES | ROWS_SUFFIXES
 PACKED_SUFFIXES = frozenset({".docx", ".pptx", ".xlsx"})
 MAX_FILE_BYTES = 50 * 1024 * 1024
 MAX_UNPACKED_BYTES = 500 * 1024 * 1024
@@ -20,12 +22,17 @@ def digest(path: Path) -> str:
         Unreadable: it cannot be opened or is longer than `MAX_FILE_BYTES`.
     """
     try:
-        if (size := path.stat().st_size) > MAX_FILE_BYTES:
-            raise Unreadable(f"has {size / 2**20:.0f} MiB, more than {MAX_FILE_BYTES // 2**20}")
+        check_size(path.stat().st_size)
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from error
+
+
+def check_size(num_bytes: int) -> None:
+    """Raises Unreadable where a file is too long to be one document."""
+    if num_bytes > MAX_FILE_BYTES:
+        raise Unreadable(f"has {num_bytes / 2**20:.0f} MiB, more than {MAX_FILE_BYTES // 2**20}")
 
 
 def read_markdown(path: Path) -> str:

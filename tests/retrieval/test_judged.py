@@ -7,8 +7,8 @@ import pytest
 
 from cluster.errors import TandemError
 from retrieval import sources
-from retrieval.config import SourceConfig
 from retrieval.judged import JudgedQuestion, read, source_of, write_documents
+from retrieval.source_config import FolderSource
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 
@@ -54,7 +54,7 @@ def test_questions_of_a_project(tmp_path: Path) -> None:
 def test_the_quickstarts_questions_name_its_documents() -> None:
     judged = read(QUICKSTART / "data" / "questions.jsonl")
     assert len(judged.questions) + judged.num_without == 241
-    held = {document.source for document in sources.documents([SourceConfig(path=QUICKSTART / "docs")])}
+    held = {document.source for document in sources.documents([FolderSource(path=QUICKSTART / "docs")])}
     assert {source for question in judged.questions for source in question.grades} <= held
 
 
@@ -65,7 +65,7 @@ def test_a_beir_folder_and_its_documents(beir: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     assert write_documents(beir / "corpus.jsonl", tmp_path / "out") == 2
     written = {
-        document.source: document.read() for document in sources.documents([SourceConfig(path=tmp_path / "out")])
+        document.source: document.read() for document in sources.documents([FolderSource(path=tmp_path / "out")])
     }
     assert written == {source_of("a/1"): "# Iron\n\nFe.", source_of(".b"): "Gold is Au."}
 

@@ -10,8 +10,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import pytest
 
 from cluster.errors import TandemError
-from retrieval.config import SourceConfig
 from retrieval.rights import Attributes
+from retrieval.source_config import FolderSource
 from retrieval.sources import Document, Unreadable, check, documents, parsing
 from retrieval.sources.parsing import digest, read_markdown
 
@@ -22,13 +22,13 @@ def write(path: Path, content: str | bytes = "text") -> Path:
     return path
 
 
-def checked(*sources: SourceConfig) -> list[Document]:
+def checked(*sources: FolderSource) -> list[Document]:
     check(sources)
     return list(documents(sources))
 
 
 def names(*roots: Path) -> list[str]:
-    return [document.source for document in checked(*(SourceConfig(path=root) for root in roots))]
+    return [document.source for document in checked(*(FolderSource(path=root) for root in roots))]
 
 
 def test_documents_are_named_by_their_path_below_the_source(tmp_path: Path) -> None:
@@ -83,14 +83,14 @@ def test_bad_sources_are_explained(tmp_path: Path) -> None:
 
 def test_sources_for_others_do_not_overlap(tmp_path: Path) -> None:
     write(tmp_path / "docs/hr/a.md")
-    outer, inner = (SourceConfig(path=tmp_path / name) for name in ("docs", "docs/hr"))
+    outer, inner = (FolderSource(path=tmp_path / name) for name in ("docs", "docs/hr"))
     assert len(checked(outer, inner)) == 2
     (tmp_path / "link").symlink_to(tmp_path / "docs/hr")
     for path in (tmp_path / "docs/hr", tmp_path / "link"):
-        private = SourceConfig(path=path, tenant="acme")
+        private = FolderSource(path=path, tenant="acme")
         with pytest.raises(TandemError, match="another tenant"):
             checked(outer, private)
-    other = SourceConfig(path=tmp_path / "link", metadata={"year": 2024})
+    other = FolderSource(path=tmp_path / "link", metadata={"year": 2024})
     with pytest.raises(TandemError, match="labels or metadata"):
         checked(other, outer)
 
@@ -98,10 +98,10 @@ def test_sources_for_others_do_not_overlap(tmp_path: Path) -> None:
 def test_documents_carry_what_their_source_says(tmp_path: Path) -> None:
     write(tmp_path / "hr/a.md")
     write(tmp_path / "docs/a.md")
-    hr = SourceConfig.model_validate(
+    hr = FolderSource.model_validate(
         {"path": tmp_path / "hr", "tenant": "acme", "access": ["hr"], "metadata": {"year": 2024}}
     )
-    public, private = checked(SourceConfig(path=tmp_path / "docs"), hr)
+    public, private = checked(FolderSource(path=tmp_path / "docs"), hr)
     assert public.attributes == Attributes()
     assert private.attributes == Attributes("acme", ("hr",), {"year": 2024})
 

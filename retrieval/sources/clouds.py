@@ -1,0 +1,120 @@
+"""The object stores of the clouds, and what speaks as they do: listed and read through obstore.
+
+obstore lists page by page with ETags, so that a bucket of any size takes little memory.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from cluster.digests import digest_json
+from retrieval.sources.document import Gone, SourceUnavailable, Unreadable
+from retrieval.sources.entry import CHUNK_BYTES, Entry
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+SCHEMES = frozenset({"s3", "s3a", "gs", "az", "abfs", "abfss", "azure", "adl"})
+CONNECT_S, REQUEST_S, RETRIES = 5, 60, 3
+
+
+def entries(url: str) -> Iterator[Entry]:
+    """The objects below a URL, or the one that it names.
+
+    Raises:
+        SourceUnavailable: the bucket is missing, is not for us, or does not answer.
+    """
+    store, path = _store(url)
+    is_empty = True
+    with _explained(url):
+        for page in store.list(path or None):
+            for each in page:
+                is_empty = False
+                yield _entry(url, store, each, each["path"].removeprefix(path).removeprefix("/"))
+        if is_empty and path and (found := _one(store, path)):
+            yield _entry(url, store, found, path.rpartition("/")[2])
+
+
+def _store(url: str) -> "tuple[ObjectStore, str]":
+    """The bucket and the path in it."""
+    from obstore.exceptions import BaseError
+    from obstore.store import from_url
+
+    parts = urlsplit(url)
+    options: Any = {"connect_timeout": f"{CONNECT_S}s", "timeout": f"{REQUEST_S}s"}
+    # obstore no longer looks for this one where it is given options.
+    options["allow_http"] = os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true"
+    try:
+        store = from_url(
+            f"{parts.scheme}://{parts.netloc}",
+            client_options=options,
+            retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=REQUEST_S)},
+        )
+    except (BaseError, ValueError) as error:
+        raise _unavailable(url, error) from None
+    return store, parts.path.strip("/")
+
+
+def _one(store: "ObjectStore", path: str) -> Any:
+    from obstore.exceptions import NotFoundError
+
+    try:
+        return store.head(path)
+    except (NotFoundError, FileNotFoundError):
+        return None
+
+
+def _entry(url: str, store: "ObjectStore", found: Any, name: str) -> Entry:
+    # Without an ETag a store gives a version, or at least a time.
+    told = found["e_tag"] or found["version"] or found["last_modified"].isoformat()
+    chunks = partial(_chunks, url, store, found["path"], found["size"], found["e_tag"])
+    return Entry(name, found["size"], digest_json([told, found["size"]]), chunks)
+
+
+def _chunks(url: str, store: "ObjectStore", path: str, size: int, tag: str | None) -> Iterator[bytes]:
+    """Piece by piece, each with a request of its own: a large file is read for as long as its rows take."""
+    from obstore.exceptions import NotFoundError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+
+    for start in range(0, size, CHUNK_BYTES):
+        options: Any = {"range": (start, min(start + CHUNK_BYTES, size))} | ({"if_match": tag} if tag else {})
+        try:
+            with _explained(url):
+                chunk = bytes(store.get(path, options=options).bytes())
+        except SourceUnavailable as error:
+            # What concerns this object alone does not end the run.
+            if isinstance(error.__cause__, NotFoundError | FileNotFoundError):
+                raise Gone("is no longer there") from None
+            if isinstance(error.__cause__, PermissionDeniedError | UnauthenticatedError):
+                raise Unreadable("may not be read with these credentials") from None
+            if isinstance(error.__cause__, PreconditionError):
+                raise Unreadable("was changed while it was read; the next run takes it") from None
+            raise
+        yield chunk
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        raise _unavailable(url, error) from error
+
+
+def _unavailable(url: str, error: Exception) -> SourceUnavailable:
+    code = re.search(r"<Code>(\w+)</Code>", str(error))
+    # Without what the address of the request says, which may be a signature.
+    reason = re.sub(r"\?\S+", "", str(error).split("\n")[0]).strip()[:300]
+    return SourceUnavailable(
+        f"The source {url} cannot be read: {code[1] if code else reason}.",
+        "A bucket or container that exists, and credentials in the environment (for S3: AWS_ACCESS_KEY_ID, "
+        "AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL; AWS_ALLOW_HTTP=true for http; AWS_SKIP_SIGNATURE=true "
+        "for a public bucket).",
+        "Correct the URL or the credentials; what was indexed of it stays.",
+    )

@@ -1,0 +1,111 @@
+"""A row of a table or of a JSONL file as a document: its text, and what it carries."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from cluster.errors import TandemError
+from retrieval.filters import MAX_TEXT_BYTES, Scalar, unfit
+from retrieval.rights import Attributes
+from retrieval.sources.document import Unreadable
+from retrieval.sources.parsing import MAX_FILE_BYTES
+
+MAX_ID_BYTES = 1000
+
+
+def row_name(key: object) -> str:
+    """The id as the last part of a document's name: what is too long to be one ends in its digest."""
+    name = str(key)
+    written = name.encode(errors="backslashreplace")
+    if len(written) <= MAX_ID_BYTES:
+        return name
+    return f"{written[:900].decode(errors='ignore')}~{hashlib.sha256(written).hexdigest()[:16]}"
+
+
+def row_text(row: Mapping[str, Any], title: str | None, columns: Sequence[str]) -> str:
+    """The title as a heading, then the columns, one paragraph each; empty ones are left out.
+
+    Raises:
+        Unreadable: a column holds bytes that are not UTF-8 or characters that are none, or the text is too long.
+    """
+    heading = " ".join(_text(row[title]).split()) if title else ""
+    paragraphs = [f"# {heading}"] if heading else []
+    paragraphs += [text for column in columns if (text := _text(row[column]).strip())]
+    text = "\n\n".join(paragraphs).replace("\r\n", "\n").replace("\r", "\n")
+    if "\0" in text:
+        raise Unreadable("is not text (it holds NUL bytes)")
+    if (size := _num_bytes(text)) > MAX_FILE_BYTES:
+        raise Unreadable(f"has {size / 2**20:.0f} MiB, more than {MAX_FILE_BYTES // 2**20}")
+    return text
+
+
+def row_attributes(
+    source: Attributes, row: Mapping[str, Any], tenant: str | None, access: str | None, metadata: Sequence[str]
+) -> Attributes:
+    """What the source says of all its documents, and the columns `tenant`, `access` and `metadata` of this one.
+
+    Raises:
+        Unreadable: nobody knows whom the row is for, or it carries what no store keeps.
+    """
+    for name in (tenant, access):
+        if name and row[name] is None:
+            raise Unreadable(f"has no {name}")
+    values = {name: value for name in metadata if (value := _scalar(row[name])) is not None}
+    try:
+        whose = str(row[tenant]).strip() if tenant else source.tenant
+        if tenant and not whose:
+            raise Unreadable(f"has no {tenant}")
+        labels = _labels(row[access]) if access else source.access
+        return Attributes(whose, labels, {**values, **source.metadata})
+    except TandemError as error:
+        raise Unreadable(f"cannot carry its columns: {error.seen.rstrip('.')}") from error
+
+
+def filterable(value: object) -> bool:
+    """Whether searches can be filtered by a value of a row."""
+    return unfit(value) is None and not (isinstance(value, str) and _num_bytes(value) > MAX_TEXT_BYTES)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bytes | memoryview):
+        try:
+            return bytes(value).decode()
+        except UnicodeDecodeError as error:
+            raise Unreadable(f"is not UTF-8 (byte {error.start})") from error
+    return value if isinstance(value, str) else str(value)
+
+
+def _num_bytes(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise Unreadable(f"holds half a character (at {error.start})") from error
+
+
+def _scalar(value: object) -> Scalar | None:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def _labels(value: object) -> tuple[str, ...]:
+    """A list (an array column, or JSON), or labels separated by commas."""
+    if isinstance(value, str):
+        value = _parsed(value) if value.lstrip().startswith("[") else value.split(",") if value.strip() else []
+    if not isinstance(value, list | tuple) or not all(isinstance(label, str) for label in value):
+        raise Unreadable("has labels that are no list of texts")
+    return tuple(label.strip() for label in value)
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Unreadable("has labels that begin like a JSON list and are none") from error
