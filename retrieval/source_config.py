@@ -213,7 +213,8 @@ class SitemapSource(PolledSource):
     @classmethod
     def _web_address(cls, sitemap: str) -> str:
         parts = urlsplit(sitemap)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        # Also a port that is none is a ValueError.
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
             raise ValueError("a sitemap has an address that begins with http:// or https://")
         if "@" in parts.netloc:
             raise ValueError("an address with a user or a password is not fetched")

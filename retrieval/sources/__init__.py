@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from cluster.errors import TandemError
-from retrieval.source_config import FolderSource, ObjectSource, SourceConfig, SqlSource
-from retrieval.sources import databases, files, objects
+from retrieval.source_config import FolderSource, ObjectSource, SitemapSource, SourceConfig, SqlSource
+from retrieval.sources import databases, files, objects, sitemaps
 from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
 from retrieval.sources.parsing import read_markdown
 
@@ -32,12 +32,14 @@ def documents_of(source: SourceConfig, prefix: str) -> Iterator[Document]:
         return files.documents(source, prefix)
     if isinstance(source, ObjectSource):
         return objects.documents(source, prefix)
-    return databases.documents(source, prefix)
+    if isinstance(source, SqlSource):
+        return databases.documents(source, prefix)
+    return sitemaps.documents(source, prefix)
 
 
 def prefix(source: SourceConfig, sources: Sequence[SourceConfig]) -> str:
     """What the names of a source's documents begin with: nothing where files are the only source."""
-    is_alone = len(sources) == 1 and not isinstance(source, SqlSource)
+    is_alone = len(sources) == 1 and isinstance(source, FolderSource | ObjectSource)
     return "" if is_alone else f"{source.title}/"
 
 
@@ -67,3 +69,5 @@ def check(sources: Sequence[SourceConfig]) -> None:
             objects.check(source)
         elif isinstance(source, SqlSource):
             databases.check(source)
+        elif isinstance(source, SitemapSource):
+            sitemaps.check(source)
