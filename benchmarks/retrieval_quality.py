@@ -17,12 +17,13 @@ import numpy as np
 
 from benchmarks.results import ratio_row, write
 from retrieval import sources
-from retrieval.config import RetrievalConfig, SourceConfig
+from retrieval.config import RetrievalConfig
 from retrieval.embedding import Embedder
 from retrieval.evaluate import NDCG, Scores, evaluate, interval, score
 from retrieval.indexing import index
 from retrieval.judged import Judged, JudgedQuestion, read, write_documents
 from retrieval.local import local_server
+from retrieval.source_config import FolderSource
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "examples" / "quickstart"
 DEPTH = 10
@@ -66,7 +67,7 @@ def from_beir(folder: Path, scratch: Path) -> Collection:
 
 def measured(collection: Collection, uri: str) -> dict[str, Scores]:
     """The scores of each way to search, by its name."""
-    source = SourceConfig(path=collection.documents)
+    source = FolderSource(path=collection.documents)
     config, name = RetrievalConfig(sources=(source,)), re.sub("[^a-z0-9]+", "-", collection.name.lower())
     index(config, name, uri, lambda line: None)
     found = evaluate(config, uri, name, collection.judged, lambda line: None)

@@ -27,7 +27,8 @@ from retrieval.embedding import Embedder, embedder_of
 from retrieval.known import Known
 from retrieval.rights import Attributes
 from retrieval.schema import Settings
-from retrieval.sources import Document, Unreadable
+from retrieval.source_config import SourceConfig
+from retrieval.sources import Document, Gone, SourceUnavailable, Unreadable
 from retrieval.store import Store
 from retrieval.writing import Changed, Vectors, Writer
 
@@ -70,6 +71,10 @@ class IndexReport:
     seconds: float = 0.0
 
     @property
+    def has_news(self) -> bool:
+        return bool(self.added or self.changed or self.deleted or self.failed)
+
+    @property
     def num_taken(self) -> int:
         """Documents of this run that the collection holds as they are now."""
         return self.added + self.changed + self.unchanged
@@ -106,7 +111,9 @@ def follow(
 ) -> None:
     """Make `collection` equal to the documents, and keep it so while they change, until `stop` is set.
 
-    Only the files that the operating system names are read again. `on_report` gets what each pass found.
+    Only the files that the operating system names are read again. What is in no folder is looked at again after its
+    source's `poll_s`; one that is unavailable then is told to `on_progress` and looked at again later. `on_report` gets
+    what each pass found.
 
     Raises:
         TandemError: as `index`.
@@ -114,14 +121,21 @@ def follow(
     from watchfiles import watch
 
     with _opened(config, collection, uri, on_progress, forgotten) as sync:
-        paths = [source.path for source in config.sources]
+        paths, polls = sources.folders(config.sources), sources.Polls(config.sources)
         is_first = True
         for changes in watch(*paths, stop_event=stop, step=_QUIET_MS, rust_timeout=_QUIET_MS, yield_on_timeout=True):
             # All of them once the watch stands, so that nothing is missed in between; then those that are named.
             if is_first or changes:
-                named = None if is_first else {Path(path) for _, path in changes}
-                on_report(sync.run(named))
+                on_report(sync.run() if is_first else sync.run({Path(path) for _, path in changes}))
+                polls.begin(config.sources if is_first else ())
                 is_first = False
+            for source in polls.due():
+                try:
+                    if (report := sync.run(set(), source)).has_news:
+                        on_report(report)
+                except SourceUnavailable as error:
+                    on_progress(str(error))
+                polls.begin([source])
 
 
 @contextmanager
@@ -182,14 +196,16 @@ class _Sync:
         store.load(self.physical)
         store.read_rows(self.physical, known.fill)
 
-    def run(self, named: set[Path] | None = None) -> IndexReport:
-        """Take up every document, or those of the files `named` alone; what is nowhere any more is deleted."""
+    def run(self, named: set[Path] | None = None, polled: SourceConfig | None = None) -> IndexReport:
+        """Take up every document, or only those of the files `named` and of the source `polled`; what is nowhere any
+        more is deleted."""
         started, self.report = time.monotonic(), IndexReport(self.collection)
         self.known.begin()
         batch: list[Changed] = []
         num_chunks, enough = 0, max(BATCH_CHUNKS, self.embedder.round_chunks)
-        for document in self._present():
-            if named is not None and document.path not in named and self.known.ids(document.source):
+        for document in self._present(named is None, polled):
+            is_named = named is None or document.path is None or document.path in named
+            if not is_named and self.known.ids(document.source):
                 self.report.unchanged += 1
             elif (changed := self._changed(document)) is not None:
                 batch.append(changed)
@@ -200,7 +216,7 @@ class _Sync:
                 self.on_progress(f"indexed {self.report.num_taken} documents")
         self._write(batch)
         self.writer.settle()
-        if self.report.failed and self.report.num_taken == 0:
+        if named is None and self.report.failed and self.report.num_taken == 0:
             raise _nothing_readable(self.report)
         self._delete_missing()
         self.report.num_chunks = self.store.finish(self.physical)
@@ -211,16 +227,23 @@ class _Sync:
         self.report.seconds = round(time.monotonic() - started, 2)
         return self.report
 
-    def _present(self) -> Iterator[Document]:
-        """The documents of all sources, without those that were forgotten."""
+    def _present(self, all_sources: bool, polled: SourceConfig | None) -> Iterator[Document]:
+        """The documents of all sources, or of the folders and of `polled`, without those that were forgotten."""
         left_out = self.forgotten()
-        for document in sources.documents(self.config.sources):
+        for document in sources.documents(self.config.sources, self._skipped(all_sources, polled)):
             if document.source in left_out:
                 self.report.forgotten.append(document.source)
             elif self.known.mark(_printable(document.source)):
                 yield document
             else:
                 self.report.failed.append(Failure(_printable(document.source), "has the name of another document"))
+
+    def _skipped(self, all_sources: bool, polled: SourceConfig | None) -> list[SourceConfig]:
+        """The sources that are not looked at now; their documents count as present."""
+        skipped = [] if all_sources else [each for each in sources.polled(self.config.sources) if each is not polled]
+        for source in skipped:
+            self.report.unchanged += self.known.mark_below(sources.prefix(source, self.config.sources))
+        return skipped
 
     def _open(self) -> str:
         """The collection with these settings. The model is loaded only where its dimensions are not known yet."""
@@ -260,6 +283,10 @@ class _Sync:
                 self.report.unchanged += 1
                 return None
             chunks = self._chunks(document)
+        except Gone:
+            # It is present no more, and deleted with what is missing.
+            self.known.unmark(_printable(document.source))
+            return None
         except Unreadable as error:
             self.report.failed.append(Failure(_printable(document.source), str(error)))
             if carries_other:

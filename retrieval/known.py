@@ -61,6 +61,17 @@ class Known:
         """The run has come by a document; False where it had done so before."""
         return self._db.execute("INSERT OR IGNORE INTO present VALUES (?)", (source,)).rowcount > 0
 
+    def mark_below(self, prefix: str) -> int:
+        """Let the run come by every document whose name begins so; returns their number."""
+        return self._db.execute(
+            "INSERT OR IGNORE INTO present SELECT DISTINCT source FROM chunk WHERE source >= ? AND source < ?",
+            (prefix, prefix + "\U0010ffff"),
+        ).rowcount
+
+    def unmark(self, source: str) -> None:
+        """The run has found that a document is no longer there."""
+        self._db.execute("DELETE FROM present WHERE source = ?", (source,))
+
     def missing(self, limit: int) -> list[str]:
         """Documents of the collection that the run has not come by: at most so many of them."""
         found = self._db.execute(

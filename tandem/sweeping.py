@@ -99,15 +99,15 @@ def to_json(found: "Sweep") -> dict[str, Any]:
 @contextmanager
 def _documents(project: Project, judged: "Judged") -> "Iterator[RetrievalConfig]":
     """The project's settings, with the documents of a BEIR folder in place of its own where there are some."""
-    from retrieval.config import SourceConfig
     from retrieval.judged import write_documents
+    from retrieval.source_config import FolderSource
 
     if judged.corpus is None:
         yield project.retrieval
         return
     with tempfile.TemporaryDirectory() as folder:
         write_documents(judged.corpus, Path(folder))
-        yield project.retrieval.model_copy(update={"sources": (SourceConfig(path=Path(folder)),)})
+        yield project.retrieval.model_copy(update={"sources": (FolderSource(path=Path(folder)),)})
 
 
 def _check(chunk_tokens: Sequence[int]) -> None:

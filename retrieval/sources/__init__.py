@@ -12,22 +12,35 @@ from retrieval.source_config import FolderSource, ObjectSource, SitemapSource, S
 from retrieval.sources import databases, files, objects, sitemaps
 from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
 from retrieval.sources.parsing import read_markdown
+from retrieval.sources.polls import Polls, folders, polled
 
-__all__ = ["Document", "Gone", "SourceUnavailable", "Unreadable", "check", "documents", "prefix", "read_markdown"]
+__all__ = [
+    "Document",
+    "Gone",
+    "Polls",
+    "SourceUnavailable",
+    "Unreadable",
+    "check",
+    "documents",
+    "folders",
+    "polled",
+    "prefix",
+    "read_markdown",
+]
 
 
-def documents(sources: Sequence[SourceConfig]) -> Iterator[Document]:
-    """Every document of `sources`, in a fixed order and one at a time: there may be any number of them.
+def documents(sources: Sequence[SourceConfig], skipped: Sequence[SourceConfig] = ()) -> Iterator[Document]:
+    """Every document of `sources` but the `skipped`, in a fixed order and one at a time: there may be any number.
 
     Raises:
         TandemError: a source cannot be listed.
     """
     for source in sources:
-        yield from documents_of(source, prefix(source, sources))
+        if not any(source is each for each in skipped):
+            yield from _documents_of(source, prefix(source, sources))
 
 
-def documents_of(source: SourceConfig, prefix: str) -> Iterator[Document]:
-    """Every document of one source."""
+def _documents_of(source: SourceConfig, prefix: str) -> Iterator[Document]:
     if isinstance(source, FolderSource):
         return files.documents(source, prefix)
     if isinstance(source, ObjectSource):

@@ -129,7 +129,8 @@ def _parsed(content: bytes) -> tuple[bool, list[tuple[str, str]]]:
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import ParseError, iterparse
 
-    found, root, values = [], "", {}
+    found: list[tuple[str, str]] = []
+    root, values = "", dict[str, str]()
     try:
         for event, element in iterparse(BytesIO(content), events=("start", "end")):
             name = element.tag.rpartition("}")[2]

@@ -9,10 +9,11 @@ import pytest
 from cluster.config import ClusterConfig
 from cluster.errors import TandemError
 from cluster.session import ray_session
-from retrieval.config import RetrievalConfig, SourceConfig
+from retrieval.config import RetrievalConfig
 from retrieval.evaluate import NDCG
 from retrieval.fusion import Ranking
 from retrieval.judged import Judged, JudgedQuestion
+from retrieval.source_config import FolderSource
 from retrieval.store import Store
 from retrieval.sweep import HYBRID, Setting, Sweep, Tried, _compared, sweep
 
@@ -32,7 +33,7 @@ def elements(tmp_path: Path) -> RetrievalConfig:
     for number, name in enumerate(ELEMENTS):
         filler = " ".join(f"Nothing of note is said in sentence {each}." for each in range(20))
         (tmp_path / f"{name}.md").write_text(f"# {name}\n\n{filler} The code of {name} is {number}{number}.\n")
-    return RetrievalConfig(sources=[SourceConfig(path=tmp_path)], mode="bm25")
+    return RetrievalConfig(sources=[FolderSource(path=tmp_path)], mode="bm25")
 
 
 @pytest.mark.slow
@@ -58,7 +59,7 @@ def test_every_setting_is_tried_and_nothing_of_it_stays(
 def test_an_error_in_a_task_is_the_users(
     elements: RetrievalConfig, milvus: str, ray: None, quiet: Callable[[str], None]
 ) -> None:
-    broken = elements.model_copy(update={"sources": (SourceConfig(path=Path("/nowhere")),)})
+    broken = elements.model_copy(update={"sources": (FolderSource(path=Path("/nowhere")),)})
     with pytest.raises(TandemError, match="/nowhere does not exist"):
         sweep(broken, "broken", milvus, Judged(QUESTIONS, 0, None), (64,), quiet)
 
