@@ -238,7 +238,7 @@ class _Sync:
             else:
                 self.report.failed.append(Failure(_printable(document.source), "has the name of another document"))
 
-    def _skipped(self, all_sources: bool, polled: SourceConfig | None) -> list[SourceConfig]:
+    def _skipped(self, all_sources: bool, polled: SourceConfig | None) -> Sequence[SourceConfig]:
         """The sources that are not looked at now; their documents count as present."""
         skipped = [] if all_sources else [each for each in sources.polled(self.config.sources) if each is not polled]
         for source in skipped:

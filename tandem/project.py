@@ -120,7 +120,8 @@ def _name_of(folder: Path) -> str:
 def _explained(error: ValidationError, source: Source) -> TandemError:
     """The first problem in full, and how many more there are."""
     problems = error.errors(include_url=False)
-    first = problems[0]
+    # A misspelt key explains why another one is missing.
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     location: Location = first["loc"]
     written = _written(location)
     key = ".".join(str(part) for part in written)

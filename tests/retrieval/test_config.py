@@ -24,6 +24,26 @@ def test_sources_are_relative_to_the_project_file() -> None:
     assert config.sources[1].attributes == Attributes("acme", ("hr", "managers"), {"year": 2024})
 
 
+def test_the_kind_of_a_source_shows_in_its_key() -> None:
+    sql = {"url": "sqlite:///help.db", "query": "SELECT 1", "id": "id", "text": "body"}
+    sources = [
+        "docs",
+        "s3://bucket/docs/",
+        {"path": "gs://bucket"},
+        {"sql": sql, "name": "db"},
+        {"sitemap": "http://h/s.xml"},
+    ]
+    config = RetrievalConfig.model_validate({"sources": sources}, context={"folder": "/project"})
+    assert [type(source).__name__.removesuffix("Source") for source in config.sources] == [
+        "Folder", "Object", "Object", "Sql", "Sitemap",
+    ]  # fmt: skip
+    assert [source.title for source in config.sources] == ["docs", "docs", "bucket", "db", "http://h"]
+    again = RetrievalConfig(sources=list(config.sources))
+    assert again.sources == config.sources
+    for kind in map(type, config.sources):
+        assert all(field.description for field in kind.model_fields.values())
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -43,6 +63,10 @@ def test_sources_are_relative_to_the_project_file() -> None:
         {"embedding_api_key": "secret"},
         {"sources": "docs"},
         {"sources": [{"tenant": "acme"}]},
+        {"sources": [{"path": "docs", "sitemap": "http://h/s.xml"}]},
+        {"sources": [{"path": "docs", "poll_s": 5}]},
+        {"sources": [{"path": "docs", "name": "a/b"}]},
+        {"sources": [7]},
         {"sources": [{"path": "docs", "tennant": "acme"}]},
         {"sources": [{"path": "docs", "tenant": ""}]},
         {"sources": [{"path": "docs", "tenant": 7}]},

@@ -41,6 +41,18 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("model: m\nmodel: n\n", 2, "second time"),
         ("model: m\n  x: 3\n", 2, "mapping values"),
         ("model: m\nretrieval:\n  sources:\n    - {path: a, tennant: b}\n", 4, "Did you mean 'tenant'?"),
+        ("model: m\nretrieval:\n  sources:\n    - {path: 's3://a', pol_s: 5}\n", 4, "Did you mean 'poll_s'?"),
+        (
+            "model: m\nretrieval:\n  sources:\n    - sql: {url: x, query: q, id: i, text: [t]}\n      tennant: b\n",
+            5,
+            "retrieval.sources.0.tennant",
+        ),
+        (
+            "model: m\nretrieval:\n  sources:\n    - sql:\n        querry: q\n        query: q\n",
+            5,
+            "Did you mean 'query'?",
+        ),
+        ("model: m\nretrieval:\n  sources:\n    - {tenant: b}\n", 4, "one of path, sql and sitemap"),
         (
             "model: m\nretrieval:\n  sources:\n    - path: a\n      tenant: ''\n",
             5,
@@ -58,6 +70,16 @@ def test_mistakes_name_their_line(tmp_path: Path, text: str, line: int, says: st
         project(tmp_path, text)
     assert f"tandem.yaml:{line}: " in str(caught.value)
     assert says in str(caught.value)
+
+
+def test_a_password_is_not_shown(tmp_path: Path) -> None:
+    text = "model: m\nretrieval: {sources: [{path: a, sql: {url: 'postgresql://u:se/c@ret@h/d'}}]}\n"
+    with pytest.raises(TandemError, match="one of path, sql and sitemap") as caught:
+        project(tmp_path, text)
+    assert "://***@h/d" in str(caught.value) and "ret@" not in str(caught.value)
+    sql = "{url: 'postgresql://u:secret@h/d', query: q, id: i, text: t}"
+    loaded = project(tmp_path, f"model: m\nretrieval: {{sources: [{{sql: {sql}}}]}}\n")
+    assert "secret" not in str(loaded.resolved())
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "text\n", "model: \xff", "project: p\n"])
