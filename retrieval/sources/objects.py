@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from cluster.errors import TandemError
 from retrieval.source_config import ObjectSource
 from retrieval.sources import clouds, jsonl, protocols
-from retrieval.sources.document import Document
+from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
 from retrieval.sources.entry import Entry
 from retrieval.sources.parsing import ROWS_SUFFIXES, SUFFIXES, check_size, read_markdown
 
@@ -24,7 +24,7 @@ def documents(source: ObjectSource, prefix: str) -> Iterator[Document]:
     for entry in _entries(source):
         name, suffix = prefix + entry.name, _suffix(entry)
         if suffix in ROWS_SUFFIXES:
-            yield from jsonl.documents(name, entry.chunks(), source.attributes, None)
+            yield from jsonl.documents(name, _whole(source, entry), source.attributes, None)
         else:
             version, read = partial(_version, entry), partial(_read, entry, suffix)
             yield Document(name, source.attributes, version, read)
@@ -69,6 +69,20 @@ def _entries(source: ObjectSource) -> Iterator[Entry]:
 
 def _suffix(entry: Entry) -> str:
     return PurePosixPath(entry.name).suffix.lower()
+
+
+def _whole(source: ObjectSource, entry: Entry) -> Iterator[bytes]:
+    """The content of a file of which each row is a document: rows that cannot be read must not count as deleted."""
+    try:
+        yield from entry.chunks()
+    except Gone:
+        return
+    except Unreadable as error:
+        raise SourceUnavailable(
+            f"{entry.name} in the source {source.path} {error}.",
+            "A file that stays as it is while it is read, and that the credentials give access to.",
+            "Run this again, or correct the credentials; what was indexed of it stays.",
+        ) from None
 
 
 def _version(entry: Entry) -> str:

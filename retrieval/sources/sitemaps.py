@@ -19,6 +19,7 @@ from retrieval.sources.web import AGENT, Site
 MAX_PAGE_BYTES = 20 * 1024 * 1024
 MAX_SITEMAP_BYTES = 50 * 1024 * 1024  # the protocol's own limit, unpacked
 MAX_DEPTH = 3
+MAX_CRAWL_DELAY_S = 60.0
 MAX_ROBOTS_BYTES = 500 * 1024
 
 
@@ -89,7 +90,7 @@ def _robots(source: SitemapSource, site: Site) -> RobotFileParser:
             raise _unavailable(source, "robots.txt", error) from None
         text = b""
     robots.parse(text.decode(errors="replace").splitlines())
-    site.wait_s = max(site.wait_s, float(robots.crawl_delay(AGENT) or 0))
+    site.wait_s = max(site.wait_s, min(float(robots.crawl_delay(AGENT) or 0), MAX_CRAWL_DELAY_S))
     return robots
 
 

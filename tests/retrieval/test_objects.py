@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from cluster.errors import TandemError
 from retrieval.rights import Attributes
 from retrieval.source_config import ObjectSource
-from retrieval.sources import Document, Gone, SourceUnavailable, Unreadable, check, documents, parsing
+from retrieval.sources import Document, Gone, SourceUnavailable, Unreadable, check, clouds, documents, parsing
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +135,23 @@ def test_what_changes_or_goes_after_it_was_listed(bucket: S3Store) -> None:
         found["a.md"].read()
     with pytest.raises(Gone):
         found["b.md"].read()
+
+
+def test_rows_of_an_object_that_changes_are_not_taken_for_deleted(
+    bucket: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clouds, "CHUNK_BYTES", 100)
+    rows = "".join(f'{{"id": {number}, "text": "one"}}\n' for number in range(100))
+    put(bucket, "docs/a.jsonl", rows)
+    found = documents([source()])
+    assert next(found).source == "a.jsonl#0"
+    put(bucket, "docs/a.jsonl", rows.replace("one", "two"))
+    with pytest.raises(SourceUnavailable, match=r"a\.jsonl in the source s3://bucket/docs was changed"):
+        list(found)
+    found = documents([source()])
+    next(found)
+    bucket.delete("docs/a.jsonl")
+    assert len(list(found)) < 99, "it is gone, and so are its rows"
 
 
 def test_a_store_that_cannot_be_listed_is_not_taken_for_an_empty_one(
