@@ -29,7 +29,7 @@ def test_each_row_is_a_document(tmp_path: Path) -> None:
     file = write(
         tmp_path / "docs/facts.jsonl",
         {"_id": "iron", "title": "Iron", "text": "It rusts.\r\n"},
-        "",
+        "no JSON",
         {"id": 7, "content": "It shines."},
         {"text": "No id."},
     )
@@ -73,7 +73,7 @@ def test_a_broken_line_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
         "an id",
         "has no text and no content",
         "half a char",
-        "",
+        "no JSON",
         "an id",
     ]
     assert [row.source.removeprefix("a.jsonl#") for row in found] == ["1", "2", "3", "5", "6", "6", "7", "9"]

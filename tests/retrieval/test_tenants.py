@@ -8,12 +8,13 @@ import pytest
 
 from cluster.errors import TandemError
 from retrieval import indexing
-from retrieval.config import RetrievalConfig, SourceConfig
+from retrieval.config import RetrievalConfig
 from retrieval.filters import Comparison
 from retrieval.forgetting import forget, read, take_back
 from retrieval.indexing import Failure, IndexReport, index
 from retrieval.rights import Rights
 from retrieval.search import Searcher
+from retrieval.source_config import FolderSource
 from retrieval.store import Store
 
 pytestmark = pytest.mark.slow
@@ -169,7 +170,7 @@ def test_metadata_that_were_taken_away_are_gone(
     uri = request.getfixturevalue(store)
     (tmp_path / "a.md").write_text("# Iron\n\nIron rusts.\n")
     for metadata in ({"year": 2024, "kind": "fact"}, {"kind": "fact"}):
-        source = SourceConfig(path=tmp_path, metadata=metadata)
+        source = FolderSource(path=tmp_path, metadata=metadata)
         config = RetrievalConfig(sources=[source], mode="dense")
         assert index(config, "taken-away", uri, quiet).num_embedded == (1 if "year" in metadata else 0)
     searcher = Searcher(config, uri)
