@@ -29,7 +29,7 @@ def test_each_row_is_a_document(tmp_path: Path) -> None:
     file = write(
         tmp_path / "docs/facts.jsonl",
         {"_id": "iron", "title": "Iron", "text": "It rusts.\r\n"},
-        "no JSON",
+        "",
         {"id": 7, "content": "It shines."},
         {"text": "No id."},
     )
