@@ -59,7 +59,8 @@ class WorkerEmbedder(Embedder):
 
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context.raise_original_map_exception = True  # else only the text of a worker's error comes back
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what ends it is raised here, once
         table = pa.table({"row": range(len(texts)), "text": texts})
         tasks = [table.slice(start, TASK_CHUNKS) for start in range(0, len(texts), TASK_CHUNKS)]
         dataset = ray.data.from_arrow(tasks).map_batches(
