@@ -56,6 +56,14 @@ def no_index(uri: str, version: str, kind: str, reason: str) -> TandemError:
     )
 
 
+def no_partitions(uri: str, version: str) -> TandemError:
+    return TandemError(
+        f"Milvus at {uri} is version {version}, which loses rows of tenants in partitions when it replaces them.",
+        "retrieval.milvus.tenant_partitions needs Milvus 2.4 or newer, or Milvus Lite.",
+        "Set retrieval.milvus.tenant_partitions: 0, or use a newer server; tenants are kept apart either way.",
+    )
+
+
 def wrong_replicas(physical: str, replicas: int, refused: Refused) -> TandemError:
     return TandemError(
         f"{refused.seen.rstrip('.')}: {physical} cannot be loaded {replicas} times.",

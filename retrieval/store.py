@@ -15,7 +15,7 @@ from dataclasses import asdict
 from cluster.digests import digest_json
 from cluster.errors import TandemError
 from retrieval.connection import connect, explained, make
-from retrieval.errors import Refused, foreign, no_index, wrong_replicas
+from retrieval.errors import Refused, foreign, no_index, no_partitions, wrong_replicas
 from retrieval.index_plan import Index, candidates
 from retrieval.milvus_config import MilvusConfig
 from retrieval.names import alias_of, name_of, physical_name
@@ -26,6 +26,9 @@ from retrieval.schema import Row, Settings, indexes
 CONNECT_S = 5.0
 WRITE_S = 60.0
 BM25_SINCE = (2, 5)
+# Before, an upsert puts rows into the partition of another field's value, where searches by tenant miss them
+# (milvus#30607; seen with 2.3.5).
+TENANT_PARTITIONS_SINCE = (2, 4)
 SETTINGS_PROPERTY = "tandem.settings"
 ALIAS_NOT_FOUND = 1600
 DEFAULT = MilvusConfig()
@@ -69,10 +72,12 @@ class Store(Rows):
     @property
     def has_bm25(self) -> bool:
         """Milvus Lite has it, servers since 2.5."""
-        if self.is_lite:
-            return True
+        return self._is_since(BM25_SINCE)
+
+    def _is_since(self, version: tuple[int, int]) -> bool:
+        """Milvus Lite counts as the newest."""
         number = re.search(r"(\d+)\.(\d+)", self.version)
-        return number is not None and (int(number[1]), int(number[2])) >= BM25_SINCE
+        return self.is_lite or (number is not None and (int(number[1]), int(number[2])) >= version)
 
     @property
     def consistency(self) -> str:
@@ -136,8 +141,10 @@ class Store(Rows):
         """The collection of `name` with these settings, created empty where it does not exist.
 
         Raises:
-            TandemError: a collection of that name is not ours, or the server has no such index.
+            TandemError: a collection of that name is not ours, or the server has no such index or partitions.
         """
+        if settings.num_partitions and not self._is_since(TENANT_PARTITIONS_SINCE):
+            raise no_partitions(self.uri, self.version)
         physical = self.physical(name, settings)
         current = self.current(name)
         with explained(self.uri):

@@ -7,6 +7,7 @@ import pytest
 
 from retrieval.config import RetrievalConfig
 from retrieval.local import local_server
+from tests.retrieval.servers import RealServer
 
 FACTS = {
     "iron.md": "# Iron\n\nThe atomic number of Iron is 26.\n\nThe symbol of Iron is Fe.\n",
@@ -24,16 +25,22 @@ def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URI of a real Milvus server of this session."""
-    milvus = pytest.importorskip("milvus", reason="the package milvus (a Linux server binary) is not installed")
-    server = milvus.MilvusServer()
-    server.set_base_dir(str(tmp_path_factory.mktemp("server")))
-    server.start()
-    try:
-        yield f"http://127.0.0.1:{server.listen_port}"
-    finally:
-        server.stop()
+def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """A real Milvus server of this session, which asks for the token that the session then has. There is one at a
+    time: its parts have fixed ports."""
+    pytest.importorskip("milvus", reason="the package milvus (a Linux server binary) is not installed")
+    started = RealServer(tmp_path_factory.mktemp("server"))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MILVUS_TOKEN", "root:Milvus")
+        started.start()
+        yield started
+        started.kill()
+
+
+@pytest.fixture(scope="session")
+def server(real_server: RealServer) -> str:
+    """The URI of that server."""
+    return real_server.uri
 
 
 @pytest.fixture

@@ -49,6 +49,8 @@ class RealServer:
 
     def start(self) -> None:
         self._server.start()
+        # Else it would look for other ports the next time, since those of a killed server are taken for a while.
+        self._server.config.resolve = lambda: None
         self.uri = f"http://127.0.0.1:{self._server.listen_port}"
 
     def kill(self) -> None:

@@ -1,5 +1,6 @@
 """What a sync and a search need of a store: the same cases on Milvus Lite and on the real server."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -188,12 +189,15 @@ def test_a_collection_that_outgrows_its_memory_while_it_is_searched_is_told(
 def test_tenants_that_are_spread_over_partitions_are_found_as_before(opened: Callable[..., Store], name: str) -> None:
     store = opened(tenant_partitions=8, shards=2)
     settings = replace(SETTINGS, num_partitions=8, num_shards=2)
+    if not store.is_lite:
+        with pytest.raises(TandemError, match=r"v2\.3\.5.*loses rows.*tenant_partitions"):
+            store.ensure(name, settings)
+        return
     tenants = ["", "acme", "globex"]
     physical = built(
         store, name, [row(number, attributes=Attributes(tenants[number % 3])) for number in range(12)], settings
     )
-    num_partitions = len(store.client.list_partitions(physical))
-    assert num_partitions > 1 if store.is_lite else num_partitions == 8  # Milvus Lite has a number of its own
+    assert len(store.client.list_partitions(physical)) > 1  # how many is Milvus Lite's own choice
     assert found(store, name, In("tenant", ("", "acme"))) == [0, 1, 3, 4, 6, 7, 9, 10]
     assert found(store, name, In("tenant", ("",))) == [0, 3, 6, 9]
     assert found(store, name, top_k=12) == list(range(12))
@@ -293,7 +297,11 @@ def test_one_row_in_a_hundred_of_ten_thousand_is_found_as_if_it_were_alone(store
         row(number, vector=vector.tolist(), attributes=Attributes("small" if number in mine else "large"))
         for number, vector in enumerate(vectors)
     ]
-    built(store, name, rows, replace(SETTINGS, dimensions=16))
+    physical = built(store, name, rows, replace(SETTINGS, dimensions=16))
+    deadline = time.monotonic() + 60
+    while int(store.client.describe_index(physical, "vector")["indexed_rows"]) < 10_000:
+        assert time.monotonic() < deadline, "a server searches by an index of its own, and worse, until then"
+        time.sleep(0.5)
     for asked in vectors[1:30]:
         hits = Legs(store).dense(name, asked.tolist(), Comparison("tenant", "==", "small"), 10, 30)
         nearest = sorted(mine, key=lambda number: -float(vectors[number] @ asked))[:10]

@@ -22,19 +22,19 @@ from tests.retrieval.test_indexing import rows, same
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 Server = LiteServer | RealServer
-ASKS_FOR_A_TOKEN = pytest.mark.parametrize("server", [RealServer], indirect=True)
+MODEL = Path(__file__).parents[2] / "examples" / "quickstart" / "model"
+ASKS_FOR_A_TOKEN = pytest.mark.parametrize("server", ["real"], indirect=True)
 
 
-@pytest.fixture(scope="module", params=[LiteServer, RealServer])
+@pytest.fixture(scope="module", params=["lite", "real"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if request.param is RealServer:
-        pytest.importorskip("milvus", reason="the package milvus (a Linux server binary) is not installed")
-    started: Server = request.param(tmp_path_factory.mktemp("server"))
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MILVUS_TOKEN", "root:Milvus")
-        started.start()
-        yield started
-        started.kill()
+    if request.param == "real":
+        yield request.getfixturevalue("real_server")
+        return
+    started = LiteServer(tmp_path_factory.mktemp("lite"))
+    started.start()
+    yield started
+    started.kill()
 
 
 @pytest.fixture
@@ -140,7 +140,9 @@ def test_the_command_ends_with_2_where_the_token_is_wrong(
     server: Server, documents: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = documents.parent / "tandem.yaml"
-    project.write_text(f"project: tokens\nretrieval: {{sources: [docs], mode: dense, uri: '{server.uri}'}}\n")
+    project.write_text(
+        f"project: tokens\nmodel: {MODEL}\nretrieval: {{sources: [docs], mode: dense, uri: '{server.uri}'}}\n"
+    )
     monkeypatch.setenv("MILVUS_TOKEN", "root:wrong")
     command = [sys.executable, "-m", "tandem", "index", "-c", str(project)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
