@@ -4,7 +4,6 @@ legs = Legs(store)
 found = legs.dense("help-desk", vector, allowed(rights), top_k=10, timeout_s=3)
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,13 +14,12 @@ from retrieval.hits import Hit
 from retrieval.index_plan import search_parameters
 from retrieval.names import alias_of
 from retrieval.patience import loaded
+from retrieval.shares import Shares
 from retrieval.store import Store
 
 # Each leg hands over this many candidates.
 CANDIDATES = 50
 MAX_EF = 32_768
-SHARE_S = 5.0
-MAX_SHARES = 1000
 _FOUND = ["source", "position", "content"]
 
 
@@ -44,7 +42,7 @@ class Legs:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._shares: dict[tuple[str, str], tuple[float, float]] = {}
+        self._shares = Shares(store)
 
     @loaded
     def dense(self, name: str, vector: list[float], where: Filter, top_k: int, timeout_s: float) -> list[Found]:
@@ -101,26 +99,11 @@ class Legs:
 
     def _dense_parameters(self, name: str, where: Filter, limit: int, timeout_s: float) -> dict[str, Any]:
         ef = 0
-        if self._store.is_lite and (share := self._visible_share(name, encode(where), timeout_s)) < 1:
+        if self._store.is_lite and (share := self._shares.of(name, encode(where), timeout_s)) < 1:
             # Milvus Lite walks the graph as if nothing were filtered, and then leaves out what is: it must look at as
             # many more vectors as there are to leave out. Recall@10 of 1% of 10,000 rows: 0.38 with 64, 1.0 so.
             ef = min(MAX_EF, int(4 * limit / max(share, 1e-9)))
         return {"metric_type": "COSINE", "params": search_parameters(self._store.config, limit, ef)}
-
-    def _visible_share(self, name: str, expression: str, timeout_s: float) -> float:
-        """The share of a collection's rows that a filter lets through, as it was a few seconds ago."""
-        share, counted = self._shares.get((name, expression), (1.0, -SHARE_S))
-        if time.monotonic() - counted < SHARE_S:
-            return share
-        with explained(self._store.uri, name):
-            total, visible = (
-                self._store.count(alias_of(name), each, "Bounded", timeout_s) for each in ("", expression)
-            )
-        if len(self._shares) >= MAX_SHARES:
-            self._shares.clear()
-        share = visible / total if total else 1.0
-        self._shares[name, expression] = share, time.monotonic()
-        return share
 
     def _search(
         self,

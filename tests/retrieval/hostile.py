@@ -152,11 +152,10 @@ def ids(store: Store, physical: str, where: Filter) -> list[str]:
 
 
 def searches(store: Store, name: str, where: Filter) -> dict[str, list[Found]]:
-    """What each mode that the store has finds."""
+    """What each leg that the store has finds."""
     found = {"dense": Legs(store).dense(name, VECTOR, where, 10, TIMEOUT_S)}
     if store.has_bm25:
         found["bm25"] = Legs(store).bm25(name, "symbol of Iron", where, 10, TIMEOUT_S)
-        found["hybrid"] = Legs(store).hybrid(name, VECTOR, "symbol of Iron", where, 10, TIMEOUT_S)
     return found
 
 

@@ -90,7 +90,7 @@ def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
 def test_the_package_is_imported_without_its_vendors() -> None:
     modules = "prompt config errors names schema local sources chunking embedding embedding_endpoint embedding_workers "
     modules += "store indexing search filters filter_json rights forgetting hits fusion passages rerank live "
-    modules += "live_config live_query asking"
+    modules += "live_config live_query asking shares"
     code = (
         f"import sys; [__import__('retrieval.' + name) for name in {modules.split()!r}]; "
         "print(sorted({'torch', 'ray', 'openai', 'pymilvus', 'grpc', 'sentence_transformers', 'markitdown', "

@@ -9,8 +9,9 @@ from cluster.errors import TandemError
 from retrieval.config import Mode, RetrievalConfig
 from retrieval.filter_json import parse
 from retrieval.filters import Comparison, Not, Or
+from retrieval.fusion import Ranking
 from retrieval.rights import Attributes, Rights, allowed
-from retrieval.search import Searcher
+from retrieval.search import Searcher, SearchResult
 from retrieval.store import Store
 from serving.retriever import Retriever
 from tests.retrieval.hostile import VECTOR, built, check_store, near, row, searches
@@ -46,6 +47,11 @@ def searcher(milvus: str) -> Searcher:
     return searcher
 
 
+def named(result: SearchResult) -> list[str]:
+    """Every source that a result tells of: all texts here are the same, so most are named by another's hit."""
+    return sorted(source for hit in result.hits for source in (hit.source, *hit.also_in))
+
+
 def test_hostile_values_come_back_and_find_their_own(milvus: str) -> None:
     check_store(milvus, "hostile")
 
@@ -75,8 +81,13 @@ def test_a_small_tenant_finds_its_own_among_many_rows(milvus: str) -> None:
     ],
 )
 def test_a_caller_finds_what_rights_allow(searcher: Searcher, mode: Mode, rights: Rights, found: str) -> None:
-    hits = searcher.search("tenants", "symbol of Iron", 100, mode, rights=rights).hits
-    assert sorted(hit.source[0] for hit in hits) == sorted(found)
+    result = searcher.search("tenants", "symbol of Iron", 100, mode, rights=rights)
+    assert [source[0] for source in named(result)] == sorted(found)
+    candidates = searcher.candidates("tenants", "symbol of Iron", Ranking(mode), rights=rights)
+    assert named(candidates) == named(result)
+    everything = [f"{number:04}" for number in range(7)]
+    seen = searcher._legs.vectors("tenants", everything, allowed(rights), 10)
+    assert sorted(key[-1] for key in seen) == sorted(found), "also where rows are asked for by their ids"
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -94,9 +105,9 @@ def test_a_caller_finds_what_rights_allow(searcher: Searcher, mode: Mode, rights
     ],
 )
 def test_no_filter_of_a_request_widens_rights(searcher: Searcher, mode: Mode, where: dict[str, object]) -> None:
-    hits = searcher.search("tenants", "symbol of Iron", 100, mode, rights=Rights("acme"), where=parse(where)).hits
-    assert sorted(hit.source for hit in hits) == ["0.md", "4.md"]
-    assert [hit.source for hit in searcher.search("tenants", "Iron", 100, mode, where=parse(where)).hits] == ["4.md"]
+    result = searcher.search("tenants", "symbol of Iron", 100, mode, rights=Rights("acme"), where=parse(where))
+    assert named(result) == ["0.md", "4.md"]
+    assert named(searcher.search("tenants", "Iron", 100, mode, where=parse(where))) == ["4.md"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -108,8 +119,8 @@ def test_a_filter_narrows_what_rights_allow(searcher: Searcher, mode: Mode) -> N
         (Not(year), ["0.md", "4.md"]),
         (Or((year, Not(year))), ["0.md", "3.md", "4.md"]),
     ):
-        hits = searcher.search("tenants", "symbol of Iron", 100, mode, rights=rights, where=where).hits
-        assert sorted(hit.source for hit in hits) == expected
+        result = searcher.search("tenants", "symbol of Iron", 100, mode, rights=rights, where=where)
+        assert named(result) == expected
 
 
 def test_the_endpoint_passes_no_rights_and_shows_no_tenant(searcher: Searcher, milvus: str) -> None:
