@@ -1,0 +1,13 @@
+"""The options that several verbs have, and their defaults."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ProjectFile = Annotated[Path, typer.Option("-c", "--config", help="The project file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Tenant = Annotated[str | None, typer.Option(help="Search as a caller of this tenant.")]
+Labels = Annotated[list[str] | None, typer.Option(help="Search as one who holds this label; may be repeated.")]
+PARTLY_FAILED = 3
+DEFAULT = Path("tandem.yaml")
