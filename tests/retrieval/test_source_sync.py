@@ -66,7 +66,7 @@ def test_a_table_is_followed_row_by_row(both: RetrievalConfig, database: Path, m
     run(database, "DELETE FROM article WHERE id = 2; INSERT INTO article VALUES (3, 'Lead is heavy.', 'acme')")
     assert counts(index(both, "table", milvus, quiet)) == (1, 1, 4, 1)
     searcher = Searcher(both, milvus)
-    sources = {hit.source for hit in searcher.search("table", "What is the symbol of Tin?", Rights("acme")).hits}
+    sources = {hit.source for hit in searcher.search("table", "What is the symbol of Tin?", rights=Rights("acme")).hits}
     assert "help/1" in sources
     assert not [hit for hit in searcher.search("table", "What is the symbol of Tin?").hits if "help/" in hit.source]
 
