@@ -180,7 +180,7 @@ def find_folder(name: str) -> Path | None:
     if not package.isidentifier() or (spec := find_spec(package)) is None:
         return None
     roots = [Path(root) for root in spec.submodule_search_locations or []]
-    return next((found.parent for root in roots for found in sorted(root.rglob("modules.json"))), None)
+    return next((found.parent.resolve() for root in roots for found in sorted(root.rglob("modules.json"))), None)
 
 
 def _not_loadable(name: str, folder: Path | None, error: Exception) -> TandemError:
