@@ -10,6 +10,11 @@ NOT_LOADED = 101
 # Milvus' own numbers (pkg/util/merr): the server, a replica, a channel, a segment or a node is not there yet, or not
 # any more. A server that has just started answers so for some seconds.
 NOT_READY = {2, 8, 103, *range(400, 402), *range(500, 504), *range(600, 604), *range(901, 906)}
+# The same, where one part of the server hands on what another part said: under a number that says nothing (65535).
+NOT_READY_SAYS = (
+    "service not ready", "node not match", "node not found", "node offline", "node not available",
+    "channel not available", "replica not available", "not fully loaded",
+)  # fmt: skip
 
 
 class RetrievalUnavailable(TandemError):
@@ -93,7 +98,8 @@ def translated(error: Exception, uri: str) -> TandemError:
             "Start the server or correct the address; the same question works again once it answers.",
         )
     code = getattr(error, "code", 0)
-    if code in NOT_READY or "not ready" in reason:
+    said = str(getattr(error, "message", ""))
+    if code in NOT_READY or any(words in said.lower() for words in NOT_READY_SAYS):
         return RetrievalUnavailable(
             f"Milvus at {uri} is not ready: {reason}.",
             "A server that has just started, or that lost a node, needs some seconds.",
