@@ -68,8 +68,8 @@ class Asking:
             self._live.close()
 
     def _index(self, asked: Asked) -> dict[Leg, list[Found]]:
-        """Side by side: one after the other they take 1.16 times as long as Milvus' own hybrid search (Lite, 32 at
-        once), so 1.0."""
+        """Side by side: they cost as much as one after the other, and where a core is free the slower one is waited
+        for alone (docs/decisions/017)."""
         mode, common = asked.settled.mode, (asked.visible, CANDIDATES, self._timeout_s)
         if mode == "dense":
             return {"dense": self._legs.dense(asked.collection, asked.vector, *common)}

@@ -7,10 +7,11 @@ in the document's order.
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
+from math import ceil
 
 from retrieval.hits import Hit
 from retrieval.prompt import estimate_tokens, render_system
@@ -20,7 +21,8 @@ NEAR_DUPLICATE = 0.9
 SHINGLE_WORDS = 5
 _NUMBER = re.compile(r"\d+")
 
-Shingles = frozenset[tuple[str, ...]]
+Shingles = frozenset[int]
+"""Hashes of successive words: numbers cost the garbage collector nothing."""
 
 
 def passages_of(hits: Sequence[Hit], top_k: int, prompt_tokens: int) -> list[Hit]:
@@ -40,18 +42,19 @@ def distinct(hits: Sequence[Hit]) -> list[Hit]:
     Passages with different numbers are never the same: last year's price list is not this year's.
     """
     kept: list[Hit] = []
-    sizes: list[int] = []
-    holders: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    texts: list[Shingles] = []
+    holders: defaultdict[int, list[int]] = defaultdict(list)
     for hit in hits:
         shingles = _shingles(hit.text)
-        twin = _twin(hit, shingles, kept, sizes, holders)
+        first = _prefix(shingles)
+        twin = _twin(hit, shingles, sorted({number for shingle in first for number in holders[shingle]}), kept, texts)
         if twin is not None:
             kept[twin] = _with_sources(kept[twin], [hit.source])
             continue
-        for shingle in shingles:
+        for shingle in first:
             holders[shingle].append(len(kept))
         kept.append(hit)
-        sizes.append(len(shingles))
+        texts.append(shingles)
     return kept
 
 
@@ -102,21 +105,23 @@ def _grown(passages: list[Hit], hit: Hit, prompt_tokens: int) -> bool:
 def _shingles(text: str) -> Shingles:
     words = text.casefold().split()
     if len(words) <= SHINGLE_WORDS:
-        return frozenset([tuple(words)])
-    return frozenset(zip(*(words[start:] for start in range(SHINGLE_WORDS)), strict=False))
+        return frozenset([hash(tuple(words))])
+    return frozenset(map(hash, zip(*(words[start:] for start in range(SHINGLE_WORDS)), strict=False)))
+
+
+def _prefix(shingles: Shingles) -> list[int]:
+    """The smallest tenth: two sets that are similar enough share at least one of it (Bayardo, Ma, Srikant, WWW 2007),
+    so no others need to be compared."""
+    return sorted(shingles)[: len(shingles) - ceil(NEAR_DUPLICATE * len(shingles)) + 1]
 
 
 def _twin(
-    hit: Hit,
-    shingles: Shingles,
-    kept: Sequence[Hit],
-    sizes: Sequence[int],
-    holders: defaultdict[tuple[str, ...], list[int]],
+    hit: Hit, shingles: Shingles, numbers: Sequence[int], kept: Sequence[Hit], texts: Sequence[Shingles]
 ) -> int | None:
-    """The number of the best kept hit that says the same. Only those that share a shingle are looked at."""
-    shared = Counter(number for shingle in shingles if shingle in holders for number in holders[shingle])
-    for number in sorted(shared):
-        similarity = shared[number] / (len(shingles) + sizes[number] - shared[number])
+    """The first of the kept hits with these numbers that says the same."""
+    for number in numbers:
+        shared = len(shingles & texts[number])
+        similarity = shared / (len(shingles) + len(texts[number]) - shared)
         if similarity > NEAR_DUPLICATE and _NUMBER.findall(hit.text) == _NUMBER.findall(kept[number].text):
             return number
     return None

@@ -1,11 +1,12 @@
 """Near-duplicates and neighbours: what becomes one passage, and what must not."""
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 
 from retrieval.hits import Hit, Scores
-from retrieval.passages import distinct, merged, passages_of, widened
+from retrieval.passages import NEAR_DUPLICATE, distinct, merged, passages_of, widened
 from retrieval.prompt import estimate_tokens, render_system
 
 LONG = " ".join(f"word-{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")
@@ -42,6 +43,29 @@ def test_a_word_changed_in_a_long_text_is_a_near_duplicate_but_another_number_is
     long = " ".join([BOILERPLATE, *(f"{word}x" for word in BOILERPLATE.split())])
     assert len(distinct([hit("a", 0, f"{long} costs little"), hit("b", 0, f"{long} costs much")])) == 1
     assert len(distinct([hit("a", 0, f"{long} in 2023"), hit("b", 0, f"{long} in 2024")])) == 2
+
+
+def test_no_pair_that_is_similar_enough_is_missed() -> None:
+    """Beside every pair compared, on texts from which a few words were taken at random."""
+    random = Random(0)
+    words = BOILERPLATE.split() * 2
+    texts = []
+    for _ in range(60):
+        text = list(words[: random.randint(100, 128)])
+        for _ in range(random.randint(0, 3)):
+            text[random.randrange(len(text))] = "other"
+        texts.append(" ".join(text))
+    expected: list[str] = []
+    for text in texts:
+        if not any(similarity(text, other) > NEAR_DUPLICATE for other in expected):
+            expected.append(text)
+    found = distinct([hit(f"{number}", 0, text) for number, text in enumerate(texts)])
+    assert [each.text for each in found] == expected and 5 < len(expected) < 55
+
+
+def similarity(first: str, second: str) -> float:
+    a, b = ({tuple(words[n : n + 5]) for n in range(len(words) - 4)} for words in (first.split(), second.split()))
+    return len(a & b) / len(a | b)
 
 
 def test_short_texts_are_the_same_only_if_every_word_is() -> None:
