@@ -100,7 +100,7 @@ def sweep(
     attempt = ray.remote(num_cpus=1)(_try)
     running = {
         attempt.remote(
-            config.model_copy(update={"chunk_tokens": size}), names[size], uri, judged.questions, rankings, rights,
+            config.model_copy(update={"chunk_tokens": size, "embedding_workers": 0}), names[size], uri, judged.questions, rankings, rights,
             forgotten,
         ): size
         for size in sizes
