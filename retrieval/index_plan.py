@@ -12,7 +12,7 @@ from typing import Any
 
 from retrieval.milvus_config import MilvusConfig
 
-# Measured on 200,000 rows: docs/decisions/016-milvus-settings.md.
+# Measured: docs/decisions/016-milvus-settings.md.
 M, EF_CONSTRUCTION, EF = 16, 200, 128
 NLIST, PROBED = 1024, 16
 MAX_CANDIDATES = 16_384

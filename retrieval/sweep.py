@@ -100,11 +100,16 @@ def sweep(
     attempt = ray.remote(num_cpus=1)(_try)
     running = {
         attempt.remote(
-            config.model_copy(update={"chunk_tokens": size, "embedding_workers": 0}), names[size], uri, judged.questions, rankings, rights,
+            config.model_copy(update={"chunk_tokens": size, "embedding_workers": 0}),
+            names[size],
+            uri,
+            judged.questions,
+            rankings,
+            rights,
             forgotten,
         ): size
         for size in sizes
-    }  # fmt: skip
+    }
     tried: list[Tried] = []
     try:
         for size, found in _finished(running):

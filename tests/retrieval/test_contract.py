@@ -297,12 +297,18 @@ def test_one_row_in_a_hundred_of_ten_thousand_is_found_as_if_it_were_alone(store
         row(number, vector=vector.tolist(), attributes=Attributes("small" if number in mine else "large"))
         for number, vector in enumerate(vectors)
     ]
-    physical = built(store, name, rows, replace(SETTINGS, dimensions=16))
-    deadline = time.monotonic() + 60
-    while int(store.client.describe_index(physical, "vector")["indexed_rows"]) < 10_000:
-        assert time.monotonic() < deadline, "a server searches by an index of its own, and worse, until then"
-        time.sleep(0.5)
-    for asked in vectors[1:30]:
-        hits = Legs(store).dense(name, asked.tolist(), Comparison("tenant", "==", "small"), 10, 30)
-        nearest = sorted(mine, key=lambda number: -float(vectors[number] @ asked))[:10]
-        assert {hit.position for hit in hits} == set(nearest)
+    built(store, name, rows, replace(SETTINGS, dimensions=16))
+
+    def missed() -> int:
+        """Of ten nearest to each question; a server answers by a coarser index of its own until the real one is in."""
+        num_missed = 0
+        for asked in vectors[1:30]:
+            nearest = sorted(mine, key=lambda number: -float(vectors[number] @ asked))[:10]
+            hits = Legs(store).dense(name, asked.tolist(), Comparison("tenant", "==", "small"), 10, 30)
+            num_missed += len(set(nearest) - {hit.position for hit in hits})
+        return num_missed
+
+    deadline = time.monotonic() + 90
+    while (found_less := missed()) and not store.is_lite and time.monotonic() < deadline:
+        time.sleep(1)
+    assert found_less == 0

@@ -1,9 +1,11 @@
 """A folder and its collection: whatever happened in between, they are equal after a run."""
 
+import json
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,13 @@ import pytest
 from cluster.errors import TandemError
 from retrieval import indexing
 from retrieval.config import RetrievalConfig
+from retrieval.connection import make
 from retrieval.embedding import Embedder, find_folder
 from retrieval.indexing import Failure, follow, index
 from retrieval.milvus_config import MilvusConfig
 from retrieval.schema import Row
 from retrieval.search import Searcher
-from retrieval.store import Store
+from retrieval.store import SETTINGS_PROPERTY, Store
 
 pytestmark = pytest.mark.slow
 Quiet = Callable[[str], None]
@@ -213,20 +216,17 @@ def test_a_write_that_fails_ends_the_run(
 def test_a_collection_whose_indexes_are_missing_is_made_again(
     config: RetrievalConfig, milvus: str, quiet: Quiet
 ) -> None:
-    from pymilvus import DataType
-
     index(config, "half", milvus, quiet)
     store = Store(milvus)
     physical = store.current("half")
     assert physical is not None
     settings = store.settings(physical)
+    assert settings is not None
     store.client.drop_alias("tandem_half")
     store.client.drop_collection(physical)
-    schema = store.client.create_schema()
-    schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
-    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=384)
-    store.client.create_collection(physical, schema=schema)
-    assert settings is not None and store.ensure("half", settings) == physical
+    # Killed between the two: the collection is there, its indexes are not.
+    make(store.client, physical, settings, {SETTINGS_PROPERTY: json.dumps(asdict(settings))}, 30)
+    assert store.ensure("half", settings) == physical
     assert index(config, "half", milvus, quiet).added == 4
 
 

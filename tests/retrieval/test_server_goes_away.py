@@ -53,7 +53,7 @@ def configured(server: Server, documents: Path, retry_s: float) -> RetrievalConf
     )
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.matrix)])
 def test_a_restart_in_the_middle_is_borne(
     server: Server, documents: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
