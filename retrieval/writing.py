@@ -78,9 +78,11 @@ class Writer:
         """New rows first, then what they replace: a document is never missing, and a kill in between is seen."""
         for start, end in _slices([len(document.chunks) for document in documents], WRITE_CHUNKS):
             rows = [row for document in documents[start:end] for row in _rows(document, vectors)]
-            if self.store.keeps_what_an_upsert_lacks:
-                redressed = [document for document in documents[start:end] if document.carries_other]
-                self.store.delete(self.physical, [key for document in redressed for key in document.stored_ids])
+            redressed = [
+                key for document in documents[start:end] if document.carries_other for key in document.stored_ids
+            ]
+            if redressed and self.store.keeps_what_an_upsert_lacks:
+                self.store.delete(self.physical, redressed)
             self.store.upsert(self.physical, rows)
             stale = {key for document in documents[start:end] for key in document.stored_ids} - {row.id for row in rows}
             self.store.delete(self.physical, sorted(stale))
