@@ -1,6 +1,6 @@
 """How fast search and indexing are beside bare pymilvus and the bare embedding model, on Milvus Lite and on the server.
 
-python -m benchmarks.retrieval                  # about twenty-five minutes on two cores
+python -m benchmarks.retrieval                  # about twenty minutes on two cores
 python -m benchmarks.retrieval --small          # a tenth of the rows, to see that it runs; writes nothing
 """
 
@@ -34,7 +34,7 @@ from retrieval.search import Searcher
 from retrieval.sources import documents
 from retrieval.store import Store
 
-LITE_CHUNKS, SERVER_CHUNKS, COLD_CHUNKS, FLAT_DOCUMENTS = 10_000, 200_000, 100_000, 40_000
+LITE_CHUNKS, SERVER_CHUNKS, FLAT_DOCUMENTS = 10_000, 200_000, 20_000
 DIMENSIONS, TOP_K, NUM_ASKED = 384, 10, 200
 NAME = "benchmark"
 ROWS_AT_ONCE = 5_000
@@ -52,7 +52,6 @@ def main() -> None:
             ("lite", on_lite, LITE_CHUNKS),
             ("memory", memory_of_indexing, FLAT_DOCUMENTS),
             ("server", on_server, SERVER_CHUNKS),
-            ("cold", cold_lite, COLD_CHUNKS),
         ):
             folder = Path(scratch) / name
             folder.mkdir()
@@ -98,7 +97,7 @@ def on_server(folder: Path, num_chunks: int) -> Measured:
     vectors, asked = clustered(num_chunks, DIMENSIONS), clustered(NUM_ASKED, DIMENSIONS, seed=1)
     with milvus_server(folder / "milvus") as (uri, pid):
         store = Store(uri, timeout_s=60)
-        fill(store, vectors, bm25=False, model=Embedder(RetrievalConfig().embedding_model).identity)
+        fill(store, vectors, Embedder(RetrievalConfig().embedding_model).identity)
         questions, legs = [vector.tolist() for vector in asked], Legs(store)
         ef = search_parameters(RetrievalConfig().milvus, TOP_K)["ef"]
 
@@ -125,17 +124,6 @@ def on_server(folder: Path, num_chunks: int) -> Measured:
         yield saved_to_searchable(config, source, uri, "server", "ingest")
         store.close()
     yield from cold(lambda: milvus_server(folder / "milvus"), config, f"server, {num_chunks} chunks")
-
-
-def cold_lite(folder: Path, num_chunks: int) -> Measured:
-    """Many chunks in Milvus Lite, and what it takes to open them."""
-    config = RetrievalConfig(timeout_s=60)
-    with local_server(folder) as uri:
-        store = Store(uri, timeout_s=60)
-        model = Embedder(config.embedding_model).identity
-        fill(store, clustered(num_chunks, DIMENSIONS), bm25=True, model=model)
-        store.close()
-    yield from cold(lambda: lite_server(folder), config, f"Lite, {num_chunks} chunks")
 
 
 def cold(server: Callable[[], Server], config: RetrievalConfig, name: str) -> Measured:
@@ -220,9 +208,9 @@ def saved_to_searchable(
     return row(f"insert_to_searchable_s: {store}", "s", round(median(seconds), 3), "<= 2")
 
 
-def fill(store: Store, vectors: Any, bm25: bool, model: str = "generated") -> None:
+def fill(store: Store, vectors: Any, model: str) -> None:
     """A collection of these vectors, as `index` would make it."""
-    settings = Settings(model, DIMENSIONS, 200, chunking.VERSION, bm25=bm25)
+    settings = Settings(model, DIMENSIONS, 200, chunking.VERSION, bm25=False)
     physical = store.ensure(NAME, settings)
     store.load(physical)
     for start in range(0, len(vectors), ROWS_AT_ONCE):
