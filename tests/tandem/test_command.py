@@ -176,8 +176,10 @@ def test_a_document_that_cannot_be_read_is_told_in_a_table_and_by_the_exit_code(
     assert done.returncode == 3
     assert "small is up to date but for 1 documents." in done.stdout
     assert "broken.docx: cannot be opened as docx: File is not a zip file" in done.stdout
-    header, _, counts = done.stdout.split("\n\n")[0].strip().splitlines()[-3:]
-    told = dict(zip(header.split(), counts.split(), strict=True))
+    lines = [line.split() for line in done.stdout.splitlines()]
+    header = next(number for number, line in enumerate(lines) if line[:1] == ["added"])
+    counts = next(line for line in lines[header + 1 :] if line and line[0].isdigit())
+    told = dict(zip(lines[header], counts, strict=True))
     assert (told["added"], told["deleted"], told["failed"], told["chunks"]) == ("1", "0", "1", "1")
 
 
