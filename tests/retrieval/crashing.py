@@ -50,7 +50,8 @@ def _index(folder: Path, uri: str, collection: str, events: Connection) -> None:
 
     indexing._Sync.run = announced  # type: ignore[method-assign]
     try:
-        indexing.index(RetrievalConfig(sources=[folder]), collection, uri, lambda _: None)
+        config = RetrievalConfig.model_validate({"sources": [folder], "milvus": {"retry_s": 1}})
+        indexing.index(config, collection, uri, lambda _: None)
     except TandemError as error:
         events.send(str(error))
     else:
