@@ -28,8 +28,8 @@ class Prose:
         return " ".join(self.rng.choices(self.words, self.weights, k=number))
 
 
-def write_documents(folder: Path, num_documents: int, parts: int = 10, words: int = 60) -> Path:
-    """Documents of so many chunks, each about twice as many tokens long as it has words."""
+def write_documents(folder: Path, num_documents: int, parts: int = 10, words: int = 30) -> Path:
+    """Documents of so many chunks, each of about four tokens a word."""
     folder.mkdir(parents=True)
     prose = Prose()
     for number in range(num_documents):
