@@ -29,7 +29,7 @@ class Prose:
 
 
 def write_documents(folder: Path, num_documents: int, parts: int = 10, words: int = 30) -> Path:
-    """Documents of so many chunks, each of about four tokens a word."""
+    """Documents of so many chunks, each of three to four tokens a word."""
     folder.mkdir(parents=True)
     prose = Prose()
     for number in range(num_documents):
