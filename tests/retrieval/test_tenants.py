@@ -163,7 +163,7 @@ def test_what_is_not_there_cannot_be_forgotten(documents: Path, milvus: str, qui
         index(config(documents), "unknown-source", milvus, quiet, lambda: read(kept))
 
 
-@pytest.mark.parametrize("store", ["milvus", "server"])
+@pytest.mark.parametrize("store", ["milvus", pytest.param("server", marks=pytest.mark.matrix)])
 def test_metadata_that_were_taken_away_are_gone(
     store: str, request: pytest.FixtureRequest, tmp_path: Path, quiet: Callable[[str], None]
 ) -> None:
