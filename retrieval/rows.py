@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrieval.connection import explained
-from retrieval.errors import RetrievalUnavailable
+from retrieval.errors import Refused, RetrievalUnavailable, wrong_replicas
 from retrieval.filters import Comparison, Filter, encode
+from retrieval.milvus_config import MilvusConfig
 from retrieval.patience import loaded, patient
 from retrieval.schema import Row
 
@@ -35,13 +36,23 @@ class Rows:
 
     uri: str
     client: Any
+    config: MilvusConfig
     write_s: float
     patience_s: float
     gone_since: float | None
     _deleted: Counter[str]
 
+    @patient
     def load(self, physical: str, timeout_s: float | None = None) -> None:
-        raise NotImplementedError
+        """Into the server's memory, where it must be to be read; Milvus Lite forgets that when it restarts."""
+        timeout_s = timeout_s or self.write_s
+        try:
+            with explained(self.uri):
+                self.client.load_collection(physical, replica_number=self.config.replicas, timeout=timeout_s)
+        except Refused as refused:
+            if "replica" not in refused.seen and "node" not in refused.seen:
+                raise
+            raise wrong_replicas(physical, self.config.replicas, refused) from refused
 
     def chunks(self, physical: str, where: Filter = EVERY_ROW) -> list[StoredChunk]:
         """The rows of a collection, without their text and vector, with all that was written before the call."""

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from cluster.digests import digest_json
 from cluster.errors import TandemError
 from retrieval.connection import connect, explained, make
-from retrieval.errors import Refused, foreign, no_index, no_partitions, wrong_replicas
+from retrieval.errors import Refused, foreign, no_index, no_partitions
 from retrieval.index_plan import Index, candidates
 from retrieval.milvus_config import MilvusConfig
 from retrieval.names import alias_of, name_of, physical_name
@@ -123,18 +123,6 @@ class Store(Rows):
         with suppress(TypeError, ValueError):
             return Settings(**json.loads(written))
         return None
-
-    @patient
-    def load(self, physical: str, timeout_s: float | None = None) -> None:
-        """Into the server's memory, where it must be to be read; Milvus Lite forgets that when it restarts."""
-        timeout_s = timeout_s or self.write_s
-        try:
-            with explained(self.uri):
-                self.client.load_collection(physical, replica_number=self.config.replicas, timeout=timeout_s)
-        except Refused as refused:
-            if "replica" not in refused.seen and "node" not in refused.seen:
-                raise
-            raise wrong_replicas(physical, self.config.replicas, refused) from refused
 
     @patient
     def ensure(self, name: str, settings: Settings) -> str:
