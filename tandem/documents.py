@@ -1,13 +1,12 @@
 """The verbs of documents: `tandem index`, `forget`, `search`, `search eval` and `search sweep`."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from tandem.console import Console
-from tandem.options import DEFAULT, PARTLY_FAILED, AsJson, Labels, ProjectFile, Tenant
+from tandem.options import DEFAULT, PARTLY_FAILED, AsJson, JudgedFile, Labels, ProjectFile, Qrels, Tenant
 
 
 class SearchGroup(TyperGroup):
@@ -117,8 +116,8 @@ def forget(
 
 @search_app.command("eval")
 def search_eval(
-    judged: Annotated[Path, typer.Argument(help="Questions with sources (JSONL), a BEIR folder, or TREC topics.")],
-    qrels: Annotated[Path | None, typer.Option(help="The judgements of a TREC topics file.")] = None,
+    judged: JudgedFile,
+    qrels: Qrels = None,
     tenant: Tenant = None,
     label: Labels = None,
     config: ProjectFile = DEFAULT,
@@ -139,8 +138,8 @@ def search_eval(
 
 @search_app.command("sweep")
 def search_sweep(
-    judged: Annotated[Path, typer.Argument(help="Questions with sources (JSONL), a BEIR folder, or TREC topics.")],
-    qrels: Annotated[Path | None, typer.Option(help="The judgements of a TREC topics file.")] = None,
+    judged: JudgedFile,
+    qrels: Qrels = None,
     chunk_tokens: Annotated[
         list[int] | None, typer.Option(help="A chunk size; may be given again. Default: 100, 200, 400.")
     ] = None,

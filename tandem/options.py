@@ -9,5 +9,7 @@ ProjectFile = Annotated[Path, typer.Option("-c", "--config", help="The project f
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Tenant = Annotated[str | None, typer.Option(help="Search as a caller of this tenant.")]
 Labels = Annotated[list[str] | None, typer.Option(help="Search as one who holds this label; may be repeated.")]
+JudgedFile = Annotated[Path, typer.Argument(help="Questions with sources (JSONL), a BEIR folder, or TREC topics.")]
+Qrels = Annotated[Path | None, typer.Option(help="The judgements of a TREC topics file.")]
 PARTLY_FAILED = 3
 DEFAULT = Path("tandem.yaml")
