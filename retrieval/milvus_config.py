@@ -41,7 +41,7 @@ class MilvusConfig(Section):
     """hnsw: candidates looked at by a search. Default 128, or four times as many as are asked for."""
 
     nlist: Annotated[int, Field(ge=1, le=65_536)] | None = None
-    """ivf: number of clusters. Default: four times the root of the number of rows."""
+    """ivf: number of clusters. Default 1024."""
 
     nprobe: Annotated[int, Field(ge=1, le=65_536)] | None = None
     """ivf: clusters looked at by a search. Default: a sixteenth of them, at least 16."""
