@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cluster.errors import TandemError
-from retrieval import chunking, index_plan, sources
+from retrieval import bulk_import, chunking, index_plan, sources
 from retrieval.config import RetrievalConfig
 from retrieval.embedding import Embedder, embedder_of
 from retrieval.known import Known
@@ -148,6 +148,8 @@ def _opened(
         store, known = Store(uri, config.milvus, patience_s=config.milvus.retry_s), Known()
         try:
             check_mode(store, config)
+            if config.milvus.bulk_import:
+                bulk_import.check(store, config.milvus.bulk_import)
             with closing(_Sync(config, collection, store, embedder, known, on_progress, forgotten)) as sync:
                 yield sync
         finally:
@@ -192,8 +194,8 @@ class _Sync:
         self.collection, self.report = collection, IndexReport(collection)
         self.previous: str | None = None
         self.physical = self._open()
-        self.writer = Writer(store, self.physical)
         store.load(self.physical)
+        self.writer = Writer(store, self.physical, self._importer())
         store.read_rows(self.physical, known.fill)
 
     def run(self, named: set[Path] | None = None, polled: SourceConfig | None = None) -> IndexReport:
@@ -215,7 +217,7 @@ class _Sync:
                 batch, num_chunks = [], 0
                 self.on_progress(f"indexed {self.report.num_taken} documents")
         self._write(batch)
-        self.writer.settle()
+        self.writer.complete()
         if named is None and self.report.failed and self.report.num_taken == 0:
             raise _nothing_readable(self.report)
         self._delete_missing()
@@ -258,6 +260,15 @@ class _Sync:
             self.previous = current
             self.store.load(current)
         return self.store.ensure(self.report.collection, wanted)
+
+    def _importer(self) -> bulk_import.Importer | None:
+        """For a collection that nobody searches yet, where the project file asks for it."""
+        place = self.config.milvus.bulk_import
+        if place is None or self.store.current(self.collection) == self.physical:
+            return None
+        importer = bulk_import.Importer(self.store, self.physical, self._settings(self.embedder.dimensions), place)
+        importer.await_earlier()
+        return importer
 
     def _settings(self, dimensions: int) -> Settings:
         return Settings(

@@ -1,11 +1,14 @@
 """The `retrieval.milvus` section of a project file: how a collection is laid out, searched and reached."""
 
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cluster.schema import LocalPath, Section
 
+# Those that obstore opens and Milvus may keep its data in.
+BUCKETS = frozenset({"s3", "gs", "az", "abfs", "abfss"})
 IndexKind = Literal["hnsw", "ivf", "diskann", "flat"]
 Consistency = Literal["bounded", "strong", "session", "eventually"]
 _PARAMETERS = {
@@ -71,6 +74,21 @@ class MilvusConfig(Section):
 
     retry_s: Annotated[float, Field(ge=1, le=3600)] = 60.0
     """Seconds for which `tandem index` waits for a server that went away before it gives up. Searches do not wait."""
+
+    bulk_import: str | None = None
+    """Where `tandem index` puts the rows of a first load as files that the Milvus servers then import: a folder that
+    they see under the same path, or a URL in the bucket that they keep their data in. Worth it from about a million
+    rows on. Later runs write as usual."""
+
+    @field_validator("bulk_import")
+    @classmethod
+    def _seen_by_both(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("/") and urlsplit(value).scheme not in BUCKETS:
+            raise ValueError(
+                f"{value} is no place that Milvus sees too: an absolute path, or a URL that begins with one of "
+                + ", ".join(f"{scheme}://" for scheme in sorted(BUCKETS))
+            )
+        return value
 
     @model_validator(mode="before")
     @classmethod

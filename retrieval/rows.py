@@ -19,6 +19,8 @@ STALE_WAITS_S = (0.2, 1.0, 3.0)
 COMPACT_SHARE = 0.2
 _STORED = ("id", "source", "source_hash", "num_chunks")
 EVERY_ROW = Comparison("id", "!=", "")
+_IMPORTED, _NOT_IMPORTED = "Completed", ("Failed", "Failed and cleaned")
+_LISTED_IMPORTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,15 @@ class StoredChunk:
     source: str
     source_hash: str
     num_chunks: int
+
+
+@dataclass(frozen=True)
+class ImportState:
+    """How far an import job is."""
+
+    is_complete: bool
+    failed: str | None
+    """The server's reason; None where it did not fail."""
 
 
 class Rows:
@@ -150,6 +161,37 @@ class Rows:
         if num_deleted > COMPACT_SHARE * (num_rows + num_deleted):
             self.compact(physical)
         return num_rows
+
+    @patient
+    def begin_import(self, physical: str, path: str, num_rows: int, dimensions: int) -> int:
+        """Have the server import a file as it sees it; returns the number of the job."""
+        with explained(self.uri):
+            # MilvusClient has no method for this; the module functions that have are leaving pymilvus.
+            job: int = self.client._get_connection().do_bulk_insert(physical, "", [path], timeout=self.write_s)
+        return job
+
+    @patient
+    def import_state(self, job: int) -> ImportState:
+        with explained(self.uri):
+            state = self.client._get_connection().get_bulk_insert_state(job, timeout=self.write_s)
+        failed = (state.failed_reason or "it does not say why") if state.state_name in _NOT_IMPORTED else None
+        return ImportState(state.state_name == _IMPORTED, failed)
+
+    @patient
+    def unfinished_imports(self, physical: str) -> list[int]:
+        """The jobs of a collection that may still add rows to it."""
+        with explained(self.uri):
+            states = self.client._get_connection().list_bulk_insert_tasks(
+                _LISTED_IMPORTS, physical, timeout=self.write_s
+            )
+        return [state.task_id for state in states if state.state_name not in (_IMPORTED, *_NOT_IMPORTED)]
+
+    @patient
+    def reload(self, physical: str) -> None:
+        """Bring in what was imported: a collection that is loaded gets it by and by. Nothing is found meanwhile."""
+        with explained(self.uri):
+            self.client.release_collection(physical, timeout=self.write_s)
+        self.load(physical)
 
     def count(self, physical: str, expression: str, consistency: str, timeout_s: float) -> int:
         counted = self.client.query(

@@ -180,9 +180,12 @@ class Store(Rows):
 
     def upsert(self, physical: str, rows: Sequence[Row]) -> None:
         super().upsert(physical, rows)
-        if physical in self._unpublished and rows:
-            self._unpublished[physical] += len(rows)
-            self._fit(physical, self._unpublished[physical], len(rows[0].vector))
+        if rows:
+            self._grew(physical, len(rows), len(rows[0].vector))
+
+    def begin_import(self, physical: str, path: str, num_rows: int, dimensions: int) -> int:
+        self._grew(physical, num_rows, dimensions)
+        return super().begin_import(physical, path, num_rows, dimensions)
 
     @patient
     def rebuild(self, physical: str, wanted: Sequence[Index]) -> str:
@@ -219,9 +222,12 @@ class Store(Rows):
     def close(self) -> None:
         self.client.close()
 
-    def _fit(self, physical: str, num_rows: int, dimensions: int) -> None:
+    def _grew(self, physical: str, num_rows: int, dimensions: int) -> None:
         """While nobody searches it, a collection that outgrows the memory it was made for gets another index."""
-        wanted = candidates(self.config, num_rows, dimensions)
+        if physical not in self._unpublished:
+            return
+        self._unpublished[physical] += num_rows
+        wanted = candidates(self.config, self._unpublished[physical], dimensions)
         if not self.is_lite and self.index_kind(physical) not in {index.kind for index in wanted}:
             self.rebuild(physical, wanted)
 

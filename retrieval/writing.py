@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from retrieval.bulk_import import Importer
 from retrieval.chunking import Chunk
 from retrieval.rights import Attributes
 from retrieval.schema import Row
@@ -49,8 +50,8 @@ class Writer:
     """Writes to one collection, one batch after the other and each of them whole: two writes to one collection at a
     time are not safe on Milvus Lite."""
 
-    def __init__(self, store: Store, physical: str) -> None:
-        self.store, self.physical = store, physical
+    def __init__(self, store: Store, physical: str, importer: Importer | None = None) -> None:
+        self.store, self.physical, self.importer = store, physical, importer
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
 
@@ -70,12 +71,22 @@ class Writer:
         if pending is not None:
             pending.result()
 
+    def complete(self) -> None:
+        """Wait until all that was handed over is in the collection."""
+        self.settle()
+        if self.importer:
+            self.importer.complete()
+
     def close(self) -> None:
         """A batch that is being written is written to its end, also where the run has ended badly."""
         self._thread.shutdown()
 
     def _write(self, documents: Sequence[Changed], vectors: Vectors) -> None:
         """New rows first, then what they replace: a document is never missing, and a kill in between is seen."""
+        if self.importer:
+            fresh = [document for document in documents if not document.stored_ids]
+            self.importer.add([row for document in fresh for row in _rows(document, vectors)])
+            documents = [document for document in documents if document.stored_ids]
         for start, end in _slices([len(document.chunks) for document in documents], WRITE_CHUNKS):
             rows = [row for document in documents[start:end] for row in _rows(document, vectors)]
             redressed = [

@@ -29,7 +29,7 @@ def entries(url: str) -> Iterator[Entry]:
     Raises:
         SourceUnavailable: the bucket is missing, is not for us, or does not answer.
     """
-    store, path = _store(url)
+    store, path = bucket(url)
     is_empty = True
     with _explained(url):
         for page in store.list(path or None):
@@ -40,8 +40,12 @@ def entries(url: str) -> Iterator[Entry]:
             yield _entry(url, store, found, path.rpartition("/")[2])
 
 
-def _store(url: str) -> "tuple[ObjectStore, str]":
-    """The bucket and the path in it."""
+def bucket(url: str) -> "tuple[ObjectStore, str]":
+    """The bucket and the path in it.
+
+    Raises:
+        SourceUnavailable: there can be no such bucket.
+    """
     from obstore.exceptions import BaseError
     from obstore.store import from_url
 
@@ -107,12 +111,15 @@ def _explained(url: str) -> Iterator[None]:
         raise _unavailable(url, error) from error
 
 
-def _unavailable(url: str, error: Exception) -> SourceUnavailable:
+def reason(error: Exception) -> str:
+    """What obstore's error says, without what the address of the request says, which may be a signature."""
     code = re.search(r"<Code>(\w+)</Code>", str(error))
-    # Without what the address of the request says, which may be a signature.
-    reason = re.sub(r"\?\S+", "", str(error).split("\n")[0]).strip()[:300]
+    return code[1] if code else re.sub(r"\?\S+", "", str(error).split("\n")[0]).strip()[:300]
+
+
+def _unavailable(url: str, error: Exception) -> SourceUnavailable:
     return SourceUnavailable(
-        f"The source {url} cannot be read: {code[1] if code else reason}.",
+        f"The source {url} cannot be read: {reason(error)}.",
         "A bucket or container that exists, and credentials in the environment (for S3: AWS_ACCESS_KEY_ID, "
         "AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL; AWS_ALLOW_HTTP=true for http; AWS_SKIP_SIGNATURE=true "
         "for a public bucket).",
