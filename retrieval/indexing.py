@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,6 +23,7 @@ from cluster.errors import TandemError
 from retrieval import bulk_import, chunking, index_plan, sources
 from retrieval.config import RetrievalConfig
 from retrieval.embedding import Embedder, embedder_of
+from retrieval.index_report import Failure, IndexReport, nothing_readable
 from retrieval.known import Known
 from retrieval.rights import Attributes
 from retrieval.schema import Settings
@@ -42,42 +42,6 @@ _QUIET_MS = 100
 AnyEmbedder: TypeAlias = "Embedder | EndpointEmbedder"
 Progress = Callable[[str], None]
 Forgotten = Callable[[], Collection[str]]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A document that was not indexed. What the collection held of it before stays, unless it is empty now."""
-
-    source: str
-    reason: str
-
-
-@dataclass
-class IndexReport:
-    """What a run found and did. Counts are of documents, unless they say chunks."""
-
-    collection: str
-    added: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    deleted: int = 0
-    forgotten: list[str] = field(default_factory=list)
-    """Documents that were found and left out, since `tandem forget` named them."""
-    failed: list[Failure] = field(default_factory=list)
-    num_chunks: int = 0
-    """Chunks in the collection at the end."""
-    num_embedded: int = 0
-    """Chunks that were embedded in this run."""
-    seconds: float = 0.0
-
-    @property
-    def has_news(self) -> bool:
-        return bool(self.added or self.changed or self.deleted or self.failed)
-
-    @property
-    def num_taken(self) -> int:
-        """Documents of this run that the collection holds as they are now."""
-        return self.added + self.changed + self.unchanged
 
 
 def index(
@@ -219,9 +183,9 @@ class _Sync:
         self._write(batch)
         self.writer.complete()
         if named is None and self.report.failed and self.report.num_taken == 0:
-            raise _nothing_readable(self.report)
+            raise nothing_readable(self.report)
         self._delete_missing()
-        self.report.num_chunks = self.store.finish(self.physical)
+        self.report.num_chunks = self.store.finish(self.physical, flush=named is None or self.store.is_lite)
         self.store.publish(self.report.collection, self.physical)
         self.previous = None
         if told := self.store.outgrown(self.physical, self.report.num_chunks):
@@ -395,12 +359,3 @@ def alone(uri: str, collection: str) -> Iterator[None]:
                 "Wait until it has ended, then run this again.",
             ) from None
         yield
-
-
-def _nothing_readable(report: IndexReport) -> TandemError:
-    first = report.failed[0]
-    return TandemError(
-        f"None of the {len(report.failed)} documents could be indexed; {first.source} {first.reason}.",
-        "Documents are UTF-8 text, Markdown, or files that markitdown converts.",
-        "Correct the files, or name others under retrieval.sources.",
-    )

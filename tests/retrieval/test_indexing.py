@@ -15,7 +15,8 @@ from retrieval import indexing
 from retrieval.config import RetrievalConfig
 from retrieval.connection import make
 from retrieval.embedding import Embedder, find_folder
-from retrieval.indexing import Failure, follow, index
+from retrieval.index_report import Failure
+from retrieval.indexing import follow, index
 from retrieval.milvus_config import MilvusConfig
 from retrieval.schema import Row
 from retrieval.search import Searcher

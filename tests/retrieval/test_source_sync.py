@@ -12,7 +12,8 @@ import pytest
 
 from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
-from retrieval.indexing import IndexReport, follow, index
+from retrieval.index_report import IndexReport
+from retrieval.indexing import follow, index
 from retrieval.rights import Rights
 from retrieval.search import Searcher
 from retrieval.store import Store

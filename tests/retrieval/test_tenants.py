@@ -11,7 +11,8 @@ from retrieval import indexing
 from retrieval.config import RetrievalConfig
 from retrieval.filters import Comparison
 from retrieval.forgetting import forget, read, take_back
-from retrieval.indexing import Failure, IndexReport, index
+from retrieval.index_report import Failure, IndexReport
+from retrieval.indexing import index
 from retrieval.rights import Rights
 from retrieval.search import Searcher
 from retrieval.source_config import FolderSource

@@ -1,0 +1,51 @@
+"""What a run of the index found and did."""
+
+from dataclasses import dataclass, field
+
+from cluster.errors import TandemError
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A document that was not indexed. What the collection held of it before stays, unless it is empty now."""
+
+    source: str
+    reason: str
+
+
+@dataclass
+class IndexReport:
+    """What a run found and did. Counts are of documents, unless they say chunks."""
+
+    collection: str
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    forgotten: list[str] = field(default_factory=list)
+    """Documents that were found and left out, since `tandem forget` named them."""
+    failed: list[Failure] = field(default_factory=list)
+    num_chunks: int = 0
+    """Chunks in the collection at the end."""
+    num_embedded: int = 0
+    """Chunks that were embedded in this run."""
+    seconds: float = 0.0
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self.added or self.changed or self.deleted or self.failed)
+
+    @property
+    def num_taken(self) -> int:
+        """Documents of this run that the collection holds as they are now."""
+        return self.added + self.changed + self.unchanged
+
+
+def nothing_readable(report: IndexReport) -> TandemError:
+    """A run in which every document failed."""
+    first = report.failed[0]
+    return TandemError(
+        f"None of the {len(report.failed)} documents could be indexed; {first.source} {first.reason}.",
+        "Documents are UTF-8 text, Markdown, or files that markitdown converts.",
+        "Correct the files, or name others under retrieval.sources.",
+    )
