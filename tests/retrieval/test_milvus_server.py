@@ -14,6 +14,7 @@ from tests.retrieval.hostile import check_store
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.matrix
 def test_hostile_values_come_back_and_find_their_own(server: str) -> None:
     check_store(server, "hostile")
 

@@ -57,7 +57,7 @@ def undisturbed(make_job: MakeJob) -> Job:
         pytest.param("step", 3, 0, marks=pytest.mark.matrix),
         pytest.param("step", 8, 6, marks=pytest.mark.matrix),
         pytest.param("save", 6, 6, marks=pytest.mark.matrix),
-        ("upload", 6, 3),
+        pytest.param("upload", 6, 3, marks=pytest.mark.matrix),
     ],
 )
 def test_a_killed_worker_costs_nothing_but_time(
@@ -109,6 +109,7 @@ def test_state_in_main_memory_trains_the_same_and_is_gone_on_with(make_job: Make
     assert gang.losses(job) == pytest.approx(gang.losses(steady), abs=1e-5)
 
 
+@pytest.mark.matrix
 def test_a_damaged_checkpoint_is_passed_over_and_named(make_job: MakeJob, undisturbed: Job) -> None:
     from pyarrow.fs import LocalFileSystem
 

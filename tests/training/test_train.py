@@ -159,6 +159,7 @@ def test_what_cannot_be_an_adapter_is_published_as_a_whole_model(
     torch.testing.assert_close(torch.tensor(line["logprobs"]), expected, atol=0.05, rtol=0.02)
 
 
+@pytest.mark.matrix
 def test_a_killed_worker_is_replaced_and_the_result_is_the_same(
     trained: tuple[Training, AdapterVersion], tmp_path: Path, model_folder: Path, data: Path
 ) -> None:
