@@ -11,19 +11,19 @@ from retrieval.filters import encode
 from retrieval.names import alias_of
 from retrieval.rights import NOBODY, allowed
 
-CONCURRENCY, NUM_SEARCHES, NUM_TURNS = (1, 8, 32), 400, 4
+CONCURRENCY, NUM_TURNS = (1, 8, 32), 10
 FIELDS = ["source", "position", "content"]
 Search = Callable[[int], Any]
 
 
-def latencies(ours: Search, bare: Search, store: str) -> Iterator[dict[str, Any]]:
-    """p50, p99 and searches a second at each concurrency; a search is given its number."""
+def latencies(ours: Search, bare: Search, store: str, num_searches: int) -> Iterator[dict[str, Any]]:
+    """p50, p99 and searches a second at each concurrency, of so many searches; a search is given its number."""
     for concurrency in CONCURRENCY:
         mine, theirs = list[float](), list[float]()
         rates = {"ours": 0.0, "bare": 0.0}
         for turn in range(NUM_TURNS):
             for name, search, seconds in (("ours", ours, mine), ("bare", bare, theirs)):
-                found, took = timed(search, concurrency, NUM_SEARCHES // NUM_TURNS, turn)
+                found, took = timed(search, concurrency, num_searches // NUM_TURNS, turn)
                 seconds += found
                 rates[name] += len(found) / took / NUM_TURNS
         name = f"pymilvus, {store}, {concurrency} at once"
