@@ -11,14 +11,13 @@ from cluster.config import ClusterConfig
 from cluster.errors import TandemError
 
 # Set before Ray is imported. Nothing is sent out; workers run at the priority of the command that waits for them (Ray's
-# default of 15 starves an endpoint as soon as anything else runs), and a proxy may be slow to start on a busy machine.
+# default of 15 starves an endpoint as soon as anything else runs).
 # Ray Train looks at its workers every half second instead of every two: a report waits for the next look, so a training
 # with checkpoints close together stands still for it, and a killed worker is found that much later.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "0",
-    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "TOKENIZERS_PARALLELISM": "false",
 }

@@ -22,6 +22,11 @@ class Storage:
     def milvus(self) -> Path:
         return self.root / "milvus"
 
+    @property
+    def keys(self) -> Path:
+        """The API keys of the endpoint."""
+        return self.root / "keys"
+
     def forgotten(self, collection: str) -> Path:
         """The file with the names of documents that are left out of a collection."""
         return self.root / "forgotten" / f"{collection}.json"

@@ -1,6 +1,7 @@
 """Settings -> one Ray Serve application: a gateway, an engine for each base model, a retriever for the documents."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ray import serve
 from ray.serve import Application
@@ -8,11 +9,20 @@ from ray.serve import Application
 from cluster.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
+from serving.endpoint import Endpoint
 from serving.engine import Engine, EngineSettings
 from serving.gateway import GatewaySettings
-from serving.plan import Hardware, engine_kwargs, engine_options, gateway_options, retriever_options
+from serving.limiter import USAGE, Limiter
+from serving.plan import (
+    Hardware,
+    engine_kwargs,
+    engine_options,
+    gateway_options,
+    limiter_options,
+    max_requests,
+    retriever_options,
+)
 from serving.retriever import Retriever
-from serving.routes import Endpoint
 
 
 @dataclass(frozen=True)
@@ -31,12 +41,16 @@ def build_app(
     retrieval: RetrievalConfig | None,
     milvus_uri: str | None,
     hardware: Hardware,
+    keys: Path | None,
 ) -> Application:
-    """The application, not yet started."""
+    """The application, not yet started. `keys` is the folder of API keys; None lets everybody in."""
     engines = {name: _engine(name, base, config, storage, hardware) for name, base in bases.items()}
     retriever = None
     if retrieval and milvus_uri:
         retriever = serve.deployment(Retriever, **retriever_options(config)).bind(retrieval, milvus_uri)
+    limiter = None
+    if keys:
+        limiter = serve.deployment(Limiter, **limiter_options()).bind(keys / USAGE, config.request_timeout_s)
     settings = GatewaySettings(
         bases={name: base.digest for name, base in bases.items()},
         adapters=storage.adapters,
@@ -45,8 +59,14 @@ def build_app(
         answer_without=config.on_retrieval_failure == "answer_without",
         prompt_tokens=retrieval.prompt_tokens if retrieval else 0,
         retrieval_timeout_s=2 * retrieval.timeout_s + 2 if retrieval else 0.0,
+        max_requests=max_requests(config),
+        drain_s=config.drain_s,
+        num_engines=config.num_replicas,
+        keys=keys,
     )
-    return serve.deployment(Endpoint, **gateway_options(config)).bind(settings, engines, retriever)
+    return serve.deployment(Endpoint, **gateway_options(config)).bind(
+        settings, engines, retriever, limiter, config.host, config.port
+    )
 
 
 def _engine(name: str, base: Base, config: ServingConfig, storage: Storage, hardware: Hardware) -> Application:

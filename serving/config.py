@@ -54,6 +54,9 @@ class ServingConfig(Section):
     request_timeout_s: float = Field(default=120.0, gt=0)
     """Seconds from a request's arrival to the end of its answer; after that it is cancelled with 408."""
 
+    drain_s: float = Field(default=20.0, ge=0, le=25)
+    """Seconds that answers have to end when the endpoint is shut down; new requests get 503 meanwhile."""
+
     start_timeout_s: float = Field(default=600.0, gt=0)
     """Seconds until the endpoint must be ready."""
 
@@ -61,7 +64,8 @@ class ServingConfig(Section):
     """When the document store is down: answer 503, or answer without passages and say so (`retrieval.failed`)."""
 
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Precision of weights and activations. `auto` takes what the model's files say."""
+    """Precision of weights and activations. `auto` takes what the model's files say; on a CPU without instructions
+    for bfloat16 it is float32."""
 
     kv_cache_gib: float = Field(default=1.0, gt=0)
     """Memory for the key-value cache on a CPU, in GiB. On a GPU vLLM measures it (`gpu_memory_utilization`)."""

@@ -79,6 +79,10 @@ class Engine:
         """SHA-256 of the served chat template, as it stands in an adapter's manifest."""
         return hashlib.sha256(self._server.chat_template().encode()).hexdigest()
 
+    async def num_unfinished(self) -> int:
+        """Requests that the engine is computing or has waiting."""
+        return self._server.num_unfinished()
+
     async def check_health(self) -> None:
         """Called by Serve, which replaces a replica that raises here, and by the gateway's /health."""
         await self._server.check_health()

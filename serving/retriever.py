@@ -10,6 +10,7 @@ from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
 from retrieval.errors import RetrievalUnavailable, UnknownCollection
 from retrieval.hits import Hit
+from retrieval.rights import Rights
 from retrieval.search import Searcher
 
 NUM_THREADS = 4
@@ -38,19 +39,19 @@ class Retriever:
         with suppress(RetrievalUnavailable):
             self._open()
 
-    async def search(self, collection: str, question: str, top_k: int | None) -> Retrieval:
-        """The best passages; top_k None takes the project's."""
+    async def search(self, collection: str, question: str, top_k: int | None, rights: Rights) -> Retrieval:
+        """The best passages that the caller may see; top_k None takes the project's."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._search, collection, question, top_k
+            self._threads, self._search, collection, question, top_k, rights
         )
 
     async def collections(self) -> list[str] | None:
         """Names of what can be searched; None while the store is down."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._collections)
 
-    def _search(self, collection: str, question: str, top_k: int | None) -> Retrieval:
+    def _search(self, collection: str, question: str, top_k: int | None, rights: Rights) -> Retrieval:
         try:
-            found = self._open().search(collection, question, top_k)
+            found = self._open().search(collection, question, top_k, rights=rights)
         except UnknownCollection as error:
             return Retrieval(404, str(error))
         except RetrievalUnavailable as error:

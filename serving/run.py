@@ -4,6 +4,7 @@ with ray_session(cluster), served(config, model, storage, retrieval, uri, print)
     ask(connect(url), "base", "...")
 """
 
+import ipaddress
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
 from cluster.models import digest_model, find_model
@@ -29,14 +30,20 @@ if TYPE_CHECKING:
 APP = "tandem"
 POLL_S = 0.2
 PROGRESS_EVERY_S = 5.0
-START_ATTEMPTS = 4
 
 
-def check(config: ServingConfig, model: str) -> None:
+def check(config: ServingConfig, model: str, has_keys: bool = False) -> None:
     """What can be known to fail before anything is started.
 
-    Raises TandemError: the port is taken, a model folder holds no model, or two settings contradict each other.
+    Raises TandemError: the port is taken, a model folder holds no model, two settings contradict each other, or others
+    than this machine would be let in without a key.
     """
+    if not has_keys and not _is_loopback(config.host):
+        raise TandemError(
+            f"serving.host is {config.host}, and there are no API keys: anybody who reaches it could ask.",
+            "An address of this machine alone (127.0.0.1), or at least one key.",
+            "Make one with `tandem keys create NAME`, or remove serving.host.",
+        )
     _check_port(config.host, config.port)
     for source in models(config, model).values():
         find_model(source)
@@ -51,13 +58,15 @@ def served(
     retrieval: RetrievalConfig | None,
     milvus_uri: str | None,
     on_progress: Callable[[str], None],
+    keys: Path | None = None,
 ) -> Iterator[str]:
     """The URL (with /v1) of an endpoint that answers; it is shut down when the block ends.
 
-    Without `retrieval` and `milvus_uri` it serves no collections.
+    `keys` is a folder of API keys, one of which every request must carry; None asks for none. Without `retrieval` and
+    `milvus_uri` it serves no collections.
     Raises TandemError: what `check` raises, or the endpoint did not become ready (with the reason).
     """
-    check(config, model)
+    check(config, model, has_keys=keys is not None)
     from ray import serve
     from ray.serve.schema import LoggingConfig
 
@@ -67,12 +76,12 @@ def served(
     hardware = _hardware()
     check_room(config, len(bases), hardware)
     _check_that_serve_is_free()
-    app = build_app(config, bases, storage, retrieval, milvus_uri, hardware)
+    app = build_app(config, bases, storage, retrieval, milvus_uri, hardware, keys)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
     try:
-        _start_serve({"host": config.host, "port": config.port}, quiet)
-        target = serve.RunTarget(app, name=APP, route_prefix="/", logging_config=quiet)
+        serve.start(proxy_location="Disabled", logging_config=quiet)
+        target = serve.RunTarget(app, name=APP, route_prefix=None, logging_config=quiet)
         serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
         url = f"http://{_reachable(config.host)}:{config.port}"
         _wait_until_ready(url, config.start_timeout_s, on_progress)
@@ -114,22 +123,6 @@ def _check_that_serve_is_free() -> None:
     )
 
 
-def _start_serve(http_options: dict[str, Any], logging_config: Any) -> None:
-    """Serve's controller and HTTP proxy. On a busy machine the controller kills a proxy that needs more than 5 s to
-    start, and makes another; a second call finds the controller and waits for nothing, _wait_until_ready does."""
-    from ray import serve
-    from ray.exceptions import ActorDiedError
-
-    for attempt in range(1, START_ATTEMPTS + 1):
-        try:
-            serve.start(http_options=http_options, logging_config=logging_config)
-            return
-        except (ActorDiedError, TimeoutError) as error:
-            if attempt == START_ATTEMPTS:
-                raise _not_started(f"Ray Serve has no HTTP proxy ({error})") from error
-            time.sleep(PROGRESS_EVERY_S)
-
-
 def _base(source: str) -> "Base":
     from serving.app import Base
 
@@ -145,7 +138,20 @@ def _max_positions(folder: Path) -> int | None:
 def _hardware() -> Hardware:
     import ray
 
-    return Hardware(num_gpus=int(ray.cluster_resources().get("GPU", 0)), num_cores=len(os.sched_getaffinity(0)))
+    num_gpus, num_cores = int(ray.cluster_resources().get("GPU", 0)), len(os.sched_getaffinity(0))
+    return Hardware(num_gpus, num_cores, has_bf16=multiplies_bf16(Path("/proc/cpuinfo").read_text()))
+
+
+def multiplies_bf16(cpuinfo: str) -> bool:
+    """Whether a processor has instructions for it, from Linux' description (x86-64 or Arm)."""
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(cpuinfo.split())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_port(host: str, port: int) -> None:

@@ -1,39 +1,64 @@
 """Server-sent events of the engine -> those of the endpoint: the public model name, and citations in the last chunk."""
 
 import json
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from serving.admission import Spending
 
 DONE = "data: [DONE]"
-Extras = Callable[[str], dict[str, Any]]
 
 
-async def relay(events: AsyncIterator[str], engine_name: str, public_name: str, extras: Extras) -> AsyncIterator[str]:
-    """Passes events on as they come. `extras` gives the last chunk's fields from the whole text of the answer.
+class Answering(Protocol):
+    """What is known of the answer that comes; the gateway's Prepared is one."""
+
+    @property
+    def body(self) -> dict[str, Any]: ...
+    @property
+    def public_name(self) -> str: ...
+    @property
+    def hides_usage(self) -> bool: ...
+    @property
+    def spending(self) -> Spending: ...
+    def fields(self, text: str) -> dict[str, Any]: ...
+
+
+async def relay(events: AsyncGenerator[str], answering: Answering) -> AsyncGenerator[str]:
+    """Passes events on as they come; those that come together go on together.
 
     A chunk that may be the last (it ends a choice, or holds the usage) waits for the next one; no token waits.
     """
-    old, new = f'"model":{json.dumps(engine_name)}', f'"model":{json.dumps(public_name)}'
+    old, new = (f'"model":{json.dumps(name)}' for name in (answering.body["model"], answering.public_name))
     texts: list[str] = []
     waiting = ""
-    async for batch in events:
-        for event in filter(None, batch.split("\n\n")):
-            if event.strip() == DONE:
-                yield _with_extras(waiting, extras("".join(texts))) if waiting else ""
-                yield f"{DONE}\n\n"
-                return
-            if waiting:
-                yield f"{waiting}\n\n"
-                waiting = ""
-            event = event.replace(old, new, 1)
-            chunk = _chunk(event)
-            texts.extend(_texts(chunk))
-            if _may_be_last(chunk):
-                waiting = event
-            else:
-                yield f"{event}\n\n"
-    if waiting:
-        yield _with_extras(waiting, extras("".join(texts)))
+    async with aclosing(events):
+        async for batch in events:
+            ready: list[str] = []
+            for event in filter(None, batch.split("\n\n")):
+                if event == DONE:
+                    ended = _with_extras(waiting, answering.fields("".join(texts))) if waiting else ""
+                    yield "".join([*ready, ended, f"{DONE}\n\n"])
+                    return
+                chunk = _chunk(event)
+                if usage := chunk.get("usage"):
+                    answering.spending.told = usage["total_tokens"]
+                    if answering.hides_usage:
+                        continue
+                if waiting:
+                    ready.append(f"{waiting}\n\n")
+                    waiting = ""
+                event = event.replace(old, new, 1)
+                texts.extend(_texts(chunk))
+                answering.spending.generated += 1
+                if _may_be_last(chunk):
+                    waiting = event
+                else:
+                    ready.append(f"{event}\n\n")
+            if ready:
+                yield "".join(ready)
+        if waiting:
+            yield _with_extras(waiting, answering.fields("".join(texts)))
 
 
 def _chunk(event: str) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """`tandem ask`: one question, answered by the endpoint that runs, or by one started for this question alone."""
 
+import os
 from typing import Any
 
 from cluster.session import ray_session
 from tandem.console import Console
-from tandem.pipeline import index, milvus, serve
+from tandem.pipeline import index, milvus, on_loopback, serve
 from tandem.project import Project
 
 
@@ -20,7 +21,7 @@ def ask(project: Project, question: str, model: str | None, console: Console) ->
     url = f"http://{project.serving.host}:{project.serving.port}/v1"
     if _is_served(url, model):
         return _answer(url, model, question)
-    check(project.serving, project.model)
+    check(on_loopback(project.serving), project.model)
     with milvus(project) as uri:
         if project.retrieval.sources:
             index(project, uri, console)
@@ -43,9 +44,15 @@ def _is_served(url: str, model: str) -> bool:
     name = ModelName.parse(model)
     listed = ModelName(name.base, name.adapter, None, name.collection)
     try:
-        return str(listed) in list_models(connect(url, timeout_s=10))
-    except AskFailed:
+        return str(listed) in list_models(connect(url, api_key=_key(), timeout_s=10))
+    except AskFailed as failed:
+        if failed.status == 401:
+            raise
         return False
+
+
+def _key() -> str | None:
+    return os.environ.get("TANDEM_API_KEY")
 
 
 def _answer(url: str, model: str, question: str) -> dict[str, Any]:
@@ -54,4 +61,4 @@ def _answer(url: str, model: str, question: str) -> dict[str, Any]:
     from serving.client import ask as ask_endpoint
     from serving.client import connect
 
-    return asdict(ask_endpoint(connect(url), model, question))
+    return asdict(ask_endpoint(connect(url, api_key=_key()), model, question))

@@ -14,6 +14,7 @@ import typer
 from cluster.errors import TandemError
 from tandem.console import Console, print_error
 from tandem.documents import documents_app, search_app
+from tandem.keys import keys_app
 from tandem.options import DEFAULT, PARTLY_FAILED, AsJson, ProjectFile
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app.add_typer(documents_app)
 app.add_typer(search_app, name="search")
 app.add_typer(data_app, name="data")
 app.add_typer(adapters_app, name="adapters")
+app.add_typer(keys_app, name="keys")
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "examples" / "quickstart" / "tandem.yaml"
 

@@ -24,7 +24,8 @@ from tandem.project import Project
 
 if TYPE_CHECKING:
     from evaluation.results import Report
-    from retrieval.indexing import Forgotten, IndexReport
+    from retrieval.index_report import IndexReport
+    from retrieval.indexing import Forgotten
     from serving.config import ServingConfig
     from training.datacheck import DataCheck
     from training.fit import Reporter
@@ -66,7 +67,7 @@ def compare(project: Project, console: Console) -> "tuple[Report, Run]":
     from serving.run import check as check_serving
 
     check_data(project, console)
-    check_serving(project.serving, project.model)
+    check_serving(on_loopback(project.serving), project.model)
     if _tunes(project):
         check_rank(project)
     with recorded(project, "compare", console) as run, milvus(project) as uri, ray_session(project.cluster):
@@ -224,26 +225,40 @@ def _forgotten(project: Project) -> "Forgotten":
 
 
 @contextlib.contextmanager
-def serve(project: Project, uri: str | None, adapter: AdapterVersion | None, console: Console) -> Iterator[Served]:
-    """The endpoint, ready to be asked; inside a Ray session."""
+def serve(
+    project: Project, uri: str | None, adapter: AdapterVersion | None, console: Console, keys: Path | None = None
+) -> Iterator[Served]:
+    """The endpoint, ready to be asked; inside a Ray session. `keys` is the folder of API keys that it asks for."""
     from serving.run import served
 
     retrieval = project.retrieval if uri and _retrieves(project) else None
     config, tuned = _serving(project, adapter)
-    with served(config, project.model, project.storage, retrieval, uri, console.progress) as url:
+    if keys is None:
+        config = on_loopback(config)
+    with served(config, project.model, project.storage, retrieval, uri, console.progress, keys) as url:
         console.stage("serve", f"ready at {url}")
         yield Served(url, tuned, project.collection if retrieval else None)
 
 
+def on_loopback(config: "ServingConfig") -> "ServingConfig":
+    """Without keys nobody but this machine is let in."""
+    return config.model_copy(update={"host": "127.0.0.1"})
+
+
 def serve_forever(project: Project, console: Console) -> None:
     """Serve until the process is interrupted."""
+    from serving.keys import Keys
     from serving.run import check as check_serving
 
-    check_serving(project.serving, project.model)
-    with milvus(project) as uri, ray_session(project.cluster), serve(project, uri, None, console) as served:
+    keys = project.storage.keys if Keys(project.storage.keys).all() else None
+    check_serving(project.serving, project.model, has_keys=keys is not None)
+    with milvus(project) as uri, ray_session(project.cluster), serve(project, uri, None, console, keys) as served:
+        if keys is None:
+            console.stage("serve", "NO API KEYS: whoever reaches this address may ask; see `tandem keys create`")
         model = f"base+{served.collection}" if served.collection else "base"
         body = json.dumps({"model": model, "messages": [{"role": "user", "content": "What do you know?"}]})
-        console.hint(f"curl {served.url}/chat/completions -H 'Content-Type: application/json' -d '{body}'")
+        key = "-H 'Authorization: Bearer YOUR_KEY' " if keys else ""
+        console.hint(f"curl {served.url}/chat/completions {key}-H 'Content-Type: application/json' -d '{body}'")
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
     console.stage("serve", "stopped")

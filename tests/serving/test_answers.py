@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
 from typing import Any
 
+from serving.admission import Spending
 from serving.citations import citations
 from serving.stream import relay
 
@@ -40,14 +41,28 @@ def chunk(text: str = "", finish: str | None = None, **more: Any) -> str:
     return f"data: {json.dumps(body, separators=(',', ':'))}\n\n"
 
 
-def relayed(*batches: str) -> list[str]:
-    async def events() -> AsyncIterator[str]:
+@dataclass
+class Answering:
+    """As the gateway knows an answer that comes."""
+
+    hides_usage: bool = False
+    spending: Spending = field(default_factory=lambda: Spending(prompt=5, reserved=50))
+    body: dict[str, Any] = field(default_factory=lambda: {"model": "a.v7.0123"})
+    public_name: str = "base:a@7"
+
+    def fields(self, text: str) -> dict[str, Any]:
+        return {"text": text}
+
+
+def relayed(*batches: str, answering: Answering | None = None) -> list[str]:
+    async def events() -> AsyncGenerator[str]:
         for batch in batches:
             yield batch
 
     async def collect() -> list[str]:
-        stream = relay(events(), "a.v7.0123", "base:a@7", lambda text: {"text": text})
-        return [event async for event in stream]
+        stream = relay(events(), answering or Answering())
+        sent = "".join([events async for events in stream])
+        return [f"{event}\n\n" for event in sent.split("\n\n") if event]
 
     return asyncio.run(collect())
 
@@ -68,11 +83,11 @@ def test_every_chunk_has_the_public_name_and_the_last_one_the_extras() -> None:
 
 def test_tokens_do_not_wait_for_the_next_one() -> None:
     async def first_token() -> str:
-        async def events() -> AsyncIterator[str]:
+        async def events() -> AsyncGenerator[str]:
             yield chunk("one")
             await asyncio.sleep(3600)
 
-        return await asyncio.wait_for(anext(relay(events(), "m", "m", lambda text: {})), 1)
+        return await asyncio.wait_for(anext(relay(events(), Answering())), 1)
 
     assert "one" in asyncio.run(first_token())
 
@@ -98,3 +113,22 @@ def test_a_stream_that_breaks_off_still_gives_what_it_had() -> None:
 def test_an_error_in_the_middle_is_passed_on() -> None:
     events = relayed(chunk("x"), 'data: {"error":{"message":"engine"}}\n\n', "data: [DONE]\n\n")
     assert "engine" in events[1]
+
+
+USAGE = 'data: {"id":"c","model":"a.v7.0123","choices":[],"usage":{"total_tokens":9}}\n\n'
+
+
+def test_usage_that_the_caller_did_not_ask_for_is_counted_and_not_sent() -> None:
+    answering = Answering(hides_usage=True)
+    events = relayed(chunk("x"), chunk("y", "stop"), USAGE, "data: [DONE]\n\n", answering=answering)
+    assert answering.spending.num_tokens == 9
+    assert not any("usage" in event for event in events)
+    assert last_chunk(events)["text"] == "xy"
+
+
+def test_an_answer_that_is_cut_counts_what_came() -> None:
+    answering = Answering()
+    relayed(chunk("x"), chunk("y"), answering=answering)
+    assert answering.spending.num_tokens == 5 + 2
+    answering.spending.generated = 100
+    assert answering.spending.num_tokens == 50, "never more than was reserved"

@@ -14,8 +14,10 @@ from ray.serve.exceptions import BackPressureError
 
 from retrieval.hits import Hit
 from retrieval.prompt import INSTRUCTION, estimate_tokens
+from retrieval.rights import NOBODY, Rights
 from serving.errors import ApiError
 from serving.gateway import Gateway, GatewaySettings
+from serving.keys import Keys
 from serving.retriever import Retrieval
 
 HITS = [Hit("Iron", "The atomic number of Iron is 26.", "a", "iron.md", 0, 0.9)]
@@ -44,7 +46,8 @@ class Handle:
 
 
 def answered(kind: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    return 200, {"model": body["model"], "choices": [{"message": {"content": "It is 26 [1]."}}]}
+    choices = [{"message": {"content": "It is 26 [1]."}}]
+    return 200, {"model": body["model"], "choices": choices, "usage": {"total_tokens": 7}}
 
 
 def failing(error: BaseException) -> Callable[..., Any]:
@@ -54,12 +57,22 @@ def failing(error: BaseException) -> Callable[..., Any]:
     return fail
 
 
+RAW = json.dumps({"model": "base", "messages": [{"role": "user", "content": "Iron?"}]}).encode()
+
+
+def settings_of(**changed: Any) -> GatewaySettings:
+    known: dict[str, Any] = {
+        "bases": {"base": "d"}, "adapters": Path("/nowhere"), "max_lora_rank": 32, "request_timeout_s": 5.0,
+        "answer_without": False, "prompt_tokens": 1024, "retrieval_timeout_s": 5.0, "max_requests": 8, "drain_s": 0.0,
+    }  # fmt: skip
+    return GatewaySettings(**known | changed)
+
+
 def asked(
     engine: Handle, retriever: Handle | None = None, model: str = "base", timeout_s: float = 5.0, **settings: Any
 ) -> dict[str, Any]:
     """The body of the answer."""
-    defaults: dict[str, Any] = {"answer_without": False, "prompt_tokens": 1024, "retrieval_timeout_s": 5.0}
-    known = GatewaySettings({"base": "d"}, Path("/nowhere"), 32, timeout_s, **defaults | settings)
+    known = settings_of(request_timeout_s=timeout_s, **settings)
     raw = json.dumps({"model": model, "messages": [{"role": "user", "content": "Iron?"}]}).encode()
 
     async def ask() -> dict[str, Any]:
@@ -85,7 +98,7 @@ def test_the_engine_is_asked_what_was_asked() -> None:
 def test_passages_go_in_and_citations_come_out() -> None:
     engine, retriever = Handle(answer=answered), Handle(search=lambda *_: FOUND)
     body = asked(engine, retriever, "base+docs")
-    assert retriever.asked == [("docs", "Iron?", None)]
+    assert retriever.asked == [("docs", "Iron?", None, NOBODY)]
     assert engine.asked[0][1]["messages"][0]["content"].startswith(INSTRUCTION)
     assert body["model"] == "base+docs"
     assert body["citations"] == [
@@ -167,7 +180,7 @@ def test_an_unknown_base_never_reaches_an_engine() -> None:
 
 
 def test_health_is_503_while_an_engine_does_not_answer() -> None:
-    settings = GatewaySettings({"base": "d"}, Path("/nowhere"), 32, 5.0, False, 1024, 5.0)
+    settings = settings_of()
 
     def health(check: Callable[..., Any]) -> None:
         gateway = Gateway(settings, {"base": Handle(check_health=check)}, None)  # type: ignore[dict-item]
@@ -177,3 +190,96 @@ def test_health_is_503_while_an_engine_does_not_answer() -> None:
     with pytest.raises(ApiError) as refused:
         health(failing(RayActorError()))
     assert refused.value.status == 503
+
+
+def test_more_than_it_may_hold_is_refused_at_once_and_places_are_given_back() -> None:
+    async def answer(*_: Any) -> Any:
+        await asyncio.sleep(0.2)
+        return answered("chat", {"model": "base"})
+
+    async def ask_all() -> list[int]:
+        gateway = Gateway(settings_of(max_requests=3), {"base": Handle(answer=answer)}, None)  # type: ignore[dict-item]
+
+        async def ask() -> int:
+            try:
+                return (await gateway.answer("chat", RAW)).status_code
+            except ApiError as error:
+                assert (error.code, error.headers) == ("overloaded", {"Retry-After": "1"})
+                return error.status
+
+        first = await asyncio.gather(*(ask() for _ in range(8)))
+        return [*first, await ask()]
+
+    assert asyncio.run(ask_all()) == [200] * 3 + [429] * 5 + [200]
+
+
+def test_one_that_drains_answers_what_it_has_and_takes_nothing_new() -> None:
+    async def answer(*_: Any) -> Any:
+        await asyncio.sleep(0.3)
+        return answered("chat", {"model": "base"})
+
+    async def drained() -> None:
+        gateway = Gateway(settings_of(drain_s=5.0), {"base": Handle(answer=answer)}, None)  # type: ignore[dict-item]
+        began = asyncio.ensure_future(gateway.answer("chat", RAW))
+        await asyncio.sleep(0.05)
+        draining = asyncio.ensure_future(gateway.drain())
+        await asyncio.sleep(0.05)
+        with pytest.raises(ApiError) as refused:
+            await gateway.answer("chat", RAW)
+        assert (refused.value.status, refused.value.code) == (503, "shutting_down")
+        assert not draining.done()
+        assert (await began).status_code == 200
+        await asyncio.wait_for(draining, 1)
+
+    asyncio.run(drained())
+
+
+def test_tenants_share_no_cached_prefix(tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    secrets = [keys.create("x", tenant=tenant)[1] for tenant in ("acme", "globex", "acme")] + [keys.create("x")[1]]
+    engine = Handle(answer=answered)
+
+    async def ask_all() -> None:
+        gateway = Gateway(settings_of(keys=tmp_path), {"base": engine}, None)  # type: ignore[dict-item]
+        for secret in secrets:
+            await gateway.answer("chat", RAW, f"Bearer {secret}")
+
+    asyncio.run(ask_all())
+    salts = [body.get("cache_salt") for _, body in engine.asked]
+    assert salts[0] == salts[2] and len(set(salts)) == 3 and salts[3] is None
+
+
+def test_a_key_searches_with_its_own_rights(tmp_path: Path) -> None:
+    _, secret = Keys(tmp_path).create("x", tenant="acme", labels=("hr",), collections=("docs",))
+    retriever = Handle(search=lambda *_: FOUND)
+
+    async def ask(model: str) -> None:
+        gateway = Gateway(settings_of(keys=tmp_path), {"base": Handle(answer=answered)}, retriever)  # type: ignore
+        body = {"model": model, "messages": [{"role": "user", "content": "Iron?"}], "tenant": "globex"}
+        await gateway.answer("chat", json.dumps(body).encode(), f"Bearer {secret}")
+
+    asyncio.run(ask("base+docs"))
+    assert retriever.asked == [("docs", "Iron?", None, Rights("acme", frozenset({"hr"})))]
+    with pytest.raises(ApiError) as refused:
+        asyncio.run(ask("base+other"))
+    assert refused.value.status == 403
+    assert len(retriever.asked) == 1
+
+
+@pytest.mark.parametrize(("num_engines", "status"), [(1, 503), (2, 200)])
+def test_an_answer_whose_engine_dies_is_asked_of_another_once(num_engines: int, status: int) -> None:
+    asked_so_far: list[str] = []
+
+    def answer(kind: str, body: dict[str, Any]) -> Any:
+        asked_so_far.append(kind)
+        if len(asked_so_far) == 1:
+            raise RayActorError()
+        return answered(kind, body)
+
+    if status == 200:
+        assert asked(Handle(answer=answer), num_engines=num_engines)["status"] == 200
+        with pytest.raises(ApiError):
+            asked(Handle(answer=failing(RayActorError())), num_engines=num_engines)
+    else:
+        assert refusal(Handle(answer=answer), num_engines=num_engines).status == 503
+        assert len(asked_so_far) == 1

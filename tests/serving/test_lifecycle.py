@@ -12,7 +12,7 @@ from tests.serving.served_app import MODEL, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.matrix]
 
-OURS = ("EngineCore", "ServeReplica", "ProxyActor", "ServeController")
+OURS = ("EngineCore", "ServeReplica", "ServeController")
 DRIVER = """
 import sys, time
 from pathlib import Path

@@ -38,7 +38,7 @@ def test_a_busy_port_is_named(model: str) -> None:
 
 def test_a_port_on_an_address_of_another_machine(model: str) -> None:
     with pytest.raises(TandemError, match=r"serving\.port"):
-        check(ServingConfig(host="203.0.113.7", port=free_port()), model)
+        check(ServingConfig(host="203.0.113.7", port=free_port()), model, has_keys=True)
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
@@ -51,3 +51,9 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
 def test_contradicting_engine_kwargs(model: str) -> None:
     with pytest.raises(TandemError, match="max_num_seqs"):
         check(ServingConfig(port=free_port(), engine_kwargs={"max_num_seqs": 3}), model)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.7", "::", "example.org"])
+def test_without_keys_only_this_machine_is_let_in(model: str, host: str) -> None:
+    with pytest.raises(TandemError, match="no API keys"):
+        check(ServingConfig(host=host, port=free_port()), model)

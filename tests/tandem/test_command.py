@@ -190,3 +190,21 @@ def test_a_filter_that_is_no_filter(project: Path) -> None:
 
 def test_what_was_not_forgotten_is_not_taken_back(project: Path) -> None:
     assert "is not among what small has forgotten" in refused(tandem(project, "forget", "library.md", "--undo"))
+
+
+def test_keys_are_made_listed_and_taken_back(project: Path) -> None:
+    made = tandem(
+        project, "keys", "create", "support", "--model", "base", "--tenant", "acme", "--concurrency", "2", "--json"
+    )
+    assert made.returncode == 0, made.stderr
+    key = json.loads(made.stdout)
+    assert key["key"].startswith(f"tdm_{key['id']}_")
+    listed = tandem(project, "keys", "list", "--json")
+    assert [(each["id"], each["models"], each["tenant"]) for each in json.loads(listed.stdout)] == [
+        (key["id"], ["base"], "acme")
+    ]
+    assert "concurrency 2" in tandem(project, "keys", "list").stdout
+    assert key["key"] not in listed.stdout
+    assert tandem(project, "keys", "revoke", key["id"]).returncode == 0
+    assert "no key" in refused(tandem(project, "keys", "revoke", key["id"]))
+    assert "may ask" in tandem(project, "keys", "list").stdout

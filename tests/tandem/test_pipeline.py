@@ -8,11 +8,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.processes import descendants, left_after, marked_environment
@@ -174,6 +176,7 @@ def killed(project: Path, first: Command) -> Command:
     return command
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("killed")
 def test_without_milvus_the_retrieval_arms_fail_and_nothing_is_recommended(project: Path, first: Command) -> None:
     """Milvus is killed when the endpoint is ready, before the first question."""
@@ -233,5 +236,20 @@ def test_serve_answers_until_it_is_ended(project: Path, first: Command) -> None:
     )
     assert asked.finish(60) == 0, asked.output
     assert json.loads(asked.output)["model"] == "base:small@1+small"
-    os.kill(command.process.pid, signal.SIGTERM)
+    (url,) = set(re.findall(r"http://127.0.0.1:\d+/v1", command.output))
+    body = {"model": "base", "messages": [{"role": "user", "content": "Tell."}], "ignore_eos": True}
+    with httpx.stream("POST", f"{url}/chat/completions", json={**body, "stream": True, "max_tokens": 900}) as answer:
+        lines = answer.iter_lines()
+        assert next(lines)
+        os.kill(command.process.pid, signal.SIGTERM)
+        refused = wait_for_refusal(url, {**body, "max_tokens": 1})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
+        assert [line for line in lines if line][-1] == "data: [DONE]", "what was being answered is answered"
     assert command.finish(60) == 0, command.output
+
+
+def wait_for_refusal(url: str, body: dict[str, Any]) -> httpx.Response:
+    deadline = time.monotonic() + 10
+    while (response := httpx.post(f"{url}/chat/completions", json=body, timeout=10)).status_code == 200:
+        assert time.monotonic() < deadline
+    return response

@@ -1,0 +1,72 @@
+"""The gateway as it is, over an engine that answers at once: what is left is the cost of the gateway."""
+
+import json
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from serving.config import ServingConfig
+from serving.gateway import GatewaySettings
+from serving.plan import FAST_PATH, gateway_options, limiter_options, max_requests
+
+APP = "gateway-only"
+TEXT = "An answer of some words that take no time."
+
+
+class InstantEngine:
+    """What a gateway calls an engine for."""
+
+    async def answer(self, kind: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        message = {"role": "assistant", "content": TEXT}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return 200, {
+            "id": "chatcmpl-0", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [choice],
+            "usage": {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20},
+        }  # fmt: skip
+
+    async def stream(self, kind: str, body: dict[str, Any]) -> AsyncIterator[str]:
+        head = {"id": "chatcmpl-0", "object": "chat.completion.chunk", "created": 0, "model": body["model"]}
+        for delta in ({"role": "assistant", "content": ""}, *({"content": f"{word} "} for word in TEXT.split())):
+            chunk = {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+            yield f"data: {json.dumps(chunk, separators=(',', ':'))}\n\n"
+        yield "data: [DONE]\n\n"
+
+    async def template_hash(self) -> str:
+        return ""
+
+    async def check_health(self) -> None:
+        pass
+
+
+@contextmanager
+def gateway_only(config: ServingConfig, keys: Path | None, num_gateways: int = 1) -> Iterator[str]:
+    """The URL (with /v1) of such gateways, inside a Ray session; all of them listen on one port."""
+    from ray import serve
+
+    from serving.endpoint import Endpoint
+    from serving.limiter import USAGE, Limiter
+
+    engine_options = {
+        "name": "engine", "max_ongoing_requests": 1000, "max_queued_requests": 1000,
+        "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": FAST_PATH}},
+    }  # fmt: skip
+    engine = serve.deployment(InstantEngine, **engine_options).bind()
+    limiter = serve.deployment(Limiter, **limiter_options()).bind(keys / USAGE, 60.0) if keys else None
+    with tempfile.TemporaryDirectory() as adapters:
+        settings = GatewaySettings(
+            bases={"base": ""}, adapters=Path(adapters), max_lora_rank=8, request_timeout_s=config.request_timeout_s,
+            answer_without=False, prompt_tokens=0, retrieval_timeout_s=0.0, max_requests=max_requests(config),
+            drain_s=config.drain_s, keys=keys,
+        )  # fmt: skip
+        options = gateway_options(config) | {"num_replicas": num_gateways}
+        gateway = serve.deployment(Endpoint, **options).bind(
+            settings, {"base": engine}, None, limiter, config.host, config.port
+        )
+        serve.start(proxy_location="Disabled")
+        serve.run(gateway, name=APP, route_prefix=None)
+        try:
+            yield f"http://{config.host}:{config.port}/v1"
+        finally:
+            serve.delete(APP)
