@@ -10,7 +10,7 @@ from retrieval.config import Mode, RetrievalConfig
 from retrieval.filter_json import parse
 from retrieval.filters import Comparison, Not, Or
 from retrieval.fusion import Ranking
-from retrieval.rights import Attributes, Rights, allowed
+from retrieval.rights import NOBODY, Attributes, Rights, allowed
 from retrieval.search import Searcher, SearchResult
 from retrieval.store import Store
 from serving.retriever import Retriever
@@ -123,10 +123,17 @@ def test_a_filter_narrows_what_rights_allow(searcher: Searcher, mode: Mode) -> N
         assert named(result) == expected
 
 
-def test_the_endpoint_passes_no_rights_and_shows_no_tenant(searcher: Searcher, milvus: str) -> None:
+def test_the_endpoint_finds_what_the_rights_of_its_caller_allow(searcher: Searcher, milvus: str) -> None:
     retriever = Retriever(RetrievalConfig(mode="bm25"), milvus)
-    found = asyncio.run(retriever.search("tenants", "symbol of Iron", 100))
-    assert (found.status, [hit.source for hit in found.hits]) == (200, ["4.md"])
+
+    def found(rights: Rights) -> list[str]:
+        answer = asyncio.run(retriever.search("tenants", "symbol of Iron", 100, rights))
+        assert answer.status == 200
+        return named(SearchResult(answer.hits))
+
+    assert found(NOBODY) == ["4.md"]
+    held = Rights("acme", frozenset(["it"]))
+    assert found(held) == named(searcher.search("tenants", "symbol of Iron", 100, "bm25", rights=held)) != ["4.md"]
 
 
 def test_a_collection_of_an_older_schema_is_refused(milvus: str) -> None:
