@@ -24,8 +24,6 @@ class Hardware:
 
     num_gpus: int
     num_cores: int
-    has_bf16: bool = True
-    """Whether the processor multiplies bfloat16 itself. Where it does not, that is 60 times slower than float32."""
 
     @property
     def kind(self) -> str:
@@ -39,7 +37,7 @@ def engine_kwargs(config: ServingConfig, hardware: Hardware, model_limit: int | 
     Raises TandemError where `engine_kwargs` contradicts what is computed here.
     """
     computed: dict[str, Any] = {
-        "dtype": _dtype(config, hardware),
+        "dtype": config.dtype,
         "max_model_len": min(config.max_model_len, model_limit or config.max_model_len),
         "max_num_seqs": config.max_num_seqs,
         "enable_lora": True,
@@ -57,11 +55,6 @@ def engine_kwargs(config: ServingConfig, hardware: Hardware, model_limit: int | 
             "worker_extension_cls": "serving.cpu_lora.GroupedLora",
         }
     return _merged(computed, config.engine_kwargs)
-
-
-def _dtype(config: ServingConfig, hardware: Hardware) -> str:
-    slow = config.dtype == "auto" and hardware.kind == "cpu" and not hardware.has_bf16
-    return "float32" if slow else config.dtype
 
 
 def engine_environment(hardware: Hardware) -> dict[str, str]:

@@ -138,13 +138,7 @@ def _max_positions(folder: Path) -> int | None:
 def _hardware() -> Hardware:
     import ray
 
-    num_gpus, num_cores = int(ray.cluster_resources().get("GPU", 0)), len(os.sched_getaffinity(0))
-    return Hardware(num_gpus, num_cores, has_bf16=multiplies_bf16(Path("/proc/cpuinfo").read_text()))
-
-
-def multiplies_bf16(cpuinfo: str) -> bool:
-    """Whether a processor has instructions for it, from Linux' description (x86-64 or Arm)."""
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(cpuinfo.split())
+    return Hardware(num_gpus=int(ray.cluster_resources().get("GPU", 0)), num_cores=len(os.sched_getaffinity(0)))
 
 
 def _is_loopback(host: str) -> bool:

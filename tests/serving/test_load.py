@@ -4,6 +4,8 @@ import asyncio
 import json
 import time
 from contextlib import suppress
+from functools import cache
+from typing import Any
 
 import httpx
 import pytest
@@ -18,11 +20,15 @@ LONG = {
 }  # fmt: skip
 
 
-def num_unfinished() -> int:
+@cache
+def engine() -> Any:
     from ray import serve
 
-    engine = serve.get_deployment_handle("engine-base", "tandem")
-    return int(engine.num_unfinished.remote().result())
+    return serve.get_deployment_handle("engine-base", "tandem")
+
+
+def num_unfinished() -> int:
+    return int(engine().num_unfinished.remote().result())
 
 
 def wait_for(number: int, limit_s: float) -> None:

@@ -13,7 +13,6 @@ from serving.plan import (
     max_requests,
     num_engine_threads,
 )
-from serving.run import multiplies_bf16
 
 CPU = Hardware(num_gpus=0, num_cores=2)
 GPU = Hardware(num_gpus=8, num_cores=64)
@@ -24,17 +23,6 @@ def test_a_cpu_engine_starts_eagerly_with_a_cache_of_the_given_size() -> None:
     assert kwargs["enforce_eager"] is True
     assert kwargs["kv_cache_memory_bytes"] == 2**29
     assert kwargs["worker_extension_cls"] == "serving.cpu_lora.GroupedLora"
-
-
-def test_a_cpu_that_cannot_multiply_bfloat16_computes_in_float32() -> None:
-    slow = Hardware(num_gpus=0, num_cores=2, has_bf16=False)
-    assert engine_kwargs(ServingConfig(), slow, None)["dtype"] == "float32"
-    assert engine_kwargs(ServingConfig(dtype="bfloat16"), slow, None)["dtype"] == "bfloat16"
-    assert [engine_kwargs(ServingConfig(), each, None)["dtype"] for each in (CPU, GPU)] == ["auto", "auto"]
-    described = "flags : fpu avx2 {}\nbugs : spectre_v1"
-    assert [multiplies_bf16(described.format(flag)) for flag in ("avx512_bf16", "amx_bf16", "avx512f")] == [
-        True, True, False,
-    ]  # fmt: skip
 
 
 def test_a_gpu_engine_keeps_vllms_own_choices() -> None:
