@@ -43,7 +43,8 @@ class ImportState:
 
 
 class Rows:
-    """What a store does with rows. Every call may be repeated, and is while the server is away."""
+    """What a store does with rows. Every call but `begin_import` may be repeated, and is while the server is
+    away."""
 
     uri: str
     client: Any
@@ -167,9 +168,11 @@ class Rows:
             self.compact(physical)
         return num_rows
 
-    @patient
     def begin_import(self, physical: str, path: str, num_rows: int, dimensions: int) -> int:
-        """Have the server import a file as it sees it; returns the number of the job."""
+        """Have the server import a file as it sees it; returns the number of the job.
+
+        The one call that is not repeated: a server that took it and was not heard would import the rows twice.
+        """
         with explained(self.uri):
             # MilvusClient has no method for this; the module functions that have are leaving pymilvus.
             job: int = self.client._get_connection().do_bulk_insert(physical, "", [path], timeout=self.write_s)
