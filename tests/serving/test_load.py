@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -38,17 +37,21 @@ def wait_for(number: int, limit_s: float) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_goes_away_ends_its_generation(endpoint: Endpoint, stream: bool) -> None:
-    with (
-        suppress(httpx.ReadTimeout),
-        httpx.stream("POST", f"{endpoint.url}/chat/completions", json=LONG | {"stream": stream}, timeout=2) as body,
-    ):
-        if stream:
-            lines = body.iter_lines()  # kept: httpx closes the connection with it
-            assert next(lines)
-            assert num_unfinished() == 1
+def test_a_client_that_leaves_a_stream_ends_its_generation(endpoint: Endpoint) -> None:
+    wait_for(0, 10)
+    with httpx.stream("POST", f"{endpoint.url}/chat/completions", json=LONG | {"stream": True}, timeout=10) as body:
+        assert body.status_code == 200
+        lines = body.iter_lines()  # kept: httpx closes the connection with it
+        assert next(lines)
+        assert num_unfinished() == 1
     wait_for(0, 5)  # to its end it would take twelve
+
+
+def test_a_client_that_waits_no_longer_ends_its_generation(endpoint: Endpoint) -> None:
+    wait_for(0, 10)
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{endpoint.url}/chat/completions", json=LONG, timeout=2)
+    wait_for(0, 5)
 
 
 def test_two_hundred_streams_and_half_of_them_cut(endpoint: Endpoint) -> None:
@@ -57,7 +60,7 @@ def test_two_hundred_streams_and_half_of_them_cut(endpoint: Endpoint) -> None:
     async def ask(client: httpx.AsyncClient, number: int) -> str:
         """The last line, or `cut`."""
         body = LONG | {"model": names[number % 4], "stream": True, "max_tokens": 12}
-        line = ""
+        last = ""
         async with client.stream("POST", f"{endpoint.url}/chat/completions", json=body) as response:
             assert response.status_code == 200
             async for line in response.aiter_lines():
