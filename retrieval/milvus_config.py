@@ -77,8 +77,8 @@ class MilvusConfig(Section):
 
     bulk_import: str | None = None
     """Where `tandem index` puts the rows of a first load as files that the Milvus servers then import: a folder that
-    they see under the same path, or a URL in the bucket that they keep their data in. Worth it from about a million
-    rows on. Later runs write as usual."""
+    they see under the same path, or a URL in the bucket that they keep their data in. Meant for a million rows and
+    more. Later runs write as usual."""
 
     @field_validator("bulk_import")
     @classmethod

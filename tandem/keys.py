@@ -66,7 +66,7 @@ def list_keys(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
 def revoke(
     id: Annotated[str, typer.Argument(help="The id, as `tandem keys list` shows it.")], config: ProjectFile = DEFAULT
 ) -> None:
-    """Take a key back: within two seconds it opens nothing."""
+    """Take a key back: after a second it opens nothing."""
     from serving.keys import Keys
     from tandem.project import load
 
