@@ -64,8 +64,8 @@ class ServingConfig(Section):
     """When the document store is down: answer 503, or answer without passages and say so (`retrieval.failed`)."""
 
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Precision of weights and activations. `auto` takes what the model's files say. A CPU without instructions for
-    bfloat16 (avx512_bf16, amx_bf16) computes a prompt many times faster in float32."""
+    """Precision of weights and activations. `auto` takes what the model's files say, and float32 on a CPU without
+    instructions for bfloat16."""
 
     kv_cache_gib: float = Field(default=1.0, gt=0)
     """Memory for the key-value cache on a CPU, in GiB. On a GPU vLLM measures it (`gpu_memory_utilization`)."""

@@ -24,6 +24,8 @@ class Hardware:
 
     num_gpus: int
     num_cores: int
+    has_bf16: bool = True
+    """Whether it has instructions for bfloat16."""
 
     @property
     def kind(self) -> str:
@@ -51,6 +53,7 @@ def engine_kwargs(config: ServingConfig, hardware: Hardware, model_limit: int | 
         # LoRA turns compilation off on a CPU, and eager starts faster.
         computed |= {
             "enforce_eager": True,
+            "dtype": "float32" if config.dtype == "auto" and not hardware.has_bf16 else config.dtype,
             "kv_cache_memory_bytes": int(config.kv_cache_gib * GIB),
             "worker_extension_cls": "serving.cpu_lora.GroupedLora",
         }

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
+from cluster.hardware import cpu_has_bf16
 from cluster.models import digest_model, find_model
 from cluster.storage import Storage
 from retrieval.config import RetrievalConfig
@@ -138,7 +139,8 @@ def _max_positions(folder: Path) -> int | None:
 def _hardware() -> Hardware:
     import ray
 
-    return Hardware(num_gpus=int(ray.cluster_resources().get("GPU", 0)), num_cores=len(os.sched_getaffinity(0)))
+    num_gpus = int(ray.cluster_resources().get("GPU", 0))
+    return Hardware(num_gpus, len(os.sched_getaffinity(0)), has_bf16=num_gpus > 0 or cpu_has_bf16())
 
 
 def _is_loopback(host: str) -> bool:

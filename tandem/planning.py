@@ -63,7 +63,7 @@ def plan(
     Raises:
         TandemError: the model has no configuration that can be read.
     """
-    from training.choose import all_choices, choose
+    from training.choose import all_choices, choose, with_precision
     from training.config import Workers
     from training.memory import checkpoint_bytes
     from training.shapes import shapes_of
@@ -71,6 +71,7 @@ def plan(
     if workers is not None:
         config = config.model_copy(update={"workers": Workers(min=workers, max=workers)})
     device = _device(memory_gib, host_gib, config.workers.max)
+    config = with_precision(config, device)
     shapes = shapes_of(config, model)
     by_method = {
         method: tuple(all_choices(changed, shapes_of(changed, model)))

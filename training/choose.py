@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
+from cluster.hardware import cpu_has_bf16
 from training.config import TrainingConfig, Workers
 from training.memory import GIB, Estimate, estimate, setup_of
 from training.shapes import Shapes, shapes_of
@@ -27,6 +28,9 @@ class Device:
     host_bytes: int
     """Main memory for one worker's offloaded state; on CPU the same memory as `memory_bytes`."""
 
+    has_bf16: bool = True
+    """Whether it has instructions for bfloat16."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -41,6 +45,13 @@ class Choice:
         if device.kind == "cpu":
             return self.estimate.total + self.estimate.host <= device.memory_bytes
         return self.estimate.total <= _USABLE * device.memory_bytes and self.estimate.host <= device.host_bytes
+
+
+def with_precision(config: TrainingConfig, device: Device) -> TrainingConfig:
+    """The settings with the number format that this device computes fastest in the place of `precision: auto`."""
+    if config.precision != "auto":
+        return config
+    return config.model_copy(update={"precision": "bf16" if device.has_bf16 else "fp32"})
 
 
 def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
@@ -122,7 +133,7 @@ def this_device(num_workers: int) -> Device:
         host = available // min(num_workers, torch.cuda.device_count())
         memory = torch.cuda.get_device_properties(0).total_memory
         return Device("gpu", torch.cuda.get_device_name(0), memory, host)
-    return Device("cpu", "this machine", host, host)
+    return Device("cpu", "this machine", host, host, cpu_has_bf16())
 
 
 def _available_bytes() -> int:

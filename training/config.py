@@ -172,8 +172,9 @@ class TrainingConfig(Section):
     nvme_path: LocalPath | None = None
     """A folder on a fast local disk of every node, for `offload: nvme`."""
 
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """Number format of weights and activations; the optimizer keeps fp32 copies of what it trains."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Number format of weights and activations; the optimizer keeps fp32 copies of what it trains. `auto` is bf16, and
+    fp32 on a CPU without instructions for bf16."""
 
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time."""

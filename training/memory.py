@@ -127,7 +127,7 @@ def formats_of(config: TrainingConfig) -> Formats:
     torch's AdamW another of the moments. QLoRA's 4 bits have an 8-bit scale for 64 weights and a 32-bit one for 256 of
     those (arXiv:2305.14314, section 3).
     """
-    size = 2 if config.precision == "bf16" else 4
+    size = 4 if config.precision == "fp32" else 2
     nf4 = 0.5 + (1 + 4 / 256) / 64 if config.method == "qlora" else None
     return Formats(size, size, size, size, optimizer=12, step=8, quantized=nf4)
 

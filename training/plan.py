@@ -26,7 +26,7 @@ def deepspeed_config(config: TrainingConfig, num_workers: int, converted: bool =
         "gradient_accumulation_steps": accumulation,
         "train_batch_size": config.micro_batch_size * accumulation * num_workers,
         "gradient_clipping": config.max_grad_norm,
-        "bf16": {"enabled": config.precision == "bf16"},
+        "bf16": {"enabled": config.precision != "fp32"},
         "fp16": {"enabled": False},
         "zero_optimization": _zero(config),
         "optimizer": _optimizer(config),

@@ -132,14 +132,15 @@ def prepare(config: TrainingConfig, model: str, folder: Path) -> Job:
 
 
 def settle(config: TrainingConfig, model: str) -> TrainingConfig:
-    """The settings with the ZeRO stage and the offload that fit the memory in the place of `auto`.
+    """The settings with the ZeRO stage, the offload and the precision that suit the workers in the place of `auto`.
 
     Raises:
         TandemError: nothing fits, or not with `workers.min` any more.
     """
-    from training.choose import choose, workers_device
+    from training.choose import choose, with_precision, workers_device
 
     device, fewest = workers_device(config), config.workers.min
+    config = with_precision(config, device)
     chosen = choose(config, model, device)
     settled = config.model_copy(update={"zero_stage": chosen.zero_stage, "offload": chosen.offload})
     if fewest < config.workers.max:

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from cluster.hardware import cpu_has_bf16
+
 _SHARD = "5GB"
 
 
@@ -97,7 +99,9 @@ def load_served(base_model: str, folder: Path, device: torch.device) -> Any:
     from transformers import AutoModelForCausalLM
 
     is_adapter = (folder / "adapter_config.json").exists()
-    model = AutoModelForCausalLM.from_pretrained(base_model if is_adapter else folder, dtype=served_dtype(base_model))
+    model = AutoModelForCausalLM.from_pretrained(
+        base_model if is_adapter else folder, dtype=served_dtype(base_model, device)
+    )
     if is_adapter:
         model = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
     return model.to(device).eval()
@@ -111,8 +115,10 @@ def stored_dtype(model: str) -> torch.dtype | None:
     return dtype
 
 
-def served_dtype(model: str) -> torch.dtype:
-    """The format that vLLM serves this base in by default: its own, and bf16 instead of fp32."""
+def served_dtype(model: str, device: torch.device) -> torch.dtype:
+    """The format that a base is served in by default: its own, bf16 instead of fp32; fp32 on a CPU without bf16."""
+    if device.type == "cpu" and not cpu_has_bf16():
+        return torch.float32
     return torch.float16 if stored_dtype(model) == torch.float16 else torch.bfloat16
 
 

@@ -25,6 +25,13 @@ def test_a_cpu_engine_starts_eagerly_with_a_cache_of_the_given_size() -> None:
     assert kwargs["worker_extension_cls"] == "serving.cpu_lora.GroupedLora"
 
 
+def test_a_cpu_without_bf16_computes_in_fp32_unless_told_otherwise() -> None:
+    without = Hardware(num_gpus=0, num_cores=2, has_bf16=False)
+    assert engine_kwargs(ServingConfig(), CPU, None)["dtype"] == "auto"
+    assert engine_kwargs(ServingConfig(), without, None)["dtype"] == "float32"
+    assert engine_kwargs(ServingConfig(dtype="bfloat16"), without, None)["dtype"] == "bfloat16"
+
+
 def test_a_gpu_engine_keeps_vllms_own_choices() -> None:
     kwargs = engine_kwargs(ServingConfig(), GPU, model_limit=None)
     assert not {"enforce_eager", "kv_cache_memory_bytes", "worker_extension_cls"} & set(kwargs)

@@ -37,8 +37,8 @@ def test_four_bits_are_not_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_layers_that_the_model_does_not_have_are_refused(model_folder: Path) -> None:
-    config = TrainingConfig(target_modules=["q_projection"])
+    config = TrainingConfig(precision="fp32", target_modules=["q_projection"])
     with pytest.raises(TandemError, match="names of layers such as down_proj, gate_proj, k_proj"):
         load_model(str(model_folder), config, CPU)
     with pytest.raises(TandemError, match=r"`modules_to_save` names head, .*embed_tokens"):
-        load_model(str(model_folder), TrainingConfig(modules_to_save=["head"]), CPU)
+        load_model(str(model_folder), TrainingConfig(precision="fp32", modules_to_save=["head"]), CPU)

@@ -5,7 +5,7 @@ import pytest
 from transformers import AutoConfig
 
 from cluster.errors import TandemError
-from training.choose import Choice, Device, choices, choose, container_bytes, fits, this_device
+from training.choose import Choice, Device, choices, choose, container_bytes, fits, this_device, with_precision
 from training.config import TrainingConfig
 from training.memory import GIB
 from training.shapes import shapes_of
@@ -32,6 +32,13 @@ def test_less_memory_takes_a_later_stage(memory: float, host: float, stage: int,
     chosen = choose(config(), LLAMA, gpu(memory, host))
     assert (chosen.zero_stage, chosen.offload) == (stage, offload)
     assert chosen.fits(gpu(memory, host))
+
+
+def test_the_precision_is_what_the_device_computes_in() -> None:
+    without = Device("cpu", "this machine", GIB, GIB, has_bf16=False)
+    assert with_precision(TrainingConfig(), gpu(80)).precision == "bf16"
+    assert with_precision(TrainingConfig(), without).precision == "fp32"
+    assert with_precision(TrainingConfig(precision="bf16"), without).precision == "bf16"
 
 
 def test_one_worker_has_nothing_to_share() -> None:

@@ -20,7 +20,7 @@ def trained_names(model) -> list[str]:
 
 def test_what_each_method_trains(model_folder: Path) -> None:
     def names(**settings) -> list[str]:
-        return trained_names(load_model(str(model_folder), TrainingConfig(rank=4, **settings), CPU))
+        return trained_names(load_model(str(model_folder), TrainingConfig(precision="fp32", rank=4, **settings), CPU))
 
     # Seven linear layers in each of two decoder layers; nine weights of them in the whole model, embeddings and norm.
     assert len(names(method="full")) == 2 * 9 + 2
@@ -37,7 +37,7 @@ def test_what_each_method_trains(model_folder: Path) -> None:
 def test_the_seed_alone_decides_the_first_weights(model_folder: Path) -> None:
     def weights(seed: int) -> torch.Tensor:
         torch.manual_seed(int(torch.randint(1000, ())))
-        model = load_model(str(model_folder), TrainingConfig(rank=4, seed=seed), CPU)
+        model = load_model(str(model_folder), TrainingConfig(precision="fp32", rank=4, seed=seed), CPU)
         return torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad])
 
     assert torch.equal(weights(3), weights(3))
@@ -95,7 +95,7 @@ def test_activations_are_computed_again_only_where_asked(model_folder: Path) -> 
 
 def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TandemError, match="cannot be loaded"):
-        load_model(str(tmp_path), TrainingConfig(), CPU)
+        load_model(str(tmp_path), TrainingConfig(precision="fp32"), CPU)
 
 
 @pytest.mark.gpu
@@ -105,7 +105,7 @@ def test_on_a_gpu_in_bf16_the_losses_are_those_of_the_cpu(model_folder: Path, se
     batch = micro_batch(ROWS, (0, 1, 2))
     expected = answer_losses(load_model(str(model_folder), TrainingConfig(precision="fp32"), CPU), batch)
     device = torch.device("cuda")
-    model = load_model(str(model_folder), TrainingConfig(**settings), device)
+    model = load_model(str(model_folder), TrainingConfig(precision="bf16", **settings), device)
     losses = answer_losses(model, batch.to(device))
     losses.sum().backward()
     tolerance = 0.5 if settings.get("method") == "qlora" else 0.05

@@ -9,7 +9,7 @@ from tests.training.conftest import write_model
 from training import save
 from training.config import TrainingConfig
 from training.model import load_model
-from training.save import load_served, merge, save_adapter, save_full, served_dtype
+from training.save import load_served, merge, save_adapter, save_full, served_dtype, stored_dtype
 
 CPU = torch.device("cpu")
 TOKENS = torch.arange(8, 60)[None]
@@ -77,9 +77,11 @@ def test_what_is_served_can_be_loaded_again(model_folder: Path, tmp_path: Path, 
     tuned, state = trained(str(model_folder), method=method)
     (save_full if method == "full" else save_adapter)(tuned, state, str(model_folder), tmp_path / "saved")
     served = load_served(str(model_folder), tmp_path / "saved", CPU)
-    assert {parameter.dtype for parameter in served.parameters()} == {torch.bfloat16}
+    dtype = served_dtype(str(model_folder), CPU)
+    assert {parameter.dtype for parameter in served.parameters()} == {dtype}
+    written = stored_dtype(str(model_folder)) if method == "full" else dtype
     for parameter in tuned.parameters():
-        parameter.data = parameter.data.bfloat16()
+        parameter.data = parameter.data.to(written).to(dtype)
     (tuned if method == "full" else tuned.base_model.model).set_attn_implementation("sdpa")
     torch.testing.assert_close(logits(served), logits(tuned), atol=0, rtol=0)
 
@@ -124,5 +126,11 @@ def test_the_same_training_gives_the_same_adapter_files(model_folder: Path, tmp_
     ("stored", "served"),
     [(torch.float32, torch.bfloat16), (torch.bfloat16, torch.bfloat16), (torch.float16, torch.float16)],
 )
-def test_served_formats(tmp_path: Path, stored: torch.dtype, served: torch.dtype) -> None:
-    assert served_dtype(str(write_model(tmp_path, stored))) == served
+def test_served_formats(
+    tmp_path: Path, stored: torch.dtype, served: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = str(write_model(tmp_path, stored))
+    assert served_dtype(model, torch.device("cuda")) == served
+    for has_bf16, on_cpu in ((True, served), (False, torch.float32)):
+        monkeypatch.setattr("training.save.cpu_has_bf16", lambda has=has_bf16: has)
+        assert served_dtype(model, CPU) == on_cpu
