@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from serving.config import ServingConfig
-from serving.gateway import GatewaySettings
 from serving.plan import FAST_PATH, gateway_options, limiter_options, max_requests
+from serving.settings import GatewaySettings
 
 APP = "gateway-only"
 TEXT = "An answer of some words that take no time."
@@ -53,12 +53,14 @@ def gateway_only(config: ServingConfig, keys: Path | None, num_gateways: int = 1
         "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": FAST_PATH}},
     }  # fmt: skip
     engine = serve.deployment(InstantEngine, **engine_options).bind()
-    limiter = serve.deployment(Limiter, **limiter_options()).bind(keys / USAGE, 60.0) if keys else None
+    limiter = None
+    if keys and config.redis_url is None:
+        limiter = serve.deployment(Limiter, **limiter_options()).bind(keys / USAGE, 60.0)
     with tempfile.TemporaryDirectory() as adapters:
         settings = GatewaySettings(
             bases={"base": ""}, adapters=Path(adapters), max_lora_rank=8, request_timeout_s=config.request_timeout_s,
             answer_without=False, prompt_tokens=0, retrieval_timeout_s=0.0, max_requests=max_requests(config),
-            drain_s=config.drain_s, keys=keys,
+            drain_s=config.drain_s, keys=keys, redis_url=config.redis_url,
         )  # fmt: skip
         options = gateway_options(config) | {"num_replicas": num_gateways}
         gateway = serve.deployment(Endpoint, **options).bind(

@@ -13,3 +13,6 @@ class ClusterConfig(Section):
 
     num_cpus: int = Field(default=8, ge=4)
     """Logical CPUs that a local Ray offers. They are slots for actors, not cores: serving one model takes 5."""
+
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port on which a local Ray exports Prometheus metrics; a free one where it is not set."""

@@ -1,12 +1,13 @@
 """The adapter registry: immutable versions, and aliases that point at them.
 
     <adapters>/<name>/v<N>/                 weights, trained.jsonl, parity.jsonl, manifest.json (last)
-    <adapters>/<name>/aliases/<alias>.json  {"version": N}
+    <adapters>/<name>/aliases/<alias>.json  {"version": N}, or {"split": {"N": 90, "M": 10}}
     <adapters>/<name>/checks/v<N>.json      whether it is served as it was trained
 
 A folder without manifest.json is no version: a publisher that dies half-way leaves nothing that anyone could load.
 """
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -138,8 +139,12 @@ class Registry:
             )
         return AdapterVersion(path, AdapterManifest.model_validate_json((path / "manifest.json").read_text()))
 
-    def resolve(self, name: str, selector: str = "live") -> AdapterVersion:
+    def resolve(self, name: str, selector: str = "live", caller: str | None = None) -> AdapterVersion:
         """The version that an alias (`live`) or a number (`7`) names.
+
+        Args:
+            caller: who asks. Of an alias that is split, the same caller gets the same version for as long as the shares
+                stay; without a caller it is the version with the largest share.
 
         Raises:
             UnknownAdapter: there is no such adapter, alias or version.
@@ -153,7 +158,15 @@ class Registry:
                 self._known(name),
                 "Train one with `tandem train`, or name another.",
             )
-        return self.get(name, int(json.loads(alias.read_text())["version"]))
+        shares = _shares(json.loads(alias.read_text()))
+        return self.get(name, _largest(shares) if caller is None else _share_of(name, caller, shares))
+
+    def shares(self, name: str, alias: str = "live") -> dict[int, int]:
+        """The versions that an alias names, with their shares of the callers; empty where there is no such alias."""
+        try:
+            return _shares(json.loads((self.root / name / "aliases" / f"{alias}.json").read_text()))
+        except FileNotFoundError:
+            return {}
 
     def promote(self, name: str, version: int, alias: str = "live") -> None:
         """Point an alias at a version; readers see the old one or the new one.
@@ -161,6 +174,27 @@ class Registry:
         Raises:
             TandemError: there is no such version, or its parity check failed.
         """
+        self._check_servable(name, version)
+        self._write_alias(name, alias, {"version": version})
+
+    def split(self, name: str, shares: dict[int, int], alias: str = "live") -> None:
+        """Share the callers of an alias out over versions, in parts such as `{7: 90, 8: 10}`.
+
+        Raises:
+            TandemError: there is no such version, its parity check failed, or the shares are no positive numbers.
+        """
+        if not shares or min(shares.values()) < 1:
+            raise TandemError(
+                f"The split of {name} is {shares}.", "A positive number for each version: 7=90 8=10.", "Correct it."
+            )
+        for version in shares:
+            self._check_servable(name, version)
+        self._write_alias(name, alias, {"split": {str(version): share for version, share in shares.items()}})
+
+    def _write_alias(self, name: str, alias: str, value: dict[str, Any]) -> None:
+        write_atomically(self.root / name / "aliases" / f"{alias}.json", json.dumps(value) + "\n")
+
+    def _check_servable(self, name: str, version: int) -> None:
         self.get(name, version)
         check = self.check_of(name, version)
         if check and not check.passed:
@@ -170,7 +204,6 @@ class Registry:
                 f"At most {check.tolerance:g} (`training.parity_tolerance`).",
                 f"Correct what serves it (`dtype`, engine_kwargs) and run `tandem adapters check {name}@{version}`.",
             )
-        write_atomically(self.root / name / "aliases" / f"{alias}.json", json.dumps({"version": version}) + "\n")
 
     def record_check(self, name: str, version: int, **fields: Any) -> ParityCheck:
         """Keep what a parity check found, in the place of an earlier one's; `fields` are those of `ParityCheck`."""
@@ -219,6 +252,27 @@ class Registry:
         if numbers:
             return f"Versions of {name}: {numbers}."
         return f"Known adapters: {', '.join(self.names()) or 'none yet'}."
+
+
+def _shares(alias: dict[str, Any]) -> dict[int, int]:
+    split: dict[str, int] = alias.get("split") or {str(alias["version"]): 1}
+    return {int(version): share for version, share in sorted(split.items(), key=lambda item: int(item[0]))}
+
+
+def _largest(shares: dict[int, int]) -> int:
+    return max(shares, key=lambda version: (shares[version], -version))
+
+
+def _share_of(name: str, caller: str, shares: dict[int, int]) -> int:
+    """The version whose part of the line a caller's place lies in. A share that grows keeps the callers it has where
+    there are two versions."""
+    digest = hashlib.sha256(f"{name}\0{caller}".encode(errors="surrogatepass")).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64 * sum(shares.values())
+    for version, share in shares.items():
+        place -= share
+        if place < 0:
+            return version
+    return version
 
 
 def _check_name(name: str) -> None:

@@ -39,7 +39,7 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
         if config.address == "local":
             ray.init(
                 address="local", num_cpus=config.num_cpus, include_dashboard=False, log_to_driver=False,
-                logging_level=logging.ERROR, configure_logging=True,
+                logging_level=logging.ERROR, configure_logging=True, _metrics_export_port=config.metrics_port,
             )  # fmt: skip
         else:
             ray.init(address=config.address, log_to_driver=False, logging_level=logging.ERROR)
@@ -56,6 +56,17 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def metrics_urls() -> list[str]:
+    """Where Prometheus finds the metrics of each node, inside an open session."""
+    import ray
+
+    return [
+        f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
 
 
 def _keep_standard_output_clean() -> None:

@@ -27,6 +27,11 @@ class Storage:
         """The API keys of the endpoint."""
         return self.root / "keys"
 
+    @property
+    def logs(self) -> Path:
+        """The endpoint's access log, and what callers let it keep."""
+        return self.root / "logs"
+
     def forgotten(self, collection: str) -> Path:
         """The file with the names of documents that are left out of a collection."""
         return self.root / "forgotten" / f"{collection}.json"

@@ -96,8 +96,11 @@ class Embedder:
 
     def embed_question(self, text: str) -> list[float]:
         """Unit vector `[dimensions]`."""
-        prefix = self._prefix(self.query_prefix, _QUERY_PROMPTS)
-        return [float(x) for x in self._encoded([text], prefix, "query")[0]]
+        return [float(x) for x in self.embed_questions([text])[0]]
+
+    def embed_questions(self, texts: list[str]) -> "np.ndarray[Any, Any]":
+        """Unit vectors `[len(texts), dimensions]` in float32; all in one batch."""
+        return self._encoded(texts, self._prefix(self.query_prefix, _QUERY_PROMPTS), "query")
 
     def _encoded(self, texts: list[str], prefix: str, task: str) -> "np.ndarray[Any, Any]":
         with self._lock:  # the fast tokenizers raise "Already borrowed" where two threads tokenize at once

@@ -111,7 +111,11 @@ class EndpointEmbedder:
 
     def embed_question(self, text: str) -> list[float]:
         """Unit vector `[dimensions]`."""
-        return [float(x) for x in self._requested([self.query_prefix + text], self._questions_client)[0]]
+        return [float(x) for x in self.embed_questions([text])[0]]
+
+    def embed_questions(self, texts: list[str]) -> "np.ndarray[Any, Any]":
+        """Unit vectors `[len(texts), dimensions]`; all in one request."""
+        return self._requested([self.query_prefix + text for text in texts], self._questions_client)
 
     def _requested(self, texts: list[str], client: "OpenAI") -> "np.ndarray[Any, Any]":
         from openai import OpenAIError

@@ -42,11 +42,15 @@ class Reranker:
         first, rest = hits[:num_reranked], hits[num_reranked:]
         if not first:
             return []
-        pairs = [(question, f"{hit.title}\n{hit.text}") for hit in first]
-        with self._lock:
-            values = self._model.predict(pairs, batch_size=BATCH_SIZE, show_progress_bar=False)
-        scored = [_scored(hit, float(value)) for hit, value in zip(first, values, strict=True)]
+        values = self.scores([(question, f"{hit.title}\n{hit.text}") for hit in first])
+        scored = [_scored(hit, value) for hit, value in zip(first, values, strict=True)]
         return [*sorted(scored, key=lambda hit: -hit.score), *rest]
+
+    def scores(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """The model's score of each question with its text."""
+        with self._lock:
+            values = self._model.predict(list(pairs), batch_size=BATCH_SIZE, show_progress_bar=False)
+        return [float(value) for value in values]
 
 
 def _scored(hit: Hit, score: float) -> Hit:

@@ -11,11 +11,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import mul
+from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
 from retrieval.asking import Asked, Asking
 from retrieval.config import Mode, RetrievalConfig
-from retrieval.embedding import embedder_of
+from retrieval.embedding import Embedder, embedder_of
 from retrieval.errors import unknown_collection
 from retrieval.filters import And, Filter
 from retrieval.fusion import AS_CONFIGURED, Ranking, Settled, as_hit, fuse
@@ -28,6 +29,9 @@ from retrieval.rerank import Reranker
 from retrieval.rights import NOBODY, Rights, allowed
 from retrieval.schema import SCHEMA_VERSION
 from retrieval.store import Store
+
+if TYPE_CHECKING:
+    from retrieval.embedding_endpoint import EndpointEmbedder
 
 # More threads wait for each other where the cores are busy with a model, and one question gains little from them.
 EMBED_THREADS = 1
@@ -62,26 +66,43 @@ class SearchResult:
         return {name: value for name in stages if (value := getattr(self, name)) is not None}
 
 
+@dataclass(frozen=True)
+class SearchModels:
+    """What questions are embedded and candidates reranked with."""
+
+    embedder: "Embedder | EndpointEmbedder"
+    reranker: Reranker | None
+
+    @classmethod
+    def load(cls, config: RetrievalConfig, device: str = "cpu") -> "SearchModels":
+        """Raises TandemError where a model cannot be loaded."""
+        reranker = Reranker(config.reranker, device) if config.reranker else None
+        return cls(embedder_of(config, device, EMBED_THREADS), reranker)
+
+
 class Searcher:
     """Searches the collections of one store with one embedding model. Thread-safe.
 
     Args:
         uri: http(s) address of Milvus; for `local` the one that `local_server` gives.
         device: where questions are embedded and candidates reranked, as torch writes it.
+        models: those of `config` where they are loaded already; they stay on their device.
 
     Raises:
         RetrievalUnavailable: the store does not answer.
         TandemError: a model cannot be loaded, or the server has no BM25 and the mode needs it.
     """
 
-    def __init__(self, config: RetrievalConfig, uri: str, device: str = "cpu") -> None:
+    def __init__(
+        self, config: RetrievalConfig, uri: str, device: str = "cpu", models: "SearchModels | None" = None
+    ) -> None:
         self.config = config
         self._store = Store(uri, config.milvus, config.timeout_s)
         check_mode(self._store, config)
         self._legs = Legs(self._store)
         self._asking = Asking(self._legs, LiveEngine(config.live) if config.live else None, config.timeout_s)
-        self._embedder = embedder_of(config, device, EMBED_THREADS)
-        self._reranker = Reranker(config.reranker, device) if config.reranker else None
+        models = models or SearchModels.load(config, device)
+        self._embedder, self._reranker = models.embedder, models.reranker
         self._checked: dict[str, tuple[str, float]] = {}
         if config.mode != "bm25":
             self._embedder.embed_question("the first one is slow")
@@ -96,11 +117,13 @@ class Searcher:
         ranking: Ranking = AS_CONFIGURED,
         rights: Rights = NOBODY,
         where: Filter | None = None,
+        vector: list[float] | None = None,
     ) -> SearchResult:
         """The `top_k` best passages for `question` among those that `rights` and `where` both let through.
 
         Without rights nothing of a tenant and nothing with labels is found. Nothing in `where` can widen that.
-        `mode` and `ranking` take the place of the project's settings for this search.
+        `mode` and `ranking` take the place of the project's settings for this search. `vector` is the question's where
+        it was embedded already.
 
         Raises:
             UnknownCollection: it has not been built.
@@ -112,7 +135,7 @@ class Searcher:
         ranking = replace(ranking, mode=mode or ranking.mode)
         top_k = top_k or self.config.top_k
         started = time.perf_counter()
-        asked = self._asked(collection, question, ranking, rights, where)
+        asked = self._asked(collection, question, ranking, rights, where, vector)
         ranked = self._ranked(asked, max(top_k, self.config.rerank_candidates), started)
         hits = self._passages(asked, ranked.hits, top_k) if ranked.hits else []
         return replace(ranked, hits=hits, search_ms=round(_ms(started) - ranked.embed_ms, 2))
@@ -139,7 +162,15 @@ class Searcher:
         self._asking.close()
         self._store.close()
 
-    def _asked(self, collection: str, question: str, ranking: Ranking, rights: Rights, where: Filter | None) -> Asked:
+    def _asked(
+        self,
+        collection: str,
+        question: str,
+        ranking: Ranking,
+        rights: Rights,
+        where: Filter | None,
+        vector: list[float] | None = None,
+    ) -> Asked:
         settled = Settled(
             ranking.mode or self.config.mode,
             ranking.fusion or self.config.fusion,
@@ -147,8 +178,9 @@ class Searcher:
         )
         visible = allowed(rights) if where is None else And((allowed(rights), where))
         embedded = settled.mode != "bm25" and question.strip()
-        vector = self._embedder.embed_question(question) if embedded else []
-        return Asked(collection, question, vector, settled, rights, where, visible)
+        if embedded and vector is None:
+            vector = self._embedder.embed_question(question)
+        return Asked(collection, question, vector if embedded and vector else [], settled, rights, where, visible)
 
     def _ranked(self, asked: Asked, num_reranked: int, started: float) -> SearchResult:
         embed_ms = _ms(started) if asked.vector else 0.0

@@ -18,13 +18,13 @@ class ServedBase:
     max_lora_rank: int
 
 
-def find_adapter(registry: Registry, name: str, version: int | None) -> AdapterVersion:
-    """The version, or that of the alias `live`. Raises ApiError 404 where there is none."""
+def find_adapter(registry: Registry, name: str, version: int | None, caller: str | None = None) -> AdapterVersion:
+    """The version, or that of the alias `live` for this caller. Raises ApiError 404 where there is none."""
     try:
-        return registry.resolve(name, str(version) if version else "live")
+        return registry.resolve(name, str(version) if version else "live", caller)
     except UnknownAdapter as error:
         raise ApiError.of(error, 404, param="model", code="model_not_found") from error
-    except ValueError as error:
+    except (ValueError, KeyError) as error:
         raise ApiError(409, f"The manifest of the adapter {name} cannot be read.", code="adapter_refused") from error
 
 

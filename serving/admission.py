@@ -4,33 +4,31 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
-from ray.serve.handle import DeploymentHandle
-
-from retrieval.prompt import estimate_tokens
 from serving.errors import ApiError
-from serving.keys import Key, Keys
+from serving.keys import Key, Keys, Limits
 from serving.limiter import Admitted, Refused
-from serving.request import Request
+from serving.spending import Spending
 
 DRAIN_POLL_S = 0.05
-ANSWER_TOKENS = 256
-"""Reserved for an answer whose length the request leaves open."""
 
 
-@dataclass
-class Spending:
-    """The tokens of one request: reserved before it, counted as they come, and told by the engine at the end."""
+class Counting(Protocol):
+    """What counts the use of keys for all gateways together."""
 
-    prompt: int
-    reserved: int
-    generated: int = 0
-    told: int | None = None
+    async def admit(self, key: str, limits: Limits, num_tokens: int) -> Admitted | Refused: ...
+    async def settle(self, key: str, ticket: int, reserved: int, num_tokens: int) -> None: ...
 
-    @property
-    def num_tokens(self) -> int:
-        return self.told if self.told is not None else min(self.reserved, self.prompt + self.generated)
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request asks for: a model, a collection or both, as they stand in a key and in a refusal."""
+
+    asks: str
+    model: str | None
+    collection: str | None
+    spending: Spending
 
 
 class Admission:
@@ -42,9 +40,10 @@ class Admission:
         limiter: counts what keys use; the same for all gateways.
     """
 
-    def __init__(self, max_requests: int, keys: Keys | None, limiter: DeploymentHandle | None) -> None:
+    def __init__(self, max_requests: int, keys: Keys | None, limiter: Counting | None) -> None:
         self._max_requests, self._keys, self._limiter = max_requests, keys, limiter
         self._num_requests = 0
+        self._settling: set[asyncio.Future[None]] = set()
         self._is_draining = False
 
     def identify(self, authorization: str | None) -> Key | None:
@@ -67,26 +66,25 @@ class Admission:
         self._num_requests += 1
         held.callback(self._leave)
 
-    async def admit(self, key: Key | None, request: Request, held: AsyncExitStack) -> Spending:
+    async def admit(self, key: Key | None, wanted: Wanted, held: AsyncExitStack) -> None:
         """Check the key's rights and limits; what the request takes is settled when `held` is closed.
 
         Raises:
             ApiError: 403 or 429.
         """
-        spending = _expected(request)
+        spending = wanted.spending
         if key is None:
-            return spending
-        if not key.may_ask(request.name):
-            raise ApiError(403, f"This key may not use {request.name}.", param="model", code="model_not_permitted")
+            return
+        if not key.may_use(wanted.model, wanted.collection):
+            raise ApiError(403, f"This key may not use {wanted.asks}.", param="model", code="model_not_permitted")
         if key.limits.is_any:
             assert self._limiter is not None
-            found: Admitted | Refused = await self._limiter.admit.remote(key.id, key.limits, spending.reserved)
+            found = await self._limiter.admit(key.id, key.limits, spending.reserved)
             if isinstance(found, Refused):
                 raise ApiError(
                     429, f"{found.reason}.", code="rate_limit_exceeded", retry_after_s=found.retry_after_s
                 )  # fmt: skip
             held.callback(self._settle, key.id, found.ticket, spending)
-        return spending
 
     async def drain(self, limit_s: float) -> None:
         """Let nobody in any more, and wait for those that are being answered."""
@@ -101,15 +99,6 @@ class Admission:
     def _settle(self, key: str, ticket: int, spending: Spending) -> None:
         """Sent off and not waited for: whoever asked may have gone."""
         assert self._limiter is not None
-        self._limiter.settle.remote(key, ticket, spending.reserved, spending.num_tokens)
-
-
-def _expected(request: Request) -> Spending:
-    body: dict[str, Any] = request.body
-    prompt = estimate_tokens(str(body.get("messages") or body.get("prompt") or ""))
-    asked = body.get("max_completion_tokens") or body.get("max_tokens")
-    choices = body.get("n")
-    answers = (asked if type(asked) is int and asked > 0 else ANSWER_TOKENS) * (
-        choices if type(choices) is int and choices > 0 else 1
-    )
-    return Spending(prompt, prompt + answers)
+        settling = asyncio.ensure_future(self._limiter.settle(key, ticket, spending.reserved, spending.num_tokens))
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)

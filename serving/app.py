@@ -6,12 +6,12 @@ from pathlib import Path
 from ray import serve
 from ray.serve import Application
 
+from cluster.registry import Registry
 from cluster.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
 from serving.endpoint import Endpoint
 from serving.engine import Engine, EngineSettings
-from serving.gateway import GatewaySettings
 from serving.limiter import USAGE, Limiter
 from serving.plan import (
     Hardware,
@@ -23,6 +23,7 @@ from serving.plan import (
     retriever_options,
 )
 from serving.retriever import Retriever
+from serving.settings import GatewaySettings
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def build_app(
     if retrieval and milvus_uri:
         retriever = serve.deployment(Retriever, **retriever_options(config)).bind(retrieval, milvus_uri)
     limiter = None
-    if keys:
+    if keys and config.redis_url is None:
         limiter = serve.deployment(Limiter, **limiter_options()).bind(keys / USAGE, config.request_timeout_s)
     settings = GatewaySettings(
         bases={name: base.digest for name, base in bases.items()},
@@ -63,6 +64,9 @@ def build_app(
         drain_s=config.drain_s,
         num_engines=config.num_replicas,
         keys=keys,
+        redis_url=config.redis_url,
+        logs=storage.logs,
+        log_prompts=config.log_prompts,
     )
     return serve.deployment(Endpoint, **gateway_options(config)).bind(
         settings, engines, retriever, limiter, config.host, config.port
@@ -70,6 +74,8 @@ def build_app(
 
 
 def _engine(name: str, base: Base, config: ServingConfig, storage: Storage, hardware: Hardware) -> Application:
+    registry = Registry(storage.adapters)
+    preload = [adapter for adapter in config.preload if registry.resolve(adapter).manifest.base_digest == base.digest]
     settings = EngineSettings(
         name=name,
         source=base.source,
@@ -77,5 +83,6 @@ def _engine(name: str, base: Base, config: ServingConfig, storage: Storage, hard
         kind=hardware.kind,
         max_loaded_adapters=config.max_loaded_adapters,
         adapters=storage.adapters,
+        preload=tuple(preload),
     )
     return serve.deployment(Engine, **engine_options(config, hardware, name)).bind(settings)

@@ -22,10 +22,17 @@ class Retrieved(Protocol):
     def citation(self) -> str: ...
     @property
     def also_in(self) -> tuple[str, ...]: ...
+    @property
+    def position(self) -> int: ...
+    @property
+    def last_position(self) -> int: ...
 
 
 def citations(hits: Sequence[Retrieved], text: str) -> list[dict[str, Any]]:
-    """One entry per passage in the order of the prompt; `cited` where `text` holds its mark, like [1]."""
+    """One entry per passage in the order of the prompt; `cited` where `text` holds its mark, like [1].
+
+    `span` has the numbers of the first and the last chunk of its document that the passage holds.
+    """
     marks = {int(number) for number in _MARK.findall(text)}
     return [
         {
@@ -34,6 +41,7 @@ def citations(hits: Sequence[Retrieved], text: str) -> list[dict[str, Any]]:
             "source": hit.source,
             "title": hit.title,
             "score": hit.score,
+            "span": [hit.position, hit.last_position],
             "citation": hit.citation,
             "also_in": list(hit.also_in),
             "cited": index in marks,

@@ -32,6 +32,13 @@ class Citation:
     """Names the passage in its document: `<source>#<position>`."""
     also_in: list[str] = field(default_factory=list)
     """Other sources that say the same."""
+    span: list[int] = field(default_factory=list)
+    """Numbers of the first and the last chunk of its document."""
+
+    @classmethod
+    def of(cls, sent: dict[str, Any]) -> "Citation":
+        """Without what a newer endpoint may add."""
+        return cls(**{name: value for name, value in sent.items() if name in cls.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,7 @@ def _answer(completion: "ChatCompletion", latency_s: float) -> Answer:
         finish_reason=choice.finish_reason,
         prompt_tokens=usage.prompt_tokens if usage else 0,
         completion_tokens=usage.completion_tokens if usage else 0,
-        citations=[Citation(**citation) for citation in extra.get("citations") or []],
+        citations=[Citation.of(citation) for citation in extra.get("citations") or []],
         retrieval=extra.get("retrieval"),
         messages=extra.get("messages"),
     )

@@ -39,17 +39,21 @@ class ServingConfig(Section):
     max_loaded_adapters: int = Field(default=16, ge=1)
     """Adapters that one replica keeps ready; beyond it the one unused for longest is unloaded."""
 
+    preload: list[Name] = Field(default_factory=list)
+    """Adapters whose live version is loaded at the start; the others are with their first request."""
+
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = 32
     """Highest rank of an adapter that can be loaded (the values that vLLM knows)."""
 
     num_replicas: int = Field(default=1, ge=1)
     """Engines per base model."""
 
-    max_ongoing_requests: int = Field(default=128, ge=1)
-    """Requests that one replica works on at a time."""
+    max_ongoing_requests: int = Field(default=64, ge=1)
+    """Requests that one replica works on at a time. Above `max_num_seqs` they wait inside the engine."""
 
-    max_queued_requests: int = Field(default=512, ge=0)
-    """Requests that wait for a free replica; beyond it the answer is 429 at once."""
+    max_queued_requests: int = Field(default=64, ge=0)
+    """Requests that wait for a free replica; beyond it the answer is 429 at once. As many as one replica works on: then
+    nobody who is let in waits longer than about twice as long as without a queue."""
 
     request_timeout_s: float = Field(default=120.0, gt=0)
     """Seconds from a request's arrival to the end of its answer; after that it is cancelled with 408."""
@@ -59,6 +63,13 @@ class ServingConfig(Section):
 
     start_timeout_s: float = Field(default=600.0, gt=0)
     """Seconds until the endpoint must be ready."""
+
+    redis_url: str | None = Field(default=None, pattern=r"^(rediss?|unix)://")
+    """Redis that counts the use of API keys, so that limits hold while a process of the cluster is replaced; without it
+    one process counts."""
+
+    log_prompts: bool = False
+    """Write questions and answers into the access log, which has neither otherwise."""
 
     on_retrieval_failure: Literal["error", "answer_without"] = "error"
     """When the document store is down: answer 503, or answer without passages and say so (`retrieval.failed`)."""

@@ -2,9 +2,10 @@
 
 from ray.serve.handle import DeploymentHandle
 
-from serving.gateway import Gateway, GatewaySettings
+from serving.gateway import Gateway
 from serving.listener import Listener
 from serving.routes import make_app
+from serving.settings import GatewaySettings
 
 
 class Endpoint:

@@ -17,7 +17,7 @@ from serving.errors import error_body
 if TYPE_CHECKING:
     from serving.llm_server import AdapterServer
 
-Kind = Literal["chat", "completions"]
+Kind = Literal["chat", "completions", "tokenize", "detokenize"]
 Body = dict[str, Any]
 
 _LOGGED = r"^\(EngineCore[^)]*\) (?:ERROR [^\]]*\] )?"
@@ -34,6 +34,8 @@ class EngineSettings:
     kind: str
     max_loaded_adapters: int
     adapters: Path
+    preload: tuple[str, ...] = ()
+    """Adapters whose live version is loaded before the engine is ready."""
 
 
 class EngineNotStarted(Exception):
@@ -58,6 +60,8 @@ class Engine:
             )
         except RuntimeError as error:
             raise EngineNotStarted(root_cause(_own_log()) or str(error)) from error
+        for name in settings.preload:
+            await self._server.load(registry.resolve(name).engine_id)
 
     async def answer(self, kind: Kind, body: Body) -> tuple[int, Body]:
         """Status and body of an answer that is not streamed."""
@@ -78,6 +82,10 @@ class Engine:
     async def template_hash(self) -> str:
         """SHA-256 of the served chat template, as it stands in an adapter's manifest."""
         return hashlib.sha256(self._server.chat_template().encode()).hexdigest()
+
+    async def loaded_adapters(self) -> list[str]:
+        """Adapters that are ready, by the engine's ids of them."""
+        return await self._server.loaded()
 
     async def num_unfinished(self) -> int:
         """Requests that the engine is computing or has waiting."""

@@ -59,6 +59,8 @@ class Key(BaseModel):
     tenant: str | None = None
     labels: tuple[str, ...] = ()
     limits: Limits = Limits()
+    keep: bool = False
+    """Whether questions, answers and ratings may be kept for evaluation."""
 
     @property
     def rights(self) -> Rights:
@@ -67,9 +69,12 @@ class Key(BaseModel):
 
     def may_ask(self, name: ModelName) -> bool:
         """Whether the key may use the model, and the collection where there is one."""
-        model = f"{name.base}:{name.adapter}" if name.adapter else name.base
-        may_search = name.collection is None or self.collections is None or name.collection in self.collections
-        return may_search and (self.models is None or model in self.models)
+        return self.may_use(name.model, name.collection)
+
+    def may_use(self, model: str | None, collection: str | None) -> bool:
+        """The same by the names alone; None is not asked for."""
+        may_search = collection is None or self.collections is None or collection in self.collections
+        return may_search and (model is None or self.models is None or model in self.models)
 
 
 class Keys:
@@ -88,6 +93,7 @@ class Keys:
         tenant: str | None = None,
         labels: tuple[str, ...] = (),
         limits: Limits = Limits(),  # noqa: B008  # frozen
+        keep: bool = False,
     ) -> tuple[Key, str]:
         """A new key and its secret, which is nowhere else.
 
@@ -107,7 +113,7 @@ class Keys:
             secret = f"tdm_{id}_{secrets.token_urlsafe(32)}"
             key = Key(
                 id=id, name=name, digest=_digest(secret), created=datetime.now(UTC).isoformat(timespec="seconds"),
-                models=models, collections=collections, tenant=tenant, labels=labels, limits=limits,
+                models=models, collections=collections, tenant=tenant, labels=labels, limits=limits, keep=keep,
             )  # fmt: skip
             if write_once(self._path(id), key.model_dump_json(indent=1)):
                 self._path(id).chmod(0o600)

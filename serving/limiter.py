@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ray.serve.handle import DeploymentHandle
+
 from cluster.storage import write_atomically
 from serving.keys import Limits
 
@@ -101,16 +103,15 @@ class Limiter:
 
     def _refusal(self, key: str, used: _Used, limits: Limits, num_tokens: int, now: float) -> Refused | None:
         if limits.concurrency is not None and len(used.running) >= limits.concurrency:
-            return Refused(f"This key may have {limits.concurrency} requests answered at a time", 1)
+            return refusal("concurrency", limits, 0)
         if limits.requests_per_minute is not None and len(used.requests) >= limits.requests_per_minute:
             freed = used.requests[len(used.requests) - limits.requests_per_minute]
-            return Refused(f"This key may send {limits.requests_per_minute} requests a minute", _until(freed, now))
+            return refusal("requests_per_minute", limits, freed + MINUTE_S - now)
         if limits.tokens_per_minute is not None and used.num_tokens + num_tokens > limits.tokens_per_minute:
             freed = next(iter(used.tokens.values()))[0] if used.tokens else now
-            return Refused(f"This key may use {limits.tokens_per_minute} tokens a minute", _until(freed, now))
+            return refusal("tokens_per_minute", limits, freed + MINUTE_S - now)
         if limits.tokens_per_day is not None and self._of_day.get(key, 0) + num_tokens > limits.tokens_per_day:
-            left = DAY_S - int(now) % DAY_S
-            return Refused(f"This key may use {limits.tokens_per_day} tokens a day (UTC)", left)
+            return refusal("tokens_per_day", limits, DAY_S - now % DAY_S)
         return None
 
     def _turn(self, now: float) -> None:
@@ -118,8 +119,30 @@ class Limiter:
             self._day, self._of_day = day, {}
 
 
-def _until(freed: float, now: float) -> int:
-    return max(1, int(freed + MINUTE_S - now) + 1)
+class AskedLimiter:
+    """The limiter as a gateway asks for it."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def admit(self, key: str, limits: Limits, num_tokens: int) -> Admitted | Refused:
+        found: Admitted | Refused = await self._handle.admit.remote(key, limits, num_tokens)
+        return found
+
+    async def settle(self, key: str, ticket: int, reserved: int, num_tokens: int) -> None:
+        self._handle.settle.remote(key, ticket, reserved, num_tokens)
+
+
+def refusal(limit: str, limits: Limits, wait_s: float) -> Refused:
+    """Why a request may not begin: the name of the limit, as in `Limits`."""
+    most = getattr(limits, limit)
+    told = {
+        "concurrency": f"may have {most} requests answered at a time",
+        "requests_per_minute": f"may send {most} requests a minute",
+        "tokens_per_minute": f"may use {most} tokens a minute",
+        "tokens_per_day": f"may use {most} tokens a day (UTC)",
+    }
+    return Refused(f"This key {told[limit]}", max(1, int(wait_s) + 1))
 
 
 def _read(daily: Path) -> tuple[int, dict[str, int]]:

@@ -5,7 +5,10 @@ downloads nothing when the model is a folder, and asks for vLLM's multi-process 
 costs one more import of vLLM at the start and one more hop per token.
 """
 
+import asyncio
 import itertools
+import weakref
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,12 @@ from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.common.errors import VLLM_CLIENT_ERRORS
 from ray.llm._internal.common.errors import VLLM_FATAL_ERRORS as FATAL_ERRORS
 from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
-from ray.llm._internal.serve.core.configs.openai_api_models import ErrorResponse
+from ray.llm._internal.serve.core.configs.openai_api_models import (
+    DetokenizeRequest,
+    ErrorResponse,
+    TokenizeChatRequest,
+    TokenizeCompletionRequest,
+)
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
@@ -25,7 +33,13 @@ from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionReq
 from serving.errors import error_body
 
 __all__ = ["FATAL_ERRORS", "AdapterServer", "as_error", "parse_request", "start_server"]
-REQUESTS = {"chat": ChatCompletionRequest, "completions": CompletionRequest}
+UNLOAD_AFTER_S = 2.0
+REQUESTS = {
+    "chat": ChatCompletionRequest,
+    "completions": CompletionRequest,
+    "tokenize": TokenizeCompletionRequest,
+    "detokenize": DetokenizeRequest,
+}
 
 
 async def start_server(
@@ -47,7 +61,7 @@ async def start_server(
         lora_config={"max_num_adapters_per_replica": max_loaded_adapters},
         experimental_configs={"stream_batching_interval_ms": 0},
         callback_config={"callback_class": NoDownload if Path(source).is_dir() else CallbackBase},
-        log_engine_metrics=False,
+        log_engine_metrics=True,
     )
     server: AdapterServer = AdapterServer.sync_init(config, engine_cls=OneChildEngine if kind == "cpu" else VLLMEngine)
     server.adapter_folder = adapter_folder
@@ -59,9 +73,12 @@ class AdapterServer(LLMServer):  # type: ignore[misc]
     """Loads an adapter on its first use; the id holds version and content, so that one id never means two weights."""
 
     adapter_folder: Callable[[str], Path]
+    _held: Counter[str]
+    """Adapters that Serve's multiplexing holds. What it lets go is still known to vLLM until it is unloaded there."""
 
     def _init_multiplex_loader(self, model_downloader_cls: Any = None) -> None:
         numbers = itertools.count(1)
+        self._held = Counter()
 
         async def load_adapter(engine_id: str) -> DiskMultiplexConfig:
             """Registers it with vLLM too: Serve holds a lock here, so concurrent first uses load it once."""
@@ -72,14 +89,44 @@ class AdapterServer(LLMServer):  # type: ignore[misc]
                 lora_assigned_int_id=next(numbers),
             )
             await self.engine.resolve_lora(adapter)
+            self._held[engine_id] += 1
+            weakref.finalize(adapter, self._let_go, engine_id).atexit = False
             return adapter
 
         limit = self._llm_config.multiplex_config().max_num_models_per_replica
         self._load_model = serve.multiplexed(max_num_models_per_replica=limit)(load_adapter)
 
+    def _let_go(self, engine_id: str) -> None:
+        """Whoever asked for it a moment ago has found it by then: a request is an engine's after some steps only."""
+        self._held[engine_id] -= 1
+        asyncio.get_running_loop().call_later(UNLOAD_AFTER_S, self._unload, engine_id)
+
+    def _unload(self, engine_id: str) -> None:
+        """Frees the adapter's slot. What the engine computes with it already is ended with it."""
+        if self._held[engine_id] > 0:
+            return
+        del self._held[engine_id]
+        if request := self.engine._oai_models.lora_requests.pop(engine_id, None):
+            removing = asyncio.ensure_future(self.engine._engine_client.remove_lora(request.lora_int_id))
+            removing.add_done_callback(lambda task: task.exception())
+
+    async def load(self, engine_id: str) -> None:
+        """Have an adapter ready before it is asked for. Raises what its loading raised."""
+        await self._load_model(engine_id)
+
+    async def loaded(self) -> list[str]:
+        """Adapters that the engine holds, by its ids of them."""
+        numbers = await self.engine._engine_client.list_loras()
+        known = self.engine._oai_models.lora_requests
+        return [name for name, request in known.items() if request.lora_int_id in numbers]
+
     async def _start_engine(self) -> None:
-        """Ray's own starts one more process here, which imports vLLM (12 s, 400 MB) to record what is used."""
+        """Ray's own starts one more process here, which imports vLLM (12 s, 400 MB) to record what is used.
+
+        Ray looks for the tokenizer's service under the name that it had in earlier versions of vLLM.
+        """
         await self.engine.start()
+        self.engine._oai_serving_tokenization = self.engine._app_state.serving_tokenization
 
     def chat_template(self) -> str:
         """The template that turns messages into a prompt; empty where the model has none."""
@@ -115,8 +162,9 @@ class NoDownload(CallbackBase):  # type: ignore[misc]
 
 def parse_request(kind: str, body: dict[str, Any]) -> Any:
     """The request in vLLM's own type. Raises ValueError saying which field is wrong."""
+    request = TokenizeChatRequest if kind == "tokenize" and "messages" in body else REQUESTS[kind]
     try:
-        return REQUESTS[kind](**body)
+        return request(**body)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

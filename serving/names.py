@@ -43,6 +43,16 @@ class ModelName:
         collection = f"+{self.collection}" if self.collection else ""
         return f"{self.base}{adapter}{version}{collection}"
 
+    @property
+    def model(self) -> str:
+        """`base` or `base:adapter`: what a key names."""
+        return f"{self.base}:{self.adapter}" if self.adapter else self.base
+
+    @property
+    def pinned_model(self) -> str:
+        """`base` or `base:adapter@7`."""
+        return str(replace(self, collection=None))
+
     def pinned(self, version: int) -> "ModelName":
         """The same name with the version that the alias stood for."""
         return replace(self, version=version)

@@ -47,7 +47,9 @@ def engine_kwargs(config: ServingConfig, hardware: Hardware, model_limit: int | 
         "max_cpu_loras": max(config.max_loras, config.max_loaded_adapters),
         "max_lora_rank": config.max_lora_rank,
         "enable_prefix_caching": True,
-        "disable_log_stats": True,
+        "enable_prompt_tokens_details": True,
+        # With `auto` a grammar lets a small model write white space for ever.
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
     if hardware.kind == "cpu":
         # LoRA turns compilation off on a CPU, and eager starts faster.

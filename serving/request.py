@@ -5,11 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.errors import TandemError
+from retrieval.filter_json import parse as parse_filter
+from retrieval.filters import Filter
+from retrieval.prompt import estimate_tokens
 from serving.errors import ApiError
 from serving.names import ModelName, is_name
 
 MAX_TOP_K = 100
-RETRIEVAL_KEYS = ("collection", "top_k", "return_messages")
+RETRIEVAL_KEYS = ("collection", "top_k", "filter", "return_messages")
+MAX_ID, MAX_COMMENT = 128, 4000
+CONTEXT_TOKENS = 64
+"""Of earlier questions in a conversation, that go into a search beside the last one."""
 
 Body = dict[str, Any]
 
@@ -22,43 +28,65 @@ class Request:
     body: Body
     stream: bool
     top_k: int | None = None
+    where: Filter | None = None
     return_messages: bool = False
 
 
 def parse_request(raw: bytes) -> Request:
     """Raises ApiError 400 for what cannot be read; says nothing about whether the model exists."""
-    body = _json_object(raw)
+    body = json_object(raw)
     retrieval = body.pop("retrieval", None) or {}
-    name = _model_name(body.get("model"))
+    name = model_name(body.get("model"))
     if not isinstance(retrieval, dict) or set(retrieval) - set(RETRIEVAL_KEYS):
         raise _bad(f"`retrieval` takes an object with {', '.join(RETRIEVAL_KEYS)}.", "retrieval")
     name = _with_collection(name, retrieval.get("collection"))
     top_k = retrieval.get("top_k")
     if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= MAX_TOP_K):
         raise _bad(f"`retrieval.top_k` takes a whole number from 1 to {MAX_TOP_K}.", "retrieval.top_k")
-    if top_k is not None and name.collection is None:
-        raise _bad("`retrieval.top_k` needs a collection: base+collection, or `retrieval.collection`.", "retrieval")
+    where = _filter(retrieval.get("filter"))
+    if (top_k is not None or where is not None) and name.collection is None:
+        raise _bad("`retrieval` needs a collection: base+collection, or `retrieval.collection`.", "retrieval")
     return Request(
         name=name,
         body=body,
         stream=_flag(body.get("stream"), "stream"),
         top_k=top_k,
+        where=where,
         return_messages=_flag(retrieval.get("return_messages"), "retrieval.return_messages"),
     )
 
 
-def last_question(messages: Any) -> str:
-    """The text of the last user message: what is searched for. Raises ApiError 400 where there is none."""
+def rating(body: Body) -> tuple[str, str, str]:
+    """Which answer a caller rates, `up` or `down`, and a comment. Raises ApiError 400."""
+    answer_id, thumb, comment = body.get("id"), body.get("rating"), body.get("comment", "")
+    if not isinstance(answer_id, str) or not 0 < len(answer_id) <= MAX_ID:
+        raise _bad("`id` takes the id of an answer.", "id")
+    if thumb not in ("up", "down"):
+        raise _bad("`rating` takes up or down.", "rating")
+    if not isinstance(comment, str) or len(comment) > MAX_COMMENT:
+        raise _bad(f"`comment` takes a text of up to {MAX_COMMENT} characters.", "comment")
+    return answer_id, thumb, comment
+
+
+def searched_for(messages: Any) -> str:
+    """The text of the last user message, behind those before it in a conversation as far as they are short: what is
+    asked next may only say "it". Raises ApiError 400 where there is none."""
     turns = messages if isinstance(messages, list) else []
-    for turn in reversed(turns):
-        if isinstance(turn, dict) and turn.get("role") == "user":
-            text = _text(turn.get("content"))
-            if text.strip():
-                return text
-    raise _bad("Retrieval needs `messages` with a user message that holds text.", "messages")
+    asked = [_text(turn.get("content")) for turn in turns if isinstance(turn, dict) and turn.get("role") == "user"]
+    questions = [text for text in asked if text.strip()]
+    if not questions or not asked[-1].strip():
+        raise _bad("Retrieval needs `messages` with a user message that holds text.", "messages")
+    *earlier, last = questions
+    context: list[str] = []
+    for question in reversed(earlier):
+        if estimate_tokens("\n".join([question, *context])) > CONTEXT_TOKENS:
+            break
+        context.insert(0, question)
+    return "\n".join([*context, last])
 
 
-def _json_object(raw: bytes) -> Body:
+def json_object(raw: bytes) -> Body:
+    """Raises ApiError 400 where the bytes are none."""
     try:
         text = raw.decode()
         body = json.loads(text)
@@ -71,7 +99,8 @@ def _json_object(raw: bytes) -> Body:
     return body
 
 
-def _model_name(model: Any) -> ModelName:
+def model_name(model: Any) -> ModelName:
+    """Raises ApiError 400 where it cannot be read."""
     if not isinstance(model, str):
         raise _bad("`model` takes a string; GET /v1/models lists the names.", "model")
     try:
@@ -88,6 +117,13 @@ def _with_collection(name: ModelName, collection: Any) -> ModelName:
     if name.collection is not None:
         raise _bad(f"`model` names the collection {name.collection}, `retrieval` another.", "retrieval.collection")
     return ModelName(name.base, name.adapter, name.version, collection)
+
+
+def _filter(written: Any) -> Filter | None:
+    try:
+        return None if written is None else parse_filter(written)
+    except TandemError as error:
+        raise ApiError.of(error, 400, param="retrieval.filter") from error
 
 
 def _flag(value: Any, param: str) -> bool:

@@ -1,19 +1,31 @@
-"""The retrieval deployment: embeds a question and searches, in a process of its own."""
+"""The retrieval deployment, in a process of its own: it embeds, searches and scores."""
 
 import asyncio
 import threading
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
 from retrieval.errors import RetrievalUnavailable, UnknownCollection
+from retrieval.filters import Filter
 from retrieval.hits import Hit
 from retrieval.rights import Rights
-from retrieval.search import Searcher
+from retrieval.search import Searcher, SearchModels
+from serving.batches import Batches
 
-NUM_THREADS = 4
+NUM_THREADS = 32
+"""Searches at once: each waits for the store most of its time."""
+MAX_BATCH = 64
+"""Questions that are embedded together."""
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -28,30 +40,90 @@ class Retrieval:
     """What the search went on without, and why."""
 
 
+@dataclass(frozen=True)
+class Vectors:
+    """Unit vectors of texts, or why there are none."""
+
+    status: int
+    reason: str = ""
+    rows: list[bytes] = field(default_factory=list)
+    """Each float32, little-endian."""
+    num_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class ScoredTexts:
+    """A score for each text, or why there is none."""
+
+    status: int
+    reason: str = ""
+    scores: list[float] = field(default_factory=list)
+    num_tokens: int = 0
+
+
 class Retriever:
-    """Holds one Searcher. A store that is down at the start is tried again with every question."""
+    """Holds one Searcher. A store that is down at the start is tried again with every question.
+
+    Raises:
+        TandemError: a model cannot be loaded.
+    """
 
     def __init__(self, config: RetrievalConfig, uri: str) -> None:
         self._config, self._uri = config, uri
+        self._models = SearchModels.load(config)
         self._searcher: Searcher | None = None
         self._opening = threading.Lock()
         self._threads = ThreadPoolExecutor(NUM_THREADS, "search")
+        self._computing = ThreadPoolExecutor(1, "embed")
+        self._batches = Batches(self._embed_questions, MAX_BATCH)
         with suppress(RetrievalUnavailable):
             self._open()
 
-    async def search(self, collection: str, question: str, top_k: int | None, rights: Rights) -> Retrieval:
+    async def search(
+        self, collection: str, question: str, top_k: int | None, rights: Rights, where: Filter | None = None
+    ) -> Retrieval:
         """The best passages that the caller may see; top_k None takes the project's."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._search, collection, question, top_k, rights
-        )
+        started = time.perf_counter()
+        try:
+            vector = None if self._config.mode == "bm25" else await self._batches.submit(question)
+        except TandemError as error:
+            return Retrieval(503 if isinstance(error, RetrievalUnavailable) else 409, str(error))
+        embed_ms = round(1e3 * (time.perf_counter() - started), 2)
+        found = await self._in(self._threads, self._search, collection, question, top_k, rights, where, vector)
+        if vector is not None and found.status == 200:
+            found.timings.update(embed_ms=embed_ms, took_ms=round(found.timings["took_ms"] + embed_ms, 2))
+        return found
 
     async def collections(self) -> list[str] | None:
         """Names of what can be searched; None while the store is down."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._collections)
+        return await self._in(self._threads, self._collections)
 
-    def _search(self, collection: str, question: str, top_k: int | None, rights: Rights) -> Retrieval:
+    async def embed(self, texts: list[str], as_questions: bool) -> Vectors:
+        """The vectors of texts, as passages are embedded, or as questions."""
+        return await self._in(self._computing, self._embed, texts, as_questions)
+
+    async def score(self, pairs: list[tuple[str, str]], with_reranker: bool) -> ScoredTexts:
+        """How well each text answers its question: by the reranker, or by the cosine of their vectors."""
+        return await self._in(self._computing, self._score, pairs, with_reranker)
+
+    async def _embed_questions(self, questions: list[str]) -> list[list[float]]:
+        vectors = await self._in(self._computing, self._models.embedder.embed_questions, questions)
+        return [[float(x) for x in vector] for vector in vectors]
+
+    async def _in(self, threads: ThreadPoolExecutor, work: Callable[..., Result], *arguments: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(threads, partial(work, *arguments))
+
+    def _search(
+        self,
+        collection: str,
+        question: str,
+        top_k: int | None,
+        rights: Rights,
+        where: Filter | None,
+        vector: list[float] | None,
+    ) -> Retrieval:
         try:
-            found = self._open().search(collection, question, top_k, rights=rights)
+            found = self._open().search(collection, question, top_k, rights=rights, where=where, vector=vector)
         except UnknownCollection as error:
             return Retrieval(404, str(error))
         except RetrievalUnavailable as error:
@@ -59,6 +131,46 @@ class Retriever:
         except TandemError as error:
             return Retrieval(409, str(error))
         return Retrieval(200, hits=found.hits, timings=found.timings, missing=dict(found.missing))
+
+    def _embed(self, texts: list[str], as_questions: bool) -> Vectors:
+        embedder = self._models.embedder
+        try:
+            num_tokens = self._fitting(texts)
+            vectors = embedder.embed_questions(texts) if as_questions else embedder.embed_documents(texts)
+        except RetrievalUnavailable as error:
+            return Vectors(503, str(error))
+        except TandemError as error:
+            return Vectors(400, str(error))
+        return Vectors(200, rows=[vector.astype("<f4").tobytes() for vector in vectors], num_tokens=num_tokens)
+
+    def _score(self, pairs: Sequence[tuple[str, str]], with_reranker: bool) -> ScoredTexts:
+        embedder, reranker = self._models.embedder, self._models.reranker
+        num_tokens = sum(embedder.count_tokens(text) for pair in pairs for text in pair)
+        if with_reranker:
+            if reranker is None:
+                return ScoredTexts(404, "No reranker is served: the project file sets no `retrieval.reranker`.")
+            return ScoredTexts(200, scores=reranker.scores(pairs), num_tokens=num_tokens)
+        try:
+            questions = embedder.embed_questions(list(dict.fromkeys(question for question, _ in pairs)))
+            row = {question: n for n, question in enumerate(dict.fromkeys(question for question, _ in pairs))}
+            texts = embedder.embed_documents([text for _, text in pairs])
+        except TandemError as error:
+            return ScoredTexts(503 if isinstance(error, RetrievalUnavailable) else 400, str(error))
+        scores = [float(questions[row[question]] @ text) for (question, _), text in zip(pairs, texts, strict=True)]
+        return ScoredTexts(200, scores=scores, num_tokens=num_tokens)
+
+    def _fitting(self, texts: Sequence[str]) -> int:
+        """Their tokens. Raises TandemError where one is longer than the model reads: it would be cut."""
+        embedder, total = self._models.embedder, 0
+        for number, text in enumerate(texts):
+            if (length := embedder.count_tokens(text)) > embedder.max_tokens:
+                raise TandemError(
+                    f"Text {number} has {length} tokens.",
+                    f"The model {embedder.name} reads {embedder.max_tokens}.",
+                    "Cut it into parts.",
+                )
+            total += length
+        return total
 
     def _collections(self) -> list[str] | None:
         try:
@@ -69,7 +181,7 @@ class Retriever:
     def _open(self) -> Searcher:
         with self._opening:
             if self._searcher is None:
-                self._searcher = Searcher(self._config, self._uri)
+                self._searcher = Searcher(self._config, self._uri, models=self._models)
                 _one_thread()
             return self._searcher
 

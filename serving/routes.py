@@ -8,14 +8,18 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import ApiError, error_body
 from serving.gateway import Gateway
+from serving.sent import Sent, request_id
 
 logger = logging.getLogger("ray.serve")
 
@@ -23,6 +27,8 @@ logger = logging.getLogger("ray.serve")
 def make_app(gateway: Gateway) -> FastAPI:
     """The ASGI application."""
     app = FastAPI(title="Tandem", docs_url=None, redoc_url=None)
+
+    app.add_middleware(RequestIds)
 
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: ApiError) -> JSONResponse:
@@ -39,13 +45,39 @@ def make_app(gateway: Gateway) -> FastAPI:
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Any:
-        body, authorization = await request.body(), _authorization(request)
-        return await while_connected(request, gateway.answer("chat", body, authorization))
+        return await while_connected(request, gateway.answer("chat", await _sent(request)))
 
     @app.post("/v1/completions")
     async def completions(request: Request) -> Any:
-        body, authorization = await request.body(), _authorization(request)
-        return await while_connected(request, gateway.answer("completions", body, authorization))
+        return await while_connected(request, gateway.answer("completions", await _sent(request)))
+
+    @app.post("/v1/embeddings")
+    async def embeddings(request: Request) -> Any:
+        return await gateway.call("embeddings", gateway.services.embeddings, await _sent(request))
+
+    @app.post("/v1/vector_stores/{collection}/search")
+    async def search(collection: str, request: Request) -> Any:
+        return await gateway.call("search", partial(gateway.services.search, collection), await _sent(request))
+
+    @app.post("/v1/rerank")
+    async def rerank(request: Request) -> Any:
+        return await gateway.call("rerank", gateway.services.rerank, await _sent(request))
+
+    @app.post("/v1/score")
+    async def score(request: Request) -> Any:
+        return await gateway.call("score", gateway.services.score, await _sent(request))
+
+    @app.post("/tokenize")
+    async def tokenize(request: Request) -> Any:
+        return await gateway.call("tokenize", partial(gateway.generation.tokens, "tokenize"), await _sent(request))
+
+    @app.post("/detokenize")
+    async def detokenize(request: Request) -> Any:
+        return await gateway.call("detokenize", partial(gateway.generation.tokens, "detokenize"), await _sent(request))
+
+    @app.post("/v1/feedback")
+    async def feedback(request: Request) -> Any:
+        return await gateway.rate(await _sent(request))
 
     @app.get("/v1/models")
     async def models(request: Request) -> Any:
@@ -69,6 +101,32 @@ def make_app(gateway: Gateway) -> FastAPI:
         return PlainTextResponse("success")
 
     return app
+
+
+class RequestIds:
+    """Gives each request an id, by which it is logged, and sends it back in `x-request-id`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        id = request_id(Headers(scope=scope).get("x-request-id"))
+        scope.setdefault("state", {})["id"] = id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+async def _sent(request: Request) -> Sent:
+    peer = request.client.host if request.client else ""
+    return Sent(await request.body(), _authorization(request), peer, request.state.id)
 
 
 def _authorization(request: Request) -> str | None:

@@ -46,6 +46,12 @@ def check(config: ServingConfig, model: str, has_keys: bool = False) -> None:
             "Make one with `tandem keys create NAME`, or remove serving.host.",
         )
     _check_port(config.host, config.port)
+    if len(config.preload) > config.max_loaded_adapters:
+        raise TandemError(
+            f"serving.preload names {len(config.preload)} adapters.",
+            f"At most {config.max_loaded_adapters} (`serving.max_loaded_adapters`).",
+            "Raise the limit, or name fewer.",
+        )
     for source in models(config, model).values():
         find_model(source)
     engine_kwargs(config, Hardware(num_gpus=0, num_cores=1), None)
@@ -194,8 +200,9 @@ def _is_healthy(url: str) -> bool:
 
 def _not_started(reason: str) -> TandemError:
     """Serve's reason is a traceback; its last line says what happened."""
-    last = [line.strip() for line in reason.strip().splitlines() if line.strip()][-1:]
-    told = " ".join(last)[:2000].removeprefix("serving.engine.EngineNotStarted: ").rstrip(".")
+    lines = [line.strip() for line in reason.strip().splitlines()]
+    told = next((line for line in reversed(lines) if line and not line.startswith("For further information")), "")
+    told = told[:2000].removeprefix("serving.engine.EngineNotStarted: ").rstrip(".")
     return TandemError(
         f"The endpoint did not start: {told}.",
         "A model that vLLM can load with the memory of this machine.",

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from serving.admission import Spending
+from serving.spending import Spending
 
 DONE = "data: [DONE]"
 
@@ -21,6 +21,7 @@ class Answering(Protocol):
     def hides_usage(self) -> bool: ...
     @property
     def spending(self) -> Spending: ...
+    def began(self, answer_id: str) -> None: ...
     def fields(self, text: str) -> dict[str, Any]: ...
 
 
@@ -31,7 +32,7 @@ async def relay(events: AsyncGenerator[str], answering: Answering) -> AsyncGener
     """
     old, new = (f'"model":{json.dumps(name)}' for name in (answering.body["model"], answering.public_name))
     texts: list[str] = []
-    waiting = ""
+    waiting, has_begun = "", False
     async with aclosing(events):
         async for batch in events:
             ready: list[str] = []
@@ -41,6 +42,9 @@ async def relay(events: AsyncGenerator[str], answering: Answering) -> AsyncGener
                     yield "".join([*ready, ended, f"{DONE}\n\n"])
                     return
                 chunk = _chunk(event)
+                if not has_begun:
+                    has_begun = True
+                    answering.began(str(chunk.get("id", "")))
                 if usage := chunk.get("usage"):
                     answering.spending.told = usage["total_tokens"]
                     if answering.hides_usage:
@@ -49,8 +53,10 @@ async def relay(events: AsyncGenerator[str], answering: Answering) -> AsyncGener
                     ready.append(f"{waiting}\n\n")
                     waiting = ""
                 event = event.replace(old, new, 1)
-                texts.extend(_texts(chunk))
-                answering.spending.generated += 1
+                said = _texts(chunk)
+                if any(said) or _calls_a_tool(chunk):
+                    answering.spending.came()
+                texts.extend(said)
                 if _may_be_last(chunk):
                     waiting = event
                 else:
@@ -68,6 +74,10 @@ def _chunk(event: str) -> dict[str, Any]:
 
 def _texts(chunk: dict[str, Any]) -> list[str]:
     return [choice.get("delta", {}).get("content") or choice.get("text") or "" for choice in chunk.get("choices", [])]
+
+
+def _calls_a_tool(chunk: dict[str, Any]) -> bool:
+    return any((choice.get("delta") or {}).get("tool_calls") for choice in chunk.get("choices") or [])
 
 
 def _may_be_last(chunk: dict[str, Any]) -> bool:

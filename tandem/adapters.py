@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from cluster.errors import TandemError
-from cluster.registry import AdapterVersion, Registry, UnknownAdapter
+from cluster.registry import AdapterVersion, Registry
 from tandem.project import Project
 
 
@@ -13,16 +13,17 @@ def list_versions(project: Project) -> tuple[str, list[dict[str, Any]]]:
     registry = Registry(project.storage.adapters)
     rows: list[dict[str, Any]] = []
     for name in registry.names():
-        live = _live(registry, name)
+        shares = registry.shares(name)
         for found in registry.versions(name):
             manifest, check = found.manifest, registry.check_of(name, found.version)
             rows.append(
-                {"adapter": f"{name}@{found.version}", "live": found.version == live, "created": manifest.created,
+                {"adapter": f"{name}@{found.version}", "live": found.version in shares,
+                 "share": _percent(shares, found.version), "created": manifest.created,
                  "base_model": manifest.base_model, "rank": manifest.rank, "metrics": manifest.metrics,
                  "parity": check.model_dump(mode="json") if check else None}
             )  # fmt: skip
     lines = [
-        f"{row['adapter']:<24} {'live' if row['live'] else '':<5} {row['created']}  parity {_told(row['parity']):<10} "
+        f"{row['adapter']:<24} {_told_share(row['share']):<9} {row['created']}  parity {_told(row['parity']):<10} "
         f"{row['base_model']}"
         for row in rows
     ]
@@ -34,6 +35,20 @@ def promote(project: Project, adapter: str) -> str:
     found = find(project, adapter)
     Registry(project.storage.adapters).promote(found.name, found.version)
     return f"{found.name}@{found.version} is live."
+
+
+def split(project: Project, adapter: str, parts: list[str]) -> str:
+    """Share the callers of an adapter out over versions: parts such as `7=90`."""
+    shares: dict[int, int] = {}
+    for part in parts:
+        version, _, share = part.partition("=")
+        if not (version.isascii() and version.isdecimal() and share.isascii() and share.isdecimal()):
+            raise TandemError(f"{part!r} is no share.", "A version and its share: 7=90 8=10.", "Correct it.")
+        shares[int(version)] = int(share)
+    registry = Registry(project.storage.adapters)
+    registry.split(adapter, shares)
+    told = ", ".join(f"@{version} {_percent(shares, version):g} %" for version in shares)
+    return f"{adapter} is split over its callers: {told}."
 
 
 def find(project: Project, adapter: str) -> AdapterVersion:
@@ -64,8 +79,11 @@ def _told(check: dict[str, Any] | None) -> str:
     return f"{check['mean_difference']:.4f}" + ("" if check["mean_difference"] <= check["tolerance"] else " (failed)")
 
 
-def _live(registry: Registry, name: str) -> int | None:
-    try:
-        return registry.resolve(name).version
-    except UnknownAdapter:
-        return None
+def _percent(shares: dict[int, int], version: int) -> float:
+    return round(100 * shares.get(version, 0) / sum(shares.values()), 1) if shares else 0.0
+
+
+def _told_share(percent: float) -> str:
+    if percent in (0, 100):
+        return "live" if percent else ""
+    return f"live {percent:.0f}%"

@@ -239,3 +239,16 @@ def adapters_promote(
     from tandem.project import load
 
     Console().result(promote(load(config), adapter), None)
+
+
+@adapters_app.command("split")
+def adapters_split(
+    adapter: Annotated[str, typer.Argument(help="Name, such as support.")],
+    shares: Annotated[list[str], typer.Argument(help="Versions with their shares, such as 7=90 8=10.")],
+    config: ProjectFile = DEFAULT,
+) -> None:
+    """Share the callers of an adapter out over versions; each caller keeps its own."""
+    from tandem.adapters import split
+    from tandem.project import load
+
+    Console().result(split(load(config), adapter, shares), None)

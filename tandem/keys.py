@@ -29,6 +29,9 @@ def create(
     tokens_per_minute: AtLeastOne = None,
     tokens_per_day: AtLeastOne = None,
     concurrency: AtLeastOne = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Questions, answers and ratings may be kept for evaluation.")
+    ] = False,
     config: ProjectFile = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -42,7 +45,7 @@ def create(
     )  # fmt: skip
     key, secret = Keys(load(config).storage.keys).create(
         name, models=tuple(model) if model else None, collections=tuple(collection) if collection else None,
-        tenant=tenant, labels=tuple(label or ()), limits=limits,
+        tenant=tenant, labels=tuple(label or ()), limits=limits, keep=keep,
     )  # fmt: skip
     console = Console(as_json)
     console.result(secret, {"key": secret, **_shown(key)})

@@ -17,7 +17,7 @@ from cluster.errors import TandemError
 from cluster.models import digest_model
 from cluster.registry import AdapterVersion, Registry
 from cluster.runs import Run
-from cluster.session import ray_session
+from cluster.session import metrics_urls, ray_session
 from tandem import parity
 from tandem.console import Console
 from tandem.project import Project
@@ -255,6 +255,7 @@ def serve_forever(project: Project, console: Console) -> None:
     with milvus(project) as uri, ray_session(project.cluster), serve(project, uri, None, console, keys) as served:
         if keys is None:
             console.stage("serve", "NO API KEYS: whoever reaches this address may ask; see `tandem keys create`")
+        console.stage("serve", f"metrics at {', '.join(metrics_urls())}")
         model = f"base+{served.collection}" if served.collection else "base"
         body = json.dumps({"model": model, "messages": [{"role": "user", "content": "What do you know?"}]})
         key = "-H 'Authorization: Bearer YOUR_KEY' " if keys else ""

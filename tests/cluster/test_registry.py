@@ -116,3 +116,37 @@ def test_the_manifest_holds_what_it_was_made_with(registry: Registry, staging: P
     assert manifest["schema_version"] == 1
     assert manifest["versions"]["python"]
     assert len(manifest["content_digest"]) == 64
+
+
+def test_a_split_gives_each_caller_the_same_version_and_all_together_the_shares(
+    registry: Registry, staging: Path
+) -> None:
+    for _ in range(3):
+        registry.publish("support", staging, **FIELDS)
+    registry.split("support", {1: 90, 3: 10})
+    callers = [f"caller {number}" for number in range(2000)]
+
+    def versions() -> list[int]:
+        return [registry.resolve("support", caller=caller).version for caller in callers]
+
+    first = versions()
+    assert first == versions() and set(first) == {1, 3}
+    assert 140 < first.count(3) < 260, "10 % of 2000, within 4.5 deviations"
+    assert registry.resolve("support").version == 1, "without a caller it is the largest share"
+    registry.split("support", {1: 50, 3: 50})
+    assert all(now == 3 for now, before in zip(versions(), first, strict=True) if before == 3)
+    registry.promote("support", 3)
+    assert set(versions()) == {3} and registry.shares("support") == {3: 1}
+
+
+def test_a_split_over_what_cannot_be_served_is_refused(registry: Registry, staging: Path) -> None:
+    registry.publish("support", staging, **FIELDS)
+    for shares in ({}, {1: 0}, {1: 90, 2: 10}):
+        with pytest.raises(TandemError):
+            registry.split("support", shares)
+    registry.publish("support", staging, promote=False, **FIELDS)
+    found = {"num_rows": 2, "num_tokens": 9, "max_difference": 0.4, "tolerance": 0.05, "mean_difference": 0.1}
+    registry.record_check("support", 2, **found)
+    with pytest.raises(TandemError, match="not served as it was trained"):
+        registry.split("support", {1: 90, 2: 10})
+    assert registry.shares("support") == {1: 1}

@@ -21,6 +21,9 @@ from serving.config import ServingConfig
 MODEL = Path(__file__).parents[2] / "examples" / "quickstart" / "model"
 ELEMENTS = {"Iron": 26, "Gold": 79, "Neon": 10, "Zinc": 30, "Argon": 18, "Tin": 50}
 ADAPTER, COLLECTION = "support", "elements"
+MAX_LOADED = 4
+NUM_SEQS, QUEUED = 64, 160
+CAPACITY = NUM_SEQS + QUEUED
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,15 @@ class Endpoint:
     storage: Storage
     model: str
     adapter: Path
+    loaded_at_start: list[str]
 
     @property
     def root(self) -> str:
         return self.url.removesuffix("/v1")
 
-    def publish(self, name: str, **changed: Any) -> int:
-        """Another version of the adapter's files under `name`; gives its number."""
-        return publish(self.storage, name, self.adapter, **changed)
+    def publish(self, name: str, files: Path | None = None, **changed: Any) -> int:
+        """Another version of the adapter's files, or of these, under `name`; gives its number."""
+        return publish(self.storage, name, files or self.adapter, **changed)
 
 
 def free_port() -> int:
@@ -50,13 +54,25 @@ def free_port() -> int:
 
 @pytest.fixture(scope="package")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    from ray import serve
+
     from retrieval.indexing import index
     from retrieval.local import local_server
     from serving.run import served
 
     folder = tmp_path_factory.mktemp("served")
     storage = Storage(folder / "storage")
-    config = ServingConfig(port=free_port(), request_timeout_s=60)
+    tools = {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"}
+    config = ServingConfig(
+        port=free_port(),
+        request_timeout_s=60,
+        preload=[ADAPTER],
+        max_loaded_adapters=MAX_LOADED,
+        max_num_seqs=NUM_SEQS,
+        max_ongoing_requests=NUM_SEQS,
+        max_queued_requests=QUEUED,
+        engine_kwargs=tools,
+    )
     retrieval = RetrievalConfig(sources=[documents(folder / "docs")], timeout_s=2.0)
     adapter = random_adapter(folder / "adapter")
     publish(storage, ADAPTER, adapter)
@@ -66,7 +82,8 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
             ray_session(ClusterConfig()),
             served(config, str(MODEL), storage, retrieval, uri, lambda _: None) as url,
         ):
-            yield Endpoint(url, config, storage, str(MODEL), adapter)
+            engine = serve.get_deployment_handle("engine-base", "tandem")
+            yield Endpoint(url, config, storage, str(MODEL), adapter, engine.loaded_adapters.remote().result())
 
 
 def documents(folder: Path) -> Path:

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.admission import Spending
 from serving.citations import citations
+from serving.spending import Spending
 from serving.stream import relay
 
 
@@ -19,6 +19,8 @@ class Found:
     score: float = 0.5
     citation: str = "a.md#0"
     also_in: tuple[str, ...] = ()
+    position: int = 0
+    last_position: int = 0
 
 
 def cited(text: str, num_hits: int = 3) -> list[int]:
@@ -49,6 +51,9 @@ class Answering:
     spending: Spending = field(default_factory=lambda: Spending(prompt=5, reserved=50))
     body: dict[str, Any] = field(default_factory=lambda: {"model": "a.v7.0123"})
     public_name: str = "base:a@7"
+
+    def began(self, answer_id: str) -> None:
+        assert answer_id == "c"
 
     def fields(self, text: str) -> dict[str, Any]:
         return {"text": text}

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from benchmarks.instant_engine import gateway_only
 from serving.config import ServingConfig
 from serving.keys import Key, Keys, Limits
+from tests.serving.redis_server import redis_server
 from tests.serving.served_app import Endpoint, free_port
 
 pytestmark = pytest.mark.slow
@@ -43,12 +45,16 @@ class Gateways:
         return Counter(asyncio.run(ask_all()))
 
 
-@pytest.fixture(scope="module")
-def gateways(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
-    """In the Ray session of the other tests' endpoint."""
+@pytest.fixture(scope="module", params=["limiter", "redis"])
+def gateways(
+    request: pytest.FixtureRequest, endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateways]:
+    """In the Ray session of the other tests' endpoint; limits are counted by a deployment, or in Redis."""
     folder: Path = tmp_path_factory.mktemp("keys")
-    with gateway_only(ServingConfig(port=free_port()), folder, num_gateways=2) as url:
-        yield Gateways(url, Keys(folder))
+    with redis_server() if request.param == "redis" else nullcontext((None, None)) as (redis_url, _):
+        config = ServingConfig(port=free_port(), redis_url=redis_url)
+        with gateway_only(config, folder, num_gateways=2) as url:
+            yield Gateways(url, Keys(folder))
 
 
 def made(gateways: Gateways, **of: Any) -> tuple[Key, str]:

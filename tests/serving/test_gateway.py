@@ -16,9 +16,11 @@ from retrieval.hits import Hit
 from retrieval.prompt import INSTRUCTION, estimate_tokens
 from retrieval.rights import NOBODY, Rights
 from serving.errors import ApiError
-from serving.gateway import Gateway, GatewaySettings
+from serving.gateway import Gateway
 from serving.keys import Keys
 from serving.retriever import Retrieval
+from serving.sent import Sent
+from serving.settings import GatewaySettings
 
 HITS = [Hit("Iron", "The atomic number of Iron is 26.", "a", "iron.md", 0, 0.9)]
 FOUND = Retrieval(200, hits=HITS, timings={"took_ms": 3.0})
@@ -47,7 +49,7 @@ class Handle:
 
 def answered(kind: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     choices = [{"message": {"content": "It is 26 [1]."}}]
-    return 200, {"model": body["model"], "choices": choices, "usage": {"total_tokens": 7}}
+    return 200, {"id": "c", "model": body["model"], "choices": choices, "usage": {"total_tokens": 7}}
 
 
 def failing(error: BaseException) -> Callable[..., Any]:
@@ -77,7 +79,7 @@ def asked(
 
     async def ask() -> dict[str, Any]:
         gateway = Gateway(known, {"base": engine}, retriever)  # type: ignore[dict-item, arg-type]
-        response = await gateway.answer("chat", raw)
+        response = await gateway.answer("chat", Sent(raw))
         return {"status": response.status_code, **json.loads(bytes(response.body))}
 
     return asyncio.run(ask())
@@ -98,7 +100,7 @@ def test_the_engine_is_asked_what_was_asked() -> None:
 def test_passages_go_in_and_citations_come_out() -> None:
     engine, retriever = Handle(answer=answered), Handle(search=lambda *_: FOUND)
     body = asked(engine, retriever, "base+docs")
-    assert retriever.asked == [("docs", "Iron?", None, NOBODY)]
+    assert retriever.asked == [("docs", "Iron?", None, NOBODY, None)]
     assert engine.asked[0][1]["messages"][0]["content"].startswith(INSTRUCTION)
     assert body["model"] == "base+docs"
     assert body["citations"] == [
@@ -109,6 +111,7 @@ def test_passages_go_in_and_citations_come_out() -> None:
             "title": "Iron",
             "score": 0.9,
             "cited": True,
+            "span": [0, 0],
             "citation": "iron.md#0",
             "also_in": [],
         }
@@ -202,7 +205,7 @@ def test_more_than_it_may_hold_is_refused_at_once_and_places_are_given_back() ->
 
         async def ask() -> int:
             try:
-                return (await gateway.answer("chat", RAW)).status_code
+                return (await gateway.answer("chat", Sent(RAW))).status_code
             except ApiError as error:
                 assert (error.code, error.headers) == ("overloaded", {"Retry-After": "1"})
                 return error.status
@@ -220,12 +223,12 @@ def test_one_that_drains_answers_what_it_has_and_takes_nothing_new() -> None:
 
     async def drained() -> None:
         gateway = Gateway(settings_of(drain_s=5.0), {"base": Handle(answer=answer)}, None)  # type: ignore[dict-item]
-        began = asyncio.ensure_future(gateway.answer("chat", RAW))
+        began = asyncio.ensure_future(gateway.answer("chat", Sent(RAW)))
         await asyncio.sleep(0.05)
         draining = asyncio.ensure_future(gateway.drain())
         await asyncio.sleep(0.05)
         with pytest.raises(ApiError) as refused:
-            await gateway.answer("chat", RAW)
+            await gateway.answer("chat", Sent(RAW))
         assert (refused.value.status, refused.value.code) == (503, "shutting_down")
         assert not draining.done()
         assert (await began).status_code == 200
@@ -242,7 +245,7 @@ def test_tenants_share_no_cached_prefix(tmp_path: Path) -> None:
     async def ask_all() -> None:
         gateway = Gateway(settings_of(keys=tmp_path), {"base": engine}, None)  # type: ignore[dict-item]
         for secret in secrets:
-            await gateway.answer("chat", RAW, f"Bearer {secret}")
+            await gateway.answer("chat", Sent(RAW, f"Bearer {secret}"))
 
     asyncio.run(ask_all())
     salts = [body.get("cache_salt") for _, body in engine.asked]
@@ -256,10 +259,10 @@ def test_a_key_searches_with_its_own_rights(tmp_path: Path) -> None:
     async def ask(model: str) -> None:
         gateway = Gateway(settings_of(keys=tmp_path), {"base": Handle(answer=answered)}, retriever)  # type: ignore
         body = {"model": model, "messages": [{"role": "user", "content": "Iron?"}], "tenant": "globex"}
-        await gateway.answer("chat", json.dumps(body).encode(), f"Bearer {secret}")
+        await gateway.answer("chat", Sent(json.dumps(body).encode(), f"Bearer {secret}"))
 
     asyncio.run(ask("base+docs"))
-    assert retriever.asked == [("docs", "Iron?", None, Rights("acme", frozenset({"hr"})))]
+    assert retriever.asked == [("docs", "Iron?", None, Rights("acme", frozenset({"hr"})), None)]
     with pytest.raises(ApiError) as refused:
         asyncio.run(ask("base+other"))
     assert refused.value.status == 403

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from retrieval.filters import Comparison
 from serving.errors import ApiError
-from serving.request import last_question, parse_request
+from serving.request import parse_request, searched_for
 
 USER = {"role": "user", "content": "How many?"}
 
@@ -65,14 +66,35 @@ def test_what_is_no_json_object_is_400(raw: bytes) -> None:
 
 def test_whole_surrogate_pairs_are_text() -> None:
     raw = b'{"model": "base", "messages": [{"role": "user", "content": "\\ud83d\\ude00"}]}'
-    assert last_question(parse_request(raw).body["messages"]) == "😀"
+    assert searched_for(parse_request(raw).body["messages"]) == "😀"
 
 
 def test_the_last_user_message_is_the_question() -> None:
-    turns = [{"role": "user", "content": "first"}, {"role": "assistant", "content": "a"}, USER, {"role": "tool"}]
-    assert last_question(turns) == "How many?"
+    assert searched_for([{"role": "system", "content": "s"}, USER, {"role": "tool"}]) == "How many?"
     parts = [{"type": "text", "text": "How"}, {"type": "image_url"}, {"type": "text", "text": "many?"}]
-    assert last_question([{"role": "user", "content": parts}]) == "How\nmany?"
+    assert searched_for([{"role": "user", "content": parts}]) == "How\nmany?"
+
+
+def test_what_is_asked_next_is_searched_with_what_was_asked_before() -> None:
+    turns = [user("What is the symbol of Iron?"), {"role": "assistant", "content": "Fe"}, user("And its number?")]
+    assert searched_for(turns) == "What is the symbol of Iron?\nAnd its number?"
+    assert searched_for([user("long " * 500), *turns]) == "What is the symbol of Iron?\nAnd its number?"
+    assert searched_for([user("Iron?"), user("long " * 500), user("How many?")]) == "How many?", "no gap in the context"
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def test_a_filter_is_read_as_a_tree() -> None:
+    written = {"type": "eq", "key": "year", "value": 2024}
+    assert parsed(model="base+docs", retrieval={"filter": written}).where == Comparison("metadata.year", "==", 2024)
+    for wrong in ({"filter": "year == 2024"}, {"filter": {"type": "eq", "key": "tenant"}}):
+        with pytest.raises(ApiError) as refused:
+            parsed(model="base+docs", retrieval=wrong)
+        assert (refused.value.status, refused.value.param) == (400, "retrieval.filter")
+    with pytest.raises(ApiError, match="needs a collection"):
+        parsed(retrieval={"filter": written})
 
 
 @pytest.mark.parametrize(
@@ -83,5 +105,5 @@ def test_the_last_user_message_is_the_question() -> None:
 )  # fmt: skip
 def test_no_question_no_retrieval(messages: Any) -> None:
     with pytest.raises(ApiError) as refused:
-        last_question(messages)
+        searched_for(messages)
     assert refused.value.status == 400

@@ -1,0 +1,197 @@
+"""Text from an engine: names -> versions, retrieval around the engine, OpenAI's shapes out."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from ray.exceptions import RayActorError
+from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
+from starlette.types import Receive, Scope, Send
+
+from cluster.digests import digest_json
+from retrieval.hits import Hit
+from retrieval.prompt import fit, render
+from retrieval.rights import NOBODY, Rights
+from serving.admission import Wanted
+from serving.bases import Bases
+from serving.citations import citations
+from serving.engine import Kind
+from serving.errors import ApiError
+from serving.keys import Key
+from serving.record import Record
+from serving.request import Body, Request, model_name, searched_for
+from serving.services import Call, Services, check
+from serving.settings import GatewaySettings
+from serving.spending import Spending
+from serving.stream import relay
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request as the engine gets it, and what is added to its answer."""
+
+    handle: DeploymentHandle
+    body: Body
+    public_name: str
+    hits: list[Hit] | None
+    extras: Body
+    record: Record
+    spending: Spending
+    hides_usage: bool
+    """Whether the engine was told to count tokens and the caller did not ask for it."""
+
+    def began(self, answer_id: str) -> None:
+        """The answer's id is known."""
+        self.record.answer_id = answer_id
+
+    def fields(self, text: str) -> Body:
+        """Fields of the answer that the engine knows nothing of; `text` is the whole answer."""
+        self.record.answer = text
+        cited = {} if self.hits is None else {"citations": citations(self.hits, text)}
+        return cited | self.extras
+
+
+class Streamed(StreamingResponse):  # type: ignore[misc]
+    """Closes what it holds when it ends, however it ends, also where its client left before the first byte."""
+
+    held: AsyncExitStack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self.held:
+            await super().__call__(scope, receive, send)
+
+
+class Generation:
+    """Asks the engines."""
+
+    def __init__(self, settings: GatewaySettings, bases: Bases, services: Services) -> None:
+        self._settings, self._bases, self._services = settings, bases, services
+
+    async def answer(
+        self, kind: Kind, request: Request, record: Record, deadline: float, held: AsyncExitStack
+    ) -> Response:
+        """The engine's answer with what is ours. A stream takes what is in `held` with it.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        prepared = await self._prepare(kind, request, record)
+        if request.stream:
+            return await self._streamed(kind, prepared, deadline, held)
+        status, body = await self._whole(kind, prepared)
+        if status == 200:
+            text = "\n".join(_choice_text(choice) for choice in body["choices"])
+            prepared.spending.told, record.answer_id = body["usage"]["total_tokens"], body["id"]
+            body = body | {"model": prepared.public_name} | prepared.fields(text)
+        return JSONResponse(body, status)
+
+    def tokens(self, kind: Kind, body: Body) -> Call:
+        """Text into tokens and back, by the tokenizer of a base model; its adapters have the same."""
+        name = model_name(body.get("model"))
+        self._bases.check(name)
+        if name.collection:
+            raise ApiError(400, "Tokens are a model's: leave the collection out.", param="model")
+
+        async def run(_: Rights) -> Body:
+            engine = self._bases.engine(name.base, None, stream=False)
+            status, answer = await engine.answer.remote(kind, body | {"model": name.base})
+            if status != 200:
+                raise ApiError(status, answer["error"]["message"], param=answer["error"]["param"])
+            tokens: Body = answer
+            return tokens
+
+        return Call(Wanted(str(name), name.model, None, Spending.of_texts([])), run)
+
+    async def _whole(self, kind: Kind, prepared: Prepared) -> tuple[int, Body]:
+        """Where an engine dies, one of the others is asked once more: nothing has been sent yet."""
+        try:
+            answer: tuple[int, Body] = await prepared.handle.answer.remote(kind, prepared.body)
+        except RayActorError:
+            if self._settings.num_engines == 1:
+                raise
+            answer = await prepared.handle.answer.remote(kind, prepared.body)
+        return answer
+
+    async def _streamed(self, kind: Kind, prepared: Prepared, deadline: float, held: AsyncExitStack) -> Response:
+        """A response that leaves `held` to be closed with it; the engine is told to stop where nobody listens."""
+        items = prepared.handle.stream.remote(kind, prepared.body)
+        held.callback(items.cancel)
+        first = await anext(items)
+        if not isinstance(first, str):
+            status, body = first
+            return JSONResponse(body, status)
+        events = relay(_chained(first, items), prepared)
+        return Streamed(_until(events, deadline), media_type="text/event-stream")
+
+    async def _prepare(self, kind: Kind, request: Request, record: Record) -> Prepared:
+        name, key = request.name, record.key
+        self._bases.check(name)
+        engine_id = None
+        if name.adapter:
+            version = await self._bases.adapter(name, caller(request.body, record))
+            name, engine_id = name.pinned(version.version), version.engine_id
+        record.model = name.pinned_model
+        body = request.body | {"model": engine_id or name.base}
+        hits: list[Hit] | None = None
+        extras: Body = {}
+        if name.collection:
+            if kind == "completions":
+                raise ApiError(400, "Retrieval needs chat messages: POST /v1/chat/completions.", param="model")
+            messages, hits, extras = await self._retrieved(request, name.collection, record)
+            body["messages"] = messages
+        if request.return_messages:
+            extras = extras | {"messages": body.get("messages")}
+        if key and key.tenant:
+            body["cache_salt"] = digest_json([key.tenant, body.get("cache_salt")])
+        hides_usage = request.stream and not _wants_usage(body)
+        if hides_usage:
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        handle = self._bases.engine(name.base, engine_id, request.stream)
+        assert record.spending is not None
+        return Prepared(handle, body, str(name), hits, extras, record, record.spending, hides_usage)
+
+    async def _retrieved(self, request: Request, collection: str, record: Record) -> tuple[Any, list[Hit], Body]:
+        messages: Any = request.body.get("messages")
+        rights, started = record.key.rights if record.key else NOBODY, asyncio.get_running_loop().time()
+        found = await self._services.find(collection, searched_for(messages), request.top_k, rights, request.where)
+        record.retrieval_s = asyncio.get_running_loop().time() - started
+        if found.status == 503 and self._settings.answer_without:
+            return messages, [], {"retrieval": {"collection": collection, "failed": found.reason}}
+        hits = fit(check(found).hits, self._settings.prompt_tokens)
+        record.sources = [hit.citation for hit in hits]
+        told = {"collection": collection, **found.timings} | ({"missing": found.missing} if found.missing else {})
+        return render(messages, hits), hits, {"retrieval": told}
+
+
+def caller(body: Body, record: Record) -> str:
+    """Who asks, as far as it is known: the key or the address, and the user that the request names."""
+    key: Key | None = record.key
+    user = body.get("safety_identifier") or body.get("user")
+    return f"{key.id if key else record.sent.peer}/{user if isinstance(user, str) else ''}"
+
+
+def _wants_usage(body: Body) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
+
+
+def _choice_text(choice: Body) -> str:
+    return (choice.get("message") or {}).get("content") or choice.get("text") or ""
+
+
+async def _chained(first: str, rest: DeploymentResponseGenerator[str]) -> AsyncGenerator[str]:
+    yield first
+    async for item in rest:
+        yield item
+
+
+async def _until(events: AsyncGenerator[str], deadline: float) -> AsyncGenerator[str]:
+    try:
+        async with asyncio.timeout_at(deadline), aclosing(events):
+            async for event in events:
+                yield event
+    except TimeoutError:
+        yield 'data: {"error": {"message": "No time left.", "type": "timeout_error", "param": null, "code": null}}\n\n'

@@ -1,0 +1,28 @@
+"""What a gateway is started with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """What the gateway knows without asking anyone. `bases` has the digest of each base model by its name."""
+
+    bases: dict[str, str]
+    adapters: Path
+    max_lora_rank: int
+    request_timeout_s: float
+    answer_without: bool
+    prompt_tokens: int
+    retrieval_timeout_s: float
+    max_requests: int
+    drain_s: float
+    num_engines: int = 1
+    """Replicas for each base model."""
+    keys: Path | None = None
+    """The folder of API keys; None lets everybody in."""
+    redis_url: str | None = None
+    """Where the use of keys is counted; None counts it in a deployment."""
+    logs: Path | None = None
+    """The folder of the access log; None writes none."""
+    log_prompts: bool = False
