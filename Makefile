@@ -19,10 +19,10 @@ demo: setup  ## run the main job on examples/quickstart: base, tuned, retrieval 
 	@$(BIN)/tandem demo
 
 test: setup  ## every test but the full matrices, at most 15 minutes on two cores
-	@$(BIN)/python -m pytest -m "not matrix" tests
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m "not matrix" tests
 
 test-fast: setup  ## the tests that start no Ray, vLLM, DeepSpeed or Milvus, under a minute
-	@$(BIN)/python -m pytest -m "not slow and not matrix" tests
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m "not slow and not matrix" tests
 
 test-full: setup  ## everything, the kill-and-restart matrices too; its last result is tests/last-full-run.txt
 	@$(BIN)/python -m pytest --disable-warnings --durations=15 tests | tee tests/last-full-run.txt

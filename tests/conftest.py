@@ -1,6 +1,7 @@
 """What every test shares: a quiet environment, and no skip that nobody knows of."""
 
 import os
+from typing import Any
 
 import pytest
 
@@ -30,8 +31,40 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"skip that is not on the list of tests/conftest.py: {skip}", red=True)
 
 
+# What one process of tests must run by itself: files that share an application, or the one Milvus server that there can
+# be (its ports are fixed). Every other file is a group of its own. The first two begin first, each in a process of its
+# own: one computes all the time and the other mostly waits.
+GROUPS = {
+    "the main job": ("tests/tandem/test_pipeline.py",),
+    "Milvus server": tuple(
+        f"tests/retrieval/test_{name}.py"
+        for name in ("bulk_import", "contract", "contract_settings", "milvus_server", "server_goes_away", "tenants")
+    ),
+    "serving": ("tests/serving/",),
+}
+
+
+def group_of(nodeid: str) -> str:
+    path = nodeid.partition("::")[0]
+    return next((name for name, paths in GROUPS.items() if path.startswith(paths)), path)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hands out whole groups. xdist's own --dist loadgroup writes to a field that pytest 9.2 does not have any more."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return Groups(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked `gpu` skip with a reason where there is none; the question is asked only where such tests are."""
+    order = list(GROUPS)
+    items.sort(key=lambda item: order.index(name) if (name := group_of(item.nodeid)) in order else len(order))
     gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
     if gpu_tests:
         import torch
