@@ -16,17 +16,22 @@ TEXT = "An answer of some words that take no time."
 
 
 class InstantEngine:
-    """What a gateway calls an engine for."""
+    """What a gateway calls an engine for. Its answers tell which replica gave them, as `system_fingerprint`."""
 
-    async def answer(self, kind: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def __init__(self) -> None:
+        from ray import serve
+
+        self._id = serve.get_replica_context().replica_id.unique_id
+
+    async def answer(self, kind: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[int, dict[str, Any]]:
         message = {"role": "assistant", "content": TEXT}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         return 200, {
             "id": "chatcmpl-0", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [choice],
-            "usage": {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20},
+            "system_fingerprint": self._id, "usage": {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20},
         }  # fmt: skip
 
-    async def stream(self, kind: str, body: dict[str, Any]) -> AsyncIterator[str]:
+    async def stream(self, kind: str, body: dict[str, Any], headers: dict[str, str]) -> AsyncIterator[str]:
         head = {"id": "chatcmpl-0", "object": "chat.completion.chunk", "created": 0, "model": body["model"]}
         for delta in ({"role": "assistant", "content": ""}, *({"content": f"{word} "} for word in TEXT.split())):
             chunk = {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
@@ -41,8 +46,13 @@ class InstantEngine:
 
 
 @contextmanager
-def gateway_only(config: ServingConfig, keys: Path | None, num_gateways: int = 1) -> Iterator[str]:
-    """The URL (with /v1) of such gateways, inside a Ray session; all of them listen on one port."""
+def gateway_only(
+    config: ServingConfig, keys: Path | None, num_gateways: int = 1, logs: Path | None = None, **engine: Any
+) -> Iterator[str]:
+    """The URL (with /v1) of such gateways, inside a Ray session; all of them listen on one port.
+
+    `engine` are options of the engine's deployment.
+    """
     from ray import serve
 
     from serving.endpoint import Endpoint
@@ -52,7 +62,7 @@ def gateway_only(config: ServingConfig, keys: Path | None, num_gateways: int = 1
         "name": "engine", "max_ongoing_requests": 1000, "max_queued_requests": 1000,
         "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": FAST_PATH}},
     }  # fmt: skip
-    engine = serve.deployment(InstantEngine, **engine_options).bind()
+    engine_app = serve.deployment(InstantEngine, **engine_options | engine).bind()
     limiter = None
     if keys and config.redis_url is None:
         limiter = serve.deployment(Limiter, **limiter_options()).bind(keys / USAGE, 60.0)
@@ -60,11 +70,11 @@ def gateway_only(config: ServingConfig, keys: Path | None, num_gateways: int = 1
         settings = GatewaySettings(
             bases={"base": ""}, adapters=Path(adapters), max_lora_rank=8, request_timeout_s=config.request_timeout_s,
             answer_without=False, prompt_tokens=0, retrieval_timeout_s=0.0, max_requests=max_requests(config),
-            drain_s=config.drain_s, keys=keys, redis_url=config.redis_url,
+            drain_s=config.drain_s, keys=keys, redis_url=config.redis_url, logs=logs,
         )  # fmt: skip
         options = gateway_options(config) | {"num_replicas": num_gateways}
         gateway = serve.deployment(Endpoint, **options).bind(
-            settings, {"base": engine}, None, limiter, config.host, config.port
+            settings, {"base": engine_app}, None, limiter, config.host, config.port
         )
         serve.start(proxy_location="Disabled")
         serve.run(gateway, name=APP, route_prefix=None)

@@ -110,8 +110,9 @@ def ours_with_retrieval(model: Path, folder: Path) -> Iterator[Arm]:
 
 
 @contextmanager
-def tandem_serve(model: Path, folder: Path) -> Iterator[str]:
-    project = write_project(model, folder)
+def tandem_serve(model: Path, folder: Path, **serving: Any) -> Iterator[str]:
+    """Its URL (with /v1); `serving` are settings beside those that every arm is given."""
+    project = write_project(model, folder, **serving)
     port = json.loads(project.read_text())["serving"]["port"]
     command = [sys.executable, "-m", "tandem", "serve", "-c", str(project)]
     index = [*command[:3], "index", "-c", str(project)]
@@ -120,7 +121,7 @@ def tandem_serve(model: Path, folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/v1"
 
 
-def write_project(model: Path, folder: Path) -> Path:
+def write_project(model: Path, folder: Path, **serving: Any) -> Path:
     """A project file with one document to retrieve."""
     (folder / "docs").mkdir(exist_ok=True)
     (folder / "docs" / "iron.md").write_text("# Iron\n\nThe atomic number of Iron is 26.\n")
@@ -128,7 +129,8 @@ def write_project(model: Path, folder: Path) -> Path:
         "project": PROJECT, "model": str(model), "storage": "runs",
         "retrieval": {"sources": ["docs"], "top_k": 1},
         "serving": {
-            "port": free_port(), "dtype": ENGINE["dtype"], "max_model_len": MAX_MODEL_LEN, "max_num_seqs": MAX_NUM_SEQS
+            "port": free_port(), "dtype": ENGINE["dtype"], "max_model_len": MAX_MODEL_LEN, "max_num_seqs": MAX_NUM_SEQS,
+            **serving,
         },
     }  # fmt: skip
     path = folder / "tandem.yaml"

@@ -80,6 +80,7 @@ class Clients:
                 took = time.perf_counter() - started
                 if response.status == 429:
                     self.load.refused_s.append(took)
+                    await asyncio.sleep(self.asked.get("wait_s", 0.0))
                 else:
                     self.load.failed.append(f"status {response.status}")
                 return

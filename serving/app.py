@@ -62,11 +62,14 @@ def build_app(
         retrieval_timeout_s=2 * retrieval.timeout_s + 2 if retrieval else 0.0,
         max_requests=max_requests(config),
         drain_s=config.drain_s,
-        num_engines=config.num_replicas,
+        num_engines=config.num_replicas.max,
+        sleeps=config.num_replicas.min == 0,
         keys=keys,
         redis_url=config.redis_url,
         logs=storage.logs,
+        reports=storage.root,
         log_prompts=config.log_prompts,
+        otlp_endpoint=config.otlp_endpoint,
     )
     return serve.deployment(Endpoint, **gateway_options(config)).bind(
         settings, engines, retriever, limiter, config.host, config.port

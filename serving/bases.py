@@ -14,7 +14,7 @@ class Bases:
 
     def __init__(self, settings: GatewaySettings, engines: dict[str, DeploymentHandle]) -> None:
         self.engines, self._settings = engines, settings
-        self._registry = Registry(settings.adapters)
+        self.registry = Registry(settings.adapters)
         self._served: dict[str, ServedBase] = {}
         self._handles: dict[tuple[str, str | None, bool], DeploymentHandle] = {}
 
@@ -26,7 +26,7 @@ class Bases:
     async def adapter(self, name: ModelName, caller: str) -> AdapterVersion:
         """The version that answers this caller. Raises ApiError 404 or 409."""
         assert name.adapter
-        found = find_adapter(self._registry, name.adapter, name.version, caller)
+        found = find_adapter(self.registry, name.adapter, name.version, caller)
         check_adapter(found, await self._base(name.base))
         return found
 
@@ -45,7 +45,7 @@ class Bases:
         names = [ModelName(base) for base in self.engines]
         for base in self.engines:
             served = await self._base(base)
-            names += [ModelName(base, name) for name in self._registry.names() if self._fits(name, served)]
+            names += [ModelName(base, name) for name in self.registry.names() if self._fits(name, served)]
         return names
 
     async def _base(self, base: str) -> ServedBase:
@@ -57,7 +57,7 @@ class Bases:
 
     def _fits(self, adapter: str, base: ServedBase) -> bool:
         try:
-            check_adapter(find_adapter(self._registry, adapter, None), base)
+            check_adapter(find_adapter(self.registry, adapter, None), base)
         except ApiError:
             return False
         return True

@@ -17,6 +17,8 @@ class Retrieved(Protocol):
     @property
     def title(self) -> str: ...
     @property
+    def text(self) -> str: ...
+    @property
     def score(self) -> float: ...
     @property
     def citation(self) -> str: ...
@@ -28,10 +30,11 @@ class Retrieved(Protocol):
     def last_position(self) -> int: ...
 
 
-def citations(hits: Sequence[Retrieved], text: str) -> list[dict[str, Any]]:
+def citations(hits: Sequence[Retrieved], text: str, with_passages: bool = False) -> list[dict[str, Any]]:
     """One entry per passage in the order of the prompt; `cited` where `text` holds its mark, like [1].
 
-    `span` has the numbers of the first and the last chunk of its document that the passage holds.
+    `span` has the numbers of the first and the last chunk of its document that the passage holds;
+    `with_passages` adds its text.
     """
     marks = {int(number) for number in _MARK.findall(text)}
     return [
@@ -45,6 +48,7 @@ def citations(hits: Sequence[Retrieved], text: str) -> list[dict[str, Any]]:
             "citation": hit.citation,
             "also_in": list(hit.also_in),
             "cited": index in marks,
+            **({"text": hit.text} if with_passages else {}),
         }
         for index, hit in enumerate(hits, start=1)
     ]

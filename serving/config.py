@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from cluster.schema import Name, Section
 
@@ -12,6 +12,35 @@ def _source(written: str, info: ValidationInfo) -> str:
     """An absolute folder where there is one beside the project file, else the hub id as written."""
     folder = Path((info.context or {}).get("folder", ".")) / Path(written).expanduser()
     return str(folder.resolve()) if folder.is_dir() or written.startswith((".", "/", "~")) else written
+
+
+RESERVED_MODELS = ("embedding", "reranker")
+"""Names of the models that retrieval uses, at the same endpoint."""
+
+
+def _not_reserved(models: dict[str, str]) -> dict[str, str]:
+    for name in RESERVED_MODELS:
+        if name in models:
+            raise ValueError(f"{name} is the name of a model of retrieval")
+    return models
+
+
+class Replicas(Section):
+    """How many there may be."""
+
+    min: int = Field(ge=0)
+    max: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Replicas":
+        if self.min > self.max:
+            raise ValueError("min is above max")
+        return self
+
+
+def _replicas(written: Any) -> Any:
+    """A plain number is both."""
+    return {"min": written, "max": written} if type(written) is int else written
 
 
 ModelSource = Annotated[str, AfterValidator(_source)]
@@ -24,7 +53,7 @@ class ServingConfig(Section):
     port: int = Field(default=8000, ge=1, le=65535)
     """TCP port of the endpoint."""
 
-    models: dict[Name, ModelSource] = Field(default_factory=dict)
+    models: Annotated[dict[Name, ModelSource], AfterValidator(_not_reserved)] = Field(default_factory=dict)
     """Base models by the name that requests use: a folder or a hub id each. Empty: `base` is the project's model."""
 
     max_model_len: int = Field(default=2048, ge=16)
@@ -45,8 +74,9 @@ class ServingConfig(Section):
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = 32
     """Highest rank of an adapter that can be loaded (the values that vLLM knows)."""
 
-    num_replicas: int = Field(default=1, ge=1)
-    """Engines per base model."""
+    num_replicas: Annotated[Replicas, BeforeValidator(_replicas)] = Replicas(min=1, max=1)
+    """Engines per base model: a number, or `{min: 0, max: 4}` for as many as the load asks for. With `min: 0` the last
+    one ends after five idle minutes, and the next request waits for a new one."""
 
     max_ongoing_requests: int = Field(default=64, ge=1)
     """Requests that one replica works on at a time. Above `max_num_seqs` they wait inside the engine."""
@@ -70,6 +100,9 @@ class ServingConfig(Section):
 
     log_prompts: bool = False
     """Write questions and answers into the access log, which has neither otherwise."""
+
+    otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://")
+    """OpenTelemetry collector that gets traces over HTTP, such as http://localhost:4318/v1/traces."""
 
     on_retrieval_failure: Literal["error", "answer_without"] = "error"
     """When the document store is down: answer 503, or answer without passages and say so (`retrieval.failed`)."""

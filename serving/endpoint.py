@@ -2,6 +2,7 @@
 
 from ray.serve.handle import DeploymentHandle
 
+from serving import tracing
 from serving.gateway import Gateway
 from serving.listener import Listener
 from serving.routes import make_app
@@ -20,6 +21,7 @@ class Endpoint:
         host: str,
         port: int,
     ) -> None:
+        tracing.start(settings.otlp_endpoint)
         self._gateway = Gateway(settings, engines, retriever, limiter)
         self._listener = Listener(make_app(self._gateway), host, port)
         await self._listener.start()

@@ -63,17 +63,17 @@ class Engine:
         for name in settings.preload:
             await self._server.load(registry.resolve(name).engine_id)
 
-    async def answer(self, kind: Kind, body: Body) -> tuple[int, Body]:
-        """Status and body of an answer that is not streamed."""
-        async for item in self._responses(kind, body):
+    async def answer(self, kind: Kind, body: Body, headers: dict[str, str]) -> tuple[int, Body]:
+        """Status and body of an answer that is not streamed; `headers` carry its trace."""
+        async for item in self._responses(kind, body, headers):
             if isinstance(item, tuple):
                 return item
             return 200, item.model_dump(mode="json")
         raise AssertionError("the engine ended without an answer")
 
-    async def stream(self, kind: Kind, body: Body) -> AsyncIterator[tuple[int, Body] | str]:
+    async def stream(self, kind: Kind, body: Body, headers: dict[str, str]) -> AsyncIterator[tuple[int, Body] | str]:
         """Server-sent events as text; or, in place of the first, status and body of an error."""
-        async for item in self._responses(kind, body):
+        async for item in self._responses(kind, body, headers):
             if isinstance(item, list):
                 yield "".join(item)
             else:
@@ -99,9 +99,9 @@ class Engine:
         if hasattr(self, "_server"):
             self._server.stop()
 
-    async def _responses(self, kind: Kind, body: Body) -> AsyncIterator[Any]:
+    async def _responses(self, kind: Kind, body: Body, headers: dict[str, str]) -> AsyncIterator[Any]:
         """The engine's answers; a pair of status and body is an error and the only item."""
-        from serving.llm_server import FATAL_ERRORS, as_error, parse_request
+        from serving.llm_server import FATAL_ERRORS, as_error, parse_request, raw_request
 
         try:
             request = parse_request(kind, body)
@@ -109,7 +109,7 @@ class Engine:
             yield 400, error_body(400, str(error))
             return
         try:
-            responses = await getattr(self._server, kind)(request)
+            responses = await getattr(self._server, kind)(request, raw_request(headers))
         except (TandemError, ValueError) as error:
             yield 409, error_body(409, f"The adapter cannot be loaded: {error}", "model", "adapter_refused")
             return

@@ -12,6 +12,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from retrieval.rights import NOBODY
+from serving import catalogue
 from serving.admission import Admission, Counting, Wanted
 from serving.bases import Bases
 from serving.engine import Kind
@@ -106,8 +107,19 @@ class Gateway:
             if key is None or key.may_ask(name)
         ]
 
+    async def adapters(self, authorization: str | None = None) -> list[Body]:
+        """The published versions that the caller may use. Raises ApiError 401."""
+        key = self._admission.identify(authorization)
+        return catalogue.adapters(self._bases.registry, list(self._bases.engines), key)
+
+    async def report(self, authorization: str | None = None) -> bytes:
+        """The last comparison's report.json. Raises ApiError 401, 403 or 404."""
+        return catalogue.last_report(self._settings.reports, self._admission.identify(authorization))
+
     async def check_health(self) -> None:
-        """Raises ApiError 503 while an engine does not answer."""
+        """Raises ApiError 503 while an engine does not answer. Engines that may sleep are not woken by the question."""
+        if self._settings.sleeps:
+            return
         engines = self._bases.engines.values()
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, ExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from cluster.digests import digest_json
 from retrieval.hits import Hit
 from retrieval.prompt import fit, render
 from retrieval.rights import NOBODY, Rights
+from serving import tracing
 from serving.admission import Wanted
 from serving.bases import Bases
 from serving.citations import citations
@@ -40,6 +41,7 @@ class Prepared:
     extras: Body
     record: Record
     spending: Spending
+    with_passages: bool
     hides_usage: bool
     """Whether the engine was told to count tokens and the caller did not ask for it."""
 
@@ -50,7 +52,7 @@ class Prepared:
     def fields(self, text: str) -> Body:
         """Fields of the answer that the engine knows nothing of; `text` is the whole answer."""
         self.record.answer = text
-        cited = {} if self.hits is None else {"citations": citations(self.hits, text)}
+        cited = {} if self.hits is None else {"citations": citations(self.hits, text, self.with_passages)}
         return cited | self.extras
 
 
@@ -81,7 +83,9 @@ class Generation:
         prepared = await self._prepare(kind, request, record)
         if request.stream:
             return await self._streamed(kind, prepared, deadline, held)
-        status, body = await self._whole(kind, prepared)
+        with ExitStack() as until:
+            headers = tracing.entered(record.span, "engine", until)
+            status, body = await self._whole(kind, prepared, headers)
         if status == 200:
             text = "\n".join(_choice_text(choice) for choice in body["choices"])
             prepared.spending.told, record.answer_id = body["usage"]["total_tokens"], body["id"]
@@ -97,7 +101,7 @@ class Generation:
 
         async def run(_: Rights) -> Body:
             engine = self._bases.engine(name.base, None, stream=False)
-            status, answer = await engine.answer.remote(kind, body | {"model": name.base})
+            status, answer = await engine.answer.remote(kind, body | {"model": name.base}, {})
             if status != 200:
                 raise ApiError(status, answer["error"]["message"], param=answer["error"]["param"])
             tokens: Body = answer
@@ -105,19 +109,20 @@ class Generation:
 
         return Call(Wanted(str(name), name.model, None, Spending.of_texts([])), run)
 
-    async def _whole(self, kind: Kind, prepared: Prepared) -> tuple[int, Body]:
+    async def _whole(self, kind: Kind, prepared: Prepared, headers: dict[str, str]) -> tuple[int, Body]:
         """Where an engine dies, one of the others is asked once more: nothing has been sent yet."""
         try:
-            answer: tuple[int, Body] = await prepared.handle.answer.remote(kind, prepared.body)
+            answer: tuple[int, Body] = await prepared.handle.answer.remote(kind, prepared.body, headers)
         except RayActorError:
             if self._settings.num_engines == 1:
                 raise
-            answer = await prepared.handle.answer.remote(kind, prepared.body)
+            answer = await prepared.handle.answer.remote(kind, prepared.body, headers)
         return answer
 
     async def _streamed(self, kind: Kind, prepared: Prepared, deadline: float, held: AsyncExitStack) -> Response:
         """A response that leaves `held` to be closed with it; the engine is told to stop where nobody listens."""
-        items = prepared.handle.stream.remote(kind, prepared.body)
+        headers = tracing.entered(prepared.record.span, "engine", held)
+        items = prepared.handle.stream.remote(kind, prepared.body, headers)
         held.callback(items.cancel)
         first = await anext(items)
         if not isinstance(first, str):
@@ -151,12 +156,16 @@ class Generation:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         handle = self._bases.engine(name.base, engine_id, request.stream)
         assert record.spending is not None
-        return Prepared(handle, body, str(name), hits, extras, record, record.spending, hides_usage)
+        return Prepared(
+            handle, body, str(name), hits, extras, record, record.spending, request.return_passages, hides_usage
+        )
 
     async def _retrieved(self, request: Request, collection: str, record: Record) -> tuple[Any, list[Hit], Body]:
         messages: Any = request.body.get("messages")
         rights, started = record.key.rights if record.key else NOBODY, asyncio.get_running_loop().time()
-        found = await self._services.find(collection, searched_for(messages), request.top_k, rights, request.where)
+        question = searched_for(messages)
+        with tracing.inside(record.span, "retrieval"):
+            found = await self._services.find(collection, question, request.top_k, rights, request.where)
         record.retrieval_s = asyncio.get_running_loop().time() - started
         if found.status == 503 and self._settings.answer_without:
             return messages, [], {"retrieval": {"collection": collection, "failed": found.reason}}

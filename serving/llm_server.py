@@ -25,6 +25,7 @@ from ray.llm._internal.serve.core.configs.openai_api_models import (
     TokenizeChatRequest,
     TokenizeCompletionRequest,
 )
+from ray.llm._internal.serve.core.protocol import RawRequestInfo
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
@@ -32,7 +33,7 @@ from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionReq
 
 from serving.errors import error_body
 
-__all__ = ["FATAL_ERRORS", "AdapterServer", "as_error", "parse_request", "start_server"]
+__all__ = ["FATAL_ERRORS", "AdapterServer", "as_error", "parse_request", "raw_request", "start_server"]
 UNLOAD_AFTER_S = 2.0
 REQUESTS = {
     "chat": ChatCompletionRequest,
@@ -171,6 +172,11 @@ def parse_request(kind: str, body: dict[str, Any]) -> Any:
         raise ValueError(f"{where}: {first['msg']}" if where else str(first["msg"])) from error
     except VLLM_CLIENT_ERRORS as error:
         raise ValueError(str(error)) from error
+
+
+def raw_request(headers: dict[str, str]) -> RawRequestInfo | None:
+    """What the engine sees of a request's headers."""
+    return RawRequestInfo(headers) if headers else None
 
 
 def as_error(response: Any) -> tuple[int, dict[str, Any]] | None:

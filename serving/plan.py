@@ -7,6 +7,8 @@ from cluster.errors import TandemError
 from serving.config import ServingConfig
 
 GIB = 2**30
+IDLE_S = 300
+PREFIX_ROUTER = "serving.prefix_router.PrefixRouter"
 # Ray Serve's own switches for replicas whose code never blocks: it runs in the replica's event loop instead of a thread
 # of its own, log lines are written in groups and to files only, and what stands at the start is no garbage.
 FAST_PATH = {
@@ -51,6 +53,8 @@ def engine_kwargs(config: ServingConfig, hardware: Hardware, model_limit: int | 
         # With `auto` a grammar lets a small model write white space for ever.
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
+    if config.otlp_endpoint:
+        computed["otlp_traces_endpoint"] = config.otlp_endpoint
     if hardware.kind == "cpu":
         # LoRA turns compilation off on a CPU, and eager starts faster.
         computed |= {
@@ -62,9 +66,11 @@ def engine_kwargs(config: ServingConfig, hardware: Hardware, model_limit: int | 
     return _merged(computed, config.engine_kwargs)
 
 
-def engine_environment(hardware: Hardware) -> dict[str, str]:
+def engine_environment(config: ServingConfig, hardware: Hardware) -> dict[str, str]:
     """Environment of the engine's processes, set before they import anything."""
     environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    if config.otlp_endpoint:
+        environment |= {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_SERVICE_NAME": "tandem-engine"}
     if hardware.kind == "cpu":
         environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(num_engine_threads(hardware))}
     return environment
@@ -83,10 +89,13 @@ def engine_options(config: ServingConfig, hardware: Hardware, name: str) -> dict
         bundles = [{"CPU": 1, "GPU": 1}, *[{"GPU": 1.0}] * (devices - 1)]
     return {
         "name": f"engine-{name}",
-        "num_replicas": config.num_replicas,
+        **_replicas(config),
         "max_ongoing_requests": config.max_ongoing_requests,
         "max_queued_requests": config.max_queued_requests,
-        "ray_actor_options": {"num_cpus": 1, "runtime_env": {"env_vars": FAST_PATH | engine_environment(hardware)}},
+        "ray_actor_options": {
+            "num_cpus": 1,
+            "runtime_env": {"env_vars": FAST_PATH | engine_environment(config, hardware)},
+        },
         "placement_group_bundles": bundles,
         "placement_group_strategy": "PACK",
         "health_check_period_s": 5,
@@ -97,9 +106,22 @@ def engine_options(config: ServingConfig, hardware: Hardware, name: str) -> dict
     }
 
 
+def _replicas(config: ServingConfig) -> dict[str, Any]:
+    fewest, most = config.num_replicas.min, config.num_replicas.max
+    router = {} if most == 1 else {"request_router_config": {"request_router_class": PREFIX_ROUTER}}
+    if fewest == most:
+        return {"num_replicas": most, **router}
+    scaling = {
+        "min_replicas": fewest, "initial_replicas": max(1, fewest), "max_replicas": most,
+        "target_ongoing_requests": max(1, config.max_ongoing_requests // 2), "upscale_delay_s": 5,
+        "downscale_delay_s": IDLE_S,
+    }  # fmt: skip
+    return {"autoscaling_config": scaling, **router}
+
+
 def max_requests(config: ServingConfig) -> int:
     """Requests in one gateway: more than the engines take, so that it is the engines' queue that sheds load."""
-    return (config.max_ongoing_requests * config.num_replicas + config.max_queued_requests) * 2
+    return (config.max_ongoing_requests * config.num_replicas.max + config.max_queued_requests) * 2
 
 
 def gateway_options(config: ServingConfig) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from opentelemetry.trace import INVALID_SPAN, Span
+
 from serving.errors import ApiError
 from serving.keys import Key
 from serving.sent import Sent
@@ -24,6 +26,7 @@ class Record:
     model: str = ""
     """As pinned, such as `base:support@7`; the collection is apart."""
     collection: str = ""
+    span: Span = INVALID_SPAN
     status: int = CUT
     code: str | None = None
     spending: Spending | None = None

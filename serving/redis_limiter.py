@@ -6,7 +6,7 @@ request, and its clock is Redis' own.
 
 from collections.abc import Callable
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -15,7 +15,9 @@ from serving.errors import ApiError
 from serving.keys import Limits
 from serving.limiter import DAY_S, MINUTE_S, Admitted, Refused, refusal
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 5.0
+MAX_CONNECTIONS = 16
+"""A call takes a fraction of a millisecond; more at once would only wait for each other in Redis."""
 
 _CLOCK = """
 local now = tonumber(ARGV[1])
@@ -90,9 +92,11 @@ class RedisLimiter:
     """
 
     def __init__(self, url: str, longest_s: float, clock: Callable[[], float] | None = None) -> None:
-        self._redis = Redis.from_url(
-            url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 1)
-        )
+        connections: BlockingConnectionPool = BlockingConnectionPool.from_url(
+            url, max_connections=MAX_CONNECTIONS, timeout=TIMEOUT_S, socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 1),
+        )  # fmt: skip
+        self._redis = Redis.from_pool(connections)
         self._admit, self._settle = self._redis.register_script(_ADMIT), self._redis.register_script(_SETTLE)
         self._longest_s, self._clock = longest_s, clock
 

@@ -12,7 +12,7 @@ from serving.errors import ApiError
 from serving.names import ModelName, is_name
 
 MAX_TOP_K = 100
-RETRIEVAL_KEYS = ("collection", "top_k", "filter", "return_messages")
+RETRIEVAL_KEYS = ("collection", "top_k", "filter", "return_messages", "return_passages")
 MAX_ID, MAX_COMMENT = 128, 4000
 CONTEXT_TOKENS = 64
 """Of earlier questions in a conversation, that go into a search beside the last one."""
@@ -30,6 +30,7 @@ class Request:
     top_k: int | None = None
     where: Filter | None = None
     return_messages: bool = False
+    return_passages: bool = False
 
 
 def parse_request(raw: bytes) -> Request:
@@ -53,6 +54,7 @@ def parse_request(raw: bytes) -> Request:
         top_k=top_k,
         where=where,
         return_messages=_flag(retrieval.get("return_messages"), "retrieval.return_messages"),
+        return_passages=_flag(retrieval.get("return_passages"), "retrieval.return_passages"),
     )
 
 

@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import ApiError, error_body
 from serving.gateway import Gateway
+from serving.openapi import described
+from serving.pages import add_pages
 from serving.sent import Sent, request_id
 
 logger = logging.getLogger("ray.serve")
@@ -43,39 +45,39 @@ def make_app(gateway: Gateway) -> FastAPI:
         logger.error("a request failed", exc_info=error)
         return JSONResponse(error_body(500, "The server failed. Its log says why."), 500)
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", **described("chat"))
     async def chat(request: Request) -> Any:
         return await while_connected(request, gateway.answer("chat", await _sent(request)))
 
-    @app.post("/v1/completions")
+    @app.post("/v1/completions", **described("completions"))
     async def completions(request: Request) -> Any:
         return await while_connected(request, gateway.answer("completions", await _sent(request)))
 
-    @app.post("/v1/embeddings")
+    @app.post("/v1/embeddings", **described("embeddings"))
     async def embeddings(request: Request) -> Any:
         return await gateway.call("embeddings", gateway.services.embeddings, await _sent(request))
 
-    @app.post("/v1/vector_stores/{collection}/search")
+    @app.post("/v1/vector_stores/{collection}/search", **described("search"))
     async def search(collection: str, request: Request) -> Any:
         return await gateway.call("search", partial(gateway.services.search, collection), await _sent(request))
 
-    @app.post("/v1/rerank")
+    @app.post("/v1/rerank", **described("rerank"))
     async def rerank(request: Request) -> Any:
         return await gateway.call("rerank", gateway.services.rerank, await _sent(request))
 
-    @app.post("/v1/score")
+    @app.post("/v1/score", **described("score"))
     async def score(request: Request) -> Any:
         return await gateway.call("score", gateway.services.score, await _sent(request))
 
-    @app.post("/tokenize")
+    @app.post("/tokenize", **described("tokenize"))
     async def tokenize(request: Request) -> Any:
         return await gateway.call("tokenize", partial(gateway.generation.tokens, "tokenize"), await _sent(request))
 
-    @app.post("/detokenize")
+    @app.post("/detokenize", **described("detokenize"))
     async def detokenize(request: Request) -> Any:
         return await gateway.call("detokenize", partial(gateway.generation.tokens, "detokenize"), await _sent(request))
 
-    @app.post("/v1/feedback")
+    @app.post("/v1/feedback", **described("feedback"))
     async def feedback(request: Request) -> Any:
         return await gateway.rate(await _sent(request))
 
@@ -90,6 +92,14 @@ def make_app(gateway: Gateway) -> FastAPI:
                 return card
         raise ApiError(404, f"The model {name!r} is not served.", param="model", code="model_not_found")
 
+    @app.get("/v1/adapters")
+    async def adapters(request: Request) -> Any:
+        return {"adapters": await gateway.adapters(_authorization(request))}
+
+    @app.get("/v1/report")
+    async def report(request: Request) -> Any:
+        return Response(await gateway.report(_authorization(request)), media_type="application/json")
+
     @app.get("/health")
     async def health() -> Any:
         await gateway.check_health()
@@ -100,6 +110,7 @@ def make_app(gateway: Gateway) -> FastAPI:
         """Whether this machine takes requests, as Ray's own proxy tells it to Kubernetes."""
         return PlainTextResponse("success")
 
+    add_pages(app)
     return app
 
 
@@ -126,7 +137,8 @@ class RequestIds:
 
 async def _sent(request: Request) -> Sent:
     peer = request.client.host if request.client else ""
-    return Sent(await request.body(), _authorization(request), peer, request.state.id)
+    traceparent = request.headers.get("traceparent")
+    return Sent(await request.body(), _authorization(request), peer, request.state.id, traceparent)
 
 
 def _authorization(request: Request) -> str | None:

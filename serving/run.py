@@ -24,8 +24,11 @@ from cluster.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
 from serving.plan import Hardware, engine_kwargs, num_devices
+from serving.vllm_arguments import check_names
 
 if TYPE_CHECKING:
+    from ray.serve import Application
+
     from serving.app import Base
 
 APP = "tandem"
@@ -55,6 +58,7 @@ def check(config: ServingConfig, model: str, has_keys: bool = False) -> None:
     for source in models(config, model).values():
         find_model(source)
     engine_kwargs(config, Hardware(num_gpus=0, num_cores=1), None)
+    check_names(config.engine_kwargs)
 
 
 @contextmanager
@@ -77,13 +81,8 @@ def served(
     from ray import serve
     from ray.serve.schema import LoggingConfig
 
-    from serving.app import build_app
-
-    bases = {name: _base(source) for name, source in models(config, model).items()}
-    hardware = _hardware()
-    check_room(config, len(bases), hardware)
+    app = application(config, model, storage, retrieval, milvus_uri, keys)
     _check_that_serve_is_free()
-    app = build_app(config, bases, storage, retrieval, milvus_uri, hardware, keys)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
     try:
@@ -97,6 +96,23 @@ def served(
         serve.shutdown()
 
 
+def application(
+    config: ServingConfig,
+    model: str,
+    storage: Storage,
+    retrieval: RetrievalConfig | None,
+    milvus_uri: str | None,
+    keys: Path | None,
+) -> "Application":
+    """What is deployed, for the open Ray session's hardware. Raises TandemError as `served` does."""
+    from serving.app import build_app
+
+    bases = {name: _base(source) for name, source in models(config, model).items()}
+    hardware = _hardware()
+    check_room(config, len(bases), hardware)
+    return build_app(config, bases, storage, retrieval, milvus_uri, hardware, keys)
+
+
 def models(config: ServingConfig, model: str) -> dict[str, str]:
     """The base models by name; `base` is the project's where none are named."""
     return dict(config.models) or {"base": model}
@@ -104,10 +120,11 @@ def models(config: ServingConfig, model: str) -> dict[str, str]:
 
 def check_room(config: ServingConfig, num_bases: int, hardware: Hardware) -> None:
     """Raises TandemError where the cluster's GPUs are fewer than the engines ask for: they would wait for ever."""
-    needed = num_bases * config.num_replicas * num_devices(config)
+    fewest = max(1, config.num_replicas.min)
+    needed = num_bases * fewest * num_devices(config)
     if hardware.num_gpus and needed > hardware.num_gpus:
         raise TandemError(
-            f"{num_bases} base models with {config.num_replicas} replicas each take {needed} GPUs, and there are "
+            f"{num_bases} base models with {fewest} replicas each take {needed} GPUs, and there are "
             f"{hardware.num_gpus}.",
             "A GPU for each engine, or tensor_parallel_size * pipeline_parallel_size of them.",
             "Set `serving.num_replicas` or `serving.models` to fewer, or add GPUs to the cluster.",

@@ -19,6 +19,8 @@ class Sent:
     authorization: str | None = field(default=None, repr=False)
     peer: str = ""
     id: str = field(default_factory=new_id)
+    traceparent: str | None = None
+    """Of the caller's trace (w3.org/TR/trace-context)."""
 
 
 def request_id(header: str | None) -> str:

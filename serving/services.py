@@ -22,12 +22,12 @@ from retrieval.filter_json import parse as parse_filter
 from retrieval.filters import Filter
 from retrieval.rights import Rights
 from serving.admission import Wanted
+from serving.config import RESERVED_MODELS
 from serving.errors import ApiError
 from serving.retriever import Retrieval
 from serving.spending import Spending
 
-EMBEDDING, RERANKER = "embedding", "reranker"
-"""Names under which the retrieval section's models are asked for."""
+EMBEDDING, RERANKER = RESERVED_MODELS
 MAX_TEXTS = 2048
 DEFAULT_RESULTS = 10
 MAX_RESULTS = 50

@@ -19,10 +19,16 @@ class GatewaySettings:
     drain_s: float
     num_engines: int = 1
     """Replicas for each base model."""
+    sleeps: bool = False
+    """Whether there may be none while nobody asks."""
     keys: Path | None = None
     """The folder of API keys; None lets everybody in."""
     redis_url: str | None = None
     """Where the use of keys is counted; None counts it in a deployment."""
     logs: Path | None = None
     """The folder of the access log; None writes none."""
+    reports: Path | None = None
+    """The storage, for the last comparison's report; None shows none."""
     log_prompts: bool = False
+    otlp_endpoint: str | None = None
+    """Where traces go; None records none."""

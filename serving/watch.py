@@ -9,6 +9,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+from serving import tracing
 from serving.meters import Meters
 from serving.record import Record
 from serving.sent import Sent
@@ -34,6 +35,7 @@ class Watch:
     def begin(self, kind: str, sent: Sent, held: AsyncExitStack) -> Record:
         """A record that is counted and logged when `held` is closed."""
         record = Record(kind, sent)
+        record.span = tracing.begin(record)
         self._num_running += 1
         self._meters.running(self._num_running)
         held.callback(self._end, record)
@@ -47,6 +49,7 @@ class Watch:
         self._num_running -= 1
         self._meters.running(self._num_running)
         self._meters.count(record)
+        tracing.end(record.span, record)
         if self._access:
             self._access.info(_line(_access(record) | (_texts(record) if self._log_prompts else {})))
         if record.key and record.key.keep and record.status == 200 and record.question is not None:

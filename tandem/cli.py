@@ -111,12 +111,27 @@ def ask(
 
 
 @app.command()
-def serve(config: ProjectFile = DEFAULT) -> None:
+def serve(
+    config: ProjectFile = DEFAULT,
+    check: Annotated[bool, typer.Option("--check", help="Look at everything but the weights, and end.")] = False,
+    write_config: Annotated[
+        Path | None, typer.Option(help="Write a file for `serve deploy` and RayService, and end.")
+    ] = None,
+) -> None:
     """Serve base, adapters and retrieval at one OpenAI-compatible endpoint, until Ctrl-C."""
+    from tandem import endpoint
     from tandem.pipeline import serve_forever
     from tandem.project import load
 
-    serve_forever(load(config), Console())
+    project, console = load(config), Console()
+    if check:
+        endpoint.check(project, console)
+        console.result("The endpoint can be started.", None)
+    if write_config:
+        endpoint.write_config(project, config, write_config)
+        console.result(str(write_config), None)
+    if not check and not write_config:
+        serve_forever(project, console)
 
 
 @app.command("plan")

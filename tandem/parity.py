@@ -49,10 +49,12 @@ def serve_and_check(project: Project, version: AdapterVersion, console: Console)
     Raises:
         TandemError: as `check`, or the endpoint did not start.
     """
+    from serving.config import Replicas
     from serving.run import served
 
     source = str(version.path) if version.manifest.kind == "merged" else project.model
-    alone = {"host": "127.0.0.1", "port": _free_port(), "models": {"base": source}, "num_replicas": 1}
+    one = Replicas(min=1, max=1)
+    alone = {"host": "127.0.0.1", "port": _free_port(), "models": {"base": source}, "num_replicas": one}
     config = project.serving.model_copy(update=alone)
     with served(config, project.model, project.storage, None, None, console.progress) as url:
         model = "base" if version.manifest.kind == "merged" else f"base:{_pinned(version)}"

@@ -22,7 +22,7 @@ from serving.config import ServingConfig
 from tandem.source import Location, Source, read
 from training.config import TrainingConfig
 
-RESERVED_NAMES = ("adapters", "forgotten", "milvus")
+RESERVED_NAMES = ("adapters", "forgotten", "keys", "logs", "milvus")
 _KIND = re.compile(r"<\w+>")
 
 

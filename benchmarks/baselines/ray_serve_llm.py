@@ -16,7 +16,6 @@ if __name__ == "__main__":
         engine_kwargs=engine_kwargs,
         placement_group_config={"bundles": [{"CPU": 1}]},
         deployment_config={"num_replicas": 1},
-        log_engine_metrics=False,
     )
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(build_openai_app({"llm_configs": [config]}), route_prefix="/")

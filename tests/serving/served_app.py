@@ -17,6 +17,7 @@ from cluster.session import ray_session
 from cluster.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
+from tests.serving.collector import Collector, collector
 
 MODEL = Path(__file__).parents[2] / "examples" / "quickstart" / "model"
 ELEMENTS = {"Iron": 26, "Gold": 79, "Neon": 10, "Zinc": 30, "Argon": 18, "Tin": 50}
@@ -36,6 +37,8 @@ class Endpoint:
     model: str
     adapter: Path
     loaded_at_start: list[str]
+    collector: Collector
+    """What has been sent to it by the gateway and the engine."""
 
     @property
     def root(self) -> str:
@@ -76,14 +79,22 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     retrieval = RetrievalConfig(sources=[documents(folder / "docs")], timeout_s=2.0)
     adapter = random_adapter(folder / "adapter")
     publish(storage, ADAPTER, adapter)
-    with local_server(storage.milvus) as uri:
+    with collector() as spans, local_server(storage.milvus) as uri:
         index(retrieval, COLLECTION, uri, lambda _: None)
         with (
             ray_session(ClusterConfig()),
-            served(config, str(MODEL), storage, retrieval, uri, lambda _: None) as url,
+            served(
+                config.model_copy(update={"otlp_endpoint": spans.url}),
+                str(MODEL),
+                storage,
+                retrieval,
+                uri,
+                lambda _: None,
+            ) as url,
         ):
             engine = serve.get_deployment_handle("engine-base", "tandem")
-            yield Endpoint(url, config, storage, str(MODEL), adapter, engine.loaded_adapters.remote().result())
+            loaded = engine.loaded_adapters.remote().result()
+            yield Endpoint(url, config, storage, str(MODEL), adapter, loaded, spans)
 
 
 def documents(folder: Path) -> Path:

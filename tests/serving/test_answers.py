@@ -16,6 +16,7 @@ class Found:
     id: str
     source: str = "a.md"
     title: str = "A"
+    text: str = "Iron is 26."
     score: float = 0.5
     citation: str = "a.md#0"
     also_in: tuple[str, ...] = ()

@@ -47,7 +47,7 @@ class Handle:
         return self
 
 
-def answered(kind: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+def answered(kind: str, body: dict[str, Any], _: dict[str, str]) -> tuple[int, dict[str, Any]]:
     choices = [{"message": {"content": "It is 26 [1]."}}]
     return 200, {"id": "c", "model": body["model"], "choices": choices, "usage": {"total_tokens": 7}}
 
@@ -94,7 +94,7 @@ def refusal(*arguments: Any, **settings: Any) -> ApiError:
 def test_the_engine_is_asked_what_was_asked() -> None:
     engine = Handle(answer=answered)
     assert asked(engine)["model"] == "base"
-    assert engine.asked == [("chat", {"model": "base", "messages": [{"role": "user", "content": "Iron?"}]})]
+    assert engine.asked == [("chat", {"model": "base", "messages": [{"role": "user", "content": "Iron?"}]}, {})]
 
 
 def test_passages_go_in_and_citations_come_out() -> None:
@@ -198,7 +198,7 @@ def test_health_is_503_while_an_engine_does_not_answer() -> None:
 def test_more_than_it_may_hold_is_refused_at_once_and_places_are_given_back() -> None:
     async def answer(*_: Any) -> Any:
         await asyncio.sleep(0.2)
-        return answered("chat", {"model": "base"})
+        return answered("chat", {"model": "base"}, {})
 
     async def ask_all() -> list[int]:
         gateway = Gateway(settings_of(max_requests=3), {"base": Handle(answer=answer)}, None)  # type: ignore[dict-item]
@@ -219,7 +219,7 @@ def test_more_than_it_may_hold_is_refused_at_once_and_places_are_given_back() ->
 def test_one_that_drains_answers_what_it_has_and_takes_nothing_new() -> None:
     async def answer(*_: Any) -> Any:
         await asyncio.sleep(0.3)
-        return answered("chat", {"model": "base"})
+        return answered("chat", {"model": "base"}, {})
 
     async def drained() -> None:
         gateway = Gateway(settings_of(drain_s=5.0), {"base": Handle(answer=answer)}, None)  # type: ignore[dict-item]
@@ -248,7 +248,7 @@ def test_tenants_share_no_cached_prefix(tmp_path: Path) -> None:
             await gateway.answer("chat", Sent(RAW, f"Bearer {secret}"))
 
     asyncio.run(ask_all())
-    salts = [body.get("cache_salt") for _, body in engine.asked]
+    salts = [body.get("cache_salt") for _, body, _ in engine.asked]
     assert salts[0] == salts[2] and len(set(salts)) == 3 and salts[3] is None
 
 
@@ -273,11 +273,11 @@ def test_a_key_searches_with_its_own_rights(tmp_path: Path) -> None:
 def test_an_answer_whose_engine_dies_is_asked_of_another_once(num_engines: int, status: int) -> None:
     asked_so_far: list[str] = []
 
-    def answer(kind: str, body: dict[str, Any]) -> Any:
+    def answer(kind: str, body: dict[str, Any], headers: dict[str, str]) -> Any:
         asked_so_far.append(kind)
         if len(asked_so_far) == 1:
             raise RayActorError()
-        return answered(kind, body)
+        return answered(kind, body, headers)
 
     if status == 200:
         assert asked(Handle(answer=answer), num_engines=num_engines)["status"] == 200

@@ -60,8 +60,8 @@ def test_a_contradiction_is_an_error_naming_the_key(users: dict[str, object]) ->
 
 def test_one_core_is_left_to_the_processes_around_the_engine() -> None:
     assert [num_engine_threads(Hardware(0, cores)) for cores in (1, 2, 8)] == [1, 1, 7]
-    assert engine_environment(CPU)["OMP_NUM_THREADS"] == "1"
-    assert "OMP_NUM_THREADS" not in engine_environment(GPU)
+    assert engine_environment(ServingConfig(), CPU)["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in engine_environment(ServingConfig(), GPU)
 
 
 def test_gpus_are_asked_for_one_per_device() -> None:

@@ -1,0 +1,57 @@
+"""Which replica a prompt goes to: chosen by the hash, and as seen over three real replicas."""
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from benchmarks.instant_engine import gateway_only
+from serving.config import ServingConfig
+from serving.plan import PREFIX_ROUTER
+from serving.prefix_router import preferred
+from tests.serving.served_app import Endpoint, free_port
+
+BEGINNINGS = [f"System prompt {number}. " * 100 for number in range(300)]
+
+
+def test_each_replica_is_preferred_for_its_share_and_keeps_it_when_another_goes() -> None:
+    replicas = {name: name for name in ("a", "b", "c")}
+    chosen = [preferred(beginning, replicas) for beginning in BEGINNINGS]
+    assert all(70 < number < 130 for number in Counter(chosen).values())
+    left = {name: name for name in ("a", "c")}
+    assert all(
+        preferred(each, left) == before for each, before in zip(BEGINNINGS, chosen, strict=True) if before != "b"
+    )
+
+
+@pytest.fixture(scope="module")
+def url(endpoint: Endpoint) -> Iterator[str]:
+    """In the Ray session of the other tests' endpoint."""
+    router = {"num_replicas": 3, "request_router_config": {"request_router_class": PREFIX_ROUTER}}
+    with gateway_only(ServingConfig(port=free_port()), None, **router) as url:
+        yield url
+
+
+def replica(url: str, system: str, question: str) -> str:
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": question}]
+    answer = httpx.post(f"{url}/chat/completions", json={"model": "base", "messages": messages}, timeout=60)
+    assert answer.status_code == 200
+    return str(answer.json()["system_fingerprint"])
+
+
+@pytest.mark.slow
+def test_what_begins_alike_goes_to_one_replica_and_the_rest_is_spread(url: str) -> None:
+    for beginning in BEGINNINGS[:5]:
+        assert len({replica(url, beginning, f"Question {number}?") for number in range(6)}) == 1
+    assert len({replica(url, beginning, "Why?") for beginning in BEGINNINGS[:30]}) == 3
+
+
+@pytest.mark.slow
+def test_one_beginning_is_not_left_to_one_replica_under_load(url: str) -> None:
+    with ThreadPoolExecutor(64) as threads:
+        seen = list(threads.map(lambda number: replica(url, BEGINNINGS[0], f"Question {number}?"), range(640)))
+    counts = Counter(seen)
+    assert counts.most_common(1)[0][0] == replica(url, BEGINNINGS[0], "Why?")
+    assert len(counts) > 1
