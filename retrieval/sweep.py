@@ -10,6 +10,7 @@ is widened for the number of settings (Bonferroni).
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -116,11 +117,22 @@ def sweep(
             tried += found
             on_progress(f"{len(tried) // len(rankings)} of {len(sizes)} chunk sizes tried: {size} tokens")
     finally:
-        for reference in running:
-            ray.cancel(reference, force=True)
-        ray.wait(list(running), num_returns=len(running), timeout=CANCEL_S)
+        _, unfinished = ray.wait(list(running), num_returns=len(running), timeout=0)
+        _cancel(unfinished)
         _drop(config, uri, list(names.values()))
     return _compared(tried, Setting(config.chunk_tokens, rankings[0]))
+
+
+def _cancel(running: list[Any]) -> None:
+    """Ends what runs still. Gently first: a task that ends by itself while it is killed ends this process too, by a
+    check that fails in Ray 2.60."""
+    import ray
+
+    for force in (False, True):
+        for reference in running:
+            ray.cancel(reference, force=force)
+        if running:
+            _, running = ray.wait(running, num_returns=len(running), timeout=CANCEL_S)
 
 
 def _try(

@@ -1,5 +1,7 @@
 """Settings -> the words of vLLM and Ray Serve."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -62,6 +64,25 @@ def test_one_core_is_left_to_the_processes_around_the_engine() -> None:
     assert [num_engine_threads(Hardware(0, cores)) for cores in (1, 2, 8)] == [1, 1, 7]
     assert engine_environment(ServingConfig(), CPU)["OMP_NUM_THREADS"] == "1"
     assert "OMP_NUM_THREADS" not in engine_environment(ServingConfig(), GPU)
+
+
+def test_replicas_are_a_number_or_follow_the_load() -> None:
+    fixed = engine_options(ServingConfig(num_replicas=3), GPU, "base")
+    assert fixed["num_replicas"] == 3 and "autoscaling_config" not in fixed
+    scaled = engine_options(ServingConfig(num_replicas={"min": 0, "max": 4}), GPU, "base")
+    assert "num_replicas" not in scaled
+    assert scaled["autoscaling_config"]["min_replicas"] == 0 and scaled["autoscaling_config"]["max_replicas"] == 4
+    assert "request_router_config" in scaled and "request_router_config" not in engine_options(
+        ServingConfig(), GPU, "x"
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"num_replicas": {"min": 3, "max": 2}}, {"num_replicas": 0}, {"models": {"embedding": "x"}}]
+)
+def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ServingConfig(**wrong)
 
 
 def test_gpus_are_asked_for_one_per_device() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import aiohttp
 import httpx
 import psutil
 import pytest
@@ -27,12 +28,14 @@ def test_ten_times_as_many_as_can_be_held_are_refused_or_answered(endpoint: Endp
     """Answers while it lasts are those of the admitted; none fails, none waits for ever, and memory is given back."""
     gateway = process_of("gateway")
 
-    async def ask(client: httpx.AsyncClient) -> tuple[int, str]:
-        answer = await client.post(f"{endpoint.url}/chat/completions", json=BODY | {"max_tokens": 4})
-        return answer.status_code, answer.headers.get("retry-after", "")
+    async def ask(client: aiohttp.ClientSession) -> tuple[int, str]:
+        async with client.post(f"{endpoint.url}/chat/completions", json=BODY | {"max_tokens": 4}) as answer:
+            await answer.read()
+            return answer.status, answer.headers.get("retry-after", "")
 
     async def ask_all(number: int) -> list[tuple[int, str]]:
-        async with httpx.AsyncClient(timeout=120, limits=httpx.Limits(max_connections=None)) as client:
+        connections = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connections, timeout=aiohttp.ClientTimeout(120)) as client:
             return await asyncio.gather(*(ask(client) for _ in range(number)))
 
     asyncio.run(ask_all(CAPACITY))
