@@ -43,8 +43,12 @@ def build_app(
     milvus_uri: str | None,
     hardware: Hardware,
     keys: Path | None,
+    node: str | None = None,
 ) -> Application:
-    """The application, not yet started. `keys` is the folder of API keys; None lets everybody in."""
+    """The application, not yet started.
+
+    `keys` is the folder of API keys; None lets everybody in. `node` is Ray's resource of the node that takes requests.
+    """
     engines = {name: _engine(name, base, config, storage, hardware) for name, base in bases.items()}
     retriever = None
     if retrieval and milvus_uri:
@@ -71,7 +75,7 @@ def build_app(
         log_prompts=config.log_prompts,
         otlp_endpoint=config.otlp_endpoint,
     )
-    return serve.deployment(Endpoint, **gateway_options(config)).bind(
+    return serve.deployment(Endpoint, **gateway_options(config, node)).bind(
         settings, engines, retriever, limiter, config.host, config.port
     )
 

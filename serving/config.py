@@ -74,6 +74,9 @@ class ServingConfig(Section):
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = 32
     """Highest rank of an adapter that can be loaded (the values that vLLM knows)."""
 
+    num_gateways: int = Field(default=1, ge=1)
+    """Processes that take requests. Those on one machine share its port."""
+
     num_replicas: Annotated[Replicas, BeforeValidator(_replicas)] = Replicas(min=1, max=1)
     """Engines per base model: a number, or `{min: 0, max: 4}` for as many as the load asks for. With `min: 0` the last
     one ends after five idle minutes, and the next request waits for a new one."""

@@ -124,12 +124,16 @@ def max_requests(config: ServingConfig) -> int:
     return (config.max_ongoing_requests * config.num_replicas.max + config.max_queued_requests) * 2
 
 
-def gateway_options(config: ServingConfig) -> dict[str, Any]:
-    """Options of the gateway. Requests reach its own port, so that Serve counts none of them."""
+def gateway_options(config: ServingConfig, node: str | None = None) -> dict[str, Any]:
+    """Options of the gateway. Requests reach its own port, so that Serve counts none of them.
+
+    `node` is Ray's resource of the node whose address is asked (`node:10.0.0.7`); None lets Ray choose.
+    """
+    resources = {"resources": {node: 0.001}} if node else {}
     return {
         "name": "gateway",
-        "num_replicas": 1,
-        "ray_actor_options": {"num_cpus": 1, "runtime_env": {"env_vars": FAST_PATH}},
+        "num_replicas": config.num_gateways,
+        "ray_actor_options": {"num_cpus": 1, "runtime_env": {"env_vars": FAST_PATH}, **resources},
         "graceful_shutdown_wait_loop_s": 0.1,
         "graceful_shutdown_timeout_s": config.drain_s + 5,
         "max_constructor_retry_count": 1,

@@ -81,7 +81,7 @@ def served(
     from ray import serve
     from ray.serve.schema import LoggingConfig
 
-    app = application(config, model, storage, retrieval, milvus_uri, keys)
+    app = application(config, model, storage, retrieval, milvus_uri, keys, here=True)
     _check_that_serve_is_free()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
@@ -103,14 +103,18 @@ def application(
     retrieval: RetrievalConfig | None,
     milvus_uri: str | None,
     keys: Path | None,
+    here: bool = False,
 ) -> "Application":
-    """What is deployed, for the open Ray session's hardware. Raises TandemError as `served` does."""
+    """What is deployed, for the open Ray session's hardware. With `here` this machine takes the requests.
+
+    Raises TandemError as `served` does.
+    """
     from serving.app import build_app
 
     bases = {name: _base(source) for name, source in models(config, model).items()}
     hardware = _hardware()
     check_room(config, len(bases), hardware)
-    return build_app(config, bases, storage, retrieval, milvus_uri, hardware, keys)
+    return build_app(config, bases, storage, retrieval, milvus_uri, hardware, keys, _own_node() if here else None)
 
 
 def models(config: ServingConfig, model: str) -> dict[str, str]:
@@ -164,6 +168,14 @@ def _hardware() -> Hardware:
 
     num_gpus = int(ray.cluster_resources().get("GPU", 0))
     return Hardware(num_gpus, len(os.sched_getaffinity(0)), has_bf16=num_gpus > 0 or cpu_has_bf16())
+
+
+def _own_node() -> str | None:
+    """Ray's resource of this machine, where a cluster has other ones too."""
+    import ray
+
+    name = f"node:{ray.util.get_node_ip_address()}"
+    return name if len(ray.nodes()) > 1 and name in ray.cluster_resources() else None
 
 
 def _is_loopback(host: str) -> bool:

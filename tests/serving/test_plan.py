@@ -12,6 +12,7 @@ from serving.plan import (
     engine_environment,
     engine_kwargs,
     engine_options,
+    gateway_options,
     max_requests,
     num_engine_threads,
 )
@@ -64,6 +65,12 @@ def test_one_core_is_left_to_the_processes_around_the_engine() -> None:
     assert [num_engine_threads(Hardware(0, cores)) for cores in (1, 2, 8)] == [1, 1, 7]
     assert engine_environment(ServingConfig(), CPU)["OMP_NUM_THREADS"] == "1"
     assert "OMP_NUM_THREADS" not in engine_environment(ServingConfig(), GPU)
+
+
+def test_the_gateway_is_where_it_is_asked() -> None:
+    assert "resources" not in gateway_options(ServingConfig())["ray_actor_options"]
+    pinned = gateway_options(ServingConfig(num_gateways=2), "node:10.0.0.7")
+    assert pinned["ray_actor_options"]["resources"] == {"node:10.0.0.7": 0.001} and pinned["num_replicas"] == 2
 
 
 def test_replicas_are_a_number_or_follow_the_load() -> None:
