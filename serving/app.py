@@ -70,6 +70,7 @@ def build_app(
         sleeps=config.num_replicas.min == 0,
         keys=keys,
         redis_url=config.redis_url,
+        adapter_registry=config.adapter_registry,
         logs=storage.logs,
         reports=storage.root,
         log_prompts=config.log_prompts,
@@ -91,5 +92,6 @@ def _engine(name: str, base: Base, config: ServingConfig, storage: Storage, hard
         max_loaded_adapters=config.max_loaded_adapters,
         adapters=storage.adapters,
         preload=tuple(preload),
+        adapter_registry=config.adapter_registry,
     )
     return serve.deployment(Engine, **engine_options(config, hardware, name)).bind(settings)

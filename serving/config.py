@@ -68,6 +68,10 @@ class ServingConfig(Section):
     max_loaded_adapters: int = Field(default=16, ge=1)
     """Adapters that one replica keeps ready; beyond it the one unused for longest is unloaded."""
 
+    adapter_registry: str | None = Field(default=None, pattern=r"^[a-z0-9]+://")
+    """A bucket that published adapters are taken from, such as s3://bucket/adapters (`tandem adapters push` writes it);
+    without it those in `storage` are served."""
+
     preload: list[Name] = Field(default_factory=list)
     """Adapters whose live version is loaded at the start; the others are with their first request."""
 

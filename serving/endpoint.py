@@ -1,12 +1,33 @@
 """The deployment that users reach: a gateway and its port."""
 
+import asyncio
+import logging
+
 from ray.serve.handle import DeploymentHandle
 
+from cluster.errors import TandemError
+from cluster.mirror import Mirror
 from serving import tracing
 from serving.gateway import Gateway
 from serving.listener import Listener
 from serving.routes import make_app
 from serving.settings import GatewaySettings
+
+PULL_EVERY_S = 2.0
+logger = logging.getLogger("ray.serve")
+
+
+async def follow(settings: GatewaySettings) -> None:
+    """Take what is new in the store of adapters, for as long as the gateway lives. While it does not answer, what is
+    here is served."""
+    assert settings.adapter_registry
+    mirror = Mirror(settings.adapter_registry, settings.adapters)
+    while True:
+        try:
+            await asyncio.to_thread(mirror.pull)
+        except TandemError as error:
+            logger.warning("%s", error)
+        await asyncio.sleep(PULL_EVERY_S)
 
 
 class Endpoint:
@@ -23,6 +44,7 @@ class Endpoint:
     ) -> None:
         tracing.start(settings.otlp_endpoint)
         self._gateway = Gateway(settings, engines, retriever, limiter)
+        self._following = asyncio.create_task(follow(settings)) if settings.adapter_registry else None
         self._listener = Listener(make_app(self._gateway), host, port)
         await self._listener.start()
 
@@ -32,5 +54,7 @@ class Endpoint:
 
     async def __del__(self) -> None:
         """New requests are turned away, and those that are being answered have time to end."""
+        if self._following:
+            self._following.cancel()
         await self._gateway.drain()
         await self._listener.stop()

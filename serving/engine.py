@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cluster.errors import TandemError
-from cluster.registry import Registry
+from cluster.mirror import Mirror
+from cluster.registry import Registry, UnknownAdapter
 from serving.errors import error_body
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class EngineSettings:
     adapters: Path
     preload: tuple[str, ...] = ()
     """Adapters whose live version is loaded before the engine is ready."""
+    adapter_registry: str | None = None
+    """Where a version is taken from that this node does not have."""
 
 
 class EngineNotStarted(Exception):
@@ -56,7 +59,7 @@ class Engine:
                 settings.engine_kwargs,
                 settings.kind,
                 settings.max_loaded_adapters,
-                lambda engine_id: adapter_folder(registry, engine_id),
+                lambda engine_id: adapter_folder(registry, engine_id, settings.adapter_registry),
             )
         except RuntimeError as error:
             raise EngineNotStarted(root_cause(_own_log()) or str(error)) from error
@@ -134,9 +137,19 @@ def _own_log() -> str:
         return ""
 
 
-def adapter_folder(registry: Registry, engine_id: str) -> Path:
-    """The folder of the version that `engine_id` names. Raises TandemError where it has gone or has another content."""
+def adapter_folder(registry: Registry, engine_id: str, store: str | None = None) -> Path:
+    """The folder of the version that `engine_id` names, taken from a store where it is not here.
+
+    Raises TandemError where it has gone or has another content.
+    """
     name, version, _ = engine_id.split(".")
-    found = registry.get(name, int(version.removeprefix("v")))
+    number = int(version.removeprefix("v"))
+    try:
+        found = registry.get(name, number)
+    except UnknownAdapter:
+        if store is None:
+            raise
+        Mirror(store, registry.root).pull()
+        found = registry.get(name, number)
     assert found.engine_id == engine_id, "a published version never changes"
     return found.path

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
 from cluster.hardware import cpu_has_bf16
+from cluster.mirror import Mirror
 from cluster.models import digest_model, find_model
 from cluster.storage import Storage
 from retrieval.config import RetrievalConfig
@@ -111,6 +112,8 @@ def application(
     """
     from serving.app import build_app
 
+    if config.adapter_registry:
+        Mirror(config.adapter_registry, storage.adapters).pull()
     bases = {name: _base(source) for name, source in models(config, model).items()}
     hardware = _hardware()
     check_room(config, len(bases), hardware)

@@ -25,6 +25,8 @@ class GatewaySettings:
     """The folder of API keys; None lets everybody in."""
     redis_url: str | None = None
     """Where the use of keys is counted; None counts it in a deployment."""
+    adapter_registry: str | None = None
+    """A store whose adapters are copied into `adapters` as they appear."""
     logs: Path | None = None
     """The folder of the access log; None writes none."""
     reports: Path | None = None

@@ -51,6 +51,19 @@ def split(project: Project, adapter: str, parts: list[str]) -> str:
     return f"{adapter} is split over its callers: {told}."
 
 
+def push(project: Project, adapter: str, to: str | None) -> str:
+    """Copy an adapter to a bucket. Raises TandemError where none is named or it cannot be written."""
+    from cluster.mirror import push as push_to
+
+    url = to or project.serving.adapter_registry
+    if url is None:
+        raise TandemError(
+            "No bucket is named.", "An address such as s3://bucket/adapters.", "Use --to, or serving.adapter_registry."
+        )
+    sent = push_to(url, Registry(project.storage.adapters), adapter)
+    return f"Sent to {url}: {', '.join(sent) or 'nothing, it has everything'}."
+
+
 def find(project: Project, adapter: str) -> AdapterVersion:
     """The version that `name@version` names. Raises TandemError where it names none."""
     name, _, version = adapter.partition("@")

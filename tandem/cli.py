@@ -267,3 +267,18 @@ def adapters_split(
     from tandem.project import load
 
     Console().result(split(load(config), adapter, shares), None)
+
+
+@adapters_app.command("push")
+def adapters_push(
+    adapter: Annotated[str, typer.Argument(help="Name, such as support.")],
+    to: Annotated[
+        str | None, typer.Option(help="A bucket, such as s3://bucket/adapters. Without: serving.adapter_registry.")
+    ] = None,
+    config: ProjectFile = DEFAULT,
+) -> None:
+    """Copy an adapter's versions, and which is live, to the bucket that endpoints take them from."""
+    from tandem.adapters import push
+    from tandem.project import load
+
+    Console().result(push(load(config), adapter, to), None)

@@ -17,11 +17,13 @@ from cluster.session import ray_session
 from cluster.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
+from tests.cluster.s3 import s3_server
 from tests.serving.collector import Collector, collector
 
 MODEL = Path(__file__).parents[2] / "examples" / "quickstart" / "model"
 ELEMENTS = {"Iron": 26, "Gold": 79, "Neon": 10, "Zinc": 30, "Argon": 18, "Tin": 50}
 ADAPTER, COLLECTION = "support", "elements"
+REGISTRY = "s3://bucket/adapters"
 MAX_LOADED = 4
 NUM_SEQS, QUEUED = 64, 160
 CAPACITY = NUM_SEQS + QUEUED
@@ -79,12 +81,12 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     retrieval = RetrievalConfig(sources=[documents(folder / "docs")], timeout_s=2.0)
     adapter = random_adapter(folder / "adapter")
     publish(storage, ADAPTER, adapter)
-    with collector() as spans, local_server(storage.milvus) as uri:
+    with s3_server(), collector() as spans, local_server(storage.milvus) as uri:
         index(retrieval, COLLECTION, uri, lambda _: None)
         with (
             ray_session(ClusterConfig()),
             served(
-                config.model_copy(update={"otlp_endpoint": spans.url}),
+                config.model_copy(update={"otlp_endpoint": spans.url, "adapter_registry": REGISTRY}),
                 str(MODEL),
                 storage,
                 retrieval,

@@ -11,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from cluster.mirror import push
 from cluster.registry import Registry
-from tests.serving.served_app import ADAPTER, MAX_LOADED, Endpoint, random_adapter
+from cluster.storage import Storage
+from tests.serving.served_app import ADAPTER, MAX_LOADED, REGISTRY, Endpoint, publish, random_adapter
 
 pytestmark = pytest.mark.slow
 LONG = "The atomic number of Iron is 26. " * 60
@@ -52,6 +54,20 @@ def test_promoted_and_rolled_back_under_load_without_a_failed_request(endpoint: 
         for each in asking:
             each.result()
     assert Counter(status for _, status, _ in seen) == {200: len(seen)}
+
+
+def test_what_is_pushed_to_the_bucket_is_served_and_followed(endpoint: Endpoint, tmp_path: Path) -> None:
+    """Published on another machine, as it were: in a folder that the endpoint does not read."""
+    elsewhere = Storage(tmp_path / "elsewhere")
+    for promote in (True, False):
+        publish(elsewhere, "remote", endpoint.adapter, promote=promote)
+    registry = Registry(elsewhere.adapters)
+    push(REGISTRY, registry, "remote")
+    wait_until(lambda: asked(endpoint, "base:remote").status_code == 200, 10)
+    assert asked(endpoint, "base:remote").json()["model"] == "base:remote@1"
+    registry.promote("remote", 2)
+    push(REGISTRY, registry, "remote")
+    wait_until(lambda: asked(endpoint, "base:remote").json()["model"] == "base:remote@2", 5)
 
 
 def test_a_split_gives_each_caller_its_version_and_about_its_share(endpoint: Endpoint) -> None:
