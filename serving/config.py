@@ -85,6 +85,9 @@ class ServingConfig(Section):
     """Engines per base model: a number, or `{min: 0, max: 4}` for as many as the load asks for. With `min: 0` the last
     one ends after five idle minutes, and the next request waits for a new one."""
 
+    num_retrievers: Annotated[Replicas, BeforeValidator(_replicas)] = Replicas(min=1, max=1)
+    """Processes that embed questions and search: a number, or `{min: 1, max: 4}`."""
+
     max_ongoing_requests: int = Field(default=64, ge=1)
     """Requests that one replica works on at a time. Above `max_num_seqs` they wait inside the engine."""
 

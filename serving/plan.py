@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.errors import TandemError
-from serving.config import ServingConfig
+from serving.config import Replicas, ServingConfig
 
 GIB = 2**30
 IDLE_S = 300
+RETRIEVALS = 64
+"""Questions that one retriever has at a time: as many as it embeds in a batch."""
 PREFIX_ROUTER = "serving.prefix_router.PrefixRouter"
 # Ray Serve's own switches for replicas whose code never blocks: it runs in the replica's event loop instead of a thread
 # of its own, log lines are written in groups and to files only, and what stands at the start is no garbage.
@@ -89,7 +91,8 @@ def engine_options(config: ServingConfig, hardware: Hardware, name: str) -> dict
         bundles = [{"CPU": 1, "GPU": 1}, *[{"GPU": 1.0}] * (devices - 1)]
     return {
         "name": f"engine-{name}",
-        **_replicas(config),
+        **_scaled(config.num_replicas, config.max_ongoing_requests),
+        **_router(config.num_replicas),
         "max_ongoing_requests": config.max_ongoing_requests,
         "max_queued_requests": config.max_queued_requests,
         "ray_actor_options": {
@@ -106,17 +109,19 @@ def engine_options(config: ServingConfig, hardware: Hardware, name: str) -> dict
     }
 
 
-def _replicas(config: ServingConfig) -> dict[str, Any]:
-    fewest, most = config.num_replicas.min, config.num_replicas.max
-    router = {} if most == 1 else {"request_router_config": {"request_router_class": PREFIX_ROUTER}}
-    if fewest == most:
-        return {"num_replicas": most, **router}
+def _scaled(replicas: Replicas, most_requests: int) -> dict[str, Any]:
+    """So many replicas, or as many as it takes for each to have half of the requests that it may have."""
+    if replicas.min == replicas.max:
+        return {"num_replicas": replicas.max}
     scaling = {
-        "min_replicas": fewest, "initial_replicas": max(1, fewest), "max_replicas": most,
-        "target_ongoing_requests": max(1, config.max_ongoing_requests // 2), "upscale_delay_s": 5,
-        "downscale_delay_s": IDLE_S,
+        "min_replicas": replicas.min, "initial_replicas": max(1, replicas.min), "max_replicas": replicas.max,
+        "target_ongoing_requests": max(1, most_requests // 2), "upscale_delay_s": 5, "downscale_delay_s": IDLE_S,
     }  # fmt: skip
-    return {"autoscaling_config": scaling, **router}
+    return {"autoscaling_config": scaling}
+
+
+def _router(replicas: Replicas) -> dict[str, Any]:
+    return {} if replicas.max == 1 else {"request_router_config": {"request_router_class": PREFIX_ROUTER}}
 
 
 def max_requests(config: ServingConfig) -> int:
@@ -144,8 +149,8 @@ def retriever_options(config: ServingConfig) -> dict[str, Any]:
     """Options of the deployment that embeds questions and searches."""
     return {
         "name": "retriever",
-        "num_replicas": 1,
-        "max_ongoing_requests": 32,
+        **_scaled(config.num_retrievers, RETRIEVALS),
+        "max_ongoing_requests": RETRIEVALS,
         "max_queued_requests": config.max_queued_requests,
         "ray_actor_options": {"num_cpus": 1},
         "graceful_shutdown_wait_loop_s": 0.5,

@@ -15,6 +15,7 @@ from serving.plan import (
     gateway_options,
     max_requests,
     num_engine_threads,
+    retriever_options,
 )
 
 CPU = Hardware(num_gpus=0, num_cores=2)
@@ -82,6 +83,12 @@ def test_replicas_are_a_number_or_follow_the_load() -> None:
     assert "request_router_config" in scaled and "request_router_config" not in engine_options(
         ServingConfig(), GPU, "x"
     )
+
+
+def test_retrievers_follow_the_load_too() -> None:
+    assert retriever_options(ServingConfig())["num_replicas"] == 1
+    scaled = retriever_options(ServingConfig(num_retrievers={"min": 1, "max": 4}))
+    assert scaled["autoscaling_config"]["max_replicas"] == 4 and "request_router_config" not in scaled
 
 
 @pytest.mark.parametrize(
