@@ -78,6 +78,7 @@ class Gateway:
                     record.spending = wanted.spending
                     await self._admission.admit(record.key, wanted, held)
                     body = await call.run(record.key.rights if record.key else NOBODY)
+                    record.exists = True
             record.status = 200
         return JSONResponse(body)
 

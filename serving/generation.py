@@ -155,6 +155,7 @@ class Generation:
         if hides_usage:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         handle = self._bases.engine(name.base, engine_id, request.stream)
+        record.exists = True
         assert record.spending is not None
         return Prepared(
             handle, body, str(name), hits, extras, record, record.spending, request.return_passages, hides_usage

@@ -31,10 +31,8 @@ class Meters:
         """A request that has ended."""
         if record.status in (401, 403, 408, 429, 503):
             self._refused.inc(tags={"reason": record.code or str(record.status)})
-        # Names that nobody has checked are no labels: anybody can send any number of them.
-        known = record.status not in (401, 403, 404, 400)
         asked = {
-            "model": record.model if known else "", "collection": record.collection if known else "",
+            "model": record.model if record.exists else "", "collection": record.collection if record.exists else "",
             "key": record.key.id if record.key else "",
         }  # fmt: skip
         self._requests.inc(tags=asked | {"status": str(record.status)})

@@ -26,6 +26,8 @@ class Record:
     model: str = ""
     """As pinned, such as `base:support@7`; the collection is apart."""
     collection: str = ""
+    exists: bool = False
+    """Whether model and collection are known to exist: anybody can send any name."""
     span: Span = INVALID_SPAN
     status: int = CUT
     code: str | None = None
