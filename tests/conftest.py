@@ -31,16 +31,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"skip that is not on the list of tests/conftest.py: {skip}", red=True)
 
 
-# What one process of tests must run by itself: files that share an application, or the one Milvus server that there can
-# be (its ports are fixed). Every other file is a group of its own. The first two begin first, each in a process of its
-# own: one computes all the time and the other mostly waits.
+# What one process of tests runs by itself: what starts vLLM, which computes all the time, mostly in one application;
+# and files that share the one Milvus server that there can be (its ports are fixed) and mostly wait. These begin first.
+# Every other file is a group of its own.
 GROUPS = {
-    "the main job": ("tests/tandem/test_pipeline.py",),
+    "vLLM": ("tests/serving/", "tests/tandem/test_pipeline.py"),
     "Milvus server": tuple(
         f"tests/retrieval/test_{name}.py"
         for name in ("bulk_import", "contract", "contract_settings", "milvus_server", "server_goes_away", "tenants")
     ),
-    "serving": ("tests/serving/",),
 }
 
 
