@@ -78,7 +78,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         max_queued_requests=QUEUED,
         engine_kwargs=tools,
     )
-    retrieval = RetrievalConfig(sources=[documents(folder / "docs")], timeout_s=2.0)
+    retrieval = RetrievalConfig(sources=[documents(folder / "docs")], timeout_s=5.0)
     adapter = random_adapter(folder / "adapter")
     publish(storage, ADAPTER, adapter)
     with s3_server(), collector() as spans, local_server(storage.milvus) as uri:

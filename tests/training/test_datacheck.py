@@ -77,6 +77,7 @@ def test_rendered_rows_show_what_is_learnt(tmp_path: Path, make_tokenizer) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_ten_thousand_rows(tmp_path: Path, model_folder: Path) -> None:
     draw = random.Random(0)
     words = ["".join(draw.choices("abcdefghij", k=5)) for _ in range(2000)]

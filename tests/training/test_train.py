@@ -22,6 +22,7 @@ from training.checkpoints import local_folder
 from training.config import TrainingConfig
 from training.fit import Reporter
 from training.run import fingerprint, prepare, resume, train
+from training.save import served_dtype
 from training.watch import read_metrics
 
 pytestmark = pytest.mark.slow
@@ -122,13 +123,14 @@ def test_the_published_adapter_loads_in_peft_and_gives_the_recorded_log_probabil
     from transformers import AutoModelForCausalLM
 
     training, version = trained
-    base = AutoModelForCausalLM.from_pretrained(training.model, dtype=torch.bfloat16)
-    model = PeftModel.from_pretrained(base, version.path, autocast_adapter_dtype=False).to(torch.bfloat16).eval()
+    dtype = served_dtype(str(training.model), torch.device("cpu"))
+    base = AutoModelForCausalLM.from_pretrained(training.model, dtype=dtype)
+    model = PeftModel.from_pretrained(base, version.path, autocast_adapter_dtype=False).to(dtype).eval()
     lines = [json.loads(line) for line in (version.path / "parity.jsonl").read_text().splitlines()]
     assert len(lines) == 2
     for line in lines:
         prompt, answer = line["prompt_token_ids"], line["answer_token_ids"]
-        assert line["dtype"] == "bfloat16"
+        assert line["dtype"] == str(dtype).removeprefix("torch.")
         with torch.no_grad():
             logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].float()
         expected = logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0]
@@ -147,7 +149,8 @@ def test_what_cannot_be_an_adapter_is_published_as_a_whole_model(
     assert not (version.path / "adapter_config.json").exists()
     assert (version.path / "adapter" / "adapter_config.json").exists() == (method == "dora")
     model, base = (
-        AutoModelForCausalLM.from_pretrained(path, dtype="bfloat16") for path in (version.path, model_folder)
+        AutoModelForCausalLM.from_pretrained(path, dtype=served_dtype(str(model_folder), torch.device("cpu")))
+        for path in (version.path, model_folder)
     )
     assert any((new != old).any() for new, old in zip(model.parameters(), base.parameters(), strict=True))
     assert AutoTokenizer.from_pretrained(version.path).get_chat_template()
