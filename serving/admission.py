@@ -3,7 +3,7 @@
 import asyncio
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from serving.errors import ApiError
@@ -43,6 +43,7 @@ class Admission:
     def __init__(self, max_requests: int, keys: Keys | None, limiter: Counting | None) -> None:
         self._max_requests, self._keys, self._limiter = max_requests, keys, limiter
         self._num_requests = 0
+        self._refused: dict[str, tuple[float, Refused]] = {}
         self._settling: set[asyncio.Future[None]] = set()
         self._is_draining = False
 
@@ -79,12 +80,26 @@ class Admission:
             raise ApiError(403, f"This key may not use {wanted.asks}.", param="model", code="model_not_permitted")
         if key.limits.is_any:
             assert self._limiter is not None
-            found = await self._limiter.admit(key.id, key.limits, spending.reserved)
+            found = self._refused_still(key) or await self._limiter.admit(key.id, key.limits, spending.reserved)
             if isinstance(found, Refused):
+                self._remember(key, found)
                 raise ApiError(
                     429, f"{found.reason}.", code="rate_limit_exceeded", retry_after_s=found.retry_after_s
                 )  # fmt: skip
             held.callback(self._settle, key.id, found.ticket, spending)
+
+    def _refused_still(self, key: Key) -> Refused | None:
+        """Whoever has sent too many requests is refused here until one more may come: refusing is to be cheap."""
+        until, refused = self._refused.get(key.id, (0.0, None))
+        if refused is None or key.limits.requests_per_minute is None or until <= (now := time.monotonic()):
+            self._refused.pop(key.id, None)
+            return None
+        return replace(refused, retry_after_s=int(until - now) + 1)
+
+    def _remember(self, key: Key, refused: Refused) -> None:
+        if refused.limit == "requests_per_minute" and key.id not in self._refused:
+            # The time to wait is rounded up to whole seconds: one second less is never too long.
+            self._refused[key.id] = time.monotonic() + refused.retry_after_s - 1, refused
 
     async def drain(self, limit_s: float) -> None:
         """Let nobody in any more, and wait for those that are being answered."""

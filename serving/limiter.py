@@ -34,6 +34,8 @@ class Refused:
 
     reason: str
     retry_after_s: int
+    limit: str = ""
+    """Its name in `Limits`."""
 
 
 @dataclass
@@ -142,7 +144,7 @@ def refusal(limit: str, limits: Limits, wait_s: float) -> Refused:
         "tokens_per_minute": f"may use {most} tokens a minute",
         "tokens_per_day": f"may use {most} tokens a day (UTC)",
     }
-    return Refused(f"This key {told[limit]}", max(1, int(wait_s) + 1))
+    return Refused(f"This key {told[limit]}", max(1, int(wait_s) + 1), limit)
 
 
 def _read(daily: Path) -> tuple[int, dict[str, int]]:

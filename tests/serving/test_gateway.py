@@ -17,7 +17,8 @@ from retrieval.prompt import INSTRUCTION, estimate_tokens
 from retrieval.rights import NOBODY, Rights
 from serving.errors import ApiError
 from serving.gateway import Gateway
-from serving.keys import Keys
+from serving.keys import Keys, Limits
+from serving.limiter import Refused
 from serving.retriever import Retrieval
 from serving.sent import Sent
 from serving.settings import GatewaySettings
@@ -286,3 +287,23 @@ def test_an_answer_whose_engine_dies_is_asked_of_another_once(num_engines: int, 
     else:
         assert refusal(Handle(answer=answer), num_engines=num_engines).status == 503
         assert len(asked_so_far) == 1
+
+
+@pytest.mark.parametrize(("limit", "num_asked"), [("requests_per_minute", 1), ("concurrency", 3)])
+def test_whoever_has_sent_too_many_is_refused_without_asking_again(tmp_path: Path, limit: str, num_asked: int) -> None:
+    _, secret = Keys(tmp_path).create("x", limits=Limits(requests_per_minute=1, concurrency=1))
+    limiter = Handle(admit=lambda *_: Refused("This key may not", 30, limit))
+
+    async def ask_thrice() -> list[str]:
+        gateway = Gateway(settings_of(keys=tmp_path), {}, None, limiter)  # type: ignore[arg-type]
+        waits = []
+        for _ in range(3):
+            with pytest.raises(ApiError) as refused:
+                await gateway.answer("chat", Sent(RAW, f"Bearer {secret}"))
+            assert refused.value.status == 429
+            waits.append(refused.value.headers["Retry-After"])
+        return waits
+
+    waits = asyncio.run(ask_thrice())
+    assert len(limiter.asked) == num_asked
+    assert all(28 <= int(wait) <= 30 for wait in waits)
