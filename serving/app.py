@@ -64,7 +64,7 @@ def build_app(
         answer_without=config.on_retrieval_failure == "answer_without",
         prompt_tokens=retrieval.prompt_tokens if retrieval else 0,
         retrieval_timeout_s=2 * retrieval.timeout_s + 2 if retrieval else 0.0,
-        max_requests=max_requests(config),
+        max_requests=max_requests(config, len(bases)),
         drain_s=config.drain_s,
         num_engines=config.num_replicas.max,
         sleeps=config.num_replicas.min == 0,

@@ -94,7 +94,7 @@ def engine_options(config: ServingConfig, hardware: Hardware, name: str) -> dict
         **_scaled(config.num_replicas, config.max_ongoing_requests),
         **_router(config.num_replicas),
         "max_ongoing_requests": config.max_ongoing_requests,
-        "max_queued_requests": config.max_queued_requests,
+        "max_queued_requests": _capacity(config),
         "ray_actor_options": {
             "num_cpus": 1,
             "runtime_env": {"env_vars": FAST_PATH | engine_environment(config, hardware)},
@@ -124,9 +124,17 @@ def _router(replicas: Replicas) -> dict[str, Any]:
     return {} if replicas.max == 1 else {"request_router_config": {"request_router_class": PREFIX_ROUTER}}
 
 
-def max_requests(config: ServingConfig) -> int:
-    """Requests in one gateway: more than the engines take, so that it is the engines' queue that sheds load."""
-    return (config.max_ongoing_requests * config.num_replicas.max + config.max_queued_requests) * 2
+def max_requests(config: ServingConfig, num_bases: int = 1) -> int:
+    """Requests in one gateway, which sheds what is above: as many as the engines work on, and those that may wait.
+
+    Serve's own bound would not do: it counts a request as waiting until a replica has it, so that of a burst at an idle
+    engine only as many are let in as may wait.
+    """
+    return max(1, num_bases * _capacity(config) // config.num_gateways)
+
+
+def _capacity(config: ServingConfig) -> int:
+    return config.max_ongoing_requests * config.num_replicas.max + config.max_queued_requests
 
 
 def gateway_options(config: ServingConfig, node: str | None = None) -> dict[str, Any]:

@@ -106,9 +106,11 @@ def test_gpus_are_asked_for_one_per_device() -> None:
     assert engine_options(ServingConfig(), CPU, "base")["placement_group_bundles"] == [{"CPU": 1}]
 
 
-def test_the_engines_queue_sheds_load_before_the_gateways_does() -> None:
-    config = ServingConfig(max_ongoing_requests=10, max_queued_requests=5)
-    assert max_requests(config) > 10 + 5
+def test_a_gateway_holds_what_is_worked_on_and_what_may_wait() -> None:
+    config = ServingConfig(max_ongoing_requests=10, max_queued_requests=5, num_replicas={"min": 1, "max": 2})
+    assert max_requests(config) == 25 and max_requests(config, num_bases=2) == 50
+    assert max_requests(config.model_copy(update={"num_gateways": 2})) == 12
+    assert engine_options(config, CPU, "base")["max_queued_requests"] >= 25, "a burst at an idle engine is let in"
 
 
 def test_two_bases_have_two_names() -> None:

@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.serving.served_app import CAPACITY, COLLECTION, QUEUED, Endpoint
+from tests.serving.served_app import CAPACITY, COLLECTION, Endpoint
 
 pytestmark = pytest.mark.slow
 BODY: dict[str, Any] = {
@@ -43,7 +43,7 @@ def test_ten_times_as_many_as_can_be_held_are_refused_or_answered(endpoint: Endp
     found = asyncio.run(ask_all(10 * CAPACITY))
     statuses = Counter(status for status, _ in found)
     assert set(statuses) == {200, 429}, statuses
-    assert statuses[200] >= QUEUED, "those for whom there is room are answered"
+    assert statuses[200] >= CAPACITY, "those for whom there is room are answered"
     assert all(wait for status, wait in found if status == 429), "each is told when to come again"
     assert gateway.memory_info().rss - before < 100 * 2**20
     assert asyncio.run(ask_all(1)) == [(200, "")]
