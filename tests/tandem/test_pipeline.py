@@ -195,6 +195,7 @@ def test_without_milvus_the_retrieval_arms_fail_and_nothing_is_recommended(proje
     assert report["recommendation"]["outcome"] == "failures"
 
 
+@pytest.mark.matrix  # a training that is killed is in test_resume, a driver in serving/test_lifecycle
 def test_killed_it_left_nothing(killed: Command) -> None:
     """Two small agents of Ray end last: they try for 60 s to report that their node has gone."""
     assert left_after(killed.environment, 90) == {}
