@@ -1,8 +1,10 @@
 """Which replica a prompt goes to: chosen by the hash, and as seen over three real replicas."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from benchmarks.instant_engine import gateway_only
 from serving.config import ServingConfig
 from serving.plan import PREFIX_ROUTER
-from serving.prefix_router import preferred
+from serving.prefix_router import PrefixRouter, preferred
 from tests.serving.served_app import Endpoint, free_port
 
 BEGINNINGS = [f"System prompt {number}. " * 100 for number in range(300)]
@@ -48,10 +50,21 @@ def test_what_begins_alike_goes_to_one_replica_and_the_rest_is_spread(url: str) 
     assert len({replica(url, beginning, "Why?") for beginning in BEGINNINGS[:30]}) == 3
 
 
-@pytest.mark.slow
-def test_one_beginning_is_not_left_to_one_replica_under_load(url: str) -> None:
-    with ThreadPoolExecutor(64) as threads:
-        seen = list(threads.map(lambda number: replica(url, BEGINNINGS[0], f"Question {number}?"), range(640)))
-    counts = Counter(seen)
-    assert counts.most_common(1)[0][0] == replica(url, BEGINNINGS[0], "Why?")
-    assert len(counts) > 1
+@dataclass(frozen=True)
+class Id:
+    """A replica's, as far as the router looks at it."""
+
+    unique_id: str
+
+
+@pytest.mark.parametrize(("ahead", "is_preferred"), [(0, True), (8, True), (9, False)])
+def test_a_replica_with_many_more_requests_is_passed_over(ahead: int, is_preferred: bool) -> None:
+    replicas = [SimpleNamespace(replica_id=Id(name)) for name in ("a", "b", "c")]
+    first = preferred("base\0None\0[{}]", {one.replica_id.unique_id: one for one in replicas})
+    router = object.__new__(PrefixRouter)
+    router._replica_queue_len_cache = SimpleNamespace(
+        get=lambda replica_id: 3 + ahead if replica_id == first.replica_id else 3
+    )
+    request = SimpleNamespace(args=("chat", {"model": "base", "messages": [{}]}, {}))
+    ranks = asyncio.run(router.choose_replicas(replicas, request))
+    assert (ranks[0] == [first]) == is_preferred and sum(map(len, ranks)) == 3
