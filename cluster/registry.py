@@ -259,6 +259,11 @@ def _shares(alias: dict[str, Any]) -> dict[int, int]:
     return {int(version): share for version, share in sorted(split.items(), key=lambda item: int(item[0]))}
 
 
+def percent(shares: dict[int, int], version: int) -> float:
+    """A version's part of an alias' callers."""
+    return round(100 * shares.get(version, 0) / sum(shares.values()), 1) if shares else 0.0
+
+
 def _largest(shares: dict[int, int]) -> int:
     return max(shares, key=lambda version: (shares[version], -version))
 

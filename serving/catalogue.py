@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cluster.registry import Registry
+from cluster.registry import Registry, percent
 from serving.errors import ApiError
 from serving.keys import Key
 
@@ -38,9 +38,8 @@ def _numbers(registry: Registry, name: str) -> list[int]:
 
 def _version(registry: Registry, name: str, number: int) -> dict[str, Any]:
     found, shares, checked = registry.get(name, number), registry.shares(name), registry.check_of(name, number)
-    percent = round(100 * shares.get(number, 0) / sum(shares.values()), 1) if shares else 0.0
     return {
-        "name": name, "version": number, "share": percent, "created": found.manifest.created,
+        "name": name, "version": number, "share": percent(shares, number), "created": found.manifest.created,
         "method": found.manifest.method, "rank": found.manifest.rank, "base_model": found.manifest.base_model,
         "parity": checked.mean_difference if checked else None,
     }  # fmt: skip

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from cluster.errors import TandemError
-from cluster.registry import AdapterVersion, Registry
+from cluster.registry import AdapterVersion, Registry, percent
 from tandem.project import Project
 
 
@@ -18,7 +18,7 @@ def list_versions(project: Project) -> tuple[str, list[dict[str, Any]]]:
             manifest, check = found.manifest, registry.check_of(name, found.version)
             rows.append(
                 {"adapter": f"{name}@{found.version}", "live": found.version in shares,
-                 "share": _percent(shares, found.version), "created": manifest.created,
+                 "share": percent(shares, found.version), "created": manifest.created,
                  "base_model": manifest.base_model, "rank": manifest.rank, "metrics": manifest.metrics,
                  "parity": check.model_dump(mode="json") if check else None}
             )  # fmt: skip
@@ -47,7 +47,7 @@ def split(project: Project, adapter: str, parts: list[str]) -> str:
         shares[int(version)] = int(share)
     registry = Registry(project.storage.adapters)
     registry.split(adapter, shares)
-    told = ", ".join(f"@{version} {_percent(shares, version):g} %" for version in shares)
+    told = ", ".join(f"@{version} {percent(shares, version):g} %" for version in shares)
     return f"{adapter} is split over its callers: {told}."
 
 
@@ -92,11 +92,7 @@ def _told(check: dict[str, Any] | None) -> str:
     return f"{check['mean_difference']:.4f}" + ("" if check["mean_difference"] <= check["tolerance"] else " (failed)")
 
 
-def _percent(shares: dict[int, int], version: int) -> float:
-    return round(100 * shares.get(version, 0) / sum(shares.values()), 1) if shares else 0.0
-
-
-def _told_share(percent: float) -> str:
-    if percent in (0, 100):
-        return "live" if percent else ""
-    return f"live {percent:.0f}%"
+def _told_share(share: float) -> str:
+    if share in (0, 100):
+        return "live" if share else ""
+    return f"live {share:.0f}%"
