@@ -37,8 +37,8 @@ class Meters:
         }  # fmt: skip
         self._requests.inc(tags=asked | {"status": str(record.status)})
         self._seconds.observe(record.seconds, tags=asked)
-        if record.spending and record.status in (200, 499):
-            self._tokens.inc(max(1, record.spending.num_tokens), tags=asked)
+        if record.spending and record.status in (200, 499) and (number := record.spending.num_tokens):
+            self._tokens.inc(number, tags=asked)
         for histogram, value in (
             (self._first, record.first_token_s),
             (self._per_token, record.per_token_s),

@@ -151,8 +151,8 @@ class Retriever:
                 return ScoredTexts(404, "No reranker is served: the project file sets no `retrieval.reranker`.")
             return ScoredTexts(200, scores=reranker.scores(pairs), num_tokens=num_tokens)
         try:
-            questions = embedder.embed_questions(list(dict.fromkeys(question for question, _ in pairs)))
             row = {question: n for n, question in enumerate(dict.fromkeys(question for question, _ in pairs))}
+            questions = embedder.embed_questions(list(row))
             texts = embedder.embed_documents([text for _, text in pairs])
         except TandemError as error:
             return ScoredTexts(503 if isinstance(error, RetrievalUnavailable) else 400, str(error))
