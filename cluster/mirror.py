@@ -79,7 +79,7 @@ class Mirror:
         self._store, self._prefix = _opened(url)
         self._tags: dict[str, str | None] = {}
         self.refused: dict[str, str] = {}
-        """Versions that were not taken, with the reason."""
+        """Versions and aliases that were not taken, with the reason."""
 
     def pull(self) -> list[str]:
         """Take what is new: versions first, then checks and aliases.
@@ -119,7 +119,7 @@ class Mirror:
                 to.write_bytes(self._store.get(self._prefix + key).bytes())
             manifest = (beside / MANIFEST).read_bytes()
             (beside / MANIFEST).unlink()
-            if digest_folder(beside) != json.loads(manifest)["content_digest"]:
+            if digest_folder(beside) != _value(manifest).get("content_digest"):
                 self.refused[version] = f"{version} in {self.url} is not what its manifest says."
                 return False
             write_atomically(beside / MANIFEST, manifest)
@@ -138,8 +138,12 @@ class Mirror:
             if folder not in ("aliases", "checks") or self._tags.get(key, "") == tag:
                 continue
             content = self._store.get(self._prefix + key).bytes().to_bytes()
-            if folder == "aliases" and not all(self._has(name, version) for version in _named(content)):
-                continue  # asked again with the next pull
+            if folder == "aliases":
+                if not (versions := _named(content)):
+                    self._tags[key], self.refused[key] = tag, f"{key} in {self.url} names no version."
+                    continue
+                if not all(self._has(name, version) for version in versions):
+                    continue  # asked again with the next pull
             self._tags[key] = tag
             if not (self._root / key).exists() or (self._root / key).read_bytes() != content:
                 write_atomically(self._root / key, content)
@@ -150,8 +154,20 @@ class Mirror:
 
 
 def _named(alias: bytes) -> list[str]:
-    value = json.loads(alias)
-    return list(value.get("split") or [str(value["version"])])
+    """The versions of an alias; none where it is malformed."""
+    value = _value(alias)
+    split, version = value.get("split"), value.get("version")
+    if isinstance(split, dict):
+        return list(split)
+    return [str(version)] if isinstance(version, int) else []
+
+
+def _value(content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _put_version(store: "ObjectStore", path: str, folder: Path) -> None:

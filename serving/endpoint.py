@@ -21,12 +21,15 @@ async def follow(settings: GatewaySettings) -> None:
     """Take what is new in the store of adapters, for as long as the gateway lives. While it does not answer, what is
     here is served."""
     assert settings.adapter_registry
-    mirror = Mirror(settings.adapter_registry, settings.adapters)
+    mirror, told = Mirror(settings.adapter_registry, settings.adapters), set[str]()
     while True:
         try:
             await asyncio.to_thread(mirror.pull)
         except TandemError as error:
             logger.warning("%s", error)
+        for name in mirror.refused.keys() - told:
+            logger.warning("%s", mirror.refused[name])
+            told.add(name)
         await asyncio.sleep(PULL_EVERY_S)
 
 

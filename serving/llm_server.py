@@ -86,7 +86,7 @@ class AdapterServer(LLMServer):  # type: ignore[misc]
             adapter = DiskMultiplexConfig(
                 model_id=engine_id,
                 max_total_tokens=None,
-                local_path=str(self.adapter_folder(engine_id)),
+                local_path=str(await asyncio.to_thread(self.adapter_folder, engine_id)),
                 lora_assigned_int_id=next(numbers),
             )
             await self.engine.resolve_lora(adapter)

@@ -88,6 +88,17 @@ def test_a_version_that_is_damaged_is_not_taken_and_what_is_live_stays(
     assert not [path for path in (copy.root / "support").iterdir() if path.name.startswith(".")]
 
 
+def test_files_that_are_malformed_are_left_with_the_reason(bucket: S3Store, made: Registry, tmp_path: Path) -> None:
+    push(URL, made, "support")
+    mirror = Mirror(URL, tmp_path / "copy")
+    mirror.pull()
+    bucket.put("team/adapters/support/aliases/live.json", b"[1")
+    bucket.put("team/adapters/support/v3/manifest.json", b"no json")
+    assert mirror.pull() == []
+    assert set(mirror.refused) == {"support/aliases/live.json", "support/v3"}
+    assert Registry(tmp_path / "copy").resolve("support").version == 1
+
+
 def test_another_version_of_the_same_number_is_refused(bucket: S3Store, made: Registry, tmp_path: Path) -> None:
     push(URL, made, "support")
     other = Registry(tmp_path / "other")
