@@ -54,7 +54,8 @@ def serve_and_check(project: Project, version: AdapterVersion, console: Console)
 
     source = str(version.path) if version.manifest.kind == "merged" else project.model
     one = Replicas(min=1, max=1)
-    alone = {"host": "127.0.0.1", "port": _free_port(), "models": {"base": source}, "num_replicas": one}
+    alone = {"host": "127.0.0.1", "port": _free_port(), "models": {"base": source}, "num_replicas": one,
+             "preload": [], "adapter_registry": None}  # fmt: skip
     config = project.serving.model_copy(update=alone)
     with served(config, project.model, project.storage, None, None, console.progress) as url:
         model = "base" if version.manifest.kind == "merged" else f"base:{_pinned(version)}"

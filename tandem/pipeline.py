@@ -294,11 +294,13 @@ def _serving(project: Project, adapter: AdapterVersion | None) -> "tuple[Serving
 
     if adapter is None:
         return project.serving, None
+    # It may not be live yet, and what is published elsewhere is not measured.
+    config = project.serving.model_copy(update={"preload": [], "adapter_registry": None})
     if adapter.manifest.kind == "adapter":
-        return project.serving, f"base:{adapter.name}@{adapter.version}"
+        return config, f"base:{adapter.name}@{adapter.version}"
     name = f"{adapter.name}-{adapter.version}"
-    both = {**models(project.serving, project.model), name: str(adapter.path)}
-    return project.serving.model_copy(update={"models": both}), name
+    both = {**models(config, project.model), name: str(adapter.path)}
+    return config.model_copy(update={"models": both}), name
 
 
 def _training_data(project: Project) -> None:
