@@ -159,7 +159,7 @@ def retriever_options(config: ServingConfig) -> dict[str, Any]:
         "name": "retriever",
         **_scaled(config.num_retrievers, RETRIEVALS),
         "max_ongoing_requests": RETRIEVALS,
-        "max_queued_requests": config.max_queued_requests,
+        "max_queued_requests": _capacity(config),
         "ray_actor_options": {"num_cpus": 1},
         "graceful_shutdown_wait_loop_s": 0.5,
         "graceful_shutdown_timeout_s": 5,

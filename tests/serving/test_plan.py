@@ -87,6 +87,7 @@ def test_replicas_are_a_number_or_follow_the_load() -> None:
 
 def test_retrievers_follow_the_load_too() -> None:
     assert retriever_options(ServingConfig())["num_replicas"] == 1
+    assert retriever_options(ServingConfig())["max_queued_requests"] == max_requests(ServingConfig())
     scaled = retriever_options(ServingConfig(num_retrievers={"min": 1, "max": 4}))
     assert scaled["autoscaling_config"]["max_replicas"] == 4 and "request_router_config" not in scaled
 
