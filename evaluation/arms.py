@@ -1,56 +1,97 @@
-"""The arms of the comparison, as model names of one endpoint."""
+"""The arms of the comparison, as model names of an endpoint and the messages in front of a question."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.errors import TandemError
-from evaluation.config import ArmName
+from evaluation.config import BUILT_IN, ArmName, EndpointArm
 
 TITLES: dict[ArmName, str] = {
-    "base": "base", "tuned": "tuned", "retrieval": "retrieval", "hybrid": "tuned + retrieval",
+    "base": "base", "few_shot": "base + examples", "retrieval": "retrieval", "tuned": "tuned",
+    "hybrid": "tuned + retrieval", "raft": "tuned for retrieval",
 }  # fmt: skip
-# What there is to keep up: nothing, an index, an adapter to train again, both.
-SIMPLEST_FIRST: tuple[ArmName, ...] = ("base", "retrieval", "tuned", "hybrid")
+TRAINED: tuple[ArmName, ...] = ("tuned", "hybrid", "raft")
+RETRIEVING: tuple[ArmName, ...] = ("retrieval", "hybrid", "raft")
+# What there is to keep up: nothing, a prompt, an index, an adapter to train again, both, both and rows to make anew.
+SIMPLEST_FIRST: tuple[ArmName, ...] = BUILT_IN
+
+
+def title(arm: ArmName) -> str:
+    """The arm's name for a reader; an endpoint's is its own."""
+    return TITLES.get(arm, arm)
+
+
+def simplicity(arm: ArmName) -> int:
+    """Sorts what leaves the least to keep up first; another endpoint, kept up by others, stands behind `few_shot`."""
+    return 2 * SIMPLEST_FIRST.index(arm) if arm in SIMPLEST_FIRST else 3
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A question and its answer that stand in front of the one that is asked."""
+
+    question: str
+    answer: str
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of answering. `model` is what is sent as the model's name."""
+    """One way of answering. `model` is what is sent as the model's name.
+
+    `endpoint` is set where it is not the project's own that is asked; `shots` are turns in front of the question.
+    """
 
     name: ArmName
     model: str
+    endpoint: EndpointArm | None = None
+    shots: tuple[Shot, ...] = ()
 
     @property
     def title(self) -> str:
-        return TITLES[self.name]
+        return title(self.name)
 
     @property
     def retrieves(self) -> bool:
-        return self.name in ("retrieval", "hybrid")
+        return self.name in RETRIEVING
 
 
 def make_arms(
-    names: Sequence[ArmName], base: str = "base", tuned: str | None = None, collection: str | None = None
+    names: Sequence[ArmName],
+    base: str = "base",
+    tuned: str | None = None,
+    collection: str | None = None,
+    *,
+    raft: str | None = None,
+    endpoints: Mapping[ArmName, EndpointArm] | None = None,
+    shots: Sequence[Shot] = (),
 ) -> list[Arm]:
     """The arms of these names, in this order.
 
     Args:
         tuned: the name of the tuned model, pinned to a version, such as `base:helpdesk@3`.
         collection: the name of an indexed collection.
+        raft: the name of the model that was tuned for retrieval, pinned to a version.
+        endpoints: other endpoints by the name of their arm.
+        shots: what the arm `few_shot` sees in front of each question.
 
     Raises:
-        TandemError: where an arm needs a tuned model or a collection that is not there.
+        TandemError: where an arm needs a tuned model, a collection or examples that are not there.
     """
-    return [Arm(name, _model(name, base, tuned, collection)) for name in names]
-
-
-def _model(name: ArmName, base: str, tuned: str | None, collection: str | None) -> str:
-    model = base
-    if name in ("tuned", "hybrid"):
-        model = tuned or _missing(name, "a tuned model", "Run `tandem train`")
-    if name in ("retrieval", "hybrid"):
-        model += f"+{collection or _missing(name, 'an indexed collection', 'Run `tandem index`')}"
-    return model
+    trained = {"tuned": tuned, "hybrid": tuned, "raft": raft}
+    arms = []
+    for name in names:
+        if endpoints and name in endpoints:
+            arms.append(Arm(name, endpoints[name].model, endpoints[name]))
+            continue
+        model = base
+        if name in TRAINED:
+            model = trained[name] or _missing(name, "a tuned model", "Run `tandem train`")
+        if name in RETRIEVING:
+            model += f"+{collection or _missing(name, 'an indexed collection', 'Run `tandem index`')}"
+        if name == "few_shot" and not shots:
+            _missing(name, "training rows to show", "Name `training.data`")
+        arms.append(Arm(name, model, shots=tuple(shots) if name == "few_shot" else ()))
+    return arms
 
 
 def _missing(name: ArmName, what: str, remedy: str) -> str:

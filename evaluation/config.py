@@ -2,22 +2,102 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from cluster.schema import LocalPath, Section
+from cluster.schema import LocalPath, Name, Section
 
-ArmName = Literal["base", "tuned", "retrieval", "hybrid"]
-ALL_ARMS: tuple[ArmName, ...] = ("base", "tuned", "retrieval", "hybrid")
+ArmName = str
+BuiltIn = Literal["base", "few_shot", "retrieval", "tuned", "hybrid", "raft"]
+BUILT_IN: tuple[BuiltIn, ...] = ("base", "few_shot", "retrieval", "tuned", "hybrid", "raft")
+FOUR_ARMS: tuple[BuiltIn, ...] = ("base", "tuned", "retrieval", "hybrid")
+
+
+class EndpointArm(Section):
+    """Any other OpenAI-compatible endpoint as an arm: a hosted model, or one of your own."""
+
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    """Its URL with /v1."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """The model's name there."""
+
+    api_key: SecretStr | None = None
+    """Its API key, best as `${NAME}`: it is neither printed nor kept."""
+
+    input_price: Annotated[float, Field(ge=0)] | None = None
+    """Money for a million prompt tokens, in `prices.currency`."""
+
+    output_price: Annotated[float, Field(ge=0)] | None = None
+    """Money for a million tokens of answers."""
+
+
+class Prices(Section):
+    """What things cost, as you state it. Nothing is assumed: without a price there is no sum of money."""
+
+    currency: str = "USD"
+    """The unit of every sum."""
+
+    machine_hour: Annotated[float, Field(ge=0)] | None = None
+    """One hour of a machine that serves the endpoint (its GPUs with all that is around them)."""
+
+    training_gpu_hour: Annotated[float, Field(ge=0)] | None = None
+    """One hour of one training worker. Default: `machine_hour`."""
+
+    trainings_per_month: Annotated[float, Field(ge=0)] = 1.0
+    """How often the model is trained anew to keep up with what changes."""
+
+    indexings_per_month: Annotated[float, Field(ge=0)] = 1.0
+    """How often the whole collection is made anew, or as much work as that."""
+
+
+class Judge(Section):
+    """A model that grades against rubrics; its grades count only where it agrees with people."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """The judge's name at its endpoint; the project's own models are called as for an arm."""
+
+    url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """Its endpoint with /v1. Default: the project's own."""
+
+    api_key: SecretStr | None = None
+    """Its API key, best as `${NAME}`."""
+
+    calibration: LocalPath
+    """Rows graded by hand: JSONL with question, rubric, answer and `right` (true or false)."""
+
+    least_agreement: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """Cohen's kappa between judge and people below which the judge's grades are not used."""
+
+
+class Gates(Section):
+    """What a new version has to hold before `tandem adapters promote` makes it live."""
+
+    most_forgetting: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of the general questions by which it may fall behind the base model."""
+
+    most_new_false_answers: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the unanswerable questions by which its false answers may exceed those of what is live."""
 
 
 class EvaluationConfig(Section):
     """Which questions are asked, of which arms, how, and when there is no verdict."""
 
     questions: LocalPath | None = None
-    """Test questions, one JSON object per line: id, slice, question, answers, reference, sources, answerable, form."""
+    """Test questions, JSONL or CSV: id, slice, question, answers, reference, sources, answerable, form, ..."""
 
-    arms: tuple[ArmName, ...] = ALL_ARMS
-    """What is compared: `base`, `tuned` (base and adapter), `retrieval` (base and documents), `hybrid` (all three)."""
+    general: LocalPath | None = None
+    """Questions on what the model knew before, in the same format: how much of it a training forgets."""
+
+    arms: tuple[ArmName, ...] = FOUR_ARMS
+    """What is compared: `base`, `few_shot` (base with examples in front), `retrieval` (base and documents), `tuned`
+    (base and adapter), `hybrid` (both), `raft` (an adapter trained to read what is retrieved), or one of `endpoints`.
+    """
+
+    endpoints: dict[Name, EndpointArm] = Field(default_factory=dict)
+    """Other endpoints that can be named in `arms`."""
+
+    few_shot: Annotated[int, Field(ge=1, le=64)] = 4
+    """Training rows that the arm `few_shot` sees in front of each question."""
 
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 16
     """Calls in flight at once, over all arms together."""
@@ -35,7 +115,22 @@ class EvaluationConfig(Section):
     """Failures in a row after which the rest of an arm is recorded as failed without being asked."""
 
     max_failed_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Share of failed calls in any arm above which there is no recommendation."""
+    """Share of calls in any arm that failed or could not be graded above which there is no recommendation."""
+
+    repeats: Annotated[int, Field(ge=0, le=20)] = 0
+    """How often each arm is asked a question again, to see whether it stays with its answer."""
+
+    worth: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """The difference in right answers that would matter to you: less is a tie."""
+
+    prices: Prices = Prices()
+    """What machines cost, for the cost of an answer and the break-even between arms."""
+
+    judge: Judge | None = None
+    """The model that grades questions with a rubric."""
+
+    gates: Gates = Gates()
+    """What a new version has to hold to be promoted."""
 
     seed: int = 0
     """Decides the order of the questions and the bootstrap's draws."""
@@ -46,3 +141,12 @@ class EvaluationConfig(Section):
         if not arms or len(set(arms)) < len(arms):
             raise ValueError("arms names at least one arm, and each at most once")
         return arms
+
+    @model_validator(mode="after")
+    def _known(self) -> "EvaluationConfig":
+        if taken := sorted(set(self.endpoints) & set(BUILT_IN)):
+            raise ValueError(f"endpoints may not be called {', '.join(taken)}: these are arms of Tandem's own")
+        known = [*BUILT_IN, *self.endpoints]
+        if unknown := [arm for arm in self.arms if arm not in known]:
+            raise ValueError(f"arms names {', '.join(map(repr, unknown))}; known are {', '.join(known)}")
+        return self

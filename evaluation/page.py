@@ -6,7 +6,7 @@ Plain HTML with a few lines of script for the filters; without script every ques
 from pathlib import Path
 from typing import Any
 
-from evaluation.arms import TITLES
+from evaluation.arms import title
 from evaluation.config import ArmName
 from evaluation.questions import OVERALL
 from evaluation.results import Cell, Difference, Reply, Report, Share
@@ -29,7 +29,7 @@ def render_page(report: Report) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         overall=OVERALL,
-        titles=TITLES,
+        title=title,
         panels=[_panel(report, name) for name in (OVERALL, *report.slices)],
         leads=[found for found in report.differences if found.slice == OVERALL and found.n],
         rows=[{"row": row, "marks": {arm: mark(reply) for arm, reply in row.replies.items()}} for row in report.rows],
@@ -65,14 +65,14 @@ def _panel(report: Report, slice_name: str) -> dict[str, Any]:
 def _described(cell: Cell) -> str:
     accuracy: Share = cell.accuracy
     if not accuracy.n:
-        return f"{TITLES[cell.arm]}: nothing graded"
-    return f"{TITLES[cell.arm]}: {accuracy.share:.2f}, interval {accuracy.low:.2f} to {accuracy.high:.2f}"
+        return f"{title(cell.arm)}: nothing graded"
+    return f"{title(cell.arm)}: {accuracy.share:.2f}, interval {accuracy.low:.2f} to {accuracy.high:.2f}"
 
 
 def _verdict_of(found: Difference) -> str:
     if not found.separated:
         return "not told apart"
-    return f"{TITLES[found.first if (found.difference or 0) > 0 else found.second]} is better"
+    return f"{title(found.first if (found.difference or 0) > 0 else found.second)} is better"
 
 
 def _number(value: float | None) -> str:

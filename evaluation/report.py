@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.storage import write_atomically
-from evaluation.arms import TITLES
+from evaluation.arms import title
 from evaluation.page import render_page
 from evaluation.questions import OVERALL
 from evaluation.results import Cell, Report
@@ -30,8 +30,8 @@ def make_table(report: Report) -> "Table":
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     table.add_column("slice", no_wrap=True)
     table.add_column("arm", no_wrap=True)
-    for title in ("n", "failed", "right (95 % interval)", "p50 s", "p95 s"):
-        table.add_column(title, justify="right", no_wrap=True)
+    for column in ("n", "failed", "right (95 % interval)", "p50 s", "p95 s"):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("also")
     for name in (*report.slices, OVERALL):
         for number, arm in enumerate(report.arms):
@@ -45,7 +45,7 @@ def _columns(report: Report, cell: Cell) -> list[str]:
     star = "*" if cell.arm in leaders else " "
     right = f"{with_interval(cell.accuracy)} {star}"
     times = [f"{value:.2f}" if value is not None else "-" for value in (cell.latency_p50_s, cell.latency_p95_s)]
-    return [TITLES[cell.arm], str(cell.accuracy.n), str(cell.num_failed), right, *times, _also(cell)]
+    return [title(cell.arm), str(cell.accuracy.n), str(cell.num_failed), right, *times, _also(cell)]
 
 
 def _also(cell: Cell) -> str:

@@ -4,13 +4,17 @@ Shares are between 0 and 1, times are in seconds, intervals are 95 % intervals.
 """
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.questions import Question
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+
+FailureKind = Literal["not_retrieved", "misread", "not_in_documents", "wrong_form", "wrong_reasoning"]
 
 
 class Record(BaseModel):
@@ -31,7 +35,7 @@ class Grade(Record):
     """Whether one answer is right; grading.py holds the rules.
 
     `form` is None where the question asks for none. `cited_right` and `retrieved_right` are None where the arm does
-    not retrieve or the question names no source.
+    not retrieve or the question names no source; so are precision and recall.
     """
 
     correct: bool
@@ -40,6 +44,17 @@ class Grade(Record):
     refused: bool
     cited_right: bool | None
     retrieved_right: bool | None
+    f1: float | None = Field(
+        default=None, description="Overlap in words with the nearest accepted answer; None without any."
+    )
+    citation_precision: float | None = Field(
+        default=None, description="Cited documents that are sources; None if none cited."
+    )
+    citation_recall: float | None = Field(default=None, description="Sources that were cited.")
+    grounded: bool | None = Field(
+        default=None, description="A cited passage holds the value; None where it has none to hold."
+    )
+    failure: FailureKind | None = Field(default=None, description="What went wrong, on a wrong answer: failures.py.")
 
 
 class CitedSource(Record):
@@ -51,24 +66,45 @@ class CitedSource(Record):
     cited: bool
     also_in: list[str] = []
     """Other documents that say the same, and were left out of the prompt for it."""
+    text: str | None = None
+    """The passage as it stood in the prompt."""
 
 
 class Reply(Record):
-    """What came back for one question from one arm: a graded text, or the reason why the call failed."""
+    """What came back for one question from one arm: a graded text, or why there is no grade.
+
+    `failed`: the call gave no answer. `ungradable`: there is an answer and no way to say whether it is right (the
+    judge did not answer, or is not to be trusted). One of `grade`, `failed` and `ungradable` is set once graded.
+    """
 
     text: str | None = None
     model: str | None = None
     latency_s: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cut_off: bool = False
+    """The answer ended at `max_tokens`."""
     citations: list[CitedSource] = []
+    choices: dict[str, float] | None = None
+    """Log-likelihood of each choice, where the question is one of choice."""
     grade: Grade | None = None
     failed: str | None = None
+    ungradable: str | None = None
+
+    @property
+    def missing(self) -> str | None:
+        """Why there is no grade; None where there is one."""
+        return self.failed or self.ungradable
 
 
 class Row(Record):
-    """One question with every arm's reply."""
+    """One question with every arm's reply; `again`: what each said when it was asked the same once more, and
+    `paraphrased`: the same in the question's other wordings."""
 
     question: Question
     replies: dict[ArmName, Reply]
+    again: dict[ArmName, list[Reply]] = {}
+    paraphrased: dict[ArmName, list[Reply]] = {}
 
 
 class ArmResult(Record):
@@ -84,12 +120,14 @@ class ArmResult(Record):
 
 
 class Cell(Record):
-    """One arm on one slice (or `overall`). `accuracy.n` are the graded answers; failed calls are not among them."""
+    """One arm on one slice (or `overall`). `accuracy.n` are the graded answers: neither failed calls nor what could
+    not be graded is among them. `general` questions are a slice of their own and not part of `overall`."""
 
     arm: ArmName
     slice: str
     num_questions: int
     num_failed: int
+    num_ungradable: int = 0
     accuracy: Share
     content: Share | None = Field(description="Right values on the questions that ask for a form; None without such.")
     form: Share | None = Field(description="Right forms on the questions that ask for one; None without such.")
@@ -97,6 +135,10 @@ class Cell(Record):
     false_answers: Share | None = Field(description="Answers other than a plain refusal to unanswerable questions.")
     cited_right: Share | None = Field(description="Answers that cite a right source; None without retrieval.")
     retrieved_right: Share | None = Field(description="Answers for which a right source was retrieved.")
+    grounded: Share | None = Field(default=None, description="Cited passages hold the answer.")
+    f1: float | None = Field(default=None, description="Mean over the graded answers.")
+    citation_precision: float | None = Field(default=None, description="Mean over the answers that cite.")
+    citation_recall: float | None = Field(default=None, description="Mean over the answers that may cite.")
     latency_p50_s: float | None
     latency_p95_s: float | None
 
@@ -112,7 +154,97 @@ class Difference(Record):
     low: float | None
     high: float | None
     p_value: float | None = Field(description="Exact sign test on the questions on which the two differ.")
-    separated: bool = Field(description="The interval excludes 0 and the sign test's p is below 0.05.")
+    adjusted_p: float | None = Field(
+        default=None, description="The same, corrected for the number of pairs compared (Holm)."
+    )
+    separated: bool = Field(description="The interval excludes 0 and the corrected p is below 0.05.")
+    smallest_effect: float | None = Field(
+        default=None, description="The smallest true difference that this many questions show in four of five cases."
+    )
+    more_questions: int | None = Field(
+        default=None,
+        description="About how many more would settle it, if the difference stays; None where it is settled.",
+    )
+
+
+class Consistency(Record):
+    """Whether an arm stays with its answer; shares over the questions for which all calls were answered."""
+
+    arm: ArmName
+    repeated: Share | None = Field(
+        description="The same words each time the same is asked; None where not asked again."
+    )
+    paraphrased: Share | None = Field(description="The same verdict on every wording; None without other wordings.")
+    right_in_all: Share | None = Field(description="Right on every wording.")
+
+
+class Freshness(Record):
+    """How an arm followed a document that was corrected while it served."""
+
+    arm: ArmName
+    num_questions: int
+    stale: Share = Field(description="Answers that still give the old value when the watching ended.")
+    new: Share = Field(description="Answers that give the new value then.")
+    seconds: float | None = Field(description="From the correction to the first new answer; None where none came.")
+
+
+class Cost(Record):
+    """What an arm costs. Money is in `currency` at the prices stated, None without a price; times are measured.
+
+    `machine_s` of an answer is its time at the endpoint divided by the calls in flight beside it.
+    """
+
+    arm: ArmName
+    currency: str
+    training_s: float | None = Field(description="Worker-seconds of the training; None where the arm has none.")
+    training_money: float | None
+    indexing_s: float | None = Field(description="Seconds to index all documents; None where the arm has no index.")
+    indexing_money: float | None
+    prompt_tokens: float | None = Field(description="Mean per answer.")
+    completion_tokens: float | None = Field(description="Mean per answer.")
+    machine_s: float | None = Field(description="Mean per answer.")
+    answer_money: float | None
+    right_answer_money: float | None = Field(description="Money for all answers by the number of right ones.")
+    monthly_money: float | None = Field(description="Training and indexing as often as the prices say.")
+
+
+class BreakEven(Record):
+    """Above this many questions a month `cheaper_above` costs less than `than`; below, more."""
+
+    cheaper_above: ArmName
+    than: ArmName
+    questions_per_month: float
+
+
+class JudgeCheck(Record):
+    """How far the judge agrees with the people who graded the calibration rows."""
+
+    model: str
+    n: int
+    num_failed: int
+    agreement: float | None = Field(description="Share of rows on which both say the same.")
+    kappa: float | None = Field(description="Cohen's kappa: agreement beyond chance; None where it has none.")
+    counts: dict[str, int] = Field(description="`right_right`, `right_wrong`, ...: the people's word, the judge's.")
+    trusted: bool
+    reason: str
+
+
+class Staging(Record):
+    """Whether a training was paid for, decided on what base and retrieval got wrong before it."""
+
+    trained: bool
+    reason: str
+    failures: dict[FailureKind, int] = Field(description="Of the better arm without training, by kind.")
+    num_questions: int
+    repayable: int = Field(description="Wrong answers of a kind that training can mend.")
+
+
+class Gate(Record):
+    """One thing a new version has to hold; `seen` has the numbers in words."""
+
+    name: str
+    passed: bool
+    seen: str
 
 
 class Recommendation(Record):
@@ -124,6 +256,11 @@ class Recommendation(Record):
     sentences: list[str]
     by_slice: dict[str, str] = Field(description="The best arms of each slice, in words.")
     leaders: dict[str, list[ArmName]] = Field(description="By slice: the best arm, then those not separated from it.")
+    would_change: list[str] = Field(default=[], description="What would change this verdict.")
+    adopt: str | None = Field(
+        default=None, description="Lines of the project file that adopt the arm; None without one."
+    )
+    more_questions: int | None = Field(default=None, description="About how many more questions would settle it.")
 
     @property
     def text(self) -> str:
@@ -147,6 +284,14 @@ class Report(Record):
     slices: list[str]
     cells: list[Cell]
     differences: list[Difference]
+    consistency: list[Consistency] = []
+    freshness: list[Freshness] = []
+    costs: list[Cost] = []
+    break_even: list[BreakEven] = []
+    judge: JudgeCheck | None = None
+    staging: Staging | None = None
+    gates: list[Gate] = []
+    index_version: str | None = Field(default=None, description="Digest of what the collection held.")
     recommendation: Recommendation
     rows: list[Row]
 

@@ -18,7 +18,7 @@ Beside it stand the best arms of each slice by the same test, and where each arm
 import math
 from collections.abc import Sequence
 
-from evaluation.arms import SIMPLEST_FIRST, TITLES
+from evaluation.arms import simplicity, title
 from evaluation.config import ArmName
 from evaluation.questions import OVERALL
 from evaluation.results import ArmResult, Cell, Difference, Recommendation, Share
@@ -60,7 +60,7 @@ class _Numbers:
         measured = [arm.name for arm in self.arms if self.cells[arm.name, slice_name].accuracy.n]
         if not any(self.share(arm, slice_name) for arm in measured):
             return []
-        measured.sort(key=lambda arm: (-self.share(arm, slice_name), SIMPLEST_FIRST.index(arm)))
+        measured.sort(key=lambda arm: (-self.share(arm, slice_name), simplicity(arm)))
         return [arm for arm in measured if arm == measured[0] or not self.lead(measured[0], arm, slice_name).separated]
 
     def share(self, arm: ArmName, slice_name: str) -> float:
@@ -81,10 +81,10 @@ class _Numbers:
             return "none_right", None, "No recommendation: no arm gave a single right answer.", []
         best, *rivals = leaders
         if not rivals:
-            return "winner", best, f"Use {TITLES[best]}.", self._why_it_wins(best)
-        simplest = min(leaders, key=SIMPLEST_FIRST.index)
+            return "winner", best, f"Use {title(best)}.", self._why_it_wins(best)
+        simplest = min(leaders, key=simplicity)
         if all(_as_good(self.lead(best, rival)) for rival in rivals):
-            return "tie", simplest, f"Use {TITLES[simplest]}.", self._why_it_ties(best, simplest, rivals)
+            return "tie", simplest, f"Use {title(simplest)}.", self._why_it_ties(best, simplest, rivals)
         headline = f"Not enough questions to tell {_titles(leaders)} apart."
         return "not_enough", None, headline, self._what_is_open(leaders)
 
@@ -102,12 +102,12 @@ class _Numbers:
 
     def _level(self, arm: ArmName) -> str:
         accuracy = self.cells[arm, OVERALL].accuracy
-        return f"{TITLES[arm]} answers {with_interval(accuracy)} of {accuracy.n} questions right."
+        return f"{title(arm)} answers {with_interval(accuracy)} of {accuracy.n} questions right."
 
     def _why_it_wins(self, best: ArmName) -> list[str]:
         next_best = max((arm.name for arm in self.arms if arm.name != best), key=lambda arm: self.share(arm, OVERALL))
         lead = self.lead(best, next_best)
-        behind = f"{TITLES[next_best]} ({self.share(next_best, OVERALL):.2f})"
+        behind = f"{title(next_best)} ({self.share(next_best, OVERALL):.2f})"
         by = f"{lead.difference:.2f} ({lead.low:.2f} to {lead.high:.2f})"
         return [f"{self._level(best).removesuffix('.')}, better than the next best, {behind}, by {by}."]
 
@@ -117,13 +117,13 @@ class _Numbers:
         margin = max(math.ceil(widest * 100), 1) / 100
         others = [arm for arm in (best, *rivals) if arm != simplest]
         equal = f"{_titles(others)} {'is' if len(others) == 1 else 'are'} as good to within {margin:.2f}"
-        return [self._level(simplest), f"{equal}, and {TITLES[simplest]} leaves the least to keep up."]
+        return [self._level(simplest), f"{equal}, and {title(simplest)} leaves the least to keep up."]
 
     def _what_is_open(self, leaders: list[ArmName]) -> list[str]:
         best, *rivals = leaders
-        compared = [f"{TITLES[best]} against {TITLES[rival]}: {_better(self.lead(best, rival))}." for rival in rivals]
-        simplest = min(leaders, key=SIMPLEST_FIRST.index)
-        least = f"If you have to choose now, {TITLES[simplest]} leaves the least to keep up."
+        compared = [f"{title(best)} against {title(rival)}: {_better(self.lead(best, rival))}." for rival in rivals]
+        simplest = min(leaders, key=simplicity)
+        least = f"If you have to choose now, {title(simplest)} leaves the least to keep up."
         return [self._level(best), *compared, least]
 
     def _details(self, leaders: dict[str, list[ArmName]], arm: ArmName | None) -> list[str]:
@@ -135,7 +135,7 @@ class _Numbers:
         false_answers = self.cells[arm, OVERALL].false_answers if arm else None
         if arm and false_answers:
             sentences.append(
-                f"Where nobody can know, {TITLES[arm]} gives a false answer in {with_interval(false_answers)} of "
+                f"Where nobody can know, {title(arm)} gives a false answer in {with_interval(false_answers)} of "
                 f"{false_answers.n} cases."
             )
         num_failed = sum(self.cells[result.name, OVERALL].num_failed for result in self.arms)
@@ -147,7 +147,7 @@ class _Numbers:
     def _best(self, slice_name: str, leaders: list[ArmName]) -> str:
         if not leaders:
             return "none is right"
-        named = _listed([f"{TITLES[arm]} ({self.share(arm, slice_name):.2f})" for arm in leaders])
+        named = _listed([f"{title(arm)} ({self.share(arm, slice_name):.2f})" for arm in leaders])
         return f"{named}{', not told apart' if len(leaders) > 1 else ''}"
 
     def _behind(self, arm: ArmName, leaders: dict[str, list[ArmName]]) -> str:
@@ -157,7 +157,7 @@ class _Numbers:
         slices.sort(key=lambda name: self.share(arm, name) - self.share(leaders[name][0], name))
         pairs = [(name, self.share(arm, name), self.share(leaders[name][0], name)) for name in slices]
         gaps = [f"{name} ({own:.2f} against {best:.2f})" for name, own, best in pairs]
-        return f"{TITLES[arm]} is behind on {_listed(gaps)}." if gaps else ""
+        return f"{title(arm)} is behind on {_listed(gaps)}." if gaps else ""
 
 
 def with_interval(share: Share) -> str:
@@ -187,7 +187,7 @@ def _better(lead: Difference) -> str:
 
 
 def _titles(arms: Sequence[ArmName]) -> str:
-    return _listed([TITLES[arm] for arm in arms])
+    return _listed([title(arm) for arm in arms])
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from cluster.storage import Storage
 from evaluation.arms import make_arms
 from evaluation.ask import WARM_UP
 from evaluation.compare import measure
-from evaluation.config import ALL_ARMS, EvaluationConfig
+from evaluation.config import FOUR_ARMS, EvaluationConfig
 from evaluation.results import Report
 
 Responder = Callable[[str, str], tuple[int, Any]]
@@ -85,7 +85,7 @@ def start_endpoint() -> Iterator[Callable[[Responder], Endpoint]]:
 
 
 Start = Callable[[Responder], Endpoint]
-ARMS = make_arms(ALL_ARMS, tuned="base:demo@1", collection="demo")
+ARMS = make_arms(FOUR_ARMS, tuned="base:demo@1", collection="demo")
 
 
 def write_questions(folder: Path, n: int = 12) -> Path:

@@ -12,13 +12,13 @@ from cluster.runs import Run
 from evaluation.arms import make_arms
 from evaluation.ask import Asked
 from evaluation.compare import conclude
-from evaluation.config import ALL_ARMS, ArmName, EvaluationConfig
+from evaluation.config import FOUR_ARMS, ArmName, EvaluationConfig
 from evaluation.page import render_page
 from evaluation.questions import Question
 from evaluation.report import make_table, write_reports
 from evaluation.results import CitedSource, Reply, Report
 
-ARMS = make_arms(ALL_ARMS, tuned="base:demo@1", collection="demo")
+ARMS = make_arms(FOUR_ARMS, tuned="base:demo@1", collection="demo")
 EVIL = "<script>alert('&')</script>"
 
 

@@ -4,13 +4,13 @@ import pytest
 
 from cluster.errors import TandemError
 from evaluation.arms import Arm, make_arms
-from evaluation.config import ALL_ARMS, ArmName
+from evaluation.config import FOUR_ARMS, ArmName
 from evaluation.questions import Question
 from evaluation.results import ArmResult, Grade, Recommendation, Reply, Row
 from evaluation.summary import make_cells, make_differences
 from evaluation.verdict import recommend
 
-ARMS = make_arms(ALL_ARMS, tuned="base:demo@1", collection="demo")
+ARMS = make_arms(FOUR_ARMS, tuned="base:demo@1", collection="demo")
 Marks = dict[ArmName, str]
 
 
@@ -74,9 +74,9 @@ def test_a_clear_winner_is_named_with_its_lead() -> None:
     assert found.by_slice["changed"] == "retrieval (1.00) and tuned + retrieval (1.00), not told apart"
 
 
-@pytest.mark.parametrize("winner", ALL_ARMS)
+@pytest.mark.parametrize("winner", FOUR_ARMS)
 def test_any_arm_can_win(winner: ArmName) -> None:
-    found = verdict({"s": {arm: R if arm == winner else W for arm in ALL_ARMS}})
+    found = verdict({"s": {arm: R if arm == winner else W for arm in FOUR_ARMS}})
     assert (found.outcome, found.arm) == ("winner", winner)
 
 
@@ -148,6 +148,6 @@ def test_arms_are_model_names() -> None:
 
 def test_an_arm_that_cannot_be_served_is_named() -> None:
     with pytest.raises(TandemError, match="`tuned` needs a tuned model"):
-        make_arms(ALL_ARMS, collection="demo")
+        make_arms(FOUR_ARMS, collection="demo")
     with pytest.raises(TandemError, match="`retrieval` needs an indexed collection"):
-        make_arms(ALL_ARMS, tuned="base:demo@1")
+        make_arms(FOUR_ARMS, tuned="base:demo@1")
