@@ -15,6 +15,7 @@ from cluster.errors import TandemError
 from cluster.schema import Section
 
 OVERALL = "overall"
+GENERAL = "general"
 MOST_ERRORS_SHOWN = 10
 ACCEPTED = (
     "Accepted are lines of JSON with id, slice, question and answers, "
