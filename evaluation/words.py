@@ -1,0 +1,79 @@
+"""The plain form in which texts are compared, and how words and sentences are told apart.
+
+Before comparing, a text is made plain: NFKC, lower case, one kind of hyphen, minus and apostrophe, no thousands
+separators, one space between words, no quotes, brackets or emphasis around a word, no end stop. Hyphens, decimal points
+and signs stay: "-26", "1.26" and "126" are not "26", "Guinea-Bissau" is not "Bissau".
+
+A question's texts are compared with every arm's answer, so their plain forms are kept (`words_of`).
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+
+# A mark begins at the first space before it only: a long run of spaces would cost its square.
+CITATION_MARKS = re.compile(r"(?<!\s)\s*\[\d+(?:\s*,\s*\d+)*\]")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+DENIALS = {"not", "never", "neither", "nor", "or", "either", "cannot", "without", "unlike", "except"}
+SAME_CHARACTER = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("’‘ʼ", "'") | dict.fromkeys("“”„«»", '"'))
+AROUND_A_WORD = "\"'`*_()[]{}<>,;:!?。"
+
+
+def normalise(text: str) -> str:
+    """The plain form of a text that is compared: see the rules above."""
+    text = unicodedata.normalize("NFKC", text).translate(SAME_CHARACTER).casefold()
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+    return " ".join(word for word in map(_bare, text.split()) if word)
+
+
+@lru_cache(maxsize=16_384)
+def words_of(text: str) -> tuple[str, ...]:
+    """The plain words of a text that is compared again and again: a question or an accepted value."""
+    return tuple(normalise(text).split())
+
+
+@lru_cache(maxsize=4_096)
+def asked_words(question: str) -> frozenset[str]:
+    """The plain words of a question's text, each without a possessive 's too."""
+    words = words_of(question)
+    return frozenset((*words, *(word.removesuffix("'s") for word in words)))
+
+
+@lru_cache(maxsize=4_096)
+def plain_passage(text: str) -> str:
+    """The plain form of a passage, which many answers cite."""
+    return normalise(text)
+
+
+def marked_words(text: str) -> list[tuple[str, str]]:
+    """Plain words, each with the mark that ends a sentence or opens a value after it: one of . ! ? : or nothing."""
+    words: list[tuple[str, str]] = []
+    for line in text.splitlines():
+        start = len(words)
+        for raw in line.split():
+            plain = normalise(raw).split()
+            if not plain:
+                continue
+            mark = raw.rstrip("\"'”’*_`)")[-1:]
+            words += [(word, "") for word in plain]
+            words[-1] = (words[-1][0], mark if mark in ".!?:" else "")
+        if len(words) > start and not words[-1][1]:
+            words[-1] = (words[-1][0], ".")
+    return words
+
+
+def last_sentence(words: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The marked words behind the last end of a sentence."""
+    ends = (index for index in range(len(words) - 1, -1, -1) if words[index][1] and words[index][1] in ".!?")
+    return words[next(ends, -1) + 1 :]
+
+
+def denies(words: Iterable[str], asked: frozenset[str]) -> bool:
+    """Whether a sentence denies or hedges what it says, in words that the question does not use."""
+    return any((word in DENIALS or word.endswith("n't")) and word not in asked for word in words)
+
+
+def _bare(word: str) -> str:
+    """A word without the punctuation around it; a leading point or sign belongs to the number."""
+    return word.lstrip(AROUND_A_WORD).rstrip(AROUND_A_WORD + ".")
