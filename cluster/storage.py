@@ -39,6 +39,10 @@ class Storage:
     def runs(self, project: str) -> Path:
         return self.root / project
 
+    def answers(self, project: str) -> Path:
+        """The file that keeps what arms answered in comparisons."""
+        return self.runs(project) / "answers.sqlite"
+
 
 def open_storage(location: str, folder: Path) -> Storage:
     """The storage at `location`, created where missing; relative paths are relative to `folder`.

@@ -1,36 +1,48 @@
 """Every question to every arm, over HTTP, as a user would ask.
 
-Arms take turns question by question and the questions are shuffled, so that a machine that slows down slows all arms
-and all slices alike. Before the clock runs each arm answers one warm-up request (an adapter is loaded, kernels are
-compiled). A call that fails is recorded with its reason and is not repeated: it is never a right or a wrong answer.
+Before the clock runs each arm answers one warm-up request (an adapter is loaded, kernels are compiled). A call that
+fails is recorded with its reason and is not repeated: it is never a right or a wrong answer. What was answered before
+by the same model, index and prompt is not asked again.
 """
 
 import asyncio
-import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from evaluation.answer_cache import Answers
 from evaluation.arms import Arm
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.questions import Question
-from evaluation.results import CitedSource, Reply
-from serving.client import Answer, AskFailed, ask_async, connect_async
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+from evaluation.results import Reply
+from evaluation.transport import Endpoint
+from evaluation.turns import Kind, Turn, key_of, request, turns
 
 WARM_UP = "Are you ready?"
 SECONDS_BETWEEN_PROGRESS = 3.0
+Replies = dict[str, dict[ArmName, list[Reply]]]
 
 
 @dataclass
 class Asked:
-    """Replies (not yet graded) by question id and arm; warm-ups by arm."""
+    """Replies (not yet graded) by question id and arm; `reused` counts those that were answered before, by arm."""
 
-    replies: dict[str, dict[ArmName, Reply]] = field(default_factory=dict)
+    replies: dict[Kind, Replies] = field(default_factory=dict)
     warm_ups: dict[ArmName, Reply] = field(default_factory=dict)
+    reused: dict[ArmName, int] = field(default_factory=dict)
+    duration_s: float = 0.0
+
+    def first(self, question: str, arm: ArmName) -> Reply:
+        """What an arm said when it was asked for the first time."""
+        return self.replies["first"][question][arm][0]
+
+    def also(self, kind: Kind, question: str) -> dict[ArmName, list[Reply]]:
+        """What every arm said when it was asked once more; nothing where it was not."""
+        return self.replies.get(kind, {}).get(question, {})
+
+    def add(self, turn: Turn, reply: Reply) -> None:
+        by_arm = self.replies.setdefault(turn.kind, {}).setdefault(turn.question.id, {})
+        by_arm.setdefault(turn.arm.name, []).append(reply)
 
 
 def ask_all(
@@ -39,14 +51,19 @@ def ask_all(
     arms: Sequence[Arm],
     questions: Sequence[Question],
     on_progress: Callable[[str], None],
+    answers: Answers | None = None,
+    versions: Mapping[ArmName, str] | None = None,
 ) -> Asked:
     """Ask, and return once every question has a reply from every arm, be it a failure.
 
     Args:
-        base_url: the endpoint's URL with /v1.
+        base_url: the project's endpoint with /v1; an arm that names another one is asked there.
         on_progress: gets a line of text every few seconds.
+        answers: where answers are kept; without it every question is asked.
+        versions: what answers for an arm (its weights, its index), in one string; an arm without is always asked.
     """
-    return asyncio.run(_Asking(config, arms, questions, on_progress).run(base_url))
+    asking = _Asking(config, arms, on_progress, answers, versions or {})
+    return asyncio.run(asking.run(base_url, list(turns(config, arms, questions))))
 
 
 class _Asking:
@@ -54,70 +71,92 @@ class _Asking:
         self,
         config: EvaluationConfig,
         arms: Sequence[Arm],
-        questions: Sequence[Question],
         on_progress: Callable[[str], None],
+        answers: Answers | None,
+        versions: Mapping[ArmName, str],
     ) -> None:
-        self.config, self.arms, self.questions, self.on_progress = config, arms, questions, on_progress
-        self.asked = Asked({question.id: {} for question in questions})
-        # Reasons of the failures in a row, by arm, and of those in which the endpoint did not respond at all.
+        self.config, self.arms, self.on_progress = config, arms, on_progress
+        self.answers, self.versions = answers, versions
+        self.asked = Asked(reused={arm.name: 0 for arm in arms})
+        self.endpoints: dict[ArmName, Endpoint] = {}
+        # Reasons of the failures in a row, by arm, and by endpoint of those in which it did not respond at all.
         self.failures: dict[ArmName, list[str]] = {arm.name: [] for arm in arms}
-        self.unreachable: list[str] = []
-        self.num_done = self.num_failed = 0
+        self.unreachable: dict[str, list[str]] = {}
+        self.num_done = self.num_failed = self.num_to_ask = 0
         self.started = self.reported = time.monotonic()
 
-    async def run(self, base_url: str) -> Asked:
-        # The total limit is _reply's; the client's own is per read and only has to be longer.
-        client = connect_async(base_url, timeout_s=2 * self.config.timeout_s)
+    async def run(self, base_url: str, planned: list[Turn]) -> Asked:
         try:
+            self._connect(base_url)
+            left = [turn for turn in planned if not self._reuse(turn)]
+            self.num_to_ask = len(left)
             for arm in self.arms:
-                dead = self.unreachable[-1] if self.unreachable else None
-                self.asked.warm_ups[arm.name] = Reply(failed=dead) if dead else await self._reply(client, arm, WARM_UP)
+                self.asked.warm_ups[arm.name] = await self._warm_up(arm, any(turn.arm is arm for turn in left))
             self.started = self.reported = time.monotonic()
-            turns = self._turns()
-            await asyncio.gather(*(self._work(client, turns) for _ in range(self.config.concurrency)))
+            waiting = iter(left)
+            await asyncio.gather(*(self._work(waiting) for _ in range(self.config.concurrency)))
+            self.asked.duration_s = time.monotonic() - self.started
         finally:
-            await client.close()
+            await asyncio.gather(*(endpoint.close() for endpoint in set(self.endpoints.values())))
+            if self.answers:
+                self.answers.commit()
         return self.asked
 
-    def _turns(self) -> Iterator[tuple[Arm, Question]]:
-        """Each question for each arm; the first arm of a question changes from question to question."""
-        shuffled = list(self.questions)
-        random.Random(self.config.seed).shuffle(shuffled)
-        for number, question in enumerate(shuffled):
-            for turn in range(len(self.arms)):
-                yield self.arms[(number + turn) % len(self.arms)], question
+    def _connect(self, base_url: str) -> None:
+        """One connection pool for each address and key."""
+        pools: dict[tuple[str, str | None], Endpoint] = {}
+        for arm in self.arms:
+            url = arm.endpoint.url if arm.endpoint else base_url
+            secret = arm.endpoint.api_key if arm.endpoint else None
+            address = url, secret.get_secret_value() if secret else None
+            if address not in pools:
+                pools[address] = Endpoint(url, self.config.timeout_s, self.config.concurrency, address[1])
+            self.endpoints[arm.name] = pools[address]
+            self.unreachable[pools[address].url] = []
 
-    async def _work(self, client: "AsyncOpenAI", turns: Iterator[tuple[Arm, Question]]) -> None:
-        for arm, question in turns:
-            given_up = self._given_up(arm)
-            reply = Reply(failed=given_up) if given_up else await self._reply(client, arm, question.question)
-            self.asked.replies[question.id][arm.name] = reply
+    def _reuse(self, turn: Turn) -> bool:
+        """Whether the turn was answered before; then that answer stands."""
+        key = self._key(turn)
+        known = self.answers.get(key) if self.answers and key else None
+        if known is None:
+            return False
+        self.asked.add(turn, known)
+        self.asked.reused[turn.arm.name] += 1
+        return True
+
+    def _key(self, turn: Turn) -> str | None:
+        return key_of(turn, request(self.config, turn.arm, turn.wording), self.versions)
+
+    async def _warm_up(self, arm: Arm, is_asked: bool) -> Reply:
+        """One call that does not count; none where every answer is known, or the endpoint is known to be dead."""
+        if not is_asked:
+            return Reply()
+        dead = self.unreachable[self.endpoints[arm.name].url]
+        return Reply(failed=dead[-1]) if dead else await self._reply(arm, WARM_UP)
+
+    async def _work(self, waiting: Iterable[Turn]) -> None:
+        for turn in waiting:
+            given_up = self._given_up(turn.arm)
+            reply = Reply(failed=given_up) if given_up else await self._reply(turn.arm, turn.wording)
+            self.asked.add(turn, reply)
+            key = self._key(turn) if self.answers and not reply.missing else None
+            if self.answers and key:
+                self.answers.put(key, reply)
             self._count(reply)
 
-    async def _reply(self, client: "AsyncOpenAI", arm: Arm, question: str) -> Reply:
+    async def _reply(self, arm: Arm, wording: str) -> Reply:
         """One call. A failure is counted for its arm, and for the endpoint where that gave no response at all."""
-        responded = True
-        try:
-            async with asyncio.timeout(self.config.timeout_s):
-                answer = await ask_async(
-                    client, arm.model, question, temperature=self.config.temperature, max_tokens=self.config.max_tokens
-                )
-            reply = _as_reply(answer)
-        except TimeoutError:
-            responded, reply = False, Reply(failed=f"There was no answer within {self.config.timeout_s:g} s.")
-        except AskFailed as error:
-            responded, reply = error.status is not None, Reply(failed=error.seen)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            # The openai client does not validate: a body that is no chat completion shows when it is read.
-            reply = Reply(failed=f"The endpoint's answer is no chat completion ({type(error).__name__}: {error}).")
-        self.failures[arm.name] = [*self.failures[arm.name], reply.failed] if reply.failed else []
-        self.unreachable = [] if responded else [*self.unreachable, reply.failed or ""]
-        return reply
+        endpoint = self.endpoints[arm.name]
+        said = await endpoint.complete(request(self.config, arm, wording))
+        failed = said.reply.failed
+        self.failures[arm.name] = [*self.failures[arm.name], failed] if failed else []
+        self.unreachable[endpoint.url] = [] if said.responded else [*self.unreachable[endpoint.url], failed or ""]
+        return said.reply
 
     def _given_up(self, arm: Arm) -> str | None:
         """Why this call is not worth its time: a dead endpoint would cost every question its full time limit."""
         limit = self.config.give_up_after
-        for in_a_row in (self.unreachable, self.failures[arm.name]):
+        for in_a_row in (self.unreachable[self.endpoints[arm.name].url], self.failures[arm.name]):
             if len(in_a_row) >= limit:
                 return f"Not asked any more after {limit} failures in a row, the last: {in_a_row[-1]}"
         return None
@@ -125,19 +164,12 @@ class _Asking:
     def _count(self, reply: Reply) -> None:
         self.num_done += 1
         self.num_failed += reply.failed is not None
-        now, total = time.monotonic(), len(self.questions) * len(self.arms)
-        if now - self.reported >= SECONDS_BETWEEN_PROGRESS or self.num_done == total:
+        now = time.monotonic()
+        if now - self.reported >= SECONDS_BETWEEN_PROGRESS or self.num_done == self.num_to_ask:
             self.reported = now
             rate = self.num_done / max(now - self.started, 1e-9)
+            left_s = (self.num_to_ask - self.num_done) / rate
             self.on_progress(
-                f"asked {self.num_done:,} of {total:,} ({self.num_done / total:.0%}), {self.num_failed:,} failed, "
-                f"{rate:.1f} answers/s"
+                f"asked {self.num_done:,} of {self.num_to_ask:,} ({self.num_done / self.num_to_ask:.0%}), "
+                f"{self.num_failed:,} failed, {rate:.1f} answers/s, {left_s:.0f} s left"
             )
-
-
-def _as_reply(answer: Answer) -> Reply:
-    citations = [
-        CitedSource(index=found.index, source=found.source, title=found.title, cited=found.cited, also_in=found.also_in)
-        for found in answer.citations
-    ]
-    return Reply(text=answer.text, model=answer.model, latency_s=answer.latency_s, citations=citations)

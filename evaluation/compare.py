@@ -1,29 +1,50 @@
 """The comparison: check the questions, ask every arm over HTTP, grade, conclude, write the reports.
 
 arms = make_arms(config.arms, tuned="base:quickstart@1", collection="quickstart")
-report = measure(config, "http://127.0.0.1:8000/v1", arms, run, print, trained=version.path / "trained.jsonl")
+report = measure(config, "http://127.0.0.1:8000/v1", arms, run, print, Setting(trained=[version.path]))
 print(report.recommendation.text)
 """
 
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from cluster.digests import digest_json
 from cluster.provenance import git_commit, machine, versions
 from cluster.runs import Run
+from evaluation.answer_cache import Answers
 from evaluation.arms import Arm
 from evaluation.ask import Asked, ask_all
-from evaluation.config import EvaluationConfig
+from evaluation.config import ArmName, EvaluationConfig
+from evaluation.drift import Changes, drift, same_questions, touched
 from evaluation.grading import grade
 from evaluation.leaks import refuse_leaks
 from evaluation.questions import OVERALL, Question, load, slices
 from evaluation.report import write_reports
-from evaluation.results import ArmResult, Reply, Report, Row
+from evaluation.results import ArmResult, Freshness, Reply, Report, Row, Staging
 from evaluation.summary import make_cells, make_differences
 from evaluation.verdict import recommend
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of the arms beside their names.
+
+    `versions`: what answers for an arm, in one string; answers of an arm without one are not kept. `answers`: the file
+    that keeps them. `trained`: each `trained.jsonl` of what is tuned. Times are in seconds, of all workers together.
+    """
+
+    versions: Mapping[ArmName, str] = field(default_factory=dict)
+    answers: Path | None = None
+    trained: Sequence[Path] = ()
+    training_s: Mapping[ArmName, float] = field(default_factory=dict)
+    indexing_s: float | None = None
+    index_version: str | None = None
+    staging: Staging | None = None
+    freshness: Sequence[Freshness] = ()
 
 
 def measure(
@@ -32,57 +53,111 @@ def measure(
     arms: Sequence[Arm],
     run: Run,
     on_progress: Callable[[str], None],
-    *,
-    trained: Path | None = None,
+    setting: Setting | None = None,
 ) -> Report:
     """Measure the arms on the configured questions and write report.json and report.html into the run's folder.
 
     Args:
         base_url: the URL of an OpenAI-compatible endpoint, with /v1.
-        trained: what the adapter was trained on, `trained.jsonl` in its version; None where no arm is tuned.
 
     Raises:
         TandemError: where the questions are not usable or were trained on. Failing calls are counted.
     """
-    questions = check_questions(config, trained)
-    titles = ", ".join(arm.title for arm in arms)
-    on_progress(f"asking {len(questions):,} questions of {len(arms)} arms ({titles})")
-    started = time.monotonic()
-    asked = ask_all(config, base_url, arms, questions, on_progress)
-    report = conclude(config, arms, questions, asked, run, duration_s=time.monotonic() - started)
-    for path in write_reports(report, run.path):
-        on_progress(f"wrote {path}")
-    for arm in arms:
-        cell = report.cell(arm.name, OVERALL)
-        counts = {"n": cell.accuracy.n, "failed": cell.num_failed}
-        run.log_metrics({"arm": arm.name, "accuracy": cell.accuracy.share, **counts})
+    setting = setting or Setting()
+    questions = check_questions(config, setting.trained)
+    asked = ask(config, base_url, arms, questions, on_progress, setting)
+    rows = graded_rows(arms, questions, asked)
+    report = conclude(config, arms, rows, asked, run, setting)
+    write(report, run, on_progress)
     return report
 
 
-def check_questions(config: EvaluationConfig, trained: Path | None = None) -> list[Question]:
+def measure_again(
+    config: EvaluationConfig,
+    base_url: str,
+    arms: Sequence[Arm],
+    run: Run,
+    on_progress: Callable[[str], None],
+    setting: Setting,
+    earlier: Report,
+    found: Changes,
+    found_now: Mapping[str, Collection[str]],
+) -> Report:
+    """Ask again what changed documents touch, keep the other answers of an earlier report, and conclude anew.
+
+    Args:
+        found: the documents that changed since then.
+        found_now: names of the documents that a search finds now, by question id.
+
+    Raises:
+        TandemError: the questions are not those of the earlier report.
+    """
+    questions = check_questions(config, setting.trained)
+    same_questions(earlier, questions)
+    ids = touched(earlier.rows, found, found_now)
+    left = [question for question in questions if question.id in ids]
+    on_progress(f"{len(found.all)} documents changed and touch {len(left)} of {len(questions)} questions")
+    asked = ask(config, base_url, arms, left, on_progress, setting)
+    anew = {row.question.id: row for row in graded_rows(arms, left, asked)}
+    rows = [anew.get(row.question.id, row) for row in earlier.rows]
+    report = conclude(config, arms, rows, asked, run, setting)
+    drifted = drift(
+        earlier.run, found, [question.id for question in left], earlier.recommendation, report.recommendation
+    )
+    report = report.model_copy(update={"drift": drifted})
+    write(report, run, on_progress)
+    return report
+
+
+def write(report: Report, run: Run, on_progress: Callable[[str], None]) -> None:
+    """The report's files in the run's folder, and a line of figures for each arm in its metrics."""
+    for path in write_reports(report, run.path):
+        on_progress(f"wrote {path}")
+    for arm in report.arms:
+        cell = report.cell(arm.name, OVERALL)
+        counts = {"n": cell.accuracy.n, "failed": cell.num_failed}
+        run.log_metrics({"arm": arm.name, "accuracy": cell.accuracy.share, **counts})
+
+
+def check_questions(config: EvaluationConfig, trained: Sequence[Path] = ()) -> list[Question]:
     """The configured questions, checked, and none of them trained on. Cheap: call it before anything is started."""
     questions = load(config.questions)
-    if trained is not None:
-        refuse_leaks(questions, trained)
+    for rows in trained:
+        refuse_leaks(questions, rows)
     return questions
+
+
+def ask(
+    config: EvaluationConfig,
+    base_url: str,
+    arms: Sequence[Arm],
+    questions: Sequence[Question],
+    on_progress: Callable[[str], None],
+    setting: Setting,
+) -> Asked:
+    """Every arm's replies, of which those that are known already are not asked again."""
+    titles = ", ".join(arm.title for arm in arms)
+    on_progress(f"asking {len(questions):,} questions of {len(arms)} arms ({titles})")
+    with closing(Answers(setting.answers)) if setting.answers else nullcontext() as answers:
+        return ask_all(config, base_url, arms, questions, on_progress, answers, setting.versions)
 
 
 def conclude(
     config: EvaluationConfig,
     arms: Sequence[Arm],
-    questions: Sequence[Question],
+    rows: Sequence[Row],
     asked: Asked,
     run: Run,
-    duration_s: float,
+    setting: Setting,
 ) -> Report:
-    """Grade the replies and put the report together. Apart from times, the same replies give the same report."""
-    rows = [_graded(question, arms, asked) for question in questions]
+    """Put the report together from graded rows. Apart from times, the same replies give the same report."""
+    questions = [row.question for row in rows]
     results = [_arm_result(arm, rows, asked) for arm in arms]
     cells, differences = make_cells(rows, arms), make_differences(rows, arms, config.seed)
     return Report(
         run=run.id,
         created=datetime.fromisoformat(run.started),
-        duration_s=duration_s,
+        duration_s=asked.duration_s,
         machine=machine(),
         versions=versions(),
         git_commit=git_commit(),
@@ -92,14 +167,30 @@ def conclude(
         slices=slices(questions),
         cells=cells,
         differences=differences,
+        freshness=list(setting.freshness),
+        staging=setting.staging,
+        index_version=setting.index_version,
         recommendation=recommend(results, cells, differences, config.max_failed_share),
-        rows=rows,
+        rows=list(rows),
     )
 
 
+def graded_rows(arms: Sequence[Arm], questions: Sequence[Question], asked: Asked) -> list[Row]:
+    """One row for each question, every reply graded."""
+    return [_graded(question, arms, asked) for question in questions]
+
+
 def _graded(question: Question, arms: Sequence[Arm], asked: Asked) -> Row:
-    replies = asked.replies[question.id]
-    return Row(question=question, replies={arm.name: _with_grade(question, arm, replies[arm.name]) for arm in arms})
+    also = {
+        kind: {
+            arm.name: [_with_grade(question, arm, reply) for reply in asked.also(kind, question.id)[arm.name]]
+            for arm in arms
+            if arm.name in asked.also(kind, question.id)
+        }
+        for kind in ("again", "paraphrased")
+    }
+    first = {arm.name: _with_grade(question, arm, asked.first(question.id, arm.name)) for arm in arms}
+    return Row(question=question, replies=first, **also)
 
 
 def _with_grade(question: Question, arm: Arm, reply: Reply) -> Reply:
@@ -118,5 +209,6 @@ def _arm_result(arm: Arm, rows: Sequence[Row], asked: Asked) -> ArmResult:
         answered_as=sorted({reply.model for reply in replies if reply.model}),
         warm_up_s=warm_up.latency_s,
         warm_up_failed=warm_up.failed,
-        failures=dict(Counter(reply.failed for reply in replies if reply.failed)),
+        failures=dict(Counter(reply.missing for reply in replies if reply.missing)),
+        num_reused=asked.reused[arm.name],
     )

@@ -117,6 +117,13 @@ class EvaluationConfig(Section):
     max_failed_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of calls in any arm that failed or could not be graded above which there is no recommendation."""
 
+    corrections: LocalPath | None = None
+    """Corrections of documents, JSONL with source, find, replace, question, old and new: how soon does each arm follow?
+    They are made to a copy of the documents, in a collection of its own."""
+
+    freshness_limit_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds after which an arm that still gives old answers is not waited for any more."""
+
     repeats: Annotated[int, Field(ge=0, le=20)] = 0
     """How often each arm is asked a question again, to see whether it stays with its answer."""
 

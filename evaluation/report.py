@@ -22,6 +22,16 @@ def write_reports(report: Report, folder: Path) -> list[Path]:
     return [folder / name for name in contents]
 
 
+def told(report: Report) -> str:
+    """The verdict in words, and what became of an earlier one."""
+    drift, verdict = report.drift, f"Recommendation: {report.recommendation.text}"
+    if drift is None:
+        return verdict
+    count = len(drift.changed) + len(drift.added) + len(drift.deleted)
+    seen = f"{count} documents changed since {drift.since}; {len(drift.asked)} questions were asked again."
+    return f"{seen} The verdict {'still stands' if drift.stands else f'was: {drift.before}'} {verdict}"
+
+
 def make_table(report: Report) -> "Table":
     """A rich table with a row for each slice and arm; the best arms of a slice are marked with a star."""
     from rich import box

@@ -117,6 +117,7 @@ class ArmResult(Record):
     warm_up_s: float | None
     warm_up_failed: str | None
     failures: dict[str, int] = Field(description="How often each reason stood in the way of an answer.")
+    num_reused: int = Field(default=0, description="Answers of an earlier comparison of the same model and index.")
 
 
 class Cell(Record):
@@ -186,6 +187,7 @@ class Freshness(Record):
     stale: Share = Field(description="Answers that still give the old value when the watching ended.")
     new: Share = Field(description="Answers that give the new value then.")
     seconds: float | None = Field(description="From the correction to the first new answer; None where none came.")
+    all_seconds: float | None = Field(default=None, description="Until all were new; None where some never were.")
 
 
 class Cost(Record):
@@ -237,6 +239,18 @@ class Staging(Record):
     failures: dict[FailureKind, int] = Field(description="Of the better arm without training, by kind.")
     num_questions: int
     repayable: int = Field(description="Wrong answers of a kind that training can mend.")
+
+
+class Drift(Record):
+    """What became of an earlier verdict: documents by what happened to them, and the questions asked again for it."""
+
+    since: str
+    changed: list[str]
+    added: list[str]
+    deleted: list[str]
+    asked: list[str]
+    before: str
+    stands: bool
 
 
 class Gate(Record):
@@ -291,6 +305,7 @@ class Report(Record):
     judge: JudgeCheck | None = None
     staging: Staging | None = None
     gates: list[Gate] = []
+    drift: Drift | None = Field(default=None, description="Where an earlier verdict was looked at again.")
     index_version: str | None = Field(default=None, description="Digest of what the collection held.")
     recommendation: Recommendation
     rows: list[Row]

@@ -50,18 +50,23 @@ def index(
     uri: str,
     on_progress: Progress = print,
     forgotten: Forgotten = tuple,
+    on_documents: Callable[[Iterator[tuple[str, str]]], None] | None = None,
 ) -> IndexReport:
     """Make `collection` equal to the documents of `config.sources`.
 
     Args:
         uri: http(s) address of Milvus; for `local` the one that `local_server` gives.
         forgotten: tells which documents are left out and removed; asked in each pass.
+        on_documents: gets every document of the collection with its digest, at the end.
 
     Raises:
         TandemError: bad sources, model or mode; the store is unreachable; the collection is being indexed already.
     """
     with _opened(config, collection, uri, on_progress, forgotten) as sync:
-        return sync.run()
+        report = sync.run()
+        if on_documents:
+            on_documents(sync.known.documents())
+        return report
 
 
 def follow(

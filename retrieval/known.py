@@ -6,7 +6,7 @@ known.digest("iron.md"), known.ids("iron.md")
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from retrieval.rows import StoredChunk
 
@@ -39,6 +39,11 @@ class Known:
             "SELECT min(digest), max(digest), max(num_chunks), count(*) FROM chunk WHERE source = ?", (source,)
         ).fetchone()
         return str(most) if num_rows and least == most and num_rows == num_chunks else None
+
+    def documents(self) -> Iterator[tuple[str, str]]:
+        """Every document with its digest, in the order of the names."""
+        found = self._db.execute("SELECT source, max(digest) FROM chunk GROUP BY source ORDER BY source")
+        yield from ((source, digest) for source, digest in found)
 
     def ids(self, source: str) -> list[str]:
         """The ids of a document's rows, in their order; none where there is no such document."""

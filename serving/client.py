@@ -34,6 +34,8 @@ class Citation:
     """Other sources that say the same."""
     span: list[int] = field(default_factory=list)
     """Numbers of the first and the last chunk of its document."""
+    text: str | None = None
+    """The passage, where it was asked for (`retrieval.return_passages`)."""
 
     @classmethod
     def of(cls, sent: dict[str, Any]) -> "Citation":

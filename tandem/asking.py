@@ -25,7 +25,7 @@ def ask(project: Project, question: str, model: str | None, console: Console) ->
     with milvus(project) as uri:
         if project.retrieval.sources:
             index(project, uri, console)
-        with ray_session(project.cluster), serve(project, uri, None, console) as served:
+        with ray_session(project.cluster), serve(project, uri, {}, console) as served:
             return _answer(served.url, model, question)
 
 

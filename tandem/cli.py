@@ -1,7 +1,7 @@
 """The `tandem` command: parse, call, print. Every verb reads the project file and loads only what it needs.
 
 Exit codes: 0 success, 2 bad input (one paragraph, nothing left behind), 3 done, but a part of it failed and is
-named, 1 a fault of ours, 130 interrupted.
+named, 4 an earlier verdict no longer stands, 1 a fault of ours, 130 interrupted.
 """
 
 import signal
@@ -15,7 +15,7 @@ from cluster.errors import TandemError
 from tandem.console import Console, print_error
 from tandem.documents import documents_app, search_app
 from tandem.keys import keys_app
-from tandem.options import DEFAULT, PARTLY_FAILED, AsJson, ProjectFile
+from tandem.options import DEFAULT, PARTLY_FAILED, VERDICT_CHANGED, AsJson, ProjectFile
 
 app = typer.Typer(
     name="tandem",
@@ -59,23 +59,39 @@ def demo(as_json: AsJson = False) -> None:
             "A checkout of the repository, where examples/quickstart stands.",
             "Clone the repository and run `make demo` there, or `tandem compare` on a project of your own.",
         )
-    compare(QUICKSTART, as_json)
+    compare(spend_all=True, config=QUICKSTART, as_json=as_json)
 
 
 @app.command()
-def compare(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
-    """Train, index and serve, ask every arm every question, and recommend one."""
-    from evaluation.report import make_table
-    from tandem.pipeline import compare as run
+def compare(
+    spend_all: Annotated[
+        bool, typer.Option("--all", help="Train and measure every arm, also where training could not repay it.")
+    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ask again what is known from earlier comparisons.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="A run, or `last`: ask again only what documents touch that changed since. Exit code 4: the "
+            "verdict has changed."
+        ),
+    ] = None,
+    config: ProjectFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Index and serve, ask every arm every question, train where it can pay, and recommend one."""
+    from evaluation.report import make_table, told
+    from tandem.comparing import compare as run
     from tandem.project import load
 
     console = Console(as_json)
-    report, done = run(load(config), console)
+    report, done = run(load(config), console, spend_all, fresh, since)
     console.table(make_table(report))
-    console.result(f"Recommendation: {report.recommendation.text}", report.model_dump(mode="json"))
+    console.result(told(report), report.model_dump(mode="json"))
     console.hint(f"open {done.path / 'report.html'} in a browser.")
     if report.recommendation.outcome == "failures":
         raise typer.Exit(PARTLY_FAILED)
+    if report.drift and not report.drift.stands:
+        raise typer.Exit(VERDICT_CHANGED)
 
 
 @app.command()

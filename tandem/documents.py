@@ -90,6 +90,7 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Remove a document from the collection for good: the index leaves it out, also while its file is there."""
+    from evaluation.answer_cache import forget as forget_answers
     from retrieval.forgetting import forget as run
     from retrieval.forgetting import take_back
     from tandem.adapters import trained_on
@@ -106,10 +107,17 @@ def forget(
         return
     with milvus(project) as uri:
         num_rows = run(project.collection, source, uri, kept, project.retrieval.milvus)
-    adapters = trained_on(project, source)
-    told = f"{source} is forgotten: {num_rows} rows are removed from {project.collection}."
+    adapters, num_answers = trained_on(project, source), forget_answers(project.storage.answers(project.name), source)
+    told = f"{source} is forgotten: {num_rows} rows are removed from {project.collection}"
+    told += f", and {num_answers} answers of comparisons that were given from it." if num_answers else "."
     still = f"\nThese were trained on it and still know it: {', '.join(adapters)}." if adapters else ""
-    value = {"source": source, "forgotten": True, "num_rows": num_rows, "adapters": adapters}
+    value = {
+        "source": source,
+        "forgotten": True,
+        "num_rows": num_rows,
+        "num_answers": num_answers,
+        "adapters": adapters,
+    }
     console.result(told + still, value)
     console.hint("remove its file too; `tandem forget --undo` lets it in again.")
 

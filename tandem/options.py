@@ -12,4 +12,5 @@ Labels = Annotated[list[str] | None, typer.Option(help="Search as one who holds 
 JudgedFile = Annotated[Path, typer.Argument(help="Questions with sources (JSONL), a BEIR folder, or TREC topics.")]
 Qrels = Annotated[Path | None, typer.Option(help="The judgements of a TREC topics file.")]
 PARTLY_FAILED = 3
+VERDICT_CHANGED = 4
 DEFAULT = Path("tandem.yaml")

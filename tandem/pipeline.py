@@ -8,22 +8,21 @@ import functools
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
 from cluster.models import digest_model
 from cluster.registry import AdapterVersion, Registry
 from cluster.runs import Run
 from cluster.session import metrics_urls, ray_session
-from tandem import parity
+from tandem import corrected
 from tandem.console import Console
 from tandem.project import Project
 
 if TYPE_CHECKING:
-    from evaluation.results import Report
     from retrieval.index_report import IndexReport
     from retrieval.indexing import Forgotten
     from serving.config import ServingConfig
@@ -33,10 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Served:
-    """A running endpoint: its URL, and what can be asked of it; `tuned` is the tuned model's name."""
+    """A running endpoint: its URL, and what can be asked of it; `models` has the names of the adapters' models."""
 
     url: str
-    tuned: str | None
+    models: dict[str, str]
     collection: str | None
 
 
@@ -57,40 +56,18 @@ def recorded(project: Project, verb: str, console: Console, interrupted: Run | N
         run.finish("done", stages=console.stages)
 
 
-def compare(project: Project, console: Console) -> "tuple[Report, Run]":
-    """Measure the project's arms on its questions and write the report.
-
-    Raises:
-        TandemError: a file, a setting or a service is not as it must be; nothing is left running.
-    """
-    from evaluation.compare import check_questions
-    from serving.run import check as check_serving
-
-    check_data(project, console)
-    check_serving(on_loopback(project.serving), project.model)
-    if _tunes(project):
-        check_rank(project)
-    with recorded(project, "compare", console) as run, milvus(project) as uri, ray_session(project.cluster):
-        adapter = train(project, run, console) if _tunes(project) else None
-        check_questions(project.evaluation, _trained(adapter))
-        if _retrieves(project):
-            index(project, uri, console)
-        with serve(project, uri, adapter, console) as served:
-            if adapter and served.tuned:
-                parity.ensure(project, adapter, console, parity.Endpoint(served.url, served.tuned))
-            report = measure(project, served, run, _trained(adapter), console)
-    return report, run
-
-
 def check_data(project: Project, console: Console) -> None:
-    """Read every row and every question before anything is started."""
+    """Read every row, question and correction before anything is started."""
     from evaluation.compare import check_questions
+    from evaluation.corrections import load_corrections
     from evaluation.questions import slices
     from training.data import check_rows
 
     _training_data(project)
-    num_rows = check_rows(project.training).num_rows if _tunes(project) else 0
+    num_rows = check_rows(project.training).num_rows if tunes(project) else 0
     questions = check_questions(project.evaluation)
+    if project.evaluation.corrections and retrieves(project):
+        corrected.check(project.retrieval, load_corrections(project.evaluation.corrections))
     console.stage("check", f"{num_rows} training rows, {len(questions)} questions in {len(slices(questions))} slices")
 
 
@@ -112,7 +89,7 @@ def look_at_data(project: Project) -> "tuple[DataCheck | None, int]":
     from evaluation.compare import check_questions
     from training.datacheck import check
 
-    checked = check(project.training, project.model) if project.training.data or _tunes(project) else None
+    checked = check(project.training, project.model) if project.training.data or tunes(project) else None
     # A project that only trains has no questions; one that compares cannot do without.
     asked = project.evaluation.questions is not None or checked is None
     return checked, len(check_questions(project.evaluation)) if asked else 0
@@ -174,12 +151,19 @@ def milvus(project: Project) -> Iterator[str]:
         yield uri
 
 
-def index(project: Project, uri: str, console: Console) -> "IndexReport":
-    """Bring the collection up to date with the documents."""
+def index(
+    project: Project,
+    uri: str,
+    console: Console,
+    on_documents: Callable[[Iterator[tuple[str, str]]], None] | None = None,
+) -> "IndexReport":
+    """Bring the collection up to date with the documents; `on_documents` gets their names and digests."""
     from retrieval.indexing import index as run_index
 
     with embedding_session(project):
-        report = run_index(project.retrieval, project.collection, uri, console.progress, _forgotten(project))
+        report = run_index(
+            project.retrieval, project.collection, uri, console.progress, _forgotten(project), on_documents
+        )
     console.stage("index", _told(report))
     return report
 
@@ -226,18 +210,27 @@ def _forgotten(project: Project) -> "Forgotten":
 
 @contextlib.contextmanager
 def serve(
-    project: Project, uri: str | None, adapter: AdapterVersion | None, console: Console, keys: Path | None = None
+    project: Project,
+    uri: str | None,
+    adapters: Mapping[str, AdapterVersion],
+    console: Console,
+    keys: Path | None = None,
 ) -> Iterator[Served]:
-    """The endpoint, ready to be asked; inside a Ray session. `keys` is the folder of API keys that it asks for."""
+    """The endpoint, ready to be asked; inside a Ray session.
+
+    Args:
+        adapters: versions to be served whether or not they are live, by any name.
+        keys: the folder of API keys that it asks for.
+    """
     from serving.run import served
 
-    retrieval = project.retrieval if uri and _retrieves(project) else None
-    config, tuned = _serving(project, adapter)
+    retrieval = project.retrieval if uri and retrieves(project) else None
+    config, names = _serving(project, adapters)
     if keys is None:
         config = on_loopback(config)
     with served(config, project.model, project.storage, retrieval, uri, console.progress, keys) as url:
         console.stage("serve", f"ready at {url}")
-        yield Served(url, tuned, project.collection if retrieval else None)
+        yield Served(url, names, project.collection if retrieval else None)
 
 
 def on_loopback(config: "ServingConfig") -> "ServingConfig":
@@ -252,7 +245,7 @@ def serve_forever(project: Project, console: Console) -> None:
 
     keys = project.storage.keys if Keys(project.storage.keys).all() else None
     check_serving(project.serving, project.model, has_keys=keys is not None)
-    with milvus(project) as uri, ray_session(project.cluster), serve(project, uri, None, console, keys) as served:
+    with milvus(project) as uri, ray_session(project.cluster), serve(project, uri, {}, console, keys) as served:
         if keys is None:
             console.stage("serve", "NO API KEYS: whoever reaches this address may ask; see `tandem keys create`")
         console.stage("serve", f"metrics at {', '.join(metrics_urls())}")
@@ -265,52 +258,43 @@ def serve_forever(project: Project, console: Console) -> None:
     console.stage("serve", "stopped")
 
 
-def measure(project: Project, served: Served, run: Run, trained: Path | None, console: Console) -> "Report":
-    """Ask every arm every question, grade, and write report.json and report.html into the run's folder.
+def tunes(project: Project) -> bool:
+    """Whether an arm is measured that has to be trained."""
+    from evaluation.arms import TRAINED
 
-    `trained` is the trained.jsonl of what is tuned: a question that was trained on is refused.
-    """
-    from evaluation.arms import make_arms
-    from evaluation.compare import measure as run_measurement
-
-    arms = make_arms(project.evaluation.arms, tuned=served.tuned, collection=served.collection)
-    report = run_measurement(project.evaluation, served.url, arms, run, console.progress, trained=trained)
-    console.stage("ask", f"{len(report.rows)} questions to {len(arms)} arms in {report.duration_s:.0f} s")
-    console.stage("report", f"{run.path / 'report.html'} and report.json")
-    return report
+    return any(arm in TRAINED for arm in project.evaluation.arms)
 
 
-def _tunes(project: Project) -> bool:
-    return any(arm in ("tuned", "hybrid") for arm in project.evaluation.arms)
-
-
-def _retrieves(project: Project) -> bool:
+def retrieves(project: Project) -> bool:
     return bool(project.retrieval.sources)
 
 
-def _serving(project: Project, adapter: AdapterVersion | None) -> "tuple[ServingConfig, str | None]":
-    """What is served, and the tuned model's name there: an adapter to `base`, or a whole model beside it."""
+def _serving(project: Project, adapters: Mapping[str, AdapterVersion]) -> "tuple[ServingConfig, dict[str, str]]":
+    """What is served, and the models' names there: an adapter to `base`, or a whole model beside it."""
     from serving.run import models
 
-    if adapter is None:
-        return project.serving, None
-    # It may not be live yet, and what is published elsewhere is not measured.
-    config = project.serving.model_copy(update={"preload": [], "adapter_registry": None})
-    if adapter.manifest.kind == "adapter":
-        return config, f"base:{adapter.name}@{adapter.version}"
-    name = f"{adapter.name}-{adapter.version}"
-    both = {**models(config, project.model), name: str(adapter.path)}
-    return config.model_copy(update={"models": both}), name
+    if not adapters:
+        return project.serving, {}
+    names = {given: _model_name(version) for given, version in adapters.items()}
+    whole = {
+        names[given]: str(version.path) for given, version in adapters.items() if version.manifest.kind == "merged"
+    }
+    # They may not be live yet, and what is published elsewhere is not measured.
+    changed: dict[str, Any] = {"preload": [], "adapter_registry": None}
+    if whole:
+        changed["models"] = {**models(project.serving, project.model), **whole}
+    return project.serving.model_copy(update=changed), names
+
+
+def _model_name(version: AdapterVersion) -> str:
+    separator = "base:{}@{}" if version.manifest.kind == "adapter" else "{}-{}"
+    return separator.format(version.name, version.version)
 
 
 def _training_data(project: Project) -> None:
-    if _tunes(project) and not project.training.data:
+    if tunes(project) and not project.training.data:
         raise TandemError(
             f"{project.path} names no training data.",
             "`training.data`: a JSONL, JSON or Parquet file with rows.",
-            "Name one, or take `tuned` and `hybrid` out of `evaluation.arms`.",
+            "Name one, or take `tuned`, `hybrid` and `raft` out of `evaluation.arms`.",
         )
-
-
-def _trained(adapter: AdapterVersion | None) -> Path | None:
-    return adapter.path / "trained.jsonl" if adapter else None

@@ -86,6 +86,10 @@ class Project:
     def collection(self) -> str:
         return self.retrieval.collection or self.name
 
+    def with_training(self, training: TrainingConfig) -> "Project":
+        """The same project with other settings of the training."""
+        return Project(self.path, self.settings.model_copy(update={"training": training}))
+
     def resolved(self) -> dict[str, Any]:
         """Every setting with its value, as a run's config.yaml holds it."""
         return self.settings.model_dump(mode="json")

@@ -6,6 +6,7 @@ with ray_session(ClusterConfig()):
 
 import json
 from pathlib import Path
+from typing import Any
 
 from cluster.errors import TandemError
 from cluster.models import digest_model
@@ -82,11 +83,12 @@ def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, 
     """
     prepared, summary = (json.loads((folder / name).read_text()) for name in (JOB, SUMMARY))
     job, files = Job.of(prepared["job"]), folder / ADAPTER
-    metrics = {"num_rows": prepared["num_rows"], "num_steps": job.num_steps, **summary}
+    lines = read_metrics(folder / METRICS)
+    metrics = {"num_rows": prepared["num_rows"], "num_steps": job.num_steps, **summary, "worker_s": worker_s(lines)}
     (files / TRAINED).write_bytes((folder / TRAINED).read_bytes())
     write_card(
         files, adapter, job.config, model=model, data_digest=digest_sources(config),
-        lines=read_metrics(folder / METRICS), metrics=metrics,
+        lines=lines, metrics=metrics,
     )  # fmt: skip
     base_digest = digest_model(model)
     return publish(
@@ -94,6 +96,12 @@ def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, 
         fingerprint=fingerprint(config, model, base_digest), template=prepared["template_hash"],
         prompt_hash=prepared["prompt_hash"],
     )  # fmt: skip
+
+
+def worker_s(lines: list[dict[str, Any]]) -> float:
+    """Seconds that the steps took, of all workers together; loading a model and starting workers is not in them."""
+    timed = (line for line in lines if line.get("tokens_per_s"))
+    return float(round(sum(line["tokens"] / line["tokens_per_s"] * line["num_workers"] for line in timed), 3))
 
 
 def prepare(config: TrainingConfig, model: str, folder: Path) -> Job:

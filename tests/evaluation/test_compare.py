@@ -4,67 +4,22 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from cluster.digests import digest_question
 from cluster.errors import TandemError
 from cluster.runs import Run
 from cluster.storage import Storage
-from evaluation.arms import make_arms
+from evaluation.arms import Shot, make_arms
 from evaluation.ask import WARM_UP
-from evaluation.compare import measure
-from evaluation.config import FOUR_ARMS, EvaluationConfig
+from evaluation.compare import Setting, measure
+from evaluation.config import FOUR_ARMS, EndpointArm, EvaluationConfig
 from evaluation.results import Report
-
-Responder = Callable[[str, str], tuple[int, Any]]
-
-
-class Endpoint(ThreadingHTTPServer):
-    """Answers what `respond(model, question)` says: a status and a body. `asked` lists the calls."""
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, respond: Responder) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.respond = respond
-        self.asked: list[tuple[str, str]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Endpoint
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        model, question = request["model"], request["messages"][-1]["content"]
-        self.server.asked.append((model, question))
-        status, body = self.server.respond(model, question)
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Silence."""
-
-
-def completion(model: str, text: str, citations: list[dict[str, Any]] | None = None) -> tuple[int, dict[str, Any]]:
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-    usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
-    body = {"id": "c", "object": "chat.completion", "created": 0, "model": model, "choices": [choice], "usage": usage}
-    return 200, body | ({"citations": citations} if citations is not None else {})
+from tests.evaluation.endpoint import Endpoint, Responder, completion
 
 
 @pytest.fixture
@@ -73,10 +28,8 @@ def start_endpoint() -> Iterator[Callable[[Responder], Endpoint]]:
     started: list[Endpoint] = []
 
     def start(respond: Responder) -> Endpoint:
-        endpoint = Endpoint(respond)
-        threading.Thread(target=endpoint.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        started.append(endpoint)
-        return endpoint
+        started.append(Endpoint(respond).start())
+        return started[-1]
 
     yield start
     for endpoint in started:
@@ -254,8 +207,54 @@ def test_questions_that_were_trained_on_are_refused_first(tmp_path: Path, start_
     run = Run.start(Storage(tmp_path), "demo", "compare", {})
     config = EvaluationConfig(questions=write_questions(tmp_path))
     with pytest.raises(TandemError, match="q3 is training row t7"):
-        measure(config, endpoint.url, ARMS, run, lambda line: None, trained=trained)
+        measure(config, endpoint.url, ARMS, run, lambda line: None, Setting(trained=[trained]))
     assert not endpoint.asked and not list(run.path.glob("report.*"))
+
+
+def test_every_arm_is_asked_alike_and_few_shot_sees_its_examples(tmp_path: Path, start_endpoint: Start) -> None:
+    endpoint = start_endpoint(answer)
+    run = Run.start(Storage(tmp_path), "demo", "compare", {})
+    arms = make_arms(("base", "few_shot", "retrieval"), collection="demo", shots=[Shot("What is one?", "It is 1.")])
+    measure(EvaluationConfig(questions=write_questions(tmp_path, 1)), endpoint.url, arms, run, lambda line: None)
+    bodies = endpoint.bodies[len(arms) :]
+    assert {(body["temperature"], body["max_tokens"]) for body in bodies} == {(0.0, 64)}
+    by_length = {len(body["messages"]): body for body in bodies}
+    assert by_length[3]["messages"][:2] == [
+        {"role": "user", "content": "What is one?"},
+        {"role": "assistant", "content": "It is 1."},
+    ]
+    assert {body["model"] for body in bodies if "retrieval" in body} == {"base+demo"}
+
+
+def test_another_endpoint_is_an_arm_with_its_own_key(tmp_path: Path, start_endpoint: Start) -> None:
+    own, hosted = start_endpoint(answer), start_endpoint(lambda model, question: completion(model, "It is Bob."))
+    there = EndpointArm(url=hosted.url, model="large", api_key=SecretStr("secret-7"))
+    config = EvaluationConfig(
+        questions=write_questions(tmp_path, 2), arms=("base", "large"), endpoints={"large": there}
+    )
+    run = Run.start(Storage(tmp_path), "demo", "compare", config.model_dump(mode="json"))
+    measure(config, own.url, make_arms(config.arms, endpoints=config.endpoints), run, lambda line: None)
+    assert {body["authorization"] for body in hosted.bodies} == {"Bearer secret-7"}
+    assert {body["authorization"] for body in own.bodies} == {None}
+    assert {model for model, _ in hosted.asked} == {"large"} and len(hosted.asked) == 7
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and b"secret-7" in path.read_bytes()]
+    assert kept == []
+
+
+def test_a_question_is_asked_again_and_in_other_words(tmp_path: Path, start_endpoint: Start) -> None:
+    path = write_questions(tmp_path, 1)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0]["paraphrases"] = ["Which one is number 0?"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    endpoint = start_endpoint(answer)
+    run = Run.start(Storage(tmp_path), "demo", "compare", {})
+    report = measure(EvaluationConfig(questions=path, repeats=2), endpoint.url, ARMS, run, lambda line: None)
+    assert len(endpoint.asked) == 4 + 4 * (3 * 3 + 1)
+    first = report.rows[0]
+    assert [len(replies) for replies in first.again.values()] == [2] * 4
+    right = {arm: [reply.grade and reply.grade.correct for reply in found] for arm, found in first.paraphrased.items()}
+    assert right == {"base": [False], "tuned": [False], "retrieval": [True], "hybrid": [True]}
+    assert report.rows[1].paraphrased == {}
 
 
 def test_progress_ends_with_all_and_names_what_was_written(tmp_path: Path, start_endpoint: Start) -> None:

@@ -165,7 +165,13 @@ def test_a_document_is_searched_as_a_tenant_and_forgotten(project: Path) -> None
     assert "library.md" in tandem(project, "search", "When does the library open?", *asked).stdout
     assert "that it holds: library.md" in refused(tandem(project, "forget", "libary.md"))
     done = tandem(project, "forget", "library.md", "--json")
-    assert json.loads(done.stdout) == {"source": "library.md", "forgotten": True, "num_rows": 1, "adapters": []}
+    assert json.loads(done.stdout) == {
+        "source": "library.md",
+        "forgotten": True,
+        "num_rows": 1,
+        "num_answers": 0,
+        "adapters": [],
+    }
     assert "library.md: left out, since it was forgotten" in tandem(project, "index").stdout
 
 

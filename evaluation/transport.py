@@ -1,0 +1,118 @@
+"""One chat completion over HTTP, by hand: a comparison sends tens of thousands, and a harness that is slow would be
+measured with the endpoint. (benchmarks/evaluation.py has this beside the `openai` package.)
+
+A call is tried once. What came instead of an answer is a Reply too, with its reason.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from evaluation.results import CitedSource, Reply
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+
+MOST_SHOWN = 300
+# A model's chat completion is some kilobytes; what is larger than this is not read into memory.
+MOST_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Said:
+    """A reply, whether the endpoint responded at all, and the likeliest first tokens where they were asked for."""
+
+    reply: Reply
+    responded: bool = True
+    tops: list[tuple[str, float]] | None = None
+
+
+class Endpoint:
+    """An OpenAI-compatible endpoint. Made and closed inside a running event loop."""
+
+    def __init__(self, url: str, timeout_s: float, connections: int, api_key: str | None = None) -> None:
+        from aiohttp import ClientSession, ClientTimeout, TCPConnector
+
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
+        self.url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._session: ClientSession = ClientSession(
+            connector=TCPConnector(limit=connections), headers=headers, timeout=ClientTimeout(total=timeout_s)
+        )
+
+    async def complete(self, body: dict[str, Any]) -> Said:
+        """What came back; never raises for what the endpoint does."""
+        from aiohttp import ClientError
+
+        started = time.perf_counter()
+        try:
+            async with self._session.post(f"{self.url}/chat/completions", data=orjson.dumps(body)) as response:
+                content = await _read(response)
+                latency_s = time.perf_counter() - started
+        except TimeoutError:
+            return Said(Reply(failed=f"There was no answer within {self._timeout_s:g} s."), responded=False)
+        except (ClientError, OSError) as error:
+            seen = f"The endpoint {self.url} could not be reached: {error or type(error).__name__}."
+            return Said(Reply(failed=seen), responded=False)
+        if response.status >= 400:
+            return Said(Reply(failed=f"The endpoint {self.url} answered {response.status}: {_message(content)}"))
+        return _said(content, latency_s)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+async def _read(response: "ClientResponse") -> bytes:
+    content = await response.content.read(MOST_BYTES)
+    while len(content) < MOST_BYTES and (more := await response.content.read(MOST_BYTES - len(content))):
+        content += more
+    return content
+
+
+def _said(content: bytes, latency_s: float) -> Said:
+    """Nothing of the body is taken for granted: what is no chat completion is a failure, not a wrong answer."""
+    try:
+        body = orjson.loads(content)
+        choice, usage = body["choices"][0], body.get("usage") or {}
+        reply = Reply(
+            text=choice["message"]["content"] or "",
+            model=body["model"],
+            latency_s=latency_s,
+            prompt_tokens=usage.get("prompt_tokens"),
+            completion_tokens=usage.get("completion_tokens"),
+            cut_off=choice.get("finish_reason") == "length",
+            citations=[_cited(each) for each in body.get("citations") or []],
+        )
+        return Said(reply, tops=_tops(choice.get("logprobs")))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        seen = f"The endpoint's answer is no chat completion ({type(error).__name__}: {_short(error)})."
+        return Said(Reply(failed=seen))
+
+
+def _cited(sent: dict[str, Any]) -> CitedSource:
+    return CitedSource(
+        index=sent["index"], source=sent["source"], title=sent["title"], cited=sent["cited"],
+        also_in=sent.get("also_in", []), text=sent.get("text"),
+    )  # fmt: skip
+
+
+def _tops(logprobs: dict[str, Any] | None) -> list[tuple[str, float]] | None:
+    """The likeliest first tokens with their log-probabilities, where they were asked for."""
+    if not logprobs or not logprobs.get("content"):
+        return None
+    return [(each["token"], each["logprob"]) for each in logprobs["content"][0]["top_logprobs"]]
+
+
+def _message(content: bytes) -> str:
+    """OpenAI's `error.message`, or the beginning of whatever it is."""
+    try:
+        return _short(orjson.loads(content)["error"]["message"])
+    except (LookupError, TypeError, ValueError):
+        return _short(content.decode(errors="replace"))
+
+
+def _short(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."

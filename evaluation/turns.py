@@ -1,0 +1,72 @@
+"""What is asked of whom, in which order, and under which key the answer is kept.
+
+Arms take turns question by question and the questions are shuffled, so that a machine that slows down slows all arms
+and all slices alike.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cluster.digests import digest_json
+from evaluation.arms import Arm
+from evaluation.config import ArmName, EvaluationConfig
+from evaluation.questions import Question
+
+Kind = Literal["first", "again", "paraphrased"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One call: a question as it stands (`first`), once more (`again`) or in other words (`paraphrased`).
+
+    `attempt` tells repetitions apart.
+    """
+
+    arm: Arm
+    question: Question
+    wording: str
+    kind: Kind = "first"
+    attempt: int = 0
+
+
+def turns(config: EvaluationConfig, arms: Sequence[Arm], questions: Sequence[Question]) -> Iterator[Turn]:
+    """Every question for every arm, then once more and in other words; the first arm changes with each question."""
+    shuffled = list(questions)
+    random.Random(config.seed).shuffle(shuffled)
+    for number, question in enumerate(shuffled):
+        ordered = [arms[(number + turn) % len(arms)] for turn in range(len(arms))]
+        for wording, kind, attempt in _wordings(config, question):
+            yield from (Turn(arm, question, wording, kind, attempt) for arm in ordered)
+
+
+def _wordings(config: EvaluationConfig, question: Question) -> Iterator[tuple[str, Kind, int]]:
+    yield question.question, "first", 0
+    for attempt in range(1, config.repeats + 1):
+        yield question.question, "again", attempt
+    for wording in question.paraphrases:
+        yield wording, "paraphrased", 0
+
+
+def request(config: EvaluationConfig, arm: Arm, wording: str) -> dict[str, Any]:
+    """The body of a call: the same decoding and limits for every arm."""
+    shots = [
+        message
+        for shot in arm.shots
+        for message in ({"role": "user", "content": shot.question}, {"role": "assistant", "content": shot.answer})
+    ]
+    return {
+        "model": arm.model,
+        "messages": [*shots, {"role": "user", "content": wording}],
+        "temperature": config.temperature,
+        "max_tokens": config.max_tokens,
+        # Only Tandem's own endpoint knows this word; others refuse it.
+        **({"retrieval": {"return_passages": True}} if arm.retrieves else {}),
+    }
+
+
+def key_of(turn: Turn, body: Mapping[str, Any], versions: Mapping[ArmName, str]) -> str | None:
+    """The key of an answer; None where it is not known what will answer, so that nothing is kept."""
+    version = versions.get(turn.arm.name)
+    return None if version is None else digest_json([turn.arm.name, version, dict(body), turn.attempt])

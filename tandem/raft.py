@@ -1,0 +1,170 @@
+"""Rows that teach a model to read what retrieval really finds (RAFT, arXiv 2403.10131), from a project's own rows.
+
+Each training row that names its documents is asked of the live endpoint, which returns the messages that it rendered
+and the passages in them, so that prompt and distractors are those the model will see later:
+
+- passages that hold the document: the row's answer, with the mark of the passage that it comes from;
+- the document kept out by a filter (one row in `WITHOUT_GOLD`): a refusal, among the passages nearest to it;
+- a row whose answer is not in the document any more (it was corrected since) is left out: it would teach to overlook
+  what a passage says;
+- the row as it is, without passages (one in `REPLAYED`; all that name no document): so that what it knew stays.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster.errors import TandemError
+from cluster.storage import write_atomically
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+    from serving.client import Answer, Citation
+    from training.data import Row
+
+WITHOUT_GOLD = 5
+"""One in so many rows is asked with its document kept out."""
+REPLAYED = 3
+"""One in so many rows is trained on without passages, too."""
+SUPPORTED = 0.8
+"""Share of an answer's own words, those that the question does not have, that have to stand in its document."""
+REFUSAL = "I do not know."
+IN_FLIGHT = 16
+Made = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RaftRows:
+    """What was made: counts of rows that read a passage, refuse, and are replayed without passages."""
+
+    num_reading: int
+    num_refusing: int
+    num_replayed: int
+    num_left_out: int
+    """Rows whose document retrieval did not find, or whose answer does not stand in it."""
+
+    @property
+    def told(self) -> str:
+        return (
+            f"{self.num_reading} rows that read what retrieval finds, {self.num_refusing} whose document is kept out, "
+            f"{self.num_replayed} without passages; {self.num_left_out} left out: not found, or not what is found"
+        )
+
+
+def make_rows(url: str, model: str, rows: Sequence["Row"], path: Path, on_progress: Callable[[str], None]) -> RaftRows:
+    """Ask the endpoint for the prompt of each row and write the rows to `path`, whole or not at all.
+
+    Args:
+        url: the endpoint with /v1.
+        model: a name with a collection, such as `base+handbook`.
+
+    Raises:
+        TandemError: a call failed, no row names a document, or retrieval found none of them.
+    """
+    from retrieval.prompt import PROMPT_HASH
+
+    plain = [row for row in rows if not row.prompt_hash and row.rejected is None]
+    named = [row for row in plain if row.sources and len(row.messages) == 2]
+    if not named:
+        raise TandemError(
+            "No training row names the document that its answer comes from.",
+            "The arm `raft` needs rows with one question, one answer, and `source` or `sources`.",
+            "Add `source` to the rows of `training.data`, or take `raft` out of `evaluation.arms`.",
+        )
+    on_progress(f"making rows for retrieval from {len(named):,} training rows")
+    reading, refusing, num_left_out = asyncio.run(_ask_all(url, model, named, on_progress))
+    if not reading:
+        raise TandemError(
+            f"Retrieval found none of {len(named):,} training rows' documents with the answer in it.",
+            "Rows whose `source` is the name of an indexed document that holds the answer.",
+            "Compare `source` with what `tandem search` names, or take `raft` out of `evaluation.arms`.",
+        )
+    replayed = [_plain(row) for number, row in enumerate(plain) if number % REPLAYED == 0 or not row.sources]
+    made = [{**each, "prompt_hash": PROMPT_HASH} for each in (*reading, *refusing)] + replayed
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in made))
+    return RaftRows(len(reading), len(refusing), len(replayed), num_left_out)
+
+
+async def _ask_all(
+    url: str, model: str, rows: Sequence["Row"], on_progress: Callable[[str], None]
+) -> tuple[list[Made], list[Made], int]:
+    from serving.client import connect_async
+
+    client, limit, num_done = connect_async(url), asyncio.Semaphore(IN_FLIGHT), 0
+
+    async def one(number: int, row: "Row") -> tuple[Made | None, Made | None]:
+        nonlocal num_done
+        async with limit:
+            made = await _made(client, model, row, refuses=number % WITHOUT_GOLD == 0)
+        num_done += 1
+        on_progress(f"made rows for retrieval from {num_done:,} of {len(rows):,}")
+        return made
+
+    try:
+        made = await asyncio.gather(*(one(number, row) for number, row in enumerate(rows)))
+    finally:
+        await client.close()
+    reading = [first for first, _ in made if first]
+    return reading, [second for _, second in made if second], len(made) - len(reading)
+
+
+async def _made(client: "AsyncOpenAI", model: str, row: "Row", refuses: bool) -> tuple[Made | None, Made | None]:
+    """The row with what retrieval finds for it, and where `refuses` a second one without its documents."""
+    found = await _rendered(client, model, row)
+    answer = row.messages[-1]["content"].rstrip()
+    golds = [each for each in found.citations if _is_from(each, row.sources)]
+    gold = next((each for each in golds if _supports(each.text or "", row.messages[0]["content"], answer)), None)
+    if gold is None:
+        return None, None
+    reading = _row(row, "read", found, _with_mark(answer, gold.index))
+    if not refuses:
+        return reading, None
+    names = sorted({name for each in golds for name in _names(each)})
+    without = await _rendered(client, model, row, {"type": "nin", "key": "source", "value": names})
+    return reading, _row(row, "without", without, REFUSAL)
+
+
+async def _rendered(client: "AsyncOpenAI", model: str, row: "Row", where: dict[str, Any] | None = None) -> "Answer":
+    from serving.client import ask_async
+
+    retrieval = {"return_messages": True, "return_passages": True, **({"filter": where} if where else {})}
+    question = row.messages[0]["content"]
+    return await ask_async(client, model, question, max_tokens=1, extra_body={"retrieval": retrieval})
+
+
+def _row(row: "Row", kind: str, found: "Answer", answer: str) -> Made:
+    messages = [*(found.messages or ()), {"role": "assistant", "content": answer}]
+    return {"id": f"{row.id}-{kind}", "sources": list(row.sources), "messages": messages}
+
+
+def _plain(row: "Row") -> Made:
+    return {"id": row.id, "sources": list(row.sources), "messages": [dict(message) for message in row.messages]}
+
+
+def _with_mark(answer: str, index: int) -> str:
+    """The mark stands before the full stop, as in the prompt's example: "It is 26 [1]." """
+    return f"{answer[:-1]} [{index}]." if answer.endswith(".") else f"{answer} [{index}]"
+
+
+def _supports(passage: str, question: str, answer: str) -> bool:
+    """Whether what the answer adds to the question stands in the passage."""
+    asked, held = _words(question), _words(passage)
+    added = _words(answer) - asked
+    return bool(added) and len(added & held) >= SUPPORTED * len(added)
+
+
+def _words(text: str) -> set[str]:
+    return {word.strip(".,;:!?()[]\"'") for word in text.casefold().split()} - {""}
+
+
+def _is_from(found: "Citation", sources: Sequence[str]) -> bool:
+    return any(name == source or name.endswith("/" + source) for name in _names(found) for source in sources)
+
+
+def _names(found: "Citation") -> list[str]:
+    return [found.source, *found.also_in]
