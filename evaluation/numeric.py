@@ -50,11 +50,12 @@ NUMBER = re.compile(
 
 @dataclass(frozen=True)
 class Number:
-    """A number in a text: its value, the word or sign behind it ("" without one), and the text in front of it."""
+    """A number in a text: its value, the word or sign behind it ("" without one), and where in the text it starts."""
 
     value: Decimal
-    unit: str = ""
-    before: str = ""
+    unit: str
+    text: str
+    start: int
 
 
 def gives_number(question: "Question", text: str) -> bool:
@@ -112,7 +113,7 @@ def _named(question: str) -> tuple[Decimal, ...]:
 
 
 def _is_denied(number: Number, question: "Question") -> bool:
-    words, asked = normalise(number.before).split(), asked_words(question.question)
+    words, asked = normalise(number.text[: number.start]).split(), asked_words(question.question)
     return denies(words, asked) or bool(words and words[-1] in BOUNDS - asked)
 
 
@@ -126,5 +127,5 @@ def _plain(text: str) -> str:
 def _number(match: re.Match[str], text: str) -> Number:
     digits = re.sub("[,' ]", "", match["mantissa"])
     exponent = int(match["exponent"] or 0) + SCALES.get(match["scale"] or "", 0)
-    value = Decimal(f"{match['sign'] or ''}{digits}").scaleb(exponent)
-    return Number(value, match["unit"] or "", text[: match.start()])
+    value = Decimal(f"{match['sign'] or ''}{digits}e{exponent}")
+    return Number(value, match["unit"] or "", text, match.start())
