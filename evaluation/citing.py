@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from evaluation.numeric import find_numbers, is_accepted
+from evaluation.numeric import is_accepted, numbers_of
 from evaluation.questions import Question
 from evaluation.results import CitedSource
 from evaluation.words import plain_passage, words_of
@@ -93,7 +93,7 @@ def _grounded(question: Question, citations: Sequence[CitedSource], retrieves: b
 
 def _holds_value(question: Question, passage: str) -> bool:
     if question.kind == "number":
-        return any(is_accepted(number, question) for number in find_numbers(passage))
+        return any(is_accepted(number, question) for number in numbers_of(passage))
     if question.kind == "regex":
         return any(_anywhere(pattern).search(plain_passage(passage)) for pattern in question.answers)
     words = f" {plain_passage(passage)} "

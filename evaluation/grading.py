@@ -113,8 +113,9 @@ def grade(
         Ungradable: where a question of one of these two kinds comes without what it is graded by.
     """
     text = CITATION_MARKS.sub("", answer).strip()
-    refused = _refuses(text)
-    content, form = _content_and_form(question, answer, text, refused, choices, judged)
+    plain = normalise(text)
+    refused = REFUSAL.search(plain) is not None
+    content, form = _content_and_form(question, answer, text, plain, refused, choices, judged)
     citing = judge_citations(question, citations, retrieves)
     return Grade(
         correct=content and form is not False,
@@ -123,7 +124,7 @@ def grade(
         refused=refused,
         cited_right=citing.cited_right,
         retrieved_right=citing.retrieved_right,
-        f1=_f1(question, text),
+        f1=_f1(question, plain),
         citation_precision=citing.precision,
         citation_recall=citing.recall,
         grounded=citing.grounded,
@@ -134,6 +135,7 @@ def _content_and_form(
     question: Question,
     answer: str,
     text: str,
+    plain: str,
     refused: bool,
     choices: Mapping[str, float] | None,
     judged: bool | None,
@@ -143,12 +145,11 @@ def _content_and_form(
     if question.kind == "choice":
         return _choice(choices) in question.answers, None
     if question.kind == "rubric":
-        return _judged(text, judged), None
+        return _judged(plain, judged), None
     if question.kind == "json":
         found = grade_json(question, answer)
         return found.content, found.form
     if question.kind == "regex":
-        plain = normalise(text)
         return any(_pattern(pattern).fullmatch(plain) for pattern in question.answers), None
     match = _form(question.form).fullmatch(text) if question.form else None
     content = not refused and (_is_value(question, match["value"] or "") if match else _gives(question, text))
@@ -164,8 +165,8 @@ def _choice(choices: Mapping[str, float] | None) -> str:
     return found
 
 
-def _judged(text: str, judged: bool | None) -> bool:
-    if not normalise(text):
+def _judged(plain: str, judged: bool | None) -> bool:
+    if not plain:
         return False
     if judged is None:
         raise Ungradable("The question has a rubric, and there is no judge.")
@@ -213,10 +214,6 @@ def _ends_with(question: Question, words: list[tuple[str, str]], expected: tuple
     return mark == ":" or last in LINKING_WORDS or last.removesuffix("'s") in asked
 
 
-def _refuses(text: str) -> bool:
-    return REFUSAL.search(normalise(text)) is not None
-
-
 def _gives_value(question: Question, text: str) -> bool:
     """Whether a refusal says more than that it refuses."""
     asked = asked_words(question.question)
@@ -231,10 +228,10 @@ def _gives_value(question: Question, text: str) -> bool:
     return False
 
 
-def _f1(question: Question, text: str) -> float | None:
+def _f1(question: Question, plain: str) -> float | None:
     if not question.answers or question.kind not in GRADED_IN_WORDS:
         return None
-    given = _without_articles(normalise(text).split())
+    given = _without_articles(plain.split())
     return max(_overlap(given, _without_articles(words_of(answer))) for answer in question.answers)
 
 
