@@ -53,14 +53,21 @@ def parse(text: str) -> Any:
 
 def check_schema(schema: dict[str, Any]) -> None:
     """Raises a ValueError where a schema cannot be used: not valid, or not complete in itself."""
+    _check_schema(json.dumps(schema))
+
+
+@lru_cache(maxsize=4_096)
+def _check_schema(text: str) -> None:
+    """Cached, as many questions have the same schema."""
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for
     from referencing.exceptions import Unresolvable
 
+    schema = json.loads(text)
     try:
         validator_for(schema, default=Draft202012Validator).check_schema(schema)
         for value in PROBES:
-            _validator(json.dumps(schema)).is_valid(value)
+            _validator(text).is_valid(value)
         _look_up(schema, list(_references(schema)))
     except SchemaError as error:
         raise ValueError(f"json_schema is not a JSON schema: {error.message}") from error

@@ -50,11 +50,12 @@ NUMBER = re.compile(
 
 @dataclass(frozen=True)
 class Number:
-    """A number in a text: its value, the word or sign behind it ("" without one), and the text in front of it."""
+    """A number in a text: its value, the word or sign behind it ("" without one), and where in the text it starts."""
 
     value: Decimal
-    unit: str = ""
-    before: str = ""
+    unit: str
+    text: str
+    start: int
 
 
 def gives_number(question: "Question", text: str) -> bool:
@@ -80,19 +81,34 @@ def parse_number(text: str) -> Number | None:
 
 def is_accepted(number: Number, question: "Question") -> bool:
     """Whether a number is near enough to an accepted one, in a unit that does not contradict it."""
-    return any(_is_near(number, accepted, question) for accepted in _accepted(question))
+    accepted = _accepted(question.answers, question.tolerance, question.tolerance_percent)
+    return any(near.unit in ("", number.unit) or not number.unit for near in accepted if near.holds(number.value))
 
 
-def _accepted(question: "Question") -> list[Number]:
-    return [number for number in map(parse_number, question.answers) if number is not None]
+@lru_cache(maxsize=4_096)
+def numbers_of(passage: str) -> tuple[Number, ...]:
+    """All numbers in a passage, which many answers cite."""
+    return tuple(find_numbers(passage))
 
 
-def _is_near(number: Number, accepted: Number, question: "Question") -> bool:
-    if accepted.unit and number.unit and number.unit != accepted.unit:
-        return False
-    absolute = Decimal(str(question.tolerance or 0))
-    relative = abs(accepted.value) * Decimal(str(question.tolerance_percent or 0)) / 100
-    return abs(number.value - accepted.value) <= max(absolute, relative)
+@dataclass(frozen=True)
+class _Near:
+    """An accepted number, and how far from it is near enough."""
+
+    value: Decimal
+    unit: str
+    margin: Decimal
+
+    def holds(self, value: Decimal) -> bool:
+        return abs(value - self.value) <= self.margin
+
+
+@lru_cache(maxsize=4_096)
+def _accepted(answers: tuple[str, ...], tolerance: float | None, tolerance_percent: float | None) -> tuple[_Near, ...]:
+    absolute, percent = Decimal(str(tolerance or 0)), Decimal(str(tolerance_percent or 0))
+    numbers = [number for number in map(parse_number, answers) if number is not None]
+    margins = [max(absolute, abs(number.value) * percent / 100) for number in numbers]
+    return tuple(_Near(number.value, number.unit, margin) for number, margin in zip(numbers, margins, strict=True))
 
 
 def _answering(found: list[Number], question: "Question") -> list[Number]:
@@ -100,7 +116,7 @@ def _answering(found: list[Number], question: "Question") -> list[Number]:
     if len(found) > 1:
         named = Counter(_named(question.question))
         found = [number for number in found if not named[number.value] or named.subtract([number.value])]
-    units = {accepted.unit for accepted in _accepted(question)} - {""}
+    units = {near.unit for near in _accepted(question.answers, None, None)} - {""}
     if len(found) > 1 and units:
         found = [number for number in found if number.unit in units]
     return found
@@ -112,7 +128,7 @@ def _named(question: str) -> tuple[Decimal, ...]:
 
 
 def _is_denied(number: Number, question: "Question") -> bool:
-    words, asked = normalise(number.before).split(), asked_words(question.question)
+    words, asked = normalise(number.text[: number.start]).split(), asked_words(question.question)
     return denies(words, asked) or bool(words and words[-1] in BOUNDS - asked)
 
 
@@ -126,5 +142,5 @@ def _plain(text: str) -> str:
 def _number(match: re.Match[str], text: str) -> Number:
     digits = re.sub("[,' ]", "", match["mantissa"])
     exponent = int(match["exponent"] or 0) + SCALES.get(match["scale"] or "", 0)
-    value = Decimal(f"{match['sign'] or ''}{digits}").scaleb(exponent)
-    return Number(value, match["unit"] or "", text[: match.start()])
+    value = Decimal(f"{match['sign'] or ''}{digits}e{exponent}")
+    return Number(value, match["unit"] or "", text, match.start())

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from cluster.errors import TandemError
+from evaluation.mistakes import read_text
 
 LISTS = ("answers", "sources", "tags", "paraphrases", "choices")
 BETWEEN = " | "
@@ -42,25 +43,12 @@ def read_rows(path: Path, keys: Sequence[str]) -> list[FileRow]:
     Raises:
         TandemError: where the file cannot be read, is not UTF-8, or its header is wrong.
     """
-    text = _text(path)
-    return list(_csv_rows(path, text, keys) if path.suffix.lower() == ".csv" else _json_rows(text))
+    text = read_text(path, "questions file", ACCEPTED)
+    return list(_csv_rows(path, text, keys) if path.suffix.lower() == ".csv" else json_rows(text))
 
 
-def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        remedy = "Name a file of test questions that is there and can be read."
-        raise TandemError(f"The questions file {path} cannot be read ({error.strerror}).", ACCEPTED, remedy) from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        remedy = "Save the file as UTF-8 (a spreadsheet calls it `CSV UTF-8`)."
-        raise TandemError(f"{path}:{line}: the text is not UTF-8 ({error.reason}).", ACCEPTED, remedy) from error
-
-
-def _json_rows(text: str) -> Iterator[FileRow]:
+def json_rows(text: str) -> Iterator[FileRow]:
+    """The objects of a text of JSON lines, or why a line holds none."""
     for line, row in enumerate(text.split("\n"), start=1):
         if row.strip():
             yield _json_row(line, row)

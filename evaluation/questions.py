@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from cluster.errors import TandemError
 from cluster.schema import Section
 from evaluation.kinds import check
+from evaluation.mistakes import reason, rejected
 from evaluation.question_files import ACCEPTED, read_rows
 
 Kind = Literal["value", "number", "regex", "json", "choice", "rubric"]
@@ -26,7 +27,6 @@ Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 OVERALL = "overall"
 GENERAL = "general"
-MOST_ERRORS_SHOWN = 10
 MOST_TAGS = 100
 MOST_PARAPHRASES = 20
 
@@ -173,7 +173,7 @@ def _load(path: Path, given: dict[str, Any], used: dict[str, str]) -> list[Quest
         if problem:
             mistakes.append(f"{path}:{row.line}: {problem}")
     if mistakes:
-        raise _rejected(mistakes)
+        raise rejected(mistakes, ACCEPTED)
     if not questions:
         raise TandemError(f"The questions file {path} holds no questions.", ACCEPTED, "Add questions to it.")
     return questions
@@ -184,7 +184,7 @@ def _question(values: dict[str, Any]) -> Question | str:
     try:
         return Question.model_validate(values)
     except ValidationError as error:
-        return _reason(error)
+        return reason(error, Question)
 
 
 def _problem(question: Question, given: dict[str, Any], used: dict[str, str]) -> str | None:
@@ -194,22 +194,3 @@ def _problem(question: Question, given: dict[str, Any], used: dict[str, str]) ->
     if question.slice == GENERAL and not given:
         return f"slice {GENERAL!r} is for the questions in the file `evaluation.general`"
     return None
-
-
-def _reason(error: ValidationError) -> str:
-    """All that is wrong with one line, in words."""
-    reasons = []
-    for detail in error.errors(include_url=False):
-        field = ".".join(str(part) for part in detail["loc"])
-        reason = detail["msg"].removeprefix("Value error, ")
-        if detail["type"] == "extra_forbidden":
-            reason = f"unknown key; the keys are {', '.join(Question.model_fields)}"
-        reasons.append(f"{field}: {reason}" if field else reason)
-    return "; ".join(reasons)
-
-
-def _rejected(mistakes: list[str]) -> TandemError:
-    shown = "; ".join(mistakes[:MOST_ERRORS_SHOWN])
-    more = len(mistakes) - MOST_ERRORS_SHOWN
-    seen = f"{shown}; and {more} more mistakes." if more > 0 else f"{shown}."
-    return TandemError(seen, ACCEPTED, "Correct these lines.")

@@ -17,14 +17,25 @@ CITATION_MARKS = re.compile(r"(?<!\s)\s*\[\d+(?:\s*,\s*\d+)*\]")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 DENIALS = {"not", "never", "neither", "nor", "or", "either", "cannot", "without", "unlike", "except"}
 SAME_CHARACTER = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("’‘ʼ", "'") | dict.fromkeys("“”„«»", '"'))
+THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 AROUND_A_WORD = "\"'`*_()[]{}<>,;:!?。"
 
 
 def normalise(text: str) -> str:
     """The plain form of a text that is compared: see the rules above."""
-    text = unicodedata.normalize("NFKC", text).translate(SAME_CHARACTER).casefold()
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
-    return " ".join(word for word in map(_bare, text.split()) if word)
+    return " ".join([word for word in map(_bare, _same_characters(text).split()) if word])
+
+
+def _same_characters(text: str) -> str:
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(SAME_CHARACTER)
+    text = text.casefold()
+    return THOUSANDS.sub("", text) if "," in text else text
+
+
+def _bare(word: str) -> str:
+    """A word without the punctuation around it; a leading point or sign belongs to the number."""
+    return word if word.isalnum() else word.lstrip(AROUND_A_WORD).rstrip(AROUND_A_WORD + ".")
 
 
 @lru_cache(maxsize=16_384)
@@ -51,13 +62,10 @@ def marked_words(text: str) -> list[tuple[str, str]]:
     words: list[tuple[str, str]] = []
     for line in text.splitlines():
         start = len(words)
-        for raw in line.split():
-            plain = normalise(raw).split()
-            if not plain:
-                continue
-            mark = raw.rstrip("\"'”’*_`)")[-1:]
-            words += [(word, "") for word in plain]
-            words[-1] = (words[-1][0], mark if mark in ".!?:" else "")
+        for raw in _same_characters(line).split():
+            if word := _bare(raw):
+                mark = raw.rstrip("\"'*_`)")[-1:]
+                words.append((word, mark if mark in ".!?:" else ""))
         if len(words) > start and not words[-1][1]:
             words[-1] = (words[-1][0], ".")
     return words
@@ -72,8 +80,3 @@ def last_sentence(words: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def denies(words: Iterable[str], asked: frozenset[str]) -> bool:
     """Whether a sentence denies or hedges what it says, in words that the question does not use."""
     return any((word in DENIALS or word.endswith("n't")) and word not in asked for word in words)
-
-
-def _bare(word: str) -> str:
-    """A word without the punctuation around it; a leading point or sign belongs to the number."""
-    return word.lstrip(AROUND_A_WORD).rstrip(AROUND_A_WORD + ".")
