@@ -1,8 +1,8 @@
 """No test question may stand in what an adapter was trained on, word for word or nearly.
 
 What it was trained on comes by file: `trained.jsonl` in the published version, one JSON object per training row. It
-holds no text but what text is known by, digests and MinHash numbers (training/publish.py writes them, cluster/minhash.py
-computes them). A test question is a leak where
+holds no text but what text is known by, digests and MinHash numbers: training/publish.py writes them and
+cluster/minhash.py computes them. A test question is a leak where
 
 1. `exact`: a row has a question with the same digest: the same text up to case, spacing and Unicode form;
 2. `same_words`: a row has a question with the same plain words in the same order: the same question up to punctuation

@@ -95,6 +95,7 @@ def test_the_same_words_but_for_filler_are_a_leak(tmp_path: Path, text: str) -> 
         ("Give the number of Iron.", "Name the number of Iron."),
         ("Please state the alpha-3 code of Iran.", "Please state the alpha-2 code of Iran."),
         ("How far is it from Rome to Paris?", "How far is it from Paris to Rome?"),
+        ("How far is it from Paris?", "How far is it to Paris?"),
         ("Who was the president?", "Who is the president?"),
         ("Can I cancel an order?", "Can you cancel an order?"),
         ("May I not enter?", "May I enter?"),
