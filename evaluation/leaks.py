@@ -181,7 +181,7 @@ class _Search:
             for text in wordings(question):
                 self.by_digest[digest_question(text)].append(number)
                 self.by_words[digest_words(text)].append(number)
-                for answer in _long_answers(question) if question_minhash(text) else ():
+                for answer in long_answers(question) if question_minhash(text) else ():
                     self.by_answer[answer].append((number, question_minhash(text).hashvalues))
 
     def among(self, rows: Iterable[dict[str, Any]]) -> list[Leak]:
@@ -212,8 +212,8 @@ def _strength(kind: LeakKind, similarity: float) -> tuple[int, float]:
     return -_STRONGEST_FIRST.index(kind), similarity
 
 
-def _long_answers(question: Question) -> set[str]:
-    """Digests. A refusal is the same for every question, so it says nothing."""
+def long_answers(question: Question) -> set[str]:
+    """Digests of the right answers of five words or more. A refusal is the same for every question, so none of it."""
     answers = [*question.answers, question.reference or ""] if question.answerable else []
     return {digest for digest in map(digest_answer, answers) if digest}
 
