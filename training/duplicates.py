@@ -7,14 +7,13 @@ measured exactly, so that none is listed that is not one.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from cluster.digests import normalise_question
+from cluster import minhash as words
+from cluster.minhash import similarity
 from training.data import Row
 
 THRESHOLD = 0.8
-SHINGLE_WORDS = 3
 _NUM_PERMUTATIONS = 128
 
 
@@ -37,18 +36,14 @@ def find_duplicates(trained: Sequence[Row], held_out: Sequence[Row]) -> list[Dup
 
 
 def minhash(row: Row, num_permutations: int = _NUM_PERMUTATIONS) -> Any:
-    """The MinHash of a row's shingles, as datasketch 2 computes it: scheme affine32, seed 1, SHA-1 of UTF-8."""
-    empty = _empty(num_permutations).copy()
-    empty.update_batch([shingle.encode() for shingle in shingles(row)])
-    return empty
+    """The MinHash of a row's shingles; cluster/minhash.py says how it is computed."""
+    return words.minhash(shingles(row), num_permutations)
 
 
 def shingles(row: Row) -> set[str]:
-    """The word 3-grams of a row, case folded; a text of fewer words is one shingle."""
+    """The word 3-grams of a row without its system message, case folded."""
     messages = [*row.messages, *(row.rejected or ())[-1:]]
-    words = normalise_question(" ".join(each["content"] for each in messages if each["role"] != "system")).split()
-    last = max(1, len(words) - SHINGLE_WORDS + 1)
-    return {" ".join(words[start : start + SHINGLE_WORDS]) for start in range(last)}
+    return words.word_shingles(" ".join(each["content"] for each in messages if each["role"] != "system"))
 
 
 def _exact(rows: Sequence[tuple[Row, bool]]) -> Iterator[Duplicate]:
@@ -77,15 +72,3 @@ def _near(rows: Sequence[tuple[Row, bool]]) -> Iterator[Duplicate]:
             continue
         like, like_held_out = rows[-earlier]
         yield Duplicate(row.where, like.where, round(best, 3), False, held_out and not like_held_out)
-
-
-def similarity(one: set[str], other: set[str]) -> float:
-    """Jaccard similarity of two sets, 0 to 1."""
-    return len(one & other) / len(one | other)
-
-
-@cache
-def _empty(num_permutations: int) -> Any:
-    from datasketch import MinHash
-
-    return MinHash(num_perm=num_permutations)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cluster.digests import digest_json, digest_question
+from cluster.minhash import NUM_PERMUTATIONS, digest_answer, digest_words, question_minhash
 from cluster.registry import AdapterVersion, Registry
 from cluster.storage import Storage
 from training.config import TrainingConfig
@@ -21,7 +22,7 @@ _WITHOUT_EFFECT = {
 }  # fmt: skip
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _FORMAT = 2
-_NUM_PERMUTATIONS = 64
+_ROLES = ("user", "assistant")
 
 
 def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
@@ -50,16 +51,23 @@ def digest_sources(config: TrainingConfig) -> str:
 
 
 def write_trained(rows: list[Row], folder: Path) -> None:
-    """trained.jsonl: for each row that was trained on its id, its sources, digests of messages and questions, and
-    `minhash`, 64 numbers by which text that is nearly a row's is found (how they are computed: duplicates.minhash)."""
-    (folder / "trained.jsonl").write_text("".join(json.dumps(_trained(row)) + "\n" for row in rows))
+    """trained.jsonl: for each row that was trained on what `trained_row` tells of it."""
+    (folder / "trained.jsonl").write_text("".join(json.dumps(trained_row(row)) + "\n" for row in rows))
 
 
-def _trained(row: Row) -> dict[str, Any]:
-    questions = [digest_question(message["content"]) for message in row.messages if message["role"] == "user"]
+def trained_row(row: Row) -> dict[str, Any]:
+    """A row's id, its sources, and by what its text is known again without being told: exactly (`sha256`,
+    `question_sha256`), but for filler (`question_words_sha256`, `answer_words_sha256`: cluster.minhash.digest_words)
+    and nearly (`minhash` of the row, `question_minhash`). Those of questions and answers have an item for each turn,
+    null where `cluster.minhash` has none."""
+    questions, answers = ([each["content"] for each in row.messages if each["role"] == role] for role in _ROLES)
+    numbers = [question_minhash(each) for each in questions]
     return {
-        "id": row.id, "sha256": row.digest, "question_sha256": questions, "sources": list(row.sources),
-        "minhash": minhash(row, _NUM_PERMUTATIONS).hashvalues.tolist(),
+        "id": row.id, "sha256": row.digest, "question_sha256": [digest_question(each) for each in questions],
+        "sources": list(row.sources), "minhash": minhash(row, NUM_PERMUTATIONS).hashvalues.tolist(),
+        "question_words_sha256": [digest_words(each) for each in questions],
+        "question_minhash": [each and each.hashvalues.tolist() for each in numbers],
+        "answer_words_sha256": [digest_answer(each) for each in answers],
     }  # fmt: skip
 
 

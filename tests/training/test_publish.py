@@ -7,11 +7,12 @@ import pytest
 
 from cluster.digests import digest_question
 from cluster.errors import TandemError
+from cluster.minhash import digest_words, question_minhash
 from training.config import TrainingConfig, Workers
 from training.data import check_rows, held_out_rows
 from training.duplicates import minhash
 from training.parity import last_answer
-from training.publish import fingerprint, result_kind, write_trained
+from training.publish import fingerprint, result_kind, trained_row, write_trained
 
 ROW = {"prompt": "Hi", "completion": "Yo", "id": "r1", "sources": ["a.md", "b.md"]}
 
@@ -48,8 +49,20 @@ def test_trained_rows_are_named_by_digest_and_sources(write_rows, tmp_path: Path
         "question_sha256": [digest_question("Hi")],
         "sources": ["a.md", "b.md"],
         "minhash": minhash(rows[0], 64).hashvalues.tolist(),
+        "question_words_sha256": [digest_words("hi")],
+        "question_minhash": [None],
+        "answer_words_sha256": [None],
     }
     assert len(line["minhash"]) == 64
+
+
+def test_long_questions_and_answers_are_known_by_more(write_rows) -> None:
+    question = "Who of us may still take the days of leave that were left over from the last year?"
+    row = {"prompt": question, "completion": "All who ask for it in March may."}
+    (read,) = check_rows(TrainingConfig(data=write_rows([row]))).rows
+    told = trained_row(read)
+    assert told["question_minhash"] == [question_minhash(question).hashvalues.tolist()]
+    assert told["answer_words_sha256"] == [digest_words("all who ask it March may")]
 
 
 @pytest.mark.parametrize(
