@@ -1,73 +1,109 @@
 """The recommendation, in words that follow from the numbers by these rules, in this order.
 
 1. `one_arm`: with a single arm there is nothing to recommend it over.
-2. `failures`: where more than `max_failed_share` of an arm's calls failed there is no recommendation.
+2. `failures`: where more than `max_failed_share` of an arm's calls failed, or gave an answer that could not be graded,
+   there is no recommendation.
 3. `model_changed`: where the endpoint answered for an arm under more than one pinned name there is none either.
 4. `none_right`: where no arm gave a right answer there is none either.
 5. The best arm is the one with the highest share of right answers over all questions (slices count by their size; of
-   equals the one with less to keep up: base, retrieval, tuned, both). Its rivals are the arms from which its paired
-   difference is not separated (statistics.py says when it is).
+   equals the one with less to keep up: base, few_shot, another endpoint, retrieval, tuned, hybrid, raft). Its rivals
+   are the arms from which it is not separated (statistics.py says when it is), and those that are as good: the whole
+   interval of the difference lies within `worth` either way, on 60 questions or more.
    - `winner`: no rivals. Use the best arm.
-   - `tie`: rivals, and for each the whole interval of the difference lies within 0.05 either way, on 60 questions or
-     more (on fewer, arms that never differed may be 0.05 apart: the rule of three). Use what is least to keep up.
+   - `tie`: rivals, and all of them as good. Use the one that costs least; where costs are not known, or one costs less
+     each month and another for each answer, the one that is least to keep up.
    - `not_enough`: other rivals. The questions do not settle it; no arm is recommended.
 
-Beside it stand the best arms of each slice by the same test, and where each arm is behind them.
+Beside it stand the best arms of each slice by the same test, where each arm is behind them, and what would change the
+verdict. The `general` questions are no part of all this: where an arm is behind `base` on them, it has forgotten.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from evaluation.arms import simplicity, title
-from evaluation.config import ArmName
-from evaluation.questions import OVERALL
-from evaluation.results import ArmResult, Cell, Difference, Recommendation, Share
+from evaluation.adoption import adoption
+from evaluation.arms import TRAINED, simplicity, title
+from evaluation.config import ArmName, EndpointArm
+from evaluation.questions import GENERAL, OVERALL
+from evaluation.results import ArmResult, BreakEven, Cell, Cost, Difference, Recommendation, Share
+from evaluation.summary import WORTH, is_as_good
 
-AS_GOOD_AS = 0.05
-LEAST_QUESTIONS_FOR_A_TIE = 60
+DECIDED = ("winner", "tie", "not_enough")
 
 
 def recommend(
-    arms: Sequence[ArmResult], cells: Sequence[Cell], differences: Sequence[Difference], max_failed_share: float
+    arms: Sequence[ArmResult],
+    cells: Sequence[Cell],
+    differences: Sequence[Difference],
+    max_failed_share: float,
+    *,
+    worth: float = WORTH,
+    costs: Sequence[Cost] = (),
+    break_even: Sequence[BreakEven] = (),
+    endpoints: Mapping[ArmName, EndpointArm] | None = None,
 ) -> Recommendation:
-    """Apply the rules to what was measured."""
-    return _Numbers(arms, cells, differences).recommend(max_failed_share)
+    """Apply the rules to what was measured.
+
+    Args:
+        worth: the difference in right answers that would matter; `make_differences` gets the same.
+        costs: what each arm costs, and `break_even` between which arms it turns; without them costs decide nothing.
+        endpoints: the arms that are other endpoints, for the lines that adopt one.
+    """
+    numbers = _Numbers(arms, cells, differences, worth, costs, break_even)
+    found = numbers.recommend(max_failed_share)
+    adopted = next((arm for arm in arms if arm.name == found.arm), None)
+    return found.model_copy(update={"adopt": adoption(adopted, endpoints or {})}) if adopted else found
 
 
 class _Numbers:
     """Lookups over cells and differences, and the rules on top."""
 
-    def __init__(self, arms: Sequence[ArmResult], cells: Sequence[Cell], differences: Sequence[Difference]) -> None:
-        self.arms = arms
+    def __init__(
+        self,
+        arms: Sequence[ArmResult],
+        cells: Sequence[Cell],
+        differences: Sequence[Difference],
+        worth: float,
+        costs: Sequence[Cost],
+        break_even: Sequence[BreakEven],
+    ) -> None:
+        self.arms, self.worth, self.break_even = arms, worth, break_even
+        self.costs = {cost.arm: cost for cost in costs}
         self.cells = {(cell.arm, cell.slice): cell for cell in cells}
-        self.slices = list(dict.fromkeys(cell.slice for cell in cells if cell.slice != OVERALL))
+        self.slices = list(dict.fromkeys(cell.slice for cell in cells if cell.slice not in (OVERALL, GENERAL)))
         self.differences = {(found.first, found.second, found.slice): found for found in differences}
         self.differences |= {(found.second, found.first, found.slice): _turned(found) for found in differences}
 
     def recommend(self, max_failed_share: float) -> Recommendation:
         leaders = {name: self.leaders(name) for name in (OVERALL, *self.slices)}
         outcome, arm, headline, sentences = self._rule(leaders[OVERALL], max_failed_share)
-        if outcome not in ("winner", "tie", "not_enough"):
+        if outcome not in DECIDED:
             leaders = {}
         by_slice = {name: self._best(name, leaders[name]) for name in self.slices if name in leaders}
         sentences = [sentence[0].upper() + sentence[1:] for sentence in [*sentences, *self._details(leaders, arm)]]
         return Recommendation(
-            outcome=outcome, arm=arm, headline=headline, sentences=sentences, by_slice=by_slice, leaders=leaders
-        )
+            outcome=outcome, arm=arm, headline=headline, sentences=sentences, by_slice=by_slice, leaders=leaders,
+            would_change=self._would_change(outcome, arm, leaders),
+            more_questions=self._more_questions(leaders[OVERALL]) if outcome == "not_enough" else None,
+        )  # fmt: skip
 
     def leaders(self, slice_name: str) -> list[ArmName]:
-        """The best arm on a slice, then those not separated from it, from best to worst; none where none is right."""
+        """The best arm on a slice, then its rivals, from best to worst; none where none is right."""
         measured = [arm.name for arm in self.arms if self.cells[arm.name, slice_name].accuracy.n]
         if not any(self.share(arm, slice_name) for arm in measured):
             return []
         measured.sort(key=lambda arm: (-self.share(arm, slice_name), simplicity(arm)))
-        return [arm for arm in measured if arm == measured[0] or not self.lead(measured[0], arm, slice_name).separated]
+        best, *others = measured
+        return [best, *(arm for arm in others if self._rivals(self.lead(best, arm, slice_name)))]
 
     def share(self, arm: ArmName, slice_name: str) -> float:
         return self.cells[arm, slice_name].accuracy.share or 0.0
 
     def lead(self, arm: ArmName, over: ArmName, slice_name: str = OVERALL) -> Difference:
         return self.differences[arm, over, slice_name]
+
+    def _rivals(self, lead: Difference) -> bool:
+        return not lead.separated or is_as_good(lead, self.worth)
 
     def _rule(self, leaders: list[ArmName], max_failed_share: float) -> tuple[str, ArmName | None, str, list[str]]:
         if failures := self._failures(max_failed_share):
@@ -82,22 +118,34 @@ class _Numbers:
         best, *rivals = leaders
         if not rivals:
             return "winner", best, f"Use {title(best)}.", self._why_it_wins(best)
-        simplest = min(leaders, key=simplicity)
-        if all(_as_good(self.lead(best, rival)) for rival in rivals):
-            return "tie", simplest, f"Use {title(simplest)}.", self._why_it_ties(best, simplest, rivals)
+        if all(is_as_good(self.lead(best, rival), self.worth) for rival in rivals):
+            chosen, why = self._preferred(leaders)
+            return "tie", chosen, f"Use {title(chosen)}.", self._why_it_ties(best, chosen, rivals, why)
         headline = f"Not enough questions to tell {_titles(leaders)} apart."
         return "not_enough", None, headline, self._what_is_open(leaders)
+
+    def _preferred(self, tied: list[ArmName]) -> tuple[ArmName, str]:
+        """The cheapest of arms that are as good, or the one with the least to keep up; and why, in words."""
+        costs = [self.costs[arm] for arm in sorted(tied, key=simplicity) if arm in self.costs]
+        known = [(cost.monthly_money, cost.answer_money, cost.arm) for cost in costs]
+        sums = [(monthly, answer, arm) for monthly, answer, arm in known if monthly is not None and answer is not None]
+        if len(sums) == len(tied) and len({each[:2] for each in sums}) > 1:
+            least = (min(monthly for monthly, _, _ in sums), min(answer for _, answer, _ in sums))
+            cheapest = [arm for monthly, answer, arm in sums if (monthly, answer) == least]
+            if cheapest:
+                return cheapest[0], f"{title(cheapest[0])} costs least"
+        simplest = min(tied, key=simplicity)
+        return simplest, f"{title(simplest)} leaves the least to keep up"
 
     def _failures(self, max_failed_share: float) -> list[str]:
         sentences = []
         for arm in self.arms:
             cell = self.cells[arm.name, OVERALL]
-            if cell.num_failed > max_failed_share * cell.num_questions:
-                reason, times = max(arm.failures.items(), key=lambda item: item[1])
-                sentences.append(
-                    f"{arm.title}: {cell.num_failed} of {cell.num_questions} calls failed, and at most "
-                    f"{max_failed_share:.0%} may. The commonest reason, {times} times: {reason}"
-                )
+            if cell.num_failed + cell.num_ungradable > max_failed_share * cell.num_questions:
+                failed = f"{arm.title}: {cell.num_failed} of {cell.num_questions} calls failed"
+                if cell.num_ungradable:
+                    failed += f" and {cell.num_ungradable} answers could not be graded"
+                sentences.append(f"{failed}, and at most {max_failed_share:.0%} may.{_commonest(arm.failures)}")
         return sentences
 
     def _level(self, arm: ArmName) -> str:
@@ -111,20 +159,71 @@ class _Numbers:
         by = f"{lead.difference:.2f} ({lead.low:.2f} to {lead.high:.2f})"
         return [f"{self._level(best).removesuffix('.')}, better than the next best, {behind}, by {by}."]
 
-    def _why_it_ties(self, best: ArmName, simplest: ArmName, rivals: list[ArmName]) -> list[str]:
+    def _why_it_ties(self, best: ArmName, chosen: ArmName, rivals: list[ArmName], why: str) -> list[str]:
         leads = [self.lead(best, rival) for rival in rivals]
-        widest = max(abs(bound) for lead in leads for bound in (lead.low, lead.high) if bound is not None)
-        margin = max(math.ceil(widest * 100), 1) / 100
-        others = [arm for arm in (best, *rivals) if arm != simplest]
+        margin = max(_up(max(map(_reach, leads))), 0.01)
+        others = [arm for arm in (best, *rivals) if arm != chosen]
         equal = f"{_titles(others)} {'is' if len(others) == 1 else 'are'} as good to within {margin:.2f}"
-        return [self._level(simplest), f"{equal}, and {title(simplest)} leaves the least to keep up."]
+        return [self._level(chosen), f"{equal}, and {why}."]
 
     def _what_is_open(self, leaders: list[ArmName]) -> list[str]:
         best, *rivals = leaders
         compared = [f"{title(best)} against {title(rival)}: {_better(self.lead(best, rival))}." for rival in rivals]
-        simplest = min(leaders, key=simplicity)
-        least = f"If you have to choose now, {title(simplest)} leaves the least to keep up."
-        return [self._level(best), *compared, least]
+        _, why = self._preferred(leaders)
+        return [self._level(best), *compared, f"If you have to choose now, {why}."]
+
+    def _more_questions(self, leaders: list[ArmName]) -> int | None:
+        """So many that the hardest of the open comparisons is settled."""
+        best, *rivals = leaders
+        open_ones = [self.lead(best, rival).more_questions for rival in rivals]
+        return max((number for number in open_ones if number is not None), default=None)
+
+    def _would_change(self, outcome: str, arm: ArmName | None, leaders: dict[str, list[ArmName]]) -> list[str]:
+        if outcome == "not_enough":
+            more = self._more_questions(leaders[OVERALL])
+            return [] if more is None else [f"About {_rounded(more)} more questions, if the arms go on as they did."]
+        if arm is None or outcome not in DECIDED:
+            return []
+        changes = self._other_worth(arm, leaders[OVERALL]) if outcome == "tie" else self._another_level(arm)
+        return [*changes, *self._other_prices(arm, leaders[OVERALL], outcome), *self._other_questions(arm, leaders)]
+
+    def _another_level(self, arm: ArmName) -> list[str]:
+        """From which `worth` on the winner only ties, with an arm that would then be chosen."""
+        tying = sorted((_reach(self.lead(arm, other.name)), other.name) for other in self.arms if other.name != arm)
+        for reach, _ in tying:
+            chosen, why = self._preferred([arm, *(name for least, name in tying if least <= reach)])
+            if chosen != arm and reach < 1:
+                return [f"A difference of {_up(reach):.2f} that would not matter to you (`evaluation.worth`): {why}."]
+        return []
+
+    def _other_worth(self, arm: ArmName, leaders: list[ArmName]) -> list[str]:
+        best = leaders[0]
+        if arm == best or not self.lead(best, arm).separated:
+            return []
+        lead = f"{self.lead(best, arm).difference:.2f}"
+        return [f"A smaller difference that matters to you (`evaluation.worth`): {title(best)} is better by {lead}."]
+
+    def _other_prices(self, arm: ArmName, leaders: list[ArmName], outcome: str) -> list[str]:
+        compared = leaders if outcome == "tie" else [each.name for each in self.arms]
+        own = self.costs.get(arm)
+        if outcome == "tie" and (own is None or own.answer_money is None or own.monthly_money is None):
+            return ["Prices (`evaluation.prices`): among arms that are as good the cheapest is preferred."]
+        turns = [each for each in self.break_even if {each.cheaper_above, each.than} <= set(compared)]
+        return [
+            f"More than {_rounded(each.questions_per_month)} questions a month: "
+            f"{title(each.cheaper_above)} then costs less than {title(each.than)}."
+            for each in turns
+            if arm in (each.cheaper_above, each.than)
+        ]
+
+    def _other_questions(self, arm: ArmName, leaders: dict[str, list[ArmName]]) -> list[str]:
+        elsewhere = [name for name in self.slices if leaders[name] and arm not in leaders[name]]
+        return [
+            f"Mostly questions like those of {name}: there {_titles(leaders[name])} "
+            f"{'is' if len(leaders[name]) == 1 else 'are'} better."
+            for name in elsewhere
+            if self.cells[arm, name].accuracy.n
+        ]
 
     def _details(self, leaders: dict[str, list[ArmName]], arm: ArmName | None) -> list[str]:
         if not leaders:
@@ -138,11 +237,27 @@ class _Numbers:
                 f"Where nobody can know, {title(arm)} gives a false answer in {with_interval(false_answers)} of "
                 f"{false_answers.n} cases."
             )
+        sentences += [self._forgotten(result.name, result.name == arm) for result in self.arms]
         num_failed = sum(self.cells[result.name, OVERALL].num_failed for result in self.arms)
         if num_failed:
             calls = "failed call is" if num_failed == 1 else "failed calls are"
             sentences.append(f"{num_failed} {calls} counted apart, as neither right nor wrong.")
+        num_ungradable = sum(self.cells[result.name, OVERALL].num_ungradable for result in self.arms)
+        if num_ungradable:
+            sentences.append(f"Answers that could not be graded, and are counted apart: {num_ungradable}.")
         return [sentence for sentence in sentences if sentence]
+
+    def _forgotten(self, arm: ArmName, chosen: bool) -> str:
+        """How a trained arm stands beside `base` on the general questions; where it holds, only of the chosen one."""
+        lead = self.differences.get((arm, "base", GENERAL))
+        if arm not in TRAINED or lead is None or lead.difference is None:
+            return ""
+        fell = lead.separated and lead.difference < 0
+        if not (fell or chosen):
+            return ""
+        shares = f"{self.share(arm, GENERAL):.2f} against {self.share('base', GENERAL):.2f} of the base model"
+        told = "has forgotten" if fell else "has not measurably forgotten"
+        return f"On {lead.n} general questions {title(arm)} {told}: {shares}, {_better(lead, short=True)}."
 
     def _best(self, slice_name: str, leaders: list[ArmName]) -> str:
         if not leaders:
@@ -173,17 +288,34 @@ def _turned(found: Difference) -> Difference:
     )
 
 
-def _as_good(lead: Difference) -> bool:
-    if lead.n < LEAST_QUESTIONS_FOR_A_TIE or lead.low is None or lead.high is None:
-        return False
-    return lead.low >= -AS_GOOD_AS and lead.high <= AS_GOOD_AS
+def _reach(lead: Difference) -> float:
+    """How far from 0 the interval goes, on the side where it goes farther."""
+    return 1.0 if lead.low is None or lead.high is None else max(abs(lead.low), abs(lead.high))
 
 
-def _better(lead: Difference) -> str:
+def _better(lead: Difference, short: bool = False) -> str:
     if lead.difference is None:
         return "no question was answered by both"
     difference, low, high = (f"{round(value or 0.0, 2) + 0.0:+.2f}" for value in (lead.difference, lead.low, lead.high))
-    return f"{difference} ({low} to {high}) on the {lead.n} questions that both answered"
+    both = "" if short else f" on the {lead.n} questions that both answered"
+    return f"{difference} ({low} to {high}){both}"
+
+
+def _commonest(failures: Mapping[str, int]) -> str:
+    if not failures:
+        return ""
+    reason, times = max(failures.items(), key=lambda item: item[1])
+    return f" The commonest reason, {times} times: {reason}"
+
+
+def _up(value: float) -> float:
+    return math.ceil(round(value * 100, 6)) / 100
+
+
+def _rounded(number: float) -> str:
+    """Two figures are as exact as this is known."""
+    digits = max(len(str(round(number))) - 2, 0)
+    return f"{round(round(number), -digits):,}"
 
 
 def _titles(arms: Sequence[ArmName]) -> str:

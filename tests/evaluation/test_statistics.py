@@ -1,12 +1,22 @@
-"""Intervals against published values, against scipy's own bootstrap, and against the truth they have to cover."""
+"""Intervals against published values, against scipy's own bootstrap and tests, and the number of questions needed."""
 
-import random
+import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import binomtest, bootstrap
 
-from evaluation.statistics import paired_difference, percentile, share
+from evaluation.statistics import (
+    PairedDifference,
+    holm,
+    more_to_separate,
+    more_to_tie,
+    paired_difference,
+    paired_differences,
+    percentile,
+    share,
+    smallest_effect,
+)
 
 
 def pairs(won: int, lost: int, both: int = 0, neither: int = 0) -> list[tuple[bool, bool]]:
@@ -24,45 +34,118 @@ def test_wilson_intervals_as_published(right: int, n: int, low: float, high: flo
     assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
 
 
+def found_in(data: list[tuple[bool, bool]], clusters: list[int] | None = None) -> PairedDifference:
+    found = paired_difference(data, clusters)
+    assert found is not None
+    return found
+
+
 def test_no_answers_have_no_share() -> None:
     assert share([]).share is None
-    assert paired_difference([], seed=0) is None
+    assert paired_difference([]) is None
+    assert paired_differences([]) == []
     assert percentile([], 50) is None
 
 
-def test_the_difference_is_the_bootstrap_of_scipy() -> None:
-    data = pairs(won=40, lost=15, both=60, neither=35)
-    found = paired_difference(data, seed=3)
-    deltas = np.array([int(first) - int(second) for first, second in data])
+@pytest.mark.parametrize(("won", "lost", "n"), [(40, 15, 150), (9, 3, 60), (300, 220, 2000)])
+def test_the_difference_is_the_bootstrap_of_scipy(won: int, lost: int, n: int) -> None:
+    found = found_in(pairs(won, lost, both=n - won - lost))
+    deltas = np.array([1] * won + [-1] * lost + [0] * (n - won - lost))
     theirs = bootstrap((deltas,), np.mean, n_resamples=9999, method="percentile", rng=1).confidence_interval
-    assert found is not None and found.difference == pytest.approx(25 / 150)
-    assert (found.low, found.high) == (pytest.approx(theirs.low, abs=0.01), pytest.approx(theirs.high, abs=0.01))
-    assert found.separated
+    assert found.difference == pytest.approx((won - lost) / n)
+    slack = 1.01 / n + 0.003
+    assert (found.low, found.high) == (pytest.approx(theirs.low, abs=slack), pytest.approx(theirs.high, abs=slack))
 
 
-def test_the_same_seed_gives_the_same_interval() -> None:
-    assert paired_difference(pairs(20, 9, 50), seed=5) == paired_difference(pairs(20, 9, 50), seed=5)
+def test_nothing_is_drawn() -> None:
+    assert found_in(pairs(20, 9, 50)) == found_in(pairs(20, 9, 50))
+    assert found_in(pairs(20, 9, 50)).low == -found_in(pairs(9, 20, 50)).high
 
 
 @pytest.mark.parametrize(("won", "separated"), [(3, False), (4, False), (5, False), (6, True)])
 def test_a_few_lucky_questions_do_not_separate(won: int, separated: bool) -> None:
-    found = paired_difference(pairs(won, 0, both=50), seed=0)
-    assert found is not None and found.separated is separated
+    assert found_in(pairs(won, 0, both=50)).separated is separated
 
 
-def test_arms_that_never_differ_are_not_separated() -> None:
-    found = paired_difference(pairs(0, 0, both=10), seed=0)
-    assert found is not None and (found.low, found.high, found.separated) == (0.0, 0.0, False)
+def test_arms_that_never_differ_may_differ_on_a_question_not_asked() -> None:
+    ten, hundred = found_in(pairs(0, 0, both=10)), found_in(pairs(0, 0, both=100))
+    assert not ten.separated and ten.p_value == 1
+    assert ten.low == -ten.high and ten.high >= 0.2
+    assert 0.01 <= hundred.high <= 0.04, "the rule of three: 0.03"
 
 
-def test_intervals_cover_the_true_difference() -> None:
-    """200 simulated comparisons of two arms at .80 and .72 on the same 150 questions: about 95 % cover .08."""
-    rng, covered = random.Random(1), 0
-    for seed in range(200):
-        draws = [(rng.random() < 0.80, rng.random() < 0.72) for _ in range(150)]
-        found = paired_difference(draws, seed)
-        covered += found is not None and found.low <= 0.08 <= found.high
-    assert 0.91 <= covered / 200 <= 0.985
+def test_holms_method_as_published() -> None:
+    """Holm, 1979: the smallest of m is multiplied by m, the next by m - 1; none is below the one before it."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_one_of_many_comparisons_has_to_show_more() -> None:
+    lucky, equal = pairs(9, 1, both=40), pairs(5, 5, both=40)
+    assert found_in(lucky).separated
+    found = paired_differences([lucky, *[equal] * 14])
+    assert found[0] is not None and not found[0].separated
+    assert found[0].adjusted_p == pytest.approx(min(found[0].p_value * 15, 1))
+    assert found[0].high - found[0].low > found_in(lucky).high - found_in(lucky).low
+    assert found[0].low <= 0
+
+
+def test_a_bound_does_not_cross_0_where_holm_tells_apart_and_bonferroni_does_not() -> None:
+    close, clear = pairs(14, 4, both=40), pairs(50, 0, both=8)
+    found = paired_differences([close, *[clear] * 5])
+    assert found[0] is not None and found[0].p_value > 0.05 / 6
+    assert (found[0].separated, found[0].low) == (True, 0.0)
+
+
+def test_the_test_by_clusters_is_the_sign_test_where_each_has_one_question() -> None:
+    data = pairs(17, 6, both=30)
+    assert found_in(data, list(range(53))) == found_in(data)
+    assert found_in(data).p_value == pytest.approx(binomtest(17, 23).pvalue)
+
+
+def test_exchanging_whole_clusters_is_counted_exactly() -> None:
+    sums = [3, 2, 2, -1, 1, 2, -2, 3, 1, 2, 1, 2]
+    data = [(value > 0, value < 0) for value in sums for _ in range(abs(value))]
+    clusters = [number for number, value in enumerate(sums) for _ in range(abs(value))]
+    signed = [sum(sign * abs(value) for sign, value in zip(signs, sums, strict=True))
+              for signs in itertools.product((1, -1), repeat=len(sums))]  # fmt: skip
+    expected = sum(abs(each) >= abs(sum(sums)) for each in signed) / len(signed)
+    assert found_in(data, clusters).p_value == pytest.approx(expected)
+    assert found_in(data).p_value < expected / 2
+
+
+def test_answers_that_go_together_count_for_less() -> None:
+    data = pairs(30, 10, both=60)
+    together = found_in(data, [number // 5 for number in range(100)])
+    assert together.design_effect > 3
+    assert together.high - together.low > 1.5 * (found_in(data).high - found_in(data).low)
+    flags = [number < 60 for number in range(100)]
+    wide, narrow = share(flags, [number // 5 for number in range(100)]), share(flags)
+    assert wide.low is not None and narrow.low is not None and wide.low < narrow.low - 0.05
+
+
+def test_a_few_documents_are_no_sample_of_others() -> None:
+    data = pairs(12, 0, both=88)
+    assert found_in(data, [number // 50 for number in range(100)]) == found_in(data)
+    one_large = [0] * 90 + list(range(1, 11))
+    assert found_in(data, one_large) == found_in(data)
+    assert found_in(data, [number // 5 for number in range(100)]) != found_in(data)
+
+
+def test_the_smallest_effect_shrinks_with_the_questions() -> None:
+    effects = [smallest_effect(n, 0.2) for n in (30, 100, 400, 5000)]
+    assert all(later < earlier for earlier, later in itertools.pairwise(effects) if earlier and later)
+    assert smallest_effect(100, 0.2, 0.05 / 15) > smallest_effect(100, 0.2)  # type: ignore[operator]
+    assert smallest_effect(5, 0.2) is None, "five questions won of five are no proof"
+
+
+def test_more_questions_are_none_where_it_is_settled() -> None:
+    assert more_to_separate(found_in(pairs(40, 2, both=58))) is None
+    assert more_to_tie(found_in(pairs(1, 1, both=998)), worth=0.05) is None
+    assert more_to_tie(found_in(pairs(20, 5, both=75)), worth=0.05) is None, "0.15 apart is no tie"
+    assert (more_to_separate(found_in(pairs(12, 6, both=82))) or 0) > 50
+    assert (more_to_tie(found_in(pairs(8, 7, both=85)), worth=0.05) or 0) > 50
 
 
 def test_percentiles() -> None:
