@@ -87,7 +87,7 @@ def harness(url: str) -> dict[str, float]:
     from evaluation.answer_cache import Answers
     from evaluation.arms import Shot, make_arms
     from evaluation.ask import ask_all
-    from evaluation.compare import Setting, conclude, graded_rows
+    from evaluation.compare import Setting, conclude, grade_all
     from evaluation.config import EvaluationConfig
     from evaluation.questions import load
     from evaluation.report import write_reports
@@ -107,7 +107,7 @@ def harness(url: str) -> dict[str, float]:
         with closing(Answers(folder / "answers.sqlite")) as answers:
             asked = ask_all(config, url, arms, questions, print, answers, dict.fromkeys(ARMS, "1"))
         asked_s, cpu_s, began = time.perf_counter() - began, time.process_time() - cpu, time.perf_counter()
-        report = conclude(config, arms, graded_rows(arms, questions, asked), asked, run, Setting())
+        report = conclude(config, arms, grade_all(config, url, arms, questions, asked, print)[0], asked, run, Setting())
         conclude_s, began = time.perf_counter() - began, time.perf_counter()
         paths = write_reports(report, run.path)
         report_s = time.perf_counter() - began

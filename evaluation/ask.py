@@ -7,16 +7,18 @@ by the same model, index and prompt is not asked again.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from evaluation import choices
 from evaluation.answer_cache import Answers
 from evaluation.arms import Arm
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.questions import Question
 from evaluation.results import Reply
-from evaluation.transport import Endpoint
-from evaluation.turns import Kind, Turn, key_of, request, turns
+from evaluation.transport import Endpoint, Said
+from evaluation.turns import Kind, Turn, body, key_of, request, turns
 
 WARM_UP = "Are you ready?"
 SECONDS_BETWEEN_PROGRESS = 3.0
@@ -32,13 +34,15 @@ class Asked:
     reused: dict[ArmName, int] = field(default_factory=dict)
     duration_s: float = 0.0
 
-    def first(self, question: str, arm: ArmName) -> Reply:
-        """What an arm said when it was asked for the first time."""
-        return self.replies["first"][question][arm][0]
+    def of(self, kind: Kind, question: str, arm: ArmName) -> list[Reply]:
+        """What an arm said to a question, in the order in which it was asked; nothing where it was not."""
+        return self.replies.get(kind, {}).get(question, {}).get(arm, [])
 
-    def also(self, kind: Kind, question: str) -> dict[ArmName, list[Reply]]:
-        """What every arm said when it was asked once more; nothing where it was not."""
-        return self.replies.get(kind, {}).get(question, {})
+    def all_of(self, question: str) -> Iterator[Reply]:
+        """What all arms said, each time they were asked."""
+        for by_question in self.replies.values():
+            for replies in by_question.get(question, {}).values():
+                yield from replies
 
     def add(self, turn: Turn, reply: Reply) -> None:
         by_arm = self.replies.setdefault(turn.kind, {}).setdefault(turn.question.id, {})
@@ -125,33 +129,39 @@ class _Asking:
         return True
 
     def _key(self, turn: Turn) -> str | None:
-        return key_of(turn, request(self.config, turn.arm, turn.wording), self.versions)
+        return key_of(turn, request(self.config, turn), self.versions)
 
     async def _warm_up(self, arm: Arm, is_asked: bool) -> Reply:
         """One call that does not count; none where every answer is known, or the endpoint is known to be dead."""
         if not is_asked:
             return Reply()
         dead = self.unreachable[self.endpoints[arm.name].url]
-        return Reply(failed=dead[-1]) if dead else await self._reply(arm, WARM_UP)
+        return Reply(failed=dead[-1]) if dead else (await self._call(arm, body(self.config, arm, WARM_UP))).reply
 
     async def _work(self, waiting: Iterable[Turn]) -> None:
         for turn in waiting:
             given_up = self._given_up(turn.arm)
-            reply = Reply(failed=given_up) if given_up else await self._reply(turn.arm, turn.wording)
+            reply = Reply(failed=given_up) if given_up else await self._reply(turn)
             self.asked.add(turn, reply)
             key = self._key(turn) if self.answers and not reply.missing else None
             if self.answers and key:
                 self.answers.put(key, reply)
             self._count(reply)
 
-    async def _reply(self, arm: Arm, wording: str) -> Reply:
+    async def _reply(self, turn: Turn) -> Reply:
+        said = await self._call(turn.arm, request(self.config, turn))
+        if turn.question.kind != "choice" or said.reply.failed:
+            return said.reply
+        return said.reply.model_copy(update={"choices": choices.read(said.tops or (), turn.question)})
+
+    async def _call(self, arm: Arm, sent: dict[str, Any]) -> Said:
         """One call. A failure is counted for its arm, and for the endpoint where that gave no response at all."""
         endpoint = self.endpoints[arm.name]
-        said = await endpoint.complete(request(self.config, arm, wording))
+        said = await endpoint.complete(sent)
         failed = said.reply.failed
         self.failures[arm.name] = [*self.failures[arm.name], failed] if failed else []
         self.unreachable[endpoint.url] = [] if said.responded else [*self.unreachable[endpoint.url], failed or ""]
-        return said.reply
+        return said
 
     def _given_up(self, arm: Arm) -> str | None:
         """Why this call is not worth its time: a dead endpoint would cost every question its full time limit."""

@@ -19,13 +19,19 @@ from evaluation.answer_cache import Answers
 from evaluation.arms import Arm
 from evaluation.ask import Asked, ask_all
 from evaluation.config import ArmName, EvaluationConfig
+from evaluation.consistency import consistency
+from evaluation.costs import break_even
+from evaluation.costs import costs as arm_costs
 from evaluation.drift import Changes, drift, same_questions, touched
-from evaluation.grading import grade
+from evaluation.failures import with_failures
+from evaluation.grading import grade_reply
+from evaluation.judging import Judged, judge_replies
 from evaluation.leaks import refuse_leaks
-from evaluation.questions import OVERALL, Question, load, slices
+from evaluation.questions import OVERALL, Question, load, load_general, slices
 from evaluation.report import write_reports
-from evaluation.results import ArmResult, Freshness, Reply, Report, Row, Staging
+from evaluation.results import ArmResult, Freshness, JudgeCheck, Reply, Report, Row, Staging
 from evaluation.summary import make_cells, make_differences
+from evaluation.turns import KINDS
 from evaluation.verdict import recommend
 
 
@@ -66,8 +72,8 @@ def measure(
     setting = setting or Setting()
     questions = check_questions(config, setting.trained)
     asked = ask(config, base_url, arms, questions, on_progress, setting)
-    rows = graded_rows(arms, questions, asked)
-    report = conclude(config, arms, rows, asked, run, setting)
+    rows, judge = grade_all(config, base_url, arms, questions, asked, on_progress)
+    report = conclude(config, arms, rows, asked, run, setting, judge)
     write(report, run, on_progress)
     return report
 
@@ -98,9 +104,10 @@ def measure_again(
     left = [question for question in questions if question.id in ids]
     on_progress(f"{len(found.all)} documents changed and touch {len(left)} of {len(questions)} questions")
     asked = ask(config, base_url, arms, left, on_progress, setting)
-    anew = {row.question.id: row for row in graded_rows(arms, left, asked)}
+    graded, judge = grade_all(config, base_url, arms, left, asked, on_progress)
+    anew = {row.question.id: row for row in graded}
     rows = [anew.get(row.question.id, row) for row in earlier.rows]
-    report = conclude(config, arms, rows, asked, run, setting)
+    report = conclude(config, arms, rows, asked, run, setting, judge or earlier.judge)
     drifted = drift(
         earlier.run, found, [question.id for question in left], earlier.recommendation, report.recommendation
     )
@@ -122,6 +129,8 @@ def write(report: Report, run: Run, on_progress: Callable[[str], None]) -> None:
 def check_questions(config: EvaluationConfig, trained: Sequence[Path] = ()) -> list[Question]:
     """The configured questions, checked, and none of them trained on. Cheap: call it before anything is started."""
     questions = load(config.questions)
+    if config.general:
+        questions += load_general(config.general, questions)
     for rows in trained:
         refuse_leaks(questions, rows)
     return questions
@@ -149,11 +158,14 @@ def conclude(
     asked: Asked,
     run: Run,
     setting: Setting,
+    judge: JudgeCheck | None = None,
 ) -> Report:
     """Put the report together from graded rows. Apart from times, the same replies give the same report."""
     questions = [row.question for row in rows]
     results = [_arm_result(arm, rows, asked) for arm in arms]
-    cells, differences = make_cells(rows, arms), make_differences(rows, arms, config.seed)
+    cells, differences = make_cells(rows, arms), make_differences(rows, arms, worth=config.worth)
+    costs = arm_costs(rows, arms, config, setting.training_s, setting.indexing_s)
+    turning = break_even(costs)
     return Report(
         run=run.id,
         created=datetime.fromisoformat(run.started),
@@ -167,36 +179,54 @@ def conclude(
         slices=slices(questions),
         cells=cells,
         differences=differences,
+        consistency=consistency(rows, arms) if any(row.again or row.paraphrased for row in rows) else [],
         freshness=list(setting.freshness),
+        costs=costs,
+        break_even=turning,
+        judge=judge,
         staging=setting.staging,
         index_version=setting.index_version,
-        recommendation=recommend(results, cells, differences, config.max_failed_share),
+        recommendation=recommend(
+            results,
+            cells,
+            differences,
+            config.max_failed_share,
+            worth=config.worth,
+            costs=costs,
+            break_even=turning,
+            endpoints=config.endpoints,
+        ),
         rows=list(rows),
     )
 
 
-def graded_rows(arms: Sequence[Arm], questions: Sequence[Question], asked: Asked) -> list[Row]:
-    """One row for each question, every reply graded."""
-    return [_graded(question, arms, asked) for question in questions]
+def grade_all(
+    config: EvaluationConfig,
+    base_url: str,
+    arms: Sequence[Arm],
+    questions: Sequence[Question],
+    asked: Asked,
+    on_progress: Callable[[str], None],
+) -> tuple[list[Row], JudgeCheck | None]:
+    """One row for each question, every reply graded and every wrong one sorted; and the judge's record, if it was
+    needed."""
+    said = [(question, reply) for question in questions for reply in asked.all_of(question.id)]
+    judged = judge_replies(config, base_url, said, on_progress)
+    return with_failures([_graded(question, arms, asked, judged) for question in questions]), judged.check
 
 
-def _graded(question: Question, arms: Sequence[Arm], asked: Asked) -> Row:
-    also = {
-        kind: {
-            arm.name: [_with_grade(question, arm, reply) for reply in asked.also(kind, question.id)[arm.name]]
-            for arm in arms
-            if arm.name in asked.also(kind, question.id)
-        }
-        for kind in ("again", "paraphrased")
-    }
-    first = {arm.name: _with_grade(question, arm, asked.first(question.id, arm.name)) for arm in arms}
-    return Row(question=question, replies=first, **also)
+def _graded(question: Question, arms: Sequence[Arm], asked: Asked, judged: Judged) -> Row:
+    def graded(arm: Arm, replies: Sequence[Reply]) -> list[Reply]:
+        return [
+            grade_reply(question, reply, arm.retrieves, judged=judged.verdict(question, reply)) for reply in replies
+        ]
 
-
-def _with_grade(question: Question, arm: Arm, reply: Reply) -> Reply:
-    if reply.text is None:
-        return reply
-    return reply.model_copy(update={"grade": grade(question, reply.text, reply.citations, arm.retrieves)})
+    first, again, paraphrased = (
+        {arm.name: graded(arm, replies) for arm in arms if (replies := asked.of(kind, question.id, arm.name))}
+        for kind in KINDS
+    )
+    once = {name: replies[0] for name, replies in first.items()}
+    return Row(question=question, replies=once, again=again, paraphrased=paraphrased)
 
 
 def _arm_result(arm: Arm, rows: Sequence[Row], asked: Asked) -> ArmResult:

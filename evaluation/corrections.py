@@ -26,7 +26,7 @@ from evaluation.questions import Question
 from evaluation.results import Freshness, Reply
 from evaluation.statistics import share
 from evaluation.transport import Endpoint
-from evaluation.turns import request
+from evaluation.turns import body
 
 PAUSE_S = 0.2
 Text = Annotated[str, Field(pattern=r"\S")]
@@ -174,7 +174,7 @@ async def _ask(watching: _Watching, endpoint: Endpoint, waiting: Sequence[tuple[
 
     async def one(arm: Arm, number: int) -> None:
         async with limit:
-            said = await endpoint.complete(request(watching.config, arm, watching.corrections[number].question))
+            said = await endpoint.complete(body(watching.config, arm, watching.corrections[number].question))
         watching.take(arm, number, said.reply, time.monotonic() - began)
 
     await asyncio.gather(*(one(arm, number) for arm, number in waiting))

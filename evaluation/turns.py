@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cluster.digests import digest_json
+from evaluation import choices
 from evaluation.arms import Arm
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.questions import Question
 
 Kind = Literal["first", "again", "paraphrased"]
+KINDS: tuple[Kind, ...] = ("first", "again", "paraphrased")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,14 @@ def _wordings(config: EvaluationConfig, question: Question) -> Iterator[tuple[st
         yield wording, "paraphrased", 0
 
 
-def request(config: EvaluationConfig, arm: Arm, wording: str) -> dict[str, Any]:
+def request(config: EvaluationConfig, turn: Turn) -> dict[str, Any]:
+    """The body of a question's call."""
+    if turn.question.kind != "choice":
+        return body(config, turn.arm, turn.wording)
+    return body(config, turn.arm, choices.wording(turn.question, turn.wording)) | choices.PARAMETERS
+
+
+def body(config: EvaluationConfig, arm: Arm, wording: str) -> dict[str, Any]:
     """The body of a call: the same decoding and limits for every arm."""
     shots = [
         message
@@ -66,7 +75,7 @@ def request(config: EvaluationConfig, arm: Arm, wording: str) -> dict[str, Any]:
     }
 
 
-def key_of(turn: Turn, body: Mapping[str, Any], versions: Mapping[ArmName, str]) -> str | None:
+def key_of(turn: Turn, sent: Mapping[str, Any], versions: Mapping[ArmName, str]) -> str | None:
     """The key of an answer; None where it is not known what will answer, so that nothing is kept."""
     version = versions.get(turn.arm.name)
-    return None if version is None else digest_json([turn.arm.name, version, dict(body), turn.attempt])
+    return None if version is None else digest_json([turn.arm.name, version, dict(sent), turn.attempt])

@@ -140,7 +140,7 @@ class Comparison:
         """Index, ask again what the changes touch, and conclude whether an earlier run's verdict still stands.
 
         Raises:
-            TandemError: the run cannot be compared with: other questions, no list of documents, an adapter that is gone.
+            TandemError: that run had other questions, has no list of documents, or its adapter is gone.
         """
         from evaluation.compare import measure_again
         from evaluation.drift import changes, read_report
@@ -208,13 +208,14 @@ class Comparison:
 
     def decide(self, served: pipeline.Served) -> "Staging":
         """Measure the arms that cost nothing to make, and whether a training could repay what it costs."""
-        from evaluation.compare import ask, check_questions, graded_rows
+        from evaluation.compare import ask, check_questions, grade_all
         from evaluation.staging import decide
 
         config = self.project.evaluation
         arms, questions = self.arms(served, self.untrained), check_questions(config)
         asked = ask(config, served.url, arms, questions, self.console.progress, self.setting())
-        staging = decide(graded_rows(arms, questions, asked), arms, config)
+        rows, _ = grade_all(config, served.url, arms, questions, asked, self.console.progress)
+        staging = decide(rows, config)
         self.console.stage("stage", staging.reason)
         return staging
 
