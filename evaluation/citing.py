@@ -17,7 +17,7 @@ from functools import lru_cache
 from evaluation.numeric import is_accepted, numbers_of
 from evaluation.questions import Question
 from evaluation.results import CitedSource
-from evaluation.words import plain_passage, words_of
+from evaluation.words import passage_holds, plain_passage
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,7 @@ def _holds_value(question: Question, passage: str) -> bool:
         return any(is_accepted(number, question) for number in numbers_of(passage))
     if question.kind == "regex":
         return any(_anywhere(pattern).search(plain_passage(passage)) for pattern in question.answers)
-    words = f" {plain_passage(passage)} "
-    return any(f" {' '.join(words_of(value))} " in words for value in question.answers)
+    return any(passage_holds(passage, value) for value in question.answers)
 
 
 @lru_cache(maxsize=4_096)

@@ -189,7 +189,7 @@ def _is_value(question: Question, value: str) -> bool:
         number = parse_number(value)
         return number is not None and is_accepted(number, question)
     words = tuple(normalise(value).split())
-    return bool(words) and words in map(words_of, question.answers)
+    return words in map(words_of, question.answers)
 
 
 def _gives(question: Question, text: str) -> bool:

@@ -51,10 +51,24 @@ def asked_words(question: str) -> frozenset[str]:
     return frozenset((*words, *(word.removesuffix("'s") for word in words)))
 
 
+def passage_holds(passage: str, value: str) -> bool:
+    """Whether the words of a value stand in a passage, one after the other."""
+    words = words_of(value)
+    # Most passages lack a word: that is seen much faster than the plain form is made.
+    if not words or not all(word in _passage_characters(passage) for word in words):
+        return False
+    return f" {' '.join(words)} " in f" {plain_passage(passage)} "
+
+
 @lru_cache(maxsize=4_096)
 def plain_passage(text: str) -> str:
     """The plain form of a passage, which many answers cite."""
     return normalise(text)
+
+
+@lru_cache(maxsize=4_096)
+def _passage_characters(text: str) -> str:
+    return _same_characters(text)
 
 
 def marked_words(text: str) -> list[tuple[str, str]]:
