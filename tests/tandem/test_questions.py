@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 DOCUMENT = (
-    "# Library\n\nOpening hour: 9\nPhone: 555-0100\nFloor: 2\n\nThe library keeps books for all who like to read.\n"
+    "# Library\n\nOpening hour: 9\nPhone: 555-0100\nFloor: 2\n\n"
+    "The library keeps books for all who like to read, and lends them for a month.\n"
 )
 
 
