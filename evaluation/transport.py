@@ -77,7 +77,7 @@ def _said(content: bytes, latency_s: float) -> Said:
         body = orjson.loads(content)
         choice, usage = body["choices"][0], body.get("usage") or {}
         reply = Reply(
-            text=choice["message"]["content"] or "",
+            text=_printable(choice["message"]["content"] or ""),
             model=body["model"],
             latency_s=latency_s,
             prompt_tokens=usage.get("prompt_tokens"),
@@ -94,8 +94,13 @@ def _said(content: bytes, latency_s: float) -> Said:
 def _cited(sent: dict[str, Any]) -> CitedSource:
     return CitedSource(
         index=sent["index"], source=sent["source"], title=sent["title"], cited=sent["cited"],
-        also_in=sent.get("also_in", []), text=sent.get("text"),
+        also_in=sent.get("also_in", []), text=_printable(sent.get("text") or "") or None,
     )  # fmt: skip
+
+
+def _printable(text: str) -> str:
+    """Half of a surrogate pair is JSON, and no text that could be written to a file."""
+    return text.encode(errors="replace").decode()
 
 
 def _tops(logprobs: dict[str, Any] | None) -> list[tuple[str, float]] | None:

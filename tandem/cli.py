@@ -16,6 +16,7 @@ from tandem.console import Console, print_error
 from tandem.documents import documents_app, search_app
 from tandem.keys import keys_app
 from tandem.options import DEFAULT, PARTLY_FAILED, VERDICT_CHANGED, AsJson, ProjectFile
+from tandem.questions import questions_app
 
 app = typer.Typer(
     name="tandem",
@@ -29,6 +30,7 @@ adapters_app = typer.Typer(help="Published adapters.", no_args_is_help=True)
 app.add_typer(documents_app)
 app.add_typer(search_app, name="search")
 app.add_typer(data_app, name="data")
+app.add_typer(questions_app, name="questions")
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(keys_app, name="keys")
 

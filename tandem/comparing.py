@@ -316,7 +316,7 @@ class Comparison:
         from training.config import DataSource
 
         config = self.project.training
-        changed = {"data": [DataSource(path=self.raft_rows)], "adapter": f"{self.project.adapter}-raft"}
+        changed = {"data": (DataSource(path=self.raft_rows),), "adapter": f"{self.project.adapter}-raft"}
         return self.project.with_training(config.model_copy(update=changed))
 
     def known(self, kind: str) -> AdapterVersion | None:
