@@ -1,8 +1,9 @@
 """The adapter registry: immutable versions, and aliases that point at them.
 
     <adapters>/<name>/v<N>/                 weights, trained.jsonl, parity.jsonl, manifest.json (last)
-    <adapters>/<name>/aliases/<alias>.json  {"version": N}, or {"split": {"N": 90, "M": 10}}
+    <adapters>/<name>/aliases/<alias>.json  {"version": N}, or {"split": {"N": 90, "M": 10}}; "before": those until now
     <adapters>/<name>/checks/v<N>.json      whether it is served as it was trained
+    <adapters>/<name>/checks/v<N>-gates.json  whether it is as good as what was live, and why it went live if it is not
 
 A folder without manifest.json is no version: a publisher that dies half-way leaves nothing that anyone could load.
 """
@@ -10,6 +11,7 @@ A folder without manifest.json is no version: a publisher that dies half-way lea
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cluster.digests import digest_folder
 from cluster.errors import TandemError
+from cluster.gates import GateCheck, pass_gates, read_gates, write_gates
 from cluster.provenance import git_commit, versions
 from cluster.schema import NAME_PATTERN, SCHEMA_VERSION
 from cluster.storage import write_atomically, write_once
@@ -151,7 +154,7 @@ class Registry:
         """
         if selector.isdecimal() and selector.isascii():
             return self.get(name, int(selector))
-        alias = self.root / name / "aliases" / f"{selector}.json"
+        alias = self._alias(name, selector)
         if not NAME_PATTERN.fullmatch(name) or not NAME_PATTERN.fullmatch(selector) or not alias.is_file():
             raise UnknownAdapter(
                 f"There is no adapter {name!r} with the alias {selector!r}.",
@@ -164,38 +167,52 @@ class Registry:
     def shares(self, name: str, alias: str = "live") -> dict[int, int]:
         """The versions that an alias names, with their shares of the callers; empty where there is no such alias."""
         try:
-            return _shares(json.loads((self.root / name / "aliases" / f"{alias}.json").read_text()))
+            return _shares(json.loads(self._alias(name, alias).read_text()))
         except FileNotFoundError:
             return {}
 
-    def promote(self, name: str, version: int, alias: str = "live") -> None:
+    def promote(self, name: str, version: int, alias: str = "live", *, despite: str | None = None) -> None:
         """Point an alias at a version; readers see the old one or the new one.
 
+        Args:
+            despite: why it goes live although a gate failed; kept in the version's record of its gates.
+
         Raises:
-            TandemError: there is no such version, or its parity check failed.
+            TandemError: there is no such version, or its parity check or one of its gates failed. What the alias named
+                before is never refused.
         """
-        self._check_servable(name, version)
+        self._check_servable(name, version, alias, despite)
         self._write_alias(name, alias, {"version": version})
 
-    def split(self, name: str, shares: dict[int, int], alias: str = "live") -> None:
+    def split(self, name: str, shares: dict[int, int], alias: str = "live", *, despite: str | None = None) -> None:
         """Share the callers of an alias out over versions, in parts such as `{7: 90, 8: 10}`.
 
         Raises:
-            TandemError: there is no such version, its parity check failed, or the shares are no positive numbers.
+            TandemError: the shares are no positive numbers, or one of the versions is refused by `promote`.
         """
         if not shares or min(shares.values()) < 1:
             raise TandemError(
                 f"The split of {name} is {shares}.", "A positive number for each version: 7=90 8=10.", "Correct it."
             )
         for version in shares:
-            self._check_servable(name, version)
+            self._check_servable(name, version, alias, despite)
         self._write_alias(name, alias, {"split": {str(version): share for version, share in shares.items()}})
 
-    def _write_alias(self, name: str, alias: str, value: dict[str, Any]) -> None:
-        write_atomically(self.root / name / "aliases" / f"{alias}.json", json.dumps(value) + "\n")
+    def before(self, name: str, alias: str = "live") -> set[int]:
+        """The versions that an alias names or has named."""
+        path = self._alias(name, alias)
+        value = json.loads(path.read_text()) if path.is_file() else {}
+        return {*value.get("before", []), *(_shares(value) if value else ())}
 
-    def _check_servable(self, name: str, version: int) -> None:
+    def _write_alias(self, name: str, alias: str, value: dict[str, Any]) -> None:
+        before = sorted(self.before(name, alias) - set(_shares(value)))
+        content = value | ({"before": before} if before else {})
+        write_atomically(self._alias(name, alias), json.dumps(content) + "\n")
+
+    def _check_servable(self, name: str, version: int, alias: str, despite: str | None) -> None:
         self.get(name, version)
+        if version in self.before(name, alias):
+            return
         check = self.check_of(name, version)
         if check and not check.passed:
             raise TandemError(
@@ -204,6 +221,25 @@ class Registry:
                 f"At most {check.tolerance:g} (`training.parity_tolerance`).",
                 f"Correct what serves it (`dtype`, engine_kwargs) and run `tandem adapters check {name}@{version}`.",
             )
+        pass_gates(self._gates(name, version), f"{name}@{version}", despite)
+
+    def record_gates(
+        self, name: str, version: int, gates: Iterable[Mapping[str, Any]], run: str | None = None
+    ) -> GateCheck:
+        """Keep how a version did at its gates (`name`, `passed` and `seen` each), in the place of an earlier record.
+
+        Args:
+            run: the comparison that measured them.
+
+        Raises:
+            UnknownAdapter: there is no such version.
+        """
+        self.get(name, version)
+        return write_gates(self._gates(name, version), gates, run)
+
+    def gates_of(self, name: str, version: int) -> GateCheck | None:
+        """How a version did at its gates; None where they were never measured."""
+        return read_gates(self._gates(name, version))
 
     def record_check(self, name: str, version: int, **fields: Any) -> ParityCheck:
         """Keep what a parity check found, in the place of an earlier one's; `fields` are those of `ParityCheck`."""
@@ -234,6 +270,12 @@ class Registry:
 
     def _check(self, name: str, version: int) -> Path:
         return self.root / name / "checks" / f"v{version}.json"
+
+    def _gates(self, name: str, version: int) -> Path:
+        return self.root / name / "checks" / f"v{version}-gates.json"
+
+    def _alias(self, name: str, alias: str) -> Path:
+        return self.root / name / "aliases" / f"{alias}.json"
 
     def _take_number(self, name: str) -> int:
         folder = self.root / name

@@ -29,8 +29,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
-from scipy.special import bdtr
-from scipy.stats import norm, t
+from scipy.special import bdtr, ndtri, stdtrit
 
 from evaluation.results import Share
 
@@ -137,7 +136,7 @@ def more_to_separate(found: PairedDifference) -> int | None:
     if found.separated or size == 0:
         return None
     spread = _quantile(found.level) * math.sqrt(found.discordance)
-    spread += norm.ppf(POWER) * math.sqrt(max(found.discordance - size**2, 0.0))
+    spread += ndtri(POWER) * math.sqrt(max(found.discordance - size**2, 0.0))
     # Fleiss' correction for continuity: the exact test counts in whole questions.
     needed = (spread / size) ** 2 + 1 / size
     return max(math.ceil(float(needed) * found.design_effect) - found.n, 1)
@@ -152,7 +151,7 @@ def more_to_tie(found: PairedDifference, worth: float) -> int | None:
     if room <= 0 or (found.low >= -worth and found.high <= worth):
         return None
     smoothed = (found.discordance * found.n + 2 * PSEUDO_COUNT) / (found.n + 4 * PSEUDO_COUNT)
-    spread = math.sqrt(max(smoothed - found.difference**2, 0.0)) * (_quantile(found.level) + norm.ppf(POWER))
+    spread = math.sqrt(max(smoothed - found.difference**2, 0.0)) * (_quantile(found.level) + ndtri(POWER))
     return max(math.ceil(float(spread / room) ** 2 * found.design_effect) - found.n, 1)
 
 
@@ -185,9 +184,9 @@ def _bootstrap(won: float, lost: float, n: int, level: float) -> tuple[float, fl
     """The bounds of the bootstrap's distribution of the mean of n steps, which are 1 and -1 with these shares."""
     total = n + 4 * PSEUDO_COUNT
     up, down = (won * n + PSEUDO_COUNT) / total, (lost * n + PSEUDO_COUNT) / total
-    length = fft.next_fast_len(2 * n + 1)
-    turn = np.exp(-2j * np.pi * np.arange(length) / length)
-    weights = fft.ifft((1 - up - down + up * turn + down / turn) ** n).real
+    length = fft.next_fast_len(2 * n + 1, real=True)
+    turn = np.exp(-2j * np.pi * np.arange(length // 2 + 1) / length)
+    weights = fft.irfft((1 - up - down + up * turn + down * turn.conj()) ** n, length)
     weights = np.roll(np.maximum(weights, 0.0), n)[: 2 * n + 1]
     below = np.cumsum(weights)
     low = int(np.searchsorted(below, level / 2, side="right"))
@@ -226,8 +225,7 @@ def _design_effect(values: Floats, numbers: NDArray[np.int64] | None) -> float:
     apart = values - values.mean()
     num_clusters = int(numbers.max()) + 1
     together = float(np.sum(np.bincount(numbers, weights=apart) ** 2)) * num_clusters / (num_clusters - 1)
-    quantile = 1 - (1 - CONFIDENCE) / 2
-    few = (float(t.ppf(quantile, num_clusters - 1)) / float(norm.ppf(quantile))) ** 2
+    few = (float(stdtrit(num_clusters - 1, (1 + CONFIDENCE) / 2)) / _quantile(1 - CONFIDENCE)) ** 2
     return min(max(together / float(np.sum(apart**2)) * few, 1.0), float(len(values)))
 
 
@@ -251,11 +249,11 @@ def _wilson(center: float, n: float, level: float) -> tuple[float, float]:
 
 
 def _power_reached(effects: Floats, discordance: Floats, n: int, level: float) -> NDArray[np.bool_]:
-    spread = norm.ppf(POWER) * np.sqrt(np.maximum(discordance - effects**2, 0.0))
+    spread = ndtri(POWER) * np.sqrt(np.maximum(discordance - effects**2, 0.0))
     spread = spread + _quantile(level) * np.sqrt(discordance)
     reached: NDArray[np.bool_] = (spread / effects) ** 2 + 1 / effects <= n
     return reached
 
 
 def _quantile(level: float) -> float:
-    return float(norm.ppf(1 - level / 2))
+    return float(ndtri(1 - level / 2))

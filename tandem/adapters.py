@@ -16,29 +16,34 @@ def list_versions(project: Project) -> tuple[str, list[dict[str, Any]]]:
         shares = registry.shares(name)
         for found in registry.versions(name):
             manifest, check = found.manifest, registry.check_of(name, found.version)
+            gates = registry.gates_of(name, found.version)
             rows.append(
                 {"adapter": f"{name}@{found.version}", "live": found.version in shares,
                  "share": percent(shares, found.version), "created": manifest.created,
                  "base_model": manifest.base_model, "rank": manifest.rank, "metrics": manifest.metrics,
-                 "parity": check.model_dump(mode="json") if check else None}
+                 "parity": check.model_dump(mode="json") if check else None,
+                 "gates": gates.model_dump(mode="json") if gates else None}
             )  # fmt: skip
     lines = [
         f"{row['adapter']:<24} {_told_share(row['share']):<9} {row['created']}  parity {_told(row['parity']):<10} "
-        f"{row['base_model']}"
+        f"gates {_told_gates(row['gates']):<10} {row['base_model']}"
         for row in rows
     ]
     return "\n".join(lines) or "No adapter is published yet. Train one with `tandem train`.", rows
 
 
-def promote(project: Project, adapter: str) -> str:
-    """Point the alias `live` at `name@version`."""
+def promote(project: Project, adapter: str, despite: str | None = None) -> str:
+    """Point the alias `live` at `name@version`; `despite` is the reason where a gate failed."""
     found = find(project, adapter)
-    Registry(project.storage.adapters).promote(found.name, found.version)
-    return f"{found.name}@{found.version} is live."
+    registry = Registry(project.storage.adapters)
+    registry.promote(found.name, found.version, despite=despite)
+    check = registry.gates_of(found.name, found.version)
+    failed = [gate.name for gate in check.failed] if check else []
+    return f"{found.name}@{found.version} is live." + (f" It failed: {', '.join(failed)}." if failed else "")
 
 
-def split(project: Project, adapter: str, parts: list[str]) -> str:
-    """Share the callers of an adapter out over versions: parts such as `7=90`."""
+def split(project: Project, adapter: str, parts: list[str], despite: str | None = None) -> str:
+    """Share the callers of an adapter out over versions: parts such as `7=90`; `despite` as for `promote`."""
     shares: dict[int, int] = {}
     for part in parts:
         version, _, share = part.partition("=")
@@ -46,7 +51,7 @@ def split(project: Project, adapter: str, parts: list[str]) -> str:
             raise TandemError(f"{part!r} is no share.", "A version and its share: 7=90 8=10.", "Correct it.")
         shares[int(version)] = int(share)
     registry = Registry(project.storage.adapters)
-    registry.split(adapter, shares)
+    registry.split(adapter, shares, despite=despite)
     told = ", ".join(f"@{version} {percent(shares, version):g} %" for version in shares)
     return f"{adapter} is split over its callers: {told}."
 
@@ -90,6 +95,13 @@ def _told(check: dict[str, Any] | None) -> str:
     if check is None:
         return "unchecked"
     return f"{check['mean_difference']:.4f}" + ("" if check["mean_difference"] <= check["tolerance"] else " (failed)")
+
+
+def _told_gates(gates: dict[str, Any] | None) -> str:
+    if gates is None:
+        return "unmeasured"
+    failed = sum(not gate["passed"] for gate in gates["gates"])
+    return f"{failed} failed" if failed else "passed"
 
 
 def _told_share(share: float) -> str:

@@ -15,7 +15,7 @@ from cluster.errors import TandemError
 from tandem.console import Console, print_error
 from tandem.documents import documents_app, search_app
 from tandem.keys import keys_app
-from tandem.options import DEFAULT, PARTLY_FAILED, VERDICT_CHANGED, AsJson, ProjectFile
+from tandem.options import DEFAULT, PARTLY_FAILED, VERDICT_CHANGED, AsJson, Despite, ProjectFile
 from tandem.questions import questions_app
 
 app = typer.Typer(
@@ -265,26 +265,29 @@ def adapters_check(
 
 @adapters_app.command("promote")
 def adapters_promote(
-    adapter: Annotated[str, typer.Argument(help="Name and version, such as support@7.")], config: ProjectFile = DEFAULT
+    adapter: Annotated[str, typer.Argument(help="Name and version, such as support@7.")],
+    despite: Despite = None,
+    config: ProjectFile = DEFAULT,
 ) -> None:
-    """Make a version the live one."""
+    """Make a version the live one; one that failed a gate only with a reason."""
     from tandem.adapters import promote
     from tandem.project import load
 
-    Console().result(promote(load(config), adapter), None)
+    Console().result(promote(load(config), adapter, despite), None)
 
 
 @adapters_app.command("split")
 def adapters_split(
     adapter: Annotated[str, typer.Argument(help="Name, such as support.")],
     shares: Annotated[list[str], typer.Argument(help="Versions with their shares, such as 7=90 8=10.")],
+    despite: Despite = None,
     config: ProjectFile = DEFAULT,
 ) -> None:
     """Share the callers of an adapter out over versions; each caller keeps its own."""
     from tandem.adapters import split
     from tandem.project import load
 
-    Console().result(split(load(config), adapter, shares), None)
+    Console().result(split(load(config), adapter, shares, despite), None)
 
 
 @adapters_app.command("push")

@@ -11,6 +11,7 @@ Tenant = Annotated[str | None, typer.Option(help="Search as a caller of this ten
 Labels = Annotated[list[str] | None, typer.Option(help="Search as one who holds this label; may be repeated.")]
 JudgedFile = Annotated[Path, typer.Argument(help="Questions with sources (JSONL), a BEIR folder, or TREC topics.")]
 Qrels = Annotated[Path | None, typer.Option(help="The judgements of a TREC topics file.")]
+Despite = Annotated[str | None, typer.Option(help="Why it goes live although a gate failed; the reason is kept.")]
 PARTLY_FAILED = 3
 VERDICT_CHANGED = 4
 DEFAULT = Path("tandem.yaml")

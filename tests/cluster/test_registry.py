@@ -150,3 +150,64 @@ def test_a_split_over_what_cannot_be_served_is_refused(registry: Registry, stagi
     with pytest.raises(TandemError, match="not served as it was trained"):
         registry.split("support", {1: 90, 2: 10})
     assert registry.shares("support") == {1: 1}
+
+
+PASSED, FAILED = {"name": "overall", "passed": True, "seen": "+0.10"}, {
+    "name": "slice form", "passed": False, "seen": "-0.20 (-0.30 to -0.10) against the live version.",
+}  # fmt: skip
+
+
+@pytest.fixture
+def gated(registry: Registry, staging: Path) -> Registry:
+    """Version 1 is live; version 2 failed a gate."""
+    registry.publish("support", staging, **FIELDS)
+    registry.publish("support", staging, promote=False, **FIELDS)
+    registry.record_gates("support", 2, [PASSED, FAILED], run="run0")
+    return registry
+
+
+def test_a_version_that_failed_a_gate_does_not_go_live(gated: Registry) -> None:
+    for attempt in (lambda: gated.promote("support", 2), lambda: gated.split("support", {1: 90, 2: 10})):
+        with pytest.raises(TandemError, match=r"support@2 failed 1 of 2 gates\. slice form: -0\.20") as raised:
+            attempt()
+        assert "--despite" in raised.value.remedy and "overall" not in raised.value.seen
+    for blank in ("", "  "):
+        with pytest.raises(TandemError, match="is empty"):
+            gated.promote("support", 2, despite=blank)
+    assert gated.resolve("support").version == 1
+    assert gated.gates_of("support", 2).despite == []
+    assert gated.gates_of("support", 1) is None
+
+
+def test_with_a_reason_it_does_and_the_reason_is_kept(gated: Registry) -> None:
+    manifest = (gated.root / "support" / "v2" / "manifest.json").read_bytes()
+    gated.promote("support", 2, despite=" The form is not used any more. ")
+    assert gated.resolve("support").version == 2
+    gated.record_gates("support", 2, [PASSED], run="run1")
+    check = gated.gates_of("support", 2)
+    assert check is not None and (check.run, check.failed) == ("run1", [])
+    assert [(each.reason, each.failed) for each in check.despite] == [
+        ("The form is not used any more.", ["slice form"])
+    ]
+    assert (gated.root / "support" / "v2" / "manifest.json").read_bytes() == manifest
+
+
+def test_what_was_live_before_can_always_come_back(gated: Registry, staging: Path) -> None:
+    gated.promote("support", 2, despite="a trial")
+    gated.publish("support", staging, **FIELDS)
+    assert gated.before("support") == {1, 2, 3}
+    gated.record_gates("support", 1, [FAILED])
+    found = {"num_rows": 2, "num_tokens": 9, "max_difference": 0.4, "tolerance": 0.05, "mean_difference": 0.1}
+    gated.record_check("support", 1, **found)
+    for version in (2, 1, 3):
+        gated.promote("support", version)
+        assert gated.shares("support") == {version: 1}
+    assert len(gated.gates_of("support", 2).despite) == 1
+
+
+def test_passed_gates_need_no_reason(gated: Registry) -> None:
+    gated.record_gates("support", 2, [PASSED])
+    gated.promote("support", 2, despite="to be safe")
+    assert gated.resolve("support").version == 2 and gated.gates_of("support", 2).despite == []
+    with pytest.raises(UnknownAdapter):
+        gated.record_gates("support", 9, [PASSED])

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster.registry import Registry
+
 MODEL = Path(__file__).parents[2] / "examples" / "quickstart" / "model"
 
 
@@ -122,6 +124,25 @@ def test_storage_that_cannot_be_written(project: Path) -> None:
 def test_an_adapter_that_is_not_there(project: Path) -> None:
     assert "There is no adapter nobody@3" in refused(tandem(project, "adapters", "promote", "nobody@3"))
     assert "names no version" in refused(tandem(project, "adapters", "promote", "nobody"))
+
+
+def test_a_failed_gate_is_passed_by_with_a_reason_only(project: Path) -> None:
+    registry = Registry(project / "runs" / "adapters")
+    (project / "files").mkdir()
+    fields = {"base_model": "m", "base_digest": "b", "method": "lora", "rank": 8, "template_hash": "t",
+              "prompt_hash": None, "data_digest": "d", "fingerprint": "f", "metrics": {}}  # fmt: skip
+    for number in range(2):
+        registry.publish("small", project / "files", promote=number == 0, **fields)
+    registry.record_gates("small", 2, [{"name": "slice form", "passed": False, "seen": "-0.20."}])
+    error = refused(tandem(project, "adapters", "promote", "small@2"))
+    assert "small@2 failed 1 of 1 gates. slice form: -0.20." in error
+    assert "is empty" in refused(tandem(project, "adapters", "promote", "small@2", "--despite", " "))
+    assert registry.resolve("small").version == 1
+    done = tandem(project, "adapters", "promote", "small@2", "--despite", "The form is gone.")
+    assert (done.returncode, done.stdout.strip()) == (0, "small@2 is live. It failed: slice form.")
+    listed = json.loads(tandem(project, "adapters", "list", "--json").stdout)
+    assert [row["gates"] and row["gates"]["despite"][0]["reason"] for row in listed] == [None, "The form is gone."]
+    assert tandem(project, "adapters", "promote", "small@1").returncode == 0
 
 
 def test_json_alone_on_standard_output(project: Path) -> None:
