@@ -8,7 +8,7 @@ from evaluation.config import BUILT_IN, ArmName, EndpointArm
 
 TITLES: dict[ArmName, str] = {
     "base": "base", "few_shot": "base + examples", "retrieval": "retrieval", "tuned": "tuned",
-    "hybrid": "tuned + retrieval", "raft": "tuned for retrieval",
+    "hybrid": "tuned + retrieval", "raft": "tuned for retrieval", "live": "live version",
 }  # fmt: skip
 TRAINED: tuple[ArmName, ...] = ("tuned", "hybrid", "raft")
 RETRIEVING: tuple[ArmName, ...] = ("retrieval", "hybrid", "raft")
@@ -21,9 +21,10 @@ def title(arm: ArmName) -> str:
     return TITLES.get(arm, arm)
 
 
-def simplicity(arm: ArmName) -> int:
-    """Sorts what leaves the least to keep up first; another endpoint, kept up by others, stands behind `few_shot`."""
-    return 2 * SIMPLEST_FIRST.index(arm) if arm in SIMPLEST_FIRST else 3
+def simplicity(arm: ArmName) -> float:
+    """Sorts what leaves the least to keep up first; another endpoint, kept up by others, stands behind
+    `few_shot`, and what is live already before what is trained anew."""
+    return 2 * SIMPLEST_FIRST.index(arm) if arm in SIMPLEST_FIRST else 3 if arm != "live" else 4.5
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Arm:
 
     @property
     def retrieves(self) -> bool:
-        return self.name in RETRIEVING
+        return self.endpoint is None and "+" in self.model
 
 
 def make_arms(

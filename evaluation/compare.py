@@ -22,8 +22,10 @@ from evaluation.config import ArmName, EvaluationConfig
 from evaluation.consistency import consistency
 from evaluation.costs import break_even
 from evaluation.costs import costs as arm_costs
+from evaluation.drafts import refuse_draft
 from evaluation.drift import Changes, drift, same_questions, touched
 from evaluation.failures import with_failures
+from evaluation.gates import gates
 from evaluation.grading import grade_reply
 from evaluation.judging import Judged, judge_replies
 from evaluation.leaks import refuse_leaks
@@ -41,6 +43,7 @@ class Setting:
 
     `versions`: what answers for an arm, in one string; answers of an arm without one are not kept. `answers`: the file
     that keeps them. `trained`: each `trained.jsonl` of what is tuned. Times are in seconds, of all workers together.
+    `gated`: the arm that stands before its gates, and the arm of the version that is live.
     """
 
     versions: Mapping[ArmName, str] = field(default_factory=dict)
@@ -51,6 +54,7 @@ class Setting:
     index_version: str | None = None
     staging: Staging | None = None
     freshness: Sequence[Freshness] = ()
+    gated: tuple[ArmName, ArmName | None] | None = None
 
 
 def measure(
@@ -128,6 +132,8 @@ def write(report: Report, run: Run, on_progress: Callable[[str], None]) -> None:
 
 def check_questions(config: EvaluationConfig, trained: Sequence[Path] = ()) -> list[Question]:
     """The configured questions, checked, and none of them trained on. Cheap: call it before anything is started."""
+    if config.questions:
+        refuse_draft(config.questions)
     questions = load(config.questions)
     if config.general:
         questions += load_general(config.general, questions)
@@ -184,6 +190,7 @@ def conclude(
         costs=costs,
         break_even=turning,
         judge=judge,
+        gates=gates(rows, *setting.gated, config) if setting.gated else [],
         staging=setting.staging,
         index_version=setting.index_version,
         recommendation=recommend(

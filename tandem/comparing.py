@@ -6,7 +6,6 @@ so that a comparison that was broken off goes on where it stopped.
 """
 
 import contextlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from tandem import parity, pipeline
 from tandem.console import Console
 from tandem.inventory import Inventory, read_documents
 from tandem.project import Project
+from tandem.trainings import ARMS_OF, Trainings, adapters_of
 
 if TYPE_CHECKING:
     from evaluation.arms import Arm, Shot
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 # Of `serving`: where it is reached and how much it can take changes no answer.
 SAME_ANSWERS = ("host", "port", "num_replicas", "preload", "adapter_registry")
-ARMS_OF: dict[str, tuple[str, ...]] = {"tuned": ("tuned", "hybrid"), "raft": ("raft",)}
 
 
 def compare(
@@ -84,18 +83,6 @@ def find_run(project: Project, name: str) -> Path:
     )
 
 
-def adapters_of(report: "Report", registry: Registry) -> dict[str, AdapterVersion]:
-    """The versions that an earlier report measured, by `tuned` and `raft`. Raises TandemError where one is gone."""
-    found = {}
-    for kind, arms in ARMS_OF.items():
-        for arm in report.arms:
-            # base:NAME@VERSION for an adapter, NAME-VERSION for a whole model
-            named = re.match(r"(?:base:(.+)@|(.+)-)(\d+)(?:\+|$)", arm.model)
-            if arm.name in arms and named:
-                found[kind] = registry.get(named[1] or named[2], int(named[3]))
-    return found
-
-
 @dataclass
 class Comparison:
     """One comparison, inside a Ray session: the index and the adapters that it has so far."""
@@ -106,6 +93,7 @@ class Comparison:
     console: Console
     fresh: bool = False
     adapters: dict[str, AdapterVersion] = field(default_factory=dict)
+    """By what they were trained as; `live` is the version that the new one would replace."""
     inventory: Inventory | None = None
 
     def run_all(self, spend_all: bool) -> "Report":
@@ -114,27 +102,63 @@ class Comparison:
         from evaluation.compare import check_questions
 
         self.index()
-        missing = [kind for kind in self.kinds if self.known(kind) is None]
-        needs_rows = "raft" in missing and not self.raft_rows.exists()
-        staging = None
-        if needs_rows or (missing and self.untrained and not spend_all):
+        names, trainings = self.project.evaluation.arms, self.trainings
+        needs_rows = "raft" in trainings.missing and not trainings.raft_rows.exists()
+        staging, decides = None, bool(trainings.missing and self.untrained and not spend_all)
+        if needs_rows or decides:
             with self.served() as served:
-                if self.untrained and not spend_all:
+                if decides:
                     staging = self.decide(served)
                     if not staging.trained:
-                        arms = [name for name in self.project.evaluation.arms if name not in TRAINED]
-                        return self.measure(served, self.arms(served, arms), staging)
+                        untrained = [name for name in names if name not in TRAINED]
+                        return self.measure(served, self.arms(served, untrained), staging)
                 if needs_rows:
-                    self.make_raft_rows(served)
-        for kind in self.kinds:
-            self.adapters[kind] = self.train(kind)
+                    trainings.make_raft_rows(served, self.console)
+        live = self.live_version()
+        self.adapters = {kind: trainings.train(kind, self.run, self.console) for kind in trainings.kinds}
         check_questions(self.project.evaluation, self.trained)
+        if live and "tuned" in self.adapters and live.version != self.adapters["tuned"].version:
+            self.adapters["live"] = live
         with self.served() as served:
-            for kind, adapter in self.adapters.items():
-                parity.ensure(
-                    self.trained_as(kind), adapter, self.console, parity.Endpoint(served.url, served.models[kind])
-                )
-            return self.measure(served, self.arms(served, self.project.evaluation.arms), staging)
+            self.check_parity(served)
+            report = self.measure(served, self.arms(served, names), staging)
+        self.pass_gates(report)
+        return report
+
+    @cached_property
+    def trainings(self) -> Trainings:
+        """Once the index is up to date."""
+        return Trainings(self.project, self.inventory.version(self.project.retrieval) if self.inventory else None)
+
+    def check_parity(self, served: pipeline.Served) -> None:
+        """Each new version is served as it was trained; it goes live here only where nothing is live yet."""
+        for kind in self.trainings.kinds:
+            endpoint = parity.Endpoint(served.url, served.models[kind])
+            goes_live = kind != "tuned" or "live" not in self.adapters
+            parity.ensure(
+                self.trainings.project_for(kind), self.adapters[kind], self.console, endpoint, promotes=goes_live
+            )
+
+    def live_version(self) -> AdapterVersion | None:
+        registry = Registry(self.project.storage.adapters)
+        return registry.resolve(self.project.adapter) if registry.shares(self.project.adapter) else None
+
+    def pass_gates(self, report: "Report") -> None:
+        """Keep how the new version did at its gates; it takes the live one's place where it holds all of them."""
+        if not report.gates:
+            return
+        new, registry = self.adapters["tuned"], Registry(self.project.storage.adapters)
+        registry.record_gates(new.name, new.version, [gate.model_dump() for gate in report.gates], self.run.id)
+        failed = [gate.name for gate in report.gates if not gate.passed]
+        if "live" not in self.adapters:
+            told = f"{', '.join(failed)} failed" if failed else "all held"
+        elif failed:
+            live = self.adapters["live"]
+            told = f"{', '.join(failed)} failed: {live.name}@{live.version} stays live"
+        else:
+            registry.promote(new.name, new.version)
+            told = f"all held: {new.name}@{new.version} is live"
+        self.console.stage("gates", told)
 
     def run_since(self, folder: Path) -> "Report":
         """Index, ask again what the changes touch, and conclude whether an earlier run's verdict still stands.
@@ -184,19 +208,6 @@ class Comparison:
             return
         self.inventory = Inventory(self.run.path, self.project.storage.runs(self.project.name) / "indexing.json")
         self.inventory.take(pipeline.index(self.project, self.uri, self.console, self.inventory.write))
-
-    def train(self, kind: str) -> AdapterVersion:
-        """Train or reuse; a second training has a run of its own, since its files have the same names."""
-        project = self.trained_as(kind)
-        if kind == self.kinds[0]:
-            return pipeline.train(project, self.run, self.console)
-        with pipeline.recorded(project, "train", self.console) as run:
-            return pipeline.train(project, run, self.console)
-
-    @cached_property
-    def kinds(self) -> list[str]:
-        """The trainings that the project's arms need."""
-        return [kind for kind, arms in ARMS_OF.items() if set(arms) & set(self.project.evaluation.arms)]
 
     @property
     def untrained(self) -> list[str]:
@@ -251,44 +262,59 @@ class Comparison:
         from evaluation.compare import Setting
 
         seconds = {kind: adapter.manifest.metrics.get("worker_s") for kind, adapter in self.adapters.items()}
+        arms = {arm: kind for kind, arms in ARMS_OF.items() for arm in arms}
         return Setting(
             versions={} if self.project.retrieval.live else self.versions(),
             answers=None if self.fresh else self.project.storage.answers(self.project.name),
             trained=self.trained,
-            training_s={arm: found for kind, found in seconds.items() if found for arm in ARMS_OF[kind]},
+            training_s={arm: found for arm, kind in arms.items() if (found := seconds.get(kind))},
             indexing_s=self.inventory.seconds if self.inventory else None,
             index_version=self.inventory.digest if self.inventory else None,
             staging=staging,
             freshness=freshness,
+            gated=self.gated,
         )
+
+    @property
+    def gated(self) -> tuple[str, str | None] | None:
+        """The arm that stands before its gates, and the one of the version that it would replace."""
+        new = next((arm for arm in ARMS_OF["tuned"] if arm in self.project.evaluation.arms), None)
+        if new is None or "tuned" not in self.adapters:
+            return None
+        return new, "live" if "live" in self.adapters else None
 
     def versions(self) -> dict[str, str]:
         """What answers for each arm: weights, index, engine. Without these a kept answer may be another model's."""
-        from evaluation.arms import RETRIEVING
-
         engine = self.project.serving.model_dump(mode="json", exclude=set(SAME_ANSWERS))
         base = [digest_model(self.project.model), engine, versions()]
-        found = {}
-        for name in self.project.evaluation.arms:
-            if name in self.project.evaluation.endpoints:
-                # Nobody says when a hosted model changes: what it said is good for a day.
-                endpoint = self.project.evaluation.endpoints[name]
-                found[name] = digest_json([endpoint.url, endpoint.model, f"{datetime.now(UTC):%Y-%m-%d}"])
-                continue
-            adapter = next((self.adapters.get(kind) for kind, arms in ARMS_OF.items() if name in arms), None)
-            weights = adapter.manifest.content_digest if adapter else None
-            index = self.inventory.version(self.project.retrieval) if self.inventory and name in RETRIEVING else None
-            found[name] = digest_json([base, weights, index])
+        kinds = {arm: kind for kind, arms in ARMS_OF.items() for arm in arms} | {"live": "live"}
+        found = {name: self._day_of(name) for name in self.project.evaluation.endpoints}
+        for name in {*self.project.evaluation.arms, "live"} - found.keys():
+            adapter = self.adapters.get(kinds.get(name, ""))
+            found[name] = digest_json(
+                [base, adapter.manifest.content_digest if adapter else None, self.trainings.index]
+            )
         return found
 
-    def arms(self, served: pipeline.Served, names: "Sequence[str]") -> "list[Arm]":
-        from evaluation.arms import make_arms
+    def _day_of(self, endpoint: str) -> str:
+        """Nobody says when a hosted model changes: what it said is good for a day."""
+        there = self.project.evaluation.endpoints[endpoint]
+        return digest_json([there.url, there.model, f"{datetime.now(UTC):%Y-%m-%d}"])
 
-        config = self.project.evaluation
-        return make_arms(
-            names, tuned=served.models.get("tuned"), raft=served.models.get("raft"), collection=served.collection,
-            endpoints=config.endpoints, shots=self.shots() if "few_shot" in names else (),
+    def arms(self, served: pipeline.Served, names: "Sequence[str]") -> "list[Arm]":
+        """The arms of these names, and beside a new version the live one."""
+        from evaluation.arms import Arm, make_arms
+
+        config, collection = self.project.evaluation, served.collection
+        arms = make_arms(
+            [name for name in names if name != "live"], tuned=served.models.get("tuned"), collection=collection,
+            raft=served.models.get("raft"), endpoints=config.endpoints,
+            shots=self.shots() if "few_shot" in names else (),
         )  # fmt: skip
+        if "live" in served.models and self.gated:
+            retrieves = self.gated[0] == "hybrid"
+            arms.append(Arm("live", served.models["live"] + (f"+{collection}" if retrieves else "")))
+        return arms
 
     def shots(self) -> "list[Shot]":
         """Training rows to stand in front of a question: drawn once, the same for every question."""
@@ -308,43 +334,6 @@ class Comparison:
         uri = self.uri if pipeline.retrieves(self.project) else None
         with pipeline.serve(self.project, uri, self.adapters, self.console) as served:
             yield served
-
-    def trained_as(self, kind: str) -> Project:
-        """The project as it is trained for `kind`: for retrieval on other rows, and under another name."""
-        if kind == "tuned":
-            return self.project
-        from training.config import DataSource
-
-        config = self.project.training
-        changed = {"data": (DataSource(path=self.raft_rows),), "adapter": f"{self.project.adapter}-raft"}
-        return self.project.with_training(config.model_copy(update=changed))
-
-    def known(self, kind: str) -> AdapterVersion | None:
-        """The version that was trained from exactly these inputs, if there is one."""
-        from training.run import fingerprint
-
-        if kind == "raft" and not self.raft_rows.exists():
-            return None
-        project = self.trained_as(kind)
-        wanted = fingerprint(project.training, project.model, digest_model(project.model))
-        return Registry(project.storage.adapters).find(project.adapter, wanted)
-
-    @cached_property
-    def raft_rows(self) -> Path:
-        """Where the rows for retrieval are: named by the rows and the index that they are made from."""
-        from training.publish import digest_sources
-
-        index = self.inventory.version(self.project.retrieval) if self.inventory else None
-        name = digest_json([digest_sources(self.project.training), index])[:16]
-        return self.project.storage.runs(self.project.name) / "raft" / f"{name}.jsonl"
-
-    def make_raft_rows(self, served: pipeline.Served) -> None:
-        from tandem.raft import make_rows
-        from training.data import check_rows
-
-        rows = check_rows(self.project.training).rows
-        made = make_rows(served.url, f"base+{served.collection}", rows, self.raft_rows, self.console.progress)
-        self.console.stage("raft", made.told)
 
     @property
     def trained(self) -> list[Path]:

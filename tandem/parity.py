@@ -21,11 +21,18 @@ class Endpoint:
     model: str
 
 
-def ensure(project: Project, version: AdapterVersion, console: Console, endpoint: Endpoint | None = None) -> None:
+def ensure(
+    project: Project,
+    version: AdapterVersion,
+    console: Console,
+    endpoint: Endpoint | None = None,
+    promotes: bool = True,
+) -> None:
     """Let a version go live that has not been checked yet; does nothing where the project wants no check.
 
     Args:
         endpoint: where it is served already; without one it is served for the check, inside the open Ray session.
+        promotes: make it live where it passes.
 
     Raises:
         TandemError: it is not served as it was trained. It stays published, and what was live stays live.
@@ -36,7 +43,7 @@ def ensure(project: Project, version: AdapterVersion, console: Console, endpoint
     known = Registry(project.storage.adapters).check_of(version.name, version.version)
     if known is None or known.tolerance != tolerance:
         if endpoint:
-            check(project, version, console, endpoint)
+            check(project, version, console, endpoint, promotes)
         else:
             serve_and_check(project, version, console)
     elif not known.passed:
@@ -62,8 +69,11 @@ def serve_and_check(project: Project, version: AdapterVersion, console: Console)
         check(project, version, console, Endpoint(url, model))
 
 
-def check(project: Project, version: AdapterVersion, console: Console, endpoint: Endpoint) -> None:
-    """Compare what an endpoint serves with the trainer's model, keep the result, and make the version live.
+def check(
+    project: Project, version: AdapterVersion, console: Console, endpoint: Endpoint, promotes: bool = True
+) -> None:
+    """Compare what an endpoint serves with the trainer's model, keep the result, and make the version live if it is to
+    be.
 
     Raises:
         TandemError: they differ by more than `training.parity_tolerance`.
@@ -78,11 +88,12 @@ def check(project: Project, version: AdapterVersion, console: Console, endpoint:
     done = registry.record_check(version.name, version.version, tolerance=tolerance, **asdict(found))
     if not done.passed:
         raise _differs(version, done)
-    registry.promote(version.name, version.version)
+    if promotes:
+        registry.promote(version.name, version.version)
     console.stage(
         "parity",
         f"vLLM serves {_pinned(version)} as it was trained: {done.mean_difference:.4f} nats per token apart "
-        f"({done.num_rows} rows, at most {tolerance:g}); it is live",
+        f"({done.num_rows} rows, at most {tolerance:g}){'; it is live' if promotes else ''}",
     )
 
 

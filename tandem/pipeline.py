@@ -60,15 +60,30 @@ def check_data(project: Project, console: Console) -> None:
     """Read every row, question and correction before anything is started."""
     from evaluation.compare import check_questions
     from evaluation.corrections import load_corrections
+    from evaluation.leaks import leaked_among, refuse
     from evaluation.questions import slices
     from training.data import check_rows
+    from training.publish import trained_row
 
     _training_data(project)
-    num_rows = check_rows(project.training).num_rows if tunes(project) else 0
+    rows = check_rows(project.training).rows if tunes(project) else ()
     questions = check_questions(project.evaluation)
+    refuse(leaked_among(questions, map(trained_row, rows)), len(questions))
+    check_arms(project)
     if project.evaluation.corrections and retrieves(project):
         corrected.check(project.retrieval, load_corrections(project.evaluation.corrections))
-    console.stage("check", f"{num_rows} training rows, {len(questions)} questions in {len(slices(questions))} slices")
+    console.stage("check", f"{len(rows)} training rows, {len(questions)} questions in {len(slices(questions))} slices")
+
+
+def check_arms(project: Project) -> None:
+    """Raises TandemError where an arm needs what the project does not have, before anything is paid for."""
+    from evaluation.arms import Shot, make_arms
+
+    has_documents, has_rows = retrieves(project), bool(project.training.data)
+    make_arms(
+        project.evaluation.arms, tuned="tuned", raft="raft", collection="there" if has_documents else None,
+        endpoints=project.evaluation.endpoints, shots=[Shot("", "")] if has_rows else (),
+    )  # fmt: skip
 
 
 def check_rank(project: Project) -> None:
