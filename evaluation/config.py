@@ -140,7 +140,7 @@ class EvaluationConfig(Section):
     """What a new version has to hold to be promoted."""
 
     seed: int = 0
-    """Decides the order of the questions and the bootstrap's draws."""
+    """Decides the order of the questions."""
 
     @field_validator("arms")
     @classmethod

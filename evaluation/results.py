@@ -158,7 +158,7 @@ class Difference(Record):
     adjusted_p: float | None = Field(
         default=None, description="The same, corrected for the number of pairs compared (Holm)."
     )
-    separated: bool = Field(description="The interval excludes 0 and the corrected p is below 0.05.")
+    separated: bool = Field(description="The corrected p is below 0.05; the interval then does not reach across 0.")
     smallest_effect: float | None = Field(
         default=None, description="The smallest true difference that this many questions show in four of five cases."
     )
@@ -269,7 +269,9 @@ class Recommendation(Record):
     headline: str
     sentences: list[str]
     by_slice: dict[str, str] = Field(description="The best arms of each slice, in words.")
-    leaders: dict[str, list[ArmName]] = Field(description="By slice: the best arm, then those not separated from it.")
+    leaders: dict[str, list[ArmName]] = Field(
+        description="By slice: the best arm, then those not separated from it, or as good."
+    )
     would_change: list[str] = Field(default=[], description="What would change this verdict.")
     adopt: str | None = Field(
         default=None, description="Lines of the project file that adopt the arm; None without one."
