@@ -1,10 +1,12 @@
-"""The report in its three shapes: report.json, a self-contained report.html, and a table for the terminal."""
+"""The report in its shapes: report.json, a self-contained report.html, report.md, and a table for the terminal."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.storage import write_atomically
 from evaluation.arms import title
+from evaluation.earlier import earlier
+from evaluation.markdown import make_markdown
 from evaluation.page import render_page
 from evaluation.questions import OVERALL
 from evaluation.results import Cell, Report
@@ -15,8 +17,17 @@ if TYPE_CHECKING:
 
 
 def write_reports(report: Report, folder: Path) -> list[Path]:
-    """Write report.json and report.html, each whole or not at all, and return their paths."""
-    contents = {"report.json": report.model_dump_json(indent=1) + "\n", "report.html": render_page(report)}
+    """Write report.json, report.html and report.md, each whole or not at all, and return their paths.
+
+    Args:
+        folder: the run's own, beside those of the project's other runs: earlier comparisons are shown next to this one.
+    """
+    runs = earlier(folder.parent, report)
+    contents = {
+        "report.json": report.model_dump_json(indent=1) + "\n",
+        "report.html": render_page(report, runs),
+        "report.md": make_markdown(report, runs),
+    }
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return [folder / name for name in contents]

@@ -1,15 +1,21 @@
-"""What every test shares: a quiet environment, and no skip that nobody knows of."""
+"""What every test shares: a quiet environment, no skip that nobody knows of, and a real browser."""
 
 import os
-from typing import Any
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-ALLOWED_SKIPS = ("needs a CUDA GPU", "needs the right to mount")
+ALLOWED_SKIPS = ("needs a CUDA GPU", "needs the right to mount", "needs Chromium")
 _unknown_skips: list[str] = []
 
 
@@ -71,3 +77,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not torch.cuda.is_available():
             for item in gpu_tests:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """Chromium without a window: that of TANDEM_TEST_BROWSER, the machine's, or Playwright's own."""
+    from playwright.sync_api import Error, sync_playwright
+
+    named = os.environ.get("TANDEM_TEST_BROWSER")
+    found = named or next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_playwright() as playwright:
+        if found is None and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("needs Chromium: install the package chromium, or run `playwright install chromium`")
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        try:
+            started = playwright.chromium.launch(executable_path=found, args=arguments)
+        except Error as error:
+            pytest.fail(f"{found or 'Chromium'} does not start: {error.message}")
+        yield started
+        started.close()

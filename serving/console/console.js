@@ -31,7 +31,9 @@ async function* events(answer) {
     const lines = text.split("\n\n");
     text = lines.pop();
     for (const line of lines) {
-      const data = line.replace(/^data: /, "");
+      // A proxy may put comments between, to keep the connection open.
+      if (!line.startsWith("data: ")) continue;
+      const data = line.slice("data: ".length);
       if (data !== "[DONE]") yield JSON.parse(data);
     }
   }

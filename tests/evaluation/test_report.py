@@ -1,122 +1,163 @@
 """The report page: it holds what was measured, escapes what it was given, and loads nothing."""
 
+import json
 import re
-from datetime import UTC, datetime
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from cluster.runs import Run
-from evaluation.arms import make_arms
-from evaluation.ask import Asked
-from evaluation.compare import conclude
-from evaluation.config import FOUR_ARMS, ArmName, EvaluationConfig
+from evaluation.config import FOUR_ARMS
 from evaluation.page import render_page
-from evaluation.questions import Question
 from evaluation.report import make_table, write_reports
-from evaluation.results import CitedSource, Reply, Report
+from evaluation.results import Report
+from tests.evaluation.reports import EVIL, make_report
 
-ARMS = make_arms(FOUR_ARMS, tuned="base:demo@1", collection="demo")
-EVIL = "<script>alert('&')</script>"
+VOID = ("meta", "input", "br", "line", "path", "use", "rect")
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """Two slices of 60; retrieval knows all, the others nothing; one call of the base failed."""
-    questions = [question(name, number) for name in ("unseen", "form") for number in range(60)]
-    asked = Asked(warm_ups={arm.name: Reply(text="ok", model=arm.model, latency_s=0.2) for arm in ARMS})
-    for item in questions:
-        asked.replies[item.id] = {arm.name: reply(item, arm.name) for arm in ARMS}
-    run = Run(tmp_path_factory.mktemp("run"), "compare", datetime(2026, 11, 23, 15, 0, tzinfo=UTC).isoformat())
-    return conclude(EvaluationConfig(), ARMS, questions, asked, run, duration_s=12.0)
+def report() -> Report:
+    return make_report(120, hostile=True)
 
 
-def question(name: str, number: int) -> Question:
-    form, answers = r"<b>(?P<value>\w+)</b>" if name == "form" else None, (f"<i>{number}</i>", "other")
-    text = f"{EVIL} {number}?"
-    return Question(id=f"{name}-{number}", slice=name, question=text, answers=answers, form=form, sources=("a.md",))
-
-
-def reply(item: Question, arm: ArmName) -> Reply:
-    if item.id == "unseen-0" and arm == "base":
-        return Reply(failed=f"503 {EVIL}")
-    source = CitedSource(index=1, source="docs/<a>.md", title=EVIL, cited=True)
-    text = f"It is {item.answers[0]} [1]." if arm == "retrieval" else f"It is {EVIL}"
-    return Reply(text=text, model=arm, latency_s=0.05, citations=[source] if arm == "retrieval" else [])
+@pytest.fixture(scope="module")
+def text(report: Report) -> str:
+    return render_page(report)
 
 
 class Page(HTMLParser):
-    """Tags that are open, attributes that could load something, and the text."""
+    """Tags that are open, attributes that could load or run something, headings, ids, and the text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.loads: list[str] = []
         self.tags: list[str] = []
-        self.text = ""
+        self.links: set[str] = set()
+        self.ids: list[str] = []
+        self.said: list[str] = []
         self.feed(text)
+        self.text = "".join(self.said)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.loads += [
-            f"{tag} {name}" for name, _ in attributes if name in ("src", "href", "srcset", "action", "style")
-        ]
-        if tag not in ("meta", "input", "br", "line", "circle"):
+        for name, value in attributes:
+            if name == "href" and (value or "").startswith("#"):
+                self.links.add((value or "")[1:])
+            elif name in ("src", "href", "srcset", "action", "style") or name.startswith("on"):
+                self.loads.append(f"{tag} {name}")
+            elif name == "id":
+                self.ids.append(value or "")
+        if tag not in VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag not in ("line", "circle"):
+        if tag not in VOID:
             assert self.open.pop() == tag
 
     def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attributes)
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        self.said.append(data)
 
 
-def test_the_page_is_well_formed_and_loads_nothing(report: Report) -> None:
-    text = render_page(report)
+def test_the_page_is_well_formed_and_loads_nothing(text: str) -> None:
     page = Page(text)
     assert page.open == [] and page.loads == []
-    assert page.tags.count("script") == 1
-    assert not re.search(r"@import|url\(|https?://", text)
-    assert "default-src 'none'" in text
+    assert page.tags.count("script") == 2 and page.tags.count("style") == 1 and "img" not in page.tags
+    assert not re.search(r"@import|url\(", text)
+    assert "default-src 'none'" in unescape(text) and "unsafe-" not in text
+    assert page.links <= set(page.ids) and len(page.ids) == len(set(page.ids))
 
 
-def test_everything_given_is_escaped(report: Report) -> None:
-    text = render_page(report)
-    assert EVIL not in text and "<i>" not in text and "docs/<a>.md" not in text
+def test_everything_given_is_escaped(text: str) -> None:
+    assert EVIL not in text and "<i>" not in text and "<img" not in text
     page = Page(text)
-    assert page.text.count(EVIL) >= 120
-    assert "<i>7</i>" in page.text
+    assert page.text.count(EVIL) >= 100
+    assert "<i>8</i>" in page.text and "</script><img src=x onerror=alert(1)>" in page.text
 
 
-def test_the_page_says_what_was_measured(report: Report) -> None:
-    page = Page(render_page(report))
-    words = " ".join(page.text.split())
-    assert report.recommendation.headline == "Use retrieval."
-    for sentence in (report.recommendation.headline, *report.recommendation.sentences):
-        assert sentence in words
-    assert "59" in words and "1 call failed" in words
-    assert page.tags.count("svg") == 3 and page.tags.count("circle") == 12
-    assert page.tags.count("article") == 4 + 120
+def test_the_page_says_what_was_measured(report: Report, text: str) -> None:
+    words = " ".join(Page(text).text.split())
+    answer = report.recommendation
+    for sentence in (answer.headline, *answer.sentences, *answer.would_change):
+        assert " ".join(sentence.split()) in words
+    assert answer.adopt is not None and answer.adopt.strip() in Page(text).text
+    assert "Above 12,346 questions a month base costs less than hosted-model" in words
+    assert "Cohen’s kappa, agreement beyond chance, is 0.69" in words
+    assert "people: right 20 4" in re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", text))
+    assert "31 of 80 wrong answers are of a kind that training can mend." in words
+    assert "1 of 2 gates failed." in words and "! failed" not in words
+    assert "ungradable" in words and "not graded: the judge did not answer" in words
+    assert Page(text).tags.count("article") == len(report.arms) + 120
+
+
+@pytest.mark.parametrize(
+    ("field", "empty", "section"),
+    [
+        ("costs", [], "cost"),
+        ("judge", None, "judge"),
+        ("consistency", [], "consistency"),
+        ("freshness", [], "freshness"),
+        ("gates", [], "gates"),
+    ],
+)
+def test_a_section_is_there_only_with_its_data(report: Report, field: str, empty: object, section: str) -> None:
+    assert f'id="{section}"' in render_page(report)
+    assert f'id="{section}"' not in render_page(report.model_copy(update={field: empty}))
+
+
+def test_a_bare_report_has_a_page_too() -> None:
+    """Only what every comparison has: no costs, no judge, no general questions, nothing answered by one arm."""
+    full = make_report(12, FOUR_ARMS)
+    empty = {
+        "consistency": [], "freshness": [], "costs": [], "break_even": [], "judge": None, "staging": None, "gates": [],
+        "differences": [], "slices": ["seen", "unseen", "form"],
+        "cells": [cell for cell in full.cells if cell.slice != "general"],
+    }  # fmt: skip
+    page = Page(render_page(full.model_copy(update=empty)))
+    assert not {"cost", "judge", "forgetting", "earlier"} & set(page.ids)
+    assert {"accuracy", "latency", "failures", "numbers", "method", "questions"} <= set(page.ids)
+
+
+def test_arms_are_told_apart_by_their_order_and_not_by_name_or_colour_alone(report: Report) -> None:
+    text = render_page(report)
+    panel = text[text.index('<section id="accuracy"') :]
+    panel = panel[: panel.index("</figure>")]
+    drawn = re.findall(r'<g class="(arm-\d)[^"]*"><text[^>]*>.*?</text>.*? d="(M[^"]*z)"', panel)
+    assert [name for name, _ in drawn] == [f"arm-{index}" for index in range(7)]
+    assert len({shape for _, shape in drawn}) == 6, "the seventh arm has the first shape again, in another colour"
+    assert "hosted-model" in panel
+
+
+def test_many_questions_wait_as_data(report: Report) -> None:
+    text = render_page(make_report(230, FOUR_ARMS))
+    assert Page(text).tags.count("article") == 4 + 200
+    data = json.loads(text.split('<script id="data" type="application/json">')[1].split("</script>")[0])
+    assert len(data["rows"]) == 230 and data["arms"] == list(FOUR_ARMS)
+    assert [bool(html) for *_, html in data["rows"]] == [False] * 200 + [True] * 30
+    assert "What is the number of item 229?" in data["rows"][229][3]
+    assert len(data["passages"]) == len(set(data["passages"])) > 0
+    assert "shows the first 200 of 230 questions" in text
 
 
 def test_the_table_has_a_row_for_every_slice_and_arm(report: Report) -> None:
-    console = Console(width=110, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115
+    console = Console(width=130, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115
     console.print(make_table(report))
     text = console.export_text()
     rows = [line.split() for line in text.splitlines() if re.search(r"\d\.\d\d \(", line)]
-    assert len(rows) == 3 * 4
-    assert rows[0][:4] == ["unseen", "base", "59", "1"]
-    assert "1.00 (0.94 to 1.00) *" in text and "form 0.00, value 1.00" in " ".join(text.split())
+    assert len(rows) == 5 * 7
+    assert rows[0][:2] == ["seen", "base"]
 
 
-def test_both_files_are_written_whole(report: Report, tmp_path: Path) -> None:
-    paths = write_reports(report, tmp_path)
-    assert [path.name for path in paths] == ["report.json", "report.html"]
+def test_the_files_are_written_whole(report: Report, tmp_path: Path) -> None:
+    folder = tmp_path / report.run
+    folder.mkdir()
+    paths = write_reports(report, folder)
+    assert [path.name for path in paths] == ["report.json", "report.html", "report.md"]
     assert Report.model_validate_json(paths[0].read_text()) == report
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json", "report.md"]

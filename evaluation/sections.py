@@ -1,0 +1,273 @@
+"""What the report shows between its answer and its questions: sections with plots, tables and words.
+
+A section is there only where the comparison has its data.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from evaluation import plots, tables
+from evaluation.earlier import EarlierRun
+from evaluation.questions import GENERAL, OVERALL
+from evaluation.results import Cell, Consistency, Report, Share
+from evaluation.tables import Table, arm_title
+from evaluation.wording import interval, seconds
+
+MOST_PANELS = 12
+MOST_BESIDE = 4  # columns
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot with its caption and what stands beside it. `kinds` and `arms`: its key, where its rows do not say it."""
+
+    caption: str
+    svg: Markup
+    aside: str = ""
+    kinds: Sequence[tuple[str, str]] = ()
+    arms: Sequence[tuple[int, str]] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """`lead` says how to read it. `more`: figures that stand folded away."""
+
+    id: str
+    title: str
+    lead: str = ""
+    figures: Sequence[Figure] = ()
+    more: Sequence[Figure] = ()
+    sentences: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+
+    def beside(self) -> list[Table]:
+        """Tables that are narrow enough to stand beside the section's one figure."""
+        return [table for table in self.tables if len(self.figures) == 1 and len(table.headings) <= MOST_BESIDE]
+
+    def below(self) -> list[Table]:
+        return [table for table in self.tables if table not in self.beside()]
+
+
+def make_sections(report: Report, earlier: Sequence[EarlierRun] = ()) -> list[Section]:
+    """All that this comparison has, in the order in which a reader asks for it."""
+    found = [
+        _accuracy(report), _cost(report), _latency(report), _failures(report), _judge(report), _consistency(report),
+        _freshness(report), _forgetting(report), _gates(report), _earlier(report, earlier), _numbers(report),
+    ]  # fmt: skip
+    return [section for section in found if section]
+
+
+def _accuracy(report: Report) -> Section:
+    figures = [_panel(report, name) for name in tables.slice_names(report)]
+    lead = (
+        "Share of right answers, 0 to 1. The line is the 95 % interval: where the truth may well lie, given this many "
+        "questions. Calls that failed and answers that nobody can grade are not counted."
+    )
+    return Section("accuracy", "Right answers by slice", lead, figures[:MOST_PANELS], figures[MOST_PANELS:])
+
+
+def _panel(report: Report, slice_name: str) -> Figure:
+    cells = tables.cells_of(report, slice_name)
+    leaders = report.recommendation.leaders.get(slice_name, [])
+    name = "all questions" if slice_name == OVERALL else slice_name
+    lines = [_share_line(report, cell.arm, cell.accuracy, cell.arm in leaders, _ungraded(cell)) for cell in cells]
+    number = cells[0].num_questions if cells else 0
+    return Figure(name, plots.shares(_described(name, report, cells), lines), f"{number:,} questions")
+
+
+def _ungraded(cell: Cell) -> str:
+    return "failed" if cell.num_failed >= cell.num_ungradable else "ungradable"
+
+
+def _share_line(report: Report, arm: str, share: Share | None, strong: bool = False, note: str = "none") -> plots.Line:
+    order = _order(report)[arm]
+    if share is None or not share.n:
+        return plots.Line(arm_title(report, arm), order, None, note=note)
+    return plots.Line(arm_title(report, arm), order, share.share, share.low, share.high, strong=strong)
+
+
+def _described(name: str, report: Report, cells: Sequence[Cell]) -> str:
+    return f"{name}: " + "; ".join(f"{arm_title(report, cell.arm)} {interval(cell.accuracy)}" for cell in cells)
+
+
+def _cost(report: Report) -> Section | None:
+    table = tables.costs(report)
+    if table is None:
+        return None
+    with_price = [cost for cost in report.costs if cost.answer_money is not None]
+    by_money = len(with_price) == len(report.costs)
+    points = []
+    for cost in report.costs:
+        spent = cost.answer_money if by_money else cost.machine_s
+        accuracy = report.cell(cost.arm, OVERALL).accuracy
+        if spent is not None and accuracy.share is not None and accuracy.low is not None and accuracy.high is not None:
+            title, order = arm_title(report, cost.arm), _order(report)[cost.arm]
+            points.append(plots.Point(title, order, spent, accuracy.share, accuracy.low, accuracy.high))
+    unit = f"{report.costs[0].currency} for an answer" if by_money else "seconds of a machine for an answer"
+    described = "; ".join(f"{point.label}: {point.x:.3g} {unit}, {point.y:.2f} right" for point in points)
+    key = [(point.order, point.label) for point in points]
+    figures = [Figure("Right answers against cost", plots.plane(described, points, unit), arms=key)] if points else []
+    lead = f"Upwards: share of right answers with its 95 % interval. To the right: {unit}. High and left is best."
+    sentences = tables.break_even(report)
+    return Section("cost", "What it costs", lead if figures else "", figures, sentences=sentences, tables=[table])
+
+
+def _latency(report: Report) -> Section | None:
+    cells = [cell for cell in tables.cells_of(report, OVERALL) if cell.latency_p50_s is not None]
+    if not cells:
+        return None
+    lines = [
+        plots.Line(
+            arm_title(report, cell.arm), _order(report)[cell.arm], cell.latency_p50_s, high=cell.latency_p95_s,
+            note=f"{seconds(cell.latency_p95_s)}",
+        )
+        for cell in cells
+    ]  # fmt: skip
+    lead = (
+        "The mark: half of the answers came within this time. The line’s end: 95 % did. "
+        f"{report.config.concurrency} calls were in flight at once."
+    )
+    described = "; ".join(f"{line.label}: {seconds(line.value)}, {line.note}" for line in lines)
+    table = tables.latency(report)
+    figure = Figure("Time to the whole answer", plots.times(described, lines))
+    return Section("latency", "How long an answer takes", lead, [figure], tables=[table] if table else [])
+
+
+def _failures(report: Report) -> Section | None:
+    counts = tables.outcome_counts(report)
+    kinds = [kind for kind in tables.OUTCOMES if any(counted[kind] for counted in counts.values())]
+    if not any(counts.values()):
+        return None
+    rows = [
+        (
+            plots.Line(arm_title(report, arm), _order(report)[arm], None),
+            [plots.Part(f"kind-{kind}", tables.OUTCOMES[kind], counted[kind]) for kind in kinds],
+        )
+        for arm, counted in counts.items()
+    ]
+    table = tables.failures(report)
+    words = [", ".join(f"{part.count} {part.label}" for part in parts if part.count) for _, parts in rows]
+    described = "; ".join(f"{line.label}: {said}" for (line, _), said in zip(rows, words, strict=True))
+    figure = Figure(
+        "All answers, by what became of them",
+        plots.stacks(described, rows),
+        kinds=[(f"kind-{kind}", tables.OUTCOMES[kind]) for kind in kinds],
+    )
+    sentences = [report.staging.reason] if report.staging else []
+    return Section("failures", "What went wrong", "", [figure], sentences=sentences, tables=[table])
+
+
+def _judge(report: Report) -> Section | None:
+    check = report.judge
+    if check is None:
+        return None
+    agreement = "" if check.agreement is None else f"It says the same as people on {check.agreement:.0%} of them. "
+    kappa = (
+        "" if check.kappa is None else f"Cohen’s kappa, agreement beyond chance, is {check.kappa:.2f} (1 is perfect). "
+    )
+    failed = f"{check.num_failed} of its calls failed. " if check.num_failed else ""
+    used = "Its grades were used" if check.trusted else "Its grades were not used"
+    sentences = [f"{agreement}{kappa}{failed}".strip(), f"{used}: {check.reason.rstrip('.')}."]
+    lead = f"Questions with a rubric are graded by a model, {check.model}. People graded {check.n} answers too."
+    return Section(
+        "judge", "Can the judge be trusted", lead, sentences=[each for each in sentences if each],
+        tables=[tables.judge(check)],
+    )  # fmt: skip
+
+
+def _consistency(report: Report) -> Section | None:
+    table = tables.consistency(report)
+    if table is None:
+        return None
+    shown: list[tuple[str, Callable[[Consistency], Share | None]]] = [
+        ("Same words when asked again", lambda found: found.repeated),
+        ("Same verdict on every wording", lambda found: found.paraphrased),
+        ("Right on every wording", lambda found: found.right_in_all),
+    ]
+    figures = [
+        _share_figure(report, caption, [(found.arm, share(found)) for found in report.consistency])
+        for caption, share in shown
+        if any(share(found) for found in report.consistency)
+    ]
+    lead = "Whether an arm stays with its answer: the same question once more, and the same in other words."
+    return Section("consistency", "Does it stay with its answer", lead, figures, tables=[table])
+
+
+def _freshness(report: Report) -> Section | None:
+    table = tables.freshness(report)
+    if table is None:
+        return None
+    shown = [("Still the old value", [(found.arm, found.stale) for found in report.freshness]),
+             ("The new value", [(found.arm, found.new) for found in report.freshness])]  # fmt: skip
+    lead = "A document was corrected while the arms served. What they answered when the watching ended:"
+    return Section(
+        "freshness", "Does it follow a correction", lead, [_share_figure(report, *each) for each in shown],
+        tables=[table],
+    )  # fmt: skip
+
+
+def _forgetting(report: Report) -> Section | None:
+    table, cells = tables.forgetting(report), tables.cells_of(report, GENERAL)
+    if table is None:
+        return None
+    figure = _share_figure(report, "General questions", [(cell.arm, cell.accuracy) for cell in cells])
+    lead = "General questions that have nothing to do with the documents: a training may cost some of what was known."
+    return Section("forgetting", "What was forgotten", lead, [figure], tables=[table])
+
+
+def _share_figure(report: Report, caption: str, found: Sequence[tuple[str, Share | None]]) -> Figure:
+    lines = [_share_line(report, arm, share) for arm, share in found]
+    described = "; ".join(f"{arm_title(report, arm)} {interval(share)}" for arm, share in found)
+    return Figure(caption, plots.shares(f"{caption}: {described}", lines))
+
+
+def _gates(report: Report) -> Section | None:
+    table = tables.gates(report)
+    if table is None:
+        return None
+    num_failed = sum(not gate.passed for gate in report.gates)
+    said = (
+        "It may be made live: every gate is passed."
+        if not num_failed
+        else f"{num_failed} of {len(report.gates)} gates failed."
+    )
+    return Section("gates", "May it be made live", said, tables=[table])
+
+
+def _earlier(report: Report, runs: Sequence[EarlierRun]) -> Section | None:
+    table = tables.earlier_runs(report, runs)
+    if table is None:
+        return None
+    comparable = [run for run in runs if not run.not_comparable]
+    figures = []
+    for arm in report.arms if comparable else []:
+        now = _share_line(report, arm.name, report.cell(arm.name, OVERALL).accuracy, strong=True)
+        lines = [_renamed(now, "this run")]
+        for run in comparable:
+            if arm.name in run.arms and run.created:
+                note = "" if run.same_questions else " *"
+                lines.append(
+                    _renamed(_share_line(report, arm.name, run.arms[arm.name]), f"{run.created:%-d %b %Y}{note}")
+                )
+        if len(lines) > 1:
+            described = f"{arm.title}: {len(lines) - 1} earlier runs"
+            figures.append(Figure(arm.title, plots.shares(described, lines)))
+    changed = any(not run.same_questions for run in comparable)
+    lead = "Right on all questions, this run above those before it."
+    note = " Runs marked * asked other questions: their numbers say little about a change for better or worse."
+    return Section("earlier", "Earlier runs", lead + (note if changed else ""), figures, tables=[table])
+
+
+def _renamed(line: plots.Line, label: str) -> plots.Line:
+    return plots.Line(label, line.order, line.value, line.low, line.high, line.note, line.strong)
+
+
+def _numbers(report: Report) -> Section:
+    found = [tables.numbers(report), tables.differences(report)]
+    return Section("numbers", "The numbers", tables=[table for table in found if table])
+
+
+def _order(report: Report) -> dict[str, int]:
+    return {arm.name: index for index, arm in enumerate(report.arms)}

@@ -1,0 +1,344 @@
+"""The report's tables as plain values: the page and the Markdown show the same ones, each in its own way.
+
+A column without any value is left out, so that a table has what the comparison has.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Protocol, TypeVar
+
+from evaluation.config import ArmName
+from evaluation.earlier import EarlierRun
+from evaluation.questions import GENERAL, OVERALL
+from evaluation.results import Cell, Consistency, Cost, Difference, Freshness, JudgeCheck, Report, Share
+from evaluation.wording import (
+    FAILURE_MEANINGS,
+    FAILURE_WORDS,
+    NOTHING,
+    amount,
+    interval,
+    mark,
+    money,
+    number,
+    seconds,
+    signed,
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row. `arm`: whose it is, for its colour; `group`: rows with the same one stand together."""
+
+    cells: Sequence[str]
+    arm: ArmName | None = None
+    strong: bool = False
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and lines; the first column holds words, the others numbers, unless `words` says so. `note` explains.
+
+    `folded`: a plot shows the same, so that the page folds it away.
+    """
+
+    title: str
+    headings: Sequence[str]
+    lines: Sequence[Line]
+    note: str = ""
+    group: str = ""
+    words: bool = False
+    folded: bool = False
+
+    def groups(self) -> list[list[Line]]:
+        """The lines of each group, in order."""
+        return [list(lines) for _, lines in groupby(self.lines, key=lambda line: line.group)]
+
+
+def slice_names(report: Report) -> list[str]:
+    """All questions, then each slice; the general questions are no slice of the comparison."""
+    return [OVERALL, *(name for name in report.slices if name != GENERAL)]
+
+
+def arm_title(report: Report, name: ArmName) -> str:
+    """The arm's title as it was measured."""
+    return next((arm.title for arm in report.arms if arm.name == name), name)
+
+
+def numbers(report: Report) -> Table:
+    """Every slice and arm with all that was counted."""
+    cells = [cell for name in slice_names(report) for cell in cells_of(report, name)]
+    columns: list[tuple[str, Callable[[Cell], str]]] = [
+        ("right", lambda cell: number(cell.accuracy.share)),
+        ("95 % interval", lambda cell: _bounds(cell.accuracy)),
+        ("graded", lambda cell: str(cell.accuracy.n)),
+        ("failed", lambda cell: str(cell.num_failed)),
+        ("ungradable", lambda cell: str(cell.num_ungradable or "")),
+        ("refused", lambda cell: _share(cell.refused)),
+        ("form", lambda cell: _share(cell.form)),
+        ("value", lambda cell: _share(cell.content)),
+        ("false", lambda cell: _share(cell.false_answers)),
+        ("found", lambda cell: _share(cell.retrieved_right)),
+        ("cited", lambda cell: _share(cell.cited_right)),
+        ("citation precision", lambda cell: _mean(cell.citation_precision)),
+        ("citation recall", lambda cell: _mean(cell.citation_recall)),
+        ("grounded", lambda cell: _share(cell.grounded)),
+        ("F1", lambda cell: _mean(cell.f1)),
+        ("p50", lambda cell: seconds(cell.latency_p50_s)),
+        ("p95", lambda cell: seconds(cell.latency_p95_s)),
+    ]
+    columns = [column for column in columns if any(column[1](cell) for cell in cells)]
+    leaders = report.recommendation.leaders
+    lines = [
+        Line(
+            [arm_title(report, cell.arm), *(words(cell) for _, words in columns)],
+            cell.arm,
+            cell.arm in leaders.get(cell.slice, []),
+            "all questions" if cell.slice == OVERALL else cell.slice,
+        )
+        for cell in cells
+    ]
+    return Table("Every slice and arm", ["arm", *(heading for heading, _ in columns)], lines, _NUMBERS, "slice")
+
+
+_NUMBERS = (
+    "In bold: the best arm of a slice, and those not told apart from it. Failed: no answer came. "
+    "Ungradable: an answer that nobody can grade; neither is right or wrong. Refused: “I do not know” and the like. "
+    "Form and value: scored apart where a form is asked for. "
+    "False: answers other than a plain refusal where nobody can know. "
+    "Found and cited: a document that holds the answer was retrieved, was cited. "
+    "Citation precision and recall: cited documents that hold the answer, and documents that hold it that were cited. "
+    "Grounded: a cited passage holds the answer. F1: words shared with the nearest accepted answer. "
+    "p50 and p95: half and 95 % of the answers came within this time."
+)
+
+
+def differences(report: Report) -> Table | None:
+    """One arm against another on all questions; the best arm's differences first, then the widest."""
+    found = [each for each in report.differences if each.slice == OVERALL and each.n]
+    leaders = report.recommendation.leaders.get(OVERALL, [])[:1]
+    found.sort(key=lambda each: (not {each.first, each.second} & {*leaders}, -abs(each.difference or 0)))
+    more = any(each.more_questions for each in found)
+    lines = [
+        Line(
+            [
+                f"{arm_title(report, each.first)} less {arm_title(report, each.second)}",
+                signed(each.difference),
+                f"{signed(each.low)} to {signed(each.high)}",
+                str(each.n),
+                *([f"{each.more_questions:,}" if each.more_questions else ""] if more else []),
+                _conclusion(report, each),
+            ]
+        )
+        for each in found
+    ]
+    headings = ["arms", "difference", "95 % interval", "questions", *(["more needed"] if more else []), "conclusion"]
+    smallest = [each.smallest_effect for each in found if each.smallest_effect is not None]
+    note = f"This many questions can show a difference of about {max(smallest):.2f} or more." if smallest else ""
+    return Table("One arm against another, on all questions", headings, lines, note) if lines else None
+
+
+def failures(report: Report) -> Table:
+    """What became of the answers of each arm, by kind; kinds that never occur are left out."""
+    counts = outcome_counts(report)
+    kinds = [kind for kind in OUTCOMES if any(counted[kind] for counted in counts.values())]
+    lines = [
+        Line([arm_title(report, arm), *(str(counted[kind]) for kind in kinds)], arm) for arm, counted in counts.items()
+    ]
+    meanings = [f"{FAILURE_WORDS[kind]}: {words}" for kind, words in FAILURE_MEANINGS.items() if kind in kinds]
+    note = f"{'; '.join(meanings)}."
+    headings = ["arm", *(OUTCOMES[kind] for kind in kinds)]
+    return Table("What became of the answers", headings, lines, note[0].upper() + note[1:] if meanings else "")
+
+
+OUTCOMES: dict[str, str] = {
+    "right": "right", **dict(FAILURE_WORDS.items()), "unsorted": "wrong",
+    "ungradable": "ungradable", "failed": "failed",
+}  # fmt: skip
+
+
+def outcome_counts(report: Report) -> dict[ArmName, Counter[str]]:
+    """By arm, how often each of OUTCOMES; general questions are not among them."""
+    counts: dict[ArmName, Counter[str]] = {arm.name: Counter() for arm in report.arms}
+    for row in report.rows:
+        if row.question.slice != GENERAL:
+            for arm in counts:
+                reply = row.replies[arm]
+                became = mark(reply)
+                kind = reply.grade.failure if reply.grade else None
+                counts[arm][(kind or "unsorted") if became == "wrong" else became] += 1
+    return counts
+
+
+def costs(report: Report) -> Table | None:
+    """What each arm costs, in machine time and, where prices are stated, in money."""
+    columns: list[tuple[str, Callable[[Cost], str]]] = [
+        ("training", lambda cost: _both(_time(cost.training_s), _money(cost.training_money, cost))),
+        ("indexing", lambda cost: _both(_time(cost.indexing_s), _money(cost.indexing_money, cost))),
+        ("tokens in", lambda cost: _amount(cost.prompt_tokens)),
+        ("tokens out", lambda cost: _amount(cost.completion_tokens)),
+        ("machine time", lambda cost: _time(cost.machine_s)),
+        ("an answer", lambda cost: _money(cost.answer_money, cost)),
+        ("a right answer", lambda cost: _money(cost.right_answer_money, cost)),
+        ("a month", lambda cost: _money(cost.monthly_money, cost)),
+    ]
+    note = (
+        "Tokens and machine time: mean for one answer. Machine time: an answer’s time at the endpoint divided by the "
+        "calls in flight beside it. A month: training and indexing again as often as the prices say, without answers."
+    )
+    return _by_arm(report, "What each arm costs", report.costs, columns, note)
+
+
+def break_even(report: Report) -> list[str]:
+    """From how many questions a month on one arm costs less than another, in sentences."""
+    return [
+        f"Above {math.ceil(each.questions_per_month):,} questions a month {arm_title(report, each.cheaper_above)} "
+        f"costs less than {arm_title(report, each.than)}; below, more."
+        for each in report.break_even
+    ]
+
+
+def latency(report: Report) -> Table | None:
+    """Half of the answers, and 95 %, came within these times."""
+    cells = [cell for cell in cells_of(report, OVERALL) if cell.latency_p50_s is not None]
+    columns: list[tuple[str, Callable[[Cell], str]]] = [
+        ("half within", lambda cell: seconds(cell.latency_p50_s)),
+        ("95 % within", lambda cell: seconds(cell.latency_p95_s)),
+    ]
+    return _by_arm(report, "Time to the whole answer", cells, columns)
+
+
+def consistency(report: Report) -> Table | None:
+    columns: list[tuple[str, Callable[[Consistency], str]]] = [
+        ("same words again", lambda found: _interval(found.repeated)),
+        ("same verdict on every wording", lambda found: _interval(found.paraphrased)),
+        ("right on every wording", lambda found: _interval(found.right_in_all)),
+    ]
+    return _by_arm(report, "The same question again, and in other words", report.consistency, columns, folded=True)
+
+
+def freshness(report: Report) -> Table | None:
+    columns: list[tuple[str, Callable[[Freshness], str]]] = [
+        ("questions", lambda found: str(found.num_questions)),
+        ("old value", lambda found: _interval(found.stale)),
+        ("new value", lambda found: _interval(found.new)),
+        ("first new answer after", lambda found: "none came" if found.seconds is None else seconds(found.seconds)),
+    ]
+    return _by_arm(report, "After a document was corrected", report.freshness, columns)
+
+
+def forgetting(report: Report) -> Table | None:
+    """The general questions: what the model knew before."""
+    cells = cells_of(report, GENERAL)
+    columns: list[tuple[str, Callable[[Cell], str]]] = [
+        ("right", lambda cell: interval(cell.accuracy)),
+        ("graded", lambda cell: str(cell.accuracy.n)),
+        ("failed", lambda cell: str(cell.num_failed)),
+    ]
+    return _by_arm(report, "Questions on what the model knew before", cells, columns, folded=True)
+
+
+def judge(check: JudgeCheck) -> Table:
+    """People's word by the judge's, on the rows that people graded."""
+    counts = check.counts
+    lines = [
+        Line([f"people: {word}", str(counts.get(f"{word}_right", 0)), str(counts.get(f"{word}_wrong", 0))])
+        for word in ("right", "wrong")
+    ]
+    return Table(f"{check.n} answers graded by people and by the judge", ["", "judge: right", "judge: wrong"], lines)
+
+
+def gates(report: Report) -> Table | None:
+    lines = [Line([gate.name, "✓ passed" if gate.passed else "✗ failed", gate.seen]) for gate in report.gates]
+    return Table("Gates for making this version live", ["gate", "", "seen"], lines, words=True) if lines else None
+
+
+def earlier_runs(report: Report, runs: Sequence[EarlierRun]) -> Table | None:
+    """This run and those before it, on all questions."""
+    if not runs:
+        return None
+    own = {arm.name: report.cell(arm.name, OVERALL).accuracy for arm in report.arms}
+    names = list(dict.fromkeys([*own, *(arm for run in runs for arm in run.arms)]))
+    this = Line(
+        [f"{report.created:%-d %b %Y, %H:%M} (this run)", *(_interval(own.get(arm)) for arm in names), ""], None, True
+    )
+    lines = [this] + [
+        Line(
+            [
+                f"{run.created:%-d %b %Y, %H:%M}" if run.created else run.run,
+                *(_interval(run.arms.get(arm)) for arm in names),
+                run.not_comparable or ("" if run.same_questions else "other questions"),
+            ]
+        )
+        for run in runs
+    ]
+    headings = ["run", *(arm_title(report, arm) for arm in names), "note"]
+    return Table("Earlier runs, right on all questions", headings, lines)
+
+
+def _conclusion(report: Report, found: Difference) -> str:
+    if not found.separated:
+        return "not told apart"
+    return f"{arm_title(report, found.first if (found.difference or 0) > 0 else found.second)} is better"
+
+
+def cells_of(report: Report, slice_name: str) -> list[Cell]:
+    """The cells of a slice in the order of the arms; none where it was not measured."""
+    found = {cell.arm: cell for cell in report.cells if cell.slice == slice_name}
+    return [found[arm.name] for arm in report.arms if arm.name in found]
+
+
+class _OfAnArm(Protocol):
+    @property
+    def arm(self) -> ArmName: ...
+
+
+Found = TypeVar("Found", bound=_OfAnArm)
+
+
+def _by_arm(
+    report: Report,
+    title: str,
+    found: Sequence[Found],
+    columns: Sequence[tuple[str, Callable[[Found], str]]],
+    note: str = "",
+    folded: bool = False,
+) -> Table | None:
+    used = [column for column in columns if any(column[1](each) for each in found)]
+    lines = [Line([arm_title(report, each.arm), *(words(each) for _, words in used)], each.arm) for each in found]
+    return Table(title, ["arm", *(heading for heading, _ in used)], lines, note, folded=folded) if lines else None
+
+
+def _share(share: Share | None) -> str:
+    return number(share.share) if share else ""
+
+
+def _interval(share: Share | None) -> str:
+    return interval(share) if share else ""
+
+
+def _bounds(share: Share) -> str:
+    return f"{number(share.low)} to {number(share.high)}" if share.n else NOTHING
+
+
+def _mean(value: float | None) -> str:
+    return "" if value is None else number(value)
+
+
+def _time(value: float | None) -> str:
+    return "" if value is None else seconds(value)
+
+
+def _both(time: str, price: str) -> str:
+    return ", ".join(part for part in (time, price) if part)
+
+
+def _amount(value: float | None) -> str:
+    return "" if value is None else amount(value)
+
+
+def _money(value: float | None, cost: Cost) -> str:
+    return "" if value is None else money(value, cost.currency)

@@ -1,0 +1,81 @@
+"""Numbers and marks as a reader of a report sees them: shares, times, money, and what became of an answer."""
+
+from evaluation.results import FailureKind, Reply, Share
+
+FAILURE_WORDS: dict[FailureKind, str] = {
+    "not_retrieved": "not retrieved",
+    "misread": "retrieved but misread",
+    "not_in_documents": "not in the documents",
+    "wrong_form": "wrong form",
+    "wrong_reasoning": "wrong reasoning",
+}
+FAILURE_MEANINGS: dict[FailureKind, str] = {
+    "not_retrieved": "the passage that holds the answer was not found",
+    "misread": "the passage was in front of the model and the answer is wrong all the same",
+    "not_in_documents": "no document holds the answer",
+    "wrong_form": "the value is right, the form that was asked for is missed",
+    "wrong_reasoning": "none of the others",
+}
+NOTHING = "–"
+
+
+def mark(reply: Reply) -> str:
+    """`right`, `wrong`, `ungradable` (an answer that nobody can grade) or `failed` (no answer)."""
+    if reply.grade is not None:
+        return "right" if reply.grade.correct else "wrong"
+    return "failed" if reply.failed is not None or reply.text is None else "ungradable"
+
+
+def source_mark(reply: Reply) -> str:
+    """What became of the document that holds the answer, in words; empty where that is not judged."""
+    if reply.grade is None or reply.grade.cited_right is None:
+        return ""
+    if reply.grade.cited_right:
+        return "right source cited"
+    return "right source found, not cited" if reply.grade.retrieved_right else "right source not found"
+
+
+def number(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}"
+
+
+def signed(value: float | None) -> str:
+    return NOTHING if value is None else f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
+
+
+def interval(share: Share | None) -> str:
+    """`0.91 (0.87 to 0.94)`; a dash where nothing was measured."""
+    return f"{share.share:.2f} ({share.low:.2f} to {share.high:.2f})" if share and share.n else NOTHING
+
+
+def seconds(value: float | None) -> str:
+    """A time in seconds, in the unit that is easiest to read."""
+    if value is None:
+        return NOTHING
+    if value < 1:
+        return f"{value * 1000:.0f} ms" if value >= 0.01 or value == 0 else f"{value * 1000:.2g} ms"
+    if value < 120:
+        return f"{value:.1f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def money(value: float | None, currency: str) -> str:
+    """A sum with three digits that count, such as `USD 0.00123`."""
+    return NOTHING if value is None else f"{currency} {amount(value)}"
+
+
+def amount(value: float) -> str:
+    """A number with three digits that count and no exponent: 0.00123, 12.3, 1,230."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    if abs(value) >= 1:
+        return f"{value:.2f}".removesuffix(".00")
+    return f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.10f}".rstrip("0")[: _length_of_small(value)]
+
+
+def _length_of_small(value: float) -> int:
+    """How many characters of a small number's decimals to show: its zeros and three digits."""
+    decimals = f"{abs(value):.10f}".split(".")[1]
+    return len("0.") + (value < 0) + (len(decimals) - len(decimals.lstrip("0"))) + 3
