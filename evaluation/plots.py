@@ -14,7 +14,7 @@ from evaluation.wording import amount, number, seconds
 
 WIDTH = 340
 NUM_COLOURS = 8
-LEFT, RIGHT = 136, 292  # where the axis of a plot with a row for each arm begins and ends
+LEFT, RIGHT = 136, 286  # where the axis of a plot with a row for each arm begins and ends
 ROW = 24
 # The corners of a marker around (0, 0); the first is a circle.
 MARKERS = (

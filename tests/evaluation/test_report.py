@@ -135,13 +135,15 @@ def test_arms_are_told_apart_by_their_order_and_not_by_name_or_colour_alone(repo
 
 
 def test_many_questions_wait_as_data(report: Report) -> None:
-    text = render_page(make_report(230, FOUR_ARMS))
-    assert Page(text).tags.count("article") == 4 + 200
+    text = render_page(make_report(230, FOUR_ARMS, hostile=True))
+    page = Page(text)
+    assert page.tags.count("article") == 4 + 200 and page.tags.count("script") == 2 and "img" not in page.tags
     data = json.loads(text.split('<script id="data" type="application/json">')[1].split("</script>")[0])
     assert len(data["rows"]) == 230 and data["arms"] == list(FOUR_ARMS)
     assert [bool(html) for *_, html in data["rows"]] == [False] * 200 + [True] * 30
     assert "What is the number of item 229?" in data["rows"][229][3]
     assert len(data["passages"]) == len(set(data["passages"])) > 0
+    assert any(EVIL in passage for passage in data["passages"])
     assert "shows the first 200 of 230 questions" in text
 
 

@@ -87,7 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(answers[self.path])
 
     def do_POST(self) -> None:
-        self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(asked)
         self.server.keys.append(self.headers["Authorization"])
         if self.path in self.server.fails:
             self._answer({})
@@ -96,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         try:
-            self._stream(self.server.asked[-1])
+            self._stream(asked)
         except (BrokenPipeError, ConnectionResetError):
             self.server.gone.set()
 
