@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +27,10 @@ ARMS = ("base", "tuned", "retrieval", "hybrid")
 SLICES = ("seen", "unseen", "changed", "unanswerable", "form")
 
 
+CORRECTION = {
+    "source": "iron.md", "find": "number of Iron is 26.", "replace": "number of Iron is 62.",
+    "question": "What is the atomic number of Iron?", "old": ["26"], "new": ["62"],
+}  # fmt: skip
 STARTED: "list[Command]" = []
 
 
@@ -118,17 +123,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     questions = [json.loads(line) for line in (QUICKSTART / "data" / "questions.jsonl").read_text().splitlines()]
     chosen = [question for name in SLICES for question in [q for q in questions if q["slice"] == name][:4]]
     (folder / "questions.jsonl").write_text("".join(json.dumps(question) + "\n" for question in chosen))
+    shutil.copytree(QUICKSTART / "docs" / "elements", folder / "elements")
+    (folder / "corrections.jsonl").write_text(json.dumps(CORRECTION) + "\n")
     (folder / "tandem.yaml").write_text(
         f"project: small\nmodel: {QUICKSTART / 'model'}\n"
-        f"training: {{data: train.jsonl, epochs: 1}}\nretrieval: {{sources: [{QUICKSTART / 'docs' / 'elements'}]}}\n"
-        f"serving: {{port: {free_port()}}}\nevaluation: {{questions: questions.jsonl}}\n"
+        "training: {data: train.jsonl, epochs: 1}\nretrieval: {sources: [elements]}\n"
+        f"serving: {{port: {free_port()}}}\n"
+        "evaluation: {questions: questions.jsonl, corrections: corrections.jsonl, prices: {machine_hour: 2}}\n"
     )
     return folder
 
 
 @pytest.fixture(scope="module")
 def first(project: Path) -> Iterator[Command]:
-    """The whole job, run to its end."""
+    """The whole job, run to its end: base and retrieval first, then what a training can mend."""
     command = Command.start(project, "compare")
     assert command.finish(380) == 0, command.output
     yield command
@@ -149,8 +157,41 @@ def test_the_whole_job_measures_every_arm_on_every_slice(project: Path, first: C
     assert status_of(project) == "done"
 
 
+def test_base_and_retrieval_are_measured_before_a_training_is_paid_for(project: Path, first: Command) -> None:
+    stages = re.findall(r"\] (\w+) ", first.output)
+    assert stages.index("stage") < stages.index("train")
+    report = report_of(project)
+    assert report["staging"]["trained"] and report["staging"]["repayable"] > 0
+    assert {arm["name"]: arm["num_reused"] for arm in report["arms"]} == {
+        "base": 20, "tuned": 0, "retrieval": 20, "hybrid": 0,
+    }  # fmt: skip
+    costs = {cost["arm"]: cost for cost in report["costs"]}
+    assert costs["tuned"]["training_s"] > 1 and costs["retrieval"]["indexing_s"] > 0
+    assert costs["base"]["monthly_money"] == 0 and costs["hybrid"]["monthly_money"] > costs["tuned"]["monthly_money"]
+
+
+def test_arms_that_retrieve_follow_a_correction_and_the_documents_stay(project: Path, first: Command) -> None:
+    followed = {each["arm"]: each for each in report_of(project)["freshness"]}
+    assert followed["retrieval"]["new"]["right"] == 1 and followed["retrieval"]["seconds"] > 0
+    assert followed["base"]["new"]["right"] == followed["tuned"]["new"]["right"] == 0
+    assert (project / "elements" / "iron.md").read_text() == (QUICKSTART / "docs/elements/iron.md").read_text()
+
+
+def test_only_what_a_changed_document_touches_is_asked_again(project: Path, first: Command) -> None:
+    """And neither trained nor asked again is anything else: the second run finds it all."""
+    row = report_of(project)["rows"][0]
+    document = project / "elements" / row["replies"]["retrieval"]["citations"][0]["source"]
+    document.write_text(document.read_text() + "\nIt was looked at again in 2026.\n")
+    command = Command.start(project, "compare", "--since", "last")
+    assert command.finish(240) == 0, command.output
+    assert "1 documents changed" in command.output and "The verdict still stands" in command.output
+    drift = report_of(project)["drift"]
+    assert drift["changed"] == [document.name] and row["question"]["id"] in drift["asked"]
+    assert len(drift["asked"]) < 20 and drift["stands"]
+
+
 def test_every_stage_says_what_it_wrote(project: Path, first: Command) -> None:
-    for stage in ("check", "train", "index", "serve", "parity", "ask", "report"):
+    for stage in ("check", "stage", "train", "index", "serve", "parity", "correct", "ask", "gates", "report"):
         assert re.search(rf"\] {stage} ", first.output), first.output
     assert str(project / "runs" / "adapters" / "small" / "v1") in first.output
     assert "report.html" in first.output
