@@ -82,9 +82,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
-    """Chromium without a window: that of TANDEM_TEST_BROWSER, the machine's, or Playwright's own."""
+    """Chromium without a window: that of TANDEM_TEST_BROWSER, the machine's, or Playwright's own.
+
+    Not for the whole session: Playwright holds an event loop in this thread, and beside it asyncio.run fails.
+    """
     from playwright.sync_api import Error, sync_playwright
 
     named = os.environ.get("TANDEM_TEST_BROWSER")

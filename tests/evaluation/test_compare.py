@@ -265,4 +265,4 @@ def test_progress_ends_with_all_and_names_what_was_written(tmp_path: Path, start
     measure(config, start_endpoint(answer).url, ARMS, run, lines.append)
     assert lines[0] == "asking 3 questions of 4 arms (base, tuned, retrieval, tuned + retrieval)"
     assert lines[1].startswith("asked 12 of 12 (100%), 0 failed")
-    assert [Path(line.removeprefix("wrote ")).name for line in lines[2:]] == ["report.json", "report.html"]
+    assert [Path(line.removeprefix("wrote ")).name for line in lines[2:]] == ["report.json", "report.html", "report.md"]
