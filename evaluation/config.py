@@ -69,6 +69,17 @@ class Judge(Section):
     """Cohen's kappa between judge and people below which the judge's grades are not used."""
 
 
+class Raft(Section):
+    """How the arm `raft` is trained, where that differs from `training`."""
+
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Times that its rows are seen; they are longer than others, since passages stand in them. Default:
+    `training.epochs`."""
+
+    max_rows: Annotated[int, Field(ge=1)] | None = None
+    """At most so many training rows are turned into rows for it, drawn by `seed`. Default: all."""
+
+
 class Gates(Section):
     """What a new version has to hold before `tandem adapters promote` makes it live."""
 
@@ -98,6 +109,9 @@ class EvaluationConfig(Section):
 
     few_shot: Annotated[int, Field(ge=1, le=64)] = 4
     """Training rows that the arm `few_shot` sees in front of each question."""
+
+    raft: Raft = Raft()
+    """How the arm `raft` is trained."""
 
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 16
     """Calls in flight at once, over all arms together."""

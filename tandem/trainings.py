@@ -46,7 +46,9 @@ class Trainings:
             return self.project
         from training.config import DataSource
 
-        changed = {"data": (DataSource(path=self.raft_rows),), "adapter": f"{self.project.adapter}-raft"}
+        epochs = self.project.evaluation.raft.epochs or self.project.training.epochs
+        rows = DataSource(path=self.raft_rows)
+        changed = {"data": (rows,), "adapter": f"{self.project.adapter}-raft", "epochs": epochs}
         return self.project.with_training(self.project.training.model_copy(update=changed))
 
     def known(self, kind: str) -> AdapterVersion | None:
@@ -72,14 +74,19 @@ class Trainings:
         """Where the rows for retrieval are: named by the rows and the index that they are made from."""
         from training.publish import digest_sources
 
-        name = digest_json([digest_sources(self.project.training), self.index])[:16]
+        config = self.project.evaluation
+        name = digest_json([digest_sources(self.project.training), self.index, config.raft.max_rows, config.seed])[:16]
         return self.project.storage.runs(self.project.name) / "raft" / f"{name}.jsonl"
 
     def make_raft_rows(self, served: pipeline.Served, console: Console) -> None:
+        from random import Random
+
         from tandem.raft import make_rows
         from training.data import check_rows
 
+        config = self.project.evaluation
         rows = check_rows(self.project.training).rows
+        rows = Random(config.seed).sample(rows, min(config.raft.max_rows or len(rows), len(rows)))
         made = make_rows(served.url, f"base+{served.collection}", rows, self.raft_rows, console.progress)
         console.stage("raft", made.told)
 

@@ -86,7 +86,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 def browser() -> "Iterator[Browser]":
     """Chromium without a window: that of TANDEM_TEST_BROWSER, the machine's, or Playwright's own.
 
-    For one module: while Playwright is open its event loop counts as running, and nothing else can use asyncio.run.
+    Not for the whole session: Playwright holds an event loop in this thread, and beside it asyncio.run fails.
     """
     from playwright.sync_api import Error, sync_playwright
 

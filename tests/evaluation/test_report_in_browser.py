@@ -165,6 +165,7 @@ def test_the_keyboard_reaches_filters_and_folds(opened: Watched) -> None:
         assert page.evaluate("document.activeElement.name") == name
     page.keyboard.type("item 16?")
     expect(page.locator("output")).to_have_text("1 of 40")
+    expect(page.locator("#rows summary").first).to_be_visible()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
     page.keyboard.press("Enter")
