@@ -86,8 +86,8 @@ class Trainings:
 
         config = self.project.evaluation
         rows = check_rows(self.project.training).rows
-        rows = Random(config.seed).sample(rows, min(config.raft.max_rows or len(rows), len(rows)))
-        made = make_rows(served.url, f"base+{served.collection}", rows, self.raft_rows, console.progress)
+        drawn = Random(config.seed).sample(rows, min(config.raft.max_rows or len(rows), len(rows)))
+        made = make_rows(served.url, f"base+{served.collection}", drawn, self.raft_rows, console.progress)
         console.stage("raft", made.told)
 
 
