@@ -16,15 +16,23 @@ from cluster.storage import write_atomically
 from evaluation.markdown import escaped, table_of
 from evaluation.questions import OVERALL
 from evaluation.results import ArmResult, Report
-from evaluation.wording import interval, money, seconds
+from evaluation.wording import interval, money, number, seconds
 
+MOST_SLICES = 6
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 
 
 def readme_table(report: Report) -> str:
-    """An arm a line over all questions: right with its interval, failed calls, p50, and money where it is known."""
+    """An arm a line: right answers by slice and over all with the interval, failed calls, p50, and money if known."""
     priced = {cost.arm: cost for cost in report.costs if cost.answer_money is not None}
-    headings = ["arm", "right (95 % interval)", "failed", "p50", *(["an answer"] if priced else [])]
+    headings = [
+        "arm",
+        *map(escaped, _slices(report)),
+        "all (95 % interval)",
+        "failed",
+        "p50",
+        *(["an answer"] if priced else []),
+    ]
     lines = [_line(report, arm, headings) for arm in report.arms]
     if priced:
         for line, arm in zip(lines, report.arms, strict=True):
@@ -69,8 +77,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _line(report: Report, arm: ArmResult, headings: list[str]) -> list[str]:
     cell = report.cell(arm.name, OVERALL)
-    words = [escaped(arm.title), interval(cell.accuracy), str(cell.num_failed), seconds(cell.latency_p50_s)]
+    by_slice = [number(report.cell(arm.name, name).accuracy.share) for name in _slices(report)]
+    words = [escaped(arm.title), *by_slice, interval(cell.accuracy), str(cell.num_failed), seconds(cell.latency_p50_s)]
     return [f"**{word}**" for word in words] if arm.name == report.recommendation.arm else words
+
+
+def _slices(report: Report) -> list[str]:
+    """The slices, where they are few enough for a line."""
+    return report.slices if len(report.slices) <= MOST_SLICES else []
 
 
 def _read(path: Path) -> Report:

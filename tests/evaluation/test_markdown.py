@@ -67,7 +67,7 @@ def test_the_readme_table_has_a_line_for_each_arm_and_money_where_it_is_known() 
     report = make_report(24)
     (lines,) = tables(readme_table(report))
     assert len(lines) == 2 + 7
-    assert lines[0] == "| arm | right (95 % interval) | failed | p50 | an answer |"
+    assert lines[0] == "| arm | seen | unseen | form | general | all (95 % interval) | failed | p50 | an answer |"
     assert lines[2].startswith("| base | 0.") and lines[2].endswith("| USD 0.00017 |")
     assert lines[7].startswith("| **tuned for retrieval** |")
     free = [cost.model_copy(update={"answer_money": None}) for cost in report.costs]
