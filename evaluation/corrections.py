@@ -156,6 +156,8 @@ async def _run(
         correcting = asyncio.create_task(asyncio.to_thread(correct))
         while True:
             is_done = correcting.done()
+            if is_done:
+                await correcting
             waiting = watching.waiting()
             await _ask(watching, endpoint, waiting, began)
             left = len(watching.waiting())
@@ -163,7 +165,6 @@ async def _run(
             if is_done and (not left or time.monotonic() - began > config.freshness_limit_s):
                 break
             await asyncio.sleep(PAUSE_S)
-        await correcting
     finally:
         await endpoint.close()
     return watching.results()

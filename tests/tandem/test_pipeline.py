@@ -27,6 +27,10 @@ ARMS = ("base", "tuned", "retrieval", "hybrid")
 SLICES = ("seen", "unseen", "changed", "unanswerable", "form")
 
 
+CHOICE = {
+    "id": "choice-0", "slice": "choice", "kind": "choice", "question": "What is the symbol of Iron?",
+    "choices": ["Au", "Fe", "Zn"], "answers": ["Fe"], "sources": ["iron.md"],
+}  # fmt: skip
 CORRECTION = {
     "source": "iron.md", "find": "number of Iron is 26.", "replace": "number of Iron is 62.",
     "question": "What is the atomic number of Iron?", "old": ["26"], "new": ["62"],
@@ -121,15 +125,18 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = (QUICKSTART / "data" / "train.jsonl").read_text().splitlines()
     (folder / "train.jsonl").write_text("\n".join(rows[:80]) + "\n")
     questions = [json.loads(line) for line in (QUICKSTART / "data" / "questions.jsonl").read_text().splitlines()]
-    chosen = [question for name in SLICES for question in [q for q in questions if q["slice"] == name][:4]]
+    chosen = [question for name in SLICES for question in [q for q in questions if q["slice"] == name][:4]] + [CHOICE]
     (folder / "questions.jsonl").write_text("".join(json.dumps(question) + "\n" for question in chosen))
     shutil.copytree(QUICKSTART / "docs" / "elements", folder / "elements")
+    general = [{"id": f"g{n}", "question": f"What is {n} plus {n}?", "answers": [str(2 * n)]} for n in (1, 2)]
+    (folder / "general.jsonl").write_text("".join(json.dumps(question) + "\n" for question in general))
     (folder / "corrections.jsonl").write_text(json.dumps(CORRECTION) + "\n")
     (folder / "tandem.yaml").write_text(
         f"project: small\nmodel: {QUICKSTART / 'model'}\n"
         "training: {data: train.jsonl, epochs: 1}\nretrieval: {sources: [elements]}\n"
         f"serving: {{port: {free_port()}}}\n"
-        "evaluation: {questions: questions.jsonl, corrections: corrections.jsonl, prices: {machine_hour: 2}}\n"
+        "evaluation: {questions: questions.jsonl, general: general.jsonl, corrections: corrections.jsonl, "
+        "prices: {machine_hour: 2}}\n"
     )
     return folder
 
@@ -161,9 +168,9 @@ def test_base_and_retrieval_are_measured_before_a_training_is_paid_for(project: 
     stages = re.findall(r"\] (\w+) ", first.output)
     assert stages.index("stage") < stages.index("train")
     report = report_of(project)
-    assert (report["staging"]["trained"], report["staging"]["num_questions"]) == (True, 20)
+    assert (report["staging"]["trained"], report["staging"]["num_questions"]) == (True, 21)
     assert {arm["name"]: arm["num_reused"] for arm in report["arms"]} == {
-        "base": 20, "tuned": 0, "retrieval": 20, "hybrid": 0,
+        "base": 23, "tuned": 0, "retrieval": 23, "hybrid": 0,
     }  # fmt: skip
     costs = {cost["arm"]: cost for cost in report["costs"]}
     assert costs["tuned"]["training_s"] > 1 and costs["retrieval"]["indexing_s"] > 0
@@ -187,7 +194,26 @@ def test_only_what_a_changed_document_touches_is_asked_again(project: Path, firs
     assert "1 documents changed" in command.output and "The verdict still stands" in command.output
     drift = report_of(project)["drift"]
     assert drift["changed"] == [document.name] and row["question"]["id"] in drift["asked"]
-    assert len(drift["asked"]) < 20 and drift["stands"]
+    assert len(drift["asked"]) < 23 and drift["stands"]
+
+
+def test_a_choice_is_graded_by_its_log_likelihood_or_not_at_all(project: Path, first: Command) -> None:
+    (row,) = [row for row in report_of(project)["rows"] if row["question"]["id"] == "choice-0"]
+    for reply in row["replies"].values():
+        assert reply["failed"] is None
+        if reply["grade"] is None:
+            assert "letter" in reply["ungradable"]
+        else:
+            likeliest = max(reply["choices"], key=reply["choices"].get)
+            assert set(reply["choices"]) <= set(CHOICE["choices"])
+            assert reply["grade"]["correct"] == (likeliest == "Fe")
+
+
+def test_what_was_known_before_is_a_slice_of_its_own(project: Path, first: Command) -> None:
+    cells = {(cell["arm"], cell["slice"]): cell for cell in report_of(project)["cells"]}
+    assert {cells[arm, "general"]["num_questions"] for arm in ARMS} == {2}
+    assert {cells[arm, "overall"]["num_questions"] for arm in ARMS} == {21}
+    assert "forgetting" in {gate["name"] for gate in report_of(project)["gates"]}
 
 
 def test_every_stage_says_what_it_wrote(project: Path, first: Command) -> None:

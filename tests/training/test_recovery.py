@@ -12,11 +12,7 @@ from training.job import Job
 
 pytestmark = pytest.mark.slow
 MakeJob = Callable[..., Job]
-STATES = [
-    pytest.param(stage, method, marks=[] if (stage, method) == (2, "lora") else pytest.mark.matrix)
-    for stage in (1, 2, 3)
-    for method in ("lora", "full")
-]
+STATES = [pytest.param(stage, method, marks=pytest.mark.matrix) for stage in (1, 2, 3) for method in ("lora", "full")]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,104 @@
+"""The judge over real HTTP: calibrated, trusted or not, and what becomes of the answers."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.runs import Run
+from cluster.storage import Storage
+from evaluation.arms import make_arms
+from evaluation.compare import measure
+from evaluation.config import EvaluationConfig, Judge
+from evaluation.results import Report
+from tests.evaluation.endpoint import Endpoint, completion
+
+RUBRIC = "The answer names salt."
+Says = Callable[[str], str]
+
+
+def fenced(content: str) -> str:
+    """The answer that the judge is shown: it stands on a line of its own between two marks."""
+    return content.split("<", 1)[1].split("\n", 1)[1].rsplit("\n</", 1)[0]
+
+
+class Judging(Endpoint):
+    """The arm `base` answers with salt, `large` without; `judge` says what it is told to say about an answer."""
+
+    says: Says
+
+    def answer(self, request: dict[str, Any]) -> tuple[int, Any]:
+        model, content = request["model"], request["messages"][-1]["content"]
+        if model == "judge":
+            word = self.says(fenced(content))
+            return (503, {"error": {"message": "busy"}}) if word == "busy" else completion(model, word)
+        return completion(model, "Because of the salt." if model == "base" else "Because of the wind.")
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Judging]:
+    started = Judging(lambda model, question: completion(model, ""))
+    started.start()
+    yield started
+    started.shutdown()
+    started.server_close()
+
+
+def compared(folder: Path, endpoint: Judging, says: Says, judge: bool = True) -> Report:
+    """Thirty questions with a rubric, thirty rows that people graded."""
+    endpoint.says = says
+    questions = [
+        {
+            "id": f"q{n}",
+            "slice": "why",
+            "question": f"Why do ships rust in port {n}?",
+            "kind": "rubric",
+            "rubric": RUBRIC,
+        }
+        for n in range(30)
+    ]
+    graded = [
+        {
+            "question": f"Why {n}?",
+            "rubric": RUBRIC,
+            "answer": f"{'Salt' if n % 2 else 'Wind'} {n}.",
+            "right": bool(n % 2),
+        }
+        for n in range(30)
+    ]
+    for name, rows in (("questions.jsonl", questions), ("graded.jsonl", graded)):
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    there = {"large": {"url": endpoint.url, "model": "large"}}
+    config = EvaluationConfig.model_validate(
+        {"questions": folder / "questions.jsonl", "arms": ["base", "large"], "endpoints": there,
+         "judge": Judge(model="judge", calibration=folder / "graded.jsonl") if judge else None}
+    )  # fmt: skip
+    arms = make_arms(config.arms, endpoints=config.endpoints)
+    return measure(config, endpoint.url, arms, Run.start(Storage(folder), "demo", "compare", {}), lambda line: None)
+
+
+def test_a_judge_that_agrees_with_people_decides(tmp_path: Path, endpoint: Judging) -> None:
+    report = compared(tmp_path, endpoint, lambda answer: "yes" if "salt" in answer.lower() else "no")
+    assert report.judge and report.judge.trusted and report.judge.kappa == 1.0
+    assert [report.cell(arm, "overall").accuracy.share for arm in ("base", "large")] == [1.0, 0.0]
+    assert (report.recommendation.outcome, report.recommendation.arm) == ("winner", "base")
+
+
+@pytest.mark.parametrize("says", [lambda answer: "yes", lambda answer: "It depends.", lambda answer: "busy"])
+def test_a_judge_that_is_not_to_be_trusted_grades_nothing(tmp_path: Path, endpoint: Judging, says: Says) -> None:
+    report = compared(tmp_path, endpoint, says)
+    assert report.judge and not report.judge.trusted
+    for arm in ("base", "large"):
+        cell = report.cell(arm, "overall")
+        assert (cell.num_ungradable, cell.accuracy.n, cell.num_failed) == (30, 0, 0)
+    assert (report.recommendation.outcome, report.recommendation.arm) == ("failures", None)
+    num_asked = sum(model == "judge" for model, _ in endpoint.asked)
+    assert num_asked == 30, "only about what people graded"
+
+
+def test_without_a_judge_a_rubric_is_no_grade(tmp_path: Path, endpoint: Judging) -> None:
+    report = compared(tmp_path, endpoint, lambda answer: "yes", judge=False)
+    assert report.judge is None and report.recommendation.outcome == "failures"
+    assert "no judge is configured" in report.recommendation.text
