@@ -84,13 +84,13 @@ def write_questions(folder: Path) -> Path:
 
 def harness(url: str) -> dict[str, float]:
     """The whole of `evaluation`, from the questions' file to the reports."""
-    from evaluation.answer_cache import Answers
     from evaluation.arms import Shot, make_arms
-    from evaluation.ask import ask_all
+    from evaluation.asking.answer_cache import Answers
+    from evaluation.asking.ask import ask_all
     from evaluation.compare import Setting, conclude, grade_all
     from evaluation.config import EvaluationConfig
     from evaluation.questions import load
-    from evaluation.report import write_reports
+    from evaluation.reporting.report import write_reports
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -33,8 +33,8 @@ from evaluation.arms import Arm
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.questions import Question
 from evaluation.results import ArmResult, Grade, Recommendation, Reply, Row
-from evaluation.summary import make_cells, make_differences
-from evaluation.verdict import recommend
+from evaluation.verdicts.summary import make_cells, make_differences
+from evaluation.verdicts.verdict import recommend
 
 NUM_DRAWS = 1000
 FEW = 30

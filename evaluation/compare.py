@@ -15,26 +15,26 @@ from pathlib import Path
 from cluster.digests import digest_json
 from cluster.provenance import git_commit, machine, versions
 from cluster.runs import Run
-from evaluation.answer_cache import Answers
 from evaluation.arms import Arm
-from evaluation.ask import Asked, ask_all
+from evaluation.asking.answer_cache import Answers
+from evaluation.asking.ask import Asked, ask_all
+from evaluation.asking.turns import KINDS
 from evaluation.config import ArmName, EvaluationConfig
-from evaluation.consistency import consistency
-from evaluation.costs import break_even
-from evaluation.costs import costs as arm_costs
-from evaluation.drafts import refuse_draft
+from evaluation.drafts.drafts import refuse_draft
 from evaluation.drift import Changes, drift, same_questions, touched
-from evaluation.failures import with_failures
-from evaluation.gates import gates
-from evaluation.grading import grade_reply
-from evaluation.judging import Judged, judge_replies
+from evaluation.grades.failures import with_failures
+from evaluation.grades.grading import grade_reply
+from evaluation.grades.judging import Judged, judge_replies
 from evaluation.leaks import refuse_leaks
 from evaluation.questions import OVERALL, Question, load, load_general, slices
-from evaluation.report import write_reports
+from evaluation.reporting.report import write_reports
 from evaluation.results import ArmResult, Freshness, JudgeCheck, Reply, Report, Row, Staging
-from evaluation.summary import make_cells, make_differences
-from evaluation.turns import KINDS
-from evaluation.verdict import recommend
+from evaluation.verdicts.consistency import consistency
+from evaluation.verdicts.costs import break_even
+from evaluation.verdicts.costs import costs as arm_costs
+from evaluation.verdicts.gates import gates
+from evaluation.verdicts.summary import make_cells, make_differences
+from evaluation.verdicts.verdict import recommend
 
 
 @dataclass(frozen=True)

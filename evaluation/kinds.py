@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cluster.digests import normalise_question
-from evaluation import json_answers
-from evaluation.numeric import parse_number
-from evaluation.words import words_of
+from evaluation.grades import json_answers
+from evaluation.grades.numeric import parse_number
+from evaluation.grades.words import words_of
 
 if TYPE_CHECKING:
     from evaluation.questions import Question

@@ -81,7 +81,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Index and serve, ask every arm every question, train where it can pay, and recommend one."""
-    from evaluation.report import make_table, told
+    from evaluation.reporting.report import make_table, told
     from tandem.comparing import compare as run
     from tandem.project import load
 

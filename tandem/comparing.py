@@ -220,7 +220,7 @@ class Comparison:
     def decide(self, served: pipeline.Served) -> "Staging":
         """Measure the arms that cost nothing to make, and whether a training could repay what it costs."""
         from evaluation.compare import ask, check_questions, grade_all
-        from evaluation.staging import decide
+        from evaluation.verdicts.staging import decide
 
         config = self.project.evaluation
         arms, questions = self.arms(served, self.untrained), check_questions(config)
@@ -242,7 +242,7 @@ class Comparison:
 
     def freshness(self, served: pipeline.Served, arms: "Sequence[Arm]") -> "list[Freshness]":
         """How soon the arms follow the project's corrections, made to a copy of its documents."""
-        from evaluation.corrections import load_corrections, watch
+        from evaluation.asking.corrections import load_corrections, watch
         from tandem.corrected import corrected
 
         config = self.project.evaluation

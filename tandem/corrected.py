@@ -15,7 +15,7 @@ from retrieval.config import RetrievalConfig
 from retrieval.source_config import FolderSource
 
 if TYPE_CHECKING:
-    from evaluation.corrections import Correction
+    from evaluation.asking.corrections import Correction
 
 SUFFIX = "-corrected"
 

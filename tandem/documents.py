@@ -90,7 +90,7 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Remove a document from the collection for good: the index leaves it out, also while its file is there."""
-    from evaluation.answer_cache import forget as forget_answers
+    from evaluation.asking.answer_cache import forget as forget_answers
     from retrieval.forgetting import forget as run
     from retrieval.forgetting import take_back
     from tandem.adapters import trained_on

@@ -58,8 +58,8 @@ def recorded(project: Project, verb: str, console: Console, interrupted: Run | N
 
 def check_data(project: Project, console: Console) -> None:
     """Read every row, question and correction before anything is started."""
+    from evaluation.asking.corrections import load_corrections
     from evaluation.compare import check_questions
-    from evaluation.corrections import load_corrections
     from evaluation.leaks import leaked_among, refuse
     from evaluation.questions import slices
     from training.data import check_rows

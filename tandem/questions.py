@@ -12,8 +12,8 @@ from tandem.console import Console
 from tandem.options import DEFAULT, PARTLY_FAILED, AsJson, ProjectFile
 
 if TYPE_CHECKING:
-    from evaluation.documents import Document
-    from evaluation.drafting import Drafted, Writer
+    from evaluation.drafts.documents import Document
+    from evaluation.drafts.drafting import Drafted, Writer
     from tandem.project import Project
 
 questions_app = typer.Typer(help="The test questions.", no_args_is_help=True)
@@ -31,9 +31,9 @@ def build(
     config: ProjectFile = DEFAULT,
 ) -> None:
     """Draft questions from the documents, into a file that a person approves line by line."""
-    from evaluation.documents import read_documents
-    from evaluation.drafting import draft
-    from evaluation.drafts import write_drafts
+    from evaluation.drafts.documents import read_documents
+    from evaluation.drafts.drafting import draft
+    from evaluation.drafts.drafts import write_drafts
     from tandem.project import load
 
     project, console = load(config), Console()
@@ -72,8 +72,8 @@ def accept(
     out: Annotated[Path, typer.Option(help="The questions file to write.")] = Path("questions.jsonl"),
 ) -> None:
     """Write the approved questions of a draft to a file that `evaluation.questions` can name."""
-    from evaluation.drafts import approved
-    from evaluation.splitting import as_lines
+    from evaluation.drafts.drafts import approved
+    from evaluation.drafts.splitting import as_lines
 
     questions = approved(draft)
     _write_new({out: as_lines(questions)})
@@ -89,10 +89,10 @@ def split(
     seed: Seed = 0,
 ) -> None:
     """Part questions into rows to train on and questions to test with; no document is on both sides."""
-    from evaluation.drafts import refuse_draft
+    from evaluation.drafts.drafts import refuse_draft
+    from evaluation.drafts.splitting import as_lines, as_training_rows
+    from evaluation.drafts.splitting import split as run
     from evaluation.questions import load
-    from evaluation.splitting import as_lines, as_training_rows
-    from evaluation.splitting import split as run
 
     refuse_draft(file)
     found = run(load(file), test, seed)
@@ -109,10 +109,10 @@ def check(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     """Say what is wrong with the questions: near pairs, answers that are gone from the documents, leaks."""
     from dataclasses import asdict
 
-    from evaluation.checking import check as run
-    from evaluation.checking import describe
-    from evaluation.documents import Documents, read_documents
-    from evaluation.drafts import refuse_draft
+    from evaluation.drafts.checking import check as run
+    from evaluation.drafts.checking import describe
+    from evaluation.drafts.documents import Documents, read_documents
+    from evaluation.drafts.drafts import refuse_draft
     from evaluation.leaks import refuse
     from evaluation.questions import load as load_questions
     from tandem.project import load
@@ -154,7 +154,7 @@ def _trained(project: "Project") -> Iterator[dict[str, Any]]:
 
 def _documents(config: Path) -> "list[Document]":
     """For `approve`, which also works where there is no project: then passages are not shown."""
-    from evaluation.documents import read_documents
+    from evaluation.drafts.documents import read_documents
     from tandem.project import load
 
     if config == DEFAULT and not config.exists():
@@ -163,7 +163,7 @@ def _documents(config: Path) -> "list[Document]":
 
 
 def _writer(project: "Project", model: str | None, url: str | None) -> "Writer | None":
-    from evaluation.drafting import Writer
+    from evaluation.drafts.drafting import Writer
 
     if model is None:
         if url is not None:

@@ -16,7 +16,7 @@ from random import Random
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evaluation.grading import grade
+from evaluation.grades.grading import grade
 from evaluation.questions import Question, load
 from examples.reader.evaluate import Item, generate
 from retrieval.prompt import Passage, render_system

@@ -29,7 +29,7 @@ from evaluation.results import (
     Share,
     Staging,
 )
-from evaluation.statistics import share
+from evaluation.verdicts.statistics import share
 
 EVIL = "<script>alert('&')</script>"
 HOSTILE = [

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
-from evaluation.answer_cache import Answers
 from evaluation.arms import make_arms
-from evaluation.ask import Asked, ask_all
+from evaluation.asking.answer_cache import Answers
+from evaluation.asking.ask import Asked, ask_all
 from evaluation.config import EvaluationConfig
 from evaluation.questions import Question
 from evaluation.results import CitedSource, Reply

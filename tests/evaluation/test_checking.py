@@ -6,8 +6,8 @@ import pytest
 
 from cluster.digests import digest_question
 from cluster.errors import TandemError
-from evaluation.checking import check, describe
-from evaluation.documents import read_documents
+from evaluation.drafts.checking import check, describe
+from evaluation.drafts.documents import read_documents
 from evaluation.questions import Question, load
 from retrieval.config import RetrievalConfig
 from tandem.project import load as load_project

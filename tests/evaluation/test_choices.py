@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from evaluation.choices import PARAMETERS, likeliest, read, wording
+from evaluation.grades.choices import PARAMETERS, likeliest, read, wording
 from evaluation.questions import Question
 
 METAL = Question(

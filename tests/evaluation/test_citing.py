@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.grading import grade
+from evaluation.grades.grading import grade
 from evaluation.questions import Question
 from evaluation.results import CitedSource
 

@@ -15,7 +15,7 @@ from cluster.errors import TandemError
 from cluster.runs import Run
 from cluster.storage import Storage
 from evaluation.arms import Shot, make_arms
-from evaluation.ask import WARM_UP
+from evaluation.asking.ask import WARM_UP
 from evaluation.compare import Setting, measure
 from evaluation.config import FOUR_ARMS, EndpointArm, EvaluationConfig
 from evaluation.results import Report

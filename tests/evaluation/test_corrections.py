@@ -9,8 +9,8 @@ import pytest
 
 from cluster.errors import TandemError
 from evaluation.arms import make_arms
+from evaluation.asking.corrections import Correction, load_corrections, watch
 from evaluation.config import EvaluationConfig
-from evaluation.corrections import Correction, load_corrections, watch
 from evaluation.results import Freshness
 from tests.evaluation.endpoint import Endpoint, completion
 

@@ -6,10 +6,10 @@ import pytest
 
 from evaluation.arms import Arm, make_arms
 from evaluation.config import EndpointArm, EvaluationConfig, Prices
-from evaluation.consistency import consistency
-from evaluation.costs import break_even, costs
 from evaluation.questions import Question
 from evaluation.results import Cost, Grade, Reply, Row
+from evaluation.verdicts.consistency import consistency
+from evaluation.verdicts.costs import break_even, costs
 
 HOSTED = EndpointArm(url="https://models.example/v1", model="large", input_price=2.0, output_price=10.0)
 ARMS = [*make_arms(("base", "retrieval", "hybrid"), tuned="base:a@1", collection="c"), Arm("hosted", "large", HOSTED)]

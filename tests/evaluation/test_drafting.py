@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from cluster.errors import TandemError
-from evaluation.documents import Document, Documents
-from evaluation.drafting import Passage, Writer, check_reply, draft, find_passages
-from evaluation.drafts import Draft, approved, is_draft, read_drafts, refuse_draft, write_drafts
-from evaluation.facts import find_facts
+from evaluation.drafts.documents import Document, Documents
+from evaluation.drafts.drafting import Passage, Writer, check_reply, draft, find_passages
+from evaluation.drafts.drafts import Draft, approved, is_draft, read_drafts, refuse_draft, write_drafts
+from evaluation.drafts.facts import find_facts
 from evaluation.questions import Question
 
 LIBRARY = """\

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.earlier import MOST_RUNS, earlier
-from evaluation.page import render_page
-from evaluation.report import write_reports
+from evaluation.reporting.earlier import MOST_RUNS, earlier
+from evaluation.reporting.page import render_page
+from evaluation.reporting.report import write_reports
 from evaluation.results import Report
 from tests.evaluation.reports import make_report
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from evaluation.config import EvaluationConfig
-from evaluation.failures import count, sort, with_failures
-from evaluation.grading import grade
+from evaluation.grades.failures import count, sort, with_failures
+from evaluation.grades.grading import grade
 from evaluation.questions import GENERAL, Question
 from evaluation.results import CitedSource, FailureKind, Reply, Row
-from evaluation.staging import decide
+from evaluation.verdicts.staging import decide
 
 IRON = Question(
     id="q", slice="facts", question="What is the atomic number of Iron?", answers=("26",), sources=("iron.md",)

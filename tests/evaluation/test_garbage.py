@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from evaluation.choices import read
-from evaluation.grading import Ungradable, grade, grade_reply
+from evaluation.grades.choices import read
+from evaluation.grades.grading import Ungradable, grade, grade_reply
 from evaluation.questions import Question
 from evaluation.results import CitedSource, Reply
 

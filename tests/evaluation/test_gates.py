@@ -1,9 +1,9 @@
 """A new version that is worse, answers falsely or has forgotten does not pass; one that is as good does."""
 
 from evaluation.config import EvaluationConfig, Gates
-from evaluation.gates import gates
 from evaluation.questions import GENERAL, Question
 from evaluation.results import Gate, Grade, Reply, Row
+from evaluation.verdicts.gates import gates
 
 
 def marks(slice_name: str, new: str, live: str, base: str | None = None) -> list[Row]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.grading import grade, normalise
+from evaluation.grades.grading import grade, normalise
 from evaluation.questions import Question, load
 from evaluation.results import CitedSource
 

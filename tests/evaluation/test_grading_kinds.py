@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.grading import Ungradable, grade, grade_reply
+from evaluation.grades.grading import Ungradable, grade, grade_reply
 from evaluation.questions import Question
 from evaluation.results import Reply
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import TandemError
-from evaluation.calibration import calibrate, cohens_kappa
 from evaluation.config import Judge
-from evaluation.judge import Ask, JudgementFailed, judge, judge_all, make_mark, make_messages, read_verdict
+from evaluation.grades.calibration import calibrate, cohens_kappa
+from evaluation.grades.judge import Ask, JudgementFailed, judge, judge_all, make_mark, make_messages, read_verdict
 from evaluation.questions import Question
 from evaluation.results import JudgeCheck
 from serving.client import AskFailed

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
-from evaluation.markdown import escaped, make_markdown
-from evaluation.readme_table import END, START, main, put_between_the_marks, readme_table
+from evaluation.reporting.markdown import escaped, make_markdown
+from evaluation.reporting.readme_table import END, START, main, put_between_the_marks, readme_table
 from tests.evaluation.reports import make_report
 
 

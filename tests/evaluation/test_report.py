@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from evaluation.config import FOUR_ARMS
-from evaluation.page import render_page
-from evaluation.report import make_table, write_reports
+from evaluation.reporting.page import render_page
+from evaluation.reporting.report import make_table, write_reports
 from evaluation.results import Report
 from tests.evaluation.reports import EVIL, make_report
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from evaluation.earlier import EarlierRun
-from evaluation.page import render_page
+from evaluation.reporting.earlier import EarlierRun
+from evaluation.reporting.page import render_page
 from evaluation.results import Report
 from tests.browsing import DESKTOP, PHONE, Scheme, Watched, watched
 from tests.evaluation.reports import EVIL, make_report

@@ -14,8 +14,8 @@ from benchmarks.evaluation_power import AGRICULTURE, OVADIA, PAPERS, RAFT, Paper
 from evaluation.arms import Arm
 from evaluation.questions import Question
 from evaluation.results import Row
-from evaluation.statistics import paired_difference, paired_differences, share, smallest_effect
-from evaluation.summary import make_cells, make_differences
+from evaluation.verdicts.statistics import paired_difference, paired_differences, share, smallest_effect
+from evaluation.verdicts.summary import make_cells, make_differences
 
 NUM_SETS = 1000
 CHANCE = 3 * math.sqrt(0.05 * 0.95 / NUM_SETS)

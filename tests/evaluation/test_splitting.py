@@ -8,10 +8,10 @@ from random import Random
 import pytest
 
 from cluster.errors import TandemError
-from evaluation.alike import alike
+from evaluation.drafts.alike import alike
+from evaluation.drafts.splitting import as_lines, as_training_rows, split
 from evaluation.leaks import leaked_among
 from evaluation.questions import Question, load
-from evaluation.splitting import as_lines, as_training_rows, split
 from training.config import TrainingConfig
 from training.data import check_rows
 from training.publish import trained_row

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap
 
-from evaluation.statistics import (
+from evaluation.verdicts.statistics import (
     PairedDifference,
     holm,
     more_to_separate,

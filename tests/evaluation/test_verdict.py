@@ -10,8 +10,8 @@ from evaluation.arms import Arm, make_arms
 from evaluation.config import FOUR_ARMS, ArmName, EndpointArm
 from evaluation.questions import GENERAL, Question
 from evaluation.results import ArmResult, BreakEven, Cost, Grade, Recommendation, Reply, Row
-from evaluation.summary import make_cells, make_differences
-from evaluation.verdict import recommend
+from evaluation.verdicts.summary import make_cells, make_differences
+from evaluation.verdicts.verdict import recommend
 from tandem.project import Settings
 
 ARMS = make_arms(FOUR_ARMS, tuned="base:demo@1", collection="demo")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.grading import grade
+from evaluation.grades.grading import grade
 from evaluation.questions import load
 from examples.quickstart import build
 from examples.quickstart.questions import mentions, texts_of

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
-from evaluation.corrections import Correction
+from evaluation.asking.corrections import Correction
 from retrieval.config import RetrievalConfig
 from retrieval.local import local_server
 from retrieval.search import Searcher

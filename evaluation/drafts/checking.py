@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.digests import normalise_question
-from evaluation import statistics
-from evaluation.alike import alike
-from evaluation.documents import Document, Documents
+from evaluation.drafts.alike import alike
+from evaluation.drafts.documents import Document, Documents
 from evaluation.leaks import Leak, leaked_among
 from evaluation.leaks import describe as describe_leak
 from evaluation.questions import Question
+from evaluation.verdicts import statistics
 
 MOST_NAMED = 20
 DISCORDANCE = 0.3

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from cluster.errors import TandemError
-from evaluation.alike import alike_numbers
+from evaluation.drafts.alike import alike_numbers
 from evaluation.questions import Question
 
 REFUSAL = "I do not know."

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cluster.digests import digest_json
-from evaluation import choices
 from evaluation.arms import Arm
 from evaluation.config import ArmName, EvaluationConfig
+from evaluation.grades import choices
 from evaluation.questions import Question
 
 Kind = Literal["first", "again", "paraphrased"]

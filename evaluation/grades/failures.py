@@ -21,9 +21,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from evaluation.config import ArmName
+from evaluation.grades.words import normalise
 from evaluation.questions import Question
 from evaluation.results import FailureKind, Reply, Row
-from evaluation.words import normalise
 
 
 def sort(question: Question, reply: Reply, index_holds: bool | None = None) -> FailureKind | None:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from evaluation import plots, wording
-from evaluation.answers import Questions
-from evaluation.earlier import EarlierRun
 from evaluation.questions import OVERALL
+from evaluation.reporting import plots, wording
+from evaluation.reporting.answers import Questions
+from evaluation.reporting.earlier import EarlierRun
+from evaluation.reporting.sections import make_sections
 from evaluation.results import Report
-from evaluation.sections import make_sections
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluation import choices
-from evaluation.answer_cache import Answers
 from evaluation.arms import Arm
+from evaluation.asking.answer_cache import Answers
+from evaluation.asking.transport import Endpoint, Said
+from evaluation.asking.turns import Kind, Turn, body, key_of, request, turns
 from evaluation.config import ArmName, EvaluationConfig
+from evaluation.grades import choices
 from evaluation.questions import Question
 from evaluation.results import Reply
-from evaluation.transport import Endpoint, Said
-from evaluation.turns import Kind, Turn, body, key_of, request, turns
 
 WARM_UP = "Are you ready?"
 SECONDS_BETWEEN_PROGRESS = 3.0

@@ -21,12 +21,12 @@ verdict. The `general` questions are no part of all this: where an arm is behind
 import math
 from collections.abc import Mapping, Sequence
 
-from evaluation.adoption import adoption
 from evaluation.arms import TRAINED, simplicity, title
 from evaluation.config import ArmName, EndpointArm
 from evaluation.questions import GENERAL, OVERALL
 from evaluation.results import ArmResult, BreakEven, Cell, Cost, Difference, Recommendation, Share
-from evaluation.summary import WORTH, is_as_good
+from evaluation.verdicts.adoption import adoption
+from evaluation.verdicts.summary import WORTH, is_as_good
 
 DECIDED = ("winner", "tie", "not_enough")
 

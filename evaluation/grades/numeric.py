@@ -21,7 +21,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from evaluation.words import SAME_CHARACTER, SENTENCE_END, asked_words, denies, normalise
+from evaluation.grades.words import SAME_CHARACTER, SENTENCE_END, asked_words, denies, normalise
 
 if TYPE_CHECKING:
     from evaluation.questions import Question

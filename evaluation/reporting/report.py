@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from cluster.storage import write_atomically
 from evaluation.arms import title
-from evaluation.earlier import earlier
-from evaluation.markdown import make_markdown
-from evaluation.page import render_page
 from evaluation.questions import OVERALL
+from evaluation.reporting.earlier import earlier
+from evaluation.reporting.markdown import make_markdown
+from evaluation.reporting.page import render_page
 from evaluation.results import Cell, Report
-from evaluation.verdict import with_interval
+from evaluation.verdicts.verdict import with_interval
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from evaluation.arms import Arm
 from evaluation.config import ArmName
+from evaluation.grades.words import normalise
 from evaluation.results import Consistency, Reply, Row, Share
-from evaluation.statistics import share
-from evaluation.summary import clusters_of
-from evaluation.words import normalise
+from evaluation.verdicts.statistics import share
+from evaluation.verdicts.summary import clusters_of
 
 
 def consistency(rows: Sequence[Row], arms: Sequence[Arm]) -> list[Consistency]:

@@ -16,7 +16,7 @@ from evaluation.arms import Arm
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.questions import GENERAL, OVERALL
 from evaluation.results import Cell, Difference, Grade, Reply, Row, Share
-from evaluation.statistics import (
+from evaluation.verdicts.statistics import (
     PairedDifference,
     more_to_separate,
     more_to_tie,

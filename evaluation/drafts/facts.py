@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from evaluation.documents import Document
-from evaluation.drafts import Draft, Span
+from evaluation.drafts.documents import Document
+from evaluation.drafts.drafts import Draft, Span
 
 MOST_KEY_WORDS = 6
 MOST_VALUE_WORDS = 10

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evaluation.wording import amount, number, seconds
+from evaluation.reporting.wording import amount, number, seconds
 
 WIDTH = 340
 NUM_COLOURS = 8

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from evaluation.numeric import is_accepted, numbers_of
+from evaluation.grades.numeric import is_accepted, numbers_of
+from evaluation.grades.words import passage_holds, plain_passage
 from evaluation.questions import Question
 from evaluation.results import CitedSource
-from evaluation.words import passage_holds, plain_passage
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 from cluster.errors import TandemError
 from cluster.schema import Section
 from evaluation.config import Judge
-from evaluation.judge import Ask, verdict
+from evaluation.grades.judge import Ask, verdict
 from evaluation.mistakes import read_text, reason, rejected
 from evaluation.question_files import FileRow, json_rows
 from evaluation.questions import Question, Text

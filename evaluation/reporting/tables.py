@@ -11,10 +11,9 @@ from itertools import groupby
 from typing import Protocol, TypeVar
 
 from evaluation.config import ArmName
-from evaluation.earlier import EarlierRun
 from evaluation.questions import GENERAL, OVERALL
-from evaluation.results import Cell, Consistency, Cost, Difference, Freshness, JudgeCheck, Report, Share
-from evaluation.wording import (
+from evaluation.reporting.earlier import EarlierRun
+from evaluation.reporting.wording import (
     FAILURE_MEANINGS,
     FAILURE_WORDS,
     NOTHING,
@@ -26,6 +25,7 @@ from evaluation.wording import (
     seconds,
     signed,
 )
+from evaluation.results import Cell, Consistency, Cost, Difference, Freshness, JudgeCheck, Report, Share
 
 
 @dataclass(frozen=True)

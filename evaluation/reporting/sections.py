@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evaluation import plots, tables
-from evaluation.earlier import EarlierRun
 from evaluation.questions import GENERAL, OVERALL
+from evaluation.reporting import plots, tables
+from evaluation.reporting.earlier import EarlierRun
+from evaluation.reporting.tables import Table, arm_title
+from evaluation.reporting.wording import interval, seconds
 from evaluation.results import Cell, Consistency, Report, Share
-from evaluation.tables import Table, arm_title
-from evaluation.wording import interval, seconds
 
 MOST_PANELS = 12
 MOST_BESIDE = 4  # columns

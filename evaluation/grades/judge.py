@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import Any
 
+from evaluation.grades.words import normalise
 from evaluation.questions import Question
 from evaluation.results import JudgeCheck
-from evaluation.words import normalise
 from serving.client import AskFailed
 
 Ask = Callable[[list[dict[str, Any]], int], Awaitable[str]]

@@ -19,14 +19,14 @@ from pydantic import Field, ValidationError
 from cluster.errors import TandemError
 from cluster.schema import Section
 from evaluation.arms import Arm
+from evaluation.asking.transport import Endpoint
+from evaluation.asking.turns import body
 from evaluation.config import ArmName, EvaluationConfig
-from evaluation.grading import grade
+from evaluation.grades.grading import grade
 from evaluation.question_files import read_rows
 from evaluation.questions import Question
 from evaluation.results import Freshness, Reply
-from evaluation.statistics import share
-from evaluation.transport import Endpoint
-from evaluation.turns import body
+from evaluation.verdicts.statistics import share
 
 PAUSE_S = 0.2
 Text = Annotated[str, Field(pattern=r"\S")]

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluation.calibration import calibrate
+from evaluation.asking.transport import Endpoint
 from evaluation.config import EvaluationConfig, Judge
-from evaluation.judge import Ask, judge_all
+from evaluation.grades.calibration import calibrate
+from evaluation.grades.judge import Ask, judge_all
 from evaluation.questions import Question
 from evaluation.results import JudgeCheck, Reply
-from evaluation.transport import Endpoint
 from serving.client import AskFailed
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.questions import GENERAL, OVERALL
 from evaluation.results import Difference, Gate, Row
-from evaluation.summary import Compared, Marks, numbers_by_slice
+from evaluation.verdicts.summary import Compared, Marks, numbers_by_slice
 
 BASE = "base"
 

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from evaluation.earlier import EarlierRun
+from evaluation.reporting.earlier import EarlierRun
+from evaluation.reporting.sections import Section, make_sections
+from evaluation.reporting.tables import Line, Table
 from evaluation.results import Report
-from evaluation.sections import Section, make_sections
-from evaluation.tables import Line, Table
 
 # What Markdown or HTML would read as more than a letter.
 SPECIAL = re.compile(r"([\\`*_\[\]|~#$@])")

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from evaluation.arms import TRAINED, title
 from evaluation.config import ArmName, EvaluationConfig
-from evaluation.failures import count
+from evaluation.grades.failures import count
 from evaluation.questions import GENERAL
 from evaluation.results import Row, Share, Staging
-from evaluation.statistics import share
-from evaluation.summary import clusters_of
+from evaluation.verdicts.statistics import share
+from evaluation.verdicts.summary import clusters_of
 
 MENDED = ("wrong_form", "misread", "wrong_reasoning")
 

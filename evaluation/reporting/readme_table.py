@@ -1,6 +1,6 @@
 """The table of a README, made from a report so that it cannot say anything else:
 
-    python -m evaluation.readme_table runs/demo/compare-.../report.json README.md
+    python -m evaluation.reporting.readme_table runs/demo/compare-.../report.json README.md
 
 puts it between `<!-- results:start -->` and `<!-- results:end -->`.
 """
@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from cluster.errors import TandemError
 from cluster.storage import write_atomically
-from evaluation.markdown import escaped, table_of
 from evaluation.questions import OVERALL
+from evaluation.reporting.markdown import escaped, table_of
+from evaluation.reporting.wording import interval, money, number, seconds
 from evaluation.results import ArmResult, Report
-from evaluation.wording import interval, money, number, seconds
 
 MOST_SLICES = 6
 START, END = "<!-- results:start -->", "<!-- results:end -->"
@@ -62,7 +62,7 @@ def put_between_the_marks(text: str, table: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Replace the table in a file; 2 where that cannot be done."""
-    parser = argparse.ArgumentParser(prog="python -m evaluation.readme_table", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m evaluation.reporting.readme_table", description=__doc__)
     parser.add_argument("report", type=Path, metavar="REPORT.json")
     parser.add_argument("readme", type=Path, metavar="README.md")
     given = parser.parse_args(arguments)

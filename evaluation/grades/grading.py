@@ -38,13 +38,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from evaluation.choices import likeliest
-from evaluation.citing import judge_citations
-from evaluation.json_answers import grade_json
-from evaluation.numeric import gives_number, is_accepted, parse_number
-from evaluation.questions import Question
-from evaluation.results import CitedSource, Grade, Reply
-from evaluation.words import (
+from evaluation.grades.choices import likeliest
+from evaluation.grades.citing import judge_citations
+from evaluation.grades.json_answers import grade_json
+from evaluation.grades.numeric import gives_number, is_accepted, parse_number
+from evaluation.grades.words import (
     CITATION_MARKS,
     SENTENCE_END,
     asked_words,
@@ -54,6 +52,8 @@ from evaluation.words import (
     normalise,
     words_of,
 )  # fmt: skip
+from evaluation.questions import Question
+from evaluation.results import CitedSource, Grade, Reply
 
 REFUSAL = re.compile(
     r"\b(?:(?:do|does|did) not|don't|doesn't|didn't|can ?not|can't|could not|couldn't) "

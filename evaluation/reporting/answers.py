@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from evaluation.plots import dot
+from evaluation.reporting.plots import dot
+from evaluation.reporting.wording import FAILURE_WORDS, mark, source_mark
 from evaluation.results import FailureKind, Reply, Report, Row
-from evaluation.wording import FAILURE_WORDS, mark, source_mark
 
 if TYPE_CHECKING:
     from jinja2 import Template
