@@ -10,11 +10,12 @@ script and one style sheet by their digests, so that nothing else runs even wher
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from evaluation.questions import OVERALL
 from evaluation.reporting import plots, wording
@@ -49,6 +50,14 @@ def render_page(report: Report, earlier: Sequence[EarlierRun] = ()) -> str:
     )
 
 
+def with_code(words: str) -> Markup:
+    """Our own sentences: what stands between backticks is set as code, everything is escaped."""
+    parts = re.split(r"`([^`]+)`", words)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
+
+
 def _environment() -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -59,7 +68,12 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": wording.number, "seconds": wording.seconds, "interval": wording.interval}
+    environment.filters |= {
+        "code": with_code,
+        "number": wording.number,
+        "seconds": wording.seconds,
+        "interval": wording.interval,
+    }
     environment.globals |= {"dot": plots.dot, "colour": plots.colour, "shapes": plots.shapes}
     return environment
 

@@ -28,6 +28,8 @@ from evaluation.results import ArmResult, BreakEven, Cell, Cost, Difference, Rec
 from evaluation.verdicts.adoption import adoption
 from evaluation.verdicts.summary import WORTH, is_as_good
 
+LARGE = 0.2
+"""A difference in right answers that nobody would call too small to matter."""
 DECIDED = ("winner", "tie", "not_enough")
 
 
@@ -192,7 +194,12 @@ class _Numbers:
         tying = sorted((_reach(self.lead(arm, other.name)), other.name) for other in self.arms if other.name != arm)
         for reach, _ in tying:
             chosen, why = self._preferred([arm, *(name for least, name in tying if least <= reach)])
-            if chosen != arm and reach < 1:
+            if chosen != arm and reach > LARGE:
+                return [
+                    "Only other questions or documents: on these the lead decides even where a difference of less than "
+                    f"{_up(reach):.2f} does not matter (`evaluation.worth`)."
+                ]
+            if chosen != arm:
                 return [f"A difference of {_up(reach):.2f} that would not matter to you (`evaluation.worth`): {why}."]
         return []
 

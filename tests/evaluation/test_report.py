@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from evaluation.config import FOUR_ARMS
-from evaluation.reporting.page import render_page
+from evaluation.reporting.page import render_page, with_code
 from evaluation.reporting.report import make_table, write_reports
 from evaluation.results import Report
 from tests.evaluation.reports import EVIL, make_report
@@ -163,3 +163,7 @@ def test_the_files_are_written_whole(report: Report, tmp_path: Path) -> None:
     assert [path.name for path in paths] == ["report.json", "report.html", "report.md"]
     assert Report.model_validate_json(paths[0].read_text()) == report
     assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json", "report.md"]
+
+
+def test_what_stands_between_backticks_is_code_and_everything_is_escaped() -> None:
+    assert str(with_code("a `b<i>` <c> `d")) == "a <code>b&lt;i&gt;</code> &lt;c&gt; `d"
