@@ -25,7 +25,7 @@ from evaluation.drift import Changes, drift, same_questions, touched
 from evaluation.grades.failures import with_failures
 from evaluation.grades.grading import grade_reply
 from evaluation.grades.judging import Judged, judge_replies
-from evaluation.leaks import refuse_leaks
+from evaluation.leaks import overlap, refuse_leaks
 from evaluation.questions import OVERALL, Question, load, load_general, slices
 from evaluation.reporting.report import write_reports
 from evaluation.results import ArmResult, Freshness, JudgeCheck, Reply, Report, Row, Staging
@@ -192,6 +192,7 @@ def conclude(
         judge=judge,
         gates=gates(rows, *setting.gated, config) if setting.gated else [],
         staging=setting.staging,
+        num_from_trained_documents=_from_trained_documents(questions, setting.trained),
         index_version=setting.index_version,
         recommendation=recommend(
             results,
@@ -234,6 +235,11 @@ def _graded(question: Question, arms: Sequence[Arm], asked: Asked, judged: Judge
     )
     once = {name: replies[0] for name, replies in first.items()}
     return Row(question=question, replies=once, again=again, paraphrased=paraphrased)
+
+
+def _from_trained_documents(questions: Sequence[Question], trained: Sequence[Path]) -> int | None:
+    found = {name for rows in trained for name in overlap(questions, rows).questions}
+    return len(found) if trained else None
 
 
 def _arm_result(arm: Arm, rows: Sequence[Row], asked: Asked) -> ArmResult:

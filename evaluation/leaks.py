@@ -137,7 +137,7 @@ def overlap(questions: Sequence[Question], trained: Path) -> SourceOverlap:
 
 def wordings(question: Question) -> list[str]:
     """Everything that is sent for a question: itself, and where it has them its paraphrases."""
-    return [question.question, *getattr(question, "paraphrases", ())]
+    return [question.question, *question.paraphrases]
 
 
 def read_trained(trained: Path) -> Iterator[dict[str, Any]]:

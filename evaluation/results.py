@@ -308,6 +308,9 @@ class Report(Record):
     staging: Staging | None = None
     gates: list[Gate] = []
     drift: Drift | None = Field(default=None, description="Where an earlier verdict was looked at again.")
+    num_from_trained_documents: int | None = Field(
+        default=None, description="Questions with a source that training rows name too; None where nothing was trained."
+    )
     index_version: str | None = Field(default=None, description="Digest of what the collection held.")
     recommendation: Recommendation
     rows: list[Row]

@@ -17,7 +17,7 @@ from evaluation.drafts.documents import Document, Documents
 from evaluation.leaks import Leak, leaked_among
 from evaluation.leaks import describe as describe_leak
 from evaluation.questions import Question
-from evaluation.verdicts import statistics
+from evaluation.verdicts.statistics import smallest_effect
 
 MOST_NAMED = 20
 DISCORDANCE = 0.3
@@ -62,7 +62,7 @@ def check(questions: Sequence[Question], documents: Documents, trained: Iterable
     return QuestionsCheck(
         num_questions=len(questions),
         slices=dict(Counter(question.slice for question in questions)),
-        kinds=dict(Counter(_kind(question) for question in questions)),
+        kinds=dict(Counter(question.kind for question in questions)),
         alike=tuple((pair.first.id, pair.second.id, pair.similarity) for pair in alike(questions)),
         stale=tuple(question.id for question, found in looked_up if found and not _stands_in(question, found)),
         unknown_sources=tuple(_unknown(questions, documents)),
@@ -71,7 +71,7 @@ def check(questions: Sequence[Question], documents: Documents, trained: Iterable
         leaks=leaks,
         num_trained=rows.num_rows,
         num_exact_only=rows.num_exact_only,
-        smallest_effect=_smallest_effect(len(questions)),
+        smallest_effect=smallest_effect(len(questions), DISCORDANCE),
     )
 
 
@@ -133,12 +133,8 @@ def _counts(what: str, counts: dict[str, int]) -> str:
     return f"by {what}: {', '.join(f'{name} {number:,}' for name, number in shown)}{more}"
 
 
-def _kind(question: Question) -> str:
-    return getattr(question, "kind", "value")
-
-
 def _can_be_looked_up(question: Question) -> bool:
-    return question.answerable and bool(question.answers) and _kind(question) in LOOKED_UP_KINDS
+    return question.answerable and bool(question.answers) and question.kind in LOOKED_UP_KINDS
 
 
 def _sources(question: Question, documents: Documents) -> list[Document]:
@@ -159,9 +155,3 @@ def _plain(text: str) -> str:
 def _unknown(questions: Sequence[Question], documents: Documents) -> Iterator[tuple[str, str]]:
     for question in questions:
         yield from ((question.id, source) for source in question.sources if not documents.find(source))
-
-
-def _smallest_effect(num_questions: int) -> float | None:
-    find = getattr(statistics, "smallest_effect", None)
-    found: float | None = find(num_questions, DISCORDANCE) if find else None
-    return found

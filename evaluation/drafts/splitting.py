@@ -83,7 +83,7 @@ def _answer(question: Question) -> str | None:
         return question.reference
     if not question.answerable:
         return REFUSAL
-    written = question.form is None and getattr(question, "kind", "value") not in ("regex", "json", "rubric")
+    written = question.form is None and question.kind not in ("regex", "json", "rubric")
     return question.answers[0] if written and question.answers else None
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cluster.registry import Registry
 from tests.processes import descendants, left_after, marked_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -266,6 +267,26 @@ def test_without_milvus_the_retrieval_arms_fail_and_nothing_is_recommended(proje
 def test_killed_it_left_nothing(killed: Command) -> None:
     """Two small agents of Ray end last: they try for 60 s to report that their node has gone."""
     assert left_after(killed.environment, 90) == {}
+
+
+@pytest.mark.matrix
+def test_a_new_version_is_measured_beside_the_live_one_and_has_to_hold_its_gates(project: Path, first: Command) -> None:
+    settings = (project / "tandem.yaml").read_text().replace("epochs: 1", "epochs: 1, learning_rate: 1.0e-6")
+    (project / "again.yaml").write_text(settings)
+    command = Command.start(project, "compare", "--all", "-c", "again.yaml")
+    assert command.finish(380) == 0, command.output
+    report = report_of(project)
+    assert {arm["name"]: arm["model"] for arm in report["arms"]}["live"] == "base:small@1"
+    gates = {gate["name"]: gate["passed"] for gate in report["gates"]}
+    assert {"answered", "overall", "slice seen", "false answers", "forgetting"} <= set(gates)
+    registry = Registry(project / "runs" / "adapters")
+    kept = registry.gates_of("small", 2)
+    assert kept and {gate.name: gate.passed for gate in kept.gates} == gates
+    live = registry.resolve("small").version
+    assert live == (2 if all(gates.values()) else 1)
+    assert re.search(r"gates +(all held: small@2 is live|.* failed: small@1 stays live)", command.output), (
+        command.output
+    )
 
 
 @pytest.mark.matrix
