@@ -207,6 +207,7 @@ def test_without_script_the_first_questions_are_there_and_it_is_said(browser: "B
         assert seen.page.locator(".passage .said").first.inner_text().startswith("Passage 1. ")
 
 
+@pytest.mark.matrix
 def test_five_thousand_questions_can_be_filtered_soon(browser: "Browser", tmp_path: Path) -> None:
     """A generous bound for a loaded machine; benchmarks have the numbers."""
     path = tmp_path / "report.html"

@@ -31,7 +31,7 @@ def true_differences(rates: list[float]) -> list[float]:
     return [one - other for place, one in enumerate(rates) for other in rates[place + 1 :]]
 
 
-@pytest.mark.parametrize("n", [60, 300])
+@pytest.mark.parametrize("n", [60, pytest.param(300, marks=pytest.mark.matrix)])
 def test_intervals_cover_the_truth_all_together_and_arms_are_ranked_right(n: int) -> None:
     """Five arms, ten pairs: in 95 of 100 data sets every one of the ten intervals holds the true difference."""
     rng, rates = np.random.default_rng(1), [0.85, 0.70, 0.68, 0.40, 0.40]
@@ -57,7 +57,10 @@ def test_one_interval_covers_at_its_rate_and_is_not_too_wide() -> None:
     assert width / NUM_SETS == pytest.approx(normal, rel=0.05)
 
 
-@pytest.mark.parametrize(("rate", "n"), [(0.5, 40), (0.5, 400), (0.95, 100)])
+@pytest.mark.parametrize(
+    ("rate", "n"),
+    [(0.5, 40), pytest.param(0.5, 400, marks=pytest.mark.matrix), pytest.param(0.95, 100, marks=pytest.mark.matrix)],
+)
 def test_of_equal_arms_none_is_told_apart(rate: float, n: int) -> None:
     """Six arms, fifteen pairs: in at most 5 of 100 data sets is any pair told apart."""
     rng = np.random.default_rng(3)

@@ -9,6 +9,8 @@ import pytest
 
 from tests.training.two_ranks import CASES
 
+pytestmark = pytest.mark.matrix  # two processes for two minutes
+
 
 @pytest.fixture(scope="module")
 def results(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
