@@ -265,7 +265,7 @@ class Comparison:
         arms = {arm: kind for kind, arms in ARMS_OF.items() for arm in arms}
         return Setting(
             versions={} if self.project.retrieval.live else self.versions(),
-            answers=None if self.fresh else self.project.storage.answers(self.project.name),
+            answers=self.run.path / "answers.sqlite" if self.fresh else self.project.storage.answers(self.project.name),
             trained=self.trained,
             training_s={arm: found for arm, kind in arms.items() if (found := seconds.get(kind))},
             indexing_s=self.inventory.seconds if self.inventory else None,
