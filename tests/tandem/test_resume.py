@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 PROJECT = """
 model: ./model
-training: {data: rows.jsonl, rank: 4, epochs: 3, learning_rate: 1.0e-2, micro_batch_size: 1, sequence_length: 128,
+training: {data: rows.jsonl, rank: 4, epochs: 12, learning_rate: 1.0e-2, micro_batch_size: 1, sequence_length: 128,
            precision: fp32, checkpoint_steps: 10, parity_tolerance: null}
 """
 
