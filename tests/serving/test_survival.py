@@ -102,8 +102,8 @@ def test_an_engine_that_is_killed_under_load_is_replaced(endpoint: Endpoint, vic
 def process_of(deployment: str) -> psutil.Process:
     """The process of a deployment's replica."""
     (found,) = (
-        each for each in psutil.process_iter()
-        if f"ServeReplica:tandem:{deployment}" in " ".join(each.cmdline()) and each.status() != psutil.STATUS_ZOMBIE
+        each for each in psutil.process_iter(["cmdline"])  # None for one that has ended and is not yet taken away
+        if f"ServeReplica:tandem:{deployment}" in " ".join(each.info["cmdline"] or ())
     )  # fmt: skip
     return found
 
