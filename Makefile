@@ -19,7 +19,7 @@ demo: setup  ## run the main job on examples/quickstart: base, tuned, retrieval 
 	@$(BIN)/tandem demo
 
 test: setup  ## every test but the full matrices, about 20 minutes on two cores
-	@$(BIN)/python -m pytest -n 3 --no-loadscope-reorder -m "not matrix" tests
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m "not matrix" tests
 
 test-fast: setup  ## the tests that start no Ray, vLLM, DeepSpeed or Milvus, about three minutes
 	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m "not slow and not matrix" tests
