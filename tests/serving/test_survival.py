@@ -100,14 +100,19 @@ def test_an_engine_that_is_killed_under_load_is_replaced(endpoint: Endpoint, vic
 
 
 def process_of(deployment: str) -> psutil.Process:
-    """The process of a deployment's replica."""
-    (found,) = (
-        each for each in psutil.process_iter(["cmdline"])  # None for one that has ended and is not yet taken away
-        if f"ServeReplica:tandem:{deployment}" in " ".join(each.info["cmdline"] or ())
-    )  # fmt: skip
+    """The process of a deployment's replica, of this test's app: another test may serve beside it."""
+    (found,) = (each for each in psutil.Process().children(recursive=True) if f"tandem:{deployment}" in _command(each))
     return found
 
 
+def _command(process: psutil.Process) -> str:
+    """Empty for one that has ended and is not yet taken away."""
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
+
+
 def engine_core(replica: psutil.Process) -> psutil.Process:
-    (found,) = (child for child in replica.children(recursive=True) if "EngineCore" in " ".join(child.cmdline()))
+    (found,) = (child for child in replica.children(recursive=True) if "EngineCore" in _command(child))
     return found
