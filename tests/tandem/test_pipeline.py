@@ -166,11 +166,12 @@ def test_the_whole_job_measures_every_arm_on_every_slice(project: Path, first: C
 
 
 @pytest.mark.matrix
+@pytest.mark.timeout(700)
 def test_base_and_retrieval_are_measured_before_a_training_is_paid_for(project: Path, first: Command) -> None:
     settings = (project / "tandem.yaml").read_text().replace("epochs: 1", "epochs: 1, adapter: staged")
     (project / "staged.yaml").write_text(settings)
     command = Command.start(project, "compare", "-c", "staged.yaml", "--fresh")
-    assert command.finish(380) == 0, command.output
+    assert command.finish(600) == 0, command.output
     stages = re.findall(r"\] (\w+) ", command.output)
     assert stages.index("stage") < stages.index("train")
     report = report_of(project)
