@@ -175,7 +175,8 @@ def test_base_and_retrieval_are_measured_before_a_training_is_paid_for(project: 
     stages = re.findall(r"\] (\w+) ", command.output)
     assert stages.index("stage") < stages.index("train")
     report = report_of(project)
-    assert (report["staging"]["trained"], report["staging"]["num_questions"]) == (True, 21)
+    assert report["staging"]["trained"]
+    assert report["staging"]["num_questions"] >= 20, "the choice may be ungradable: the small model says no letter"
 
 
 def test_costs_are_those_of_training_indexing_and_answering(project: Path, first: Command) -> None:
