@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cluster.errors import TandemError
+from evaluation.grades.citing import same_document
 from evaluation.questions import Question
 from evaluation.results import SCHEMA_VERSION, Drift, Recommendation, Report, Row
 
@@ -56,7 +57,7 @@ def _touches(row: Row, found: Changes, found_now: Collection[str]) -> bool:
     read = {name for reply in row.replies.values() for each in reply.citations for name in (each.source, *each.also_in)}
     if read & found.all or found.present & set(found_now):
         return True
-    return any(name == source or name.endswith("/" + source) for source in row.question.sources for name in found.all)
+    return any(same_document(name, source) for source in row.question.sources for name in found.all)
 
 
 def drift(since: str, found: Changes, asked: Collection[str], before: Recommendation, after: Recommendation) -> Drift:

@@ -10,13 +10,15 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from cluster.errors import TandemError
-from evaluation.mistakes import read_text
+from evaluation.mistakes import read_text, reason, rejected
 
+M = TypeVar("M", bound=BaseModel)
 LISTS = ("answers", "sources", "tags", "paraphrases", "choices")
 BETWEEN = " | "
 ACCEPTED = (
@@ -52,6 +54,29 @@ def json_rows(text: str) -> Iterator[FileRow]:
     for line, row in enumerate(text.split("\n"), start=1):
         if row.strip():
             yield _json_row(line, row)
+
+
+def read_models(path: Path, model: type[M], what: str, accepted: str) -> list[M]:
+    """Every line of a file of JSON lines as a `model`.
+
+    Args:
+        what: what the file is, as in "calibration file".
+
+    Raises:
+        TandemError: where the file cannot be read, or a line is none; the first ten are named.
+    """
+    found = [(row.line, _model(row, model)) for row in json_rows(read_text(path, what, accepted))]
+    mistakes = [f"{path}:{line}: {row}" for line, row in found if isinstance(row, str)]
+    if mistakes:
+        raise rejected(mistakes, accepted)
+    return [row for _, row in found if not isinstance(row, str)]
+
+
+def _model(row: FileRow, model: type[M]) -> M | str:
+    try:
+        return row.problem or model.model_validate(row.values)
+    except ValidationError as error:
+        return reason(error, model)
 
 
 def _json_row(line: int, text: str) -> FileRow:

@@ -163,7 +163,9 @@ def _words(text: str) -> set[str]:
 
 
 def _is_from(found: "Citation", sources: Sequence[str]) -> bool:
-    return any(name == source or name.endswith("/" + source) for name in _names(found) for source in sources)
+    from evaluation.grades.citing import same_document
+
+    return any(same_document(name, source) for name in _names(found) for source in sources)
 
 
 def _names(found: "Citation") -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from cluster.errors import TandemError
 from cluster.schema import Section
@@ -23,12 +23,13 @@ from evaluation.asking.transport import Endpoint
 from evaluation.asking.turns import body
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.grades.grading import grade
-from evaluation.question_files import read_rows
+from evaluation.question_files import read_models
 from evaluation.questions import Question
 from evaluation.results import Freshness, Reply
 from evaluation.verdicts.statistics import share
 
 PAUSE_S = 0.2
+ACCEPTED = "Accepted are JSON lines with source, find, replace, question, old and new."
 Text = Annotated[str, Field(pattern=r"\S")]
 
 
@@ -56,22 +57,10 @@ class Correction(Section):
 
 def load_corrections(path: Path) -> list[Correction]:
     """Read and check a file of corrections. Raises TandemError with file and line."""
-    found: list[Correction] = []
-    for row in read_rows(path, list(Correction.model_fields)):
-        try:
-            found.append(Correction.model_validate(row.values))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            seen = row.problem or f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            raise _unusable(f"{path}:{row.line}: {seen}.") from None
+    found = read_models(path, Correction, "corrections file", ACCEPTED)
     if not found:
-        raise _unusable(f"{path} holds no corrections.")
+        raise TandemError(f"{path} holds no corrections.", ACCEPTED, "Correct the file of `evaluation.corrections`.")
     return found
-
-
-def _unusable(seen: str) -> TandemError:
-    keys = ", ".join(Correction.model_fields)
-    return TandemError(seen, f"Lines of JSON with {keys}.", "Correct the file of `evaluation.corrections`.")
 
 
 @dataclass

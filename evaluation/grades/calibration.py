@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from cluster.errors import TandemError
 from cluster.schema import Section
 from evaluation.config import Judge
 from evaluation.grades.judge import Ask, verdict
-from evaluation.mistakes import read_text, reason, rejected
-from evaluation.question_files import FileRow, json_rows
+from evaluation.question_files import read_models
 from evaluation.questions import Question, Text
 from evaluation.results import JudgeCheck
 
@@ -95,20 +94,10 @@ def cohens_kappa(pairs: Sequence[tuple[bool, bool]]) -> float | None:
 
 def read_calibration(path: Path) -> list[CalibrationRow]:
     """The rows that people graded. Raises a TandemError that names the first ten mistakes with file and line."""
-    found = [(row.line, _row(row)) for row in json_rows(read_text(path, "calibration file", ACCEPTED))]
-    mistakes = [f"{path}:{line}: {row}" for line, row in found if isinstance(row, str)]
-    if mistakes:
-        raise rejected(mistakes, ACCEPTED)
+    found = read_models(path, CalibrationRow, "calibration file", ACCEPTED)
     if not found:
         raise TandemError(f"The calibration file {path} holds no rows.", ACCEPTED, "Grade some answers by hand.")
-    return [row for _, row in found if isinstance(row, CalibrationRow)]
-
-
-def _row(row: FileRow) -> CalibrationRow | str:
-    try:
-        return row.problem or CalibrationRow.model_validate(row.values)
-    except ValidationError as error:
-        return reason(error, CalibrationRow)
+    return found
 
 
 def _trust(config: Judge, pairs: Sequence[tuple[bool, bool]], kappa: float | None) -> tuple[bool, str]:

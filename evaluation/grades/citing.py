@@ -62,7 +62,7 @@ def _precision(question: Question, cited: Sequence[CitedSource]) -> float:
 def _recall(question: Question, cited: Sequence[CitedSource]) -> float:
     names = [name for found in cited for name in _names(found)]
     sources = set(question.sources)
-    return sum(any(_same_document(name, source) for name in names) for source in sources) / len(sources)
+    return sum(any(same_document(name, source) for name in names) for source in sources) / len(sources)
 
 
 def _names(found: CitedSource) -> list[str]:
@@ -70,10 +70,10 @@ def _names(found: CitedSource) -> list[str]:
 
 
 def _is_source(question: Question, names: Sequence[str]) -> bool:
-    return any(_same_document(name, source) for name in names for source in question.sources)
+    return any(same_document(name, source) for name in names for source in question.sources)
 
 
-def _same_document(found: str, source: str) -> bool:
+def same_document(found: str, source: str) -> bool:
     """Paths are compared from their ends: the collection may know the document by a longer path."""
     found, source = found.replace("\\", "/"), source.replace("\\", "/").removeprefix("./")
     return found == source or found.endswith("/" + source)
