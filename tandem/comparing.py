@@ -50,6 +50,7 @@ def compare(
     """
     from serving.run import check as check_serving
 
+    earlier = find_run(project, since) if since else None
     pipeline.check_data(project, console)
     check_serving(pipeline.on_loopback(project.serving), project.model)
     if pipeline.tunes(project):
@@ -60,7 +61,7 @@ def compare(
         ray_session(project.cluster),
     ):
         comparison = Comparison(project, run, uri, console, fresh)
-        return (comparison.run_since(find_run(project, since)) if since else comparison.run_all(spend_all)), run
+        return (comparison.run_since(earlier) if earlier else comparison.run_all(spend_all)), run
 
 
 def find_run(project: Project, name: str) -> Path:
@@ -154,6 +155,8 @@ class Comparison:
             told = f"{', '.join(failed)} failed" if failed else "all held"
         elif failed:
             live = self.adapters["live"]
+            if new.version in registry.shares(new.name):  # without a parity check a version is published as live
+                registry.promote(live.name, live.version)
             told = f"{', '.join(failed)} failed: {live.name}@{live.version} stays live"
         else:
             registry.promote(new.name, new.version)
@@ -250,7 +253,8 @@ class Comparison:
         if config.corrections is None or not own or served.collection is None:
             return []
         corrections = load_corrections(config.corrections)
-        with corrected(self.project.retrieval, served.collection, self.uri, corrections) as (copy, correct):
+        forgotten = pipeline.forgotten(self.project)
+        with corrected(self.project.retrieval, served.collection, self.uri, corrections, forgotten) as (copy, correct):
             there = [replace(arm, model=arm.model.replace(f"+{served.collection}", f"+{copy}")) for arm in own]
             found = watch(config, served.url, there, corrections, correct, self.console.progress)
         told = [f"{arm.title} {each.new.right} of {each.num_questions}" for arm, each in zip(own, found, strict=True)]
@@ -285,15 +289,17 @@ class Comparison:
 
     def versions(self) -> dict[str, str]:
         """What answers for each arm: weights, index, engine. Without these a kept answer may be another model's."""
+        from evaluation.arms import RETRIEVING
+
         engine = self.project.serving.model_dump(mode="json", exclude=set(SAME_ANSWERS))
         base = [digest_model(self.project.model), engine, versions()]
         kinds = {arm: kind for kind, arms in ARMS_OF.items() for arm in arms} | {"live": "live"}
+        retrieving = {*RETRIEVING, *(["live"] if self.gated and self.gated[0] == "hybrid" else [])}
         found = {name: self._day_of(name) for name in self.project.evaluation.endpoints}
         for name in {*self.project.evaluation.arms, "live"} - found.keys():
             adapter = self.adapters.get(kinds.get(name, ""))
-            found[name] = digest_json(
-                [base, adapter.manifest.content_digest if adapter else None, self.trainings.index]
-            )
+            weights = adapter.manifest.content_digest if adapter else None
+            found[name] = digest_json([base, weights, self.trainings.index if name in retrieving else None])
         return found
 
     def _day_of(self, endpoint: str) -> str:

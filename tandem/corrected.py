@@ -16,6 +16,7 @@ from retrieval.source_config import FolderSource
 
 if TYPE_CHECKING:
     from evaluation.asking.corrections import Correction
+    from retrieval.indexing import Forgotten
 
 SUFFIX = "-corrected"
 
@@ -35,9 +36,16 @@ def check(config: RetrievalConfig, corrections: "Sequence[Correction]") -> None:
 
 @contextlib.contextmanager
 def corrected(
-    config: RetrievalConfig, collection: str, uri: str, corrections: "Sequence[Correction]"
+    config: RetrievalConfig,
+    collection: str,
+    uri: str,
+    corrections: "Sequence[Correction]",
+    forgotten: "Forgotten" = tuple,
 ) -> Iterator[tuple[str, Callable[[], None]]]:
-    """The name of a collection with the documents as they are, and what makes the corrections and indexes them."""
+    """The name of a collection with the documents as they are, and what makes the corrections and indexes them.
+
+    `forgotten` tells which documents are left out, as from the project's own collection.
+    """
     from retrieval.indexing import index
     from retrieval.store import Store
 
@@ -47,7 +55,7 @@ def corrected(
         copied = config.model_copy(update={"sources": tuple(copies)})
 
         def sync() -> None:
-            index(copied, name, uri, on_progress=lambda text: None)
+            index(copied, name, uri, on_progress=lambda text: None, forgotten=forgotten)
 
         def correct() -> None:
             for correction in corrections:

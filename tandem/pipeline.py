@@ -177,7 +177,7 @@ def index(
 
     with embedding_session(project):
         report = run_index(
-            project.retrieval, project.collection, uri, console.progress, _forgotten(project), on_documents
+            project.retrieval, project.collection, uri, console.progress, forgotten(project), on_documents
         )
     console.stage("index", _told(report))
     return report
@@ -194,7 +194,7 @@ def follow(project: Project, uri: str, console: Console) -> None:
 
     with embedding_session(project), contextlib.suppress(KeyboardInterrupt):
         run_follow(
-            project.retrieval, project.collection, uri, on_report, console.progress, forgotten=_forgotten(project)
+            project.retrieval, project.collection, uri, on_report, console.progress, forgotten=forgotten(project)
         )
     console.stage("index", "stopped")
 
@@ -217,7 +217,8 @@ def _told(report: "IndexReport") -> str:
     return f"{report.collection}: {told or 'no documents'}, {len(report.failed)} failed{left_out}"
 
 
-def _forgotten(project: Project) -> "Forgotten":
+def forgotten(project: Project) -> "Forgotten":
+    """What tells which documents are left out, asked anew each time."""
     from retrieval.forgetting import read
 
     return functools.partial(read, project.storage.forgotten(project.collection))

@@ -70,13 +70,10 @@ def make_cells(rows: Sequence[Row], arms: Sequence[Arm]) -> list[Cell]:
     ]
 
 
-def make_differences(
-    rows: Sequence[Row], arms: Sequence[Arm], seed: int | None = None, *, worth: float = WORTH
-) -> list[Difference]:
+def make_differences(rows: Sequence[Row], arms: Sequence[Arm], *, worth: float = WORTH) -> list[Difference]:
     """Every pair of arms, on all questions and on each slice, over the questions that both answered.
 
     Args:
-        seed: not used: nothing is drawn. It stands here for those who still pass it.
         worth: the difference that would matter: two arms are as good where their interval lies within it.
     """
     names, marks = [arm.name for arm in arms], Marks(rows, [arm.name for arm in arms])

@@ -63,6 +63,9 @@ def test_the_copy_is_corrected_and_gone_afterwards(documents: Path, tmp_path: Pa
             assert (found.source, "is 26." in found.text) == ("metals/iron.md", True)
             correct()
             assert "is 62." in Searcher(config, uri).search(name, "What is the atomic number of Iron?").hits[0].text
+        with corrected(config, "demo", uri, [], lambda: ["metals/iron.md"]) as (name, _):
+            found = Searcher(config, uri).search(name, "What is the atomic number of Iron?").hits
+            assert {hit.source for hit in found} == {"metals/gold.md"}, "what is forgotten is not read here either"
         with closing(Store(uri, config.milvus)) as store:
             assert store.collections() == []
     assert {path: path.read_bytes() for path in documents.rglob("*.md")} == before

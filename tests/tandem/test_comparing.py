@@ -1,0 +1,84 @@
+"""What a comparison decides without an endpoint: which run it looks back at, which version stays live, what is kept."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.errors import TandemError
+from cluster.registry import AdapterVersion, Registry
+from cluster.runs import Run
+from evaluation.results import Gate
+from tandem.comparing import Comparison, compare, find_run
+from tandem.console import Console
+from tandem.project import Project, load
+
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "tandem.yaml").write_text(f"project: demo\nmodel: {QUICKSTART / 'model'}\n")
+    return load(tmp_path / "tandem.yaml")
+
+
+def publish(project: Project, number: int) -> AdapterVersion:
+    """Published as live at once, as where the project wants no parity check."""
+    staging = project.storage.root / f"staging-{number}"
+    staging.mkdir()
+    (staging / "weights").write_text(str(number))
+    fields: dict[str, Any] = {
+        "base_model": "m", "base_digest": "b", "method": "lora", "rank": 4, "template_hash": "t", "prompt_hash": None,
+        "data_digest": "d", "fingerprint": str(number), "metrics": {},
+    }  # fmt: skip
+    return Registry(project.storage.adapters).publish("demo", staging, **fields)
+
+
+def compared(project: Project, **adapters: AdapterVersion) -> Comparison:
+    run = Run(project.storage.runs("demo"), "compare", datetime.now(UTC).isoformat())
+    return Comparison(project, run, "nowhere", Console(), adapters=dict(adapters))
+
+
+class Gated:
+    """As much of a report as the gates are read from."""
+
+    def __init__(self, passed: bool) -> None:
+        self.gates = [Gate(name="overall", passed=passed, seen="seen")]
+
+
+@pytest.mark.parametrize(("passed", "live"), [(False, 1), (True, 2)])
+def test_a_version_that_failed_a_gate_is_not_live_however_it_was_published(
+    project: Project, passed: bool, live: int
+) -> None:
+    first, second = publish(project, 1), publish(project, 2)
+    compared(project, live=first, tuned=second).pass_gates(Gated(passed))  # type: ignore[arg-type]
+    assert Registry(project.storage.adapters).resolve("demo").version == live
+
+
+def test_another_index_has_only_what_reads_it_asked_again(project: Project) -> None:
+    def versions(index: str) -> dict[str, str]:
+        comparison = compared(project)
+        comparison.trainings.index = index
+        return comparison.versions()
+
+    before, after = versions("1"), versions("2")
+    assert {arm for arm in before if before[arm] != after[arm]} == {"retrieval", "hybrid"}
+
+
+@pytest.mark.parametrize("name", ["last", "compare-nowhere", "/nowhere"])
+def test_a_run_that_is_not_there_is_said_before_anything_is_started(project: Project, name: str) -> None:
+    with pytest.raises(TandemError, match="no comparison"):
+        compare(project, Console(), since=name)
+    assert not project.storage.runs("demo").exists()
+
+
+def test_the_last_run_is_the_newest_that_has_ended(project: Project) -> None:
+    for name, ended in (("compare-20260101T000000-a", True), ("compare-20260102T000000-b", True),
+                        ("compare-20260103T000000-c", False)):  # fmt: skip
+        folder = project.storage.runs("demo") / name
+        folder.mkdir(parents=True)
+        if ended:
+            (folder / "report.json").write_text("{}")
+    assert find_run(project, "last").name == "compare-20260102T000000-b"
+    assert find_run(project, "compare-20260101T000000-a").name == "compare-20260101T000000-a"
