@@ -80,7 +80,8 @@ class Clients:
                 took = time.perf_counter() - started
                 if response.status == 429:
                     self.load.refused_s.append(took)
-                    await asyncio.sleep(self.asked.get("wait_s", 0.0))
+                    if self.asked.get("comes_back"):  # when it is told to, as OpenAI's client does
+                        await asyncio.sleep(int(response.headers["retry-after-ms"]) / 1e3)
                 else:
                     self.load.failed.append(f"status {response.status}")
                 return
