@@ -47,7 +47,8 @@ def measured(folder: Path) -> list[dict[str, Any]]:
         before = gateway.memory_info().rss
         over = ask(url, folder, 10 * CAPACITY, 20 * CAPACITY)
         grown = gateway.memory_info().rss - before
-    assert not full.failed and not over.failed and over.refused_s and not full.refused_s
+    assert not full.failed and not over.failed, (full.failed[:3], over.failed[:3])
+    assert over.refused_s and not full.refused_s, (len(over.refused_s), len(full.refused_s))
     p95 = {name: quantiles(load.answer_s, n=20)[18] for name, load in (("full", full), ("over", over))}
     return [
         ratio_row("admitted_p95_vs_at_capacity", "s", p95["over"], p95["full"], f"{CAPACITY} at once", "<= 2.0"),

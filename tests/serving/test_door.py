@@ -2,14 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
+from starlette.types import Message
 
 from serving.gateway import Gateway
+from serving.generation import Streamed
 from serving.keys import Keys, Limits
 from serving.limiter import Refused
 from serving.listener import Listener
@@ -102,3 +105,26 @@ def test_an_unknown_key_and_one_that_has_to_wait_are_refused_and_logged(tmp_path
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [(line["status"], line["key"]) for line in lines] == [(401, None)] * 2 + [(429, key.id)] * 2
     assert secret not in log.read_text()
+
+
+def test_a_place_is_free_before_the_last_byte_is_sent() -> None:
+    order: list[str] = []
+
+    async def send(message: Message) -> None:
+        order.append("more" if message.get("more_body") else message["type"])
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def tokens() -> AsyncGenerator[str]:
+        yield "data: 26\n\n"
+
+    async def respond() -> None:
+        response = Streamed(tokens())
+        response.held = AsyncExitStack()
+        response.held.callback(order.append, "place is free")
+        await response({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send)
+
+    asyncio.run(respond())
+    assert order == ["http.response.start", "more", "place is free", "http.response.body"]
