@@ -43,7 +43,7 @@ def check(config: ServingConfig, model: str, has_keys: bool = False) -> None:
     Raises TandemError: the port is taken, a model folder holds no model, two settings contradict each other, or others
     than this machine would be let in without a key.
     """
-    if not has_keys and not _is_loopback(config.host):
+    if not has_keys and not is_loopback(config.host):
         raise TandemError(
             f"serving.host is {config.host}, and there are no API keys: anybody who reaches it could ask.",
             "An address of this machine alone (127.0.0.1), or at least one key.",
@@ -181,7 +181,8 @@ def _own_node() -> str | None:
     return name if len(ray.nodes()) > 1 and name in ray.cluster_resources() else None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches an address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

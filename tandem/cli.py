@@ -17,6 +17,7 @@ from tandem.documents import documents_app, search_app
 from tandem.keys import keys_app
 from tandem.options import DEFAULT, PARTLY_FAILED, VERDICT_CHANGED, AsJson, Despite, ProjectFile
 from tandem.questions import questions_app
+from tandem.rendering import render_app
 
 app = typer.Typer(
     name="tandem",
@@ -33,6 +34,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(questions_app, name="questions")
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(keys_app, name="keys")
+app.add_typer(render_app, name="render")
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "examples" / "quickstart" / "tandem.yaml"
 

@@ -47,22 +47,23 @@ def write_config(project: Project, project_file: Path, to: Path) -> None:
     Raises:
         TandemError: the document store runs on one machine only.
     """
+    write_atomically(to, yaml.safe_dump(config_of(project, str(project_file.resolve())), sort_keys=False))
+
+
+def config_of(project: Project, project_path: str) -> dict[str, Any]:
+    """Ray Serve's config of the endpoint; every node has the project file at `project_path`.
+
+    Raises:
+        TandemError: the document store runs on one machine only.
+    """
     if project.retrieval.sources and project.retrieval.uri == "local":
         raise TandemError(
             "The document store is `local`: it runs beside a command of this machine.",
             "The address of a Milvus server that the cluster reaches.",
             "Set `retrieval.uri`, or remove `retrieval.sources` to serve without documents.",
         )
-    config: dict[str, Any] = {
-        "proxy_location": "Disabled",
-        "applications": [
-            {
-                "name": "tandem", "route_prefix": None, "import_path": DEPLOYED,
-                "args": {"project": str(project_file.resolve())},
-            }
-        ],
-    }  # fmt: skip
-    write_atomically(to, yaml.safe_dump(config, sort_keys=False))
+    application = {"name": "tandem", "route_prefix": None, "import_path": DEPLOYED, "args": {"project": project_path}}
+    return {"proxy_location": "Disabled", "applications": [application]}
 
 
 def _adapters(project: Project, base: str, source: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from cluster.session import metrics_urls
 from tests.serving.served_app import ADAPTER, COLLECTION, Endpoint
 
 pytestmark = pytest.mark.slow
-DASHBOARD = Path(__file__).parents[2] / "k8s" / "grafana" / "serving.json"
+DASHBOARD = Path(__file__).parents[2] / "k8s" / "base" / "monitoring" / "serving.json"
 EXPORTED_AFTER_S = 30
 FUNCTIONS = {"histogram_quantile", "sum", "rate", "avg", "by"}
 LABELS = {"le", "model", "collection", "key", "status", "reason", "deployment", "WorkerId"}
