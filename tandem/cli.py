@@ -14,8 +14,21 @@ import typer
 from cluster.errors import TandemError
 from tandem.console import Console, print_error
 from tandem.documents import documents_app, search_app
+from tandem.jobs import jobs_app
 from tandem.keys import keys_app
-from tandem.options import DEFAULT, PARTLY_FAILED, VERDICT_CHANGED, AsJson, Despite, ProjectFile
+from tandem.options import (
+    DEFAULT,
+    PARTLY_FAILED,
+    VERDICT_CHANGED,
+    AsJson,
+    Despite,
+    Detach,
+    ProjectFile,
+    SentVariables,
+    Shared,
+    Submit,
+    Write,
+)
 from tandem.questions import questions_app
 from tandem.rendering import render_app
 
@@ -34,6 +47,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(questions_app, name="questions")
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(keys_app, name="keys")
+app.add_typer(jobs_app, name="jobs")
 app.add_typer(render_app, name="render")
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "examples" / "quickstart" / "tandem.yaml"
@@ -81,8 +95,18 @@ def compare(
     ] = None,
     config: ProjectFile = DEFAULT,
     as_json: AsJson = False,
+    submit: Submit = False,
+    detach: Detach = False,
+    write: Write = None,
+    env: SentVariables = None,
+    shared: Shared = None,
 ) -> None:
     """Index and serve, ask every arm every question, train where it can pay, and recommend one."""
+    from tandem.submitting import Wishes, submitted
+
+    arguments = ["--all"] * spend_all + ["--fresh"] * fresh + (["--since", since] if since else [])
+    if submitted(Wishes(submit, detach, write, env or (), shared or ()), "compare", arguments, config, as_json):
+        return
     from evaluation.reporting.report import make_table, told
     from tandem.comparing import compare as run
     from tandem.project import load
@@ -181,8 +205,19 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the last training that did not end.")] = False,
     config: ProjectFile = DEFAULT,
     as_json: AsJson = False,
+    submit: Submit = False,
+    detach: Detach = False,
+    write: Write = None,
+    env: SentVariables = None,
+    shared: Shared = None,
 ) -> None:
     """Train an adapter, publish it as a new version, and make it live where vLLM serves it as it was trained."""
+    from tandem.submitting import Wishes, submitted
+
+    if submitted(
+        Wishes(submit, detach, write, env or (), shared or ()), "train", ["--resume"] * resume, config, as_json
+    ):
+        return
     from cluster.session import ray_session
     from tandem import parity
     from tandem.pipeline import check_rank, interrupted_training, recorded
