@@ -144,11 +144,12 @@ def gateway_options(config: ServingConfig, node: str | None = None) -> dict[str,
 
     `node` is Ray's resource of the node whose address is asked (`node:10.0.0.7`); None lets Ray choose.
     """
-    resources = {"resources": {node: 0.001}} if node else {}
+    # A command often runs on a head that has no CPUs to give.
+    place = {"num_cpus": 0, "resources": {node: 0.001}} if node else {"num_cpus": 1 - LIMITER_CPUS}
     return {
         "name": "gateway",
         "num_replicas": config.num_gateways,
-        "ray_actor_options": {"num_cpus": 1 - LIMITER_CPUS, "runtime_env": {"env_vars": FAST_PATH}, **resources},
+        "ray_actor_options": {"runtime_env": {"env_vars": FAST_PATH}, **place},
         "graceful_shutdown_wait_loop_s": 0.1,
         "graceful_shutdown_timeout_s": config.drain_s + 5,
         "max_constructor_retry_count": 1,

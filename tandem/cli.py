@@ -13,6 +13,7 @@ import typer
 
 from cluster.errors import TandemError
 from tandem.console import Console, print_error
+from tandem.doctor import doctor
 from tandem.documents import documents_app, search_app
 from tandem.keys import keys_app
 from tandem.options import DEFAULT, PARTLY_FAILED, VERDICT_CHANGED, AsJson, Despite, ProjectFile
@@ -33,6 +34,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(questions_app, name="questions")
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(keys_app, name="keys")
+app.command()(doctor)
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "examples" / "quickstart" / "tandem.yaml"
 
