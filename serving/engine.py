@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["chat", "completions", "tokenize", "detokenize"]
 Body = dict[str, Any]
+STOPPED = "The engine has stopped and is being replaced."
 
 _LOGGED = r"^\(EngineCore[^)]*\) (?:ERROR [^\]]*\] )?"
 _EXCEPTION = re.compile(_LOGGED + r"((?:\w+\.)*\w*(?:Error|Exception): .*)$", re.MULTILINE)
@@ -120,7 +121,7 @@ class Engine:
             async for response in responses:
                 yield as_error(response) or response
         except FATAL_ERRORS:
-            yield 503, error_body(503, "The engine has stopped and is being replaced.", None, "engine_unavailable")
+            yield 503, error_body(503, STOPPED, None, "engine_unavailable")
 
 
 def root_cause(log: str) -> str | None:

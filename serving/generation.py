@@ -1,6 +1,7 @@
 """Text from an engine: names -> versions, retrieval around the engine, OpenAI's shapes out."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, ExitStack, aclosing
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from serving import tracing
 from serving.admission import Wanted
 from serving.bases import Bases
 from serving.citations import citations
-from serving.engine import Kind
-from serving.errors import ApiError
+from serving.engine import STOPPED, Kind
+from serving.errors import ApiError, error_body
 from serving.keys import Key
 from serving.record import Record
 from serving.request import Body, Request, model_name, searched_for
@@ -127,14 +128,25 @@ class Generation:
     async def _streamed(self, kind: Kind, prepared: Prepared, deadline: float, held: AsyncExitStack) -> Response:
         """A response that leaves `held` to be closed with it; the engine is told to stop where nobody listens."""
         headers = tracing.entered(prepared.record.span, "engine", held)
-        items = prepared.handle.stream.remote(kind, prepared.body, headers)
-        held.callback(items.cancel)
-        first = await anext(items)
+        try:
+            first, items = await self._begun(kind, prepared, headers, held)
+        except RayActorError:
+            if self._settings.num_engines == 1:
+                raise
+            first, items = await self._begun(kind, prepared, headers, held)
         if not isinstance(first, str):
             status, body = first
             return JSONResponse(body, status)
         events = relay(_chained(first, items), prepared)
         return Streamed(_until(events, deadline), media_type="text/event-stream")
+
+    async def _begun(
+        self, kind: Kind, prepared: Prepared, headers: dict[str, str], held: AsyncExitStack
+    ) -> "tuple[tuple[int, Body] | str, DeploymentResponseGenerator[tuple[int, Body] | str]]":
+        """The first item of a stream, and those that follow."""
+        items = prepared.handle.stream.remote(kind, prepared.body, headers)
+        held.callback(items.cancel)
+        return await anext(items), items
 
     async def _prepare(self, kind: Kind, request: Request, record: Record) -> Prepared:
         name, key = request.name, record.key
@@ -197,10 +209,10 @@ def _choice_text(choice: Body) -> str:
     return (choice.get("message") or {}).get("content") or choice.get("text") or ""
 
 
-async def _chained(first: str, rest: DeploymentResponseGenerator[str]) -> AsyncGenerator[str]:
+async def _chained(first: str, rest: "DeploymentResponseGenerator[tuple[int, Body] | str]") -> AsyncGenerator[str]:
     yield first
     async for item in rest:
-        yield item
+        yield item if isinstance(item, str) else _event(item[1])
 
 
 async def _until(events: AsyncGenerator[str], deadline: float) -> AsyncGenerator[str]:
@@ -209,4 +221,11 @@ async def _until(events: AsyncGenerator[str], deadline: float) -> AsyncGenerator
             async for event in events:
                 yield event
     except TimeoutError:
-        yield 'data: {"error": {"message": "No time left.", "type": "timeout_error", "param": null, "code": null}}\n\n'
+        yield _event(error_body(408, "No time left."))
+    except RayActorError:
+        # Its beginning has been sent: nobody else can go on with it.
+        yield _event(error_body(503, STOPPED, None, "engine_unavailable"))
+
+
+def _event(body: Body) -> str:
+    return f"data: {json.dumps(body)}\n\n"

@@ -10,6 +10,8 @@ GIB = 2**30
 IDLE_S = 300
 RETRIEVALS = 64
 """Questions that one retriever has at a time: as many as it embeds in a batch."""
+LIMITER_CPUS = 0.01
+"""Taken from the gateway's. With none at all it could be put on a head that has none, and would be lost with it."""
 PREFIX_ROUTER = "serving.prefix_router.PrefixRouter"
 # Ray Serve's own switches for replicas whose code never blocks: it runs in the replica's event loop instead of a thread
 # of its own, log lines are written in groups and to files only, and what stands at the start is no garbage.
@@ -142,11 +144,12 @@ def gateway_options(config: ServingConfig, node: str | None = None) -> dict[str,
 
     `node` is Ray's resource of the node whose address is asked (`node:10.0.0.7`); None lets Ray choose.
     """
-    resources = {"resources": {node: 0.001}} if node else {}
+    # A command often runs on a head that has no CPUs to give.
+    place = {"num_cpus": 0, "resources": {node: 0.001}} if node else {"num_cpus": 1 - LIMITER_CPUS}
     return {
         "name": "gateway",
         "num_replicas": config.num_gateways,
-        "ray_actor_options": {"num_cpus": 1, "runtime_env": {"env_vars": FAST_PATH}, **resources},
+        "ray_actor_options": {"runtime_env": {"env_vars": FAST_PATH}, **place},
         "graceful_shutdown_wait_loop_s": 0.1,
         "graceful_shutdown_timeout_s": config.drain_s + 5,
         "max_constructor_retry_count": 1,
@@ -173,7 +176,7 @@ def limiter_options() -> dict[str, Any]:
         "name": "limiter",
         "num_replicas": 1,
         "max_ongoing_requests": 10_000,
-        "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": FAST_PATH}},
+        "ray_actor_options": {"num_cpus": LIMITER_CPUS, "runtime_env": {"env_vars": FAST_PATH}},
         "graceful_shutdown_wait_loop_s": 0.1,
         "graceful_shutdown_timeout_s": 5,
     }

@@ -13,6 +13,7 @@ import typer
 
 from cluster.errors import TandemError
 from tandem.console import Console, print_error
+from tandem.doctor import doctor
 from tandem.documents import documents_app, search_app
 from tandem.jobs import jobs_app
 from tandem.keys import keys_app
@@ -49,6 +50,7 @@ app.add_typer(adapters_app, name="adapters")
 app.add_typer(keys_app, name="keys")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(render_app, name="render")
+app.command()(doctor)
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "examples" / "quickstart" / "tandem.yaml"
 

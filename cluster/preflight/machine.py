@@ -1,0 +1,49 @@
+"""All checks of one machine, with what they need to know."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from cluster.preflight import bucket, gpu, model, ports, space, storage, versions
+from cluster.preflight.finding import Finding, run
+
+Check = Callable[[], Iterable[Finding]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a project needs of a machine.
+
+    Args:
+        versions: the tested version of each pinned distribution.
+        storage: a folder; None where there is none.
+        buckets: URLs of object stores.
+        models: base models: absolute folders or hub ids.
+        ports: host and port by the name of the setting.
+        num_gpus: GPUs that Ray offers on it.
+        more: further checks by name; they can be pickled.
+    """
+
+    versions: Mapping[str, str]
+    storage: Path | None = None
+    buckets: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    ports: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    num_gpus: int = 0
+    more: Mapping[str, Check] = field(default_factory=dict)
+
+
+def look(wanted: Wanted) -> list[Finding]:
+    """Every check of this machine; what goes wrong with one of them is a finding."""
+    checks: dict[str, Check] = {
+        "versions": partial(versions.check, wanted.versions),
+        "gpu": partial(gpu.check, wanted.num_gpus),
+        "disk": partial(space.check, wanted.storage),
+        "port": partial(ports.check, wanted.ports),
+    }
+    if wanted.storage:
+        checks["storage"] = partial(storage.check, wanted.storage)
+    checks |= {f"storage {url}": partial(bucket.check, url) for url in wanted.buckets}
+    checks |= {f"model {name}": partial(model.check, name) for name in wanted.models}
+    return list(run({**checks, **wanted.more}))

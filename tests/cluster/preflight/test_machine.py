@@ -1,0 +1,239 @@
+"""Each check of one machine, with what makes it fail made real: a small disk, a taken port, a model that is cut off."""
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from cluster.errors import TandemError
+from cluster.preflight import bucket, clocks, collective, gpu, machine, model, ports, space, storage
+from cluster.preflight.clocks import Offset
+from cluster.preflight.finding import Finding, run
+from tests.cluster.s3 import s3_server
+
+MODEL = Path(__file__).parents[3] / "examples" / "quickstart" / "model"
+MIB = 2**20
+
+
+def only(found: Iterator[Finding]) -> Finding:
+    (one,) = found
+    return one
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_check_that_breaks_is_a_finding_and_the_others_go_on() -> None:
+    def breaks() -> Iterator[Finding]:
+        yield Finding("first", "ok", "was found before it broke")
+        raise OSError(5, "Input/output error")
+
+    def refuses() -> Iterator[Finding]:
+        raise TandemError("It is not there.", "It should be.", "Put it there.")
+        yield
+
+    found = list(run({"one": breaks, "two": refuses, "three": lambda: [Finding("three", "ok", "fine")]}))
+    assert [(one.check, one.status) for one in found] == [
+        ("first", "ok"), ("one", "failed"), ("two", "failed"), ("three", "ok")
+    ]  # fmt: skip
+    assert "Input/output error" in found[1].seen and found[2].remedy == "It should be. Put it there."
+
+
+def test_a_fault_of_ours_is_no_finding() -> None:
+    def wrong() -> Iterator[Finding]:
+        assert Finding("x", "ok", "").check == "y"
+        yield
+
+    with pytest.raises(AssertionError):
+        list(run({"x": wrong}))
+
+
+def test_storage_is_measured_and_nothing_is_left(tmp_path: Path) -> None:
+    found = only(storage.check(tmp_path, 4 * MIB))
+    assert found.status in ("ok", "warning") and found.values["write_mib_s"] > 0 < found.values["read_mib_s"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_said_and_nothing_is_left_on_it(small_disk: Path) -> None:
+    found = only(storage.check(small_disk, 4 * MIB))
+    assert found.status == "failed" and "No space left on device" in found.seen and "Set `storage`" in found.remedy
+    assert list(small_disk.iterdir()) == []
+
+
+def test_little_space_is_said_for_disks_and_for_shared_memory(small_disk: Path) -> None:
+    by_check = {one.check: one for one in space.check(small_disk, shm=small_disk)}
+    assert by_check["disk: storage"].status == by_check["shared memory"].status == "failed"
+    assert "0.001 of 0.001 GiB free" in by_check["disk: storage"].seen
+    assert "/dev/shm" in by_check["shared memory"].remedy
+
+
+def test_storage_that_is_a_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert only(storage.check(tmp_path / "file")).status == "failed"
+
+
+def test_what_another_node_wrote_is_read_or_missed(tmp_path: Path) -> None:
+    shared, own = tmp_path / "shared" / "round", tmp_path / "own" / "round"
+    digest = storage.leave(shared, "a")
+    assert only(storage.look(shared, {"a": digest})).status == "ok"
+    storage.leave(own, "b")
+    found = only(storage.look(own, {"a": digest}, limit_s=0.3))
+    assert found.status == "failed" and "what a wrote" in found.seen and "ReadWriteMany" in found.remedy
+    (shared / "a").write_bytes(b"half")
+    assert only(storage.look(shared, {"a": digest}, limit_s=0.3)).status == "failed"
+
+
+def test_a_bucket_is_written_and_cleared_and_one_that_is_not_there_is_said() -> None:
+    with s3_server():
+        assert only(bucket.check("s3://bucket/team", MIB)).status == "ok"
+        assert only(bucket.check("s3://missing/team", MIB)).status == "failed"
+    assert "AWS_" in only(bucket.check("s3://bucket/team", MIB)).remedy, "the server has gone"
+
+
+def test_a_port_is_free_or_taken_or_an_endpoints() -> None:
+    class Answering(BaseHTTPRequestHandler):
+        said = b'{"status": "ok"}'
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.said)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        found = only(ports.check({"serving.port": taken.getsockname()}))
+        assert found.status == "failed" and "Address already in use" in found.seen and "ss -ltnp" in found.remedy
+        address = taken.getsockname()
+    assert only(ports.check({"serving.port": address})).status == "ok"
+    server = HTTPServer(("127.0.0.1", 0), Answering)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    assert only(ports.check({"serving.port": server.server_address[:2]})).status == "ok"
+    Answering.said = b"<html>"
+    assert only(ports.check({"serving.port": server.server_address[:2]})).status == "failed"
+    server.shutdown()
+    server.server_close()
+    assert only(ports.check({"serving.port": ("192.0.2.99", 80)})).status == "failed", "an address of another machine"
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(MODEL, tmp_path / "model"))
+
+
+def test_a_whole_model_is_found(copied: Path) -> None:
+    found = only(model.check(str(copied)))
+    assert found.status == "ok" and found.values["files"]["config.json"] > 0
+
+
+def test_a_model_that_was_copied_in_part_is_found(copied: Path) -> None:
+    weights = next(copied.glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    assert "bytes instead of" in only(model.check(str(copied))).seen
+    weights.write_bytes(b"no")
+    assert only(model.check(str(copied))).status == "failed"
+    shard = "model-00002-of-00002.safetensors"
+    (copied / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": weights.name, "y": shard}}))
+    assert f"{shard} is missing" in only(model.check(str(copied))).seen
+    for file in copied.glob("tokenizer*"):
+        file.unlink()
+    assert "there is no tokenizer" in only(model.check(str(copied))).seen
+    (found,) = run({"model": lambda: model.check(str(copied / "nowhere"))})
+    assert found.status == "failed" and "does not exist" in found.seen
+
+
+def test_a_model_that_neither_hub_nor_cache_has_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    found = only(model.check("nobody/nothing"))
+    assert found.status == "failed" and "HF_HUB_OFFLINE" in found.seen
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    found = only(model.check("nobody/nothing"))
+    assert found.status == "failed" and "HF_TOKEN" in found.remedy
+
+
+def test_clocks_are_compared_with_what_the_way_there_takes() -> None:
+    """Both clocks are of the test: there and back takes two seconds at first, 0.2 seconds later."""
+    now = [100.0]
+    ways = iter([1.0, 0.1, 1.0])
+
+    def ask() -> float:
+        way = next(ways)
+        now[0] += way
+        there = now[0] + 45.0
+        now[0] += way
+        return there
+
+    found = clocks.offset(ask, lambda: now[0], num_asked=3)
+    assert found.ahead_s == pytest.approx(45.0) and found.uncertain_s == pytest.approx(0.1)
+    lines = {
+        one.node: one.status
+        for one in clocks.check({"a": found, "b": Offset(-2.0, 0.5), "c": Offset(2.0, 1.5), "d": Offset(0.01, 0.001)})
+    }
+    assert lines == {"a": "failed", "b": "warning", "c": "ok", "d": "ok"}
+
+
+SMI = """#!/bin/sh
+cat <<'END'
+{lines}
+END
+exit {status}
+"""
+
+
+def driver(folder: Path, monkeypatch: pytest.MonkeyPatch, lines: str, status: int = 0) -> None:
+    """A machine whose `nvidia-smi` says that."""
+    tool = folder / "nvidia-smi"
+    tool.write_text(SMI.format(lines=lines, status=status))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
+def test_a_driver_with_gpus_that_pytorch_cannot_use_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    if torch.version.cuda:
+        pytest.skip("needs a CUDA GPU to be absent")
+    assert only(gpu.check()).status == "ok", "no GPU is no failure"
+    assert only(gpu.check(num_promised=1)).status == "failed", "Ray offers one"
+    driver(tmp_path, monkeypatch, "NVIDIA H100 80GB HBM3, 81559, 570.86.15, 0")
+    found = only(gpu.check())
+    assert found.status == "failed" and "make setup GPU=1" in found.remedy
+    assert found.values["driver"][0]["memory_mib"] == 81559
+    driver(tmp_path, monkeypatch, "NVIDIA-SMI has failed because it couldn't communicate with the driver", 9)
+    (broken,) = run({"gpu": gpu.check})
+    assert broken.status == "failed" and "couldn't communicate" in broken.seen
+
+
+@pytest.mark.slow
+def test_two_processes_add_up_and_their_speed_is_told() -> None:
+    found = only(collective.check_here())
+    assert found.status in ("ok", "warning") and found.values["bus_gb_s"] > 0 and found.values["ranks"] == 2
+
+
+def test_the_bandwidth_is_that_of_nccl_tests() -> None:
+    assert collective.bandwidth([1.0, 2.0, 9.0], size=4, num_bytes=4 * 10**9) == pytest.approx(3.0)
+
+
+def test_all_checks_of_a_machine_run_without_a_project(tmp_path: Path) -> None:
+    found = machine.look(machine.Wanted({}, storage=tmp_path, models=(str(MODEL), str(tmp_path / "nothing"))))
+    checks = {one.check for one in found}
+    assert {"python", "versions", "gpu", "storage", "model"} <= checks
+    assert [one.status for one in found if one.check.startswith("model ")] == ["failed"]
