@@ -56,4 +56,5 @@ def _have_joined(num_gpus: int) -> bool:
     import ray
 
     there = ray.cluster_resources()
-    return there.get("CPU", 0) > 0 and (there.get("GPU", 0) == 0 or there["GPU"] >= num_gpus)
+    cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
+    return bool(cpus > 0 and (gpus == 0 or gpus >= num_gpus))

@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import typer
 import yaml
 
 from cluster.errors import TandemError
@@ -24,6 +26,8 @@ from cluster.manifests.bundle import Bundle, Finding, Manifest, Values, at, clus
 from cluster.manifests.references import USERS_SECRETS
 from tandem.project import Project, load
 
+# What an unknown verb or option raises; typer carries its click under a private name.
+_USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 Rule = Callable[[Bundle], Iterator[Finding]]
 
 
@@ -154,7 +158,6 @@ def _commands(bundle: Bundle) -> Iterator[tuple[str, list[str]]]:
 
 def _problem(command: list[str]) -> str | None:
     """Why a command could not run, found by the command line's own parser."""
-    from click.exceptions import ClickException
     from typer.main import get_command
 
     from tandem.cli import app
@@ -168,8 +171,8 @@ def _problem(command: list[str]) -> str | None:
         with group.make_context("tandem", list(arguments)) as context:
             name, verb, rest = group.resolve_command(context, list(arguments))  # type: ignore[attr-defined]
             verb.make_context(name, rest, parent=context)
-    except ClickException as error:
-        return error.format_message()
+    except _USAGE_ERROR as error:
+        return str(error.format_message()).rstrip(".") + "."
     return None
 
 

@@ -18,6 +18,7 @@ Values = dict[str, Any]
 RAY_KINDS = ("RayCluster", "RayJob", "RayService")
 MILVUS_PARTS = ("proxy", "mixcoord", "querynode", "datanode", "streamingnode")
 MILVUS_PORTS = {"milvus": 19530, "metrics": 9091}
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML has its C part
 _TEMPLATES = {
     "Deployment": "spec.template",
     "StatefulSet": "spec.template",
@@ -118,7 +119,7 @@ class Bundle:
     def read(cls, text: str, name: str = "the manifests") -> "Bundle":
         """Raises TandemError: it is not YAML, or a document in it is no object."""
         try:
-            documents = [document for document in yaml.safe_load_all(text) if document is not None]
+            documents = [document for document in yaml.load_all(text, _LOADER) if document is not None]
         except yaml.YAMLError as error:
             raise TandemError(
                 f"{name} is not YAML ({str(error).splitlines()[0]}).",

@@ -41,7 +41,7 @@ def default_deny(bundle: Bundle) -> Iterator[Finding]:
 
 
 def reached(bundle: Bundle) -> Iterator[Finding]:
-    """Every Service has callers that are let in on its ports."""
+    """Every Service has callers, other than its own pods, that are let in on its ports."""
     for service in services(bundle):
         for target in service.ports.values():
             for pod in service.pods:
@@ -74,7 +74,7 @@ def paths(bundle: Bundle) -> list[Path]:
 
 def mermaid(bundle: Bundle) -> str:
     """The paths between groups of pods as a diagram; what a group has inside and the look-up of names are left out."""
-    groups = {}
+    groups: dict[str, str] = {}
     for pod in bundle.pods:  # several objects may have pods with the same part to play, such as the schedules
         name, group = _party(pod).name, f"{pod.owner.kind} {pod.owner.name}"
         groups[name] = group if groups.get(name, group) == group else name
@@ -181,8 +181,15 @@ def _denies(policy: Manifest, side: str) -> bool:
 def _lets_in(policy: Manifest, pod: Pod, port: int | None) -> bool:
     if policy.namespace != pod.namespace or not matches(policy.spec.get("podSelector"), pod.labels):
         return False
-    rules = policy.spec.get("ingress") or []
-    return any(rule.get("from") and _rule_ports(rule) & {ANY_PORT, str(port)} for rule in rules)
+    return any(
+        _from_others(policy, rule, pod) and _rule_ports(rule) & {ANY_PORT, str(port)}
+        for rule in policy.spec.get("ingress") or []
+    )
+
+
+def _from_others(policy: Manifest, rule: Values, pod: Pod) -> bool:
+    """Whether somebody else than pods like this one is named: those that belong together are no callers."""
+    return any(not _is(policy, peer, _party(pod)) for peer in rule.get("from") or [])
 
 
 def _one_sided(bundle: Bundle, policy: Manifest, side: str, rule: Values, pod: Pod) -> Iterator[Finding]:
