@@ -32,6 +32,7 @@ def where():
     paths = [module.__file__ for module in (cluster, serving, tandem, training)]
     return [*paths, os.path.exists("project/training.py")]
 with ray_session(ClusterConfig(address="http://nowhere:1")):
+    print("VARIABLE", os.environ["SECRET"])
     found = {"driver": where(), "worker": ray.get(ray.remote(where).remote()), "nodes": len(ray.nodes())}
     print("FOUND", json.dumps({**found, "version": importlib.metadata.version("tandem")}))
 """
@@ -83,11 +84,12 @@ def wait_for(condition: object, seconds: float = 120) -> None:
 
 def test_a_job_runs_our_code_on_its_cluster_whatever_the_user_calls_files(jobs: Jobs, package: Path) -> None:
     """Driver and workers import from the wheel, not from the user's folder and not from what the nodes have."""
-    job, log = followed(jobs, submit(jobs, package, WHERE))
+    job, log = followed(jobs, submit(jobs, package, WHERE, SECRET="sesame"))
     assert (job.status, job.exit_code) == ("SUCCEEDED", 0), log
     found = json.loads(log.partition("FOUND ")[2].splitlines()[0])
     assert found["version"] == build_wheel().version
     assert found["nodes"] == 1
+    assert "VARIABLE sesame\n" in log
     for process in ("driver", "worker"):
         assert found[process][-1], "the user's files are there"
         assert all("py_modules_files" in path for path in found[process][:-1]), found
@@ -123,11 +125,6 @@ except KeyboardInterrupt:
     assert not jobs.stop(id)
 
 
-def test_variables_are_sent(jobs: Jobs, package: Path) -> None:
-    _, log = followed(jobs, submit(jobs, package, "import os; print(os.environ['SECRET'])", SECRET="sesame"))
-    assert log.endswith("sesame\n")
-
-
 def test_a_log_is_whole_when_the_dashboard_dies_and_comes_back(jobs: Jobs, head: Head, package: Path) -> None:
     """The dashboard is killed with SIGKILL while lines come, is away for a while, and is started again."""
     code = "import time\nfor n in range(300): print('line', n, '\\u00e4', flush=True); time.sleep(0.05)\nprint('end')"
@@ -150,6 +147,7 @@ def test_a_log_is_whole_when_the_dashboard_dies_and_comes_back(jobs: Jobs, head:
     assert notes[-1] == "the cluster answers again"
 
 
+@pytest.mark.matrix
 def test_one_who_follows_gives_up_in_the_end(head: Head, jobs: Jobs, package: Path) -> None:
     id = submit(jobs, package, "import time; print('be' + 'gan', flush=True); time.sleep(600)")
     wait_for(lambda: "began" in jobs.log(id))
@@ -199,6 +197,7 @@ def test_a_runtime_environment_that_cannot_be_made_says_why(jobs: Jobs) -> None:
     assert "no-such-1.0" in job.message
 
 
+@pytest.mark.matrix
 def test_the_dashboard_refuses_what_is_over_the_limit(jobs: Jobs) -> None:
     """The limit that packages are held to is the real one: one byte more is not taken."""
     with pytest.raises(TandemError, match="413"):
