@@ -102,5 +102,5 @@ def _is_fixed(dashboard: Dashboard) -> bool:
     ray/autoscaler/_private/util.py, format_readonly_node_type; where no monitor runs nothing is known.
     """
     status = (dashboard.get("/api/cluster_status")["data"] or {}).get("clusterStatus") or {}
-    types = (status.get("autoscalerReport") or {}).get("nodeTypeMapping")
+    types: dict[str, str] = (status.get("autoscalerReport") or {}).get("nodeTypeMapping") or {}
     return bool(types) and all(kind == f"node_{node}" for node, kind in types.items())

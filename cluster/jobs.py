@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cluster.dashboard import Dashboard, NotFound
+from cluster.dashboard import Dashboard, NotFound, Unreachable
 from cluster.errors import TandemError
 from cluster.wheel import Wheel
 
@@ -95,7 +95,13 @@ class Jobs:
             "runtime_env": runtime_env(working_dir, code, submission.env_vars),
             "entrypoint_num_cpus": submission.num_cpus,
         }  # fmt: skip
-        return str(self.dashboard.call("POST", "/api/jobs/", json=asked)["submission_id"])
+        try:
+            self.dashboard.call("POST", "/api/jobs/", json=asked)
+        except Unreachable:
+            # The answer may be what was lost, and not the job.
+            if not any(job.id == submission.id for job in self.all()):
+                raise
+        return submission.id
 
     def all(self) -> list[Job]:
         """Every job that the cluster remembers, the newest first."""

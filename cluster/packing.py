@@ -19,7 +19,7 @@ more is answered with 413). The 512 MiB of GCS_STORAGE_MAX_SIZE are for drivers 
 
 _SECRET_NAME = re.compile(
     r"\.env(\..*)?|.*\.(env|key|p12|pfx|jks|kdbx)|id_(rsa|dsa|ecdsa|ed25519)(\..*)?|\.?netrc|\.pgpass|\.npmrc|\.pypirc"
-    r"|\.?kubeconfig|\.?auth_token|credentials(\..*)?",
+    r"|\.?kubeconfig|\.?auth_token|credentials(\.(json|ini|ya?ml|txt))?",
     re.IGNORECASE,
 )
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")

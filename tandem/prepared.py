@@ -67,7 +67,7 @@ class Prepared:
     def phases(self, num_gpus: int) -> list[Phase]:
         """What has to be there at once, on a cluster with so many GPUs."""
         steps = {
-            "train": [*_training(self.project, num_gpus), _serving(self.project, num_gpus, with_documents=False)],
+            "train": [*_training(self.project, num_gpus), *_parity(self.project, num_gpus)],
             "index": _indexing(self.project),
             "compare": [
                 *(_training(self.project, num_gpus) if _tunes(self.project) else ()), *_indexing(self.project),
@@ -187,11 +187,18 @@ def _tunes(project: Project) -> bool:
 
 
 def _training(project: Project, num_gpus: int) -> list[Phase]:
-    """Ray Train's workers: a GPU each where the cluster has any, else a CPU."""
-    config = project.training
-    needs_gpu = num_gpus > 0 or config.method == "qlora"
-    each = {("GPU" if needs_gpu else "CPU"): 1.0, **config.ray_options.get("resources_per_worker", {})}
+    """Ray Train's workers: a GPU each where the cluster has any, else a CPU, or what `ray_options` says."""
+    config, options = project.training, project.training.ray_options
+    on_gpu = options.get("use_gpu", num_gpus > 0 or config.method == "qlora")
+    asked = options.get("resources_per_worker")
+    each = {"GPU": 1.0, **(asked or {})} if on_gpu else asked or {"CPU": 1.0}
     return [Phase("training", (each,) * config.workers.min)]
+
+
+def _parity(project: Project, num_gpus: int) -> list[Phase]:
+    """After a training its version is served once."""
+    checked = project.training.parity_tolerance is not None
+    return [_serving(project, num_gpus, with_documents=False)] if checked else []
 
 
 def _indexing(project: Project) -> list[Phase]:

@@ -5,6 +5,7 @@ with ray_session(ClusterConfig()):
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def resume(
         TandemError: as `train`.
     """
     prepared = json.loads((run.path / JOB).read_text())
-    job = Job.of(prepared["job"])
+    # The same weights may lie elsewhere by now: each job of a cluster has a working directory of its own.
+    job = replace(Job.of(prepared["job"]), model=model)
     fit(job, reporter)
     check_ended_well(run.path)
     return publish_run(run.path, config, model, adapter, storage)

@@ -6,6 +6,8 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +19,8 @@ from cluster.dashboard import Dashboard, Unreachable
 from cluster.demand import Phase, Room, check_room, room_at
 from cluster.errors import TandemError
 from cluster.job_log import Follower
-from cluster.jobs import Job, Jobs, jobs_at
+from cluster.jobs import Job, Jobs, Submission, jobs_at
+from cluster.wheel import Wheel
 from tests.cluster.ray_head import free_port
 
 HERE = {"/api/version": {"ray_version": version("ray")}}
@@ -36,6 +39,11 @@ def answering(answers: Mapping[str, object], tls: ssl.SSLContext | None = None) 
             self.send_response(answer if isinstance(answer, int) else 200)
             self.end_headers()
             self.wfile.write((answer if isinstance(answer, str) else json.dumps(answer)).encode())
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(500)
+            self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -153,6 +161,22 @@ def test_one_who_follows_says_that_the_cluster_is_away_and_gives_up() -> None:
     with pytest.raises(Unreachable):
         Follower(jobs, "some", lambda text: None, notes.append, give_up_s=0.1).follow()
     assert len(notes) == 1, "said once, not at each try"
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_submission_whose_answer_is_lost_is_not_made_twice(tmp_path: Path, arrived: bool) -> None:
+    (tmp_path / "project.zip").write_bytes(b"")
+    there = {"type": "SUBMISSION", "submission_id": "a-train-1", "job_id": None, "status": "PENDING", "entrypoint": "x"}
+    wheel = Wheel("0+1", b"")
+    empty = f"/api/packages/gcs/_ray_pkg_{sha1(b'').hexdigest()}.zip"
+    answers = {empty: "{}", f"/api/packages/gcs/{wheel.name}": "{}", "/api/jobs/": [there] if arrived else []}
+    with answering(answers) as url:
+        ask = partial(Jobs(Dashboard(url)).submit, Submission("a-train-1", "x", {}), tmp_path / "project.zip", wheel)
+        if arrived:
+            assert ask() == "a-train-1"
+        else:
+            with pytest.raises(Unreachable):
+                ask()
 
 
 def job(status: str, code: int | None) -> Job:

@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from retrieval.local import local_server
 from tests.cluster.ray_head import BIN, Head, ray_head
+from tests.processes import descendants
 from tests.tandem.test_command import MODEL, refused, replace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -59,7 +62,7 @@ def command(head: Head) -> dict[str, str]:
 def tandem(project: Path, head: Head, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-P", "-m", "tandem", *arguments], cwd=project, env={**command(head), **environment},
-        capture_output=True, text=True, timeout=600,
+        capture_output=True, text=True, timeout=1500,
     )  # fmt: skip
 
 
@@ -151,11 +154,32 @@ def test_an_unknown_job_and_a_wrong_token(project: Path, head: Head) -> None:
     assert "does not know the token" in refused(tandem(project, head, "jobs", "list", RAY_AUTH_TOKEN="wrong"))
 
 
+def watch(head: Head, paths: dict[str, str], ended: threading.Event) -> None:
+    """Take down where each process of Ray's, by its title, imports from."""
+    while not ended.wait(0.5):
+        for pid, title in descendants(head.environment).items():
+            if title.startswith("ray::"):
+                with suppress(OSError):
+                    variables = Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
+                    path = next((each for each in variables if each.startswith("PYTHONPATH=")), "=")
+                    paths[title.split()[0]] = path.partition("=")[2]
+
+
 @pytest.mark.matrix
+@pytest.mark.timeout(1800)
 def test_a_training_runs_on_the_cluster_and_is_served_as_it_was_trained(project: Path, head: Head) -> None:
     """Ray Train, DeepSpeed, Ray Serve and vLLM, all from the wheel; the version lies in the shared storage."""
+    paths: dict[str, str] = {}
+    ended = threading.Event()
+    watching = threading.Thread(target=watch, args=(head, paths, ended))
+    watching.start()
     done = tandem(project, head, "train", "--submit")
+    ended.set()
+    watching.join()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "small@1 at" in done.stdout
+    for kind in ("ServeReplica:tandem:engine", "ServeReplica:tandem:gateway", "RayTrainWorker"):
+        found = [path for name, path in paths.items() if kind in name]
+        assert found and all("py_modules_files" in path.split(":")[0] for path in found), paths
     versions = json.loads((project.parent / "shared" / "adapters" / "small" / "v1" / "manifest.json").read_text())
     assert "+" in versions["versions"]["tandem"], "made by the wheel"
