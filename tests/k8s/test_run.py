@@ -28,6 +28,7 @@ from tests.k8s.overlays import ROOT, rendered
 
 pytestmark = pytest.mark.slow
 READY_S = 300
+ATTEMPTS = 8
 BIN = Path(sys.executable).parent
 
 
@@ -112,27 +113,37 @@ def ray_nodes(environment: dict[str, str]) -> Iterator[RayCluster]:
 
 @contextmanager
 def _node(arguments: list[str], environment: dict[str, str]) -> Iterator[None]:
-    # Ports that are named are not waited for: on a busy machine Ray gives up on an agent that has not told its own yet.
-    named = (
-        "dashboard-agent-listen-port",
-        "dashboard-agent-grpc-port",
-        "metrics-export-port",
-        "runtime-env-agent-port",
-    )
-    ports = [f"--{name}={free_port()}" for name in named]
+    """A node that is up. On a busy machine Ray gives one up whose agent takes more than 15 seconds to start, with all
+    that belongs to it; Kubernetes would begin the pod again, and so does this."""
+    for _ in range(ATTEMPTS):
+        agent = free_port()
+        node = _begun([*arguments, f"--dashboard-agent-listen-port={agent}"], environment)
+        wait_for(lambda: node.poll() is not None or _is_up(agent), "a node that is up, or has ended")  # noqa: B023
+        if node.poll() is None:
+            break
+    else:
+        pytest.fail(f"no node was up after {ATTEMPTS} attempts")
+    try:
+        yield
+    finally:
+        node.send_signal(signal.SIGTERM)
+        try:
+            node.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(node.pid, signal.SIGKILL)
+
+
+def _begun(arguments: list[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    ports = [f"--{name}={free_port()}" for name in ("dashboard-agent-grpc-port", "metrics-export-port")]
     anywhere = ["--block", "--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=200000000"]
     command = [str(BIN / "ray"), "start", *arguments, *ports, *anywhere]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    ) as node:
-        try:
-            yield
-        finally:
-            node.send_signal(signal.SIGTERM)
-            try:
-                node.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(node.pid, signal.SIGKILL)
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet, start_new_session=True)
+
+
+def _is_up(agent: int) -> bool:
+    """What KubeRay's liveness probe asks."""
+    return _status(f"http://127.0.0.1:{agent}/api/healthz", {}) == 200
 
 
 def _status(url: str, headers: dict[str, str]) -> int:
