@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 HEAD = "127.0.1.1"  # Ray takes the machine's own address instead of 127.0.0.1
 OBJECT_STORE_BYTES = 150 * 2**20
-STARTED_S = 300.0
+STARTED_S = 600.0
 
 
 @dataclass
@@ -93,7 +93,8 @@ class Nodes:
         return {
             **os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT),
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token,
-            "RAY_gcs_rpc_server_reconnect_timeout_s": "600", "RAY_ADDRESS": self.address,
+            "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
+            "RAY_agent_register_timeout_ms": "120000", "RAY_ADDRESS": self.address,
         }  # fmt: skip
 
     def head(self) -> Node:
@@ -137,7 +138,7 @@ class Nodes:
         return node
 
     def _waited_for(self, nodes: list[Node]) -> list[Node]:
-        """A node gives up where it is not known after half a minute; on a busy machine it is started again."""
+        """On a busy machine a node gives up (Ray waits 15 s for its agent, 30 s for all); it is started again then."""
         deadline = time.monotonic() + STARTED_S
         while any("--block" not in node.log.read_text() for node in nodes):
             for node in nodes:
