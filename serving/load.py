@@ -1,18 +1,15 @@
-"""A load generator for an OpenAI-compatible endpoint, a process of its own outside the server.
+"""A load generator for an OpenAI-compatible endpoint: so many clients, each with its next question after its answer.
 
-python -m benchmarks.serving_load '{"url": "http://127.0.0.1:8000/v1", "model": "base", "key": null, "concurrency": 8,
-                                    "num_tokens": 64, "prompts": "prompts.json"}'
+    load = asyncio.run(Clients({"url": "http://127.0.0.1:8000/v1", "model": "base", "key": None, "concurrency": 8,
+                                "num_tokens": 64}, prompts).run())
 
-So many clients ask in turn, each with the next prompt once its answer has ended, and what came when is printed as JSON.
 `vllm bench serve` needs the package's own metadata, which the CPU build of vLLM does not carry.
 """
 
 import asyncio
-import json
-import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
@@ -29,6 +26,8 @@ class Load:
     answer_s: list[float]
     refused_s: list[float]
     failed: list[str]
+    cpu_s: float = 0.0
+    """Processor time that the clients themselves took."""
 
     @property
     def requests_per_s(self) -> float:
@@ -48,20 +47,24 @@ class Load:
 
 
 class Clients:
-    """`concurrency` clients that share the prompts."""
+    """`concurrency` clients that share the prompts.
 
-    def __init__(self, asked: dict[str, Any]) -> None:
-        self.asked, self.load = asked, Load(0.0, [], [], [], [], [])
-        self.prompts = iter(json.loads(Path(asked["prompts"]).read_text()))
+    Args:
+        asked: `url` (with /v1), `model`, `key`, `concurrency`, `num_tokens` of each answer, and `wait_s` before the
+            next question after a refusal.
+    """
+
+    def __init__(self, asked: dict[str, Any], prompts: Iterable[str]) -> None:
+        self.asked, self.load, self.prompts = asked, Load(0.0, [], [], [], [], []), iter(prompts)
 
     async def run(self) -> Load:
         headers = {"Authorization": f"Bearer {self.asked['key']}"} if self.asked.get("key") else {}
         timeout, connections = aiohttp.ClientTimeout(total=600), aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connections) as session:
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             await asyncio.gather(*(self._client(session) for _ in range(self.asked["concurrency"])))
-            seconds = time.perf_counter() - started
-        return Load(**{**asdict(self.load), "seconds": seconds})
+            seconds, cpu_s = time.perf_counter() - started, time.process_time() - used
+        return Load(**{**asdict(self.load), "seconds": seconds, "cpu_s": cpu_s})
 
     async def _client(self, session: aiohttp.ClientSession) -> None:
         for prompt in self.prompts:
@@ -94,7 +97,3 @@ class Clients:
         self.load.first_token_s.append(first - started)
         self.load.per_token_s.append((last - first) / max(1, self.asked["num_tokens"] - 1))
         self.load.answer_s.append(time.perf_counter() - started)
-
-
-if __name__ == "__main__":
-    print(json.dumps(asdict(asyncio.run(Clients(json.loads(sys.argv[1])).run()))))
