@@ -134,8 +134,8 @@ def _buzen(stations: Sequence[Station], clients: int, delay_s: float) -> tuple[f
     for number in range(1, clients + 1):
         delay.append(delay[-1] * delay_s / unit / number)
     everything = delay
-    for one in weights:
-        everything = _convolved(everything, one)
+    for found in weights:
+        everything = _convolved(everything, found)
     busy = []
     for index, one in enumerate(stations):
         others = delay
