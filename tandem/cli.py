@@ -30,6 +30,7 @@ from tandem.options import (
     Submit,
     Write,
 )
+from tandem.plans import plan
 from tandem.questions import questions_app
 from tandem.rendering import render_app
 
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The training data.", no_args_is_help=True)
 adapters_app = typer.Typer(help="Published adapters.", no_args_is_help=True)
+app.command()(plan)
 app.add_typer(documents_app)
 app.add_typer(search_app, name="search")
 app.add_typer(data_app, name="data")
@@ -178,28 +180,6 @@ def serve(
         console.result(str(write_config), None)
     if not check and not write_config:
         serve_forever(project, console)
-
-
-@app.command("plan")
-def plan_training(
-    memory_gib: Annotated[float | None, typer.Option(help="Plan for a GPU with this memory, not this machine.")] = None,
-    host_gib: Annotated[float | None, typer.Option(help="Main memory for each worker's offloaded state.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Another number of workers than the project's.")] = None,
-    config: ProjectFile = DEFAULT,
-    as_json: AsJson = False,
-) -> None:
-    """Say what training will take, before anything is loaded: memory for each ZeRO stage, disk, tokens, time."""
-    from tandem.planning import as_text, plan, tables, to_json
-    from tandem.project import load
-
-    console, project = Console(as_json), load(config)
-    found = plan(project.training, project.model, memory_gib, host_gib, workers)
-    for table in tables(found):
-        console.table(table)
-    console.result(as_text(found), to_json(found))
-    if found.refusal:
-        raise found.refusal
-    console.hint("train: tandem train")
 
 
 @app.command()
