@@ -20,7 +20,7 @@ def build(args: dict[str, str]) -> Application:
     from serving.keys import Keys
 
     project = load(Path(args["project"]))
-    keys = project.storage.keys if Keys(project.storage.keys).all() else None
+    keys = project.storage.keys if Keys(project.storage.keys_place).all() else None
     uri = project.retrieval.uri if project.retrieval.sources else None
     retrieval = project.retrieval if uri else None
     return application(project.serving, project.model, project.storage, retrieval, uri, keys)
