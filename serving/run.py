@@ -24,6 +24,7 @@ from cluster.models import digest_model, find_model
 from cluster.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
+from serving.keys import follow_keys
 from serving.plan import Hardware, engine_kwargs, num_devices
 from serving.vllm_arguments import check_names
 
@@ -112,8 +113,10 @@ def application(
     """
     from serving.app import build_app
 
-    if config.adapter_registry:
-        Mirror(config.adapter_registry, storage.adapters).pull()
+    if url := config.adapter_registry or storage.adapters_url:
+        Mirror(url, storage.adapters).pull()
+    if keys and storage.keys_url:
+        follow_keys(storage.keys_url, keys)
     bases = {name: _base(source) for name, source in models(config, model).items()}
     hardware = _hardware()
     check_room(config, len(bases), hardware)

@@ -30,7 +30,7 @@ def build(args: dict[str, str]) -> Application:
 
     project = load(Path(args["project"]))
     _wait_for_nodes(project.serving, max(1, len(project.serving.models)))
-    needs_key = not is_loopback(project.serving.host) or Keys(project.storage.keys).all()
+    needs_key = not is_loopback(project.serving.host) or Keys(project.storage.keys_place).all()
     keys = project.storage.keys if needs_key else None
     uri = project.retrieval.uri if project.retrieval.sources else None
     retrieval = project.retrieval if uri else None

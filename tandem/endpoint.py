@@ -27,10 +27,10 @@ def check(project: Project, console: Console) -> None:
     from serving.run import check as check_serving
     from serving.run import models
 
-    keys = Keys(project.storage.keys).all()
+    keys = Keys(project.storage.keys_place).all()
     check_serving(project.serving, project.model, has_keys=bool(keys))
     for name in project.serving.preload:
-        Registry(project.storage.adapters).resolve(name)
+        Registry.of(project.storage).resolve(name)
     console.stage("check", f"port {project.serving.port} is free, and the settings go together")
     console.stage("check", f"{len(keys)} API keys" if keys else "no API key: this machine alone may ask")
     for name, source in models(project.serving, project.model).items():
@@ -74,7 +74,7 @@ def _adapters(project: Project, base: str, source: str) -> Iterator[str]:
     from serving.errors import ApiError
     from training.publish import template_hash
 
-    registry = Registry(project.storage.adapters)
+    registry = Registry.of(project.storage)
     if not registry.names():
         return
     hashed = template_hash(AutoTokenizer.from_pretrained(source))
