@@ -111,9 +111,9 @@ def check(project: Project, verb: str) -> None:
         TandemError: what it is, and what to set instead.
     """
     storage = project.settings.storage
-    if "://" not in storage and (
-        not Path(storage).is_absolute() or Path(storage).resolve().is_relative_to(project.path.parent.resolve())
-    ):
+    known_there = "://" in storage or "${" in storage  # a variable that only the cluster has
+    below = Path(storage).resolve().is_relative_to(project.path.parent.resolve())
+    if not known_there and (below or not Path(storage).is_absolute()):
         raise TandemError(
             f"storage is {storage!r}: on a cluster it would lie in the job's working directory, and vanish with it.",
             "An absolute path that every node mounts, such as /mnt/tandem, or a URL such as s3://bucket/tandem.",

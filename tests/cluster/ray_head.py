@@ -19,7 +19,7 @@ import httpx
 from tests.processes import descendants, left_after, marked_environment
 
 BIN = Path(sys.executable).parent
-ATTEMPTS = 4
+ATTEMPTS = 6
 """Ray gives a node 30 seconds to start, whatever else the machine does."""
 
 

@@ -36,6 +36,20 @@ with ray_session(ClusterConfig(address="http://nowhere:1")):
     found = {"driver": where(), "worker": ray.get(ray.remote(where).remote()), "nodes": len(ray.nodes())}
     print("FOUND", json.dumps({**found, "version": importlib.metadata.version("tandem")}))
 """
+SERVED = """
+from ray import serve
+from cluster.session import ray_session
+from cluster.config import ClusterConfig
+@serve.deployment(ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": {"OURS": "1"}}})
+class Where:
+    def __call__(self):
+        import serving
+        return serving.__file__
+with ray_session(ClusterConfig()):
+    serve.start(proxy_location="Disabled")
+    print("FOUND", serve.run(Where.bind(), name="where", route_prefix=None).remote().result())
+    serve.shutdown()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +107,13 @@ def test_a_job_runs_our_code_on_its_cluster_whatever_the_user_calls_files(jobs: 
     for process in ("driver", "worker"):
         assert found[process][-1], "the user's files are there"
         assert all("py_modules_files" in path for path in found[process][:-1]), found
+
+
+def test_what_a_job_serves_is_of_its_wheel_too(jobs: Jobs, package: Path) -> None:
+    """Serve hands a deployment with an environment of its own, as ours have, the working directory and not the code."""
+    job, log = followed(jobs, submit(jobs, package, SERVED))
+    assert job.status == "SUCCEEDED", log
+    assert "py_modules_files" in log.rpartition("FOUND ")[2].splitlines()[0]
 
 
 def test_a_failure_has_its_exit_code_and_its_last_lines(jobs: Jobs, package: Path) -> None:

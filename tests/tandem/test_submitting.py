@@ -64,6 +64,12 @@ def test_storage_that_would_vanish_with_the_job(project: Path, storage: str) -> 
     assert "vanish with it" in refusal(project, "train")
 
 
+@pytest.mark.parametrize("storage", ["s3://bucket/tandem", "'${STORAGE_OF_THE_CLUSTER}'"])
+def test_storage_that_the_nodes_know(project: Path, storage: str) -> None:
+    replace(project, f"{project.parent}/shared", storage)
+    assert "No Ray cluster answers" in refusal(project, "train")
+
+
 @pytest.mark.parametrize("verb", ["index", "compare"])
 def test_documents_in_a_store_of_one_machine(project: Path, verb: str) -> None:
     replace(project, ", uri: 'http://milvus:19530'", "")
