@@ -69,6 +69,18 @@ def test_what_is_shown_is_what_is_there(name: str) -> None:
     assert found and found[2].strip() == TABLES[name](), "write it again: python -m tests.k8s.test_docs"
 
 
+def test_what_the_pods_of_dev_ask_for() -> None:
+    bundle = Bundle.read(rendered("dev"))
+    asked = [container["resources"]["requests"] for pod in bundle.pods for container in pod.containers]
+    asked += [
+        cluster["autoscalerOptions"]["resources"]["requests"]
+        for _, cluster in bundle.ray_clusters if "autoscalerOptions" in cluster
+    ]  # fmt: skip
+    cpus = sum(float(one["cpu"].removesuffix("m")) / (1000 if one["cpu"].endswith("m") else 1) for one in asked)
+    assert (cpus, sum(int(one["memory"].removesuffix("Gi")) for one in asked)) == (7, 25)
+    assert "seven CPUs and 25 GiB" in DOCS.read_text()
+
+
 @pytest.mark.parametrize("size", CHUNKS)
 def test_a_size_holds_its_chunks_with_one_node_gone(size: str) -> None:
     nodes, each = query_nodes(size)
