@@ -41,7 +41,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 # and files that share the one Milvus server that there can be (its ports are fixed) and mostly wait. These begin first.
 # Every other file is a group of its own.
 GROUPS = {
-    "vLLM": ("tests/serving/", "tests/tandem/test_pipeline.py"),
+    "vLLM": ("tests/serving/", "tests/tandem/test_pipeline.py", "tests/k8s/test_run.py"),
     "Milvus server": tuple(
         f"tests/retrieval/test_{name}.py"
         for name in ("bulk_import", "contract", "contract_settings", "milvus_server", "server_goes_away", "tenants")

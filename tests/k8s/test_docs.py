@@ -2,10 +2,10 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from cluster.manifests import schemas
 from cluster.manifests.bundle import Bundle
 from cluster.manifests.network import mermaid, paths
 from cluster.manifests.references import USERS_SECRETS
-from tests.k8s.overlays import K8S, ROOT, rendered
+from tests.k8s.overlays import K8S, ROOT, kustomize, rendered
 
 DOCS = ROOT / "docs" / "kubernetes.md"
 CHUNKS = {"1m": ("1M", 10**6), "10m": ("10M", 10**7), "100m": ("100M", 10**8)}
@@ -69,6 +69,18 @@ def test_what_is_shown_is_what_is_there(name: str) -> None:
     assert found and found[2].strip() == TABLES[name](), "write it again: python -m tests.k8s.test_docs"
 
 
+def test_what_the_pods_of_dev_ask_for() -> None:
+    bundle = Bundle.read(rendered("dev"))
+    asked = [container["resources"]["requests"] for pod in bundle.pods for container in pod.containers]
+    asked += [
+        cluster["autoscalerOptions"]["resources"]["requests"]
+        for _, cluster in bundle.ray_clusters if "autoscalerOptions" in cluster
+    ]  # fmt: skip
+    cpus = sum(float(one["cpu"].removesuffix("m")) / (1000 if one["cpu"].endswith("m") else 1) for one in asked)
+    assert (cpus, sum(int(one["memory"].removesuffix("Gi")) for one in asked)) == (7, 25)
+    assert "seven CPUs and 25 GiB" in DOCS.read_text()
+
+
 @pytest.mark.parametrize("size", CHUNKS)
 def test_a_size_holds_its_chunks_with_one_node_gone(size: str) -> None:
     nodes, each = query_nodes(size)
@@ -76,15 +88,12 @@ def test_a_size_holds_its_chunks_with_one_node_gone(size: str) -> None:
 
 
 @pytest.mark.parametrize("size", CHUNKS)
-def test_each_size_renders(size: str) -> None:
+def test_each_size_renders(size: str, tmp_path: Path) -> None:
     rendered("production")  # skips where there is no kubectl
-    with TemporaryDirectory(dir=K8S / "overlays") as folder:
-        text = (K8S / "overlays" / "production" / "kustomization.yaml").read_text()
-        Path(folder, "kustomization.yaml").write_text(
-            text.replace("sizes/1m", f"sizes/{size}").replace("- project\n", "- ../production/project\n")
-        )
-        done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, timeout=60)
-    milvus = next(one for one in Bundle.read(done.stdout).of("Milvus"))
+    overlay = shutil.copytree(K8S, tmp_path / "k8s") / "overlays" / "production"
+    file = overlay / "kustomization.yaml"
+    file.write_text(file.read_text().replace("sizes/1m", f"sizes/{size}"))
+    (milvus,) = Bundle.read(kustomize(overlay)).of("Milvus")
     assert milvus.spec["components"]["queryNode"]["replicas"] == query_nodes(size)[0]
 
 
