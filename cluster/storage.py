@@ -198,7 +198,8 @@ def write_once(path: Path, content: str | bytes, mode: int | None = None) -> boo
     try:
         os.link(temporary, path)
     except FileExistsError:
-        return False
+        # Over NFS a request whose answer was lost is sent again, and finds what it has done itself.
+        return temporary.stat().st_nlink == 2
     finally:
         temporary.unlink()
     return True

@@ -39,7 +39,8 @@ class Settings(Section):
     """The base model: a hub id such as Qwen/Qwen3-0.6B, or a folder."""
 
     storage: str = "./runs"
-    """Where runs, adapters and the local index are kept. Relative to this file."""
+    """Where runs, adapters and the local index are kept: a folder, relative to this file, or a bucket such as
+    s3://bucket/prefix (gs://, az://); see docs/storage.md."""
 
     cluster: ClusterConfig = ClusterConfig()
     """Where Ray runs."""
