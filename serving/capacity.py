@@ -233,4 +233,4 @@ def _query_nodes(wish: Wish, cores: int) -> Nodes:
 
 
 def _ms(seconds: float) -> str:
-    return f"{1e3 * seconds:.3g} ms"
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
