@@ -94,7 +94,8 @@ class Nodes:
             **os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT),
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token,
             "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
-            "RAY_agent_register_timeout_ms": "120000", "RAY_ADDRESS": self.address,
+            "RAY_agent_register_timeout_ms": "120000",
+            "RAY_enable_worker_prestart": "0", "RAY_ADDRESS": self.address,
         }  # fmt: skip
 
     def head(self) -> Node:
@@ -129,7 +130,8 @@ class Nodes:
         environment = {**self.environment, **more, MARK: uuid.uuid4().hex}
         command = [
             *prefix, *RAY, "start", "--block", "--disable-usage-stats", f"--node-ip-address={address}", *options,
-            f"--object-store-memory={OBJECT_STORE_BYTES}", "--min-worker-port=0", "--max-worker-port=0",
+            f"--object-store-memory={OBJECT_STORE_BYTES}", "--include-log-monitor=false",
+            "--min-worker-port=0", "--max-worker-port=0",
             f"--dashboard-agent-listen-port={free_port()}", f"--metrics-export-port={free_port()}",
         ]  # fmt: skip
         node = Node(address, environment, self.folder.parent / f"{address}-{len(self.started)}.log", command)

@@ -13,6 +13,7 @@ from serving.plan import (
     engine_kwargs,
     engine_options,
     gateway_options,
+    limiter_options,
     max_requests,
     num_engine_threads,
     retriever_options,
@@ -112,6 +113,14 @@ def test_a_gateway_holds_what_is_worked_on_and_what_may_wait() -> None:
     assert max_requests(config) == 25 and max_requests(config, num_bases=2) == 50
     assert max_requests(config.model_copy(update={"num_gateways": 2})) == 12
     assert engine_options(config, CPU, "base")["max_queued_requests"] >= 25, "a burst at an idle engine is let in"
+
+
+def test_on_a_head_without_cpus_the_command_s_gateway_runs_and_the_limiter_does_not() -> None:
+    assert gateway_options(ServingConfig(), "node:10.0.0.7")["ray_actor_options"]["num_cpus"] == 0
+    limiter, gateway = (
+        each["ray_actor_options"]["num_cpus"] for each in (limiter_options(), gateway_options(ServingConfig()))
+    )
+    assert limiter > 0 and limiter + gateway == 1, "both fit where one CPU is left"
 
 
 def test_two_bases_have_two_names() -> None:
