@@ -54,6 +54,8 @@ def _azure() -> "FileSystem":
             "AZURE_STORAGE_ACCOUNT_NAME is not set.", "The name of the storage account.", "Set it in the environment."
         )
     emulator = urlsplit(os.environ.get("AZURITE_BLOB_STORAGE_URL", ""))
-    where = {"blob_storage_authority": emulator.netloc, "blob_storage_scheme": emulator.scheme}
-    where = where if emulator.netloc else {}
+    where = {}
+    if emulator.netloc:
+        where = {f"{kind}_storage_authority": emulator.netloc for kind in ("blob", "dfs")}
+        where |= {f"{kind}_storage_scheme": emulator.scheme for kind in ("blob", "dfs")}
     return AzureFileSystem(account, account_key=os.environ.get("AZURE_STORAGE_ACCOUNT_KEY"), **where)

@@ -55,12 +55,13 @@ def start(project: Path, machine: str, *arguments: str) -> "subprocess.Popen[str
 
 def run(project: Path, machine: str, *arguments: str) -> str:
     done = start(project, machine, *arguments)
-    out, told = done.communicate(timeout=300)
+    out, told = done.communicate(timeout=580)
     assert done.returncode == 0, told
     return out
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_a_training_that_was_killed_is_gone_on_with_on_another_machine(project: Path, bucket: Bucket) -> None:
     killed = start(project, "first", "train")
     wait_for(lambda: len(bucket.glob("town/train-*/checkpoints/step-*/rank-0.json")) >= 2, killed)
@@ -74,7 +75,7 @@ def test_a_training_that_was_killed_is_gone_on_with_on_another_machine(project: 
     )  # how long a sign of life counts is in tests/cluster/test_copies.py
 
     resumed = start(project, "second", "train", "--resume")
-    _, told = resumed.communicate(timeout=300)
+    _, told = resumed.communicate(timeout=580)
     assert resumed.returncode == 0, told
     assert "going on from step" in told
     steps = [json.loads(line)["step"] for line in read(bucket, key).splitlines() if line]
@@ -111,7 +112,7 @@ def read(bucket: Bucket, key: str) -> str:
 
 
 def wait_for(holds: "object", process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 580
     while not holds():  # type: ignore[operator]
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
