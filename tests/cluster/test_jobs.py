@@ -109,6 +109,7 @@ def test_a_job_runs_our_code_on_its_cluster_whatever_the_user_calls_files(jobs: 
         assert all("py_modules_files" in path for path in found[process][:-1]), found
 
 
+@pytest.mark.matrix
 def test_what_a_job_serves_is_of_its_wheel_too(jobs: Jobs, package: Path) -> None:
     """Serve hands a deployment with an environment of its own, as ours have, the working directory and not the code."""
     job, log = followed(jobs, submit(jobs, package, SERVED))

@@ -26,7 +26,7 @@ from cluster.manifests.bundle import Bundle, Manifest, at
 from retrieval.local import local_server
 from tests.k8s.overlays import ROOT, rendered
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.matrix]
 READY_S = 300
 ATTEMPTS = 8
 BIN = Path(sys.executable).parent
@@ -177,7 +177,6 @@ def cluster(dev: Mounted) -> Iterator[RayCluster]:
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.matrix  # it trains the quickstart, and serves the result for its check
 def test_the_entrypoint_of_the_ray_job_finishes_a_training(dev: Mounted, cluster: RayCluster) -> None:
     entrypoint = dev.moved(dev.the("RayJob", "tandem-train").spec["entrypoint"])
     done = cluster.run("ray", "job", "submit", "--", *entrypoint.split(), timeout=1400)

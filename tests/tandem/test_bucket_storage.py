@@ -61,6 +61,7 @@ def run(project: Path, machine: str, *arguments: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.timeout(1500)
 def test_a_training_that_was_killed_is_gone_on_with_on_another_machine(project: Path, bucket: Bucket) -> None:
     killed = start(project, "first", "train")

@@ -87,6 +87,7 @@ def test_an_index_runs_on_the_cluster(project: Path, head: Head, milvus: str) ->
     assert "atomic number of Iron" in found.stdout, found.stderr
 
 
+@pytest.mark.matrix
 def test_bad_input_ends_the_command_as_it_would_here(project: Path, head: Head) -> None:
     (project / "train.jsonl").write_text("{not json\n")
     done = tandem(project, head, "train", "--submit")
