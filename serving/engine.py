@@ -14,6 +14,7 @@ from cluster.errors import TandemError
 from cluster.mirror import Mirror
 from cluster.registry import Registry, UnknownAdapter
 from serving.errors import error_body
+from serving.logs import serve_log_kept
 
 if TYPE_CHECKING:
     from serving.llm_server import AdapterServer
@@ -50,18 +51,19 @@ class Engine:
     """One vLLM engine. Requests name the base model or the engine's id of an adapter."""
 
     async def __init__(self, settings: EngineSettings) -> None:  # type: ignore[misc]  # Serve awaits it
-        from serving.llm_server import start_server
-
         registry = Registry(settings.adapters)
         try:
-            self._server: AdapterServer = await start_server(
-                settings.name,
-                settings.source,
-                settings.engine_kwargs,
-                settings.kind,
-                settings.max_loaded_adapters,
-                lambda engine_id: adapter_folder(registry, engine_id, settings.adapter_registry),
-            )
+            with serve_log_kept():
+                from serving.llm_server import start_server
+
+                self._server: AdapterServer = await start_server(
+                    settings.name,
+                    settings.source,
+                    settings.engine_kwargs,
+                    settings.kind,
+                    settings.max_loaded_adapters,
+                    lambda engine_id: adapter_folder(registry, engine_id, settings.adapter_registry),
+                )
         except RuntimeError as error:
             raise EngineNotStarted(root_cause(_own_log()) or str(error)) from error
         for name in settings.preload:

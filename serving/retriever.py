@@ -18,6 +18,7 @@ from retrieval.hits import Hit
 from retrieval.rights import Rights
 from retrieval.search import Searcher, SearchModels
 from serving.batches import Batches
+from serving.logs import serve_log_kept
 
 NUM_THREADS = 32
 """Searches at once: each waits for the store most of its time."""
@@ -70,13 +71,14 @@ class Retriever:
 
     def __init__(self, config: RetrievalConfig, uri: str) -> None:
         self._config, self._uri = config, uri
-        self._models = SearchModels.load(config)
+        with serve_log_kept():
+            self._models = SearchModels.load(config)
         self._searcher: Searcher | None = None
         self._opening = threading.Lock()
         self._threads = ThreadPoolExecutor(NUM_THREADS, "search")
         self._computing = ThreadPoolExecutor(1, "embed")
         self._batches = Batches(self._embed_questions, MAX_BATCH)
-        with suppress(RetrievalUnavailable):
+        with serve_log_kept(), suppress(RetrievalUnavailable):
             self._open()
 
     async def search(

@@ -28,7 +28,8 @@ serve.run(build({"project": sys.argv[1]}), name="tandem", route_prefix=None, blo
 STATUS = """
 from ray import serve
 try:
-    print(serve.status().applications["tandem"].status.value)
+    app = serve.status().applications["tandem"]
+    print(app.status.value, {name: (one.status.value, one.message) for name, one in app.deployments.items()})
 except ray.exceptions.RayError as error:
     print(error)
 """
@@ -66,7 +67,9 @@ class Served:
 
     def controls(self) -> bool:
         """Whether Serve's controller answers, and finds its deployments well."""
-        return "RUNNING" in self.nodes.run(STATUS)
+        said = self.nodes.run(STATUS)
+        print("Serve says:", said.strip(), flush=True)
+        return "RUNNING" in said
 
     def is_healthy(self) -> bool:
         return httpx.get(f"{self.url}/health", timeout=30).status_code == 200

@@ -56,6 +56,17 @@ def test_health(endpoint: Endpoint) -> None:
         assert response.status == 200
 
 
+def test_a_controller_that_comes_back_finds_every_replica_well(endpoint: Endpoint) -> None:
+    """After the loss of a head it asks each of them this, and stops one that cannot say it."""
+    import ray
+
+    actors = [one["name"] for one in ray.util.list_named_actors(all_namespaces=True)]
+    replicas = [name for name in actors if name.startswith("SERVE_REPLICA::tandem#")]
+    assert {name.split("#")[1] for name in replicas} == {"gateway", "engine-base", "retriever"}
+    for name in replicas:
+        assert ray.get(ray.get_actor(name, namespace="serve").is_allocated.remote(), timeout=30)
+
+
 def test_chat(client: OpenAI) -> None:
     completion = client.chat.completions.create(model="base", messages=MESSAGES, max_tokens=8, temperature=0)
     assert completion.model == "base"
