@@ -6,14 +6,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.instant_engine import Work, gateway_only
-from cluster.config import ClusterConfig
 from cluster.errors import TandemError
-from cluster.session import ray_session
-from serving.config import ServingConfig
 from serving.keys import Keys
 from serving.measuring import Endpoint, measure
 from serving.processor import busy_seconds, processor_seconds
+from tests.serving.gateway_process import gateway_process
 from tests.serving.served_app import free_port
 
 WORK_S = 0.05
@@ -23,7 +20,7 @@ WORK_S = 0.05
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Endpoint]":
     keys = tmp_path_factory.mktemp("keys")
     _, secret = Keys(keys).create("plan")
-    with ray_session(ClusterConfig()), gateway_only(ServingConfig(port=free_port()), keys, work=Work(WORK_S)) as url:
+    with gateway_process(free_port(), keys, WORK_S) as url:
         yield Endpoint(url, "base", secret, tokens_in=10, tokens_out=8, engines=1, gpus=0, cores=2)
 
 
