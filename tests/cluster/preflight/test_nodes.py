@@ -105,14 +105,6 @@ def test_a_node_that_dies_while_it_is_asked_is_named_and_the_others_are_told(clu
     assert of(findings, "all-reduce")[""]["values"]["ranks"] == 2
 
 
-def test_where_no_cluster_answers_or_none_can_be_looked_at_it_is_said(cluster: Nodes, tmp_path: Path) -> None:
-    for address, said in (("http://127.0.0.1:1", "ray job submit"), ("127.0.0.1:1", "No Ray cluster answers")):
-        file = project(tmp_path, cluster, cluster={"address": address})
-        command = [sys.executable, "-m", "tandem", "doctor", "--cluster", "-c", str(file)]
-        done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 2 and said in " ".join(done.stderr.split()), done.stderr
-
-
 def gone(cluster: Nodes, node: Node) -> None:
     """The cluster knows that the node is no more."""
     node.kill()
