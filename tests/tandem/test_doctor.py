@@ -68,3 +68,12 @@ def test_a_project_whose_parts_are_there_is_well(tmp_path: Path) -> None:
 def test_a_project_file_that_is_named_and_not_there_is_an_error(tmp_path: Path) -> None:
     done = doctor(tmp_path, "-c", "missing.yaml")
     assert done.returncode == 2 and "missing.yaml" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "said"), [("http://127.0.0.1:1", "ray job submit"), ("127.0.0.1:1", "No Ray cluster answers")]
+)
+def test_a_cluster_that_cannot_be_looked_at_is_an_error(tmp_path: Path, address: str, said: str) -> None:
+    (tmp_path / "tandem.yaml").write_text(f"project: away\nmodel: {MODEL}\ncluster: {{address: '{address}'}}\n")
+    done = doctor(tmp_path, "--cluster")
+    assert done.returncode == 2 and said in " ".join(done.stderr.split()), done.stderr
