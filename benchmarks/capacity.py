@@ -198,7 +198,7 @@ def predicted(case: Case, turns: Turns, engines: int, clients: int) -> Closed:
         each_s = 1 / median(one.load.requests_per_s for one in turns[1, CLIENTS[-1]])
         stations.append(Station("device", each_s, servers=engines, on_cores=False))
         delay_s -= each_s
-    return closed(stations, clients, CORES - elsewhere(turns), max(0.0, delay_s))
+    return closed(stations, clients, CORES, max(0.0, delay_s), elsewhere(turns))
 
 
 def elsewhere(turns: Turns) -> float:

@@ -100,15 +100,18 @@ def open_times(station: Station, requests_per_s: float) -> Times:
     return Times(number / total, number / total / requests_per_s, busy / total)
 
 
-def closed(stations: Sequence[Station], clients: int, cores: float = math.inf, delay_s: float = 0.0) -> Closed:
+def closed(
+    stations: Sequence[Station], clients: int, cores: float = math.inf, delay_s: float = 0.0, elsewhere: float = 0.0
+) -> Closed:
     """So many clients, on stations that share `cores` of one machine where their work is done by the processor.
 
     Processes are slowed down by others that want a core at the same moment: how many do is taken as independent from
     process to process, and the two sides (how busy each is, how slow that makes them) are iterated until they agree.
 
     Args:
-        cores: of the machine, less what everything else on it takes.
+        cores: of the machine.
         delay_s: seconds of a request in which nothing of this works.
+        elsewhere: cores that other programs keep busy. They get no more than their share where others want it too.
     """
     slower = [1.0] * len(stations)
     last = 0.0
@@ -118,7 +121,7 @@ def closed(stations: Sequence[Station], clients: int, cores: float = math.inf, d
             for one, factor in zip(stations, slower, strict=True)
         ]
         rate, busy = _buzen(slowed, clients, delay_s)
-        wanted = _slowdowns(stations, busy, clients, cores)
+        wanted = _slowdowns(stations, busy, clients, cores, elsewhere)
         slower = [(old + new) / 2 for old, new in zip(slower, wanted, strict=True)]
         if abs(rate - last) < SAME * rate:
             break
@@ -160,32 +163,39 @@ def _convolved(left: list[float], right: list[float]) -> list[float]:
     return [sum(left[k] * right[n - k] for k in range(n + 1)) for n in range(len(left))]
 
 
-def _slowdowns(stations: Sequence[Station], busy: Sequence[float], clients: int, cores: float) -> list[float]:
+def _slowdowns(
+    stations: Sequence[Station], busy: Sequence[float], clients: int, cores: float, elsewhere: float
+) -> list[float]:
     """Of a process of each station, while it works."""
+    wanting = [min(1.0, number / one.servers) for one, number in zip(stations, busy, strict=True)]
     processes = [
-        min(1.0, number / one.servers)
-        for one, number in zip(stations, busy, strict=True)
-        if one.on_cores
-        for _ in range(one.servers)
+        chance for one, chance in zip(stations, wanting, strict=True) if one.on_cores for _ in range(one.servers)
     ]
+    programs = _counts([1.0] * int(elsewhere) + [elsewhere % 1])
     found = []
-    for one, number in zip(stations, busy, strict=True):
+    for one, chance in zip(stations, wanting, strict=True):
         others = list(processes)
         if one.on_cores:
-            others.remove(min(1.0, number / one.servers))
-        found.append(_slowdown(others, clients, cores) if one.on_cores else 1.0)
+            others.remove(chance)
+        found.append(_slowdown(_counts(others), programs, clients, cores) if one.on_cores else 1.0)
     return found
 
 
-def _slowdown(others: Sequence[float], clients: int, cores: float) -> float:
-    """Of one process, where each of the others wants a core with such a probability."""
-    chances = [1.0]
-    for chance in others:
-        chances = [
-            (chances[n] * (1 - chance) if n < len(chances) else 0.0) + (chances[n - 1] * chance if n else 0.0)
-            for n in range(len(chances) + 1)
-        ]
-    speed = sum(
-        probability * min(1.0, cores / (1 + min(number, clients - 1))) for number, probability in enumerate(chances)
+def _slowdown(others: Sequence[float], programs: Sequence[float], clients: int, cores: float) -> float:
+    """Of one process, where so many others want a core with such probabilities: all get the same share."""
+    return 1 / sum(
+        mine * theirs * min(1.0, cores / (1 + min(number, clients - 1) + more))
+        for number, mine in enumerate(others)
+        for more, theirs in enumerate(programs)
     )
-    return 1 / speed
+
+
+def _counts(chances: Sequence[float]) -> list[float]:
+    """Probability of each number of independent events."""
+    found = [1.0]
+    for chance in chances:
+        found = [
+            (found[n] * (1 - chance) if n < len(found) else 0.0) + (found[n - 1] * chance if n else 0.0)
+            for n in range(len(found) + 1)
+        ]
+    return found

@@ -73,3 +73,11 @@ def test_shared_cores_bound_what_processes_do_together() -> None:
 def test_one_client_never_shares_a_core_with_itself() -> None:
     stations = [Station(name, 0.1) for name in "abc"]
     assert closed(stations, 1, cores=1).requests_per_s == pytest.approx(1 / 0.3)
+
+
+def test_other_programs_get_their_share_and_no_more() -> None:
+    """One process of ours and one of theirs for each core: nothing is slowed down. With three of theirs on two cores
+    each of the four gets a half."""
+    one = [Station("a", 0.1)]
+    assert closed(one, 8, cores=2, elsewhere=1.0).requests_per_s == pytest.approx(10.0)
+    assert closed(one, 8, cores=2, elsewhere=3.0).requests_per_s == pytest.approx(5.0)
