@@ -2,6 +2,8 @@
 
 python -m benchmarks.serving                    # about half an hour on two cores
 python -m benchmarks.serving 150M               # one model alone: `small` or `150M`
+
+How much later the first token comes than from plain vLLM is measured in pairs: benchmarks/serving_first_token.py.
 """
 
 import json
@@ -26,7 +28,6 @@ from benchmarks.serving_arms import (
     stock_ray,
     write_prompts,
 )
-from benchmarks.serving_first_token import NUM_PAIRS, Pairs, first_tokens
 from benchmarks.serving_load import Load
 
 NUM_TOKENS_IN, NUM_TOKENS_OUT = 128, 64
@@ -48,14 +49,12 @@ def main() -> None:
             folder.mkdir()
             model = QUICKSTART if name == "small" else large_model(folder / "model")
             rows += rows_of(name, measured(name, model, folder))
-            rows += first_token_rows(name, first_tokens(model, folder))
     notes = (
         f"{NUM_TOKENS_IN} tokens in, {NUM_TOKENS_OUT} out, streamed, {ENGINE['dtype']}, eager, at most "
         f"{ENGINE['max_num_seqs']} in a batch; everything else as each comes. The clients are a process of their own "
         "on the same cores. small: the quickstart's model, 3M parameters; 150M: random weights. Requests at 1, 8 and "
         f"32 at once: {', '.join(f'{name} {list(NUM_REQUESTS[name].values())}' for name in named)}. With retrieval a "
-        f"question is sent whose prompt is about as long once its passage is in it. ttft_added: plain vLLM and ours "
-        f"serve at once and are asked in turn, {NUM_PAIRS} pairs of the same prompt; the median of the differences."
+        "question is sent whose prompt is about as long once its passage is in it."
     )
     print(write("serving", rows, notes))
 
@@ -122,18 +121,6 @@ def rows_of(model: str, found: Loads) -> list[dict[str, Any]]:
             metric = f"throughput_vs_stock_ray_c{concurrency}"
             rows.append(throughput(metric, name, mine[concurrency], stock[concurrency], ">= 1.0"))
     return rows
-
-
-def first_token_rows(model: str, pairs: Pairs) -> list[dict[str, Any]]:
-    """How much later our first token comes, of requests that were asked in pairs."""
-    first, third = pairs.added_middle_ms
-    print(f"{model}, in pairs: {pairs.added_p50_ms:.2f} ms added ({first:.2f} to {third:.2f})", flush=True)
-    target = "<= 10" if model != "small" else None
-    return [
-        row(f"ttft_p50_added_ms_c1: {model}", "ms", round(pairs.added_p50_ms, 2), target),
-        row(f"ttft_added_ms_c1, first quartile: {model}", "ms", round(first, 2)),
-        row(f"ttft_added_ms_c1, third quartile: {model}", "ms", round(third, 2)),
-    ]
 
 
 def throughput(metric: str, name: str, ours: Load, other: Load, target: str | None) -> dict[str, Any]:
