@@ -58,8 +58,8 @@ def main() -> None:
             rows += rows_of(name, first_tokens(model, folder))
     notes = (
         f"Plain vLLM and ours serve at once and are asked in turn, {NUM_PAIRS} pairs of the same prompt of 128 tokens, "
-        f"a connection each, nothing else is asked; {ENGINE['dtype']}, eager. Added: the median of the pairs' differences. "
-        "small: the quickstart's model, 3M parameters; 150M: random weights."
+        f"a connection each, nothing else is asked; {ENGINE['dtype']}, eager. Added: the median of their "
+        "differences. small: the quickstart's model, 3M parameters; 150M: random weights."
     )
     print(write("serving-first-token", rows, notes))
 
