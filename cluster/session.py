@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.errors import TandemError
+from cluster.reachable import check_reachable
 
 # Set before Ray is imported. Nothing is sent out; workers run at the priority of the command that waits for them (Ray's
 # default of 15 starves an endpoint as soon as anything else runs).
@@ -36,6 +37,7 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     address = _address(config)
+    check_reachable(address)
     import ray
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
