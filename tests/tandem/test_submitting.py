@@ -9,6 +9,7 @@ import pytest
 
 from cluster.errors import TandemError
 from cluster.wheel import build_wheel
+from serving.plan import LIMITER_CPUS
 from tandem.prepared import prepare
 from tandem.project import load
 from tandem.submitting import Wishes, submitted
@@ -166,7 +167,8 @@ def test_what_a_verb_needs_is_named(project: Path) -> None:
     assert phases(project, "train", 0)["training"] == [driver, cpu, cpu, cpu]
     assert phases(project, "train", 8)["training"] == [driver, gpu, gpu, gpu]
     assert phases(project, "index", 0)["indexing"] == [driver]
-    assert phases(project, "compare", 8)["serving"] == [driver, {"CPU": 1, "GPU": 1}, cpu, cpu]
+    gateway = {"CPU": 1 - LIMITER_CPUS}
+    assert phases(project, "compare", 8)["serving"] == [driver, {"CPU": 1, "GPU": 1}, gateway, cpu]
     replace(project, "sources: [docs]", "sources: [docs], embedding_workers: 2, embedding_gpus_per_worker: 0.5")
     assert phases(project, "index", 8)["indexing"] == [driver, {"GPU": 0.5}, {"GPU": 0.5}]
 
