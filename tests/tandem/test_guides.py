@@ -69,6 +69,7 @@ def test_every_link_leads_somewhere(guide: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_a_backup_restores_versions_keys_and_documents(tmp_path: Path) -> None:
     """The blocks of docs/operations.md as they stand there."""
     blocks = dict(RUN.findall((DOCS / "operations.md").read_text()))
