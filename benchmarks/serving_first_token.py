@@ -1,6 +1,7 @@
 """How much later the first token comes than from plain vLLM: both serve at once, and are asked in turn.
 
 python -m benchmarks.serving_first_token        # about six minutes on two cores
+python -m benchmarks.serving_first_token 150M   # one model alone
 
 Measured one after the other the two differ by more than what is looked for: a machine is not equally fast for ten
 minutes. Asked in pairs, first one and then the other first, what changes in the machine is in both.
@@ -8,6 +9,7 @@ minutes. Asked in pairs, first one and then the other first, what changes in the
 
 import http.client
 import json
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -51,7 +53,7 @@ def main() -> None:
     """Measure both models, and write benchmarks/results/serving-first-token-<machine>.json."""
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        for name in ("small", "150M"):
+        for name in sys.argv[1:] or ("small", "150M"):
             folder = Path(scratch) / name
             folder.mkdir()
             model = QUICKSTART if name == "small" else large_model(folder / "model")
