@@ -2,6 +2,8 @@
 
 python -m benchmarks.serving                    # about half an hour on two cores
 python -m benchmarks.serving 150M               # one model alone: `small` or `150M`
+
+How much later the first token comes than from plain vLLM is measured in pairs: benchmarks/serving_first_token.py.
 """
 
 import json
@@ -110,8 +112,6 @@ def rows_of(model: str, found: Loads) -> list[dict[str, Any]]:
     mine, vllm, stock = (found.get(name, {}) for name in ("ours", "plain vLLM", "stock ray.serve.llm"))
     is_large = model != "small"
     if mine and vllm:
-        added = 1e3 * (mine[1].ttft_p50_s - vllm[1].ttft_p50_s)
-        rows.append(row(f"ttft_p50_added_ms_c1: {model}", "ms", round(added, 2), "<= 10" if is_large else None))
         rows.append(throughput("throughput_vs_vllm_c32", model, mine[32], vllm[32], ">= 0.9" if is_large else None))
     if mine and stock:
         for concurrency in CONCURRENCY:

@@ -1,100 +1,22 @@
-"""A load generator for an OpenAI-compatible endpoint, a process of its own outside the server.
+"""The load generator as a process of its own, outside the server.
 
 python -m benchmarks.serving_load '{"url": "http://127.0.0.1:8000/v1", "model": "base", "key": null, "concurrency": 8,
                                     "num_tokens": 64, "prompts": "prompts.json"}'
 
-So many clients ask in turn, each with the next prompt once its answer has ended, and what came when is printed as JSON.
-`vllm bench serve` needs the package's own metadata, which the CPU build of vLLM does not carry.
+What came when is printed as JSON.
 """
 
 import asyncio
 import json
 import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median, quantiles
-from typing import Any
 
-import aiohttp
+from serving.load import Clients, Load
 
-
-@dataclass(frozen=True)
-class Load:
-    """What was measured: seconds, of all answers that ended well; `refused_s` are those of answers with status 429."""
-
-    seconds: float
-    first_token_s: list[float]
-    per_token_s: list[float]
-    answer_s: list[float]
-    refused_s: list[float]
-    failed: list[str]
-
-    @property
-    def requests_per_s(self) -> float:
-        return len(self.answer_s) / self.seconds
-
-    @property
-    def ttft_p50_s(self) -> float:
-        return median(self.first_token_s)
-
-    @property
-    def ttft_p95_s(self) -> float:
-        return quantiles(self.first_token_s, n=20)[18]
-
-    @property
-    def tpot_p50_s(self) -> float:
-        return median(self.per_token_s)
-
-
-class Clients:
-    """`concurrency` clients that share the prompts."""
-
-    def __init__(self, asked: dict[str, Any]) -> None:
-        self.asked, self.load = asked, Load(0.0, [], [], [], [], [])
-        self.prompts = iter(json.loads(Path(asked["prompts"]).read_text()))
-
-    async def run(self) -> Load:
-        headers = {"Authorization": f"Bearer {self.asked['key']}"} if self.asked.get("key") else {}
-        timeout, connections = aiohttp.ClientTimeout(total=600), aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connections) as session:
-            started = time.perf_counter()
-            await asyncio.gather(*(self._client(session) for _ in range(self.asked["concurrency"])))
-            seconds = time.perf_counter() - started
-        return Load(**{**asdict(self.load), "seconds": seconds})
-
-    async def _client(self, session: aiohttp.ClientSession) -> None:
-        for prompt in self.prompts:
-            await self._ask(session, prompt)
-
-    async def _ask(self, session: aiohttp.ClientSession, prompt: str) -> None:
-        body = {
-            "model": self.asked["model"], "messages": [{"role": "user", "content": prompt}], "stream": True,
-            "max_tokens": self.asked["num_tokens"], "temperature": 0, "ignore_eos": True,
-        }  # fmt: skip
-        started = time.perf_counter()
-        first = last = None
-        async with session.post(f"{self.asked['url']}/chat/completions", json=body) as response:
-            if response.status != 200:
-                await response.read()
-                took = time.perf_counter() - started
-                if response.status == 429:
-                    self.load.refused_s.append(took)
-                    await asyncio.sleep(self.asked.get("wait_s", 0.0))
-                else:
-                    self.load.failed.append(f"status {response.status}")
-                return
-            async for line in response.content:
-                if line.startswith(b"data: {") and b'"role":"assistant"' not in line:
-                    last = time.perf_counter()
-                    first = first or last
-        if first is None or last is None:
-            self.load.failed.append("no token")
-            return
-        self.load.first_token_s.append(first - started)
-        self.load.per_token_s.append((last - first) / max(1, self.asked["num_tokens"] - 1))
-        self.load.answer_s.append(time.perf_counter() - started)
-
+__all__ = ["Load"]
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(asyncio.run(Clients(json.loads(sys.argv[1])).run()))))
+    asked = json.loads(sys.argv[1])
+    prompts = json.loads(Path(asked["prompts"]).read_text())
+    print(json.dumps(asdict(asyncio.run(Clients(asked, prompts).run()))))

@@ -9,7 +9,9 @@ class ClusterConfig(Section):
     """Where Ray runs."""
 
     address: str = "local"
-    """`local` starts a Ray of our own here and stops it at the end; `auto` or `ray://...` joins a cluster."""
+    """`local` starts a Ray of our own here and stops it at the end; `auto` or `ray://...` joins a cluster. The URL of a
+    cluster's dashboard, such as http://head:8265, is where `--submit` and `tandem jobs` go; jobs ignore the address and
+    run on the cluster that they were submitted to."""
 
     num_cpus: int = Field(default=8, ge=4)
     """Logical CPUs that a local Ray offers. They are slots for actors, not cores: serving one model takes 5."""

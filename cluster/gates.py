@@ -7,13 +7,12 @@ It stands beside the parity check, since a version's manifest never changes. `pu
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from cluster.errors import TandemError
-from cluster.storage import write_atomically
+from cluster.places import Record
 
 
 class GateResult(BaseModel):
@@ -53,21 +52,25 @@ class GateCheck(BaseModel):
         return [gate for gate in self.gates if not gate.passed]
 
 
-def read_gates(path: Path) -> GateCheck | None:
+def read_gates(record: Record) -> GateCheck | None:
     """What stands in a version's record; None where its gates were never measured."""
-    return GateCheck.model_validate_json(path.read_text()) if path.is_file() else None
+    return GateCheck.model_validate_json(content) if (content := record.read()) else None
 
 
-def write_gates(path: Path, gates: Iterable[Mapping[str, Any]], run: str | None) -> GateCheck:
+def write_gates(record: Record, gates: Iterable[Mapping[str, Any]], run: str | None) -> GateCheck:
     """Keep what was measured in the place of what was before; the reasons stay."""
-    known = read_gates(path)
     results = [GateResult.model_validate(gate) for gate in gates]
-    check = GateCheck(gates=results, run=run, checked=_now(), despite=known.despite if known else [])
-    write_atomically(path, check.model_dump_json(indent=2) + "\n")
-    return check
+    check = GateCheck(gates=results, run=run, checked=_now())
+
+    def measured(before: bytes | None) -> bytes:
+        despite = GateCheck.model_validate_json(before).despite if before else []
+        return _json(check.model_copy(update={"despite": despite}))
+
+    record.update(measured)
+    return check if (found := read_gates(record)) is None else found
 
 
-def pass_gates(path: Path, version: str, despite: str | None) -> None:
+def pass_gates(record: Record, version: str, despite: str | None) -> None:
     """Let a version go on to promotion, and keep the reason where a gate failed.
 
     Args:
@@ -79,7 +82,7 @@ def pass_gates(path: Path, version: str, despite: str | None) -> None:
     """
     if despite is not None and not despite.strip():
         raise TandemError("`--despite` is empty.", "A reason in words; it is kept.", "Say why it should go live.")
-    check = read_gates(path)
+    check = read_gates(record)
     if check is None or not check.failed:
         return
     if despite is None:
@@ -90,8 +93,16 @@ def pass_gates(path: Path, version: str, despite: str | None) -> None:
             f'Train it again, or run `tandem adapters promote {version} --despite "..."`: the reason is kept.',
         )
     reason = Despite(reason=despite.strip(), failed=[gate.name for gate in check.failed], promoted=_now())
-    kept = check.model_copy(update={"despite": [*check.despite, reason]})
-    write_atomically(path, kept.model_dump_json(indent=2) + "\n")
+
+    def with_reason(before: bytes | None) -> bytes:
+        known = GateCheck.model_validate_json(before) if before else check
+        return _json(known.model_copy(update={"despite": [*known.despite, reason]}))
+
+    record.update(with_reason)
+
+
+def _json(check: GateCheck) -> bytes:
+    return (check.model_dump_json(indent=2) + "\n").encode()
 
 
 def _now() -> str:

@@ -1,133 +1,91 @@
-"""The adapter registry: immutable versions, and aliases that point at them.
+"""The adapter registry: immutable versions, and aliases that point at them, in a folder or in a bucket.
 
     <adapters>/<name>/v<N>/                 weights, trained.jsonl, parity.jsonl, manifest.json (last)
+    <adapters>/<name>/numbers/v<N>.json     in a bucket only: who took the number, before any file is sent
     <adapters>/<name>/aliases/<alias>.json  {"version": N}, or {"split": {"N": 90, "M": 10}}; "before": those until now
     <adapters>/<name>/checks/v<N>.json      whether it is served as it was trained
     <adapters>/<name>/checks/v<N>-gates.json  whether it is as good as what was live, and why it went live if it is not
 
-A folder without manifest.json is no version: a publisher that dies half-way leaves nothing that anyone could load.
+What has no manifest.json is no version: a publisher that dies half-way leaves nothing that anyone could load, and its
+number is never given again. Aliases and checks are changed by compare-and-swap.
 """
 
 import hashlib
 import json
 import shutil
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
+from cluster.adapters import AdapterManifest, AdapterVersion, ParityCheck, UnknownAdapter
 from cluster.digests import digest_folder
 from cluster.errors import TandemError
 from cluster.gates import GateCheck, pass_gates, read_gates, write_gates
+from cluster.places import Folder, Place, Record
 from cluster.provenance import git_commit, versions
-from cluster.schema import NAME_PATTERN, SCHEMA_VERSION
-from cluster.storage import write_atomically, write_once
+from cluster.schema import NAME_PATTERN
+from cluster.transfer import MANIFEST, keep_version, send_files
 
+__all__ = ["AdapterManifest", "AdapterVersion", "ParityCheck", "Registry", "UnknownAdapter", "percent"]
 
-class UnknownAdapter(TandemError):
-    """No such adapter, version or alias in the registry."""
-
-
-class AdapterManifest(BaseModel):
-    """What a version was made from and with; enough to refuse it where it does not fit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    schema_version: int = SCHEMA_VERSION
-    name: str
-    version: int
-    base_model: str
-    base_digest: str
-    content_digest: str
-    method: str
-    kind: Literal["adapter", "merged"] = "adapter"
-    """`merged`: a whole model in place of an adapter; it is served as a base of its own."""
-
-    rank: int
-    template_hash: str
-    prompt_hash: str | None
-    data_digest: str
-    fingerprint: str
-    created: str
-    git_commit: str | None
-    versions: dict[str, str]
-    metrics: dict[str, float]
-
-
-class ParityCheck(BaseModel):
-    """How far the log-probabilities of a served version are from the trainer's, in nats per answer token."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_rows: int
-    num_tokens: int
-    mean_difference: float
-    max_difference: float
-    tolerance: float
-    """The largest mean difference that lets a version go live."""
-
-    checked: str
-    versions: dict[str, str]
-
-    @property
-    def passed(self) -> bool:
-        return self.mean_difference <= self.tolerance
-
-
-@dataclass(frozen=True)
-class AdapterVersion:
-    """One published version: its folder and its manifest."""
-
-    path: Path
-    manifest: AdapterManifest
-
-    @property
-    def name(self) -> str:
-        return self.manifest.name
-
-    @property
-    def version(self) -> int:
-        return self.manifest.version
-
-    @property
-    def engine_id(self) -> str:
-        """The name that the engine knows it by: version and content, since vLLM's prefix cache is keyed by the name."""
-        return f"{self.name}.v{self.version}.{self.manifest.content_digest[:12]}"
+if TYPE_CHECKING:
+    from cluster.buckets import Bucket
+    from cluster.storage import Storage
 
 
 @dataclass(frozen=True)
 class Registry:
-    """The adapters below one folder."""
+    """The adapters below one folder; or those of a bucket, of which the folder keeps the versions that were used."""
 
     root: Path
+    bucket: "Bucket | None" = None
+
+    @classmethod
+    def of(cls, storage: "Storage") -> "Registry":
+        """The registry of a project's storage."""
+        return cls(storage.adapters, storage.bucket.at("adapters") if storage.bucket else None)
+
+    @property
+    def place(self) -> Place:
+        return self.bucket or Folder(self.root)
 
     def publish(self, name: str, staging: Path, promote: bool = True, **fields: Any) -> AdapterVersion:
         """Publish the files in `staging` as the next version of `name`.
 
         `fields` are the manifest's, less what is known here. With `promote` the alias `live` moves to the new version.
-        Two publishers never get one number: the number is taken by making the folder.
+        Two publishers never get one number: it is taken by making the folder, or in a bucket by a conditional put.
+
+        Raises:
+            TandemError: the name cannot be used, or the bucket does not take it; nothing is to be seen of it then.
         """
         _check_name(name)
         version = self._take_number(name)
         path = self.root / name / f"v{version}"
-        shutil.copytree(staging, path, dirs_exist_ok=True)
+        if self.bucket:
+            send_files(self.bucket, staging, f"{name}/v{version}")
+        else:
+            shutil.copytree(staging, path, dirs_exist_ok=True)
         manifest = AdapterManifest(
             name=name,
             version=version,
-            content_digest=digest_folder(path),
+            content_digest=digest_folder(staging if self.bucket else path),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             git_commit=git_commit(),
             versions=versions(),
             **fields,
         )
-        written = write_once(path / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
+        content = (manifest.model_dump_json(indent=2) + "\n").encode()
+        written = self.place.create(f"{name}/v{version}/{MANIFEST}", content)
         assert written, "the number was ours alone"
+        if self.bucket:
+            keep_version(staging, content, path)
         if promote:
             self.promote(name, version)
-        return AdapterVersion(path, manifest)
+        return AdapterVersion(path, manifest, self.bucket)
 
     def get(self, name: str, version: int) -> AdapterVersion:
         """One version by its number.
@@ -136,11 +94,12 @@ class Registry:
             UnknownAdapter: there is no such version.
         """
         path = self.root / name / f"v{version}"
-        if not NAME_PATTERN.fullmatch(name) or not (path / "manifest.json").is_file():
+        found = self._record(name, f"v{version}", MANIFEST).read() if NAME_PATTERN.fullmatch(name) else None
+        if found is None:
             raise UnknownAdapter(
                 f"There is no adapter {name}@{version}.", self._known(name), "Train one with `tandem train`."
             )
-        return AdapterVersion(path, AdapterManifest.model_validate_json((path / "manifest.json").read_text()))
+        return AdapterVersion(path, AdapterManifest.model_validate_json(found), self.bucket)
 
     def resolve(self, name: str, selector: str = "live", caller: str | None = None) -> AdapterVersion:
         """The version that an alias (`live`) or a number (`7`) names.
@@ -154,22 +113,21 @@ class Registry:
         """
         if selector.isdecimal() and selector.isascii():
             return self.get(name, int(selector))
-        alias = self._alias(name, selector)
-        if not NAME_PATTERN.fullmatch(name) or not NAME_PATTERN.fullmatch(selector) or not alias.is_file():
+        known = NAME_PATTERN.fullmatch(name) and NAME_PATTERN.fullmatch(selector)
+        alias = self._alias(name, selector).read() if known else None
+        if alias is None:
             raise UnknownAdapter(
                 f"There is no adapter {name!r} with the alias {selector!r}.",
                 self._known(name),
                 "Train one with `tandem train`, or name another.",
             )
-        shares = _shares(json.loads(alias.read_text()))
+        shares = _shares(json.loads(alias))
         return self.get(name, _largest(shares) if caller is None else _share_of(name, caller, shares))
 
     def shares(self, name: str, alias: str = "live") -> dict[int, int]:
         """The versions that an alias names, with their shares of the callers; empty where there is no such alias."""
-        try:
-            return _shares(json.loads(self._alias(name, alias).read_text()))
-        except FileNotFoundError:
-            return {}
+        found = self._alias(name, alias).read()
+        return _shares(json.loads(found)) if found else {}
 
     def promote(self, name: str, version: int, alias: str = "live", *, despite: str | None = None) -> None:
         """Point an alias at a version; readers see the old one or the new one.
@@ -182,7 +140,7 @@ class Registry:
                 before is never refused.
         """
         self._check_servable(name, version, alias, despite)
-        self._write_alias(name, alias, {"version": version})
+        self.write_alias(name, alias, {"version": version})
 
     def split(self, name: str, shares: dict[int, int], alias: str = "live", *, despite: str | None = None) -> None:
         """Share the callers of an alias out over versions, in parts such as `{7: 90, 8: 10}`.
@@ -196,18 +154,24 @@ class Registry:
             )
         for version in shares:
             self._check_servable(name, version, alias, despite)
-        self._write_alias(name, alias, {"split": {str(version): share for version, share in shares.items()}})
+        self.write_alias(name, alias, {"split": {str(version): share for version, share in shares.items()}})
 
     def before(self, name: str, alias: str = "live") -> set[int]:
         """The versions that an alias names or has named."""
-        path = self._alias(name, alias)
-        value = json.loads(path.read_text()) if path.is_file() else {}
-        return {*value.get("before", []), *(_shares(value) if value else ())}
+        return _before(self._alias(name, alias).read())
 
-    def _write_alias(self, name: str, alias: str, value: dict[str, Any]) -> None:
-        before = sorted(self.before(name, alias) - set(_shares(value)))
-        content = value | ({"before": before} if before else {})
-        write_atomically(self._alias(name, alias), json.dumps(content) + "\n")
+    def write_alias(self, name: str, alias: str, value: dict[str, Any], before: Iterable[int] = ()) -> bool:
+        """Point an alias somewhere without asking whether it may; whether it did not point there already.
+
+        Args:
+            before: versions that it has named elsewhere.
+        """
+
+        def moved(there: bytes | None) -> bytes:
+            names = value | {"before": sorted({*before, *_before(there)} - set(_shares(value)))}
+            return (json.dumps(names if names["before"] else value) + "\n").encode()
+
+        return self._alias(name, alias).update(moved)
 
     def _check_servable(self, name: str, version: int, alias: str, despite: str | None) -> None:
         self.get(name, version)
@@ -245,13 +209,13 @@ class Registry:
         """Keep what a parity check found, in the place of an earlier one's; `fields` are those of `ParityCheck`."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         check = ParityCheck(checked=now, versions=versions(), **fields)
-        write_atomically(self._check(name, version), check.model_dump_json(indent=2) + "\n")
+        self._check(name, version).update(lambda _: (check.model_dump_json(indent=2) + "\n").encode())
         return check
 
     def check_of(self, name: str, version: int) -> ParityCheck | None:
         """What the last parity check of a version found; None where it was never checked."""
-        path = self._check(name, version)
-        return ParityCheck.model_validate_json(path.read_text()) if path.is_file() else None
+        found = self._check(name, version).read()
+        return ParityCheck.model_validate_json(found) if found else None
 
     def find(self, name: str, fingerprint: str) -> AdapterVersion | None:
         """The newest version that was made from exactly these inputs, if there is one."""
@@ -260,40 +224,63 @@ class Registry:
 
     def names(self) -> list[str]:
         """Every adapter that has a version."""
-        folders = self.root.iterdir() if self.root.is_dir() else []
-        return sorted(folder.name for folder in folders if self.versions(folder.name))
+        return sorted({key.partition("/")[0] for key in self.place.glob(f"*/v*/{MANIFEST}")})
 
     def versions(self, name: str) -> list[AdapterVersion]:
         """The published versions of an adapter, oldest first."""
-        manifests = (self.root / name).glob("v*/manifest.json")
-        return [self.get(name, number) for number in sorted(int(path.parent.name[1:]) for path in manifests)]
+        found = self.place.glob(f"{name}/v*/{MANIFEST}")
+        return [self.get(name, number) for number in sorted(_numbers(key.split("/")[1] for key in found))]
 
-    def _check(self, name: str, version: int) -> Path:
-        return self.root / name / "checks" / f"v{version}.json"
+    def _record(self, *key: str) -> Record:
+        return Record(self.place, "/".join(key))
 
-    def _gates(self, name: str, version: int) -> Path:
-        return self.root / name / "checks" / f"v{version}-gates.json"
+    def _check(self, name: str, version: int) -> Record:
+        return self._record(name, "checks", f"v{version}.json")
 
-    def _alias(self, name: str, alias: str) -> Path:
-        return self.root / name / "aliases" / f"{alias}.json"
+    def _gates(self, name: str, version: int) -> Record:
+        return self._record(name, "checks", f"v{version}-gates.json")
+
+    def _alias(self, name: str, alias: str) -> Record:
+        return self._record(name, "aliases", f"{alias}.json")
 
     def _take_number(self, name: str) -> int:
-        folder = self.root / name
-        folder.mkdir(parents=True, exist_ok=True)
-        version = 1 + max((int(path.name[1:]) for path in folder.glob("v*") if path.name[1:].isdecimal()), default=0)
-        while True:
-            try:
-                (folder / f"v{version}").mkdir()
-            except FileExistsError:
-                version += 1
-            else:
-                return version
+        (self.root / name).mkdir(parents=True, exist_ok=True)
+        if self.bucket:
+            below = [key.removeprefix(f"{name}/") for key in self.bucket.listed(f"{name}/")]
+            taken = _numbers(key.removeprefix("numbers/").removesuffix(".json").partition("/")[0] for key in below)
+        else:
+            taken = _numbers(path.name for path in (self.root / name).glob("v*"))
+        return next(number for number in count(1 + max(taken, default=0)) if self.take_number(name, number, _own()))
+
+    def take_number(self, name: str, version: int, owner: bytes) -> bool:
+        """Take a number for good; False where somebody else has it. `owner` is content that nobody else would write."""
+        if self.bucket:
+            return self.bucket.create(f"{name}/numbers/v{version}.json", owner)
+        try:
+            (self.root / name / f"v{version}").mkdir()
+        except FileExistsError:
+            return False
+        return True
 
     def _known(self, name: str) -> str:
         numbers = ", ".join(str(found.version) for found in self.versions(name)) if NAME_PATTERN.fullmatch(name) else ""
         if numbers:
             return f"Versions of {name}: {numbers}."
         return f"Known adapters: {', '.join(self.names()) or 'none yet'}."
+
+
+def _own() -> bytes:
+    return json.dumps({"publisher": uuid.uuid4().hex, "taken": datetime.now(UTC).isoformat()}).encode()
+
+
+def _numbers(names: Iterable[str]) -> set[int]:
+    """The N of every v<N>."""
+    return {int(name[1:]) for name in names if name[:1] == "v" and name[1:].isdecimal()}
+
+
+def _before(alias: bytes | None) -> set[int]:
+    value = json.loads(alias) if alias else {}
+    return {*value.get("before", []), *(_shares(value) if value else ())}
 
 
 def _shares(alias: dict[str, Any]) -> dict[int, int]:

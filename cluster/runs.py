@@ -7,11 +7,11 @@ import fcntl
 import json
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -20,14 +20,18 @@ from cluster.provenance import git_commit, machine, versions
 from cluster.schema import SCHEMA_VERSION
 from cluster.storage import Storage, write_atomically
 
+if TYPE_CHECKING:
+    from cluster.copies import Copy
+
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of one verb; `path` is its folder."""
+    """One execution of one verb; `path` is its folder, of which `copy` keeps a copy where the storage is a bucket."""
 
     path: Path
     verb: str
     started: str
+    copy: "Copy | None" = field(default=None, compare=False, repr=False)
 
     @classmethod
     def start(cls, storage: Storage, project: str, verb: str, config: dict[str, Any]) -> "Run":
@@ -36,24 +40,29 @@ class Run:
         path = storage.runs(project) / f"{verb}-{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
         path.mkdir(parents=True)
         write_atomically(path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        run = cls(path, verb, now.isoformat(timespec="seconds"))
+        run = cls(path, verb, now.isoformat(timespec="seconds"), storage.copy(path))
         run._write_manifest("running", {})
         return run
 
     @classmethod
-    def reopen(cls, path: Path) -> "Run":
-        """Take up a run that did not end; its folder is as it was left."""
+    def reopen(cls, path: Path, storage: Storage | None = None) -> "Run":
+        """Take up a run that did not end; its folder is as it was left, on whichever machine that was."""
+        copy = storage.copy(path) if storage else None
+        if copy:
+            copy.pull()
         manifest = json.loads((path / "manifest.json").read_text())
-        return cls(path, manifest["verb"], manifest["started"])
+        return cls(path, manifest["verb"], manifest["started"], copy)
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep the run to this process for a block; the kernel lets go of it when the process dies.
 
+        In a bucket it is kept by signs of life, and its files are sent while they are written.
+
         Raises:
             TandemError: another process is at it.
         """
-        with (self.path / "lock").open("w") as file:
+        with (self.path / "lock").open("w") as file, ExitStack() as there:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -62,6 +71,11 @@ class Run:
                     "A run whose command has ended.",
                     "Wait for it, or stop it first.",
                 ) from error
+            if self.copy:
+                from cluster.copies import Claim
+
+                there.enter_context(Claim(self.copy.bucket).held())
+                there.enter_context(self.copy.kept_up())
             self._write_manifest("running", {})
             yield
 

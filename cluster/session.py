@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.errors import TandemError
+from cluster.reachable import check_reachable
 
 # Set before Ray is imported. Nothing is sent out; workers run at the priority of the command that waits for them (Ray's
 # default of 15 starves an endpoint as soon as anything else runs).
@@ -22,6 +23,9 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
+IN_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Set by Ray for the driver of a job (ray/_private/runtime_env/constants.py)."""
+
 
 @contextmanager
 def ray_session(config: ClusterConfig) -> Iterator[None]:
@@ -32,20 +36,22 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    address = _address(config)
+    check_reachable(address)
     import ray
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        if config.address == "local":
+        if address == "local":
             ray.init(
                 address="local", num_cpus=config.num_cpus, include_dashboard=False, log_to_driver=False,
                 logging_level=logging.ERROR, configure_logging=True, _metrics_export_port=config.metrics_port,
             )  # fmt: skip
         else:
-            ray.init(address=config.address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, TimeoutError) as error:
         raise TandemError(
-            f"No Ray cluster answers at {config.address!r} ({error}).",
+            f"No Ray cluster answers at {address!r} ({error}).",
             "`local`, `auto`, or the address of a running cluster.",
             "Set `cluster.address`, or start the cluster.",
         ) from error
@@ -56,6 +62,28 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def is_in_job() -> bool:
+    """Whether this process was started by a Ray job; Ray says so to a job's driver only."""
+    return IN_JOB in os.environ
+
+
+def _address(config: ClusterConfig) -> str:
+    """A job runs on the cluster that it was submitted to, whatever address its project file has for those outside.
+
+    Raises:
+        TandemError: the address takes jobs and nothing else.
+    """
+    if is_in_job():
+        return "auto"
+    if config.address.startswith(("http://", "https://")):
+        raise TandemError(
+            f"cluster.address is {config.address}: that takes jobs, and this command would run here.",
+            "`local`, `auto`, or the ray:// address of a running cluster.",
+            "Add --submit to train, index or compare there, or `-c` a project file with another `cluster.address`.",
+        )
+    return config.address
 
 
 def metrics_urls() -> list[str]:

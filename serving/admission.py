@@ -58,12 +58,21 @@ class Admission:
             raise ApiError(401, f"{said} Send one as `Authorization: Bearer tdm_...`.", code="invalid_api_key")
         return key
 
-    def enter(self, held: AsyncExitStack) -> None:
-        """Take a place until `held` is closed. Raises ApiError 429 or 503 where there is none."""
+    def check_room(self) -> None:
+        """Raises ApiError 429 or 503 where there is no place for one more request."""
         if self._is_draining:
             raise ApiError(503, "The endpoint is being shut down.", code="shutting_down", retry_after_s=5)
         if self._num_requests >= self._max_requests:
             raise ApiError(429, "Too many requests are waiting.", code="overloaded", retry_after_s=1)
+
+    def check_wait(self, key: Key | None) -> None:
+        """Raises ApiError 429 where the key has sent too many requests, and has to wait still."""
+        if key and (refused := self._refused_still(key)):
+            raise _limited(refused)
+
+    def enter(self, held: AsyncExitStack) -> None:
+        """Take a place until `held` is closed. Raises ApiError 429 or 503 where there is none."""
+        self.check_room()
         self._num_requests += 1
         held.callback(self._leave)
 
@@ -80,12 +89,11 @@ class Admission:
             raise ApiError(403, f"This key may not use {wanted.asks}.", param="model", code="model_not_permitted")
         if key.limits.is_any:
             assert self._limiter is not None
-            found = self._refused_still(key) or await self._limiter.admit(key.id, key.limits, spending.reserved)
+            self.check_wait(key)
+            found = await self._limiter.admit(key.id, key.limits, spending.reserved)
             if isinstance(found, Refused):
                 self._remember(key, found)
-                raise ApiError(
-                    429, f"{found.reason}.", code="rate_limit_exceeded", retry_after_s=found.retry_after_s
-                )  # fmt: skip
+                raise _limited(found)
             held.callback(self._settle, key.id, found.ticket, spending)
 
     def _refused_still(self, key: Key) -> Refused | None:
@@ -117,3 +125,7 @@ class Admission:
         settling = asyncio.ensure_future(self._limiter.settle(key, ticket, spending.reserved, spending.num_tokens))
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
+
+
+def _limited(refused: Refused) -> ApiError:
+    return ApiError(429, f"{refused.reason}.", code="rate_limit_exceeded", retry_after_s=refused.retry_after_s)

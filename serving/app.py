@@ -70,7 +70,8 @@ def build_app(
         sleeps=config.num_replicas.min == 0,
         keys=keys,
         redis_url=config.redis_url,
-        adapter_registry=config.adapter_registry,
+        adapter_registry=config.adapter_registry or storage.adapters_url,
+        key_registry=storage.keys_url if keys else None,
         logs=storage.logs,
         reports=storage.root,
         log_prompts=config.log_prompts,
@@ -92,6 +93,6 @@ def _engine(name: str, base: Base, config: ServingConfig, storage: Storage, hard
         max_loaded_adapters=config.max_loaded_adapters,
         adapters=storage.adapters,
         preload=tuple(preload),
-        adapter_registry=config.adapter_registry,
+        adapter_registry=config.adapter_registry or storage.adapters_url,
     )
     return serve.deployment(Engine, **engine_options(config, hardware, name)).bind(settings)

@@ -70,7 +70,7 @@ class ServingConfig(Section):
 
     adapter_registry: str | None = Field(default=None, pattern=r"^[a-z0-9]+://")
     """A bucket that published adapters are taken from, such as s3://bucket/adapters (`tandem adapters push` writes it);
-    without it those in `storage` are served."""
+    without it those in `storage` are served, also where that is a bucket."""
 
     preload: list[Name] = Field(default_factory=list)
     """Adapters whose live version is loaded at the start; the others are with their first request."""

@@ -9,6 +9,7 @@ from cluster.errors import TandemError
 from cluster.mirror import Mirror
 from serving import tracing
 from serving.gateway import Gateway
+from serving.keys import follow_keys
 from serving.listener import Listener
 from serving.routes import make_app
 from serving.settings import GatewaySettings
@@ -18,12 +19,14 @@ logger = logging.getLogger("ray.serve")
 
 
 async def follow(settings: GatewaySettings) -> None:
-    """Take what is new in the store of adapters, for as long as the gateway lives. While it does not answer, what is
-    here is served."""
+    """Take what is new in the stores of adapters and keys, for as long as the gateway lives. While they do not answer,
+    what is here is served."""
     assert settings.adapter_registry
     mirror, told = Mirror(settings.adapter_registry, settings.adapters), set[str]()
     while True:
         try:
+            if settings.keys and settings.key_registry:
+                await asyncio.to_thread(follow_keys, settings.key_registry, settings.keys)
             await asyncio.to_thread(mirror.pull)
         except TandemError as error:
             logger.warning("%s", error)

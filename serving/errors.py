@@ -1,5 +1,6 @@
 """Errors as the endpoint answers them: a status and OpenAI's body."""
 
+import random
 from typing import Any
 
 from cluster.errors import TandemError
@@ -15,7 +16,7 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(status, message)
         self.status, self.message, self.param, self.code = status, message, param, code
-        self.headers = {"Retry-After": str(retry_after_s)} if retry_after_s else {}
+        self.headers = _wait(retry_after_s) if retry_after_s else {}
 
     @classmethod
     def of(cls, error: TandemError, status: int, *, param: str | None = None, code: str | None = None) -> "ApiError":
@@ -30,3 +31,10 @@ def error_body(status: int, message: str, param: str | None = None, code: str | 
     """OpenAI's error shape."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _wait(seconds: int) -> dict[str, str]:
+    """When to try again. OpenAI's clients go by the second header where there is one: up to a second later each, lest
+    all who were refused at one moment come back at one moment."""
+    spread_ms = random.randrange(1000)
+    return {"Retry-After": str(seconds), "Retry-After-Ms": str(1000 * seconds + spread_ms)}

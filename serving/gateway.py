@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 
 from fastapi.responses import JSONResponse, Response
@@ -52,6 +52,21 @@ class Gateway:
         self.generation = Generation(settings, self._bases, self.services)
         self._started = int(time.time())
         self._collections: tuple[float, list[str]] = (0.0, [])
+
+    def turn_away(self, kind: str, sent: Sent) -> ApiError | None:
+        """The refusal of a request that need not be read to be refused, counted and logged; None lets it in."""
+        key = None
+        try:
+            key = self._admission.identify(sent.authorization)
+            self._admission.check_room()
+            self._admission.check_wait(key)
+        except ApiError as error:
+            with ExitStack() as held:
+                record = self._watch.begin(kind, sent, held)
+                record.key = key
+                record.refused(error)
+            return error
+        return None
 
     async def answer(self, kind: Kind, sent: Sent) -> Response:
         """The response to a request for text. Raises ApiError."""

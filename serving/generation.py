@@ -10,7 +10,7 @@ from typing import Any
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from cluster.digests import digest_json
 from retrieval.hits import Hit
@@ -63,8 +63,13 @@ class Streamed(StreamingResponse):  # type: ignore[misc]
     held: AsyncExitStack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                await self.held.aclose()  # before the last byte: whoever has that may ask again at once
+            await send(message)
+
         async with self.held:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send_on)
 
 
 class Generation:

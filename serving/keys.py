@@ -1,10 +1,11 @@
 """API keys: who may call, what each may ask for, and how much. Of a key itself only the hash is kept.
 
-    keys = Keys(storage.keys)
+    keys = Keys(storage.keys_place)
     key, secret = keys.create("support team", tenant="acme", limits=Limits(requests_per_minute=60))
     keys.find(secret)
 
-One file for each key, `<id>.json`; a change is seen by every gateway within a second.
+One object for each key, `<id>.json`; a change is seen by every gateway within a second. Gateways read a folder: where
+the keys lie in a bucket, `follow_keys` brings what has changed there.
 """
 
 import hashlib
@@ -18,8 +19,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cluster.buckets import open_bucket
 from cluster.errors import TandemError
-from cluster.storage import write_once
+from cluster.places import Folder, Place
+from cluster.storage import write_atomically
 from retrieval.rights import Rights
 from serving.names import ModelName
 
@@ -78,10 +81,10 @@ class Key(BaseModel):
 
 
 class Keys:
-    """The keys in a folder."""
+    """The keys in a folder or a bucket."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, place: Path | Place) -> None:
+        self._place: Place = Folder(place, mode=0o600) if isinstance(place, Path) else place
         self._read: dict[str, tuple[float, Key | None]] = {}
 
     def create(
@@ -115,20 +118,19 @@ class Keys:
                 id=id, name=name, digest=_digest(secret), created=datetime.now(UTC).isoformat(timespec="seconds"),
                 models=models, collections=collections, tenant=tenant, labels=labels, limits=limits, keep=keep,
             )  # fmt: skip
-            if write_once(self._path(id), key.model_dump_json(indent=1)):
-                self._path(id).chmod(0o600)
+            if self._place.create(f"{id}.json", key.model_dump_json(indent=1).encode()):
                 return key, secret
 
     def all(self) -> list[Key]:
         """Every key, the oldest first."""
-        found = (self._load(path.stem) for path in self._folder.glob("*.json"))
+        found = (self._load(name.removesuffix(".json")) for name in self._place.glob("*.json"))
         return sorted((key for key in found if key), key=lambda key: (key.created, key.id))
 
     def revoke(self, id: str) -> Key:
         """Remove a key by its id. Raises TandemError where there is none."""
         if not re.fullmatch("[0-9a-f]{12}", id) or (key := self._load(id)) is None:
             raise TandemError(f"There is no key {id!r}.", "The id of a key.", "See `tandem keys list`.")
-        self._path(id).unlink()
+        self._place.delete(f"{id}.json")
         return key
 
     def find(self, secret: str) -> Key | None:
@@ -150,17 +152,29 @@ class Keys:
         return key
 
     def _load(self, id: str) -> Key | None:
+        found = self._place.read(f"{id}.json")
         try:
-            return Key.model_validate_json(self._path(id).read_bytes())
-        except FileNotFoundError:
-            return None
+            return Key.model_validate_json(found.content) if found else None
         except ValidationError as error:
             raise TandemError(
-                f"The file {self._path(id)} is no key.", "Files that `tandem keys create` writes.", "Remove the file."
-            ) from error
+                f"The file {self._place}/{id}.json is no key.", "Files that `tandem keys create` writes.",
+                "Remove the file.",
+            ) from error  # fmt: skip
 
-    def _path(self, id: str) -> Path:
-        return self._folder / f"{id}.json"
+
+def follow_keys(url: str, folder: Path) -> None:
+    """Make the keys in a folder those of a bucket: what is new is brought, and what was revoked removed.
+
+    Raises:
+        TandemError: the bucket does not answer; the keys that are here stay.
+    """
+    bucket, here = open_bucket(url), Folder(folder)
+    there = bucket.glob("*.json")
+    for name in set(here.glob("*.json")) - set(there):
+        here.delete(name)
+    for name in set(there) - set(here.glob("*.json")):  # a key never changes
+        if found := bucket.read(name):
+            write_atomically(folder / name, found.content, 0o600)
 
 
 def _digest(secret: str) -> str:

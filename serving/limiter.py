@@ -95,10 +95,11 @@ class Limiter:
         now = self._clock()
         self._turn(now)
         used = self._used.setdefault(key, _Used())
-        used.running.pop(ticket, None)
+        began = used.running.pop(ticket, now + self._longest_s) - self._longest_s
         if ticket in used.tokens:
             used.tokens[ticket] = used.tokens[ticket][0], num_tokens
-        self._of_day[key] = max(0, self._of_day.get(key, 0) + num_tokens - reserved)
+        if int(began) // DAY_S == self._day:  # else it was counted on a day that is over
+            self._of_day[key] = max(0, self._of_day.get(key, 0) + num_tokens - reserved)
         if now - self._written >= WRITE_EVERY_S:
             self._written = now
             write_atomically(self._daily, json.dumps({"day": self._day, "tokens": self._of_day}))

@@ -67,7 +67,9 @@ return {'admitted', tostring(ticket)}
 _SETTLE = (
     _CLOCK
     + """
-local ticket, reserved, used = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local ticket, reserved, used, longest = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local ends = redis.call('ZSCORE', running, ticket)
+if ends then day = KEYS[7] .. math.floor((ends - longest) / 86400) end
 redis.call('ZREM', running, ticket)
 local counted = redis.call('HGET', tokens, ticket)
 if counted then
@@ -120,7 +122,7 @@ class RedisLimiter:
     async def settle(self, key: str, ticket: int, reserved: int, num_tokens: int) -> None:
         """A request has ended, and has taken `num_tokens` instead of those that were reserved for it."""
         try:
-            await self._settle(self._names(key), [self._now(), ticket, reserved, num_tokens])
+            await self._settle(self._names(key), [self._now(), ticket, reserved, num_tokens, self._longest_s])
         except RedisError:
             return  # what was reserved stays counted, and its place comes back in time
 

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.door import Door
 from serving.errors import ApiError, error_body
 from serving.gateway import Gateway
 from serving.openapi import described
@@ -30,6 +31,7 @@ def make_app(gateway: Gateway) -> FastAPI:
     """The ASGI application."""
     app = FastAPI(title="Tandem", docs_url=None, redoc_url=None)
 
+    app.add_middleware(Door, gateway=gateway)
     app.add_middleware(RequestIds)
 
     @app.exception_handler(ApiError)

@@ -24,6 +24,7 @@ from cluster.models import digest_model, find_model
 from cluster.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
+from serving.keys import follow_keys
 from serving.plan import Hardware, engine_kwargs, num_devices
 from serving.vllm_arguments import check_names
 
@@ -43,7 +44,7 @@ def check(config: ServingConfig, model: str, has_keys: bool = False) -> None:
     Raises TandemError: the port is taken, a model folder holds no model, two settings contradict each other, or others
     than this machine would be let in without a key.
     """
-    if not has_keys and not _is_loopback(config.host):
+    if not has_keys and not is_loopback(config.host):
         raise TandemError(
             f"serving.host is {config.host}, and there are no API keys: anybody who reaches it could ask.",
             "An address of this machine alone (127.0.0.1), or at least one key.",
@@ -112,8 +113,10 @@ def application(
     """
     from serving.app import build_app
 
-    if config.adapter_registry:
-        Mirror(config.adapter_registry, storage.adapters).pull()
+    if url := config.adapter_registry or storage.adapters_url:
+        Mirror(url, storage.adapters).pull()
+    if keys and storage.keys_url:
+        follow_keys(storage.keys_url, keys)
     bases = {name: _base(source) for name, source in models(config, model).items()}
     hardware = _hardware()
     check_room(config, len(bases), hardware)
@@ -181,7 +184,8 @@ def _own_node() -> str | None:
     return name if len(ray.nodes()) > 1 and name in ray.cluster_resources() else None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches an address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -27,6 +27,8 @@ class GatewaySettings:
     """Where the use of keys is counted; None counts it in a deployment."""
     adapter_registry: str | None = None
     """A store whose adapters are copied into `adapters` as they appear."""
+    key_registry: str | None = None
+    """A store whose keys are copied into `keys`, and removed there once they are revoked."""
     logs: Path | None = None
     """The folder of the access log; None writes none."""
     reports: Path | None = None

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -32,7 +32,7 @@ class Watch:
         self._kept = _log(folder, KEPT, 0)
         self._num_running = 0
 
-    def begin(self, kind: str, sent: Sent, held: AsyncExitStack) -> Record:
+    def begin(self, kind: str, sent: Sent, held: AsyncExitStack | ExitStack) -> Record:
         """A record that is counted and logged when `held` is closed."""
         record = Record(kind, sent)
         record.span = tracing.begin(record)

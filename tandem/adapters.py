@@ -10,7 +10,7 @@ from tandem.project import Project
 
 def list_versions(project: Project) -> tuple[str, list[dict[str, Any]]]:
     """Every version in the project's storage, as a table and as values."""
-    registry = Registry(project.storage.adapters)
+    registry = Registry.of(project.storage)
     rows: list[dict[str, Any]] = []
     for name in registry.names():
         shares = registry.shares(name)
@@ -35,7 +35,7 @@ def list_versions(project: Project) -> tuple[str, list[dict[str, Any]]]:
 def promote(project: Project, adapter: str, despite: str | None = None) -> str:
     """Point the alias `live` at `name@version`; `despite` is the reason where a gate failed."""
     found = find(project, adapter)
-    registry = Registry(project.storage.adapters)
+    registry = Registry.of(project.storage)
     registry.promote(found.name, found.version, despite=despite)
     check = registry.gates_of(found.name, found.version)
     failed = [gate.name for gate in check.failed] if check else []
@@ -50,7 +50,7 @@ def split(project: Project, adapter: str, parts: list[str], despite: str | None 
         if not (version.isascii() and version.isdecimal() and share.isascii() and share.isdecimal()):
             raise TandemError(f"{part!r} is no share.", "A version and its share: 7=90 8=10.", "Correct it.")
         shares[int(version)] = int(share)
-    registry = Registry(project.storage.adapters)
+    registry = Registry.of(project.storage)
     registry.split(adapter, shares, despite=despite)
     told = ", ".join(f"@{version} {percent(shares, version):g} %" for version in shares)
     return f"{adapter} is split over its callers: {told}."
@@ -65,7 +65,7 @@ def push(project: Project, adapter: str, to: str | None) -> str:
         raise TandemError(
             "No bucket is named.", "An address such as s3://bucket/adapters.", "Use --to, or serving.adapter_registry."
         )
-    sent = push_to(url, Registry(project.storage.adapters), adapter)
+    sent = push_to(url, Registry.of(project.storage), adapter)
     return f"Sent to {url}: {', '.join(sent) or 'nothing, it has everything'}."
 
 
@@ -76,12 +76,12 @@ def find(project: Project, adapter: str) -> AdapterVersion:
         raise TandemError(
             f"{adapter!r} names no version.", "A name and a number: support@7.", "See `tandem adapters list`."
         )
-    return Registry(project.storage.adapters).get(name, int(version))
+    return Registry.of(project.storage).get(name, int(version))
 
 
 def trained_on(project: Project, source: str) -> list[str]:
     """Versions (name@number) that were trained on rows from a document, by their trained.jsonl."""
-    registry = Registry(project.storage.adapters)
+    registry = Registry.of(project.storage)
     versions = (version for name in registry.names() for version in registry.versions(name))
     return [f"{version.name}@{version.version}" for version in versions if _names(version, source)]
 

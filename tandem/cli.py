@@ -15,9 +15,24 @@ from cluster.errors import TandemError
 from tandem.console import Console, print_error
 from tandem.doctor import doctor
 from tandem.documents import documents_app, search_app
+from tandem.jobs import jobs_app
 from tandem.keys import keys_app
-from tandem.options import DEFAULT, PARTLY_FAILED, VERDICT_CHANGED, AsJson, Despite, ProjectFile
+from tandem.options import (
+    DEFAULT,
+    PARTLY_FAILED,
+    VERDICT_CHANGED,
+    AsJson,
+    Despite,
+    Detach,
+    ProjectFile,
+    SentVariables,
+    Shared,
+    Submit,
+    Write,
+)
+from tandem.plans import plan
 from tandem.questions import questions_app
+from tandem.rendering import render_app
 
 app = typer.Typer(
     name="tandem",
@@ -28,12 +43,15 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The training data.", no_args_is_help=True)
 adapters_app = typer.Typer(help="Published adapters.", no_args_is_help=True)
+app.command()(plan)
 app.add_typer(documents_app)
 app.add_typer(search_app, name="search")
 app.add_typer(data_app, name="data")
 app.add_typer(questions_app, name="questions")
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(keys_app, name="keys")
+app.add_typer(jobs_app, name="jobs")
+app.add_typer(render_app, name="render")
 app.command()(doctor)
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "examples" / "quickstart" / "tandem.yaml"
@@ -81,8 +99,18 @@ def compare(
     ] = None,
     config: ProjectFile = DEFAULT,
     as_json: AsJson = False,
+    submit: Submit = False,
+    detach: Detach = False,
+    write: Write = None,
+    env: SentVariables = None,
+    shared: Shared = None,
 ) -> None:
     """Index and serve, ask every arm every question, train where it can pay, and recommend one."""
+    from tandem.submitting import Wishes, submitted
+
+    arguments = ["--all"] * spend_all + ["--fresh"] * fresh + (["--since", since] if since else [])
+    if submitted(Wishes(submit, detach, write, env or (), shared or ()), "compare", arguments, config, as_json):
+        return
     from evaluation.reporting.report import make_table, told
     from tandem.comparing import compare as run
     from tandem.project import load
@@ -154,35 +182,24 @@ def serve(
         serve_forever(project, console)
 
 
-@app.command("plan")
-def plan_training(
-    memory_gib: Annotated[float | None, typer.Option(help="Plan for a GPU with this memory, not this machine.")] = None,
-    host_gib: Annotated[float | None, typer.Option(help="Main memory for each worker's offloaded state.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Another number of workers than the project's.")] = None,
-    config: ProjectFile = DEFAULT,
-    as_json: AsJson = False,
-) -> None:
-    """Say what training will take, before anything is loaded: memory for each ZeRO stage, disk, tokens, time."""
-    from tandem.planning import as_text, plan, tables, to_json
-    from tandem.project import load
-
-    console, project = Console(as_json), load(config)
-    found = plan(project.training, project.model, memory_gib, host_gib, workers)
-    for table in tables(found):
-        console.table(table)
-    console.result(as_text(found), to_json(found))
-    if found.refusal:
-        raise found.refusal
-    console.hint("train: tandem train")
-
-
 @app.command()
 def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the last training that did not end.")] = False,
     config: ProjectFile = DEFAULT,
     as_json: AsJson = False,
+    submit: Submit = False,
+    detach: Detach = False,
+    write: Write = None,
+    env: SentVariables = None,
+    shared: Shared = None,
 ) -> None:
     """Train an adapter, publish it as a new version, and make it live where vLLM serves it as it was trained."""
+    from tandem.submitting import Wishes, submitted
+
+    if submitted(
+        Wishes(submit, detach, write, env or (), shared or ()), "train", ["--resume"] * resume, config, as_json
+    ):
+        return
     from cluster.session import ray_session
     from tandem import parity
     from tandem.pipeline import check_rank, interrupted_training, recorded

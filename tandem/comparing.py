@@ -22,7 +22,7 @@ from cluster.runs import Run
 from cluster.session import ray_session
 from tandem import parity, pipeline
 from tandem.console import Console
-from tandem.inventory import Inventory, read_documents
+from tandem.inventory import DOCUMENTS, Inventory, read_documents
 from tandem.project import Project
 from tandem.trainings import ARMS_OF, Trainings, adapters_of
 
@@ -71,6 +71,7 @@ def find_run(project: Project, name: str) -> Path:
         TandemError: there is none.
     """
     runs = project.storage.runs(project.name)
+    project.storage.fetch(project.name, "compare-*/report.json", f"compare-*/{DOCUMENTS}")
     ended = sorted(path.parent.name for path in runs.glob("compare-*/report.json"))
     if name == "last" and ended:
         return runs / ended[-1]
@@ -141,14 +142,14 @@ class Comparison:
             )
 
     def live_version(self) -> AdapterVersion | None:
-        registry = Registry(self.project.storage.adapters)
+        registry = Registry.of(self.project.storage)
         return registry.resolve(self.project.adapter) if registry.shares(self.project.adapter) else None
 
     def pass_gates(self, report: "Report") -> None:
         """Keep how the new version did at its gates; it takes the live one's place where it holds all of them."""
         if not report.gates:
             return
-        new, registry = self.adapters["tuned"], Registry(self.project.storage.adapters)
+        new, registry = self.adapters["tuned"], Registry.of(self.project.storage)
         registry.record_gates(new.name, new.version, [gate.model_dump() for gate in report.gates], self.run.id)
         failed = [gate.name for gate in report.gates if not gate.passed]
         if "live" not in self.adapters:
@@ -181,7 +182,7 @@ class Comparison:
                 "A run of `tandem compare` with retrieval.",
                 "Name another run, or measure anew with `tandem compare`.",
             )
-        self.adapters = adapters_of(earlier, Registry(self.project.storage.adapters))
+        self.adapters = adapters_of(earlier, Registry.of(self.project.storage))
         with self.served() as served:
             report = measure_again(
                 self.project.evaluation, served.url, self.arms(served, [arm.name for arm in earlier.arms]), self.run,

@@ -1,26 +1,60 @@
 """The endpoint for `serve deploy` and RayService: `tandem serve --write-config` writes a file that names `build`."""
 
+import time
 from pathlib import Path
 
 from ray.serve import Application
 
-from serving.run import application
+from cluster.errors import TandemError
+from serving.config import ServingConfig
+from serving.plan import num_devices
+from serving.run import application, is_loopback
 from tandem.project import load
+
+POLL_S = 1.0
 
 
 def build(args: dict[str, str]) -> Application:
     """The Serve application of a project.
 
+    Where others than its own machine reach the endpoint, a request needs a key, also while there is none yet: the first
+    one that is made opens it.
+
     Args:
         args: `project`, the project file's path; every node that serves reads it, its models and its storage there.
 
     Raises:
-        TandemError: the project file or a model cannot be read.
+        TandemError: the project file or a model cannot be read, or no node joins that could serve it.
     """
     from serving.keys import Keys
 
     project = load(Path(args["project"]))
-    keys = project.storage.keys if Keys(project.storage.keys).all() else None
+    _wait_for_nodes(project.serving, max(1, len(project.serving.models)))
+    needs_key = not is_loopback(project.serving.host) or Keys(project.storage.keys_place).all()
+    keys = project.storage.keys if needs_key else None
     uri = project.retrieval.uri if project.retrieval.sources else None
     retrieval = project.retrieval if uri else None
     return application(project.serving, project.model, project.storage, retrieval, uri, keys)
+
+
+def _wait_for_nodes(config: ServingConfig, num_bases: int) -> None:
+    """The application is built for the hardware that is there. KubeRay asks for it as soon as the head answers, which
+    has no CPUs there: the first node that has some says whether there are GPUs."""
+    needed = num_bases * max(1, config.num_replicas.min) * num_devices(config)
+    deadline = time.monotonic() + config.start_timeout_s
+    while not _have_joined(needed):
+        if time.monotonic() > deadline:
+            raise TandemError(
+                f"No node that could serve has joined the cluster in {config.start_timeout_s:g} s, or too few GPUs.",
+                f"A node with CPUs; where there are GPUs, {needed} of them.",
+                "Look at the worker pods (`kubectl get pods`), or raise `serving.start_timeout_s`.",
+            )
+        time.sleep(POLL_S)
+
+
+def _have_joined(num_gpus: int) -> bool:
+    import ray
+
+    there = ray.cluster_resources()
+    cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
+    return bool(cpus > 0 and (gpus == 0 or gpus >= num_gpus))

@@ -6,7 +6,21 @@ import typer
 from typer.core import TyperGroup
 
 from tandem.console import Console
-from tandem.options import DEFAULT, PARTLY_FAILED, AsJson, JudgedFile, Labels, ProjectFile, Qrels, Tenant
+from tandem.options import (
+    DEFAULT,
+    PARTLY_FAILED,
+    AsJson,
+    Detach,
+    JudgedFile,
+    Labels,
+    ProjectFile,
+    Qrels,
+    SentVariables,
+    Shared,
+    Submit,
+    Tenant,
+    Write,
+)
 
 
 class SearchGroup(TyperGroup):
@@ -30,8 +44,17 @@ def index(
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and follow every change until Ctrl-C.")] = False,
     config: ProjectFile = DEFAULT,
     as_json: AsJson = False,
+    submit: Submit = False,
+    detach: Detach = False,
+    write: Write = None,
+    env: SentVariables = None,
+    shared: Shared = None,
 ) -> None:
     """Bring the collection up to date with the documents. Exit code 3 where a document could not be read."""
+    from tandem.submitting import Wishes, submitted
+
+    if submitted(Wishes(submit, detach, write, env or (), shared or ()), "index", ["--watch"] * watch, config, as_json):
+        return
     from dataclasses import asdict
 
     from tandem.indexing import as_text, table

@@ -27,10 +27,10 @@ def check(project: Project, console: Console) -> None:
     from serving.run import check as check_serving
     from serving.run import models
 
-    keys = Keys(project.storage.keys).all()
+    keys = Keys(project.storage.keys_place).all()
     check_serving(project.serving, project.model, has_keys=bool(keys))
     for name in project.serving.preload:
-        Registry(project.storage.adapters).resolve(name)
+        Registry.of(project.storage).resolve(name)
     console.stage("check", f"port {project.serving.port} is free, and the settings go together")
     console.stage("check", f"{len(keys)} API keys" if keys else "no API key: this machine alone may ask")
     for name, source in models(project.serving, project.model).items():
@@ -47,22 +47,23 @@ def write_config(project: Project, project_file: Path, to: Path) -> None:
     Raises:
         TandemError: the document store runs on one machine only.
     """
+    write_atomically(to, yaml.safe_dump(config_of(project, str(project_file.resolve())), sort_keys=False))
+
+
+def config_of(project: Project, project_path: str) -> dict[str, Any]:
+    """Ray Serve's config of the endpoint; every node has the project file at `project_path`.
+
+    Raises:
+        TandemError: the document store runs on one machine only.
+    """
     if project.retrieval.sources and project.retrieval.uri == "local":
         raise TandemError(
             "The document store is `local`: it runs beside a command of this machine.",
             "The address of a Milvus server that the cluster reaches.",
             "Set `retrieval.uri`, or remove `retrieval.sources` to serve without documents.",
         )
-    config: dict[str, Any] = {
-        "proxy_location": "Disabled",
-        "applications": [
-            {
-                "name": "tandem", "route_prefix": None, "import_path": DEPLOYED,
-                "args": {"project": str(project_file.resolve())},
-            }
-        ],
-    }  # fmt: skip
-    write_atomically(to, yaml.safe_dump(config, sort_keys=False))
+    application = {"name": "tandem", "route_prefix": None, "import_path": DEPLOYED, "args": {"project": project_path}}
+    return {"proxy_location": "Disabled", "applications": [application]}
 
 
 def _adapters(project: Project, base: str, source: str) -> Iterator[str]:
@@ -73,7 +74,7 @@ def _adapters(project: Project, base: str, source: str) -> Iterator[str]:
     from serving.errors import ApiError
     from training.publish import template_hash
 
-    registry = Registry(project.storage.adapters)
+    registry = Registry.of(project.storage)
     if not registry.names():
         return
     hashed = template_hash(AutoTokenizer.from_pretrained(source))

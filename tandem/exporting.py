@@ -25,7 +25,7 @@ def export(project: Project, adapter: str | None, to: Path, *, merged: bool) -> 
         raise TandemError(
             f"{adapter!r} names no version.", "A name, or name and number: support@7.", "See `tandem adapters list`."
         )
-    found = Registry(project.storage.adapters).resolve(name, number or "live")
+    found = Registry.of(project.storage).resolve(name, number or "live")
     to = to.expanduser().resolve()
     _check_empty(to)
     merges = merged and found.manifest.kind == "adapter"

@@ -43,7 +43,7 @@ def create(
         requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute, tokens_per_day=tokens_per_day,
         concurrency=concurrency,
     )  # fmt: skip
-    key, secret = Keys(load(config).storage.keys).create(
+    key, secret = Keys(load(config).storage.keys_place).create(
         name, models=tuple(model) if model else None, collections=tuple(collection) if collection else None,
         tenant=tenant, labels=tuple(label or ()), limits=limits, keep=keep,
     )  # fmt: skip
@@ -58,7 +58,7 @@ def list_keys(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     from serving.keys import Keys
     from tandem.project import load
 
-    found, console = Keys(load(config).storage.keys).all(), Console(as_json)
+    found, console = Keys(load(config).storage.keys_place).all(), Console(as_json)
     if as_json or not found:
         console.result("There are no keys: whoever reaches the endpoint may ask.", [_shown(key) for key in found])
     else:
@@ -73,7 +73,7 @@ def revoke(
     from serving.keys import Keys
     from tandem.project import load
 
-    key = Keys(load(config).storage.keys).revoke(id)
+    key = Keys(load(config).storage.keys_place).revoke(id)
     Console().result(f"{key.id} ({key.name}) is revoked.", None)
 
 

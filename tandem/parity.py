@@ -40,7 +40,7 @@ def ensure(
     tolerance = project.training.parity_tolerance
     if tolerance is None:
         return
-    known = Registry(project.storage.adapters).check_of(version.name, version.version)
+    known = Registry.of(project.storage).check_of(version.name, version.version)
     if known is None or known.tolerance != tolerance:
         if endpoint:
             check(project, version, console, endpoint, promotes)
@@ -84,7 +84,7 @@ def check(
     tolerance = project.training.parity_tolerance or DEFAULT_TOLERANCE
     with connect(endpoint.url) as client:
         found = replay(client, endpoint.model, version.path / RECORDED, project.serving.max_model_len)
-    registry = Registry(project.storage.adapters)
+    registry = Registry.of(project.storage)
     done = registry.record_check(version.name, version.version, tolerance=tolerance, **asdict(found))
     if not done.passed:
         raise _differs(version, done)

@@ -120,7 +120,7 @@ def train(project: Project, run: Run, console: Console, resuming: bool = False) 
 
     _training_data(project)
     base_digest = digest_model(project.model)
-    known = Registry(project.storage.adapters).find(
+    known = Registry.of(project.storage).find(
         project.adapter, fingerprint(project.training, project.model, base_digest)
     )
     if known:
@@ -143,8 +143,10 @@ def interrupted_training(project: Project) -> Run:
     """
     from training.resume import find_interrupted
 
+    storage = project.storage
+    storage.fetch(project.name, "*/job.json", "*/manifest.json")
     return find_interrupted(
-        project.storage.runs(project.name), project.training, project.model, digest_model(project.model)
+        storage.runs(project.name), project.training, project.model, digest_model(project.model), storage
     )
 
 
@@ -162,6 +164,12 @@ def milvus(project: Project) -> Iterator[str]:
     if project.retrieval.uri != "local":
         yield project.retrieval.uri
         return
+    if project.storage.bucket and retrieves(project):
+        raise TandemError(
+            f"storage is {project.settings.storage} and retrieval.uri is `local`: an index of this machine only.",
+            "A Milvus server that every machine reaches.",
+            "Set `retrieval.uri` to its address, or `storage` to a folder.",
+        )
     with local_server(project.storage.milvus) as uri:
         yield uri
 
@@ -259,7 +267,7 @@ def serve_forever(project: Project, console: Console) -> None:
     from serving.keys import Keys
     from serving.run import check as check_serving
 
-    keys = project.storage.keys if Keys(project.storage.keys).all() else None
+    keys = project.storage.keys if Keys(project.storage.keys_place).all() else None
     check_serving(project.serving, project.model, has_keys=keys is not None)
     with milvus(project) as uri, ray_session(project.cluster), serve(project, uri, {}, console, keys) as served:
         if keys is None:
@@ -303,6 +311,7 @@ def _serving(project: Project, adapters: Mapping[str, AdapterVersion]) -> "tuple
 
 
 def _model_name(version: AdapterVersion) -> str:
+    assert version.path, "its files are here, wherever the storage is"
     separator = "base:{}@{}" if version.manifest.kind == "adapter" else "{}-{}"
     return separator.format(version.name, version.version)
 

@@ -39,7 +39,8 @@ class Settings(Section):
     """The base model: a hub id such as Qwen/Qwen3-0.6B, or a folder."""
 
     storage: str = "./runs"
-    """Where runs, adapters and the local index are kept. Relative to this file."""
+    """Where runs, adapters and the local index are kept: a folder, relative to this file, or a bucket such as
+    s3://bucket/prefix (gs://, az://); see docs/storage.md."""
 
     cluster: ClusterConfig = ClusterConfig()
     """Where Ray runs."""
@@ -95,14 +96,14 @@ class Project:
         return self.settings.model_dump(mode="json")
 
 
-def load(path: Path) -> Project:
-    """Read and check a project file.
+def load(path: Path, unset_as_written: bool = False) -> Project:
+    """Read and check a project file; with `unset_as_written` variables that only a cluster has stay as `${NAME}`.
 
     Raises:
         TandemError: with the file, the line and, for a misspelt key, the nearest one that is known.
     """
     path = path.expanduser().absolute()
-    source = read(path)
+    source = read(path, unset_as_written)
     values = {"project": _name_of(path.parent), **source.values}
     try:
         settings = Settings.model_validate(values, context={"folder": path.parent})

@@ -146,7 +146,7 @@ def _trained(project: "Project") -> Iterator[dict[str, Any]]:
     from training.publish import trained_row
 
     rows = map(trained_row, read_rows(project.training).rows) if project.training.data else iter(())
-    registry = Registry(project.storage.adapters)
+    registry = Registry.of(project.storage)
     versions = registry.versions(project.adapter) if project.adapter in registry.names() else []
     files = [version.path / "trained.jsonl" for version in versions[-1:]]
     return chain(rows, *(read_trained(file) for file in files if file.exists()))

@@ -29,8 +29,8 @@ class Source:
         return self.lines.get(location, 1)
 
 
-def read(path: Path) -> Source:
-    """Read a YAML file.
+def read(path: Path, unset_as_written: bool = False) -> Source:
+    """Read a YAML file; with `unset_as_written` a variable that is not set here stays as `${NAME}`.
 
     Raises:
         TandemError: it is missing, is not UTF-8 or YAML, is not a mapping, repeats a key, or names an unset variable.
@@ -55,17 +55,17 @@ def read(path: Path) -> Source:
             f"{path} holds no settings.", "A mapping such as `model: ...`.", "Write one with `tandem init`."
         )
     lines: dict[Location, int] = {}
-    values = _plain(node, (), lines, path)
+    values = _plain(node, (), lines, path, unset_as_written)
     assert isinstance(values, dict)
     return Source(path, values, lines)
 
 
-def _plain(node: yaml.Node, location: Location, lines: dict[Location, int], path: Path) -> Any:
+def _plain(node: yaml.Node, location: Location, lines: dict[Location, int], path: Path, unset_as_written: bool) -> Any:
     lines.setdefault(location, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = _scalar(key_node, path)
+            key = _scalar(key_node, path, unset_as_written)
             if key in mapping:
                 line = key_node.start_mark.line + 1
                 raise TandemError(
@@ -74,20 +74,23 @@ def _plain(node: yaml.Node, location: Location, lines: dict[Location, int], path
                     "Remove one of the two.",
                 )
             lines[(*location, key)] = key_node.start_mark.line + 1
-            mapping[key] = _plain(value_node, (*location, key), lines, path)
+            mapping[key] = _plain(value_node, (*location, key), lines, path, unset_as_written)
         return mapping
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, (*location, index), lines, path) for index, item in enumerate(node.value)]
-    return _scalar(node, path)
+        items = enumerate(node.value)
+        return [_plain(item, (*location, index), lines, path, unset_as_written) for index, item in items]
+    return _scalar(node, path, unset_as_written)
 
 
-def _scalar(node: yaml.Node, path: Path) -> Any:
+def _scalar(node: yaml.Node, path: Path, unset_as_written: bool) -> Any:
     loader = yaml.SafeLoader("")
     value = loader.construct_object(node, deep=True)
     if not isinstance(value, str):
         return value
 
     def expand(match: re.Match[str]) -> str:
+        if match[1] not in os.environ and unset_as_written:
+            return match[0]
         if match[1] not in os.environ:
             raise TandemError(
                 f"{path}:{node.start_mark.line + 1}: the environment variable {match[1]} is not set.",

@@ -55,11 +55,13 @@ class Trainings:
         """The version that was trained from exactly these inputs, if there is one."""
         from training.run import fingerprint
 
+        if kind == "raft":
+            self.project.storage.fetch(self.project.name, f"raft/{self.raft_rows.name}")
         if kind == "raft" and not self.raft_rows.exists():
             return None
         project = self.project_for(kind)
         wanted = fingerprint(project.training, project.model, digest_model(project.model))
-        return Registry(project.storage.adapters).find(project.adapter, wanted)
+        return Registry.of(project.storage).find(project.adapter, wanted)
 
     def train(self, kind: str, run: Run, console: Console) -> AdapterVersion:
         """Train or reuse; a second training has a run of its own, since its files have the same names."""
@@ -88,6 +90,8 @@ class Trainings:
         rows = check_rows(self.project.training).rows
         drawn = Random(config.seed).sample(rows, min(config.raft.max_rows or len(rows), len(rows)))
         made = make_rows(served.url, f"base+{served.collection}", drawn, self.raft_rows, console.progress)
+        if copy := self.project.storage.copy(self.raft_rows.parent):
+            copy.push()
         console.stage("raft", made.told)
 
 

@@ -15,7 +15,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-ALLOWED_SKIPS = ("needs a CUDA GPU", "needs the right to mount", "needs Chromium")
+ALLOWED_SKIPS = ("needs a CUDA GPU", "needs the right to mount", "needs Chromium", "needs kubectl", "needs TANDEM_CRDS")
 _unknown_skips: list[str] = []
 
 
@@ -41,7 +41,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 # and files that share the one Milvus server that there can be (its ports are fixed) and mostly wait. These begin first.
 # Every other file is a group of its own.
 GROUPS = {
-    "vLLM": ("tests/serving/", "tests/tandem/test_pipeline.py"),
+    "vLLM": ("tests/serving/", "tests/tandem/test_pipeline.py", "tests/k8s/test_run.py"),
     "Milvus server": tuple(
         f"tests/retrieval/test_{name}.py"
         for name in ("bulk_import", "contract", "contract_settings", "milvus_server", "server_goes_away", "tenants")

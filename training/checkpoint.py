@@ -54,9 +54,7 @@ def upload(local: Path, filesystem: FileSystem, folder: str, *, rank: int, num_w
         filesystem.create_dir(str(Path(folder, name).parent), recursive=True)
         files[name] = _copy(path, filesystem, f"{folder}/{name}")
     listed = {"step": step, "num_workers": num_workers, "files": files}
-    with filesystem.open_output_stream(f"{folder}/.rank-{rank}.json") as stream:
-        stream.write(json.dumps(listed).encode())
-    filesystem.move(f"{folder}/.rank-{rank}.json", f"{folder}/rank-{rank}.json")
+    _write_whole(filesystem, f"{folder}/rank-{rank}.json", json.dumps(listed).encode())
 
 
 def find(filesystem: FileSystem, root: str) -> list[Found]:
@@ -111,6 +109,16 @@ def _problem(filesystem: FileSystem, checkpoint: Found, name: str) -> str | None
     except OSError as error:
         return f"{name} cannot be read ({error})"
     return None if read.hexdigest() == digest else f"{name} has other content than was written"
+
+
+def _write_whole(filesystem: FileSystem, target: str, content: bytes) -> None:
+    """In a store an object appears whole when its stream is closed; pyarrow cannot even move one on Azure."""
+    is_local = filesystem.type_name == "local"
+    written = str(Path(target).with_name(f".{Path(target).name}")) if is_local else target
+    with filesystem.open_output_stream(written) as stream:
+        stream.write(content)
+    if is_local:
+        filesystem.move(written, target)
 
 
 def _copy(source: Path, filesystem: FileSystem, target: str) -> tuple[int, str]:

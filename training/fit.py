@@ -7,15 +7,22 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cluster.buckets import Unreachable
 from cluster.errors import TandemError
+from cluster.filesystems import open_filesystem
 from training.job import METRICS, SUMMARY, Job
 from training.progress import Progress
 
+if TYPE_CHECKING:
+    from cluster.copies import Copy
+
 _POLL_S = 0.25
+_PULL_S = 2.0
 CHECKPOINTS = "checkpoints"
 
 
@@ -31,8 +38,15 @@ class Reporter:
     note: Callable[[str], None] = _ignore
 
 
-def fit(job: Job, reporter: Reporter, on_line: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
+def fit(
+    job: Job,
+    reporter: Reporter,
+    on_line: Callable[[dict[str, Any]], None] = lambda _: None,
+    copy: "Copy | None" = None,
+) -> None:
     """Run the workers to the end, telling each step and each restart; `on_line` gets each line of metrics.jsonl.
+
+    With `copy` the workers read the folder's files from a bucket, where they also leave theirs.
 
     Ray Train runs in a thread of its own: in the main thread it would take over Ctrl-C for the rest of the process.
 
@@ -40,18 +54,23 @@ def fit(job: Job, reporter: Reporter, on_line: Callable[[dict[str, Any]], None] 
         TandemError: the workers failed more often than they may.
     """
     (job.folder / SUMMARY).unlink(missing_ok=True)
+    if copy:
+        copy.remove(SUMMARY)
+        copy.push()
     metrics = job.folder / METRICS
     position = metrics.stat().st_size if metrics.exists() else 0
     outcome: Future[None] = Future()
     threading.Thread(target=_settle, args=(outcome, job), daemon=True).start()
     progress = Progress(job.num_steps)
-    for line in _lines(metrics, position, outcome):
+    for line in _lines(metrics, position, outcome, copy):
         on_line(line)
         if "note" in line:
             reporter.note(line["note"])
         elif "loss" in line:
             reporter.progress(progress.line(line))
     remove_local_files(job)
+    if copy:
+        copy.pull()
     outcome.result()
 
 
@@ -59,7 +78,9 @@ def remove_local_files(job: Job) -> None:
     """What workers that were killed have left on this node."""
     from training.checkpoints import local_folder
 
-    shutil.rmtree(local_folder(job.folder.name), ignore_errors=True)
+    folder = local_folder(job.folder.name)
+    for left in (folder, *folder.parent.glob(f"{folder.name}-rank-*")):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def num_gpus() -> int:
@@ -85,6 +106,7 @@ def _fit(job: Job) -> None:
     from training.worker import run_worker
 
     config = job.config
+    filesystem, path = open_filesystem(job.store) if job.store else (None, str(job.folder))
     use_gpu = num_gpus() >= config.workers.min
     workers = config.workers.max if config.workers.min == config.workers.max else tuple(dict(config.workers).values())
     by_loss = config.keep_by == "held_out_loss"
@@ -95,7 +117,8 @@ def _fit(job: Job) -> None:
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         run_config=RunConfig(
             name=CHECKPOINTS,
-            storage_path=str(job.folder),
+            storage_path=path,
+            storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=config.max_failures),
             checkpoint_config=CheckpointConfig(
                 num_to_keep=config.keep_checkpoints,
@@ -111,20 +134,23 @@ def _fit(job: Job) -> None:
             raise _training_failed(error, job) from error
 
 
-def _lines(path: Path, position: int, outcome: "Future[None]") -> Iterator[dict[str, Any]]:
+def _lines(path: Path, position: int, outcome: "Future[None]", copy: "Copy | None") -> Iterator[dict[str, Any]]:
     """The lines that the first worker appends behind `position`, until the outcome is known."""
     while True:
         running = not outcome.done()
+        if copy:
+            with suppress(Unreachable):
+                copy.pull(METRICS)
         if path.exists():
             with path.open() as file:
                 file.seek(position)
                 text = file.read()
             complete = text.rfind("\n") + 1
             position += len(text[:complete].encode())
-            yield from map(json.loads, text[:complete].splitlines())
+            yield from (json.loads(line) for line in text[:complete].splitlines() if line)
         if not running:
             return
-        wait([outcome], _POLL_S)
+        wait([outcome], _PULL_S if copy else _POLL_S)
 
 
 def _training_failed(error: BaseException, job: Job) -> TandemError:

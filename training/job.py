@@ -18,12 +18,16 @@ JOB = "job.json"
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a worker needs to know; `folder` is the run folder, which the driver and all workers see."""
+    """Everything a worker needs to know; `folder` is the run folder, which the driver and all workers see.
+
+    With `store`, the URL of the run in a bucket, it is the driver's only: workers have copies of their own.
+    """
 
     config: TrainingConfig
     model: str
     folder: Path
     num_steps: int
+    store: str | None = None
 
     @property
     def checkpoint_steps(self) -> int:

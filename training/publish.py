@@ -95,7 +95,7 @@ def publish(
     metrics: dict[str, float],
 ) -> AdapterVersion:
     """Publish the files of a finished training as the next version of `adapter`; live where no parity check is due."""
-    return Registry(storage.adapters).publish(
+    return Registry.of(storage).publish(
         adapter,
         folder,
         promote=config.parity_tolerance is None,

@@ -5,12 +5,15 @@ from pathlib import Path
 
 from cluster.errors import TandemError
 from cluster.runs import Run
+from cluster.storage import Storage
 from training.config import TrainingConfig
 from training.job import JOB
 from training.publish import fingerprint
 
 
-def find_interrupted(folder: Path, config: TrainingConfig, model: str, base_digest: str) -> Run:
+def find_interrupted(
+    folder: Path, config: TrainingConfig, model: str, base_digest: str, storage: Storage | None = None
+) -> Run:
     """The newest run below `folder` that began to train and did not end well, opened again.
 
     Raises:
@@ -38,7 +41,7 @@ def find_interrupted(folder: Path, config: TrainingConfig, model: str, base_dige
             "What it was started with: the settings stand in its config.yaml.",
             "Put them back to go on with it, or start a new one with `tandem train`.",
         )
-    return Run.reopen(newest)
+    return Run.reopen(newest, storage)
 
 
 def _status(run: Path) -> str:

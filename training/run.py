@@ -5,6 +5,7 @@ with ray_session(ClusterConfig()):
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,19 @@ def train(
             failed more often than `config.max_failures`. Nothing is published then, nor after KeyboardInterrupt.
     """
     if config.search:
+        _check_search(run)
         return publish_run(_searched(config, model, run, reporter), config, model, adapter, storage)
     prepare(config, model, run.path)
     return resume(config, model, adapter, storage, run, reporter)
+
+
+def _check_search(run: Run) -> None:
+    if run.copy:
+        raise TandemError(
+            f"`training.search` is set, and storage is {run.copy.bucket.url}.",
+            "A search on a folder that all nodes share: its trials write there.",
+            "Set `storage` to such a folder for the search, or leave `training.search` out.",
+        )
 
 
 def _searched(config: TrainingConfig, model: str, run: Run, reporter: Reporter) -> Path:
@@ -62,8 +73,11 @@ def resume(
         TandemError: as `train`.
     """
     prepared = json.loads((run.path / JOB).read_text())
-    job = Job.of(prepared["job"])
-    fit(job, reporter)
+    # The same weights, and the run's folder, may lie elsewhere by now: each job of a cluster has a working directory of
+    # its own, and another machine has another copy.
+    store = run.copy.bucket.url if run.copy else None
+    job = replace(Job.of(prepared["job"]), model=model, folder=run.path, store=store)
+    fit(job, reporter, copy=run.copy)
     check_ended_well(run.path)
     return publish_run(run.path, config, model, adapter, storage)
 

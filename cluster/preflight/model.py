@@ -68,7 +68,7 @@ def _whole_size(file: Path) -> int | None:
 def _of_hub(model: str) -> Finding:
     """Asks the hub, or the cache where nothing is to be asked or nobody answers."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     reason = "the hub is not asked (HF_HUB_OFFLINE)"
     if not constants.HF_HUB_OFFLINE:

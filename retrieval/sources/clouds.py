@@ -3,15 +3,12 @@
 obstore lists page by page with ETags, so that a bucket of any size takes little memory.
 """
 
-import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from cluster.buckets import SCHEMES, open_store, reason
 from cluster.digests import digest_json
 from retrieval.sources.document import Gone, SourceUnavailable, Unreadable
 from retrieval.sources.entry import CHUNK_BYTES, Entry
@@ -19,8 +16,8 @@ from retrieval.sources.entry import CHUNK_BYTES, Entry
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-SCHEMES = frozenset({"s3", "s3a", "gs", "az", "abfs", "abfss", "azure", "adl"})
-CONNECT_S, REQUEST_S, RETRIES = 5, 60, 3
+__all__ = ["SCHEMES", "bucket", "entries", "reason"]
+REQUEST_S = 60
 
 
 def entries(url: str) -> Iterator[Entry]:
@@ -47,21 +44,11 @@ def bucket(url: str) -> "tuple[ObjectStore, str]":
         SourceUnavailable: there can be no such bucket.
     """
     from obstore.exceptions import BaseError
-    from obstore.store import from_url
 
-    parts = urlsplit(url)
-    options: Any = {"connect_timeout": f"{CONNECT_S}s", "timeout": f"{REQUEST_S}s"}
-    # obstore no longer looks for this one where it is given options.
-    options["allow_http"] = os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true"
     try:
-        store = from_url(
-            f"{parts.scheme}://{parts.netloc}",
-            client_options=options,
-            retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=REQUEST_S)},
-        )
+        return open_store(url, REQUEST_S)
     except (BaseError, ValueError) as error:
         raise _unavailable(url, error) from None
-    return store, parts.path.strip("/")
 
 
 def _one(store: "ObjectStore", path: str) -> Any:
@@ -109,12 +96,6 @@ def _explained(url: str) -> Iterator[None]:
         yield
     except (BaseError, OSError) as error:
         raise _unavailable(url, error) from error
-
-
-def reason(error: Exception) -> str:
-    """What obstore's error says, without what the address of the request says, which may be a signature."""
-    code = re.search(r"<Code>(\w+)</Code>", str(error))
-    return code[1] if code else re.sub(r"\?\S+", "", str(error).split("\n")[0]).strip()[:300]
 
 
 def _unavailable(url: str, error: Exception) -> SourceUnavailable:

@@ -130,9 +130,9 @@ def test_a_store_that_is_not_there_is_told_and_what_is_here_stays(
     mirror = Mirror(URL, tmp_path / "copy")
     mirror.pull()
     httpx.post(f"{server}/moto-api/reset").raise_for_status()
-    with pytest.raises(TandemError, match="cannot be reached"):
+    with pytest.raises(TandemError, match="cannot be used: NoSuchBucket"):
         mirror.pull()
     assert Registry(tmp_path / "copy").resolve("support").version == 1
-    with pytest.raises(TandemError, match="cannot be reached"):
+    with pytest.raises(TandemError, match="cannot be used: NoSuchBucket"):
         push("s3://missing/x", made, "support")
     assert json.loads((tmp_path / "copy" / "support" / "aliases" / "live.json").read_text()) == {"version": 1}

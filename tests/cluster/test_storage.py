@@ -59,8 +59,8 @@ def test_storage_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(TandemError, match="cannot be written"):
         open_storage("file/below", tmp_path)
-    with pytest.raises(TandemError, match="s3://bucket"):
-        open_storage("s3://bucket", tmp_path)
+    with pytest.raises(TandemError, match="s3://bucket/prefix"):
+        open_storage("ftp://bucket", tmp_path)
 
 
 def test_a_digest_names_content_and_place(tmp_path: Path) -> None:

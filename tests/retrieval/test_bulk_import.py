@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import pytest
 from pydantic import ValidationError
 
@@ -15,6 +14,7 @@ from retrieval.indexing import index
 from retrieval.milvus_config import MilvusConfig
 from retrieval.search import Searcher
 from retrieval.store import Store
+from tests.cluster.s3 import s3_server
 from tests.retrieval.test_indexing import rows, same
 
 Quiet = Callable[[str], None]
@@ -100,28 +100,13 @@ def _interrupted(_: object) -> None:
 
 
 @pytest.mark.slow
-def test_a_bucket_that_the_server_does_not_read_is_told(
-    server: str, documents: Path, name: str, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bucket_that_the_server_does_not_read_is_told(server: str, documents: Path, name: str, quiet: Quiet) -> None:
     """The server of these tests keeps its data in a folder, so that it finds nothing of what is in a bucket."""
-    from moto.server import ThreadedMotoServer
-
-    objects = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    objects.start()
-    try:
-        host, port = objects.get_host_and_port()
-        for variable, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-        }.items():  # fmt: skip
-            monkeypatch.setenv(variable, value)
-        httpx.put(f"http://{host}:{port}/bucket").raise_for_status()
+    with s3_server():
         with pytest.raises(TandemError, match=r"could not import staging/.*no such file"):
             index(importing(documents, "s3://bucket/staging"), name, server, quiet)
         with pytest.raises(TandemError, match=r"s3://missing/staging cannot be written: NoSuchBucket"):
             index(importing(documents, "s3://missing/staging"), name, server, quiet)
-    finally:
-        objects.stop()
 
 
 @pytest.mark.slow

@@ -39,6 +39,7 @@ def never_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding_workers, "FEW_CHUNKS", 0)
 
 
+@pytest.mark.matrix
 def test_a_sync_is_the_same_as_in_one_process(
     config: RetrievalConfig, documents: Path, milvus: str, quiet: Callable[[str], None]
 ) -> None:

@@ -15,33 +15,19 @@ from cluster.errors import TandemError
 from retrieval.rights import Attributes
 from retrieval.source_config import ObjectSource
 from retrieval.sources import Document, Gone, SourceUnavailable, Unreadable, check, clouds, documents, parsing
+from tests.cluster.s3 import s3_server
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The address of an S3 server of this file."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
+    with s3_server() as address:
+        yield address
 
 
 @pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+def bucket(server: str) -> S3Store:
     """An empty bucket, with credentials in the environment."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
     httpx.post(f"{server}/moto-api/reset").raise_for_status()
     httpx.put(f"{server}/bucket").raise_for_status()
     return S3Store("bucket", client_options={"allow_http": True})

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import TandemError
+from cluster.places import Folder, Record
 from retrieval import indexing
 from retrieval.config import RetrievalConfig
 from retrieval.filters import Comparison
@@ -87,7 +88,7 @@ def test_an_unreadable_document_is_not_left_to_those_it_was_for(documents: Path,
 def test_a_forgotten_document_leaves_everything_and_stays_out(
     documents: Path, milvus: str, quiet: Quiet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = tmp_path / "forgotten" / "leaving.json"
+    kept = Record(Folder(tmp_path), "forgotten/leaving.json")
     index(config(documents), "leaving", milvus, quiet)
     monkeypatch.setattr(indexing, "BATCH_CHUNKS", 1)
     smaller = config(documents).model_copy(update={"chunk_tokens": 50})
@@ -138,14 +139,14 @@ def test_a_document_with_a_strange_name_is_indexed_and_forgotten(
     report = index(config(documents), "strange", milvus, quiet)
     assert report.failed == [Failure("caf\\udce9.md", "has a name that is not UTF-8")]
     for number, name in enumerate(names):
-        assert forget("strange", name, milvus, tmp_path / "kept.json") == 1
+        assert forget("strange", name, milvus, Record(Folder(tmp_path), "kept.json")) == 1
         store = Store(milvus)
         assert store.finish(store.filled("strange")[0]) == 7 - number
         store.close()
 
 
 def test_what_is_not_there_cannot_be_forgotten(documents: Path, milvus: str, quiet: Quiet, tmp_path: Path) -> None:
-    kept = tmp_path / "kept.json"
+    kept = Record(Folder(tmp_path), "kept.json")
     index(config(documents), "unknown-source", milvus, quiet)
     for source in ("glod.md", "", '") or (source != ""', "x" * 4000):
         with pytest.raises(TandemError, match=r"holds no document .*codes\.md"):
@@ -154,12 +155,12 @@ def test_what_is_not_there_cannot_be_forgotten(documents: Path, milvus: str, qui
         forget("unknown-source", "glod.md", milvus, kept)
     with pytest.raises(TandemError, match=r"that it holds: none"):
         forget("no-such-collection", "gold.md", milvus, kept)
-    assert not kept.exists()
+    assert kept.read() is None
     with pytest.raises(TandemError, match=r"not among what unknown-source has forgotten"):
         take_back("unknown-source", "gold.md", kept)
     with indexing.alone(milvus, "unknown-source"), pytest.raises(TandemError, match="another process"):
         forget("unknown-source", "gold.md", milvus, kept)
-    kept.write_text("{}")
+    (tmp_path / "kept.json").write_text("{}")
     with pytest.raises(TandemError, match="cannot be read"):
         index(config(documents), "unknown-source", milvus, quiet, lambda: read(kept))
 

@@ -164,7 +164,7 @@ def test_a_collection_that_does_not_exist_is_404_whatever_the_policy() -> None:
 
 def test_a_full_queue_is_429_with_the_time_to_wait() -> None:
     refused = refusal(Handle(answer=failing(BackPressureError(5, 5))))
-    assert (refused.status, refused.headers) == (429, {"Retry-After": "1"})
+    assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
 
 
 def test_an_engine_that_dies_is_503_and_one_that_is_slow_408() -> None:
@@ -208,7 +208,7 @@ def test_more_than_it_may_hold_is_refused_at_once_and_places_are_given_back() ->
             try:
                 return (await gateway.answer("chat", Sent(RAW))).status_code
             except ApiError as error:
-                assert (error.code, error.headers) == ("overloaded", {"Retry-After": "1"})
+                assert (error.code, error.headers["Retry-After"]) == ("overloaded", "1")
                 return error.status
 
         first = await asyncio.gather(*(ask() for _ in range(8)))

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from cluster.buckets import open_bucket
 from cluster.errors import TandemError
 from serving import keys as keys_module
-from serving.keys import Keys, Limits
+from serving.keys import Keys, Limits, follow_keys
 from serving.names import ModelName
+from tests.cluster.s3 import s3_server
 
 
 def test_a_secret_finds_its_key_and_is_nowhere_on_disk(tmp_path: Path) -> None:
@@ -75,3 +77,23 @@ def test_a_file_that_is_no_key_is_named(tmp_path: Path) -> None:
     (tmp_path / "0123456789ab.json").write_text("{}")
     with pytest.raises(TandemError, match=r"0123456789ab\.json is no key"):
         Keys(tmp_path).all()
+
+
+def test_a_gateway_follows_the_keys_of_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with s3_server():
+        made = Keys(open_bucket("s3://bucket/team/keys"))
+        key, secret = made.create("a")
+        (tmp_path / "usage").mkdir()
+        (tmp_path / "usage" / "daily.json").write_text("{}")  # what the endpoint counts is its own
+        follow_keys("s3://bucket/team/keys", tmp_path)
+        assert Keys(tmp_path).find(secret) == key
+        assert (tmp_path / f"{key.id}.json").stat().st_mode & 0o777 == 0o600
+        _, other = made.create("b")
+        made.revoke(key.id)
+        follow_keys("s3://bucket/team/keys", tmp_path)
+        assert Keys(tmp_path).find(secret) is None and Keys(tmp_path).find(other)
+        assert (tmp_path / "usage" / "daily.json").exists()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(TandemError, match="cannot be used"):
+        follow_keys("s3://bucket/team/keys", tmp_path)
+    assert Keys(tmp_path).find(other), "while the bucket does not answer, the keys that are here stay"

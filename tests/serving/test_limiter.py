@@ -166,3 +166,14 @@ def test_redis_own_clock_is_taken_where_none_is_given(redis: str) -> None:
     *admitted, refused = asyncio.run(admit())
     assert all(isinstance(each, Admitted) for each in admitted)
     assert isinstance(refused, Refused) and 59 <= refused.retry_after_s <= 61
+
+
+def test_an_answer_that_ends_after_midnight_gives_nothing_back_to_the_new_day(limiter: Counter, clock: Clock) -> None:
+    limits = Limits(tokens_per_day=100)
+    clock.now = START - 1050
+    before = limiter.admit(limits, 90)
+    assert isinstance(before, Admitted)
+    clock.now = START - 960
+    assert isinstance(limiter.admit(limits, 90), Admitted)
+    limiter.settle(before.ticket, reserved=90, num_tokens=1)
+    assert isinstance(limiter.admit(limits, 20), Refused), "the new day has 90 of 100, whatever ended in it"

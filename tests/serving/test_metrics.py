@@ -1,4 +1,4 @@
-"""What Prometheus reads of the running app, and that the dashboard asks for nothing else."""
+"""What Prometheus reads of the running app, and that dashboard and alerts ask for nothing else."""
 
 import json
 import re
@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from cluster.session import metrics_urls
+from tests.serving.alert_rules import reads, rules
 from tests.serving.served_app import ADAPTER, COLLECTION, Endpoint
 
 pytestmark = pytest.mark.slow
-DASHBOARD = Path(__file__).parents[2] / "k8s" / "grafana" / "serving.json"
+DASHBOARD = Path(__file__).parents[2] / "k8s" / "base" / "monitoring" / "serving.json"
 EXPORTED_AFTER_S = 30
 FUNCTIONS = {"histogram_quantile", "sum", "rate", "avg", "by"}
 LABELS = {"le", "model", "collection", "key", "status", "reason", "deployment", "WorkerId"}
@@ -39,6 +40,24 @@ def test_everything_that_the_dashboard_shows_is_exported(endpoint: Endpoint) -> 
     asked_of = (f'model="base:{ADAPTER}@1"', f'collection="{COLLECTION}"', 'key=""', 'status="200"')
     assert any(all(label in line for label in asked_of) for line in lines), lines
     assert not any("nowhere" in line for line in lines), "a name that anybody can send is no label"
+
+
+def test_everything_that_an_alert_reads_is_exported_with_its_labels(endpoint: Endpoint) -> None:
+    """A status or reason that nobody has seen yet has no series: names and labels are looked at, not values."""
+    body = {"model": f"base+{COLLECTION}", "messages": [{"role": "user", "content": "Iron?"}], "stream": True}
+    httpx.post(f"{endpoint.url}/chat/completions", json=body | {"max_tokens": 8, "ignore_eos": True}, timeout=60)
+    asked = [one for rule in rules() for one in reads(rule["expr"]) if one.name.startswith("ray_")]
+    asked = [one for one in asked if one.name != "ray_tandem_refusals_total"]  # counted once somebody was refused
+    assert len(asked) >= 8
+    deadline = time.monotonic() + EXPORTED_AFTER_S
+    while missing := [one for one in asked if not is_exported(one.name, one.labels)]:
+        assert time.monotonic() < deadline, missing
+        time.sleep(1)
+
+
+def is_exported(name: str, labels: frozenset[str]) -> bool:
+    series = re.findall(rf"^{name}\{{(.*)\}} ", exported(), re.MULTILINE)
+    return any(all(f'{label}="' in one for label in labels) for one in series)
 
 
 def test_the_dashboards_queries_are_of_known_functions_and_labels() -> None:

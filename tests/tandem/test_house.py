@@ -89,7 +89,7 @@ finally:
 """
     output = run(code)
     assert output.rstrip().endswith("[]")
-    for verb in ("demo", "init", "ask", "compare", "serve", "train", "index", "search"):
+    for verb in ("demo", "init", "ask", "compare", "serve", "train", "index", "search", "jobs"):
         assert verb in output
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from tests.cluster.nodes import Node, Nodes, several_nodes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.matrix, pytest.mark.timeout(900)]
 MODEL = Path(__file__).parents[3] / "examples" / "quickstart" / "model"
 
 
@@ -62,7 +62,6 @@ def test_every_node_is_looked_at_and_what_is_between_them(cluster: Nodes, tmp_pa
     assert not [path for path in (tmp_path / "runs").iterdir() if path.name.startswith(".doctor")]
 
 
-@pytest.mark.matrix
 def test_a_folder_that_a_node_has_for_itself_is_found(cluster: Nodes, tmp_path: Path) -> None:
     """A node in a mount namespace of its own, where something else is mounted at the storage's path."""
     storage = tmp_path / "runs"
@@ -85,7 +84,6 @@ def test_a_folder_that_a_node_has_for_itself_is_found(cluster: Nodes, tmp_path: 
         gone(cluster, apart)
 
 
-@pytest.mark.matrix
 def test_a_node_that_dies_while_it_is_asked_is_named_and_the_others_are_told(cluster: Nodes, tmp_path: Path) -> None:
     (dying,) = cluster.workers(1)
 

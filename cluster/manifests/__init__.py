@@ -1,0 +1,1 @@
+"""Rendered Kubernetes manifests, and the rules that no schema shows."""
