@@ -62,7 +62,6 @@ def look_at_cluster(project: "Project | None", console: Console) -> list[Finding
         TandemError: there is no project file, no cluster answers, or the address is one that jobs are sent to.
     """
     from cluster.preflight.nodes import look_at_all
-    from cluster.reachable import check_reachable
     from cluster.session import ray_session
 
     if project is None:
@@ -81,7 +80,6 @@ def look_at_cluster(project: "Project | None", console: Console) -> list[Finding
         )
     reached = project.retrieval.sources and project.retrieval.uri != "local"
     more = {"milvus": _milvus(project, project.retrieval.uri)} if reached else {}
-    check_reachable(address)
     with ray_session(project.cluster):
         findings = look_at_all(wanted_of(project, more), console.progress)
     return [*findings, *run({} if reached else _once(project)), *_local_milvus(project, findings)]
