@@ -64,7 +64,7 @@ def test_a_training_goes_on_to_its_end_when_a_node_is_lost(cluster: Nodes, tmp_p
         "".join(f'{{"prompt": "City {number}?", "completion": "It is {number}."}}\n' for number in range(24))
     )
     training = {
-        "data": "rows.jsonl", "precision": "fp32", "rank": 4, "epochs": 400, "learning_rate": 1e-3,
+        "data": "rows.jsonl", "precision": "fp32", "rank": 4, "epochs": 150, "learning_rate": 1e-3,
         "micro_batch_size": 1, "sequence_length": 128, "held_out": 0.2, "zero_stage": 2, "checkpoint_steps": 50,
         "workers": {"min": 1, "max": 2}, "ray_options": {"resources_per_worker": {"CPU": CPUS - 1}},
     }  # fmt: skip
