@@ -187,23 +187,6 @@ def compared(
 
 def predicted(case: Case, turns: Turns, engines: int, clients: int) -> Closed:
     """What so many engines and clients give, from the turns with one engine alone."""
-    return modelled(case, turns, engines, clients, competing(case, turns))
-
-
-def competing(case: Case, turns: Turns) -> float:
-    """Processes of other programs that want a core all the time, by what one engine under full load gave: how many
-    wait for a core is not seen in how busy the cores are. An engine on a device of its own hides them."""
-    if case.work and not case.work.on_core:
-        return elsewhere(turns)
-    given, low, high = median(one.load.requests_per_s for one in turns[1, CLIENTS[-1]]), 0.0, 64.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        too_fast = modelled(case, turns, 1, CLIENTS[-1], middle).requests_per_s > given
-        low, high = (middle, high) if too_fast else (low, middle)
-    return low
-
-
-def modelled(case: Case, turns: Turns, engines: int, clients: int, others: float) -> Closed:
     cost, alone = medians(turns[1, CLIENTS[-1]]), medians(turns[1, 1])
     delay_s = median(median(one.load.answer_s) for one in turns[1, 1]) - sum(alone.values())
     stations = [Station("client", cost["client"]), Station("gateway", cost["gateway"])]
@@ -215,7 +198,7 @@ def modelled(case: Case, turns: Turns, engines: int, clients: int, others: float
         each_s = 1 / median(one.load.requests_per_s for one in turns[1, CLIENTS[-1]])
         stations.append(Station("device", each_s, servers=engines, on_cores=False))
         delay_s -= each_s
-    return closed(stations, clients, CORES, max(0.0, delay_s), others)
+    return closed(stations, clients, CORES, max(0.0, delay_s), elsewhere(turns))
 
 
 def elsewhere(turns: Turns) -> float:
