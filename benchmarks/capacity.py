@@ -1,7 +1,7 @@
 """The capacity model beside what is measured: from unit costs of one engine, what do two give?
 
 python -m benchmarks.capacity                   # about eight minutes on two cores
-python -m benchmarks.capacity waits computes    # some of the engines alone: `waits`, `computes`, `vllm`; writes nothing
+python -m benchmarks.capacity waits computes    # some of the engines alone: `waits`, `computes`, `vllm`
 
 An endpoint with one engine and one with two run at the same time and are loaded in turn, so that a slow minute hits
 both. The model is given what the one with one engine took, and nothing of the other.
@@ -22,8 +22,6 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-
 from benchmarks.instant_engine import Work, gateway_only
 from benchmarks.results import ratio_row, write
 from benchmarks.serving_arms import QUICKSTART, ROOT, free_port, tandem_serve, write_prompts
@@ -34,6 +32,7 @@ from serving.load import Load
 from serving.plan import PREFIX_ROUTER
 from serving.processor import busy_seconds, processor_seconds
 from serving.queueing import Closed, Station, closed
+from serving.unit_costs import fit_batch
 
 CORES = 2
 CLIENTS = (1, 4, 32)
@@ -92,7 +91,7 @@ def main() -> None:
                 turns = measured(case, folder)
                 rows += rows_of(case, turns)
                 told.append(f"{case.name}: {case.told}; {elsewhere(turns):.2f} cores were busy with other things")
-                print(write("capacity", rows, NOTES + " ".join(f"{one}." for one in told)) if not sys.argv[1:] else "")
+                print(write("capacity", rows, NOTES + " ".join(f"{one}." for one in told)))
 
 
 @contextmanager
@@ -161,28 +160,29 @@ def children_s() -> float:
 def rows_of(case: Case, turns: Turns) -> list[dict[str, Any]]:
     """The step as it was and as the model has it; and how the model sees what it was made from."""
     most = CLIENTS[-1]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for engines, clients in ((1, 4), (1, most), (2, most)):
         found = predicted(case, turns, engines, clients)
         rate = median(one.load.requests_per_s for one in turns[engines, clients])
         seconds = median(median(one.load.answer_s) for one in turns[engines, clients])
-        name = f"measured, {case.name}, {engines} engine{'s' * (engines > 1)}, {clients} clients"
-        rows.append(ratio_row("predicted_requests_per_s", "1/s", round(found.requests_per_s, 2), rate, name))
-        rows.append(ratio_row("predicted_p50_s", "s", round(found.seconds, 4), seconds, name))
+        name = f"{case.name}, {engines} engine{'s' * (engines > 1)}, {clients} clients"
+        rows += compared("predicted_requests_per_s", "1/s", found.requests_per_s, rate, name, engines > 1)
+        rows += compared("predicted_p50_s", "s", found.seconds, seconds, name, engines > 1)
     one, two = (predicted(case, turns, engines, most).requests_per_s for engines in (1, 2))
     steps = [b.load.requests_per_s / a.load.requests_per_s for a, b in zip(turns[1, most], turns[2, most], strict=True)]
-    rows += bounded("step_from_1_to_2_engines", two / one, median(steps), case.name)
+    rows += compared("step_from_1_to_2_engines", "ratio", two / one, median(steps), case.name, True)
     for found_row in rows:
         print(found_row, flush=True)
     return rows
 
 
-def bounded(metric: str, ours: float, measured: float, name: str) -> list[dict[str, Any]]:
-    """A prediction is right where it is neither too low nor too high: one row for each side."""
-    return [
-        ratio_row(metric, "ratio", round(ours, 3), round(measured, 3), f"measured, {name}", target)
-        for target in (f">= {WITHIN[0]}", f"<= {WITHIN[1]}")
-    ]
+def compared(
+    metric: str, unit: str, ours: float, measured: float, name: str, is_prediction: bool
+) -> list[dict[str, Any]]:
+    """What the model had not seen must be neither too low nor too high: a row for each side."""
+    figures = float(f"{ours:.4g}"), float(f"{measured:.4g}")
+    targets = (f">= {WITHIN[0]}", f"<= {WITHIN[1]}") if is_prediction else (None,)
+    return [ratio_row(metric, unit, *figures, f"measured, {name}", target) for target in targets]
 
 
 def predicted(case: Case, turns: Turns, engines: int, clients: int) -> Closed:
@@ -192,7 +192,7 @@ def predicted(case: Case, turns: Turns, engines: int, clients: int) -> Closed:
     stations = [Station("client", cost["client"]), Station("gateway", cost["gateway"])]
     stations.append(Station("engine", cost["engine"], servers=engines))
     if case.work is None:
-        each_s, batch_s = batch_costs({number: medians(turns[1, number])["core"] for number in CLIENTS})
+        each_s, batch_s = fit_batch([(number, medians(turns[1, number])["core"]) for number in CLIENTS])
         stations.append(Station("core", each_s, batch_s, engines, batch=clients))
     elif not case.work.on_core:
         each_s = 1 / median(one.load.requests_per_s for one in turns[1, CLIENTS[-1]])
@@ -208,14 +208,6 @@ def elsewhere(turns: Turns) -> float:
 
 def medians(turns: list[Turn]) -> dict[str, float]:
     return {role: median(one.cpu_s[role] for one in turns) for role in turns[0].cpu_s}
-
-
-def batch_costs(seconds: dict[int, float]) -> tuple[float, float]:
-    """What each request takes, and what a batch shares: seconds for a request = each + shared / number at a time."""
-    each, shared = np.linalg.lstsq(
-        np.array([[1.0, 1.0 / number] for number in seconds]), np.array(list(seconds.values())), rcond=None
-    )[0]
-    return max(1e-6, float(each)), max(0.0, float(shared))
 
 
 if __name__ == "__main__":
