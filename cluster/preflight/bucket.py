@@ -5,10 +5,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
-from typing import Any
-from urllib.parse import urlsplit
 
+from cluster.buckets import open_store, reason
 from cluster.preflight.finding import Finding
 
 MIB = 2**20
@@ -23,14 +21,10 @@ MEND = (
 def check(url: str, num_bytes: int = PROBE_BYTES) -> Iterator[Finding]:
     """`url` is such as s3://bucket/prefix. What is written is deleted again."""
     from obstore.exceptions import AlreadyExistsError, BaseError
-    from obstore.store import from_url
 
-    parts = urlsplit(url)
-    options: Any = {"timeout": f"{REQUEST_S}s", "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true"}
-    retries: Any = {"max_retries": 1, "retry_timeout": timedelta(seconds=REQUEST_S)}
-    key = f"{parts.path.strip('/')}/.doctor-{uuid.uuid4().hex}".lstrip("/")
     try:
-        store = from_url(f"{parts.scheme}://{parts.netloc}", client_options=options, retry_config=retries)
+        store, path = open_store(url, REQUEST_S)
+        key = f"{path}/.doctor-{uuid.uuid4().hex}".lstrip("/")
         try:
             started = time.monotonic()
             store.put(key, os.urandom(num_bytes), mode="create")
@@ -46,8 +40,7 @@ def check(url: str, num_bytes: int = PROBE_BYTES) -> Iterator[Finding]:
             with suppress(BaseError, OSError):
                 store.delete(key)
     except (BaseError, OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0][:300]
-        yield Finding("storage", "failed", f"{url} cannot be used: {reason}", MEND)
+        yield Finding("storage", "failed", f"{url} cannot be used: {reason(error)}", MEND)
         return
     speeds = {"write_mib_s": num_bytes / MIB / (written - started), "read_mib_s": size / MIB / (ended - written)}
     shown = f"{url}: {speeds['write_mib_s']:.0f} MiB/s written, {speeds['read_mib_s']:.0f} MiB/s read"

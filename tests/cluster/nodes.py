@@ -11,7 +11,6 @@ killed as a machine is lost: every process of it at once.
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster.session import ENVIRONMENT
+from tests.ports import free_port
 from tests.processes import MARK, descendants
 from tests.serving.redis_server import redis_server
 
@@ -175,9 +175,3 @@ def _kill(processes: dict[int, str]) -> None:
     for pid in processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

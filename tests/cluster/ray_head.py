@@ -4,7 +4,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.ports import free_port
 from tests.processes import descendants, left_after, marked_environment
 
 BIN = Path(sys.executable).parent
@@ -61,13 +61,6 @@ class Head:
         while not self.answers():
             assert time.monotonic() < deadline, f"no dashboard at {self.url} after {seconds} s"
             time.sleep(0.2)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from cluster.errors import TandemError
 from cluster.job_log import Follower
 from cluster.jobs import Job, Jobs, Submission, jobs_at
 from cluster.wheel import Wheel
-from tests.cluster.ray_head import free_port
+from tests.ports import free_port
 
 HERE = {"/api/version": {"ray_version": version("ray")}}
 

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import pytest
 from cluster.manifests.bundle import Bundle, Manifest, at
 from retrieval.local import local_server
 from tests.k8s.overlays import ROOT, rendered
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.matrix]
 READY_S = 300
@@ -85,12 +85,6 @@ class RayCluster:
         return subprocess.run(
             command, env=self.environment | {"RAY_ADDRESS": self.url}, capture_output=True, text=True, timeout=timeout
         )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from cluster.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
 from tests.cluster.s3 import s3_server
+from tests.ports import free_port
 from tests.serving.collector import Collector, collector
 
 MODEL = Path(__file__).parents[2] / "examples" / "quickstart" / "model"
@@ -49,12 +49,6 @@ class Endpoint:
     def publish(self, name: str, files: Path | None = None, **changed: Any) -> int:
         """Another version of the adapter's files, or of these, under `name`; gives its number."""
         return publish(self.storage, name, files or self.adapter, **changed)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="package")

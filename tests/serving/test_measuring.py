@@ -10,8 +10,8 @@ from cluster.errors import TandemError
 from serving.keys import Keys
 from serving.measuring import Endpoint, measure
 from serving.processor import busy_seconds, processor_seconds
+from tests.ports import free_port
 from tests.serving.gateway_process import gateway_process
-from tests.serving.served_app import free_port
 
 WORK_S = 0.05
 

@@ -8,12 +8,7 @@ import pytest
 from cluster.errors import TandemError
 from serving.config import ServingConfig
 from serving.run import check
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.ports import free_port
 
 
 @pytest.fixture

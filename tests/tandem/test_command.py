@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.registry import Registry
+from tests.ports import free_port
 
 MODEL = Path(__file__).parents[2] / "examples" / "quickstart" / "model"
 
@@ -39,13 +40,6 @@ def project(tmp_path: Path) -> Path:
         f"serving: {{port: {free_port()}}}\nevaluation: {{questions: questions.jsonl}}\n"
     )
     return tmp_path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:

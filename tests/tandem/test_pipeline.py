@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import httpx
 import pytest
 
 from cluster.registry import Registry
+from tests.ports import free_port
 from tests.processes import descendants, left_after, marked_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -99,13 +99,6 @@ def _ended() -> Iterator[None]:
             command.process.terminate()
             command.process.wait(60)
     STARTED.clear()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def report_of(project: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from serving.plan import LIMITER_CPUS
 from tandem.prepared import prepare
 from tandem.project import load
 from tandem.submitting import Wishes, submitted
-from tests.cluster.ray_head import free_port
+from tests.ports import free_port
 from tests.tandem.test_command import MODEL, refused, replace, tandem
 
 

@@ -1,9 +1,7 @@
 """A node is lost and comes back while Ray Train works, and a disk fills up."""
 
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,17 +51,6 @@ def test_a_lost_node_shrinks_the_group_and_a_returned_one_grows_it(
     notes = [line for line in training.progress if line.startswith("going on from step")]
     assert "with 1 workers" in notes[0] and "of 2 workers" in notes[0]
     assert "with 2 workers" in notes[1] and "of 1 workers" in notes[1]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("needs the right to mount a file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk_ends_the_training_and_says_so(small_disk: Path, model_folder: Path, data: Path) -> None:
