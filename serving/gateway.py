@@ -30,7 +30,7 @@ from serving.spending import Spending
 from serving.watch import Watch
 
 COLLECTIONS_TTL_S = 2.0
-HEALTH_TIMEOUT_S = 5.0
+ENGINES_TIMEOUT_S = 5.0
 
 
 class Gateway:
@@ -115,11 +115,17 @@ class Gateway:
         await self._admission.drain(self._settings.drain_s)
 
     async def models(self, authorization: str | None = None) -> list[Body]:
-        """Every name that the caller may ask for, in OpenAI's shape. Raises ApiError 401."""
+        """Every name that the caller may ask for, in OpenAI's shape.
+
+        Raises ApiError 401, and 503 while an engine is away that has not yet said which adapters fit it.
+        """
         key = self._admission.identify(authorization)
+        wakes = self._settings.request_timeout_s if self._settings.sleeps else ENGINES_TIMEOUT_S
+        async with _engines_within(wakes):
+            names = await self._names()
         return [
             {"id": str(name), "object": "model", "created": self._started, "owned_by": "tandem"}
-            for name in await self._names()
+            for name in names
             if key is None or key.may_ask(name)
         ]
 
@@ -137,11 +143,8 @@ class Gateway:
         if self._settings.sleeps:
             return
         engines = self._bases.engines.values()
-        try:
-            async with asyncio.timeout(HEALTH_TIMEOUT_S):
-                await asyncio.gather(*(engine.check_health.remote() for engine in engines))
-        except (TimeoutError, RayError, RayServeException) as error:
-            raise ApiError(503, "An engine does not answer.", retry_after_s=1) from error
+        async with _engines_within(ENGINES_TIMEOUT_S):
+            await asyncio.gather(*(engine.check_health.remote() for engine in engines))
 
     async def _answer(self, kind: Kind, record: Record, held: AsyncExitStack) -> Response:
         record.key = self._admission.identify(record.sent.authorization)
@@ -191,6 +194,16 @@ def _counting(settings: GatewaySettings, limiter: DeploymentHandle | None) -> Co
 
         return RedisLimiter(settings.redis_url, settings.request_timeout_s)
     return AskedLimiter(limiter) if limiter else None
+
+
+@asynccontextmanager
+async def _engines_within(seconds: float) -> AsyncGenerator[None]:
+    """Raises ApiError 503 where engines do not answer what the block asks: Serve alone would wait for a new one."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except (TimeoutError, RayError, RayServeException) as error:
+        raise ApiError(503, "An engine does not answer.", retry_after_s=1) from error
 
 
 @contextmanager

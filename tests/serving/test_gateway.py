@@ -15,6 +15,7 @@ from ray.serve.exceptions import BackPressureError
 from retrieval.hits import Hit
 from retrieval.prompt import INSTRUCTION, estimate_tokens
 from retrieval.rights import NOBODY, Rights
+from serving import gateway as gateway_module
 from serving.errors import ApiError
 from serving.gateway import Gateway
 from serving.keys import Keys, Limits
@@ -194,6 +195,21 @@ def test_health_is_503_while_an_engine_does_not_answer() -> None:
     with pytest.raises(ApiError) as refused:
         health(failing(RayActorError()))
     assert refused.value.status == 503
+
+
+def test_the_list_of_models_does_not_wait_for_an_engine_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_module, "ENGINES_TIMEOUT_S", 0.05)
+    away = Handle(template_hash=lambda: asyncio.sleep(60, "t"))
+    slow = Handle(template_hash=lambda: asyncio.sleep(0.1, "t"))
+
+    def listed(engine: Handle, **settings: Any) -> list[dict[str, Any]]:
+        gateway = Gateway(settings_of(**settings), {"base": engine}, None)  # type: ignore[dict-item]
+        return asyncio.run(gateway.models())
+
+    with pytest.raises(ApiError) as refused:
+        listed(away)
+    assert (refused.value.status, refused.value.headers["Retry-After"]) == (503, "1")
+    assert [one["id"] for one in listed(slow, sleeps=True)] == ["base"], "an engine that may sleep is waited for"
 
 
 def test_more_than_it_may_hold_is_refused_at_once_and_places_are_given_back() -> None:
