@@ -4,6 +4,7 @@ It is light to import: vLLM is loaded in the replica only, never in the process 
 """
 
 import hashlib
+import os
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ class Engine:
 
     async def __init__(self, settings: EngineSettings) -> None:  # type: ignore[misc]  # Serve awaits it
         registry = Registry(settings.adapters)
+        if settings.kind == "cpu":
+            # Here, not where it is deployed: this node's cores count. Ray says 1 for an actor of one CPU.
+            os.environ["OMP_NUM_THREADS"] = str(num_threads())
         try:
             with serve_log_kept():
                 from serving.llm_server import start_server
@@ -124,6 +128,16 @@ class Engine:
                 yield as_error(response) or response
         except FATAL_ERRORS:
             yield 503, error_body(503, STOPPED, None, "engine_unavailable")
+
+
+def num_threads() -> int:
+    """Threads of the computation on a CPU: one core is left to the processes around the engine.
+
+    Cores are those that this process may use: a pod's limit counts.
+    """
+    from joblib import cpu_count
+
+    return max(1, int(cpu_count()) - 1)
 
 
 def root_cause(log: str) -> str | None:

@@ -29,7 +29,6 @@ class Hardware:
     """What one replica of an engine may use."""
 
     num_gpus: int
-    num_cores: int
     has_bf16: bool = True
     """Whether it has instructions for bfloat16."""
 
@@ -76,13 +75,8 @@ def engine_environment(config: ServingConfig, hardware: Hardware) -> dict[str, s
     if config.otlp_endpoint:
         environment |= {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_SERVICE_NAME": "tandem-engine"}
     if hardware.kind == "cpu":
-        environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(num_engine_threads(hardware))}
+        environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     return environment
-
-
-def num_engine_threads(hardware: Hardware) -> int:
-    """Threads of the computation on a CPU: one core is left to the processes around the engine."""
-    return max(1, hardware.num_cores - 1)
 
 
 def engine_options(config: ServingConfig, hardware: Hardware, name: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ with ray_session(cluster), served(config, model, storage, retrieval, uri, print)
 import ipaddress
 import json
 import logging
-import os
 import socket
 import time
 import urllib.error
@@ -59,7 +58,7 @@ def check(config: ServingConfig, model: str, has_keys: bool = False) -> None:
         )
     for source in models(config, model).values():
         find_model(source)
-    engine_kwargs(config, Hardware(num_gpus=0, num_cores=1), None)
+    engine_kwargs(config, Hardware(num_gpus=0), None)
     check_names(config.engine_kwargs)
 
 
@@ -173,7 +172,7 @@ def _hardware() -> Hardware:
     import ray
 
     num_gpus = int(ray.cluster_resources().get("GPU", 0))
-    return Hardware(num_gpus, len(os.sched_getaffinity(0)), has_bf16=num_gpus > 0 or cpu_has_bf16())
+    return Hardware(num_gpus, has_bf16=num_gpus > 0 or cpu_has_bf16())
 
 
 def _own_node() -> str | None:

@@ -212,7 +212,7 @@ def _serving(project: Project, num_gpus: int, with_documents: bool) -> Phase:
     from serving.plan import Hardware, engine_options, gateway_options, retriever_options
 
     config = project.serving
-    hardware = Hardware(num_gpus, num_cores=1)
+    hardware = Hardware(num_gpus)
     engine = engine_options(config, hardware, "base")["placement_group_bundles"]
     engines = max(1, config.num_replicas.min) * max(1, len(config.models))
     gateway = {"CPU": float(gateway_options(config)["ray_actor_options"]["num_cpus"])}

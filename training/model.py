@@ -1,6 +1,5 @@
 """The model that is trained, and how packed rows go through it."""
 
-import os
 from typing import Any
 
 import torch
@@ -67,8 +66,10 @@ def answer_losses(model: Any, batch: MicroBatch) -> torch.Tensor:
 
 
 def set_threads(workers_here: int) -> None:
-    """Share this machine's cores between the workers on it."""
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers_here))
+    """Share the cores that this node may use, a pod's limit counted, between the workers on it."""
+    from joblib import cpu_count
+
+    torch.set_num_threads(max(1, int(cpu_count()) // workers_here))
 
 
 def _load_base(model: str, config: TrainingConfig, device: torch.device) -> Any:

@@ -9,18 +9,16 @@ from cluster.errors import TandemError
 from serving.config import ServingConfig
 from serving.plan import (
     Hardware,
-    engine_environment,
     engine_kwargs,
     engine_options,
     gateway_options,
     limiter_options,
     max_requests,
-    num_engine_threads,
     retriever_options,
 )
 
-CPU = Hardware(num_gpus=0, num_cores=2)
-GPU = Hardware(num_gpus=8, num_cores=64)
+CPU = Hardware(num_gpus=0)
+GPU = Hardware(num_gpus=8)
 
 
 def test_a_cpu_engine_starts_eagerly_with_a_cache_of_the_given_size() -> None:
@@ -31,7 +29,7 @@ def test_a_cpu_engine_starts_eagerly_with_a_cache_of_the_given_size() -> None:
 
 
 def test_a_cpu_without_bf16_computes_in_fp32_unless_told_otherwise() -> None:
-    without = Hardware(num_gpus=0, num_cores=2, has_bf16=False)
+    without = Hardware(num_gpus=0, has_bf16=False)
     assert engine_kwargs(ServingConfig(), CPU, None)["dtype"] == "auto"
     assert engine_kwargs(ServingConfig(), without, None)["dtype"] == "float32"
     assert engine_kwargs(ServingConfig(dtype="bfloat16"), without, None)["dtype"] == "bfloat16"
@@ -61,12 +59,6 @@ def test_saying_the_same_twice_is_no_contradiction() -> None:
 def test_a_contradiction_is_an_error_naming_the_key(users: dict[str, object]) -> None:
     with pytest.raises(TandemError, match=next(iter(users))):
         engine_kwargs(ServingConfig(engine_kwargs=users), CPU, None)
-
-
-def test_one_core_is_left_to_the_processes_around_the_engine() -> None:
-    assert [num_engine_threads(Hardware(0, cores)) for cores in (1, 2, 8)] == [1, 1, 7]
-    assert engine_environment(ServingConfig(), CPU)["OMP_NUM_THREADS"] == "1"
-    assert "OMP_NUM_THREADS" not in engine_environment(ServingConfig(), GPU)
 
 
 def test_the_gateway_is_where_it_is_asked() -> None:

@@ -5,7 +5,7 @@ from serving.config import ServingConfig
 from serving.plan import Hardware, engine_kwargs
 from serving.vllm_arguments import check_names, known_arguments
 
-GPU = Hardware(num_gpus=8, num_cores=64)
+GPU = Hardware(num_gpus=8)
 
 
 def test_everything_that_we_set_is_known() -> None:
