@@ -62,7 +62,7 @@ def look_at_cluster(project: "Project | None", console: Console) -> list[Finding
         TandemError: there is no project file, no cluster answers, or the address is one that jobs are sent to.
     """
     from cluster.preflight.nodes import look_at_all
-    from cluster.session import ray_session
+    from cluster.session import is_in_job, ray_session
 
     if project is None:
         raise TandemError(
@@ -71,7 +71,7 @@ def look_at_cluster(project: "Project | None", console: Console) -> list[Finding
             "Name it with -c, or make one with `tandem init`.",
         )
     address = project.cluster.address
-    if address.startswith(("http://", "https://")):
+    if address.startswith(("http://", "https://")) and not is_in_job():
         raise TandemError(
             f"cluster.address is {address}: jobs are sent there, and no node can be looked at from outside.",
             "A command that runs inside the cluster.",
