@@ -10,6 +10,7 @@ killed as a machine is lost: every process of it at once.
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cluster.kuberay import DRAIN
 from cluster.session import ENVIRONMENT
 from tests.ports import free_port
 from tests.processes import MARK, descendants
@@ -115,6 +117,14 @@ class Nodes:
             self._start(f"127.0.0.{first + n}", [f"--address={self.address}", f"--num-cpus={cpus}"], {}, prefix)
             for n, cpus in enumerate(num_cpus)
         ])  # fmt: skip
+
+    def drain(self, node: Node, deadline_s: float) -> None:
+        """Tell Ray that the node is to go, as its pod does on Kubernetes."""
+        ids = "print(next(n['NodeID'] for n in ray.nodes() if n['Alive'] and n['NodeManagerAddress'] == sys.argv[1]))"
+        chosen = ["--address", self.address, "--node-id", self.run(ids, node.address).split()[-1]]
+        command = [*RAY, *shlex.split(DRAIN)[3:], f"--deadline-remaining-seconds={deadline_s:.0f}", *chosen]
+        done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def run(self, code: str, *arguments: str, timeout_s: float = 300) -> str:
         """What a driver of its own prints, with Ray imported and joined."""

@@ -107,6 +107,24 @@ def test_engines_are_on_different_nodes_and_nothing_of_ours_is_on_the_head(serve
     assert served.with_process(GATEWAY)
 
 
+def test_a_drained_worker_costs_no_request(served: Served) -> None:
+    """What a pod does that is to go: another engine is there before its own is asked no more."""
+    (gateway,) = served.with_process(GATEWAY)
+    (drained,) = (node for node in served.workers if node is not gateway)
+    served.nodes.workers(4)
+    with asking(f"{served.url}/v1/chat/completions", [body(n) for n in range(8)], served.headers) as clients:
+        wait_for(lambda: len(clients.asked) > 40, 120)
+        began = time.monotonic()
+        served.nodes.drain(drained, REPLACED_S)
+        wait_for(lambda: not drained.processes(ENGINE) and served.has_both_engines(), REPLACED_S)
+        moved = time.monotonic()
+        loss = drained.kill()
+        time.sleep(OBSERVED_S)
+    print(f"the engine moved within {moved - began:.0f} s;", clients.told(loss))
+    assert len([one for one in clients.asked if one.ended > began]) > 40
+    assert not clients.failed, clients.told(loss)
+
+
 def test_a_lost_worker_costs_the_requests_in_flight_on_it_and_no_other(
     served: Served,
 ) -> None:
