@@ -1,29 +1,34 @@
-"""Starting that fails, and ending by force: nothing of vLLM or Serve is left."""
+"""Starting that fails, ending by force after which nothing of vLLM or Serve is left, and an engine more for a load."""
 
+import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from tests.cluster.asking import asking
+from tests.processes import descendants, marked_environment
 from tests.serving.served_app import MODEL, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.matrix]
 
 OURS = ("EngineCore", "ServeReplica", "ServeController")
 DRIVER = """
-import sys, time
+import json, sys, time
 from pathlib import Path
 from cluster.config import ClusterConfig
 from cluster.session import ray_session
 from cluster.storage import Storage
 from serving.config import ServingConfig
 from serving.run import served
-model, storage, port = sys.argv[1:]
+model, storage, settings = sys.argv[1:]
 with ray_session(ClusterConfig()), served(
-    ServingConfig(port=int(port)), model, Storage(Path(storage)), None, None, lambda _: None
+    ServingConfig(**json.loads(settings)), model, Storage(Path(storage)), None, None, lambda _: None
 ):
     print("ready", flush=True)
     time.sleep(600)
@@ -32,7 +37,7 @@ with ray_session(ClusterConfig()), served(
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_is_left_of_a_driver_that_was_ended(tmp_path: Path, how: signal.Signals) -> None:
-    command = [sys.executable, "-c", DRIVER, str(MODEL), str(tmp_path), str(free_port())]
+    command = driver_of(MODEL, tmp_path, port=free_port())
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as driver:
         assert driver.stdout
         assert any(line == "ready\n" for line in driver.stdout)
@@ -48,13 +53,48 @@ def test_a_model_that_vllm_cannot_load_is_an_error_with_its_reason(tmp_path: Pat
     model.mkdir()
     for file in MODEL.iterdir():
         (model / file.name).write_bytes(b"no weights" if file.suffix == ".safetensors" else file.read_bytes())
-    command = [sys.executable, "-c", DRIVER, str(model), str(tmp_path / "storage"), str(free_port())]
+    command = driver_of(model, tmp_path / "storage", port=free_port())
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 1
     error = done.stderr[done.stderr.rindex("TandemError: ") :]
     assert "The endpoint did not start: " in error
     assert "engine" in error
     assert len(error) < 3000
+
+
+@pytest.mark.timeout(900)
+def test_an_engine_more_is_started_for_a_load_and_no_request_fails(tmp_path: Path) -> None:
+    port = free_port()
+    scaled = {"num_replicas": {"min": 1, "max": 2}, "max_ongoing_requests": 4}
+    body = {"model": "base", "messages": [{"role": "user", "content": "Iron?"}], "max_tokens": 24, "ignore_eos": True}
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    environment = marked_environment()
+    with subprocess.Popen(
+        driver_of(MODEL, tmp_path, port=port, **scaled), env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as driver:  # fmt: skip
+        assert driver.stdout
+        assert any(line == "ready\n" for line in driver.stdout)
+        try:
+            with asking(url, [body] * 4, {}) as clients:
+                began, deadline = time.monotonic(), time.monotonic() + 400
+                while num_engines(environment) < 2:
+                    assert time.monotonic() < deadline
+                    time.sleep(1)
+                print(f"two engines after {time.monotonic() - began:.0f} s and {len(clients.asked)} requests")
+                time.sleep(10)
+        finally:
+            driver.send_signal(signal.SIGINT)
+    assert len(clients.asked) > 40 and not clients.failed, clients.failed[:3]
+
+
+def num_engines(environment: dict[str, str]) -> int:
+    """Those that compute: a replica has one for a child."""
+    return sum("EngineCore" in line for line in descendants(environment).values())
+
+
+def driver_of(model: Path, storage: Path, **settings: Any) -> list[str]:
+    return [sys.executable, "-c", DRIVER, str(model), str(storage), json.dumps(settings)]
 
 
 def _is_ours(process: psutil.Process) -> bool:

@@ -12,11 +12,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+import yaml
 
 from cluster.buckets import Bucket, open_bucket
 from cluster.copies import HELD
 from tests.cluster.s3 import store
+from tests.ports import free_port
 from tests.training.conftest import write_model
 
 PROJECT = """
@@ -25,6 +28,7 @@ model: ./model
 storage: STORE
 training: {data: rows.jsonl, rank: 4, epochs: 12, learning_rate: 1.0e-2, micro_batch_size: 1, sequence_length: 128,
            precision: fp32, checkpoint_steps: 10, parity_tolerance: null}
+serving: {port: PORT}
 """
 
 
@@ -40,7 +44,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, bucket: Bucket) -> Path:
     write_model(folder / "model", head_dim=32)
     rows = [{"prompt": f"City {n}?", "completion": "x" * (n % 5 + 1)} for n in range(40)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "tandem.yaml").write_text(PROJECT.replace("STORE", bucket.url))
+    (folder / "tandem.yaml").write_text(PROJECT.replace("STORE", bucket.url).replace("PORT", str(free_port())))
     return folder
 
 
@@ -90,6 +94,26 @@ def test_a_training_that_was_killed_is_gone_on_with_on_another_machine(project: 
     assert "reused town@1" in out or json.loads(read(bucket, "adapters/town/aliases/live.json")) == {"version": 1}
 
 
+@pytest.mark.slow
+@pytest.mark.matrix
+@pytest.mark.timeout(900)
+def test_a_machine_that_never_had_it_serves_the_adapter(project: Path, bucket: Bucket) -> None:
+    """vLLM takes the weights from that machine's cache, where the endpoint fetched them when they were asked for."""
+    port = yaml.safe_load((project / "tandem.yaml").read_text())["serving"]["port"]
+    serving = start(project, "fourth", "serve")
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(lambda: is_ready(f"{url}/health"), serving)
+        body = {"model": "base:town", "prompt": "City 1?", "max_tokens": 4}
+        answer = httpx.post(f"{url}/v1/completions", json=body, timeout=120)
+        assert (answer.status_code, answer.json()["model"]) == (200, "base:town@1"), answer.text
+        assert list((project / "fourth").rglob("*.safetensors"))
+    finally:
+        serving.send_signal(signal.SIGTERM)
+        _, told = serving.communicate(timeout=120)
+    assert serving.returncode == 0, told
+
+
 def test_keys_and_promotions_are_one_for_all_machines(project: Path, bucket: Bucket) -> None:
     made = json.loads(run(project, "first", "keys", "create", "team", "--json"))
     assert [key["id"] for key in json.loads(run(project, "second", "keys", "list", "--json"))] == [made["id"]]
@@ -110,6 +134,13 @@ def read(bucket: Bucket, key: str) -> str:
     found = bucket.read(key)
     assert found, key
     return found.content.decode()
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=30).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def wait_for(holds: "object", process: "subprocess.Popen[str]") -> None:

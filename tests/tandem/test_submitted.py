@@ -109,6 +109,31 @@ def test_plain_ray_job_submit_does_the_same_with_what_is_written(project: Path, 
     assert jobs[0]["submitted_by_tandem"] and jobs[0]["exit_code"] == 2
 
 
+@pytest.mark.matrix
+def test_what_is_written_ends_well_too(project: Path, head: Head, milvus: str) -> None:
+    replace(project, "top_k: 3", f"uri: '{milvus}', collection: by-hand")
+    tandem(project, head, "index", "--submit", "--write", "job")
+    ray = {"RAY_API_SERVER_ADDRESS": head.url, "RAY_AUTH_MODE": "token", "PATH": f"{BIN}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [project / "job" / "submit.sh"], env={**command(head), **ray}, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "by-hand is up to date" in done.stdout + done.stderr
+    jobs = value(tandem(project, head, "jobs", "list", "--json"))
+    assert (jobs[0]["status"], jobs[0]["exit_code"]) == ("SUCCEEDED", 0)
+
+
+@pytest.mark.matrix
+def test_every_node_is_looked_at_by_a_job(project: Path, head: Head) -> None:
+    """The project file has the address that jobs are sent to, as docs/preflight.md says it."""
+    doctor = [sys.executable, "-P", "-m", "tandem", "doctor", "--cluster", "-c", str(project / "tandem.yaml")]
+    done = subprocess.run(
+        [BIN / "ray", "job", "submit", "--address", head.url, "--", *doctor],
+        env={**command(head), "RAY_AUTH_MODE": "token"}, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert "versions" in done.stdout and "all-reduce" in done.stdout, done.stdout + done.stderr
+
+
 def test_detached_then_listed_shown_followed_and_stopped(project: Path, head: Head) -> None:
     """A training that would take an hour."""
     replace(project, "epochs: 1", "epochs: 100000, workers: 1")
@@ -184,3 +209,23 @@ def test_a_training_runs_on_the_cluster_and_is_served_as_it_was_trained(project:
         assert found and all("py_modules_files" in path.split(":")[0] for path in found), paths
     versions = json.loads((project.parent / "shared" / "adapters" / "small" / "v1" / "manifest.json").read_text())
     assert "+" in versions["versions"]["tandem"], "made by the wheel"
+
+
+@pytest.mark.matrix
+@pytest.mark.timeout(1800)
+def test_a_comparison_runs_on_the_cluster(project: Path, head: Head, milvus: str) -> None:
+    """Every arm is answered there, and the report lies in the shared storage."""
+    questions = [json.loads(line) for line in (QUICKSTART / "data" / "questions.jsonl").read_text().splitlines()]
+    seen = [question for question in questions if question["slice"] == "seen"][:4]
+    (project / "questions.jsonl").write_text("".join(json.dumps(question) + "\n" for question in seen))
+    shutil.copytree(QUICKSTART / "docs" / "elements", project / "docs" / "elements", dirs_exist_ok=True)
+    replace(
+        project, "top_k: 3}", f"uri: '{milvus}', collection: compared}}\nevaluation: {{questions: questions.jsonl}}"
+    )
+    done = tandem(project, head, "compare", "--all", "--submit")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Recommendation:" in done.stdout
+    (report,) = (project.parent / "shared" / "small").glob("compare-*/report.json")
+    cells = json.loads(report.read_text())["cells"]
+    measured = {cell["arm"]: (cell["accuracy"]["n"], cell["num_failed"]) for cell in cells if cell["slice"] == "seen"}
+    assert measured == dict.fromkeys(("base", "tuned", "retrieval", "hybrid"), (4, 0))
