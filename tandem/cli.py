@@ -202,12 +202,12 @@ def train(
         return
     from cluster.session import ray_session
     from tandem import parity
-    from tandem.pipeline import check_rank, interrupted_training, recorded
+    from tandem.pipeline import check_training, interrupted_training, recorded
     from tandem.pipeline import train as run
     from tandem.project import load
 
     console, project = Console(as_json), load(config)
-    check_rank(project)
+    check_training(project)
     interrupted = interrupted_training(project) if resume else None
     with recorded(project, "train", console, interrupted) as folder, ray_session(project.cluster):
         version = run(project, folder, console, resuming=resume)

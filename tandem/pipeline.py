@@ -86,6 +86,15 @@ def check_arms(project: Project) -> None:
     )  # fmt: skip
 
 
+def check_training(project: Project) -> None:
+    """Raises TandemError where the adapter could not be served or a row is bad, before anything is started."""
+    from training.data import check_rows
+
+    check_rank(project)
+    _training_data(project)
+    check_rows(project.training)
+
+
 def check_rank(project: Project) -> None:
     """Raises TandemError where the adapter to be trained could not be served."""
     from training.publish import result_kind

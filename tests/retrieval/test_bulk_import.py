@@ -69,6 +69,7 @@ def test_an_imported_collection_is_the_one_that_is_written(
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_a_run_that_is_broken_off_while_the_server_imports_repeats_no_row(
     server: str, documents: Path, tmp_path: Path, name: str, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

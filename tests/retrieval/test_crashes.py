@@ -14,8 +14,8 @@ from retrieval.schema import Row
 from tests.retrieval.crashing import COLLECTION, Run
 from tests.retrieval.test_indexing import rows, same
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-ROUNDS = [1, pytest.param(20, marks=pytest.mark.matrix)]
+pytestmark = [pytest.mark.slow, pytest.mark.matrix, pytest.mark.timeout(900)]
+ROUNDS = [1, 20]
 
 
 class Documents:

@@ -78,6 +78,8 @@ def test_a_malformed_row_names_its_line(project: Path) -> None:
     with (project / "train.jsonl").open("a") as file:
         file.write("{not json\n")
     assert "train.jsonl:2" in refused(tandem(project, "data", "check"))
+    assert "train.jsonl:2" in refused(tandem(project, "train"))
+    assert not (project / "runs" / "small").exists(), "nothing was started"
 
 
 def test_a_malformed_question_names_its_line(project: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.training.conftest import write_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.matrix]
 
 PROJECT = """
 model: ./model

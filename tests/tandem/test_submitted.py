@@ -97,6 +97,7 @@ def test_bad_input_ends_the_command_as_it_would_here(project: Path, head: Head) 
     assert "project/train.jsonl" in done.stdout, "what was sent"
 
 
+@pytest.mark.matrix
 def test_plain_ray_job_submit_does_the_same_with_what_is_written(project: Path, head: Head) -> None:
     (project / "train.jsonl").write_text("{not json\n")
     tandem(project, head, "train", "--submit", "--write", "job")

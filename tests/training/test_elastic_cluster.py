@@ -53,6 +53,7 @@ def test_a_lost_node_shrinks_the_group_and_a_returned_one_grows_it(
     assert "with 2 workers" in notes[1] and "of 1 workers" in notes[1]
 
 
+@pytest.mark.matrix
 def test_a_full_disk_ends_the_training_and_says_so(small_disk: Path, model_folder: Path, data: Path) -> None:
     from cluster.config import ClusterConfig
     from cluster.session import ray_session
