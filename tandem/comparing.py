@@ -247,6 +247,7 @@ class Comparison:
     def freshness(self, served: pipeline.Served, arms: "Sequence[Arm]") -> "list[Freshness]":
         """How soon the arms follow the project's corrections, made to a copy of its documents."""
         from evaluation.asking.corrections import load_corrections, watch
+        from retrieval.errors import RetrievalUnavailable
         from tandem.corrected import corrected
 
         config = self.project.evaluation
@@ -255,9 +256,14 @@ class Comparison:
             return []
         corrections = load_corrections(config.corrections)
         forgotten = pipeline.forgotten(self.project)
-        with corrected(self.project.retrieval, served.collection, self.uri, corrections, forgotten) as (copy, correct):
-            there = [replace(arm, model=arm.model.replace(f"+{served.collection}", f"+{copy}")) for arm in own]
-            found = watch(config, served.url, there, corrections, correct, self.console.progress)
+        try:
+            with corrected(self.project.retrieval, served.collection, self.uri, corrections, forgotten) as copied:
+                copy, correct = copied
+                there = [replace(arm, model=arm.model.replace(f"+{served.collection}", f"+{copy}")) for arm in own]
+                found = watch(config, served.url, there, corrections, correct, self.console.progress)
+        except RetrievalUnavailable as error:  # the arms that need it fail one by one; the others are still measured
+            self.console.stage("correct", f"not measured: {error}")
+            return []
         told = [f"{arm.title} {each.new.right} of {each.num_questions}" for arm, each in zip(own, found, strict=True)]
         self.console.stage("correct", f"corrected answers: {', '.join(told)}")
         return found
