@@ -17,8 +17,6 @@ STORAGE, MODELS, HOME = "/mnt/tandem", "/mnt/models", "/home/tandem"
 TOKEN_SECRET, SETTINGS, SECRETS, PROJECT = "ray-token", "tandem-settings", "tandem-secrets", "tandem-project"
 SERVICE_ACCOUNT = "tandem"
 METRICS_PORT = 8080
-LEFT_OUT_S = 10
-"""In which every proxy of Kubernetes learns that a pod gets no more requests."""
 DRAIN = "timeout 60 ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-message 'the pod ends'"
 USER = 1000
 SECURITY: Values = {
@@ -223,8 +221,8 @@ def _template(instance: str, part: str, spec: Values) -> Values:
 def _serve_pod(pod: Values, port: int, longest_s: int, drain_s: int) -> None:
     """A worker of an endpoint is ready while a gateway listens in it; one without a gateway gets no request.
 
-    A pod that is to go is first taken out of the service. Ray then starts what runs in it elsewhere and asks it no
-    more, and its answers have time to end.
+    A pod that is to go is first taken out of the service, and what its gateway answers has time to end. Only then is
+    Ray told, which starts its engine elsewhere and asks it no more: Serve gives what it moves `drain_s`, not longer.
     """
     (container,) = pod["containers"]
     container["ports"].append({"name": "serve", "containerPort": port})
@@ -232,9 +230,9 @@ def _serve_pod(pod: Values, port: int, longest_s: int, drain_s: int) -> None:
         "httpGet": {"path": "/-/healthz", "port": "serve"},
         "periodSeconds": 5, "timeoutSeconds": 2, "failureThreshold": 1,
     }  # fmt: skip
-    leave = f"sleep {LEFT_OUT_S}; {DRAIN} --deadline-remaining-seconds {longest_s}; sleep {longest_s}"
+    leave = f"sleep {longest_s}; {DRAIN} --deadline-remaining-seconds {longest_s}; sleep {longest_s}"
     container["lifecycle"] = {"preStop": {"exec": {"command": ["sh", "-c", leave]}}}
-    pod["terminationGracePeriodSeconds"] = LEFT_OUT_S + longest_s + drain_s + 30
+    pod["terminationGracePeriodSeconds"] = 2 * longest_s + drain_s + 90
 
 
 def _submitter(target: Target) -> Values:

@@ -93,9 +93,9 @@ def test_what_could_not_run_is_refused(folder: Path, old: str, new: str, verb: t
 def test_the_longest_answer_decides_how_long_a_pod_is_waited_for() -> None:
     document = ray_service(Target("a:1"), Pods(1, 2), (1, 2), "", 8000, longest_s=900, drain_s=20)
     pod = document["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]
-    assert pod["terminationGracePeriodSeconds"] > 900 + 20
+    assert pod["terminationGracePeriodSeconds"] > 2 * 900 + 60 + 20
     assert pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][2] == (
-        "sleep 10; timeout 60 ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-message 'the pod ends' "
+        "sleep 900; timeout 60 ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-message 'the pod ends' "
         "--deadline-remaining-seconds 900; sleep 900"
     )
     assert document["spec"]["rayClusterDeletionDelaySeconds"] > 900 + 20
