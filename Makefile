@@ -18,7 +18,7 @@ setup:  ## make .venv from the pinned lock (GPU=1 for the GPU lock)
 demo: setup  ## run the main job on examples/quickstart: base, tuned, retrieval and both
 	@$(BIN)/tandem demo
 
-test: setup  ## every test but the full matrices, about 20 minutes on two cores
+test: setup  ## every test but the full matrices, about 25 minutes on two cores
 	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m "not matrix" tests
 
 test-fast: setup  ## the tests that start no Ray, vLLM, DeepSpeed or Milvus, about three minutes

@@ -17,7 +17,8 @@ import yaml
 
 from serving.keys import Keys, Limits
 from tests.cluster.asking import asking
-from tests.cluster.nodes import Node, Nodes, free_port, several_nodes
+from tests.cluster.nodes import Node, Nodes, several_nodes
+from tests.ports import free_port
 from tests.serving.served_app import MODEL
 
 pytestmark = [pytest.mark.slow, pytest.mark.matrix, pytest.mark.timeout(1800)]

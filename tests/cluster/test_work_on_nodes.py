@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from cluster.registry import Registry
-from tests.cluster.nodes import Nodes, free_port, several_nodes
+from tests.cluster.nodes import Nodes, several_nodes
 from tests.cluster.test_serving_nodes import wait_for
+from tests.ports import free_port
 from tests.serving.served_app import MODEL
 
 pytestmark = [pytest.mark.slow, pytest.mark.matrix, pytest.mark.timeout(1500)]

@@ -9,6 +9,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from tests.ports import free_port
+
 START_S = 120.0
 
 
@@ -18,7 +20,7 @@ class LiteServer:
     mode = "hybrid"
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._port = folder, _free_port()
+        self._folder, self._port = folder, free_port()
         self.uri = f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
@@ -59,11 +61,6 @@ class RealServer:
             os.kill(process.pid, signal.SIGKILL)
         process.wait()
         self._server.stop()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def _wait_for(port: int) -> None:

@@ -14,8 +14,9 @@ import pytest
 from benchmarks.instant_engine import gateway_only
 from serving.config import ServingConfig
 from serving.keys import Key, Keys, Limits
+from tests.ports import free_port
 from tests.serving.redis_server import redis_server
-from tests.serving.served_app import Endpoint, free_port
+from tests.serving.served_app import Endpoint
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""The reason that vLLM gives in its child's log only."""
+"""The reason that vLLM gives in its child's log only, and how many threads compute."""
 
 import pytest
 

@@ -17,8 +17,9 @@ from schemathesis.checks import not_a_server_error
 from benchmarks.instant_engine import gateway_only
 from serving.config import ServingConfig
 from serving.keys import Keys
+from tests.ports import free_port
 from tests.retrieval.hostile import HOSTILE
-from tests.serving.served_app import COLLECTION, Endpoint, free_port
+from tests.serving.served_app import COLLECTION, Endpoint
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from tests.cluster.asking import asking
-from tests.processes import descendants, marked_environment
-from tests.serving.served_app import MODEL, free_port
+from tests.ports import free_port
+from tests.serving.served_app import MODEL
 
 pytestmark = [pytest.mark.slow, pytest.mark.matrix]
 
@@ -33,6 +33,18 @@ with ray_session(ClusterConfig()), served(
     print("ready", flush=True)
     time.sleep(600)
 """
+
+
+WATCHING = DRIVER.replace(
+    "    time.sleep(600)\n",
+    """
+    from ray import serve
+    while True:
+        engines = serve.status().applications["tandem"].deployments["engine-base"]
+        print(engines.replica_states.get("RUNNING"), flush=True)
+        time.sleep(1)
+""",
+)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -68,33 +80,23 @@ def test_an_engine_more_is_started_for_a_load_and_no_request_fails(tmp_path: Pat
     scaled = {"num_replicas": {"min": 1, "max": 2}, "max_ongoing_requests": 4}
     body = {"model": "base", "messages": [{"role": "user", "content": "Iron?"}], "max_tokens": 24, "ignore_eos": True}
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    environment = marked_environment()
-    with subprocess.Popen(
-        driver_of(MODEL, tmp_path, port=port, **scaled), env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    ) as driver:  # fmt: skip
+    command = driver_of(MODEL, tmp_path, WATCHING, port=port, **scaled)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as driver:
         assert driver.stdout
         assert any(line == "ready\n" for line in driver.stdout)
         try:
             with asking(url, [body] * 4, {}) as clients:
-                began, deadline = time.monotonic(), time.monotonic() + 400
-                while num_engines(environment) < 2:
-                    assert time.monotonic() < deadline
-                    time.sleep(1)
-                print(f"two engines after {time.monotonic() - began:.0f} s and {len(clients.asked)} requests")
+                began = time.monotonic()
+                assert any(line == "2\n" for line in driver.stdout), "it ended before a second engine was ready"
+                print(f"two engines are ready after {time.monotonic() - began:.0f} s, {len(clients.asked)} requests")
                 time.sleep(10)
         finally:
             driver.send_signal(signal.SIGINT)
     assert len(clients.asked) > 40 and not clients.failed, clients.failed[:3]
 
 
-def num_engines(environment: dict[str, str]) -> int:
-    """Those that compute: a replica has one for a child."""
-    return sum("EngineCore" in line for line in descendants(environment).values())
-
-
-def driver_of(model: Path, storage: Path, **settings: Any) -> list[str]:
-    return [sys.executable, "-c", DRIVER, str(model), str(storage), json.dumps(settings)]
+def driver_of(model: Path, storage: Path, code: str = DRIVER, **settings: Any) -> list[str]:
+    return [sys.executable, "-c", code, str(model), str(storage), json.dumps(settings)]
 
 
 def _is_ours(process: psutil.Process) -> bool:

@@ -13,7 +13,8 @@ from benchmarks.instant_engine import gateway_only
 from serving.config import ServingConfig
 from serving.plan import PREFIX_ROUTER
 from serving.prefix_router import PrefixRouter, preferred
-from tests.serving.served_app import Endpoint, free_port
+from tests.ports import free_port
+from tests.serving.served_app import Endpoint
 
 BEGINNINGS = [f"System prompt {number}. " * 100 for number in range(300)]
 

@@ -53,9 +53,7 @@ def test_ten_times_as_many_as_can_be_held_are_refused_or_answered(endpoint: Endp
 def test_an_engine_that_is_killed_under_load_is_replaced(endpoint: Endpoint, victim: str) -> None:
     """Whoever asks meanwhile hears of it in OpenAI's shape and in time; the gateway lives on."""
     gateway, replica = process_of("gateway"), process_of("engine-base")
-    assert httpx.get(f"{endpoint.url}/models", timeout=30).status_code == 200, (
-        "known from now on, also while it is away"
-    )
+    assert httpx.get(f"{endpoint.url}/models", timeout=30).status_code == 200, "known from now on"
     found: list[tuple[int, str | None, float]] = []
     ending = threading.Event()
 

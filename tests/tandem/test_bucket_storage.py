@@ -1,6 +1,6 @@
 """A project whose storage is a bucket: killed on one machine, gone on with on another, used on a third.
 
-A machine is a cache folder of its own; the bucket is all that they share.
+A machine is a cache folder of its own; the bucket is all that they share. The tests go on from one another.
 """
 
 import json

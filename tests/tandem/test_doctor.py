@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.serving.served_app import MODEL, free_port
+from tests.ports import free_port
+from tests.serving.served_app import MODEL
 
 pytestmark = pytest.mark.slow
 

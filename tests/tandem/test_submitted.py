@@ -66,6 +66,14 @@ def tandem(project: Path, head: Head, *arguments: str, **environment: str) -> "s
     )  # fmt: skip
 
 
+def by_hand(project: Path, head: Head) -> "subprocess.CompletedProcess[str]":
+    """What `--write job` wrote, run without our command."""
+    ray = {"RAY_API_SERVER_ADDRESS": head.url, "RAY_AUTH_MODE": "token", "PATH": f"{BIN}:{os.environ['PATH']}"}
+    return subprocess.run(
+        [project / "job" / "submit.sh"], env={**command(head), **ray}, capture_output=True, text=True, timeout=600
+    )
+
+
 def value(done: "subprocess.CompletedProcess[str]") -> Any:
     assert done.stdout, done.stderr
     return json.loads(done.stdout)
@@ -101,10 +109,7 @@ def test_bad_input_ends_the_command_as_it_would_here(project: Path, head: Head) 
 def test_plain_ray_job_submit_does_the_same_with_what_is_written(project: Path, head: Head) -> None:
     (project / "train.jsonl").write_text("{not json\n")
     tandem(project, head, "train", "--submit", "--write", "job")
-    ray = {"RAY_API_SERVER_ADDRESS": head.url, "RAY_AUTH_MODE": "token", "PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        [project / "job" / "submit.sh"], env={**command(head), **ray}, capture_output=True, text=True, timeout=600
-    )
+    done = by_hand(project, head)
     assert "train.jsonl:1" in done.stdout + done.stderr
     jobs = value(tandem(project, head, "jobs", "list", "--json"))
     assert jobs[0]["submitted_by_tandem"] and jobs[0]["exit_code"] == 2
@@ -114,10 +119,7 @@ def test_plain_ray_job_submit_does_the_same_with_what_is_written(project: Path, 
 def test_what_is_written_ends_well_too(project: Path, head: Head, milvus: str) -> None:
     replace(project, "top_k: 3", f"uri: '{milvus}', collection: by-hand")
     tandem(project, head, "index", "--submit", "--write", "job")
-    ray = {"RAY_API_SERVER_ADDRESS": head.url, "RAY_AUTH_MODE": "token", "PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        [project / "job" / "submit.sh"], env={**command(head), **ray}, capture_output=True, text=True, timeout=600
-    )
+    done = by_hand(project, head)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "by-hand is up to date" in done.stdout + done.stderr
     jobs = value(tandem(project, head, "jobs", "list", "--json"))
