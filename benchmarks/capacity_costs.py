@@ -29,11 +29,12 @@ from benchmarks.results import FOLDER, row, write
 from benchmarks.serving_arms import PROJECT, QUICKSTART, ROOT, free_port, tandem_serve, write_project
 from benchmarks.serving_gateway import load
 from cluster.config import ClusterConfig
-from cluster.models import digest_model
-from cluster.provenance import machine
-from cluster.registry import Registry
+from cluster.fingerprints.models import digest_model
+from cluster.fingerprints.provenance import machine
+from cluster.registry.registry import Registry
 from cluster.session import ray_session
-from cluster.storage import Storage, write_atomically
+from cluster.storage.files import write_atomically
+from cluster.storage.storage import Storage
 from serving.config import ServingConfig
 from serving.keys import Keys, Limits
 from serving.measuring import Endpoint, measure

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import ratio_row, row, write
-from cluster.runs import Run
-from cluster.storage import Storage
+from cluster.storage.runs import Run
+from cluster.storage.storage import Storage
 
 NUM_QUESTIONS, NUM_SLICES, CONCURRENCY = 5000, 10, 16
 ARMS = ("base", "few_shot", "retrieval", "tuned", "hybrid", "raft")

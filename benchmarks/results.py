@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cluster.provenance import git_commit, machine, versions
-from cluster.storage import write_atomically
+from cluster.fingerprints.provenance import git_commit, machine, versions
+from cluster.storage.files import write_atomically
 
 FOLDER = Path(__file__).parent / "results"
 COMPARE = {">=": operator.ge, "<=": operator.le}

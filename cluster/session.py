@@ -1,15 +1,32 @@
-"""A Ray session: one of our own on this machine that leaves nothing behind, or a cluster that is already there."""
+"""A Ray session: a Ray on this machine that leaves nothing behind, or a cluster that is already there.
+
+`check_reachable` tries the address first, because Ray waits for ever where nobody listens. `serve_log_kept` keeps
+Serve's log of a replica where a library sets up logging for itself: vLLM and pymilvus call `logging.config.dictConfig`
+when they are imported. It closes every handler of the process, and Serve's then has no file any more. Not only is what
+Serve writes lost: after the loss of a head its new controller asks each replica for the name of that file, takes the
+error for a replica that is ill, and stops it (read in Ray 2.60).
+
+Whether anybody listens at a cluster's address: Ray itself waits for ever where nobody does.
+
+Serve's log of a replica, kept where a library sets up logging for itself.
+
+vLLM and pymilvus call `logging.config.dictConfig` when they are imported. It closes every handler of the process, and
+Serve's then has no file any more. Not only is what Serve writes lost: after the loss of a head its new controller asks
+each replica for the name of that file, takes the error for a replica that is ill, and stops it (read in Ray 2.60).
+"""
 
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from typing import Any
+from urllib.parse import urlsplit
 
 from cluster.config import ClusterConfig
 from cluster.errors import TandemError
-from cluster.reachable import check_reachable
 
 # Set before Ray is imported. Nothing is sent out; workers run at the priority of the command that waits for them (Ray's
 # default of 15 starves an endpoint as soon as anything else runs).
@@ -108,3 +125,44 @@ def _keep_standard_output_clean() -> None:
         logging.getLogger("ray").warning("%s: %s", data["pid"], " ".join(data["lines"]))
 
     driver.print_to_stdstream = log
+
+
+CONNECT_S = 10.0
+
+
+def check_reachable(address: str) -> None:
+    """For `host:port` and `ray://host:port`; of `local` and `auto` Ray says it itself.
+
+    Raises:
+        TandemError: nobody listens there.
+    """
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if address in ("local", "auto") or host is None or port is None:
+        return
+    try:
+        socket.create_connection((host, port), CONNECT_S).close()
+    except OSError as error:
+        raise TandemError(
+            f"No Ray cluster answers at {address!r} ({error.strerror or error}).",
+            "`local`, `auto`, or the address of a running cluster.",
+            "Set `cluster.address`, start the cluster, or let this machine reach it.",
+        ) from error
+
+
+SERVE = "ray.serve"
+
+
+@contextmanager
+def serve_log_kept() -> Iterator[None]:
+    """For the block in which such a library is imported."""
+    handlers = [handler for handler in logging.getLogger(SERVE).handlers if isinstance(handler, MemoryHandler)]
+    targets = [handler.target for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, target in zip(handlers, targets, strict=True):
+            handler.setTarget(target)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from cluster.digests import digest_json
-from cluster.provenance import git_commit, machine, versions
-from cluster.runs import Run
+from cluster.fingerprints.digests import digest_json
+from cluster.fingerprints.provenance import git_commit, machine, versions
+from cluster.storage.runs import Run
 from evaluation.arms import Arm
 from evaluation.asking.answer_cache import Answers
 from evaluation.asking.ask import Asked, ask_all

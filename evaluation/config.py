@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from cluster.schema import LocalPath, Name, Section
+from cluster.config import LocalPath, Name, Section
 
 ArmName = str
 BuiltIn = Literal["base", "few_shot", "retrieval", "tuned", "hybrid", "raft"]

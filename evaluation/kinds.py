@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from cluster.digests import normalise_question
+from cluster.fingerprints.digests import normalise_question
 from evaluation.grades import json_answers
 from evaluation.grades.numeric import parse_number
 from evaluation.grades.words import words_of

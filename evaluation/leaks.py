@@ -2,7 +2,7 @@
 
 What it was trained on comes by file: `trained.jsonl` in the published version, one JSON object per training row. It
 holds no text but what text is known by, digests and MinHash numbers: training/publish.py writes them and
-cluster/minhash.py computes them. A test question is a leak where
+cluster/fingerprints/minhash.py computes them. A test question is a leak where
 
 1. `exact`: a row has a question with the same digest: the same text up to case, spacing and Unicode form;
 2. `same_words`: a row has a question with the same plain words in the same order: the same question up to punctuation
@@ -41,9 +41,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cluster.digests import digest_question
 from cluster.errors import TandemError
-from cluster.minhash import NUM_PERMUTATIONS, digest_answer, digest_words, question_minhash
+from cluster.fingerprints.digests import digest_question
+from cluster.fingerprints.minhash import NUM_PERMUTATIONS, digest_answer, digest_words, question_minhash
 from evaluation.questions import Question
 
 MOST_PAIRS_NAMED = 10

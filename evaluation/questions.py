@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from cluster.config import Section
 from cluster.errors import TandemError
-from cluster.schema import Section
 from evaluation.kinds import check
 from evaluation.mistakes import reason, rejected
 from evaluation.question_files import ACCEPTED, read_rows

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from cluster.schema import Name
+from cluster.config import Name
 from retrieval.embedding_config import EmbeddingConfig
 from retrieval.live_config import LiveConfig
 from retrieval.milvus_config import MilvusConfig

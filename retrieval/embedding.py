@@ -1,19 +1,20 @@
 """Texts -> vectors, by a sentence-transformers model that is loaded when first needed.
 
 embedder = embedder_of(config.retrieval)
-vectors = embedder.embed_documents(["Iron\nThe symbol of Iron is Fe."])
+vectors = embedder.embed_documents(["Iron
+The symbol of Iron is Fe."])
 """
 
 import os
 import threading
 from collections.abc import Sequence
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.digests import digest_folder
 from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_folder
+from cluster.fingerprints.models import find_folder, is_offline
 from retrieval.embedding_config import EmbeddingConfig
 from retrieval.token_batches import token_batches
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from retrieval.embedding_endpoint import EndpointEmbedder
+
 
 SPECIAL_TOKENS = 2
 # Padding included. They bound memory: on a CPU about what 64 texts of 128 tokens take. Their speed was not compared.
@@ -173,22 +175,6 @@ def embedder_of(
 
         return EndpointEmbedder(config)
     return Embedder(config.embedding_model, device, num_threads, config.query_prefix, config.passage_prefix)
-
-
-def find_folder(name: str) -> Path | None:
-    """The folder of a model named by path or by package; None for a hub id."""
-    if Path(name).is_dir():
-        return Path(name).resolve()
-    package = name.replace("-", "_")
-    if not package.isidentifier() or (spec := find_spec(package)) is None:
-        return None
-    roots = [Path(root) for root in spec.submodule_search_locations or []]
-    return next((found.parent.resolve() for root in roots for found in sorted(root.rglob("modules.json"))), None)
-
-
-def is_offline() -> bool:
-    """Whether the model hub is not to be asked."""
-    return os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
 
 
 def _not_loadable(name: str, folder: Path | None, error: Exception) -> TandemError:

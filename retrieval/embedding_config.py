@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from cluster.schema import Section
+from cluster.config import Section
 
 
 class EmbeddingConfig(Section):

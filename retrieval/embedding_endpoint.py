@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cluster.digests import digest_folder
 from cluster.errors import TandemError
-from retrieval.embedding import find_folder
+from cluster.fingerprints.digests import digest_folder
+from cluster.fingerprints.models import find_folder
 from retrieval.embedding_config import EmbeddingConfig
 from retrieval.errors import RetrievalUnavailable
 from retrieval.prompt import estimate_tokens

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 
 from cluster.errors import TandemError
-from cluster.places import Record
+from cluster.storage.objects import Record
 from retrieval.filters import Comparison, unfit
 from retrieval.indexing import alone
 from retrieval.milvus_config import MilvusConfig

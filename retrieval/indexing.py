@@ -28,7 +28,7 @@ from retrieval.known import Known
 from retrieval.rights import Attributes
 from retrieval.schema import Settings
 from retrieval.source_config import SourceConfig
-from retrieval.sources import Document, Gone, SourceUnavailable, Unreadable
+from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
 from retrieval.store import Store
 from retrieval.writing import Changed, Vectors, Writer
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from cluster.schema import Section
+from cluster.config import Section
 
 _INDEX = re.compile(r"[a-z0-9][a-z0-9._*-]{0,254}")
 

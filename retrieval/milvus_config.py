@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from cluster.schema import LocalPath, Section
+from cluster.config import LocalPath, Section
 
 # Those that obstore opens and Milvus may keep its data in.
 BUCKETS = frozenset({"s3", "gs", "az", "abfs", "abfss"})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
-from retrieval.embedding import is_offline
+from cluster.fingerprints.models import is_offline
 from retrieval.hits import Hit
 
 BATCH_SIZE = 32

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cluster.digests import digest_json
 from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_json
 from retrieval.filters import LABEL_COLUMNS, NUM_LABELS, And, Filter, In, Or, Scalar, metadata_field, shown, unfit
 
 MAX_HELD = 100

@@ -23,8 +23,8 @@ from pydantic import (
     model_validator,
 )
 
+from cluster.config import LocalPath, Section
 from cluster.errors import TandemError
-from cluster.schema import LocalPath, Section
 from retrieval.filters import METADATA_NAME
 from retrieval.rights import Attributes
 

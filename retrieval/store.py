@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 
-from cluster.digests import digest_json
 from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_json
 from retrieval.connection import connect, explained, make
 from retrieval.errors import Refused, foreign, no_index, no_partitions
 from retrieval.index_plan import Index, candidates

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cluster.registry import AdapterManifest, AdapterVersion, Registry, UnknownAdapter
+from cluster.registry.registry import AdapterManifest, AdapterVersion, Registry, UnknownAdapter
 from retrieval.prompt import PROMPT_HASH
 from serving.errors import ApiError
 

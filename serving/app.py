@@ -6,8 +6,8 @@ from pathlib import Path
 from ray import serve
 from ray.serve import Application
 
-from cluster.registry import Registry
-from cluster.storage import Storage
+from cluster.registry.registry import Registry
+from cluster.storage.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
 from serving.endpoint import Endpoint

@@ -2,7 +2,7 @@
 
 from ray.serve.handle import DeploymentHandle
 
-from cluster.registry import AdapterVersion, Registry
+from cluster.registry.registry import AdapterVersion, Registry
 from serving.adapters import ServedBase, check_adapter, find_adapter
 from serving.errors import ApiError
 from serving.names import ModelName

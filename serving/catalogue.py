@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cluster.registry import Registry, percent
+from cluster.registry.registry import Registry, percent
 from serving.errors import ApiError
 from serving.keys import Key
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
-from cluster.schema import Name, Section
+from cluster.config import Name, Section
 
 
 def _source(written: str, info: ValidationInfo) -> str:

@@ -6,7 +6,7 @@ import logging
 from ray.serve.handle import DeploymentHandle
 
 from cluster.errors import TandemError
-from cluster.mirror import Mirror
+from cluster.registry.mirror import Mirror
 from serving import tracing
 from serving.gateway import Gateway
 from serving.keys import follow_keys

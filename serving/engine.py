@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cluster.errors import TandemError
-from cluster.mirror import Mirror
-from cluster.registry import Registry, UnknownAdapter
+from cluster.registry.mirror import Mirror
+from cluster.registry.registry import Registry, UnknownAdapter
+from cluster.session import serve_log_kept
 from serving.errors import error_body
-from serving.logs import serve_log_kept
 
 if TYPE_CHECKING:
     from serving.llm_server import AdapterServer

@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 from starlette.types import Message, Receive, Scope, Send
 
-from cluster.digests import digest_json
+from cluster.fingerprints.digests import digest_json
 from retrieval.hits import Hit
 from retrieval.prompt import fit, render
 from retrieval.rights import NOBODY, Rights

@@ -19,10 +19,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cluster.buckets import open_bucket
 from cluster.errors import TandemError
-from cluster.places import Folder, Place
-from cluster.storage import write_atomically
+from cluster.storage.buckets import open_bucket
+from cluster.storage.files import write_atomically
+from cluster.storage.objects import Folder, Place
 from retrieval.rights import Rights
 from serving.names import ModelName
 

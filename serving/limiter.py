@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ray.serve.handle import DeploymentHandle
 
-from cluster.storage import write_atomically
+from cluster.storage.files import write_atomically
 from serving.keys import Limits
 
 MINUTE_S = 60.0

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from cluster.errors import TandemError
+from cluster.session import serve_log_kept
 from retrieval.config import RetrievalConfig
 from retrieval.errors import RetrievalUnavailable, UnknownCollection
 from retrieval.filters import Filter
@@ -18,7 +19,6 @@ from retrieval.hits import Hit
 from retrieval.rights import Rights
 from retrieval.search import Searcher, SearchModels
 from serving.batches import Batches
-from serving.logs import serve_log_kept
 
 NUM_THREADS = 32
 """Searches at once: each waits for the store most of its time."""

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
-from cluster.hardware import cpu_has_bf16
-from cluster.mirror import Mirror
-from cluster.models import digest_model, find_model
-from cluster.storage import Storage
+from cluster.fingerprints.models import digest_model, find_model
+from cluster.fingerprints.provenance import cpu_has_bf16
+from cluster.registry.mirror import Mirror
+from cluster.storage.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
 from serving.keys import follow_keys

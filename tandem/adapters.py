@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from cluster.errors import TandemError
-from cluster.registry import AdapterVersion, Registry, percent
+from cluster.registry.registry import AdapterVersion, Registry, percent
 from tandem.project import Project
 
 
@@ -58,7 +58,7 @@ def split(project: Project, adapter: str, parts: list[str], despite: str | None 
 
 def push(project: Project, adapter: str, to: str | None) -> str:
     """Copy an adapter to a bucket. Raises TandemError where none is named or it cannot be written."""
-    from cluster.mirror import push as push_to
+    from cluster.registry.mirror import push as push_to
 
     url = to or project.serving.adapter_registry
     if url is None:

@@ -13,13 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.digests import digest_json
 from cluster.errors import TandemError
-from cluster.models import digest_model
-from cluster.provenance import versions
-from cluster.registry import AdapterVersion, Registry
-from cluster.runs import Run
+from cluster.fingerprints.digests import digest_json
+from cluster.fingerprints.models import digest_model
+from cluster.fingerprints.provenance import versions
+from cluster.registry.registry import AdapterVersion, Registry
 from cluster.session import ray_session
+from cluster.storage.runs import Run
 from tandem import parity, pipeline
 from tandem.console import Console
 from tandem.inventory import DOCUMENTS, Inventory, read_documents

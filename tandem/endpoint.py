@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 
 from cluster.errors import TandemError
-from cluster.models import digest_model
-from cluster.registry import Registry
-from cluster.storage import write_atomically
+from cluster.fingerprints.models import digest_model
+from cluster.registry.registry import Registry
+from cluster.storage.files import write_atomically
 from tandem.console import Console
 from tandem.pipeline import milvus
 from tandem.project import Project

@@ -5,8 +5,8 @@ import uuid
 from pathlib import Path
 
 from cluster.errors import TandemError
-from cluster.models import digest_model
-from cluster.registry import AdapterVersion, Registry
+from cluster.fingerprints.models import digest_model
+from cluster.registry.registry import AdapterVersion, Registry
 from tandem.project import Project
 
 

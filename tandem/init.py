@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from cluster.errors import TandemError
-from cluster.storage import write_once
+from cluster.storage.files import write_once
 
 SUGGESTED_MODEL = "Qwen/Qwen3-0.6B"
 TEMPLATE = """\

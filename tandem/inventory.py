@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.digests import digest_json
-from cluster.storage import write_atomically
+from cluster.fingerprints.digests import digest_json
+from cluster.storage.files import write_atomically
 
 if TYPE_CHECKING:
     from retrieval.config import RetrievalConfig

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from cluster.jobs import Job, Jobs
+    from cluster.jobs.jobs import Job, Jobs
 
 jobs_app = typer.Typer(help="Jobs on the cluster at `cluster.address`.", no_args_is_help=True)
 JobId = Annotated[str, typer.Argument(help="The id, as `tandem jobs list` shows it.")]
@@ -76,7 +76,7 @@ def stop(id: JobId, config: ProjectFile = DEFAULT, as_json: AsJson = False) -> N
 
 
 def _jobs(config: "Path") -> "Jobs":
-    from cluster.jobs import jobs_at
+    from cluster.jobs.jobs import jobs_at
     from tandem.project import load
 
     return jobs_at(load(config, unset_as_written=True).cluster.address)

@@ -20,9 +20,9 @@ import typer
 import yaml
 
 from cluster.errors import TandemError
-from cluster.kuberay import PROJECT, PROJECT_FILE, SETTINGS
-from cluster.manifests import network, operators, pods, references, schemas
+from cluster.manifests import network_policies, operators, pods, references, schemas
 from cluster.manifests.bundle import Bundle, Finding, Manifest, Values, at, cluster_spec
+from cluster.manifests.kuberay import PROJECT, PROJECT_FILE, SETTINGS
 from cluster.manifests.references import USERS_SECRETS
 from tandem.project import Project, load
 
@@ -93,7 +93,7 @@ RULES: dict[str, Rule] = {
     "twice": operators.twice, "label": operators.labels, "end": operators.ends, "queue": operators.queues,
     "serving": operators.serving, "milvus": operators.milvus, "schedule": operators.schedules,
     "reference": references.references, "selector": references.selectors, "port": references.ports,
-    "deny": network.default_deny, "service": network.reached, "path": network.both_sides,
+    "deny": network_policies.default_deny, "service": network_policies.reached, "path": network_policies.both_sides,
     "entrypoint": entrypoints, "serve-config": serve_configs, "project": projects, "fit": fits,
 }  # fmt: skip
 

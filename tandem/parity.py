@@ -4,7 +4,7 @@ import socket
 from dataclasses import asdict, dataclass
 
 from cluster.errors import TandemError
-from cluster.registry import AdapterVersion, ParityCheck, Registry
+from cluster.registry.registry import AdapterVersion, ParityCheck, Registry
 from tandem.console import Console
 from tandem.project import Project
 from training.config import TrainingConfig

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
-from cluster.models import digest_model
-from cluster.registry import AdapterVersion, Registry
-from cluster.runs import Run
+from cluster.fingerprints.models import digest_model
+from cluster.registry.registry import AdapterVersion, Registry
 from cluster.session import metrics_urls, ray_session
+from cluster.storage.runs import Run
 from tandem import corrected
 from tandem.console import Console
 from tandem.project import Project

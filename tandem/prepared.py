@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cluster.demand import Phase
 from cluster.errors import TandemError
-from cluster.jobs import OURS, Submission, new_id, runtime_env
-from cluster.packing import Package, PackedFile, pack
-from cluster.wheel import Wheel, build_wheel
+from cluster.jobs.demand import Phase
+from cluster.jobs.job_archive import Package, PackedFile, pack
+from cluster.jobs.jobs import OURS, Submission, new_id, runtime_env
+from cluster.jobs.wheel import Wheel, build_wheel
 from tandem.project import Project
 from tandem.project_paths import PROJECT_FILE, PackedProject, packed_project, scalars
 

@@ -12,10 +12,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, Tag, ValidationError
 
-from cluster.config import ClusterConfig
+from cluster.config import ClusterConfig, Name, Section
 from cluster.errors import TandemError
-from cluster.schema import Name, Section
-from cluster.storage import Storage, open_storage
+from cluster.storage.storage import Storage, open_storage
 from evaluation.config import EvaluationConfig
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig

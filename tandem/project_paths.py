@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from cluster.packing import Wanted
+from cluster.jobs.job_archive import Wanted
 
 FOLDER = "project"
 PROJECT_FILE = f"{FOLDER}/tandem.yaml"

@@ -140,7 +140,7 @@ def _files(project: "Project") -> list[Path | None]:
 
 def _trained(project: "Project") -> Iterator[dict[str, Any]]:
     """What would be trained on, and what the newest version of the project's adapter was trained on."""
-    from cluster.registry import Registry
+    from cluster.registry.registry import Registry
     from evaluation.leaks import read_trained
     from training.data import read_rows
     from training.publish import trained_row
@@ -192,7 +192,7 @@ def _refuse_to_replace(path: Path) -> None:
 
 def _write_new(texts: dict[Path, str]) -> None:
     """All of the files or none: what is there already stays."""
-    from cluster.storage import write_atomically
+    from cluster.storage.files import write_atomically
 
     for path in texts:
         _refuse_to_replace(path)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
-from cluster.storage import write_atomically
+from cluster.storage.files import write_atomically
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

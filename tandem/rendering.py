@@ -16,8 +16,8 @@ import typer
 import yaml
 
 from cluster.errors import TandemError
-from cluster.kuberay import PROJECT_FILE, Pods, Target, ray_cluster, ray_job, ray_service
-from cluster.storage import write_atomically
+from cluster.manifests.kuberay import PROJECT_FILE, Pods, Target, ray_cluster, ray_job, ray_service
+from cluster.storage.files import write_atomically
 from tandem.console import Console
 from tandem.options import DEFAULT, AsJson, ProjectFile
 from tandem.project import Project, load

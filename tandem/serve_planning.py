@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cluster.errors import TandemError
-from cluster.storage import write_atomically
+from cluster.storage.files import write_atomically
 from serving import unit_costs
 from serving.capacity import CapacityPlan, plan
 from serving.unit_costs import UnitCosts
@@ -55,7 +55,7 @@ def measure(
     project: Project, url: str, model: str, key: str | None, wish: Wish, seconds: float, console: Console
 ) -> None:
     """Load the endpoint, and keep what it took under the project's storage."""
-    from cluster.provenance import machine
+    from cluster.fingerprints.provenance import machine
     from serving.measuring import Endpoint
     from serving.measuring import measure as run
     from serving.plan import num_devices
@@ -172,7 +172,7 @@ def _measured_name(project: Project, known: UnitCosts) -> str:
 
 
 def _digest(folder: Path) -> str:
-    from cluster.models import digest_model
+    from cluster.fingerprints.models import digest_model
 
     return digest_model(str(folder))
 

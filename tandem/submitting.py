@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cluster.demand import check_room, room_at
 from cluster.errors import TandemError
-from cluster.job_log import Follower
-from cluster.jobs import Job, Jobs, jobs_at
-from cluster.packing import told_bytes
+from cluster.jobs.demand import check_room, room_at
+from cluster.jobs.job_archive import told_bytes
+from cluster.jobs.job_log import Follower
+from cluster.jobs.jobs import Job, Jobs, jobs_at
 from tandem.console import Console
 from tandem.prepared import Prepared, prepare, write_package
 

@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.digests import digest_json
-from cluster.models import digest_model
-from cluster.registry import AdapterVersion, Registry
-from cluster.runs import Run
+from cluster.fingerprints.digests import digest_json
+from cluster.fingerprints.models import digest_model
+from cluster.registry.registry import AdapterVersion, Registry
+from cluster.storage.runs import Run
 from tandem import pipeline
 from tandem.console import Console
 from tandem.project import Project

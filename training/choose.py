@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
-from cluster.hardware import cpu_has_bf16
+from cluster.fingerprints.provenance import cpu_has_bf16
 from training.config import TrainingConfig, Workers
 from training.memory import GIB, Estimate, estimate, setup_of
 from training.shapes import Shapes, shapes_of

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cluster.schema import LocalPath, Name, Section
+from cluster.config import LocalPath, Name, Section
 
 
 class DataSource(Section):

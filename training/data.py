@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from cluster.digests import digest_json
 from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_json
 from training.config import DataSource, TrainingConfig
 from training.formats import Format, Message, read_row, recognise
 from training.sources import Record, read_source, unusable

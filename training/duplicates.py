@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import minhash as words
-from cluster.minhash import similarity
+from cluster.fingerprints import minhash as words
+from cluster.fingerprints.minhash import similarity
 from training.data import Row
 
 THRESHOLD = 0.8
@@ -36,7 +36,7 @@ def find_duplicates(trained: Sequence[Row], held_out: Sequence[Row]) -> list[Dup
 
 
 def minhash(row: Row, num_permutations: int = _NUM_PERMUTATIONS) -> Any:
-    """The MinHash of a row's shingles; cluster/minhash.py says how it is computed."""
+    """The MinHash of a row's shingles; cluster/fingerprints/minhash.py says how it is computed."""
     return words.minhash(shingles(row), num_permutations)
 
 

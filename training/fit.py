@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.buckets import Unreachable
 from cluster.errors import TandemError
-from cluster.filesystems import open_filesystem
+from cluster.storage.buckets import Unreachable, open_filesystem
 from training.job import METRICS, SUMMARY, Job
 from training.progress import Progress
 
 if TYPE_CHECKING:
-    from cluster.copies import Copy
+    from cluster.storage.run_copies import Copy
 
 _POLL_S = 0.25
 _PULL_S = 2.0

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from cluster.digests import digest_json, digest_question
-from cluster.minhash import NUM_PERMUTATIONS, digest_answer, digest_words, question_minhash
-from cluster.registry import AdapterVersion, Registry
-from cluster.storage import Storage
+from cluster.fingerprints.digests import digest_json, digest_question
+from cluster.fingerprints.minhash import NUM_PERMUTATIONS, digest_answer, digest_words, question_minhash
+from cluster.registry.registry import AdapterVersion, Registry
+from cluster.storage.storage import Storage
 from training.config import TrainingConfig
 from training.data import Row
 from training.duplicates import minhash
@@ -57,9 +57,9 @@ def write_trained(rows: list[Row], folder: Path) -> None:
 
 def trained_row(row: Row) -> dict[str, Any]:
     """A row's id, its sources, and by what its text is known again without being told: exactly (`sha256`,
-    `question_sha256`), but for filler (`question_words_sha256`, `answer_words_sha256`: cluster.minhash.digest_words)
+    `question_sha256`), but for filler (`question_words_sha256`, `answer_words_sha256`: cluster.fingerprints.minhash.digest_words)
     and nearly (`minhash` of the row, `question_minhash`). Those of questions and answers have an item for each turn,
-    null where `cluster.minhash` has none."""
+    null where `cluster.fingerprints.minhash` has none."""
     questions, answers = ([each["content"] for each in row.messages if each["role"] == role] for role in _ROLES)
     numbers = [question_minhash(each) for each in questions]
     return {

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from cluster.errors import TandemError
-from cluster.runs import Run
-from cluster.storage import Storage
+from cluster.storage.runs import Run
+from cluster.storage.storage import Storage
 from training.config import TrainingConfig
 from training.job import JOB
 from training.publish import fingerprint

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
-from cluster.models import digest_model
-from cluster.registry import AdapterVersion
-from cluster.runs import Run
-from cluster.storage import Storage, write_atomically
+from cluster.fingerprints.models import digest_model
+from cluster.registry.registry import AdapterVersion
+from cluster.storage.files import write_atomically
+from cluster.storage.runs import Run
+from cluster.storage.storage import Storage
 from training.card import write_card
 from training.config import TrainingConfig, Workers
 from training.data import check_rows, warn_of

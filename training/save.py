@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from cluster.hardware import cpu_has_bf16
+from cluster.fingerprints.provenance import cpu_has_bf16
 
 _SHARD = "5GB"
 

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cluster.errors import TandemError
-from cluster.storage import write_atomically
+from cluster.storage.files import write_atomically
 from training.config import SearchConfig, TrainingConfig
 from training.fit import Reporter, fit, remove_local_files
 from training.job import SUMMARY, Job

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.digests import digest_file, digest_json
 from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_file, digest_json
 from training.config import DataSource
 from training.formats import kind
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cluster.errors import TandemError
-from cluster.models import find_model
+from cluster.fingerprints.models import find_model
 from training.config import TrainingConfig
 
 

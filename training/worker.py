@@ -10,10 +10,10 @@ from typing import Any
 import ray.train
 import ray.train.torch
 
-from cluster.buckets import Unreachable, open_bucket
-from cluster.copies import Copy
 from cluster.errors import TandemError
-from cluster.storage import write_atomically
+from cluster.storage.buckets import Unreachable, open_bucket
+from cluster.storage.files import write_atomically
+from cluster.storage.run_copies import Copy
 from training.checkpoints import Checkpoints, local_folder
 from training.job import HELD_OUT_ROWS, SUMMARY, TRAINING_ROWS, Job
 from training.loop import Diverged, Loop

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from cluster.preflight import bucket, gpu, model, ports, space, storage, versions
+from cluster.preflight import base_model, disk_space, gpu, ports, storage, versions
 from cluster.preflight.finding import Finding, run
 
 Check = Callable[[], Iterable[Finding]]
@@ -39,11 +39,11 @@ def look(wanted: Wanted) -> list[Finding]:
     checks: dict[str, Check] = {
         "versions": partial(versions.check, wanted.versions),
         "gpu": partial(gpu.check, wanted.num_gpus),
-        "disk": partial(space.check, wanted.storage),
+        "disk": partial(disk_space.check, wanted.storage),
         "port": partial(ports.check, wanted.ports),
     }
     if wanted.storage:
-        checks["storage"] = partial(storage.check, wanted.storage)
-    checks |= {f"storage {url}": partial(bucket.check, url) for url in wanted.buckets}
-    checks |= {f"model {name}": partial(model.check, name) for name in wanted.models}
+        checks["storage"] = partial(storage.check_folder, wanted.storage)
+    checks |= {f"storage {url}": partial(storage.check_bucket, url) for url in wanted.buckets}
+    checks |= {f"model {name}": partial(base_model.check, name) for name in wanted.models}
     return list(run({**checks, **wanted.more}))

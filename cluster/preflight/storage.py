@@ -1,6 +1,8 @@
-"""Whether storage can be written, read, renamed in, how fast it is, and whether all nodes see the same.
+"""Whether storage can be written, read and renamed in, how fast it is, and whether all nodes see the same.
 
-A node leaves a file of its own; once all have, each reads those of the others.
+Each node leaves a file; once all have, each reads those of the others. A bucket is tried for conditional writes too.
+
+Whether a bucket can be written, read, and takes a file only where there is none, and how fast it is.
 """
 
 import hashlib
@@ -12,19 +14,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from cluster.preflight.finding import Finding
+from cluster.storage.buckets import open_store, reason
 
 MIB = 2**20
-PROBE_BYTES = 64 * MIB
+FOLDER_PROBE_BYTES = 64 * MIB
 SLOW_MIB_S = 20.0
 # NFS keeps what it knows of a folder for up to a minute; by default for three to thirty seconds.
 SEEN_S = 30.0
 POLL_S = 0.2
-MEND = (
+FOLDER_REMEDY = (
     "Set `storage` to a folder that this user may write to and that has space (on a cluster one that all nodes mount)."
 )
 
 
-def check(root: Path, num_bytes: int = PROBE_BYTES) -> Iterator[Finding]:
+def check_folder(root: Path, num_bytes: int = FOLDER_PROBE_BYTES) -> Iterator[Finding]:
     """Write a file, have it on the disk, read it, rename it over another, link it once, delete it; with MiB/s."""
     folder = root / f".doctor-{uuid.uuid4().hex}"
     try:
@@ -32,7 +35,7 @@ def check(root: Path, num_bytes: int = PROBE_BYTES) -> Iterator[Finding]:
         values = _rates(folder / "probe", num_bytes)
         atomic = _renames(folder)
     except OSError as error:
-        yield Finding("storage", "failed", f"{root} cannot be used: {error.strerror or error}", MEND)
+        yield Finding("storage", "failed", f"{root} cannot be used: {error.strerror or error}", FOLDER_REMEDY)
         return
     finally:
         _remove(folder)
@@ -140,3 +143,44 @@ def _remove(folder: Path) -> None:
 def clear(folder: Path) -> None:
     """Take away what the nodes left."""
     _remove(folder)
+
+
+BUCKET_PROBE_BYTES = 8 * MIB
+REQUEST_S = 20
+BUCKET_REMEDY = (
+    "Correct the address and the credentials in the environment (AWS_..., GOOGLE_..., AZURE_...); they need list, "
+    "read, write and delete."
+)
+
+
+def check_bucket(url: str, num_bytes: int = BUCKET_PROBE_BYTES) -> Iterator[Finding]:
+    """`url` is such as s3://bucket/prefix. What is written is deleted again."""
+    from obstore.exceptions import AlreadyExistsError, BaseError
+
+    try:
+        store, path = open_store(url, REQUEST_S)
+        key = f"{path}/.doctor-{uuid.uuid4().hex}".lstrip("/")
+        try:
+            started = time.monotonic()
+            store.put(key, os.urandom(num_bytes), mode="create")
+            written = time.monotonic()
+            size = len(store.get(key).bytes().to_bytes())
+            ended = time.monotonic()
+            try:
+                store.put(key, b"", mode="create")
+                is_once = False
+            except AlreadyExistsError:
+                is_once = True
+        finally:
+            with suppress(BaseError, OSError):
+                store.delete(key)
+    except (BaseError, OSError, ValueError) as error:
+        yield Finding("storage", "failed", f"{url} cannot be used: {reason(error)}", BUCKET_REMEDY)
+        return
+    speeds = {"write_mib_s": num_bytes / MIB / (written - started), "read_mib_s": size / MIB / (ended - written)}
+    shown = f"{url}: {speeds['write_mib_s']:.0f} MiB/s written, {speeds['read_mib_s']:.0f} MiB/s read"
+    if is_once:
+        yield Finding("storage", "ok", f"{shown}; it refuses to replace what is to be written once", values=speeds)
+    else:
+        seen = f"{shown}, but it replaces what is to be written once: two publishers could get one number"
+        yield Finding("storage", "failed", seen, "Use a bucket with conditional writes (If-None-Match).", values=speeds)

@@ -16,8 +16,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cluster.config import Section
 from cluster.errors import TandemError
-from cluster.schema import Section
 from evaluation.arms import Arm
 from evaluation.asking.transport import Endpoint
 from evaluation.asking.turns import body

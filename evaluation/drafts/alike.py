@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from cluster.minhash import digest_words, question_minhash
+from cluster.fingerprints.minhash import digest_words, question_minhash
 from evaluation.leaks import LEAST_SIMILARITY, long_answers, wordings
 from evaluation.questions import Question
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.digests import normalise_question
+from cluster.fingerprints.digests import normalise_question
 from evaluation.drafts.alike import alike
 from evaluation.drafts.documents import Document, Documents
 from evaluation.leaks import Leak, leaked_among

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from cluster.config import Section
 from cluster.errors import TandemError
-from cluster.schema import Section
-from cluster.storage import write_atomically
+from cluster.storage.files import write_atomically
 from evaluation.questions import Question
 
 ACCEPTED = "A draft is JSONL, with a question's keys and `approved` (true, false or null) in each line."

@@ -17,8 +17,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cluster.config import Section
 from cluster.errors import TandemError
-from cluster.schema import Section
 from evaluation.config import Judge
 from evaluation.grades.judge import Ask, verdict
 from evaluation.question_files import read_models

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cluster.errors import TandemError
-from cluster.storage import write_atomically
+from cluster.storage.files import write_atomically
 from evaluation.questions import OVERALL
 from evaluation.reporting.markdown import escaped, table_of
 from evaluation.reporting.wording import interval, money, number, seconds

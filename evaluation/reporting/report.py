@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.storage import write_atomically
+from cluster.storage.files import write_atomically
 from evaluation.arms import title
 from evaluation.questions import OVERALL
 from evaluation.reporting.earlier import earlier

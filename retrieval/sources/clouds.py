@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cluster.buckets import SCHEMES, open_store, reason
-from cluster.digests import digest_json
+from cluster.fingerprints.digests import digest_json
+from cluster.storage.buckets import SCHEMES, open_store, reason
 from retrieval.sources.document import Gone, SourceUnavailable, Unreadable
 from retrieval.sources.entry import CHUNK_BYTES, Entry
 

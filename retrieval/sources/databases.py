@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.digests import digest_json
 from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_json
 from retrieval.source_config import SqlQuery, SqlSource
 from retrieval.sources.document import UNKNOWN, Document, SourceUnavailable, Unreadable, unreadable
 from retrieval.sources.listing import Listed, Listing

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cluster.digests import digest_json
 from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_json
 from retrieval.filters import METADATA_NAME, unfit
 from retrieval.rights import Attributes
 from retrieval.sources.document import Document, Unreadable, unreadable

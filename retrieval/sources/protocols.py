@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from cluster.digests import digest_json
 from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_json
 from retrieval.sources.document import Gone, SourceUnavailable
 from retrieval.sources.entry import CHUNK_BYTES, Entry
 

@@ -8,8 +8,8 @@ from io import BytesIO
 from urllib.parse import urldefrag, urlsplit
 from urllib.robotparser import RobotFileParser
 
-from cluster.digests import digest_json
 from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_json
 from retrieval.source_config import SitemapSource
 from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
 from retrieval.sources.pages import page_markdown

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster.kuberay import DRAIN
+from cluster.manifests.kuberay import DRAIN
 from cluster.session import ENVIRONMENT
 from tests.ports import free_port
 from tests.processes import MARK, descendants

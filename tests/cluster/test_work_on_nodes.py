@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.registry import Registry
+from cluster.registry.registry import Registry
 from tests.cluster.nodes import Nodes, several_nodes
 from tests.cluster.test_serving_nodes import wait_for
 from tests.ports import free_port

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.digests import digest_question
 from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_question
 from evaluation.drafts.checking import check, describe
 from evaluation.drafts.documents import read_documents
 from evaluation.questions import Question, load

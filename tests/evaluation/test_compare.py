@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from cluster.digests import digest_question
 from cluster.errors import TandemError
-from cluster.runs import Run
-from cluster.storage import Storage
+from cluster.fingerprints.digests import digest_question
+from cluster.storage.runs import Run
+from cluster.storage.storage import Storage
 from evaluation.arms import Shot, make_arms
 from evaluation.asking.ask import WARM_UP
 from evaluation.compare import Setting, measure

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
-from cluster.runs import Run
-from cluster.storage import Storage
+from cluster.storage.runs import Run
+from cluster.storage.storage import Storage
 from evaluation.arms import make_arms
 from evaluation.compare import Setting, measure, measure_again
 from evaluation.config import EvaluationConfig

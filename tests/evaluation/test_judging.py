@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cluster.runs import Run
-from cluster.storage import Storage
+from cluster.storage.runs import Run
+from cluster.storage.storage import Storage
 from evaluation.arms import make_arms
 from evaluation.compare import measure
 from evaluation.config import EvaluationConfig, Judge

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cluster.minhash import digest_answer, digest_words, plain_words, question_minhash
+from cluster.fingerprints.minhash import digest_answer, digest_words, plain_words, question_minhash
 from evaluation.leaks import leaked_among
 from evaluation.questions import Question, load
 from examples.quickstart.wordings import TEST_WORDINGS, TRAIN_WORDINGS

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.digests import digest_question
 from cluster.errors import TandemError
-from cluster.minhash import digest_answer, digest_words, question_minhash
+from cluster.fingerprints.digests import digest_question
+from cluster.fingerprints.minhash import digest_answer, digest_words, question_minhash
 from evaluation.leaks import leaked, overlap, refuse_leaks
 from evaluation.questions import Question
 

@@ -13,7 +13,7 @@ import yaml
 
 from cluster.manifests import schemas
 from cluster.manifests.bundle import Bundle
-from cluster.manifests.network import mermaid, paths
+from cluster.manifests.network_policies import mermaid, paths
 from cluster.manifests.references import USERS_SECRETS
 from tests.k8s.overlays import K8S, ROOT, kustomize, rendered
 

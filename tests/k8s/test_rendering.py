@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.kuberay import Pods, Target, ray_service
+from cluster.manifests.kuberay import Pods, Target, ray_service
 from tests.k8s.overlays import K8S
 from tests.tandem.test_command import refused, tandem
 

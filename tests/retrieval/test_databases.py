@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from cluster.errors import TandemError
 from retrieval.rights import Attributes
 from retrieval.source_config import SqlSource
-from retrieval.sources import Document, SourceUnavailable, Unreadable, check, databases, documents
-from retrieval.sources.document import UNKNOWN
+from retrieval.sources import check, databases, documents
+from retrieval.sources.document import UNKNOWN, Document, SourceUnavailable, Unreadable
 
 ARTICLES = """
 CREATE TABLE article (id, heading, body, note, changed, owner, labels, year);

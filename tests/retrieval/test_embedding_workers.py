@@ -14,10 +14,11 @@ import pytest
 
 from cluster.config import ClusterConfig
 from cluster.errors import TandemError
+from cluster.fingerprints.models import find_folder
 from cluster.session import ray_session
 from retrieval import embedding_workers
 from retrieval.config import RetrievalConfig
-from retrieval.embedding import Embedder, find_folder
+from retrieval.embedding import Embedder
 from retrieval.embedding_workers import WorkerEmbedder
 from retrieval.indexing import index
 from tests.processes import left_after, marked_environment

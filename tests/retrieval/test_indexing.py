@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
+from cluster.fingerprints.models import find_folder
 from retrieval import indexing
 from retrieval.config import RetrievalConfig
 from retrieval.connection import make
-from retrieval.embedding import Embedder, find_folder
+from retrieval.embedding import Embedder
 from retrieval.index_report import Failure
 from retrieval.indexing import follow, index
 from retrieval.milvus_config import MilvusConfig

@@ -10,7 +10,8 @@ import pytest
 
 from retrieval.rights import Attributes
 from retrieval.source_config import FolderSource
-from retrieval.sources import Document, Unreadable, check, documents, jsonl
+from retrieval.sources import check, documents, jsonl
+from retrieval.sources.document import Document, Unreadable
 
 
 def write(path: Path, *lines: "dict[str, Any] | str") -> Path:

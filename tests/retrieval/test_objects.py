@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from cluster.errors import TandemError
 from retrieval.rights import Attributes
 from retrieval.source_config import ObjectSource
-from retrieval.sources import Document, Gone, SourceUnavailable, Unreadable, check, clouds, documents, parsing
+from retrieval.sources import check, clouds, documents, parsing
+from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
 from tests.cluster.s3 import s3_server
 
 

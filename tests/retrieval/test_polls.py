@@ -6,7 +6,8 @@ from pathlib import Path
 from retrieval.known import Known
 from retrieval.rows import StoredChunk
 from retrieval.source_config import FolderSource, ObjectSource
-from retrieval.sources import Polls, folders, polled, prefix
+from retrieval.sources import prefix
+from retrieval.sources.polls import Polls, folders, polled
 
 DOCS = FolderSource(path=Path("/docs"))
 BUCKET = ObjectSource(path="s3://bucket", poll_s=1)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
+from cluster.fingerprints.models import find_folder
 from retrieval.config import Mode, RetrievalConfig
-from retrieval.embedding import find_folder
 from retrieval.errors import RetrievalUnavailable, UnknownCollection
 from retrieval.indexing import index
 from retrieval.local import local_server, running

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from cluster.errors import TandemError
 from retrieval.rights import Attributes
 from retrieval.source_config import SitemapSource
-from retrieval.sources import Document, Gone, SourceUnavailable, Unreadable, check, documents, sitemaps, web
+from retrieval.sources import check, documents, sitemaps, web
+from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
 
 ARTICLE = """<html><head><title>{0}</title></head><body><nav><a href="/">Home</a> <a href="/menu">The menu</a></nav>
 <article><h1>{0}</h1><p>The atomic number of {0} is {1}. It is a metal, and this sentence says so at some length.</p>

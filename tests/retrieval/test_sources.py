@@ -12,7 +12,8 @@ import pytest
 from cluster.errors import TandemError
 from retrieval.rights import Attributes
 from retrieval.source_config import FolderSource
-from retrieval.sources import Document, Unreadable, check, documents, parsing
+from retrieval.sources import check, documents, parsing
+from retrieval.sources.document import Document, Unreadable
 from retrieval.sources.parsing import digest, read_markdown
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import TandemError
-from cluster.places import Folder, Record
+from cluster.storage.objects import Folder, Record
 from retrieval import indexing
 from retrieval.config import RetrievalConfig
 from retrieval.filters import Comparison

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from cluster.config import ClusterConfig
-from cluster.models import digest_model
-from cluster.registry import Registry
+from cluster.fingerprints.models import digest_model
+from cluster.registry.registry import Registry
 from cluster.session import ray_session
-from cluster.storage import Storage
+from cluster.storage.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
 from tests.cluster.s3 import s3_server

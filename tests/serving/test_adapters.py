@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster.registry import AdapterVersion, Registry
+from cluster.registry.registry import AdapterVersion, Registry
 from retrieval.prompt import PROMPT_HASH
 from serving.adapters import ServedBase, check_adapter, find_adapter
 from serving.engine import adapter_folder

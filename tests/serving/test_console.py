@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cluster.registry import Registry
-from cluster.storage import Storage
+from cluster.registry.registry import Registry
+from cluster.storage.storage import Storage
 from serving.catalogue import adapters, last_report
 from serving.errors import ApiError
 from serving.keys import Key, Keys

@@ -13,7 +13,7 @@ import pytest
 from openai import OpenAI
 
 from cluster.errors import TandemError
-from cluster.registry import Registry
+from cluster.registry.registry import Registry
 from retrieval.local import running
 from retrieval.prompt import INSTRUCTION
 from serving.client import Answer, AskFailed, ask, ask_async, connect, connect_async, list_models

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.buckets import open_bucket
 from cluster.errors import TandemError
+from cluster.storage.buckets import open_bucket
 from serving import keys as keys_module
 from serving.keys import Keys, Limits, follow_keys
 from serving.names import ModelName

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.mirror import push
-from cluster.registry import Registry
-from cluster.storage import Storage
+from cluster.registry.mirror import push
+from cluster.registry.registry import Registry
+from cluster.storage.storage import Storage
 from tests.serving.served_app import ADAPTER, MAX_LOADED, REGISTRY, Endpoint, publish, random_adapter
 
 pytestmark = pytest.mark.slow

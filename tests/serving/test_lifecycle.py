@@ -23,7 +23,7 @@ import json, sys, time
 from pathlib import Path
 from cluster.config import ClusterConfig
 from cluster.session import ray_session
-from cluster.storage import Storage
+from cluster.storage.storage import Storage
 from serving.config import ServingConfig
 from serving.run import served
 model, storage, settings = sys.argv[1:]

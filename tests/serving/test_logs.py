@@ -5,7 +5,7 @@ import logging.config
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
-from serving.logs import SERVE, serve_log_kept
+from cluster.session import SERVE, serve_log_kept
 
 
 def test_what_serve_writes_still_reaches_its_file(tmp_path: Path) -> None:

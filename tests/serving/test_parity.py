@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cluster.errors import TandemError
-from cluster.registry import AdapterVersion, Registry, UnknownAdapter
+from cluster.registry.registry import AdapterVersion, Registry, UnknownAdapter
 from serving.client import connect
 from serving.parity import replay
 from tandem import parity

@@ -16,8 +16,8 @@ import httpx
 import pytest
 import yaml
 
-from cluster.buckets import Bucket, open_bucket
-from cluster.copies import HELD
+from cluster.storage.buckets import Bucket, open_bucket
+from cluster.storage.run_copies import HELD
 from tests.cluster.s3 import store
 from tests.ports import free_port
 from tests.training.conftest import write_model
@@ -77,7 +77,7 @@ def test_a_training_that_was_killed_is_gone_on_with_on_another_machine(project: 
     assert not bucket.glob("adapters/town/v*/manifest.json")
     bucket.delete(
         f"{key.rpartition('/')[0]}/{HELD}"
-    )  # how long a sign of life counts is in tests/cluster/test_copies.py
+    )  # how long a sign of life counts is in tests/cluster/storage/test_run_copies.py
 
     resumed = start(project, "second", "train", "--resume")
     _, told = resumed.communicate(timeout=580)

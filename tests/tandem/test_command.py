@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.registry import Registry
+from cluster.registry.registry import Registry
 from tests.ports import free_port
 
 MODEL = Path(__file__).parents[2] / "examples" / "quickstart" / "model"

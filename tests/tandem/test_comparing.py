@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cluster.errors import TandemError
-from cluster.registry import AdapterVersion, Registry
-from cluster.runs import Run
+from cluster.registry.registry import AdapterVersion, Registry
+from cluster.storage.runs import Run
 from evaluation.results import Gate
 from tandem.comparing import Comparison, compare, find_run
 from tandem.console import Console

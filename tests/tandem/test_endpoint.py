@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.registry import Registry
-from cluster.storage import Storage
+from cluster.registry.registry import Registry
+from cluster.storage.storage import Storage
 from tests.serving.served_app import publish
 from tests.tandem.test_command import MODEL, project, refused, replace, tandem
 

@@ -8,8 +8,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from cluster.errors import TandemError
-from cluster.models import digest_model
-from cluster.registry import AdapterVersion, Registry
+from cluster.fingerprints.models import digest_model
+from cluster.registry.registry import AdapterVersion, Registry
 from tandem.exporting import export
 from tandem.project import Project, load
 from tests.training.conftest import write_model

@@ -103,8 +103,8 @@ def project(folder: Path) -> None:
 
 def publish(storage: Path) -> None:
     """A version; its weights are not looked at here."""
-    from cluster.registry import Registry
-    from cluster.storage import Storage
+    from cluster.registry.registry import Registry
+    from cluster.storage.storage import Storage
 
     files = storage.parent / "files"
     files.mkdir()

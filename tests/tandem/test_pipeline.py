@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.registry import Registry
+from cluster.registry.registry import Registry
 from tests.ports import free_port
 from tests.processes import descendants, left_after, marked_environment
 

@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from pydantic import AfterValidator, BaseModel
 
-from cluster.schema import LocalPath
+from cluster.config import LocalPath
 from tandem.project import Settings, load
 from tandem.project_paths import PackedProject, kind_of, packed_project
 

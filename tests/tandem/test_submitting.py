@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import TandemError
-from cluster.wheel import build_wheel
+from cluster.jobs.wheel import build_wheel
 from serving.plan import LIMITER_CPUS
 from tandem.prepared import prepare
 from tandem.project import load

@@ -8,7 +8,7 @@ import pytest
 import ray
 
 from cluster.errors import TandemError
-from cluster.registry import Registry
+from cluster.registry.registry import Registry
 from tests.training.test_train import CITIES, Training
 from training.watch import read_metrics
 

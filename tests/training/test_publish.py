@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster.digests import digest_question
 from cluster.errors import TandemError
-from cluster.minhash import digest_words, question_minhash
+from cluster.fingerprints.digests import digest_question
+from cluster.fingerprints.minhash import digest_words, question_minhash
 from training.config import TrainingConfig, Workers
 from training.data import check_rows, held_out_rows
 from training.duplicates import minhash

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cluster.errors import TandemError
-from cluster.runs import Run
-from cluster.storage import Storage
+from cluster.storage.runs import Run
+from cluster.storage.storage import Storage
 from training.config import TrainingConfig
 from training.publish import fingerprint
 from training.resume import find_interrupted

@@ -7,7 +7,7 @@ import pytest
 from pyarrow.fs import FileSystem
 
 from cluster.errors import TandemError
-from cluster.filesystems import open_filesystem
+from cluster.storage.buckets import open_filesystem
 from tests.cluster.s3 import store
 from training.checkpoint import damage, find, new_name, remove_unfinished, upload
 

@@ -14,10 +14,10 @@ import torch
 
 from cluster.config import ClusterConfig
 from cluster.errors import TandemError
-from cluster.registry import AdapterVersion, Registry, UnknownAdapter
-from cluster.runs import Run
+from cluster.registry.registry import AdapterVersion, Registry, UnknownAdapter
 from cluster.session import ray_session
-from cluster.storage import Storage
+from cluster.storage.runs import Run
+from cluster.storage.storage import Storage
 from training.checkpoints import local_folder
 from training.config import TrainingConfig
 from training.fit import Reporter

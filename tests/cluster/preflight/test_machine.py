@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
-from cluster.preflight import bucket, clocks, collective, gpu, machine, model, ports, space, storage
+from cluster.preflight import base_model, clocks, collective, disk_space, gpu, machine, ports, storage
 from cluster.preflight.clocks import Offset
 from cluster.preflight.finding import Finding, run
 from tests.cluster.s3 import s3_server
@@ -51,19 +51,19 @@ def test_a_fault_of_ours_is_no_finding() -> None:
 
 
 def test_storage_is_measured_and_nothing_is_left(tmp_path: Path) -> None:
-    found = only(storage.check(tmp_path, 4 * MIB))
+    found = only(storage.check_folder(tmp_path, 4 * MIB))
     assert found.status in ("ok", "warning") and found.values["write_mib_s"] > 0 < found.values["read_mib_s"]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_is_full_is_said_and_nothing_is_left_on_it(small_disk: Path) -> None:
-    found = only(storage.check(small_disk, 4 * MIB))
+    found = only(storage.check_folder(small_disk, 4 * MIB))
     assert found.status == "failed" and "No space left on device" in found.seen and "Set `storage`" in found.remedy
     assert list(small_disk.iterdir()) == []
 
 
 def test_little_space_is_said_for_disks_and_for_shared_memory(small_disk: Path) -> None:
-    by_check = {one.check: one for one in space.check(small_disk, shm=small_disk)}
+    by_check = {one.check: one for one in disk_space.check(small_disk, shm=small_disk)}
     assert by_check["disk: storage"].status == by_check["shared memory"].status == "failed"
     assert "0.001 of 0.001 GiB free" in by_check["disk: storage"].seen
     assert "/dev/shm" in by_check["shared memory"].remedy
@@ -71,7 +71,7 @@ def test_little_space_is_said_for_disks_and_for_shared_memory(small_disk: Path) 
 
 def test_storage_that_is_a_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert only(storage.check(tmp_path / "file")).status == "failed"
+    assert only(storage.check_folder(tmp_path / "file")).status == "failed"
 
 
 def test_what_another_node_wrote_is_read_or_missed(tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ def test_what_another_node_wrote_is_read_or_missed(tmp_path: Path) -> None:
 
 def test_a_bucket_is_written_and_cleared_and_one_that_is_not_there_is_said() -> None:
     with s3_server():
-        assert only(bucket.check("s3://bucket/team", MIB)).status == "ok"
-        assert only(bucket.check("s3://missing/team", MIB)).status == "failed"
-    assert "AWS_" in only(bucket.check("s3://bucket/team", MIB)).remedy, "the server has gone"
+        assert only(storage.check_bucket("s3://bucket/team", MIB)).status == "ok"
+        assert only(storage.check_bucket("s3://missing/team", MIB)).status == "failed"
+    assert "AWS_" in only(storage.check_bucket("s3://bucket/team", MIB)).remedy, "the server has gone"
 
 
 def test_a_port_is_free_or_taken_or_an_endpoints() -> None:
@@ -126,34 +126,34 @@ def copied(tmp_path: Path) -> Path:
 
 
 def test_a_whole_model_is_found(copied: Path) -> None:
-    found = only(model.check(str(copied)))
+    found = only(base_model.check(str(copied)))
     assert found.status == "ok" and found.values["files"]["config.json"] > 0
 
 
 def test_a_model_that_was_copied_in_part_is_found(copied: Path) -> None:
     weights = next(copied.glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1000])
-    assert "bytes instead of" in only(model.check(str(copied))).seen
+    assert "bytes instead of" in only(base_model.check(str(copied))).seen
     weights.write_bytes(b"no")
-    assert only(model.check(str(copied))).status == "failed"
+    assert only(base_model.check(str(copied))).status == "failed"
     shard = "model-00002-of-00002.safetensors"
     (copied / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": weights.name, "y": shard}}))
-    assert f"{shard} is missing" in only(model.check(str(copied))).seen
+    assert f"{shard} is missing" in only(base_model.check(str(copied))).seen
     for file in copied.glob("tokenizer*"):
         file.unlink()
-    assert "there is no tokenizer" in only(model.check(str(copied))).seen
-    (found,) = run({"model": lambda: model.check(str(copied / "nowhere"))})
+    assert "there is no tokenizer" in only(base_model.check(str(copied))).seen
+    (found,) = run({"model": lambda: base_model.check(str(copied / "nowhere"))})
     assert found.status == "failed" and "does not exist" in found.seen
 
 
 def test_a_model_that_neither_hub_nor_cache_has_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
-    found = only(model.check("nobody/nothing"))
+    found = only(base_model.check("nobody/nothing"))
     assert found.status == "failed" and "HF_HUB_OFFLINE" in found.seen
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    found = only(model.check("nobody/nothing"))
+    found = only(base_model.check("nobody/nothing"))
     assert found.status == "failed" and "HF_TOKEN" in found.remedy
 
 

@@ -1,0 +1,95 @@
+"""Texts that are nearly the same, found by numbers that do not tell the texts (MinHash: Broder, 1997; datasketch).
+
+Training writes the numbers of its rows into trained.jsonl, and the leak check compares questions with them, so both
+compute them here: datasketch 2, scheme affine32, seed 1, SHA-1 of UTF-8.
+
+A row is compared by its word 3-grams, as it stands. A question is so short that one more "please" changes a third of
+these, so it is compared by its plain words: without case, punctuation, politeness and the words that only join others.
+In a short question each plain word decides what is asked ("alpha-2", "alpha-3"), so only a digest of all of them tells
+anything; numbers are for long questions. Short answers have no digest: they could be guessed from it.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from cluster.fingerprints.digests import normalise_question
+
+SHINGLE_WORDS = 3
+LEAST_QUESTION_WORDS = 15
+LEAST_ANSWER_WORDS = 5
+NUM_PERMUTATIONS = 64
+# Words that a question can gain, lose or swap and still ask the same. No pronouns, no tense, no "from", "to" or "not".
+FILLER = frozenset(
+    ("a", "an", "the", "of", "for", "in", "on", "at", "is", "are", "do", "does", "that", "me", "us", "just",
+     "please", "kindly", "thanks")
+)  # fmt: skip
+SAME_WORD = {"could": "can", "would": "will"}
+SAME_CHARACTER = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("’‘ʼ", "'"))
+AROUND_A_WORD = ".,;:!?\"'“”„«»()[]{}<>*_`~|…¿¡。、"
+_POLITE = re.compile(r"^(?:(?:hi|hello|hey|please|kindly)\b\W*)*(?:(?:can|could|will|would) you\b)?")
+_HYPHEN_IN_A_WORD = re.compile(r"(?<=\w)-(?=\w)")
+
+
+def digest_words(text: str) -> str:
+    """The SHA-256 of a text's plain words in their order."""
+    return hashlib.sha256(" ".join(plain_words(text)).encode()).hexdigest()
+
+
+def digest_answer(answer: str) -> str | None:
+    """`digest_words` of an answer of five words or more; None for a shorter one."""
+    return digest_words(answer) if len(answer.split()) >= LEAST_ANSWER_WORDS else None
+
+
+def question_minhash(question: str) -> Any:
+    """The MinHash of a question's plain words and pairs of neighbours; None for one of fewer than 15 words.
+
+    Two questions of twelve plain words that differ in one of them have a similarity of about 0.8.
+    """
+    if len(question.split()) < LEAST_QUESTION_WORDS:
+        return None
+    words = plain_words(question)
+    pairs = [f"{first} {second}" for first, second in pairwise(words)]
+    return minhash([*words, *pairs])
+
+
+def plain_words(text: str) -> list[str]:
+    """The words that make a question this one, in order. The lists are English; other languages keep all words."""
+    text = _HYPHEN_IN_A_WORD.sub(" ", normalise_question(text).translate(SAME_CHARACTER))
+    stripped = (_plain(word) for word in _POLITE.sub("", text).split())
+    words = [SAME_WORD.get(word, word) for word in stripped if word and word != "-"]
+    return [word for word in words if word not in FILLER] or words
+
+
+def minhash(shingles: Iterable[str], num_permutations: int = NUM_PERMUTATIONS) -> Any:
+    """A datasketch MinHash; its `hashvalues` are the numbers."""
+    found = _empty(num_permutations).copy()
+    found.update_batch([shingle.encode() for shingle in shingles])
+    return found
+
+
+def word_shingles(text: str) -> set[str]:
+    """The word 3-grams of a text, case folded; a text of fewer words is one shingle."""
+    words = normalise_question(text).split()
+    last = max(1, len(words) - SHINGLE_WORDS + 1)
+    return {" ".join(words[start : start + SHINGLE_WORDS]) for start in range(last)}
+
+
+def similarity(one: set[str], other: set[str]) -> float:
+    """Jaccard similarity of two sets, 0 to 1."""
+    return len(one & other) / len(one | other)
+
+
+def _plain(word: str) -> str:
+    return unicodedata.normalize("NFC", word.strip(AROUND_A_WORD)).removesuffix("'s")
+
+
+@cache
+def _empty(num_permutations: int) -> Any:
+    from datasketch import MinHash
+
+    return MinHash(num_perm=num_permutations)

@@ -1,0 +1,98 @@
+"""What is known of a published version of an adapter."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from cluster.config import SCHEMA_VERSION
+from cluster.errors import TandemError
+from cluster.registry.transfer import MANIFEST, fetch_version
+
+if TYPE_CHECKING:
+    from cluster.storage.buckets import Bucket
+
+
+class UnknownAdapter(TandemError):
+    """No such adapter, version or alias in the registry."""
+
+
+class AdapterManifest(BaseModel):
+    """What a version was made from and with; enough to refuse it where it does not fit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    version: int
+    base_model: str
+    base_digest: str
+    content_digest: str
+    method: str
+    kind: Literal["adapter", "merged"] = "adapter"
+    """`merged`: a whole model in place of an adapter; it is served as a base of its own."""
+
+    rank: int
+    template_hash: str
+    prompt_hash: str | None
+    data_digest: str
+    fingerprint: str
+    created: str
+    git_commit: str | None
+    versions: dict[str, str]
+    metrics: dict[str, float]
+
+
+class ParityCheck(BaseModel):
+    """How far the log-probabilities of a served version are from the trainer's, in nats per answer token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_rows: int
+    num_tokens: int
+    mean_difference: float
+    max_difference: float
+    tolerance: float
+    """The largest mean difference that lets a version go live."""
+
+    checked: str
+    versions: dict[str, str]
+
+    @property
+    def passed(self) -> bool:
+        return self.mean_difference <= self.tolerance
+
+
+@dataclass(frozen=True)
+class AdapterVersion:
+    """One published version: its folder and its manifest."""
+
+    folder: Path
+    manifest: AdapterManifest
+    bucket: "Bucket | None" = field(default=None, compare=False, repr=False)
+    """Where its files come from when they are first asked for."""
+
+    @property
+    def path(self) -> Path:
+        """The folder with all its files; they are fetched whole, or not at all, where they are not here yet.
+
+        Raises:
+            TandemError: they cannot be fetched, or are not what the manifest says.
+        """
+        if self.bucket and not (self.folder / MANIFEST).exists():
+            fetch_version(self.bucket, f"{self.name}/v{self.version}", self.folder)
+        return self.folder
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def version(self) -> int:
+        return self.manifest.version
+
+    @property
+    def engine_id(self) -> str:
+        """The name that the engine knows it by: version and content, since vLLM's prefix cache is keyed by the name."""
+        return f"{self.name}.v{self.version}.{self.manifest.content_digest[:12]}"
