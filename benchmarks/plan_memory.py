@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks import results
 from training.config import TrainingConfig
-from training.memory import GIB, Formats, Setup, estimate
-from training.shapes import Shapes, shapes_of
+from training.plan.memory import GIB, Formats, Setup, estimate
+from training.plan.shapes import Shapes, shapes_of
 
 PUBLISHED = Path(__file__).with_name("published_memory.json")
 BANDS = {"one device": 0.25, "replicated": 0.25, "sharded": 0.25, "offloaded": 0.25, "four bits": 0.25}

@@ -23,10 +23,10 @@ from benchmarks.rows import write_rows
 from cluster.config import ClusterConfig
 from cluster.session import ray_session
 from training.config import TrainingConfig
-from training.fit import Reporter, fit
-from training.job import METRICS
 from training.run import prepare
-from training.watch import read_metrics
+from training.trainer.fit import Reporter, fit
+from training.trainer.job import METRICS
+from training.trainer.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "examples" / "quickstart" / "model"

@@ -1,7 +1,7 @@
 """No test question may stand in what an adapter was trained on, word for word or nearly.
 
 What it was trained on comes by file: `trained.jsonl` in the published version, one JSON object per training row. It
-holds no text but what text is known by, digests and MinHash numbers: training/publish.py writes them and
+holds no text but what text is known by, digests and MinHash numbers: training/publish/publish.py writes them and
 cluster/fingerprints/minhash.py computes them. A test question is a leak where
 
 1. `exact`: a row has a question with the same digest: the same text up to case, spacing and Unicode form;

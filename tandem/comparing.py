@@ -334,7 +334,7 @@ class Comparison:
         from random import Random
 
         from evaluation.arms import Shot
-        from training.data import check_rows
+        from training.data.rows import check_rows
 
         rows = check_rows(self.project.training).rows if self.project.training.data else ()
         plain = [row.messages for row in rows if len(row.messages) == 2 and row.rejected is None]

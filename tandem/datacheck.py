@@ -8,7 +8,7 @@ from rich.console import Console as RichConsole
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from training.datacheck import DataCheck, Lengths, Rendered
+    from training.data.data_check import DataCheck, Lengths, Rendered
 
 _LEARNT = "bold green"
 _BAR = 40
@@ -29,13 +29,13 @@ def to_json(checked: "DataCheck | None", num_questions: int) -> dict[str, Any]:
 
 def refuse(checked: "DataCheck", num_allowed: int) -> None:
     """Raise the error that lists the bad rows, where there are more than may be left out."""
-    from training.data import refuse_bad_rows
+    from training.data.rows import refuse_bad_rows
 
     refuse_bad_rows(checked.bad, checked.num_read, num_allowed)
 
 
 def _report(checked: "DataCheck", coloured: bool) -> Iterator[Text]:
-    from training.data import listed
+    from training.data.rows import listed
 
     for source in checked.sources:
         kind = f"{source.format or 'no format that is known'}, {source.container}"
@@ -69,7 +69,7 @@ def _lengths(lengths: "Lengths") -> Iterator[Text]:
 
 
 def _duplicates(checked: "DataCheck") -> Iterator[Text]:
-    from training.data import NUM_SHOWN
+    from training.data.rows import NUM_SHOWN
 
     found = checked.duplicates
     for exact, between, what in (

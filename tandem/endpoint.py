@@ -72,7 +72,7 @@ def _adapters(project: Project, base: str, source: str) -> Iterator[str]:
 
     from serving.adapters import ServedBase, check_adapter, find_adapter
     from serving.errors import ApiError
-    from training.publish import template_hash
+    from training.publish.publish import template_hash
 
     registry = Registry.of(project.storage)
     if not registry.names():

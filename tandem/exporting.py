@@ -35,7 +35,7 @@ def export(project: Project, adapter: str | None, to: Path, *, merged: bool) -> 
     beside = to.with_name(f".{to.name}.{uuid.uuid4().hex}")
     try:
         if merges:
-            from training.save import merge
+            from training.publish.weights import merge
 
             merge(project.model, found.path, beside)
         else:

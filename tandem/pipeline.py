@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from retrieval.index_report import IndexReport
     from retrieval.indexing import Forgotten
     from serving.config import ServingConfig
-    from training.datacheck import DataCheck
-    from training.fit import Reporter
+    from training.data.data_check import DataCheck
+    from training.trainer.fit import Reporter
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def check_data(project: Project, console: Console) -> None:
     from evaluation.compare import check_questions
     from evaluation.leaks import leaked_among, refuse
     from evaluation.questions import slices
-    from training.data import check_rows
-    from training.publish import trained_row
+    from training.data.rows import check_rows
+    from training.publish.publish import trained_row
 
     _training_data(project)
     rows = check_rows(project.training).rows if tunes(project) else ()
@@ -88,7 +88,7 @@ def check_arms(project: Project) -> None:
 
 def check_training(project: Project) -> None:
     """Raises TandemError where the adapter could not be served or a row is bad, before anything is started."""
-    from training.data import check_rows
+    from training.data.rows import check_rows
 
     check_rank(project)
     _training_data(project)
@@ -97,7 +97,7 @@ def check_training(project: Project) -> None:
 
 def check_rank(project: Project) -> None:
     """Raises TandemError where the adapter to be trained could not be served."""
-    from training.publish import result_kind
+    from training.publish.publish import result_kind
 
     rank, most = project.training.rank, project.serving.max_lora_rank
     if result_kind(project.training) == "adapter" and rank > most:
@@ -111,7 +111,7 @@ def check_rank(project: Project) -> None:
 def look_at_data(project: Project) -> "tuple[DataCheck | None, int]":
     """What training would make of its rows, None where the project trains nothing, and the number of questions."""
     from evaluation.compare import check_questions
-    from training.datacheck import check
+    from training.data.data_check import check
 
     checked = check(project.training, project.model) if project.training.data or tunes(project) else None
     # A project that only trains has no questions; one that compares cannot do without.
@@ -150,7 +150,7 @@ def interrupted_training(project: Project) -> Run:
     Raises:
         TandemError: there is none, it still runs, or data or settings are no longer what it was started with.
     """
-    from training.resume import find_interrupted
+    from training.run import find_interrupted
 
     storage = project.storage
     storage.fetch(project.name, "*/job.json", "*/manifest.json")
@@ -160,7 +160,7 @@ def interrupted_training(project: Project) -> Run:
 
 
 def _reporter(console: Console) -> "Reporter":
-    from training.fit import Reporter
+    from training.trainer.fit import Reporter
 
     return Reporter(console.progress, lambda text: console.stage("train", text))
 

@@ -9,9 +9,9 @@ from cluster.errors import TandemError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from training.choose import Choice, Device
     from training.config import TrainingConfig
-    from training.shapes import Shapes
+    from training.plan.shapes import Shapes
+    from training.plan.zero_stage import Choice, Device
 
 _METHODS = ("full", "lora", "dora", "qlora")
 _ASSUMED_MFU = 0.4
@@ -63,10 +63,10 @@ def plan(
     Raises:
         TandemError: the model has no configuration that can be read.
     """
-    from training.choose import all_choices, choose, with_precision
     from training.config import Workers
-    from training.memory import checkpoint_bytes
-    from training.shapes import shapes_of
+    from training.plan.memory import checkpoint_bytes
+    from training.plan.shapes import shapes_of
+    from training.plan.zero_stage import all_choices, choose, with_precision
 
     if workers is not None:
         config = config.model_copy(update={"workers": Workers(min=workers, max=workers)})
@@ -151,7 +151,7 @@ def published_as(config: "TrainingConfig") -> str:
 
 
 def _lines(found: Plan) -> Iterator[str]:
-    from training.memory import ALLOWANCE
+    from training.plan.memory import ALLOWANCE
 
     shapes = found.shapes
     yield (
@@ -182,8 +182,8 @@ def _lines(found: Plan) -> Iterator[str]:
 
 
 def _device(memory_gib: float | None, host_gib: float | None, workers: int) -> "Device":
-    from training.choose import Device, this_device
-    from training.memory import GIB
+    from training.plan.memory import GIB
+    from training.plan.zero_stage import Device, this_device
 
     if memory_gib is None:
         return this_device(workers)
@@ -192,11 +192,10 @@ def _device(memory_gib: float | None, host_gib: float | None, workers: int) -> "
 
 
 def _work(config: "TrainingConfig", model: str) -> tuple[Work | None, str | None]:
-    from training.data import check_rows
-    from training.examples import Examples
-    from training.steps import Steps
-    from training.template import encode_rows
-    from training.tokenizer import load_tokenizer, longest_row
+    from training.data.batches import Steps
+    from training.data.examples import Examples
+    from training.data.rows import check_rows
+    from training.data.tokenize import encode_rows, load_tokenizer, longest_row
 
     if not config.data:
         return None, "the project names none, so tokens and steps are not known"
@@ -212,7 +211,7 @@ def _work(config: "TrainingConfig", model: str) -> tuple[Work | None, str | None
 
 
 def _hours(config: "TrainingConfig", shapes: "Shapes", device: "Device", work: Work | None) -> float | None:
-    from training.flops import flops_per_token, peak_flops
+    from training.plan.flops import flops_per_token, peak_flops
 
     peak = peak_flops(device.name)
     if work is None or peak is None:
@@ -223,7 +222,7 @@ def _hours(config: "TrainingConfig", shapes: "Shapes", device: "Device", work: W
 
 
 def _choice_json(found: Plan, method: str, choice: "Choice") -> dict[str, Any]:
-    from training.memory import published_errors
+    from training.plan.memory import published_errors
 
     errors = published_errors(method, choice.zero_stage, choice.offload, found.config.precision, found.device.kind)
     return {
@@ -234,7 +233,7 @@ def _choice_json(found: Plan, method: str, choice: "Choice") -> dict[str, Any]:
 
 
 def _checked(found: Plan, choice: "Choice") -> str:
-    from training.memory import published_errors
+    from training.plan.memory import published_errors
 
     config = found.config
     errors = published_errors(config.method, choice.zero_stage, choice.offload, config.precision, found.device.kind)

@@ -142,8 +142,8 @@ def _trained(project: "Project") -> Iterator[dict[str, Any]]:
     """What would be trained on, and what the newest version of the project's adapter was trained on."""
     from cluster.registry.registry import Registry
     from evaluation.leaks import read_trained
-    from training.data import read_rows
-    from training.publish import trained_row
+    from training.data.rows import read_rows
+    from training.publish.publish import trained_row
 
     rows = map(trained_row, read_rows(project.training).rows) if project.training.data else iter(())
     registry = Registry.of(project.storage)

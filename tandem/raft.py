@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
     from serving.client import Answer, Citation
-    from training.data import Row
+    from training.data.rows import Row
 
 WITHOUT_GOLD = 5
 """One in so many rows is asked with its document kept out."""

@@ -74,7 +74,7 @@ class Trainings:
     @cached_property
     def raft_rows(self) -> Path:
         """Where the rows for retrieval are: named by the rows and the index that they are made from."""
-        from training.publish import digest_sources
+        from training.publish.publish import digest_sources
 
         config = self.project.evaluation
         name = digest_json([digest_sources(self.project.training), self.index, config.raft.max_rows, config.seed])[:16]
@@ -84,7 +84,7 @@ class Trainings:
         from random import Random
 
         from tandem.raft import make_rows
-        from training.data import check_rows
+        from training.data.rows import check_rows
 
         config = self.project.evaluation
         rows = check_rows(self.project.training).rows

@@ -2,6 +2,8 @@
 
 with ray_session(ClusterConfig()):
     version = train(config, model, "helpdesk", storage, run, Reporter())
+
+Which run `tandem train --resume` goes on with.
 """
 
 import json
@@ -15,14 +17,14 @@ from cluster.registry.registry import AdapterVersion
 from cluster.storage.files import write_atomically
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
-from training.card import write_card
 from training.config import TrainingConfig, Workers
-from training.data import check_rows, warn_of
-from training.fit import Reporter, fit, num_gpus
-from training.job import ADAPTER, HELD_OUT_ROWS, JOB, METRICS, SUMMARY, TRAINED, TRAINING_ROWS, Job
-from training.publish import digest_sources, fingerprint, publish, template_hash, write_trained
-from training.tokenizer import load_tokenizer, longest_row
-from training.watch import check_watching, read_metrics
+from training.data.rows import check_rows, warn_of
+from training.data.tokenize import load_tokenizer, longest_row
+from training.publish.model_card import write_card
+from training.publish.publish import digest_sources, fingerprint, publish, template_hash, write_trained
+from training.trainer.fit import Reporter, fit, num_gpus
+from training.trainer.job import ADAPTER, HELD_OUT_ROWS, JOB, METRICS, SUMMARY, TRAINED, TRAINING_ROWS, Job
+from training.trainer.metrics import check_watching, read_metrics
 
 __all__ = ["fingerprint", "resume", "train"]
 
@@ -54,7 +56,7 @@ def _check_search(run: Run) -> None:
 
 def _searched(config: TrainingConfig, model: str, run: Run, reporter: Reporter) -> Path:
     """The folder of the best of several trainings."""
-    from training.search import FOLDER, candidates, search
+    from training.tune import FOLDER, candidates, search
 
     assert config.search is not None
     jobs, tried = [], candidates(config)
@@ -127,11 +129,11 @@ def prepare(config: TrainingConfig, model: str, folder: Path) -> Job:
     Raises:
         TandemError: as `train`.
     """
-    from training.adapters import check_method
-    from training.examples import Examples
-    from training.plan import check_elastic, deepspeed_config
-    from training.steps import Steps
-    from training.template import encode_rows
+    from training.data.batches import Steps
+    from training.data.examples import Examples
+    from training.data.tokenize import encode_rows
+    from training.model.lora import check_method
+    from training.plan.deepspeed_config import check_elastic, deepspeed_config
 
     check_watching(config)
     settled = settle(config, model)
@@ -160,7 +162,7 @@ def settle(config: TrainingConfig, model: str) -> TrainingConfig:
     Raises:
         TandemError: nothing fits, or not with `workers.min` any more.
     """
-    from training.choose import choose, with_precision, workers_device
+    from training.plan.zero_stage import choose, with_precision, workers_device
 
     device, fewest = workers_device(config), config.workers.min
     config = with_precision(config, device)
@@ -169,3 +171,43 @@ def settle(config: TrainingConfig, model: str) -> TrainingConfig:
     if fewest < config.workers.max:
         choose(settled.model_copy(update={"workers": Workers(min=fewest, max=fewest)}), model, device)
     return settled
+
+
+def find_interrupted(
+    folder: Path, config: TrainingConfig, model: str, base_digest: str, storage: Storage | None = None
+) -> Run:
+    """The newest run below `folder` that began to train and did not end well, opened again.
+
+    Raises:
+        TandemError: the project searches, there is none, its command still runs, or data or settings have changed
+            since it was started.
+    """
+    if config.search:
+        raise TandemError(
+            "`training.search` is set, and a search is not gone on with.",
+            "A single training.",
+            "Search again with `tandem train`.",
+        )
+    runs = [path.parent for path in folder.glob(f"*/{JOB}") if _status(path.parent) != "done"]
+    if not runs:
+        raise TandemError(
+            f"There is no training below {folder} that did not end.",
+            "A training that was interrupted, or whose machine went down.",
+            "Start one with `tandem train`.",
+        )
+    newest = max(runs, key=lambda run: (run / JOB).stat().st_mtime)
+    prepared = json.loads((newest / JOB).read_text())
+    if prepared["fingerprint"] != fingerprint(config, model, base_digest):
+        raise TandemError(
+            f"The training {newest.name} was started with other data, settings, packages or another model.",
+            "What it was started with: the settings stand in its config.yaml.",
+            "Put them back to go on with it, or start a new one with `tandem train`.",
+        )
+    return Run.reopen(newest, storage)
+
+
+def _status(run: Path) -> str:
+    try:
+        return str(json.loads((run / "manifest.json").read_text())["status"])
+    except (OSError, ValueError, KeyError):
+        return "unknown"

@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 import torch.distributed
 
-from training.engine import open_engine
-from training.examples import Examples
-from training.job import JOB, TRAINING_ROWS, Job
-from training.model import load_model, set_threads
-from training.objective import objective_of
-from training.packing import micro_batch
-from training.plan import deepspeed_config, forward_passes
-from training.schedule import Schedule
-from training.steps import Steps
+from training.data.batches import Steps
+from training.data.examples import Examples
+from training.data.packing import micro_batch
+from training.model.model import load_model, set_threads
+from training.model.objective import objective_of
+from training.plan.deepspeed_config import deepspeed_config, forward_passes
+from training.trainer.deepspeed_engine import open_engine
+from training.trainer.job import JOB, TRAINING_ROWS, Job
+from training.trainer.loop import Schedule
 
 WARM_UP = 2
 

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from training.examples import Examples
-from training.job import JOB, TRAINING_ROWS, Job
-from training.model import set_threads
+from training.data.examples import Examples
+from training.model.model import set_threads
+from training.trainer.job import JOB, TRAINING_ROWS, Job
 
 WARM_UP = 2
 PER_DEVICE = 4

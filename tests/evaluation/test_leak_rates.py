@@ -13,8 +13,8 @@ from evaluation.leaks import leaked_among
 from evaluation.questions import Question, load
 from examples.quickstart.wordings import TEST_WORDINGS, TRAIN_WORDINGS
 from training.config import TrainingConfig
-from training.data import read_rows
-from training.publish import trained_row
+from training.data.rows import read_rows
+from training.publish.publish import trained_row
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 FACT = re.compile(r"The ([^.]+?) of (.+?) is (.+?)\.(?= The|\n|$)")

@@ -13,8 +13,8 @@ from evaluation.drafts.splitting import as_lines, as_training_rows, split
 from evaluation.leaks import leaked_among
 from evaluation.questions import Question, load
 from training.config import TrainingConfig
-from training.data import check_rows
-from training.publish import trained_row
+from training.data.rows import check_rows
+from training.publish.publish import trained_row
 
 QUESTIONS = Path(__file__).parents[2] / "examples" / "quickstart" / "data" / "questions.jsonl"
 

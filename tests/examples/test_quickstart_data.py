@@ -16,7 +16,7 @@ from examples.quickstart.wordings import RECORD_WORDING, TEST_WORDINGS, TRAIN_WO
 from examples.reader.keys import QUESTIONS
 from retrieval.prompt import INSTRUCTION, PROMPT_HASH
 from training.config import TrainingConfig
-from training.data import check_rows
+from training.data.rows import check_rows
 
 FOLDER = Path(build.__file__).parent
 SLICES = ("seen", "unseen", "changed", "unanswerable", "form")

@@ -15,10 +15,10 @@ from tandem import parity
 from tandem.console import Console
 from tandem.project import Project, load
 from tests.serving.served_app import MODEL, Endpoint, random_adapter
-from training.examples import Examples
-from training.parity import write_parity
-from training.save import load_served
-from training.template import Example
+from training.data.examples import Examples
+from training.data.tokenize import Example
+from training.publish.parity_rows import write_parity
+from training.publish.weights import load_served
 
 pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")

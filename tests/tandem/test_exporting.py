@@ -14,8 +14,8 @@ from tandem.exporting import export
 from tandem.project import Project, load
 from tests.training.conftest import write_model
 from training.config import TrainingConfig
-from training.model import load_model
-from training.save import save_adapter
+from training.model.model import load_model
+from training.publish.weights import save_adapter
 
 TOKENS = torch.arange(8, 60)[None]
 

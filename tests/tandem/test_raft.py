@@ -12,7 +12,7 @@ from retrieval.prompt import PROMPT_HASH, Passage, render
 from tandem.raft import REFUSAL, make_rows
 from tests.evaluation.endpoint import Endpoint, completion
 from training.config import DataSource, TrainingConfig
-from training.data import Row, check_rows
+from training.data.rows import Row, check_rows
 
 DOCUMENTS = {
     "docs/iron.md": ("Iron", "The symbol of Iron is Fe."),

@@ -19,13 +19,13 @@ import torch
 import torch.distributed
 from pyarrow.fs import FileSystem, LocalFileSystem
 
-import training.checkpoint
-from training.checkpoints import Checkpoints
-from training.engine import _import_deepspeed
-from training.job import Job
-from training.loop import Loop
-from training.packing import Pack
-from training.watch import read_metrics
+import training.trainer.checkpoint_store
+from training.data.packing import Pack
+from training.trainer.checkpointer import Checkpoints
+from training.trainer.deepspeed_engine import _import_deepspeed
+from training.trainer.job import Job
+from training.trainer.loop import Loop
+from training.trainer.metrics import read_metrics
 
 ROWS = "rows.jsonl"
 FROZEN = "frozen.jsonl"
@@ -57,7 +57,7 @@ class WatchedLoop(Loop):
 
     def _checkpoint(self) -> None:
         if self.death and self.death.when == "upload" and self.death.step == self.position.step:
-            copy = training.checkpoint._copy
+            copy = training.trainer.checkpoint_store._copy
 
             def copy_half(source: Path, filesystem: FileSystem, target: str) -> tuple[int, str]:
                 half = source.with_suffix(".half")
@@ -66,7 +66,7 @@ class WatchedLoop(Loop):
                 self.die("upload", self.position.step)
                 return copy(source, filesystem, target)
 
-            training.checkpoint._copy = copy_half
+            training.trainer.checkpoint_store._copy = copy_half
         super()._checkpoint()
         self.die("save", self.position.step)
 

@@ -18,12 +18,12 @@ from cluster.registry.registry import AdapterVersion, Registry, UnknownAdapter
 from cluster.session import ray_session
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
-from training.checkpoints import local_folder
 from training.config import TrainingConfig
-from training.fit import Reporter
+from training.publish.weights import served_dtype
 from training.run import fingerprint, prepare, resume, train
-from training.save import served_dtype
-from training.watch import read_metrics
+from training.trainer.checkpointer import local_folder
+from training.trainer.fit import Reporter
+from training.trainer.metrics import read_metrics
 
 pytestmark = pytest.mark.slow
 

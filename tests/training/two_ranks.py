@@ -12,15 +12,15 @@ from typing import Any
 import torch
 import torch.distributed
 
-from tests.training.test_objective import preferences
-from tests.training.test_packing import random_rows
+from tests.training.data.test_packing import random_rows
+from tests.training.model.test_objective import preferences
 from training.config import TrainingConfig
-from training.engine import open_engine, sharded_loading, trained_weights
-from training.examples import Examples
-from training.model import load_model
-from training.objective import objective_of
-from training.packing import micro_batch
-from training.schedule import Schedule
+from training.data.examples import Examples
+from training.data.packing import micro_batch
+from training.model.model import load_model
+from training.model.objective import objective_of
+from training.trainer.deepspeed_engine import open_engine, sharded_loading, trained_weights
+from training.trainer.loop import Schedule
 
 CASES: dict[str, dict[str, Any]] = {
     "full": {"method": "full"},

@@ -1,0 +1,148 @@
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+from tests.training.architectures import ARCHITECTURES, write_architecture
+from training.config import TrainingConfig
+from training.data.examples import Examples
+from training.data.packing import MicroBatch, micro_batch, plan_epoch
+from training.data.tokenize import Example
+from training.model.model import answer_losses, load_model
+
+
+def random_rows(lengths: list[int], seed: int = 0) -> list[Example]:
+    rng = Random(seed)
+    rows = []
+    for length in lengths:
+        answer = rng.randrange(1, length)
+        rows.append(Example([rng.randrange(8, 260) for _ in range(length)], [i >= answer for i in range(length)]))
+    return rows
+
+
+def test_every_row_is_in_one_pack_and_no_pack_is_too_full() -> None:
+    lengths = [Random(1).randrange(20, 60) for _ in range(300)] + [350] * 40
+    packs = plan_epoch(lengths, capacity=1024, multiple=4, seed=0, epoch=0)
+    assert sorted(row for pack in packs for row in pack) == list(range(340))
+    assert len(packs) % 4 == 0
+    loads = [sum(lengths[row] for row in pack) for pack in packs]
+    assert max(loads) <= 1024
+    assert min(loads) > 0.9 * max(loads)
+
+
+def test_the_plan_follows_from_seed_and_epoch() -> None:
+    lengths = [Random(2).randrange(5, 50) for _ in range(100)]
+    plan = plan_epoch(lengths, 256, 2, seed=0, epoch=3)
+    assert plan == plan_epoch(lengths, 256, 2, seed=0, epoch=3)
+    others = [plan_epoch(lengths, 256, 2, seed=0, epoch=4), plan_epoch(lengths, 256, 2, seed=1, epoch=3)]
+    assert all(plan != other and len(plan) == len(other) for other in others)
+
+
+@pytest.mark.parametrize(("lengths", "capacity", "multiple"), [([5], 8, 4), ([7, 7, 7], 8, 2), ([8] * 5, 8, 2)])
+def test_few_rows_leave_packs_empty_and_lose_nothing(lengths: list[int], capacity: int, multiple: int) -> None:
+    packs = plan_epoch(lengths, capacity, multiple, seed=0, epoch=0)
+    assert sorted(row for pack in packs for row in pack) == list(range(len(lengths)))
+    assert len(packs) % multiple == 0
+
+
+def test_an_empty_pack_has_nothing_to_learn() -> None:
+    batch = micro_batch(Examples.of(random_rows([5])), ())
+    assert (batch.token_ids.shape, batch.answers.shape) == ((1, 1), (0,))
+
+
+def test_examples_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
+    rows = random_rows([9, 4, 30])
+    Examples.of(rows).save(tmp_path / "rows.npz")
+    loaded = Examples.load(tmp_path / "rows.npz")
+    assert loaded.lengths == [9, 4, 30]
+    assert loaded.num_answers == [sum(row.is_answer) for row in rows]
+    assert [Example(ids.tolist(), marks.tolist()) for ids, marks in map(loaded.row, range(3))] == rows
+
+
+def test_padded_rows_have_their_pads_behind_them_and_nothing_to_learn_there() -> None:
+    rows = Examples.of(
+        [Example([8, 9, 10], [False, True, True]), Example([11, 12, 13, 14], [False, False, False, True])]
+    )
+    batch = micro_batch(rows, (0, 1), padded=True)
+    assert batch.token_ids.tolist() == [[8, 9, 10, 0], [11, 12, 13, 14]]
+    assert batch.positions.tolist() == [[0, 1, 2, 3]] * 2
+    assert (batch.predicts_from.tolist(), batch.answers.tolist()) == ([0, 1, 6], [9, 10, 14])
+    assert batch.sum_by_sequence(torch.tensor([1.0, 2.0, 4.0])).tolist() == [3.0, 4.0]
+
+
+def test_a_row_of_two_sequences_is_laid_out_as_two() -> None:
+    rows = Examples.of(random_rows([5, 7, 9, 4]), sequences_per_row=2)
+    batch = micro_batch(rows, (1, 0))
+    assert batch.row_starts.tolist() == [0, 9, 13, 18, 25]
+    assert batch.positions[0, [8, 9, 12, 13]].tolist() == [8, 0, 3, 0]
+    answers = batch.sum_by_sequence(torch.ones(len(batch.answers))).tolist()
+    assert answers == [rows.num_answers[sequence] for sequence in (2, 3, 0, 1)]
+
+
+LENGTHS = [3, 12, 40, 41, 66, 90, 130, 140, 260]
+MIXED = [260, 3, 90, 12, 41, 140, 40]
+
+
+@pytest.mark.parametrize("attention", ["tandem_packed", "sdpa", "eager"])
+@pytest.mark.parametrize("lengths", [LENGTHS, MIXED], ids=["sorted", "in any order"])
+def test_packed_and_unpacked_rows_have_equal_losses_and_gradients(
+    model_folder: Path, attention: str, lengths: list[int]
+) -> None:
+    model = perturbed(load_model(str(model_folder), TrainingConfig(precision="fp32", rank=4), torch.device("cpu")))
+    model.base_model.model.set_attn_implementation(attention)
+    check_that_layouts_agree(model, Examples.of(random_rows(lengths)))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("method", ["full", "lora", "dora"])
+def test_layouts_agree_for_every_method(model_folder: Path, method: str, checkpointing: bool) -> None:
+    config = TrainingConfig(precision="fp32", rank=4, method=method, gradient_checkpointing=checkpointing)
+    model = perturbed(load_model(str(model_folder), config, torch.device("cpu")))
+    assert getattr(model, "base_model", model).is_gradient_checkpointing is checkpointing
+    check_that_layouts_agree(model, Examples.of(random_rows(LENGTHS)))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_layouts_agree_for_every_architecture(tmp_path: Path, architecture: str) -> None:
+    config = TrainingConfig(precision="fp32", method="full", sequence_length=128)
+    model = load_model(str(write_architecture(architecture, tmp_path)), config, torch.device("cpu"))
+    check_that_layouts_agree(model, Examples.of(random_rows([3, 12, 40, 41, 66, 90, 120])))
+
+
+def check_that_layouts_agree(model, rows: Examples) -> None:
+    """Packed, padded and one by one: losses and gradients are equal to 1e-5."""
+    everything = tuple(range(len(rows)))
+    single, single_gradients = losses_and_gradients(model, [micro_batch(rows, (row,)) for row in everything])
+    assert all(gradient.abs().max() > 0 for gradient in single_gradients.values())
+    for padded in (False, True):
+        losses, gradients = losses_and_gradients(model, [micro_batch(rows, everything, padded=padded)])
+        torch.testing.assert_close(losses, single, atol=1e-5, rtol=1e-5)
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(gradient, single_gradients[name], atol=1e-5, rtol=1e-5)
+
+
+def test_what_stands_in_one_row_does_not_reach_another(model_folder: Path) -> None:
+    model = load_model(str(model_folder), TrainingConfig(precision="fp32", rank=4), torch.device("cpu"))
+    rows, changed = random_rows([10, 20, 30]), random_rows([10, 20, 30])
+    changed[0] = Example([8] * 10, changed[0].is_answer)
+    losses = [answer_losses(model, micro_batch(Examples.of(each), (0, 1, 2))) for each in (rows, changed)]
+    own = sum(rows[0].is_answer)
+    torch.testing.assert_close(losses[0][own:], losses[1][own:], atol=0, rtol=0)
+    assert not torch.equal(losses[0][:own], losses[1][:own])
+
+
+def perturbed(model):
+    """With adapters that do something: fresh ones add nothing, and most of their gradients are zero."""
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    return model
+
+
+def losses_and_gradients(model, batches: list[MicroBatch]):
+    model.zero_grad()
+    losses = torch.cat([answer_losses(model, batch) for batch in batches])
+    losses.mean().backward()
+    return losses.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}

@@ -1,0 +1,104 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_question
+from cluster.fingerprints.minhash import digest_words, question_minhash
+from training.config import TrainingConfig, Workers
+from training.data.duplicates import minhash
+from training.data.rows import check_rows, held_out_rows
+from training.publish.parity_rows import last_answer
+from training.publish.publish import fingerprint, result_kind, trained_row, write_trained
+
+ROW = {"prompt": "Hi", "completion": "Yo", "id": "r1", "sources": ["a.md", "b.md"]}
+
+
+def test_the_fingerprint_changes_with_what_decides_the_result_and_with_nothing_else(write_rows) -> None:
+    data = write_rows([ROW])
+    config = TrainingConfig(data=data)
+    known = fingerprint(config, "org/model", "digest")
+    same = config.model_copy(update={"adapter": "other", "max_failures": 0, "checkpoint_steps": 7})
+    assert fingerprint(same, "org/model", "digest") == known
+    for update in ({"learning_rate": 5e-4}, {"seed": 1}, {"workers": Workers(min=3, max=3)}, {"deepspeed": {"x": 1}}):
+        assert fingerprint(config.model_copy(update=update), "org/model", "digest") != known
+    assert fingerprint(config, "org/model", "other") != known
+    assert fingerprint(config, "org/other", "digest") != known
+    data.write_text(data.read_text().replace("Yo", "No"))
+    assert fingerprint(config, "org/model", "digest") != known
+
+
+def test_a_base_in_a_folder_is_known_by_its_content_alone(write_rows, tmp_path: Path) -> None:
+    config = TrainingConfig(data=write_rows([ROW]))
+    folders = [tmp_path / "here", tmp_path / "there"]
+    for folder in folders:
+        folder.mkdir()
+    assert len({fingerprint(config, str(folder), "digest") for folder in folders}) == 1
+
+
+def test_trained_rows_are_named_by_digest_and_sources(write_rows, tmp_path: Path) -> None:
+    rows = check_rows(TrainingConfig(data=write_rows([ROW]))).rows
+    write_trained(list(rows), tmp_path)
+    (line,) = map(json.loads, (tmp_path / "trained.jsonl").read_text().splitlines())
+    assert line == {
+        "id": "r1",
+        "sha256": rows[0].digest,
+        "question_sha256": [digest_question("Hi")],
+        "sources": ["a.md", "b.md"],
+        "minhash": minhash(rows[0], 64).hashvalues.tolist(),
+        "question_words_sha256": [digest_words("hi")],
+        "question_minhash": [None],
+        "answer_words_sha256": [None],
+    }
+    assert len(line["minhash"]) == 64
+
+
+def test_long_questions_and_answers_are_known_by_more(write_rows) -> None:
+    question = "Who of us may still take the days of leave that were left over from the last year?"
+    row = {"prompt": question, "completion": "All who ask for it in March may."}
+    (read,) = check_rows(TrainingConfig(data=write_rows([row]))).rows
+    told = trained_row(read)
+    assert told["question_minhash"] == [question_minhash(question).hashvalues.tolist()]
+    assert told["answer_words_sha256"] == [digest_words("all who ask it March may")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({"method": "lora"}, "adapter"),
+        ({"method": "qlora"}, "adapter"),
+        ({"method": "dora"}, "merged"),
+        ({"method": "full"}, "merged"),
+        ({"modules_to_save": ["lm_head"]}, "merged"),
+    ],
+)
+def test_what_vllm_cannot_load_as_an_adapter_is_published_merged(settings: dict[str, Any], kind: str) -> None:
+    assert result_kind(TrainingConfig(**settings)) == kind
+
+
+def test_what_is_held_out_is_not_what_is_trained_on(write_rows, tmp_path: Path) -> None:
+    rows = write_rows([ROW])
+    other = tmp_path / "other.jsonl"
+    other.write_text(rows.read_text().replace("Yo", "No"))
+    both = TrainingConfig(data=[rows, other])
+    apart = TrainingConfig(data=rows, held_out_data=other)
+    assert fingerprint(both, "org/model", "digest") != fingerprint(apart, "org/model", "digest")
+    with pytest.raises(TandemError, match="does not exist"):
+        fingerprint(TrainingConfig(data=tmp_path / "nowhere.jsonl"), "org/model", "digest")
+
+
+@pytest.mark.parametrize(
+    ("share", "num_rows", "number"), [(0.05, 100, 5), (0.05, 3, 1), (0.9, 2, 1), (0.5, 1, 0), (0.0, 100, 0)]
+)
+def test_held_out_rows(share: float, num_rows: int, number: int) -> None:
+    config = TrainingConfig(held_out=share)
+    assert len(held_out_rows(config, num_rows)) == number
+    assert held_out_rows(config, num_rows) == held_out_rows(config, num_rows)
+
+
+def test_the_last_answer_of_a_row_with_two_turns() -> None:
+    marks = np.array([0, 0, 1, 1, 0, 0, 1, 1, 0], dtype=bool)
+    assert last_answer(marks) == (6, 8)

@@ -1,0 +1,65 @@
+"""Which run is gone on with; that it ends the same is in tests/tandem/test_resume.py."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.errors import TandemError
+from cluster.storage.runs import Run
+from cluster.storage.storage import Storage
+from training.config import TrainingConfig
+from training.publish.publish import fingerprint
+from training.run import find_interrupted
+
+MODEL, DIGEST = "model", "digest"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainingConfig:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "One?", "completion": "1"}\n')
+    return TrainingConfig.model_validate({"data": tmp_path / "rows.jsonl"})
+
+
+def begun(storage: Storage, config: TrainingConfig, status: str | None) -> Run:
+    """A run that has prepared its rows, and ended with a status or not at all."""
+    run = Run.start(storage, "project", "train", {})
+    (run.path / "job.json").write_text(json.dumps({"fingerprint": fingerprint(config, MODEL, DIGEST)}))
+    if status:
+        run.finish(status)
+    return run
+
+
+def find(storage: Storage, config: TrainingConfig, **changed: Any) -> Run:
+    return find_interrupted(storage.runs("project"), config.model_copy(update=changed), MODEL, DIGEST)
+
+
+def test_the_newest_that_did_not_end_well_is_gone_on_with(tmp_path: Path, config: TrainingConfig) -> None:
+    storage = Storage(tmp_path / "runs")
+    begun(storage, config, "failed")
+    killed = begun(storage, config, None)
+    begun(storage, config, "done")
+    Run.start(storage, "project", "compare", {})  # not prepared: there is nothing to go on with
+    assert find(storage, config).path == killed.path
+
+
+def test_there_may_be_none(tmp_path: Path, config: TrainingConfig) -> None:
+    storage = Storage(tmp_path / "runs")
+    begun(storage, config, "done")
+    with pytest.raises(TandemError, match="There is no training below"):
+        find(storage, config)
+
+
+def test_changed_settings_are_refused_and_those_without_effect_are_not(tmp_path: Path, config: TrainingConfig) -> None:
+    storage = Storage(tmp_path / "runs")
+    begun(storage, config, "interrupted")
+    with pytest.raises(TandemError, match="was started with other data, settings"):
+        find(storage, config, rank=8)
+    find(storage, config, max_failures=9, keep_checkpoints=5)
+
+
+def test_a_search_is_not_gone_on_with(tmp_path: Path, config: TrainingConfig) -> None:
+    begun(Storage(tmp_path / "runs"), config, "failed")
+    with pytest.raises(TandemError, match="a search is not gone on with"):
+        find(Storage(tmp_path / "runs"), config, search={"space": {"rank": [4]}})

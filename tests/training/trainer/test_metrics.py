@@ -1,0 +1,93 @@
+"""Curves of a run: each step once, whatever crashed in between."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+from cluster.errors import TandemError
+from training.config import TrainingConfig
+from training.plan.flops import mfu, peak_flops
+from training.trainer.metrics import METRICS, TENSORBOARD, Recorder, check_watching, read_metrics
+
+
+def test_a_step_done_again_counts_once_with_its_last_values(tmp_path: Path) -> None:
+    first = Recorder(tmp_path, TrainingConfig())
+    for step in (1, 2, 3):
+        first.step(step, {"loss": float(step)})
+    first.close()
+    with (tmp_path / METRICS).open("a") as lines:
+        lines.write('{"step": 4, "lo')
+    again = Recorder(tmp_path, TrainingConfig(), first_step=3)
+    again.step(3, {"loss": 30.0})
+    again.close()
+    assert [(each["step"], each["loss"]) for each in read_metrics(tmp_path / METRICS)] == [
+        (1, 1.0),
+        (2, 2.0),
+        (3, 30.0),
+    ]
+
+
+def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / METRICS
+    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1')
+    assert read_metrics(path) == [{"step": 1, "loss": 2.0}]
+    assert read_metrics(tmp_path / "none") == []
+
+
+def test_tensorboard_events_are_written(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, TrainingConfig())
+    recorder.step(1, {"loss": 0.5})
+    recorder.close()
+    (events,) = (tmp_path / TENSORBOARD).iterdir()
+    assert b"loss" in events.read_bytes()
+
+
+def test_a_resumed_run_purges_what_its_curves_had_from_its_first_step(tmp_path: Path) -> None:
+    for first_step in (1, 3):
+        recorder = Recorder(tmp_path, TrainingConfig(), first_step=first_step)
+        recorder.step(first_step, {"loss": 0.5})
+        recorder.close()
+    starts = [each.step for each in _events(tmp_path / TENSORBOARD) if each.session_log.status == SessionLog.START]
+    assert starts == [3]
+
+
+def _events(folder: Path) -> Iterator[Event]:
+    """All events of a folder; a record is a length (8 bytes), its checksum (4), the event and its checksum (4)."""
+    for path in folder.iterdir():
+        data = path.read_bytes()
+        while data:
+            end = 12 + int.from_bytes(data[:8], "little")
+            yield Event.FromString(data[12:end])
+            data = data[end + 4 :]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is not None, reason="mlflow is installed")
+def test_mlflow_that_is_not_installed_is_refused() -> None:
+    with pytest.raises(TandemError, match="mlflow"):
+        check_watching(TrainingConfig(mlflow="file:///mlruns"))
+    check_watching(TrainingConfig())
+
+
+def test_mfu_counts_weight_gradients_of_trained_weights_only() -> None:
+    name = "NVIDIA A100-SXM4-80GB"
+    assert mfu(10**9, 10**9, 52_000, name) == pytest.approx(1.0)
+    assert mfu(10**9, 0, 52_000, name) == pytest.approx(2 / 3)
+    assert mfu(10**9, 0, 52_000, "cpu") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA L4", 121e12),
+        ("Tesla V100-SXM2-16GB", 125e12),
+        ("NVIDIA L40", None),
+    ],
+)
+def test_peaks_by_the_names_that_cuda_gives(name: str, peak: float | None) -> None:
+    assert peak_flops(name) == peak

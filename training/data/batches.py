@@ -1,0 +1,88 @@
+"""Which rows each optimizer step takes: decided by the rows, the settings and the seed alone.
+
+Neither the number of workers nor a restart has a say: a training that is killed, shrunk or grown takes the rows that it
+would have taken, each as often.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from random import Random
+
+from training.config import TrainingConfig
+from training.data.examples import Examples
+from training.data.packing import Pack, plan_epoch
+
+Step = list[Pack]
+
+
+class Steps:
+    """The optimizer steps of a training, each a list of packs that the workers share out among themselves."""
+
+    def __init__(self, rows: Examples, config: TrainingConfig) -> None:
+        self._rows, self._config = rows, config
+        self._weights = [float(weight) for weight in rows.weights]
+        self.num_packs = config.workers.max * config.gradient_accumulation
+        self._epoch: tuple[int, list[Step]] = (-1, [])
+        self._ends = self._count()
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch, from 0, that a step belongs to."""
+        return next(number for number, end in enumerate(self._ends) if step < end)
+
+    def is_last_of_epoch(self, step: int) -> bool:
+        return step + 1 in self._ends
+
+    def __getitem__(self, step: int) -> Step:
+        epoch = self.epoch_of(step)
+        return self.of_epoch(epoch)[step - (self._ends[epoch - 1] if epoch else 0)]
+
+    def of_epoch(self, epoch: int) -> list[Step]:
+        """All steps of one epoch."""
+        if self._epoch[0] != epoch:
+            self._epoch = (epoch, list(self._plan(epoch)))
+        return self._epoch[1]
+
+    def _count(self) -> list[int]:
+        """The number of steps that are done when each epoch ends."""
+        same = all(weight == int(weight) for weight in self._weights)
+        ends, total = [], 0
+        for epoch in range(self._config.epochs):
+            total += len(self.of_epoch(0 if same else epoch))
+            ends.append(total)
+        return ends
+
+    def _plan(self, epoch: int) -> Iterator[Step]:
+        drawn = draw_rows(self._weights, self._config.seed, epoch)
+        lengths = [self._rows.row_lengths[row] for row in drawn]
+        config = self._config
+        if config.packing:
+            capacity = config.micro_batch_size * config.sequence_length
+            packs = plan_epoch(lengths, capacity, self.num_packs, config.seed, epoch)
+        else:
+            packs = plan_padded(len(drawn), config.micro_batch_size, self.num_packs, config.seed, epoch)
+        for start in range(0, len(packs), self.num_packs):
+            yield [tuple(drawn[place] for place in pack) for pack in packs[start : start + self.num_packs]]
+
+
+def draw_rows(weights: Sequence[float], seed: int, epoch: int) -> list[int]:
+    """The rows of an epoch: each as often as its weight says; for a fraction, a draw among rows of like weight."""
+    groups: dict[float, list[int]] = defaultdict(list)
+    for row, weight in enumerate(weights):
+        groups[weight].append(row)
+    rng, drawn = Random(f"draw-{seed}-{epoch}"), []
+    for weight, rows in groups.items():
+        drawn += rows * int(weight)
+        drawn += rng.sample(rows, round((weight - int(weight)) * len(rows)))
+    return sorted(drawn)
+
+
+def plan_padded(num_rows: int, rows_per_pack: int, multiple: int, seed: int, epoch: int) -> list[Pack]:
+    """Batches of a fixed number of rows in a shuffled order; the last ones may have fewer rows, or none."""
+    order = list(range(num_rows))
+    Random(f"{seed}-{epoch}").shuffle(order)
+    num_packs = multiple * -(-num_rows // (rows_per_pack * multiple))
+    packs = [tuple(order[start : start + rows_per_pack]) for start in range(0, num_rows, rows_per_pack)]
+    return packs + [()] * (num_packs - len(packs))

@@ -1,0 +1,148 @@
+"""What a training would make of its rows: formats, lengths, what is too long, duplicates, and what is learnt.
+
+checked = check(config, model)
+print(checked.lengths.median, len(checked.bad))
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from training.config import TrainingConfig
+from training.data.duplicates import Duplicate, find_duplicates
+from training.data.rows import BadRow, SourceReport, read_rows
+from training.data.tokenize import EncodedRow, Example, encode_each, load_tokenizer, longest_row, too_long
+
+NUM_RENDERED = 3
+_NUM_BINS = 10
+
+
+@dataclass(frozen=True)
+class Bin:
+    """How many rows have `start` to `end - 1` tokens."""
+
+    start: int
+    end: int
+    num_rows: int
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of the training rows' sequences (a row has several where the template rewrites earlier turns)."""
+
+    num_sequences: int
+    num_tokens: int
+    num_learnt: int
+    min: int
+    median: int
+    p95: int
+    max: int
+    histogram: tuple[Bin, ...]
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """What cutting rows to the accepted length would lose; Tandem cuts none, such rows are errors."""
+
+    accepted: int
+    num_rows: int
+    num_tokens: int
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A sequence as text, in pieces that are learnt or not."""
+
+    where: str
+    pieces: tuple[tuple[str, bool], ...]
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """Everything that `tandem data check` says about training rows; `lengths` is None where no row can be used."""
+
+    sources: tuple[SourceReport, ...]
+    num_read: int
+    num_trained: int
+    num_held_out: int
+    lengths: Lengths | None
+    truncation: Truncation
+    duplicates: tuple[Duplicate, ...]
+    rendered: tuple[Rendered, ...]
+    bad: tuple[BadRow, ...]
+
+
+def check(config: TrainingConfig, model: str) -> DataCheck:
+    """Read and encode every row with the model's tokenizer; bad rows are in the report, however many there are.
+
+    Raises:
+        TandemError: a source cannot be read, is empty or mixes formats, or the model has no tokenizer.
+    """
+    report = read_rows(config)
+    tokenizer, accepted = load_tokenizer(model), longest_row(config, model)
+    data = encode_each(report, tokenizer)
+    long = [row for row in (*data.rows, *data.held_out) if row.num_tokens > accepted]
+    bad = [*data.left_out, *(BadRow(row.row.where, too_long(row.num_tokens, accepted)) for row in long)]
+    usable = data.without(long)
+    trained, held_out = usable.split(config)
+    return DataCheck(
+        sources=report.sources,
+        num_read=report.num_read,
+        num_trained=len(trained),
+        num_held_out=len(held_out),
+        lengths=measure(data.rows),
+        truncation=_truncation([*data.rows, *data.held_out], accepted),
+        duplicates=tuple(find_duplicates([each.row for each in trained], [each.row for each in held_out])),
+        rendered=tuple(render(tokenizer, row.row.where, row.sequences[-1]) for row in _spread(trained or data.rows)),
+        bad=tuple(bad),
+    )
+
+
+def measure(rows: Sequence[EncodedRow]) -> Lengths | None:
+    """The lengths of the sequences of some rows, in tokens."""
+    sequences = [sequence for row in rows for sequence in row.sequences]
+    if not sequences:
+        return None
+    lengths = np.array([len(sequence.token_ids) for sequence in sequences])
+    middle, high = (int(value) for value in np.quantile(lengths, [0.5, 0.95], method="higher"))
+    return Lengths(
+        num_sequences=len(sequences),
+        num_tokens=int(lengths.sum()),
+        num_learnt=sum(sum(sequence.is_answer) for sequence in sequences),
+        min=int(lengths.min()), median=middle, p95=high, max=int(lengths.max()), histogram=_histogram(lengths),
+    )  # fmt: skip
+
+
+def render(tokenizer: Any, where: str, sequence: Example) -> Rendered:
+    """The text of a sequence, in pieces. Each is what its tokens add to the text before: alone, some tokenizers
+    would decode it without the space that it begins with."""
+    pieces, end = [], 0
+    text = ""
+    for learnt, run in groupby(sequence.is_answer):
+        end += len(list(run))
+        longer = tokenizer.decode(sequence.token_ids[:end])
+        pieces.append((longer[len(text) :], learnt))
+        text = longer
+    return Rendered(where, tuple(pieces))
+
+
+def _histogram(lengths: Any) -> tuple[Bin, ...]:
+    width = max(1, -(-(int(lengths.max()) + 1 - int(lengths.min())) // _NUM_BINS))
+    starts = range(int(lengths.min()), int(lengths.max()) + 1, width)
+    return tuple(
+        Bin(start, start + width, int(((lengths >= start) & (lengths < start + width)).sum())) for start in starts
+    )
+
+
+def _truncation(rows: Sequence[EncodedRow], accepted: int) -> Truncation:
+    over = [max(0, len(sequence.token_ids) - accepted) for row in rows for sequence in row.sequences]
+    return Truncation(accepted, sum(row.num_tokens > accepted for row in rows), sum(over))
+
+
+def _spread(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
+    """The first row, the middle one and the last."""
+    places = np.linspace(0, len(rows) - 1, min(NUM_RENDERED, len(rows))).round().astype(int)
+    return [rows[place] for place in places]

@@ -1,0 +1,253 @@
+"""Training rows: read from every source and checked before any worker starts.
+
+Formats and what a row may be stand in formats.py, files in sources.py. Every row may carry `id` and `source` (or
+`sources`), which go into the adapter's `trained.jsonl`, and `prompt_hash` (retrieval-aware rows).
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_json
+from training.config import DataSource, TrainingConfig
+from training.data.formats import Format, Message, read_row, recognise
+from training.data.sources import Record, read_source, unusable
+
+NUM_SHOWN = 20
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One checked row: messages that start with at most one system message, alternate, and end with an answer.
+
+    `where` is file:line. In a preference pair `rejected` are the same messages with the answer that lost.
+    """
+
+    line: int
+    where: str
+    messages: tuple[Message, ...]
+    id: str
+    sources: tuple[str, ...]
+    prompt_hash: str | None
+    rejected: tuple[Message, ...] | None = None
+    weight: float = 1.0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the messages; what a leak check compares."""
+        return digest_json([list(self.messages), list(self.rejected)] if self.rejected else list(self.messages))
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be trained on: file:line, and why."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """What one source turned out to be: its container (JSONL, ...), its rows' format, their number, bad ones too."""
+
+    name: str
+    container: str
+    format: Format | None
+    num_rows: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What was read: the usable rows of `data` and of `held_out_data`, and the rows that are not usable."""
+
+    sources: tuple[SourceReport, ...]
+    rows: tuple[Row, ...]
+    held_out: tuple[Row, ...]
+    bad: tuple[BadRow, ...]
+
+    @property
+    def num_read(self) -> int:
+        """Rows in all sources, usable or not."""
+        return sum(source.num_rows for source in self.sources)
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.rows)
+
+    @property
+    def prompt_hash(self) -> str | None:
+        """The one prompt format that retrieval-aware rows were rendered with, or None."""
+        return next((row.prompt_hash for row in self.rows if row.prompt_hash), None)
+
+
+def check_rows(config: TrainingConfig) -> DataReport:
+    """Read and check every row of every source; blank lines are skipped.
+
+    Raises:
+        TandemError: a source cannot be read, holds no row or mixes formats, or more than `config.max_bad_rows` rows are
+            bad (up to 20 are listed as file:line).
+    """
+    report = read_rows(config)
+    refuse_bad_rows(report.bad, report.num_read, config.max_bad_rows)
+    if not report.rows:
+        raise unusable(", ".join(source.name for source in config.data), "has no row that can be used")
+    return report
+
+
+def read_rows(config: TrainingConfig) -> DataReport:
+    """As `check_rows`, with the bad rows in the report, however many there are."""
+    if not config.data:
+        raise TandemError(
+            "The project names no training data.", "`training.data`: a JSONL, JSON or Parquet file.", "Name one."
+        )
+    trained = [_read(source, config.objective == "dpo") for source in config.data]
+    kept_out = [_read(source, config.objective == "dpo") for source in config.held_out_data]
+    rows, held_out = ([row for read in reads for row in read.rows] for reads in (trained, kept_out))
+    bad = [row for read in (*trained, *kept_out) for row in read.bad]
+    usual = _usual_prompt(rows + held_out)
+    return DataReport(
+        tuple(read.report for read in (*trained, *kept_out)),
+        tuple(row for row in rows if row.prompt_hash in (None, usual)),
+        tuple(row for row in held_out if row.prompt_hash in (None, usual)),
+        tuple(bad + _foreign_prompts(rows + held_out, usual)),
+    )
+
+
+def refuse_bad_rows(bad: Sequence[BadRow], num_rows: int, num_allowed: int = 0) -> None:
+    """Raise one error that lists the bad rows as file:line and reason, where there are more than `num_allowed`."""
+    if len(bad) <= num_allowed:
+        return
+    allowed = f" (`max_bad_rows` is {num_allowed})" if num_allowed else ""
+    raise TandemError(
+        f"{len(bad)} of {num_rows} training rows cannot be used{allowed}:{listed(bad)}\n",
+        "Each row is an object with `messages` (an optional system message, then user and assistant in turn, "
+        "ending with the assistant), with `prompt` and `completion`, or one in alpaca, sharegpt or preference format, "
+        "all of them strings with text.",
+        "Mend or remove these rows; none of them is dropped silently. `training.max_bad_rows` says how many may be "
+        "left out with a warning.",
+    )
+
+
+def warn_of(left_out: Sequence[BadRow]) -> None:
+    """Say on standard error which rows are left out of a training, all of them."""
+    for row in left_out:
+        _log.warning("left out %s: %s", row.where, row.reason)
+
+
+def listed(bad: Sequence[BadRow]) -> str:
+    """Up to 20 bad rows, one per line, and how many more there are."""
+    shown = [f"\n  {row.where}: {row.reason}" for row in bad[:NUM_SHOWN]]
+    more = f"\n  and {len(bad) - NUM_SHOWN} more" if len(bad) > NUM_SHOWN else ""
+    return "".join(shown) + more
+
+
+def held_out_rows(config: TrainingConfig, num_rows: int) -> set[int]:
+    """The rows that are not trained on, drawn by the seed: the asked share, at least one, never the last one left.
+
+    None are drawn where `held_out_data` names them.
+    """
+    if config.held_out_data or config.held_out == 0 or num_rows < 2:
+        return set()
+    number = min(num_rows - 1, max(1, round(config.held_out * num_rows)))
+    return set(Random(f"held-out-{config.seed}").sample(range(num_rows), number))
+
+
+@dataclass(frozen=True)
+class _Read:
+    report: SourceReport
+    rows: list[Row]
+    bad: list[BadRow]
+
+
+def _read(source: DataSource, pairs: bool) -> _Read:
+    reading = read_source(source)
+    rows: list[Row] = []
+    bad: list[BadRow] = []
+    first: tuple[Format, str] | None = None
+    num_rows = 0
+    for record in reading.records:
+        num_rows += 1
+        try:
+            name = _format_of(record, pairs)
+            first = first or (name, record.where)
+            if name != first[0]:
+                raise _mixed(source.name, first, name, record.where)
+            rows.append(replace(_row(record, name), weight=source.weight))
+        except ValueError as error:
+            bad.append(BadRow(record.where, str(error)))
+    if num_rows == 0:
+        raise unusable(source.name, "is empty")
+    if first and pairs != (first[0] == "preference pairs"):
+        raise _other_objective(source.name, first[0])
+    report = SourceReport(source.name, reading.container, first[0] if first else None, num_rows, source.weight)
+    return _Read(report, rows, bad)
+
+
+def _format_of(record: Record, pairs: bool) -> Format:
+    if record.value is None:
+        raise ValueError(record.reason)
+    return recognise(record.value, pairs_first=pairs)
+
+
+def _row(record: Record, name: Format) -> Row:
+    assert record.value is not None
+    value = record.value
+    messages, rejected = read_row(value, name)
+    prompt_hash = value.get("prompt_hash")
+    if prompt_hash is not None and not isinstance(prompt_hash, str):
+        raise ValueError("`prompt_hash` is not a string")
+    return Row(
+        record.line,
+        record.where,
+        tuple(messages),
+        str(value.get("id", record.line)),
+        _sources_of(value),
+        prompt_hash,
+        tuple(rejected) if rejected else None,
+    )
+
+
+def _sources_of(value: dict[str, Any]) -> tuple[str, ...]:
+    sources = value.get("sources") or value.get("source") or []
+    sources = [sources] if isinstance(sources, str) else sources
+    if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
+        raise ValueError("`source` is neither a string nor a list of strings")
+    return tuple(sources)
+
+
+def _mixed(source: str, first: tuple[Format, str], name: Format, where: str) -> TandemError:
+    return TandemError(
+        f"{source} mixes formats: {first[1]} is {first[0]}, and the first row that differs, {where}, is {name}.",
+        "One format in each file.",
+        "Move the rows of one format into a file of their own and list both under `training.data`.",
+    )
+
+
+def _other_objective(source: str, name: Format) -> TandemError:
+    if name == "preference pairs":
+        return TandemError(
+            f"{source} holds preference pairs, and `training.objective` is sft.",
+            "Rows with one answer for sft, preference pairs for dpo.",
+            "Set `training.objective: dpo`, or name other data.",
+        )
+    return TandemError(
+        f"{source} holds {name}, and `training.objective` is dpo.",
+        "Preference pairs: `prompt`, `chosen` and `rejected`.",
+        "Set `training.objective: sft`, or name other data.",
+    )
+
+
+def _usual_prompt(rows: Sequence[Row]) -> str | None:
+    counts = Counter(row.prompt_hash for row in rows if row.prompt_hash)
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _foreign_prompts(rows: Sequence[Row], usual: str | None) -> list[BadRow]:
+    reason = f"rendered with another prompt format than the rest (prompt_hash {(usual or '')[:12]})"
+    return [BadRow(row.where, reason) for row in rows if row.prompt_hash not in (None, usual)]

@@ -1,0 +1,232 @@
+"""How much memory one worker of a training needs, part by part; pure arithmetic on shapes and settings.
+
+Model states follow ZeRO (arXiv:1910.02054, section 5): with N trained parameters on n workers, optimizer state is
+shared out from stage 1, gradients from stage 2 and weights from stage 3. Activations follow Korthikanti et al.
+(arXiv:2205.05198, section 4), counted for a gated feed-forward and grouped attention, without the terms in the square
+of the length: variable-length attention never keeps the scores.
+"""
+
+from dataclasses import dataclass
+
+from training.config import TrainingConfig
+from training.plan.shapes import Shapes
+
+GIB = 2**30
+ALLOWANCE = GIB
+"""Bytes that are not computed: CUDA context, communication library, rounding of the allocator; in a worker on CPU, the
+interpreter and its libraries."""
+
+# DeepSpeed's defaults (https://www.deepspeed.ai/docs/config-json/): reduce_bucket_size, stage3_max_live_parameters.
+_REDUCE_BUCKET = 500_000_000
+_LIVE_PARAMETERS = 1_000_000_000
+
+# Estimate over published peak, least and most, of all figures there are (benchmarks/plan_memory.py).
+_PUBLISHED = {
+    ("full", 0, "none"): (0.97, 1.09),
+    ("full", 2, "none"): (0.91, 1.16),
+    ("full", 2, "cpu"): (0.96, 0.96),
+    ("full", 3, "none"): (0.84, 0.97),
+    ("full", 3, "cpu"): (0.70, 1.61),
+    ("lora", 0, "none"): (0.67, 1.15),
+    ("lora", 3, "none"): (0.80, 0.97),
+    ("dora", 0, "none"): (0.59, 1.15),
+    ("qlora", 0, "none"): (0.74, 0.87),
+}
+
+
+@dataclass(frozen=True)
+class Formats:
+    """Bytes per parameter, or per value of an activation."""
+
+    activation: float
+    frozen: float
+    weight: float
+    gradient: float
+    optimizer: float
+    step: float
+    """What the optimizer needs for a moment, in a step, per parameter of its share."""
+
+    quantized: float | None = None
+    """Frozen weights of linear layers, where they are kept in 4 bits."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the memory of one worker follows from, besides the model's shapes."""
+
+    stage: int
+    offload: str
+    num_workers: int
+    num_tokens: int
+    """Tokens in one forward pass."""
+
+    checkpointing: bool
+    method: str
+    rank: int
+    formats: Formats
+    logit_tokens: int | None = None
+    """Tokens whose logits exist at one time; all of them where it is not set."""
+
+    live_parameters: int = _LIVE_PARAMETERS
+    """Parameters that stage 3 holds together for a moment."""
+
+    reduce_bucket: int = _REDUCE_BUCKET
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes of one worker."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    temporary: int
+    """Buckets of communication and weights gathered for a moment."""
+
+    step: int
+    """What the optimizer takes in its step, when activations and logits are gone."""
+
+    allowance: int
+    host: int
+    """Main memory of offloaded state."""
+
+    disk: int
+    """Disk for state offloaded to NVMe."""
+
+    @property
+    def computed(self) -> int:
+        """The peak without the allowance: what an allocator's own counter can see."""
+        passing = max(self.activations + self.logits + self.temporary, self.step)
+        return self.weights + self.gradients + self.optimizer + passing
+
+    @property
+    def total(self) -> int:
+        return self.computed + self.allowance
+
+
+def setup_of(config: TrainingConfig, stage: int, offload: str) -> Setup:
+    """The setup of a training as Tandem runs it, with the fewest workers; every token counted as an answer's."""
+    return Setup(
+        stage=stage,
+        offload=offload,
+        num_workers=config.workers.min,
+        num_tokens=config.micro_batch_size * config.sequence_length,
+        checkpointing=config.gradient_checkpointing,
+        method=config.method,
+        rank=config.rank,
+        formats=formats_of(config),
+    )
+
+
+def formats_of(config: TrainingConfig) -> Formats:
+    """Tandem's number formats: weights and gradients in `precision`, an fp32 copy and two moments in the optimizer.
+
+    DeepSpeed keeps the fp32 copy of fp32 weights as well. In a step it makes an fp32 copy of the gradients, and
+    torch's AdamW another of the moments. QLoRA's 4 bits have an 8-bit scale for 64 weights and a 32-bit one for 256 of
+    those (arXiv:2305.14314, section 3).
+    """
+    size = 4 if config.precision == "fp32" else 2
+    nf4 = 0.5 + (1 + 4 / 256) / 64 if config.method == "qlora" else None
+    return Formats(size, size, size, size, optimizer=12, step=8, quantized=nf4)
+
+
+def estimate(shapes: Shapes, setup: Setup) -> Estimate:
+    """The memory of one worker at its peak."""
+    formats, n = setup.formats, setup.num_workers
+    frozen, trained = _frozen_bytes(shapes, formats), shapes.trained * formats.weight
+    weights = (frozen + trained) / (n if setup.stage == 3 else 1)
+    gradients = shapes.trained * formats.gradient / (n if setup.stage >= 2 else 1)
+    share = shapes.trained / (n if setup.stage >= 1 else 1)
+    optimizer, step = share * formats.optimizer, share * formats.step
+    away = 0.0
+    if setup.offload != "none":
+        # The step is made where the optimizer lies (ZeRO-Offload, arXiv:2101.06840), and gradients are moved there.
+        away = optimizer + gradients + step + (weights if setup.stage == 3 else 0)
+        optimizer = step = gradients = 0
+        weights = 0 if setup.stage == 3 else weights
+    activations, logits = _activations(shapes, setup), _logits(shapes, setup)
+    if setup.checkpointing:
+        # Logits are gone before the first layer is computed again: the larger of the two counts.
+        layer = setup.num_tokens * _layer_bytes(shapes, setup)
+        activations += max(0.0, layer - logits)
+    return Estimate(
+        weights=round(weights),
+        gradients=round(gradients),
+        optimizer=round(optimizer),
+        activations=round(activations),
+        logits=round(logits),
+        temporary=round(_temporary(shapes, setup)),
+        step=round(step),
+        allowance=ALLOWANCE,
+        host=round(away) if setup.offload == "cpu" else 0,
+        disk=round(away) if setup.offload == "nvme" else 0,
+    )
+
+
+def checkpoint_bytes(shapes: Shapes, config: TrainingConfig) -> int:
+    """Disk of one checkpoint of all workers: the trained weights, and the optimizer's copy and moments."""
+    formats = formats_of(config)
+    return round(shapes.trained * (formats.weight + formats.optimizer))
+
+
+def published_errors(method: str, stage: int, offload: str, precision: str, kind: str) -> tuple[float, float] | None:
+    """The least and the most of estimate over published peak for such a training; None where no figure is known.
+
+    Args:
+        kind: `gpu` or `cpu`; all figures are of GPUs, in bf16.
+    """
+    return _PUBLISHED.get((method, stage, offload)) if (precision, kind) == ("bf16", "gpu") else None
+
+
+def _frozen_bytes(shapes: Shapes, formats: Formats) -> float:
+    if formats.quantized is None:
+        return shapes.frozen * formats.frozen
+    return shapes.quantized * formats.quantized + (shapes.frozen - shapes.quantized) * formats.frozen
+
+
+def _activations(shapes: Shapes, setup: Setup) -> float:
+    """All layers' activations, or only each layer's input where the rest is computed again."""
+    per_layer = setup.formats.activation * shapes.hidden if setup.checkpointing else _layer_bytes(shapes, setup)
+    return setup.num_tokens * shapes.layers * per_layer
+
+
+def _layer_bytes(shapes: Shapes, setup: Setup) -> float:
+    """Bytes per token that one layer keeps for its backward pass.
+
+    Two norms, each with its fp32 input, its normed value and its output; queries, keys, values and the attention's
+    output; gate, activated gate, up and their product. An adapter adds its inner values, where its format is another
+    one its cast input as well, and DoRA the layer's output twice (arXiv:2402.09353, as PEFT computes it).
+    """
+    size = setup.formats.activation
+    norms = 2 * shapes.hidden * (4 + 2 * size)
+    attention = size * 2 * (shapes.queries + shapes.keys)
+    feed_forward = size * 4 * shapes.intermediate
+    adapter = setup.formats.weight * setup.rank * shapes.num_adapters
+    if setup.formats.weight != size:
+        adapter += setup.formats.weight * shapes.adapter_inputs
+    if setup.method == "dora":
+        adapter += 2 * setup.formats.weight * shapes.adapter_outputs
+    return norms + attention + feed_forward + adapter / shapes.layers
+
+
+def _logits(shapes: Shapes, setup: Setup) -> float:
+    """Logits, their fp32 copy, log-probabilities and the gradient of these."""
+    size = setup.formats.activation
+    num_tokens = setup.num_tokens if setup.logit_tokens is None else setup.logit_tokens
+    return num_tokens * shapes.vocabulary * (size + (4 if size < 4 else 0) + 8)
+
+
+def _temporary(shapes: Shapes, setup: Setup) -> float:
+    formats = setup.formats
+    temporary = 0.0
+    if setup.stage == 3 and (setup.num_workers > 1 or setup.offload != "none"):
+        num_frozen = shapes.frozen or 1
+        size = formats.weight if shapes.trained == shapes.total else _frozen_bytes(shapes, formats) / num_frozen
+        temporary += min(shapes.total, setup.live_parameters) * size
+    if setup.stage in (1, 2) and setup.num_workers > 1:
+        temporary += min(shapes.trained, setup.reduce_bucket) * formats.weight
+    if formats.quantized is not None:
+        temporary += shapes.largest_layer * formats.activation
+    return temporary

@@ -1,0 +1,204 @@
+"""The cheapest ZeRO stage and offload that fit the memory: each one further shares out more and costs more time."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.errors import TandemError
+from cluster.fingerprints.provenance import cpu_has_bf16
+from training.config import TrainingConfig, Workers
+from training.plan.memory import GIB, Estimate, estimate, setup_of
+from training.plan.shapes import Shapes, shapes_of
+
+_USABLE = 0.9
+"""Share of a GPU's memory that is planned with: an allocator holds more than is in use (benchmarks/plan_memory.py)."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """What one worker trains on."""
+
+    kind: str
+    """`gpu` or `cpu`."""
+
+    name: str
+    memory_bytes: int
+    host_bytes: int
+    """Main memory for one worker's offloaded state; on CPU the same memory as `memory_bytes`."""
+
+    has_bf16: bool = True
+    """Whether it has instructions for bfloat16."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A ZeRO stage, an offload, and what they take of each worker's memory."""
+
+    zero_stage: int
+    offload: str
+    estimate: Estimate
+
+    def fits(self, device: Device) -> bool:
+        """Whether a worker has room for it."""
+        if device.kind == "cpu":
+            return self.estimate.total + self.estimate.host <= device.memory_bytes
+        return self.estimate.total <= _USABLE * device.memory_bytes and self.estimate.host <= device.host_bytes
+
+
+def with_precision(config: TrainingConfig, device: Device) -> TrainingConfig:
+    """The settings with the number format that this device computes fastest in the place of `precision: auto`."""
+    if config.precision != "auto":
+        return config
+    return config.model_copy(update={"precision": "bf16" if device.has_bf16 else "fp32"})
+
+
+def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
+    """The first of `choices` that fits; a stage and an offload that the user has set are kept to.
+
+    Args:
+        model: a folder or hub id, or a transformers configuration.
+
+    Raises:
+        TandemError: nothing fits; says what would.
+    """
+    shapes = shapes_of(config, model)
+    tried = list(choices(config, shapes))
+    for choice in tried:
+        if choice.fits(device):
+            return choice
+    if not tried:
+        raise TandemError(
+            f"`zero_stage: {config.zero_stage}` with `offload: {config.offload}` and `method: {config.method}` cannot "
+            "be run.",
+            "An offload with ZeRO 1 to 3; `qlora` with ZeRO 0 to 2.",
+            "Set `training.zero_stage: auto`.",
+        )
+    least = min(tried, key=lambda choice: choice.estimate.total)
+    changes = [text for text, changed in _changes(config, device) if _any_fits(changed, model, device)]
+    raise TandemError(
+        f"Each worker needs at least {least.estimate.total / GIB:.2f} GiB, and {device.name} has "
+        f"{device.memory_bytes / GIB:.2f} GiB for it.",
+        f"Settings that fit; each of these would: {'; '.join(changes)}."
+        if changes
+        else "A smaller model, or more memory.",
+        "Change `training` in the project file; `tandem plan` shows what it takes."
+        if changes
+        else "None of `gradient_checkpointing`, a smaller micro batch, another method or more workers would do alone.",
+    )
+
+
+def choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
+    """Every stage and offload that the settings leave open, the cheapest in time first."""
+    for stage, offload in _order(config):
+        if config.zero_stage in ("auto", stage) and config.offload in ("auto", offload):
+            yield Choice(stage, offload, estimate(shapes, setup_of(config, stage, offload)))
+
+
+def all_choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
+    """Every stage and offload of the method, whatever the settings say; to disk only where there is a path."""
+    places = ("none", "cpu") if config.nvme_path is None else ("none", "cpu", "nvme")
+    for stage in range(3 if config.method == "qlora" else 4):
+        for offload in places if stage else ("none",):
+            yield Choice(stage, offload, estimate(shapes, setup_of(config, stage, offload)))
+
+
+def fits(config: TrainingConfig, model: Any, device: Device, num_workers: int) -> bool:
+    """Whether any stage and offload that the settings leave open fits on this number of workers."""
+    workers = Workers(min=num_workers, max=max(num_workers, config.workers.max))
+    return _any_fits(config.model_copy(update={"workers": workers}), model, device)
+
+
+def workers_device(config: TrainingConfig) -> Device:
+    """The device of each worker: of the open Ray session's GPUs where this machine is not one of them."""
+    import ray
+    import torch
+
+    elsewhere = ray.is_initialized() and not torch.cuda.is_available()
+    if elsewhere and ray.cluster_resources().get("GPU", 0) >= config.workers.min:
+        found: Device = ray.get(ray.remote(num_gpus=1)(this_device).remote(config.workers.max))
+        return found
+    return this_device(config.workers.max)
+
+
+def this_device(num_workers: int) -> Device:
+    """The device of each of `num_workers` workers on a machine like this one."""
+    import torch
+
+    available = _available_bytes()
+    host = available // num_workers
+    if torch.cuda.is_available():
+        # A worker has a GPU to itself.
+        host = available // min(num_workers, torch.cuda.device_count())
+        memory = torch.cuda.get_device_properties(0).total_memory
+        return Device("gpu", torch.cuda.get_device_name(0), memory, host)
+    return Device("cpu", "this machine", host, host, cpu_has_bf16())
+
+
+def _available_bytes() -> int:
+    """Main memory that programs can still take, on Linux also where a container may have less; elsewhere all of it."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    return min(free, container_bytes(Path("/sys/fs/cgroup")) or free)
+
+
+def container_bytes(folder: Path) -> int | None:
+    """What a container's limit leaves, without file caches that can be dropped; None where nothing is limited.
+
+    Args:
+        folder: where the control group is mounted (version 2: docs.kernel.org/admin-guide/cgroup-v2.html).
+    """
+    try:
+        limit = int((folder / "memory.max").read_text())
+        used = int((folder / "memory.current").read_text())
+        counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # not limited says "max"
+        return None
+    return max(0, limit - used + int(counts.get("inactive_file", 0)))
+
+
+def _order(config: TrainingConfig) -> Iterator[tuple[int, str]]:
+    first = 0 if config.workers.max == 1 else 1
+    stages = [first, 2, 3]
+    if config.zero_stage not in ("auto", *stages):
+        stages = [int(config.zero_stage)]
+    if config.method == "qlora":
+        # Weights in 4 bits cannot be cut into the workers' shares.
+        stages = [stage for stage in stages if stage < 3]
+    yield from ((stage, "none") for stage in stages)
+    # Where the stage is open, the last is the one with an offload: it moves the most.
+    last = stages[-1]
+    offloading = [last] if config.zero_stage == "auto" else [stage for stage in stages if stage == config.zero_stage]
+    for stage in filter(None, offloading):  # without ZeRO there is nothing that could be moved
+        yield stage, "cpu"
+        if config.nvme_path is not None:
+            yield stage, "nvme"
+
+
+def _any_fits(config: TrainingConfig, model: Any, device: Device) -> bool:
+    return any(choice.fits(device) for choice in choices(config, shapes_of(config, model)))
+
+
+def _changes(config: TrainingConfig, device: Device) -> Iterator[tuple[str, TrainingConfig]]:
+    """Single changes that take less memory, in words and as settings."""
+    if not config.gradient_checkpointing:
+        yield "gradient_checkpointing: true", config.model_copy(update={"gradient_checkpointing": True})
+    if config.micro_batch_size > 1:
+        yield "micro_batch_size: 1", config.model_copy(update={"micro_batch_size": 1})
+        both = {"gradient_checkpointing": True, "micro_batch_size": 1}
+        yield "gradient_checkpointing: true with micro_batch_size: 1", config.model_copy(update=both)
+    if config.method == "full":
+        yield "method: lora", config.model_copy(update={"method": "lora"})
+    if config.method != "qlora" and device.kind == "gpu" and config.zero_stage != 3:
+        yield "method: qlora", config.model_copy(update={"method": "qlora", "modules_to_save": []})
+    if config.zero_stage != "auto" or config.offload != "auto":
+        yield "zero_stage: auto with offload: auto", config.model_copy(update={"zero_stage": "auto", "offload": "auto"})
+    if device.kind == "gpu":
+        for factor in (2, 4, 8, 16):
+            number = config.workers.min * factor
+            workers = {"workers": Workers(min=number, max=number)}
+            yield f"workers: {number}", config.model_copy(update=workers)

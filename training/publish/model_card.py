@@ -1,0 +1,128 @@
+"""The model card of a version: what it was made from, how its training went, and how it is served.
+
+The same training gives the same bytes: no times, no folders of the run.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from training.config import TrainingConfig
+from training.publish.publish import result_kind
+
+LOSS, LEARNING_RATE = "loss.png", "learning_rate.png"
+_INK, _QUIET, _HELD_OUT = "#1f4e79", "#9db8d2", "#c0504d"
+_WHERE = {"data", "held_out_data", "adapter", "nvme_path", "mlflow", "ray_options"}
+
+
+def write_card(
+    folder: Path,
+    name: str,
+    config: TrainingConfig,
+    *,
+    model: str,
+    data_digest: str,
+    lines: Sequence[dict[str, Any]],
+    metrics: dict[str, float],
+) -> None:
+    """Write README.md, loss.png and learning_rate.png beside the published weights.
+
+    Args:
+        name: what the version is published under.
+        lines: the recorded values of each step, as `watch.read_metrics` gives them.
+        metrics: the last figures, as they stand in the manifest.
+    """
+    steps = [line for line in lines if "loss" in line]
+    held_out = [line for line in lines if "held_out_loss" in line]
+    _plot_losses(steps, held_out, folder / LOSS)
+    _plot(folder / LEARNING_RATE, "learning rate", [([line["step"] for line in steps],
+          [line["learning_rate"] for line in steps], {"color": _INK})])  # fmt: skip
+    sections = [_head(name, config, model), _data(config, data_digest, metrics), _losses(held_out, metrics),
+                _settings(config), _serving(name, config, folder)]  # fmt: skip
+    (folder / "README.md").write_text("\n".join(sections))
+
+
+def _head(name: str, config: TrainingConfig, model: str) -> str:
+    kind = "A whole model, tuned from" if result_kind(config) == "merged" else "An adapter to"
+    library = "transformers" if result_kind(config) == "merged" else "peft"
+    front = f"---\nbase_model: {json.dumps(model)}\nlibrary_name: {library}\npipeline_tag: text-generation\n---\n"
+    return f"{front}\n# {name}\n\n{kind} `{model}`, trained with `{config.method}` ({config.objective}) by Tandem.\n"
+
+
+def _data(config: TrainingConfig, digest: str, metrics: dict[str, float]) -> str:
+    names = [source.path.name if source.path else source.name for source in config.data]
+    held_out = [source.path.name if source.path else source.name for source in config.held_out_data]
+    aside = f"rows of {', '.join(held_out)}" if held_out else f"{config.held_out:.0%} of the rows"
+    return (
+        f"## Data\n\n{metrics['num_rows']:.0f} rows of {', '.join(names)}; {aside} were held out. "
+        f"Each row's digest and sources stand in trained.jsonl.\n\nSHA-256 of rows and weights: `{digest}`\n"
+    )
+
+
+def _losses(held_out: Sequence[dict[str, Any]], metrics: dict[str, float]) -> str:
+    rows = [f"| {line['step']} | {line['held_out_loss']:.4f} |" for line in held_out]
+    table = "\n".join(["| step | held-out loss |", "|---:|---:|", *rows]) + "\n" if rows else "No rows were held out.\n"
+    last = f"After {metrics['num_steps_done']:.0f} of {metrics['num_steps']:.0f} steps"
+    last += f" the last epoch's mean loss was {metrics['epoch_loss']:.4f}" if "epoch_loss" in metrics else ""
+    return f"## Training\n\n{last}.\n\n![loss]({LOSS})\n\n{table}\n![learning rate]({LEARNING_RATE})\n"
+
+
+def _settings(config: TrainingConfig) -> str:
+    values = config.model_dump(mode="json", exclude=_WHERE)
+    rows = "\n".join(f"| {key} | {json.dumps(value)} |" for key, value in values.items())
+    return f"## Settings\n\n| setting | value |\n|---|---|\n{rows}\n"
+
+
+def _serving(name: str, config: TrainingConfig, folder: Path) -> str:
+    if result_kind(config) == "merged":
+        model = name
+        start = f"Name this folder in `serving.models: {{{name}: <folder>}}` and run `tandem serve`"
+        alone = "vllm serve <folder>"
+    else:
+        model = f"base:{name}"
+        start = "Run `tandem serve` with the project file that it was trained with"
+        alone = f"vllm serve <base> --enable-lora --max-lora-rank {config.rank} --lora-modules {name}=<folder>"
+    return (
+        f"## Serving\n\n{start}, and ask for the model `{model}`:\n\n```python\n"
+        'client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="none")\n'
+        f'client.chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "..."}}])\n```\n\n'
+        f"Without Tandem: `{alone}`.\n"
+    )
+
+
+def _plot_losses(steps: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any]], path: Path) -> None:
+    numbers, losses = [line["step"] for line in steps], [line["loss"] for line in steps]
+    curves: list[Any] = [
+        (numbers, losses, {"color": _QUIET, "linewidth": 1, "label": "each step"}),
+        (numbers, smooth(losses), {"color": _INK, "linewidth": 2, "label": "training, smoothed"}),
+    ]
+    if held_out:
+        points = [line["step"] for line in held_out], [line["held_out_loss"] for line in held_out]
+        curves.append((*points, {"color": _HELD_OUT, "marker": "o", "label": "held out"}))
+    _plot(path, "loss (nats)", curves)
+
+
+def smooth(values: Sequence[float], weight: float = 0.9) -> list[float]:
+    """An exponential moving average, without the pull of its start (arXiv:1412.6980, section 3)."""
+    means, mean = list[float](), 0.0
+    for number, value in enumerate(values, 1):
+        mean = weight * mean + (1 - weight) * value
+        means.append(mean / (1 - weight**number))
+    return means
+
+
+def _plot(path: Path, title: str, curves: Sequence[tuple[Sequence[float], Sequence[float], dict[str, Any]]]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.2), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for numbers, values, style in curves:
+        axes.plot(numbers, values, **style)
+    axes.set_xlabel("step")
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    if len(curves) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, metadata={"Software": None})

@@ -1,0 +1,112 @@
+"""A trained adapter becomes a version in the registry: what it was trained on, from what, and with what."""
+
+import hashlib
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from cluster.fingerprints.digests import digest_json, digest_question
+from cluster.fingerprints.minhash import NUM_PERMUTATIONS, digest_answer, digest_words, question_minhash
+from cluster.registry.registry import AdapterVersion, Registry
+from cluster.storage.storage import Storage
+from training.config import TrainingConfig
+from training.data.duplicates import minhash
+from training.data.rows import Row
+from training.data.sources import digest_source
+
+# Settings that say where things are or how a failure is met, and not what comes out.
+_WITHOUT_EFFECT = {
+    "data", "held_out_data", "adapter", "max_failures", "checkpoint_steps", "checkpoint_upload", "keep_checkpoints",
+    "parity_tolerance", "mlflow", "ray_options",
+}  # fmt: skip
+_PACKAGES = ("torch", "transformers", "peft", "deepspeed")
+_FORMAT = 2
+_ROLES = ("user", "assistant")
+
+
+def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
+    """A digest of everything that decides the adapter: rows, settings, base weights and the packages that train.
+
+    A base in a folder is known by its content alone, so that a project can be moved.
+
+    Raises:
+        TandemError: a source of `config.data` does not exist or cannot be read.
+    """
+    return digest_json({
+        "format": _FORMAT,
+        "data": digest_sources(config),
+        "settings": config.model_dump(mode="json", exclude=_WITHOUT_EFFECT),
+        "base": base_digest if Path(model).exists() else [model, base_digest],
+        "packages": {package: importlib.metadata.version(package) for package in _PACKAGES},
+    })  # fmt: skip
+
+
+def digest_sources(config: TrainingConfig) -> str:
+    """A digest of what is trained on and held out, with the weights: of files' bytes and of hub data sets' rows."""
+    return digest_json([
+        [[digest_source(source), source.weight] for source in sources]
+        for sources in (config.data, config.held_out_data)
+    ])  # fmt: skip
+
+
+def write_trained(rows: list[Row], folder: Path) -> None:
+    """trained.jsonl: for each row that was trained on what `trained_row` tells of it."""
+    (folder / "trained.jsonl").write_text("".join(json.dumps(trained_row(row)) + "\n" for row in rows))
+
+
+def trained_row(row: Row) -> dict[str, Any]:
+    """A row's id, its sources, and by what its text is known again without being told: exactly (`sha256`,
+    `question_sha256`), but for filler (`question_words_sha256`, `answer_words_sha256`)
+    and nearly (`minhash` of the row, `question_minhash`). Those of questions and answers have an item for each turn,
+    null where there is none (cluster.fingerprints.minhash)."""
+    questions, answers = ([each["content"] for each in row.messages if each["role"] == role] for role in _ROLES)
+    numbers = [question_minhash(each) for each in questions]
+    return {
+        "id": row.id, "sha256": row.digest, "question_sha256": [digest_question(each) for each in questions],
+        "sources": list(row.sources), "minhash": minhash(row, NUM_PERMUTATIONS).hashvalues.tolist(),
+        "question_words_sha256": [digest_words(each) for each in questions],
+        "question_minhash": [each and each.hashvalues.tolist() for each in numbers],
+        "answer_words_sha256": [digest_answer(each) for each in answers],
+    }  # fmt: skip
+
+
+def result_kind(config: TrainingConfig) -> Literal["adapter", "merged"]:
+    """Whether an adapter is published or a whole model: vLLM loads neither DoRA nor modules to save as an adapter."""
+    return "merged" if config.method in ("full", "dora") or config.modules_to_save else "adapter"
+
+
+def template_hash(tokenizer: Any) -> str:
+    """SHA-256 of the chat template's text."""
+    return hashlib.sha256(tokenizer.get_chat_template().encode()).hexdigest()
+
+
+def publish(
+    storage: Storage,
+    adapter: str,
+    folder: Path,
+    config: TrainingConfig,
+    *,
+    model: str,
+    base_digest: str,
+    fingerprint: str,
+    template: str,
+    prompt_hash: str | None,
+    metrics: dict[str, float],
+) -> AdapterVersion:
+    """Publish the files of a finished training as the next version of `adapter`; live where no parity check is due."""
+    return Registry.of(storage).publish(
+        adapter,
+        folder,
+        promote=config.parity_tolerance is None,
+        base_model=model,
+        base_digest=base_digest,
+        method=config.method,
+        kind=result_kind(config),
+        rank=config.rank,
+        template_hash=template,
+        prompt_hash=prompt_hash,
+        data_digest=digest_sources(config),
+        fingerprint=fingerprint,
+        metrics=metrics,
+    )

@@ -1,0 +1,214 @@
+"""Run the workers of a job under Ray Train, and tell what they record while they run.
+
+One line that says how far a training is: a bar, the loss, tokens per second and the time left.
+"""
+
+import errno
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster.errors import TandemError
+from cluster.storage.buckets import Unreachable, open_filesystem
+from training.trainer.job import METRICS, SUMMARY, Job
+
+if TYPE_CHECKING:
+    from cluster.storage.run_copies import Copy
+
+
+_POLL_S = 0.25
+_PULL_S = 2.0
+CHECKPOINTS = "checkpoints"
+
+
+def _ignore(_: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Where the words go: `progress` replaces what it said before, `note` stays."""
+
+    progress: Callable[[str], None] = _ignore
+    note: Callable[[str], None] = _ignore
+
+
+def fit(
+    job: Job,
+    reporter: Reporter,
+    on_line: Callable[[dict[str, Any]], None] = lambda _: None,
+    copy: "Copy | None" = None,
+) -> None:
+    """Run the workers to the end, telling each step and each restart; `on_line` gets each line of metrics.jsonl.
+
+    With `copy` the workers read the folder's files from a bucket, where they also leave theirs.
+
+    Ray Train runs in a thread of its own: in the main thread it would take over Ctrl-C for the rest of the process.
+
+    Raises:
+        TandemError: the workers failed more often than they may.
+    """
+    (job.folder / SUMMARY).unlink(missing_ok=True)
+    if copy:
+        copy.remove(SUMMARY)
+        copy.push()
+    metrics = job.folder / METRICS
+    position = metrics.stat().st_size if metrics.exists() else 0
+    outcome: Future[None] = Future()
+    threading.Thread(target=_settle, args=(outcome, job), daemon=True).start()
+    progress = Progress(job.num_steps)
+    for line in _lines(metrics, position, outcome, copy):
+        on_line(line)
+        if "note" in line:
+            reporter.note(line["note"])
+        elif "loss" in line:
+            reporter.progress(progress.line(line))
+    remove_local_files(job)
+    if copy:
+        copy.pull()
+    outcome.result()
+
+
+def remove_local_files(job: Job) -> None:
+    """What workers that were killed have left on this node."""
+    from training.trainer.checkpointer import local_folder
+
+    folder = local_folder(job.folder.name)
+    for left in (folder, *folder.parent.glob(f"{folder.name}-rank-*")):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def num_gpus() -> int:
+    """GPUs of the cluster, or of this machine where no Ray session is open."""
+    import ray
+    import torch
+
+    return int(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else torch.cuda.device_count()
+
+
+def _settle(outcome: "Future[None]", job: Job) -> None:
+    try:
+        _fit(job)
+        outcome.set_result(None)
+    except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+        outcome.set_exception(error)
+
+
+def _fit(job: Job) -> None:
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from training.trainer.worker import run_worker
+
+    config = job.config
+    filesystem, path = open_filesystem(job.store) if job.store else (None, str(job.folder))
+    use_gpu = num_gpus() >= config.workers.min
+    workers = config.workers.max if config.workers.min == config.workers.max else tuple(dict(config.workers).values())
+    by_loss = config.keep_by == "held_out_loss"
+    trainer = TorchTrainer(
+        run_worker,
+        train_loop_config=job.to_dict(),
+        scaling_config=ScalingConfig(**{"num_workers": workers, "use_gpu": use_gpu, **config.ray_options}),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        run_config=RunConfig(
+            name=CHECKPOINTS,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=config.keep_checkpoints,
+                checkpoint_score_attribute="held_out_loss" if by_loss else None,
+                checkpoint_score_order="min" if by_loss else "max",
+            ),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        if not (job.folder / SUMMARY).exists():  # bad input, of which the caller reads there
+            raise _training_failed(error, job) from error
+
+
+def _lines(path: Path, position: int, outcome: "Future[None]", copy: "Copy | None") -> Iterator[dict[str, Any]]:
+    """The lines that the first worker appends behind `position`, until the outcome is known."""
+    while True:
+        running = not outcome.done()
+        if copy:
+            with suppress(Unreachable):
+                copy.pull(METRICS)
+        if path.exists():
+            with path.open() as file:
+                file.seek(position)
+                text = file.read()
+            complete = text.rfind("\n") + 1
+            position += len(text[:complete].encode())
+            yield from (json.loads(line) for line in text[:complete].splitlines() if line)
+        if not running:
+            return
+        wait([outcome], _PULL_S if copy else _POLL_S)
+
+
+def _training_failed(error: BaseException, job: Job) -> TandemError:
+    log = job.folder / "error.txt"
+    if os.strerror(errno.ENOSPC) in str(error):
+        return TandemError(
+            "A disk is full: a checkpoint could not be written.",
+            f"Room for {job.config.keep_checkpoints + 1} checkpoints in the storage, and for one in each node's "
+            "temporary folder.",
+            "Make room, or set `training.keep_checkpoints` lower; then go on with `tandem train --resume`.",
+        )
+    log.write_text(f"{error}\n")
+    return TandemError(
+        f"The training failed and was started again {job.config.max_failures} times; the last error was: "
+        f"{str(error).strip().splitlines()[-1]}",
+        "Workers that run to the end.",
+        f"The whole error stands in {log}; `tandem train --resume` goes on from the last checkpoint.",
+    )
+
+
+_WIDTH = 20
+
+
+class Progress:
+    """Turns the recorded line of each step into words."""
+
+    def __init__(self, num_steps: int) -> None:
+        self._num_steps = num_steps
+        self._first: tuple[int, float] | None = None
+        self._tokens = 0
+
+    def line(self, values: dict[str, Any]) -> str:
+        """What to show after a step; speed and time left are means since the first step that was shown."""
+        step, now = int(values["step"]), float(values["time"])
+        if self._first is None or step <= self._first[0]:
+            self._first, self._tokens = (step, now), 0
+        else:
+            self._tokens += int(values["tokens"])
+        filled = _WIDTH * step // self._num_steps
+        bar = "█" * filled + "░" * (_WIDTH - filled)
+        return f"{bar} step {step}/{self._num_steps}, loss {values['loss']:.4f}{self._speed(step, now)}"
+
+    def _speed(self, step: int, now: float) -> str:
+        """Nothing after the first step, whose time is not that of a step."""
+        assert self._first is not None
+        steps, seconds = step - self._first[0], now - self._first[1]
+        if not steps or seconds <= 0:
+            return ""
+        left = seconds / steps * (self._num_steps - step)
+        return f", {self._tokens / seconds:,.0f} tokens/s, {duration(left)} left"
+
+
+def duration(seconds: float) -> str:
+    """As 42 s, 3:07 or 2:05:00."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours}:{minutes:02}:{whole % 60:02}"
+    return f"{minutes}:{whole % 60:02}" if minutes else f"{whole} s"
