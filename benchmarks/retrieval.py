@@ -21,18 +21,18 @@ import numpy as np
 from benchmarks.results import ratio_row, row, write
 from benchmarks.retrieval_data import clustered, milvus_server, resident_gib, rows_of, write_documents
 from benchmarks.retrieval_load import bare_dense, bare_hybrid, latencies
-from retrieval import chunking
 from retrieval.config import RetrievalConfig
-from retrieval.embedding import Embedder
-from retrieval.index_plan import search_parameters
-from retrieval.indexing import follow, index
-from retrieval.legs import CANDIDATES, Legs
-from retrieval.local import local_server, running
-from retrieval.rights import NOBODY, allowed
-from retrieval.schema import Settings
-from retrieval.search import Searcher
-from retrieval.sources import documents
-from retrieval.store import Store
+from retrieval.embedding.embedder import Embedder
+from retrieval.filters.rights import NOBODY, allowed
+from retrieval.index import chunking
+from retrieval.index.indexing import follow, index
+from retrieval.search.retrievers import CANDIDATES, Legs
+from retrieval.search.search import Searcher
+from retrieval.sources.sources import documents
+from retrieval.store.collection import Settings
+from retrieval.store.index_parameters import search_parameters
+from retrieval.store.milvus_lite import local_server, running
+from retrieval.store.store import Store
 
 LITE_CHUNKS, SERVER_CHUNKS, FLAT_DOCUMENTS, COLD_CHUNKS = 10_000, 200_000, 20_000, 100_000
 DIMENSIONS, TOP_K, NUM_ASKED = 384, 10, 200

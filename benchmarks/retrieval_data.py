@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from retrieval.schema import Row
+from retrieval.store.collection import Row
 
 LETTERS = "aeioulnrstmdkpg"
 NUM_WORDS = 20_000

@@ -7,9 +7,9 @@ from statistics import median, quantiles
 from typing import Any
 
 from benchmarks.results import ratio_row
-from retrieval.filters import encode
-from retrieval.names import alias_of
-from retrieval.rights import NOBODY, allowed
+from retrieval.filters.filters import encode
+from retrieval.filters.rights import NOBODY, allowed
+from retrieval.store.collection import alias_of
 
 CONCURRENCY, NUM_TURNS = (1, 8, 32), 10
 FIELDS = ["source", "position", "content"]

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.results import ratio_row, write
-from retrieval import sources
 from retrieval.config import RetrievalConfig
-from retrieval.embedding import Embedder
-from retrieval.evaluate import NDCG, Scores, evaluate, interval, score
-from retrieval.indexing import index
-from retrieval.judged import Judged, JudgedQuestion, read, write_documents
-from retrieval.local import local_server
-from retrieval.source_config import FolderSource
+from retrieval.embedding.embedder import Embedder
+from retrieval.index.indexing import index
+from retrieval.quality.evaluate import NDCG, Scores, evaluate, interval, score
+from retrieval.quality.judgments import Judged, JudgedQuestion, read, write_documents
+from retrieval.sources import sources
+from retrieval.sources.config import FolderSource
+from retrieval.store.milvus_lite import local_server
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "examples" / "quickstart"
 DEPTH = 10

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from retrieval.index_plan import hnsw_gib
+from retrieval.store.index_parameters import hnsw_gib
 from serving.adapter_cache import hit_rate, zipf
 from serving.queueing import Station, open_times
 from serving.unit_costs import EngineCosts, UnitCosts

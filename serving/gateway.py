@@ -11,7 +11,7 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from retrieval.rights import NOBODY
+from retrieval.filters.rights import NOBODY
 from serving import catalogue
 from serving.admission import Admission, Counting, Wanted
 from serving.bases import Bases

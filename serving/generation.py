@@ -13,9 +13,9 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 from starlette.types import Message, Receive, Scope, Send
 
 from cluster.fingerprints.digests import digest_json
-from retrieval.hits import Hit
+from retrieval.filters.rights import NOBODY, Rights
 from retrieval.prompt import fit, render
-from retrieval.rights import NOBODY, Rights
+from retrieval.search.hits import Hit
 from serving import tracing
 from serving.admission import Wanted
 from serving.bases import Bases

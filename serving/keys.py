@@ -23,7 +23,7 @@ from cluster.errors import TandemError
 from cluster.storage.buckets import open_bucket
 from cluster.storage.files import write_atomically
 from cluster.storage.objects import Folder, Place
-from retrieval.rights import Rights
+from retrieval.filters.rights import Rights
 from serving.names import ModelName
 
 SEEN_AFTER_S = 1.0

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.errors import TandemError
-from retrieval.filter_json import parse as parse_filter
-from retrieval.filters import Filter
+from retrieval.filters.filter_json import parse as parse_filter
+from retrieval.filters.filters import Filter
 from retrieval.prompt import estimate_tokens
 from serving.errors import ApiError
 from serving.names import ModelName, is_name

@@ -14,10 +14,10 @@ from cluster.errors import TandemError
 from cluster.session import serve_log_kept
 from retrieval.config import RetrievalConfig
 from retrieval.errors import RetrievalUnavailable, UnknownCollection
-from retrieval.filters import Filter
-from retrieval.hits import Hit
-from retrieval.rights import Rights
-from retrieval.search import Searcher, SearchModels
+from retrieval.filters.filters import Filter
+from retrieval.filters.rights import Rights
+from retrieval.search.hits import Hit
+from retrieval.search.search import Searcher, SearchModels
 from serving.batches import Batches
 
 NUM_THREADS = 32

@@ -18,9 +18,9 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from cluster.errors import TandemError
-from retrieval.filter_json import parse as parse_filter
-from retrieval.filters import Filter
-from retrieval.rights import Rights
+from retrieval.filters.filter_json import parse as parse_filter
+from retrieval.filters.filters import Filter
+from retrieval.filters.rights import Rights
 from serving.admission import Wanted
 from serving.config import RESERVED_MODELS
 from serving.errors import ApiError

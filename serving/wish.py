@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from cluster.errors import TandemError
-from retrieval.milvus_config import MilvusConfig
+from retrieval.config import MilvusConfig
 
 DAY_S = 86_400
 # Beyond these a figure is a slip of the keyboard rather than a plan.

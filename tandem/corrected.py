@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
-from retrieval.source_config import FolderSource
+from retrieval.sources.config import FolderSource
 
 if TYPE_CHECKING:
     from evaluation.asking.corrections import Correction
-    from retrieval.indexing import Forgotten
+    from retrieval.index.indexing import Forgotten
 
 SUFFIX = "-corrected"
 
@@ -46,8 +46,8 @@ def corrected(
 
     `forgotten` tells which documents are left out, as from the project's own collection.
     """
-    from retrieval.indexing import index
-    from retrieval.store import Store
+    from retrieval.index.indexing import index
+    from retrieval.store.store import Store
 
     name = f"{collection}{SUFFIX}"
     with tempfile.TemporaryDirectory(prefix="tandem-corrected-") as scratch:

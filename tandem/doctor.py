@@ -157,7 +157,7 @@ def _served_milvus(project: "Project") -> Iterator[Finding]:
 
 
 def _milvus(project: "Project", uri: str) -> "Check":
-    from retrieval.preflight import check
+    from retrieval.store.preflight import check
 
     return partial(check, project.retrieval, uri)
 

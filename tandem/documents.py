@@ -88,9 +88,9 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Show the passages that a question would be answered from; `for` may be left out."""
-    from retrieval.filter_json import loads
-    from retrieval.rights import Rights
-    from retrieval.search import Searcher
+    from retrieval.filters.filter_json import loads
+    from retrieval.filters.rights import Rights
+    from retrieval.search.search import Searcher
     from tandem.hits import as_text, to_json
     from tandem.pipeline import milvus
     from tandem.project import load
@@ -114,8 +114,8 @@ def forget(
 ) -> None:
     """Remove a document from the collection for good: the index leaves it out, also while its file is there."""
     from evaluation.asking.answer_cache import forget as forget_answers
-    from retrieval.forgetting import forget as run
-    from retrieval.forgetting import take_back
+    from retrieval.index.forgetting import forget as run
+    from retrieval.index.forgetting import take_back
     from tandem.adapters import trained_on
     from tandem.pipeline import milvus
     from tandem.project import load
@@ -155,7 +155,7 @@ def search_eval(
     as_json: AsJson = False,
 ) -> None:
     """Measure dense, BM25 and hybrid search on judged questions: recall, MRR, nDCG, latency."""
-    from retrieval.rights import Rights
+    from retrieval.filters.rights import Rights
     from tandem.project import load
     from tandem.searching import advice, as_text, evaluate, tables, to_json
 
@@ -180,8 +180,8 @@ def search_sweep(
     as_json: AsJson = False,
 ) -> None:
     """Try chunk sizes, modes and fusions on judged questions, on Ray, and print the best setting."""
-    from retrieval.rights import Rights
-    from retrieval.sweep import CHUNK_TOKENS
+    from retrieval.filters.rights import Rights
+    from retrieval.quality.sweep import CHUNK_TOKENS
     from tandem.project import load
     from tandem.sweeping import advice, as_text, sweep, table, to_json
 

@@ -93,7 +93,7 @@ def _collections(project: Project) -> Iterator[str]:
     if not project.retrieval.sources:
         yield "no documents are served"
         return
-    from retrieval.search import Searcher
+    from retrieval.search.search import Searcher
 
     with milvus(project) as uri:
         searcher = Searcher(project.retrieval, uri)

@@ -4,8 +4,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrieval.hits import Hit
-    from retrieval.search import SearchResult
+    from retrieval.search.hits import Hit
+    from retrieval.search.search import SearchResult
 
 
 def as_text(found: "SearchResult") -> str:

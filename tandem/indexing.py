@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from retrieval.index_report import IndexReport
+    from retrieval.index.report import IndexReport
 
 COUNTS = ("added", "changed", "unchanged", "deleted")
 MOST_SHOWN = 20

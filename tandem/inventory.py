@@ -16,7 +16,7 @@ from cluster.storage.files import write_atomically
 
 if TYPE_CHECKING:
     from retrieval.config import RetrievalConfig
-    from retrieval.index_report import IndexReport
+    from retrieval.index.report import IndexReport
 
 DOCUMENTS = "documents.tsv.gz"
 

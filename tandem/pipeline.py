@@ -23,8 +23,8 @@ from tandem.console import Console
 from tandem.project import Project
 
 if TYPE_CHECKING:
-    from retrieval.index_report import IndexReport
-    from retrieval.indexing import Forgotten
+    from retrieval.index.indexing import Forgotten
+    from retrieval.index.report import IndexReport
     from serving.config import ServingConfig
     from training.data.data_check import DataCheck
     from training.trainer.fit import Reporter
@@ -168,7 +168,7 @@ def _reporter(console: Console) -> "Reporter":
 @contextlib.contextmanager
 def milvus(project: Project) -> Iterator[str]:
     """The URI of the project's document store; the local one is started where it does not run yet."""
-    from retrieval.local import local_server
+    from retrieval.store.milvus_lite import local_server
 
     if project.retrieval.uri != "local":
         yield project.retrieval.uri
@@ -190,7 +190,7 @@ def index(
     on_documents: Callable[[Iterator[tuple[str, str]]], None] | None = None,
 ) -> "IndexReport":
     """Bring the collection up to date with the documents; `on_documents` gets their names and digests."""
-    from retrieval.indexing import index as run_index
+    from retrieval.index.indexing import index as run_index
 
     with embedding_session(project):
         report = run_index(
@@ -202,7 +202,7 @@ def index(
 
 def follow(project: Project, uri: str, console: Console) -> None:
     """Keep the collection up to date with the documents until the process is interrupted."""
-    from retrieval.indexing import follow as run_follow
+    from retrieval.index.indexing import follow as run_follow
 
     def on_report(report: "IndexReport") -> None:
         console.stage("index", _told(report))
@@ -236,7 +236,7 @@ def _told(report: "IndexReport") -> str:
 
 def forgotten(project: Project) -> "Forgotten":
     """What tells which documents are left out, asked anew each time."""
-    from retrieval.forgetting import read
+    from retrieval.index.forgetting import read
 
     return functools.partial(read, project.storage.forgotten(project.collection))
 

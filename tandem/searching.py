@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from retrieval.config import Mode
-    from retrieval.evaluate import Difference, ModeResult, SearchEvaluation
-    from retrieval.rights import Rights
+    from retrieval.filters.rights import Rights
+    from retrieval.quality.evaluate import Difference, ModeResult, SearchEvaluation
 
 
 def evaluate(
@@ -26,8 +26,8 @@ def evaluate(
     The documents of a BEIR folder are indexed first, into a collection of their own that is named after the folder and
     stays; other questions are asked of the project's collection as it is.
     """
-    from retrieval.evaluate import evaluate as run
-    from retrieval.judged import read
+    from retrieval.quality.evaluate import evaluate as run
+    from retrieval.quality.judgments import read
 
     judged = read(path, qrels)
     with milvus(project) as uri:
@@ -42,7 +42,7 @@ def tables(found: "SearchEvaluation") -> "Iterator[Table]":
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from retrieval.evaluate import COMPARED
+    from retrieval.quality.evaluate import COMPARED
 
     metrics = list(found.modes[0].scores)
     costs = ["p50 ms", "p95 ms", "embedding s / 1000"]
@@ -77,7 +77,7 @@ def as_text(found: "SearchEvaluation") -> str:
 
 def advice(found: "SearchEvaluation", own: "Mode") -> str:
     """What to do next where the project searches in mode `own`: another mode, if one is better beyond chance."""
-    from retrieval.evaluate import NDCG
+    from retrieval.quality.evaluate import NDCG
 
     better = [
         (each.first if each.difference > 0 else each.second, abs(each.difference))
@@ -113,9 +113,9 @@ def to_json(found: "SearchEvaluation") -> dict[str, Any]:
 
 def _indexed(project: Project, corpus: Path, uri: str, console: Console) -> str:
     """The collection of a BEIR folder, up to date with its documents."""
-    from retrieval.indexing import index
-    from retrieval.judged import write_documents
-    from retrieval.source_config import FolderSource
+    from retrieval.index.indexing import index
+    from retrieval.quality.judgments import write_documents
+    from retrieval.sources.config import FolderSource
     from tandem.pipeline import embedding_session
 
     name = re.sub(r"[^a-z0-9_]+", "-", f"{project.collection}-{corpus.absolute().parent.name}".lower())[:63].strip("-")

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from retrieval.config import RetrievalConfig
-    from retrieval.judged import Judged
-    from retrieval.rights import Rights
-    from retrieval.sweep import Setting, Sweep
+    from retrieval.filters.rights import Rights
+    from retrieval.quality.judgments import Judged
+    from retrieval.quality.sweep import Setting, Sweep
 
 SHOWN = ("recall@10", "MRR@10", "nDCG@10")
 
@@ -32,9 +32,9 @@ def sweep(
     rights: "Rights",
 ) -> "Sweep":
     """Try the project's documents, or those of a BEIR folder, with every chunk size, mode and fusion."""
-    from retrieval.forgetting import read as read_forgotten
-    from retrieval.judged import read
-    from retrieval.sweep import sweep as run
+    from retrieval.index.forgetting import read as read_forgotten
+    from retrieval.quality.judgments import read
+    from retrieval.quality.sweep import sweep as run
 
     _check(chunk_tokens)
     judged = read(path, qrels)
@@ -99,8 +99,8 @@ def to_json(found: "Sweep") -> dict[str, Any]:
 @contextmanager
 def _documents(project: Project, judged: "Judged") -> "Iterator[RetrievalConfig]":
     """The project's settings, with the documents of a BEIR folder in place of its own where there are some."""
-    from retrieval.judged import write_documents
-    from retrieval.source_config import FolderSource
+    from retrieval.quality.judgments import write_documents
+    from retrieval.sources.config import FolderSource
 
     if judged.corpus is None:
         yield project.retrieval

@@ -44,8 +44,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 GROUPS = {
     "vLLM": ("tests/serving/", "tests/tandem/test_pipeline.py", "tests/k8s/test_run.py"),
     "Milvus server": tuple(
-        f"tests/retrieval/test_{name}.py"
-        for name in ("bulk_import", "contract", "contract_settings", "milvus_server", "server_goes_away", "tenants")
+        f"tests/retrieval/{name}.py"
+        for name in (
+            "index/test_bulk_import",
+            "store/test_contract",
+            "store/test_contract_settings",
+            "store/test_milvus_server",
+            "store/test_server_goes_away",
+            "store/test_tenants",
+        )
     ),
 }
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.fingerprints.digests import digest_json
 from cluster.storage.buckets import SCHEMES, open_store, reason
-from retrieval.sources.document import Gone, SourceUnavailable, Unreadable
-from retrieval.sources.entry import CHUNK_BYTES, Entry
+from retrieval.sources.document import CHUNK_BYTES, Entry, Gone, SourceUnavailable, Unreadable
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

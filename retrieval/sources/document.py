@@ -1,11 +1,14 @@
-"""A document as every kind of source hands it over: a name, a version, and a way to read it."""
+"""A document as every kind of source hands it over: a name, a version, and a way to read it.
 
-from collections.abc import Callable
+A file in an object store before it is a document.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.errors import TandemError
-from retrieval.rights import Attributes
+from retrieval.filters.rights import Attributes
 
 
 class Unreadable(Exception):
@@ -50,3 +53,23 @@ def unreadable(name: str, reason: str, attributes: Attributes, path: Path | None
         raise Unreadable(reason)
 
     return Document(name, attributes, explain, explain, path)
+
+
+CHUNK_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file as the store lists it."""
+
+    name: str
+    """Its path below the source, with `/`."""
+
+    size: int
+    """Bytes."""
+
+    version: str
+    """A digest of what the store says of its content: its ETag, or time and size."""
+
+    chunks: Callable[[], Iterator[bytes]]
+    """Its content, never more than `size`. Raises Unreadable, Gone and SourceUnavailable."""

@@ -10,11 +10,10 @@ from urllib.robotparser import RobotFileParser
 
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
-from retrieval.source_config import SitemapSource
+from retrieval.sources.config import SitemapSource
 from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
-from retrieval.sources.pages import page_markdown
 from retrieval.sources.rows import row_name
-from retrieval.sources.web import AGENT, Site
+from retrieval.sources.web import AGENT, Site, page_markdown
 
 MAX_PAGE_BYTES = 20 * 1024 * 1024
 MAX_SITEMAP_BYTES = 50 * 1024 * 1024  # the protocol's own limit, unpacked

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks.retrieval_quality import plain_bm25, plain_dense, rows_of
-from retrieval.embedding import Embedder
-from retrieval.evaluate import NDCG
-from retrieval.judged import JudgedQuestion
+from retrieval.embedding.embedder import Embedder
+from retrieval.quality.evaluate import NDCG
+from retrieval.quality.judgments import JudgedQuestion
 
 DOCUMENTS = {
     "iron.md": "The symbol of iron is Fe. Iron is a metal.",

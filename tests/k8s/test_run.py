@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from cluster.manifests.bundle import Bundle, Manifest, at
-from retrieval.local import local_server
+from retrieval.store.milvus_lite import local_server
 from tests.k8s.overlays import ROOT, rendered
 from tests.ports import free_port
 

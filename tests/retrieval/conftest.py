@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.config import RetrievalConfig
-from retrieval.local import local_server
+from retrieval.store.milvus_lite import local_server
 from tests.retrieval.servers import RealServer
 
 FACTS = {

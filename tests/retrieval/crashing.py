@@ -10,7 +10,9 @@ from retrieval.config import RetrievalConfig
 
 # Children are forked from a process that has imported everything and run nothing: each starts at once.
 _SPAWN = multiprocessing.get_context("forkserver")
-_SPAWN.set_forkserver_preload(["retrieval.indexing", "sentence_transformers", "pymilvus", "tests.retrieval.crashing"])
+_SPAWN.set_forkserver_preload(
+    ["retrieval.index.indexing", "sentence_transformers", "pymilvus", "tests.retrieval.crashing"]
+)
 COLLECTION = "crashes"
 
 
@@ -39,7 +41,7 @@ class Run:
 
 def _index(folder: Path, uri: str, collection: str, events: Connection) -> None:
     from cluster.errors import TandemError
-    from retrieval import indexing
+    from retrieval.index import indexing
 
     indexing.BATCH_CHUNKS = 4
     run: Callable[..., Any] = indexing._Sync.run

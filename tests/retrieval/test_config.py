@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from retrieval.config import RetrievalConfig
-from retrieval.rights import Attributes
+from retrieval.filters.rights import Attributes
 
 
 def test_every_field_has_a_default_and_a_description() -> None:
@@ -88,9 +88,12 @@ def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
 
 
 def test_the_package_is_imported_without_its_vendors() -> None:
-    modules = "prompt config errors names schema local sources chunking embedding embedding_endpoint embedding_workers "
-    modules += "store indexing search filters filter_json rights forgetting hits fusion passages rerank live "
-    modules += "live_config live_query asking shares"
+    modules = (
+        "prompt config errors store.collection store.milvus_lite sources.sources index.chunking embedding.embedder "
+    )
+    modules += "embedding.endpoint embedding.workers store.store index.indexing search.search filters.filters "
+    modules += "filters.filter_json filters.rights index.forgetting search.hits search.fusion search.passages "
+    modules += "search.reranker search.live_engine search.live_query search.candidates search.selectivity"
     code = (
         f"import sys; [__import__('retrieval.' + name) for name in {modules.split()!r}]; "
         "print(sorted({'torch', 'ray', 'openai', 'pymilvus', 'grpc', 'sentence_transformers', 'markitdown', "

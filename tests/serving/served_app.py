@@ -55,8 +55,8 @@ class Endpoint:
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     from ray import serve
 
-    from retrieval.indexing import index
-    from retrieval.local import local_server
+    from retrieval.index.indexing import index
+    from retrieval.store.milvus_lite import local_server
     from serving.run import served
 
     folder = tmp_path_factory.mktemp("served")

@@ -14,8 +14,8 @@ from openai import OpenAI
 
 from cluster.errors import TandemError
 from cluster.registry.registry import Registry
-from retrieval.local import running
 from retrieval.prompt import INSTRUCTION
+from retrieval.store.milvus_lite import running
 from serving.client import Answer, AskFailed, ask, ask_async, connect, connect_async, list_models
 from serving.run import check
 from tests.serving.served_app import ADAPTER, COLLECTION, Endpoint

@@ -12,9 +12,9 @@ import pytest
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 
-from retrieval.hits import Hit
+from retrieval.filters.rights import NOBODY, Rights
 from retrieval.prompt import INSTRUCTION, estimate_tokens
-from retrieval.rights import NOBODY, Rights
+from retrieval.search.hits import Hit
 from serving import gateway as gateway_module
 from serving.errors import ApiError
 from serving.gateway import Gateway

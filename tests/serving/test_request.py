@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from retrieval.filters import Comparison
+from retrieval.filters.filters import Comparison
 from serving.errors import ApiError
 from serving.request import parse_request, searched_for
 

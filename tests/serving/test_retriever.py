@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from retrieval.config import RetrievalConfig
-from retrieval.indexing import index
-from retrieval.local import local_server
-from retrieval.rights import NOBODY
+from retrieval.filters.rights import NOBODY
+from retrieval.index.indexing import index
+from retrieval.store.milvus_lite import local_server
 from serving.retriever import Retriever
 from tests.retrieval import tiny_cross_encoder
 from tests.serving.served_app import documents

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from retrieval.filters import Comparison
-from retrieval.hits import Hit
-from retrieval.rights import NOBODY, Rights
+from retrieval.filters.filters import Comparison
+from retrieval.filters.rights import NOBODY, Rights
+from retrieval.search.hits import Hit
 from serving.errors import ApiError
 from serving.gateway import Gateway
 from serving.keys import Keys

@@ -8,9 +8,9 @@ import pytest
 from cluster.errors import TandemError
 from evaluation.asking.corrections import Correction
 from retrieval.config import RetrievalConfig
-from retrieval.local import local_server
-from retrieval.search import Searcher
-from retrieval.store import Store
+from retrieval.search.search import Searcher
+from retrieval.store.milvus_lite import local_server
+from retrieval.store.store import Store
 from tandem.corrected import check, corrected
 
 

@@ -2,8 +2,8 @@
 
 import json
 
-from retrieval.hits import Hit, Scores
-from retrieval.search import SearchResult
+from retrieval.search.hits import Hit, Scores
+from retrieval.search.search import SearchResult
 from tandem.hits import as_text, to_json
 
 HIT = Hit(

@@ -251,7 +251,9 @@ def test_without_milvus_the_retrieval_arms_fail_and_nothing_is_recommended(proje
     """Milvus is killed when the endpoint is ready, before the first question; answers that were kept need none."""
     command = Command.start(project, "compare", "--fresh")
     command.wait_for(r"\] serve +ready")
-    servers = [pid for pid, line in descendants(command.environment).items() if "retrieval.lite_server" in line]
+    servers = [
+        pid for pid, line in descendants(command.environment).items() if "retrieval.store.milvus_lite_server" in line
+    ]
     assert len(servers) == 1
     os.kill(servers[0], signal.SIGKILL)
     assert command.finish() == 3, command.output

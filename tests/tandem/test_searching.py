@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from retrieval.config import Mode
-from retrieval.evaluate import NDCG, Difference, ModeResult, SearchEvaluation, score
-from retrieval.judged import JudgedQuestion
+from retrieval.quality.evaluate import NDCG, Difference, ModeResult, SearchEvaluation, score
+from retrieval.quality.judgments import JudgedQuestion
 from tandem.searching import advice, as_text, tables, to_json
 from tests.tandem.test_command import project, refused, tandem
 from tests.tandem.test_command import replace as rewrite

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from retrieval.local import local_server
+from retrieval.store.milvus_lite import local_server
 from tests.cluster.ray_head import BIN, Head, ray_head
 from tests.processes import descendants
 from tests.tandem.test_command import MODEL, refused, replace

@@ -1,0 +1,89 @@
+"""What a collection holds, by document: kept on disk, since there may be any number of rows.
+
+known = Known()
+store.read_rows(physical, known.fill)
+known.digest("iron.md"), known.ids("iron.md")
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+
+from retrieval.store.rows import StoredChunk
+
+_TABLES = """
+CREATE TABLE chunk (id TEXT PRIMARY KEY, source TEXT, digest TEXT, num_chunks INTEGER) WITHOUT ROWID;
+CREATE INDEX by_source ON chunk (source);
+CREATE TABLE present (source TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+
+
+class Known:
+    """The rows of a collection, and which documents the present run has come by. One writer."""
+
+    def __init__(self) -> None:
+        # An empty name is a private database in a temporary file, which SQLite removes itself.
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db.executescript(_TABLES)
+        self._db.execute("BEGIN")  # never committed: nothing of this outlives the process
+
+    def fill(self, rows: Iterable[StoredChunk]) -> int:
+        """Hold exactly these rows; returns their number."""
+        self._db.execute("DELETE FROM chunk")
+        values = ((row.id, row.source, row.source_hash, row.num_chunks) for row in rows)
+        self._db.executemany("INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?)", values)
+        return int(self._db.execute("SELECT count(*) FROM chunk").fetchone()[0])
+
+    def digest(self, source: str) -> str | None:
+        """The digest of a document whose rows are all there and of one state; None where it must be written again."""
+        least, most, num_chunks, num_rows = self._db.execute(
+            "SELECT min(digest), max(digest), max(num_chunks), count(*) FROM chunk WHERE source = ?", (source,)
+        ).fetchone()
+        return str(most) if num_rows and least == most and num_rows == num_chunks else None
+
+    def documents(self) -> Iterator[tuple[str, str]]:
+        """Every document with its digest, in the order of the names."""
+        found = self._db.execute("SELECT source, max(digest) FROM chunk GROUP BY source ORDER BY source")
+        yield from ((source, digest) for source, digest in found)
+
+    def ids(self, source: str) -> list[str]:
+        """The ids of a document's rows, in their order; none where there is no such document."""
+        return [key for (key,) in self._db.execute("SELECT id FROM chunk WHERE source = ? ORDER BY id", (source,))]
+
+    def replace(self, source: str, ids: Iterable[str], digest: str, num_chunks: int) -> None:
+        """Take up what was written of a document."""
+        self.forget(source)
+        rows = [(key, source, digest, num_chunks) for key in ids]
+        self._db.executemany("INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?)", rows)
+
+    def forget(self, source: str) -> None:
+        self._db.execute("DELETE FROM chunk WHERE source = ?", (source,))
+
+    def begin(self) -> None:
+        """A new run, which has come by no document."""
+        self._db.execute("DELETE FROM present")
+
+    def mark(self, source: str) -> bool:
+        """The run has come by a document; False where it had done so before."""
+        return self._db.execute("INSERT OR IGNORE INTO present VALUES (?)", (source,)).rowcount > 0
+
+    def mark_below(self, prefix: str) -> int:
+        """Let the run come by every document whose name begins so; returns their number."""
+        return self._db.execute(
+            "INSERT OR IGNORE INTO present SELECT DISTINCT source FROM chunk WHERE source >= ? AND source < ?",
+            (prefix, prefix + "\U0010ffff"),
+        ).rowcount
+
+    def unmark(self, source: str) -> None:
+        """The run has found that a document is no longer there."""
+        self._db.execute("DELETE FROM present WHERE source = ?", (source,))
+
+    def missing(self, limit: int) -> list[str]:
+        """Documents of the collection that the run has not come by: at most so many of them."""
+        found = self._db.execute(
+            "SELECT DISTINCT source FROM chunk WHERE source NOT IN (SELECT source FROM present) LIMIT ?",
+            (limit,),
+        )
+        return [source for (source,) in found]
+
+    def close(self) -> None:
+        self._db.close()

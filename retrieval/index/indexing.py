@@ -1,0 +1,359 @@
+"""Documents -> a collection that equals them: only what changed is cut and embedded again.
+
+    report = index(config, "help-desk", uri, on_progress=print)
+    follow(config, "help-desk", uri, on_report=print)             # and stay with the folders until Ctrl-C
+
+A document whose digest and number of chunks stand in the store is left alone. Chunks have deterministic ids, so a run
+that was killed half-way is finished by the next one, and a chunk that a changed document keeps keeps its vector.
+"""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from cluster.errors import TandemError
+from retrieval.config import RetrievalConfig
+from retrieval.embedding.embedder import Embedder, embedder_of
+from retrieval.filters.rights import Attributes
+from retrieval.index import bulk_import, chunking
+from retrieval.index.indexed_documents import Known
+from retrieval.index.report import Failure, IndexReport, nothing_readable
+from retrieval.index.writer import Changed, Vectors, Writer
+from retrieval.sources import sources
+from retrieval.sources.config import SourceConfig
+from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
+from retrieval.store import index_parameters
+from retrieval.store.collection import Settings
+from retrieval.store.store import Store, check_mode
+
+if TYPE_CHECKING:
+    from retrieval.embedding.endpoint import EndpointEmbedder
+
+
+BATCH_CHUNKS = 512
+MIN_CHUNK_TOKENS = 8
+# How long the files must be left alone before they are read: an editor writes one in several steps.
+_QUIET_MS = 100
+AnyEmbedder: TypeAlias = "Embedder | EndpointEmbedder"
+Progress = Callable[[str], None]
+Forgotten = Callable[[], Collection[str]]
+
+
+def index(
+    config: RetrievalConfig,
+    collection: str,
+    uri: str,
+    on_progress: Progress = print,
+    forgotten: Forgotten = tuple,
+    on_documents: Callable[[Iterator[tuple[str, str]]], None] | None = None,
+) -> IndexReport:
+    """Make `collection` equal to the documents of `config.sources`.
+
+    Args:
+        uri: http(s) address of Milvus; for `local` the one that `local_server` gives.
+        forgotten: tells which documents are left out and removed; asked in each pass.
+        on_documents: gets every document of the collection with its digest, at the end.
+
+    Raises:
+        TandemError: bad sources, model or mode; the store is unreachable; the collection is being indexed already.
+    """
+    with _opened(config, collection, uri, on_progress, forgotten) as sync:
+        report = sync.run()
+        if on_documents:
+            on_documents(sync.known.documents())
+        return report
+
+
+def follow(
+    config: RetrievalConfig,
+    collection: str,
+    uri: str,
+    on_report: Callable[[IndexReport], None],
+    on_progress: Progress = print,
+    stop: threading.Event | None = None,
+    forgotten: Forgotten = tuple,
+) -> None:
+    """Make `collection` equal to the documents, and keep it so while they change, until `stop` is set.
+
+    Only the files that the operating system names are read again. What is in no folder is looked at again after its
+    source's `poll_s`; one that is unavailable then is told to `on_progress` and looked at again later. `on_report` gets
+    what each pass found.
+
+    Raises:
+        TandemError: as `index`.
+    """
+    from watchfiles import watch
+
+    with _opened(config, collection, uri, on_progress, forgotten) as sync:
+        paths, polls = sources.folders(config.sources), sources.Polls(config.sources)
+        is_first = True
+        for changes in watch(*paths, stop_event=stop, step=_QUIET_MS, rust_timeout=_QUIET_MS, yield_on_timeout=True):
+            # All of them once the watch stands, so that nothing is missed in between; then those that are named.
+            if is_first or changes:
+                on_report(sync.run() if is_first else sync.run({Path(path) for _, path in changes}))
+                polls.begin(config.sources if is_first else ())
+                is_first = False
+            for source in polls.due():
+                try:
+                    if (report := sync.run(set(), source)).has_news:
+                        on_report(report)
+                except SourceUnavailable as error:
+                    on_progress(str(error))
+                polls.begin([source])
+
+
+@contextmanager
+def _opened(
+    config: RetrievalConfig, collection: str, uri: str, on_progress: Progress, forgotten: Forgotten
+) -> "Iterator[_Sync]":
+    sources.check(config.sources)  # before a model or a store is looked for
+    embedder = _embedder(config)
+    with alone(uri, collection):
+        store, known = Store(uri, config.milvus, patience_s=config.milvus.retry_s), Known()
+        try:
+            check_mode(store, config)
+            if config.milvus.bulk_import:
+                bulk_import.check(store, config.milvus.bulk_import)
+            with closing(_Sync(config, collection, store, embedder, known, on_progress, forgotten)) as sync:
+                yield sync
+        finally:
+            known.close()
+            store.close()
+
+
+def _embedder(config: RetrievalConfig) -> AnyEmbedder:
+    """What embeds documents: many workers where the project file asks for them."""
+    if config.embedding_workers:
+        from retrieval.embedding.workers import WorkerEmbedder
+
+        return WorkerEmbedder(config)
+    return embedder_of(config)
+
+
+class _Sync:
+    """A collection that is brought up to date, once or again and again; `known` is what it holds."""
+
+    def __init__(
+        self,
+        config: RetrievalConfig,
+        collection: str,
+        store: Store,
+        embedder: AnyEmbedder,
+        known: Known,
+        on_progress: Progress,
+        forgotten: Forgotten,
+    ) -> None:
+        self.config, self.store, self.embedder, self.known = config, store, embedder, known
+        self.on_progress, self.forgotten = on_progress, forgotten
+        self.collection, self.report = collection, IndexReport(collection)
+        self.previous: str | None = None
+        self.physical = self._open()
+        store.load(self.physical)
+        self.writer = Writer(store, self.physical, self._importer())
+        store.read_rows(self.physical, known.fill)
+
+    def run(self, named: set[Path] | None = None, polled: SourceConfig | None = None) -> IndexReport:
+        """Take up every document, or only those of the files `named` and of the source `polled`; what is nowhere any
+        more is deleted."""
+        started, self.report = time.monotonic(), IndexReport(self.collection)
+        self.known.begin()
+        batch: list[Changed] = []
+        num_chunks, enough = 0, max(BATCH_CHUNKS, self.embedder.round_chunks)
+        for document in self._present(named is None, polled):
+            is_named = named is None or document.path is None or document.path in named
+            if not is_named and self.known.ids(document.source):
+                self.report.unchanged += 1
+            elif (changed := self._changed(document)) is not None:
+                batch.append(changed)
+                num_chunks += len(changed.chunks)
+            if num_chunks >= enough:
+                self._write(batch)
+                batch, num_chunks = [], 0
+                self.on_progress(f"indexed {self.report.num_taken} documents")
+        self._write(batch)
+        self.writer.complete()
+        if named is None and self.report.failed and self.report.num_taken == 0:
+            raise nothing_readable(self.report)
+        self._delete_missing()
+        self.report.num_chunks = self.store.finish(self.physical, flush=named is None or self.store.is_lite)
+        self.store.publish(self.report.collection, self.physical)
+        self.previous = None
+        if told := self.store.outgrown(self.physical, self.report.num_chunks):
+            self.on_progress(told)
+        self.report.seconds = round(time.monotonic() - started, 2)
+        return self.report
+
+    def _present(self, all_sources: bool, polled: SourceConfig | None) -> Iterator[Document]:
+        """The documents of all sources, or of the folders and of `polled`, without those that were forgotten."""
+        left_out = self.forgotten()
+        for document in sources.documents(self.config.sources, self._skipped(all_sources, polled)):
+            if document.source in left_out:
+                self.report.forgotten.append(document.source)
+            elif self.known.mark(_printable(document.source)):
+                yield document
+            else:
+                self.report.failed.append(Failure(_printable(document.source), "has the name of another document"))
+
+    def _skipped(self, all_sources: bool, polled: SourceConfig | None) -> Sequence[SourceConfig]:
+        """The sources that are not looked at now; their documents count as present."""
+        skipped = [] if all_sources else [each for each in sources.polled(self.config.sources) if each is not polled]
+        for source in skipped:
+            self.report.unchanged += self.known.mark_below(sources.prefix(source, self.config.sources))
+        return skipped
+
+    def _open(self) -> str:
+        """The collection with these settings. The model is loaded only where its dimensions are not known yet."""
+        current = self.store.current(self.report.collection)
+        built = self.store.settings(current) if current else None
+        if current and built and built == self._settings(built.dimensions):
+            return current
+        if current:
+            self.on_progress("the settings have changed: building a new collection beside the old one")
+        wanted = self._settings(self.embedder.dimensions)
+        if current and built and built.embeds_like(wanted):
+            self.previous = current
+            self.store.load(current)
+        return self.store.ensure(self.report.collection, wanted)
+
+    def _importer(self) -> bulk_import.Importer | None:
+        """For a collection that nobody searches yet, where the project file asks for it."""
+        place = self.config.milvus.bulk_import
+        if place is None or self.store.current(self.collection) == self.physical:
+            return None
+        importer = bulk_import.Importer(self.store, self.physical, self._settings(self.embedder.dimensions), place)
+        importer.await_earlier()
+        return importer
+
+    def _settings(self, dimensions: int) -> Settings:
+        return Settings(
+            embedding_model=self.embedder.identity,
+            dimensions=dimensions,
+            chunk_tokens=min(self.config.chunk_tokens, self.config.embedding_max_tokens or self.config.chunk_tokens),
+            chunking_version=chunking.VERSION,
+            bm25=self.store.has_bm25,
+            index=index_parameters.described(self.config.milvus),
+            num_shards=self.config.milvus.shards,
+            num_partitions=self.config.milvus.tenant_partitions,
+            passage_prefix=self.config.passage_prefix,
+            tokenizer=self.embedder.tokenizer_identity,
+        )
+
+    def _changed(self, document: Document) -> Changed | None:
+        """The document cut into chunks; None where it is unchanged or cannot be read, which the report then says."""
+        stored = self.known.digest(_printable(document.source))
+        carries_other = stored is None or not stored.endswith(_digest_of(document.attributes))
+        try:
+            digest = _digest(document)
+            if digest == stored:
+                self.report.unchanged += 1
+                return None
+            chunks = self._chunks(document)
+        except Gone:
+            # It is present no more, and deleted with what is missing.
+            self.known.unmark(_printable(document.source))
+            return None
+        except Unreadable as error:
+            self.report.failed.append(Failure(_printable(document.source), str(error)))
+            if carries_other:
+                # What stands there is for others than it is for now, or nobody knows whom for.
+                self._remove([_printable(document.source)])
+            return None
+        if not chunks:
+            self.report.failed.append(Failure(document.source, "holds no text"))
+            self._remove([document.source])
+            return None
+        ids = self.known.ids(document.source)
+        return Changed(document.source, document.attributes, digest, chunks, ids, carries_other)
+
+    def _chunks(self, document: Document) -> list[chunking.Chunk]:
+        title = PurePosixPath(document.source).stem
+        return chunking.chunk(document.read(), title, self._max_tokens, self.embedder.count_tokens)
+
+    @cached_property
+    def _max_tokens(self) -> int:
+        """Longest chunk in tokens, without the prefix that is put before it."""
+        embedder, chunk_tokens = self.embedder, self.config.chunk_tokens
+        limit = min(chunk_tokens - embedder.prefix_tokens, embedder.max_tokens)
+        if limit < MIN_CHUNK_TOKENS:
+            raise TandemError(
+                f"retrieval.passage_prefix takes {embedder.prefix_tokens} tokens of each chunk, which leaves {limit}.",
+                f"A chunk has {MIN_CHUNK_TOKENS} tokens or more beside the prefix.",
+                "Shorten retrieval.passage_prefix, or raise retrieval.chunk_tokens where the model reads more.",
+            )
+        return limit
+
+    def _write(self, documents: list[Changed]) -> None:
+        """Embed documents, and have them written while the next ones are embedded."""
+        self.writer.hand_over(documents, self._vectors(documents))
+        for document in documents:
+            self.known.replace(document.source, document.texts, document.digest, len(document.chunks))
+        num_changed = sum(1 for document in documents if document.stored_ids)
+        self.report.changed += num_changed
+        self.report.added += len(documents) - num_changed
+
+    def _vectors(self, documents: list[Changed]) -> Vectors:
+        """By chunk id: taken from the store where the chunk is known, embedded where it is not."""
+        texts = {key: text for document in documents for key, text in document.texts.items()}
+        known = [key for document in documents for key in document.stored_ids if key in texts]
+        vectors: dict[str, Any] = dict(self.store.vectors(self.physical, known))
+        if self.previous:
+            # The same id is the same text: what the old collection holds of it needs no embedding.
+            vectors |= self.store.vectors(self.previous, [key for key in texts if key not in vectors])
+        new = [key for key in texts if key not in vectors]
+        if new:
+            vectors |= zip(new, self.embedder.embed_documents([texts[key] for key in new]), strict=True)
+        self.report.num_embedded += len(new)
+        return vectors
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def _remove(self, documents: Sequence[str]) -> None:
+        self.writer.delete([key for source in documents for key in self.known.ids(source)])
+        for source in documents:
+            self.known.forget(source)
+
+    def _delete_missing(self) -> None:
+        while missing := self.known.missing(BATCH_CHUNKS):
+            self._remove(missing)
+            self.report.deleted += len(missing)
+
+
+def _printable(source: str) -> str:
+    """A file's name may hold bytes that are no character."""
+    return source.encode(errors="backslashreplace").decode()
+
+
+def _digest(document: Document) -> str:
+    """Two halves of 32 hex digits: what the document says, and what it carries (tenant, labels, metadata)."""
+    if document.source != _printable(document.source):
+        raise Unreadable("has a name that is not UTF-8")
+    return hashlib.sha256(document.version().encode()).hexdigest()[:32] + _digest_of(document.attributes)
+
+
+def _digest_of(attributes: Attributes) -> str:
+    return attributes.digest[:32]
+
+
+@contextmanager
+def alone(uri: str, collection: str) -> Iterator[None]:
+    """Two writers of one collection would undo each other's work, and Milvus Lite does not bear them at all."""
+    key = hashlib.sha256(f"{uri}\0{collection}".encode()).hexdigest()[:16]
+    with Path(tempfile.gettempdir(), f"tandem-index-{os.getuid()}-{key}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TandemError(
+                f"The collection {collection} is being indexed by another process.",
+                "One process at a time writes to a collection.",
+                "Wait until it has ended, then run this again.",
+            ) from None
+        yield

@@ -1,0 +1,134 @@
+"""Documents that were embedded -> rows in a store, by a thread, while the next ones are embedded.
+
+writer = Writer(store, physical)
+writer.hand_over(documents, vectors)
+writer.settle()
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from retrieval.filters.rights import Attributes
+from retrieval.index.bulk_import import Importer
+from retrieval.index.chunking import Chunk
+from retrieval.store.collection import Row
+from retrieval.store.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Vectors: TypeAlias = "Mapping[str, Sequence[float] | np.ndarray[Any, Any]]"
+WRITE_CHUNKS = 512
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A document that is to be written."""
+
+    source: str
+    attributes: Attributes
+    digest: str
+    chunks: list[Chunk]
+    stored_ids: list[str]
+    """What the collection holds of it now."""
+    carries_other: bool = False
+    """Whether that has another tenant, other labels or metadata, as far as is known."""
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """The content of each chunk, by its id, in the order of the document."""
+        contents = [content(chunk) for chunk in self.chunks]
+        return dict(zip(_chunk_ids(self.source, contents), contents, strict=True))
+
+
+class Writer:
+    """Writes to one collection, one batch after the other and each of them whole: two writes to one collection at a
+    time are not safe on Milvus Lite."""
+
+    def __init__(self, store: Store, physical: str, importer: Importer | None = None) -> None:
+        self.store, self.physical, self.importer = store, physical, importer
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+
+    def hand_over(self, documents: Sequence[Changed], vectors: Vectors) -> None:
+        """Returns once the batch before this one is written. Raises what the store raised there."""
+        self.settle()
+        self._pending = self._thread.submit(self._write, documents, vectors)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """After all that was handed over before."""
+        self.settle()
+        self.store.delete(self.physical, ids)
+
+    def settle(self) -> None:
+        """Wait until what was handed over is written. Raises what the store raised."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def complete(self) -> None:
+        """Wait until all that was handed over is in the collection."""
+        self.settle()
+        if self.importer:
+            self.importer.complete()
+
+    def close(self) -> None:
+        """A batch that is being written is written to its end, also where the run has ended badly."""
+        self._thread.shutdown()
+
+    def _write(self, documents: Sequence[Changed], vectors: Vectors) -> None:
+        """New rows first, then what they replace: a document is never missing, and a kill in between is seen."""
+        if self.importer:
+            fresh = [document for document in documents if not document.stored_ids]
+            self.importer.add([row for document in fresh for row in _rows(document, vectors)])
+            documents = [document for document in documents if document.stored_ids]
+        for start, end in _slices([len(document.chunks) for document in documents], WRITE_CHUNKS):
+            rows = [row for document in documents[start:end] for row in _rows(document, vectors)]
+            redressed = [
+                key for document in documents[start:end] if document.carries_other for key in document.stored_ids
+            ]
+            if redressed and self.store.keeps_what_an_upsert_lacks:
+                self.store.delete(self.physical, redressed)
+            self.store.upsert(self.physical, rows)
+            stale = {key for document in documents[start:end] for key in document.stored_ids} - {row.id for row in rows}
+            self.store.delete(self.physical, sorted(stale))
+
+
+def content(chunk: Chunk) -> str:
+    """What is embedded, searched by words, and stored. A title has no line end, so it can be split off again."""
+    return f"{chunk.title}\n{chunk.text}"
+
+
+def _chunk_ids(source: str, contents: Sequence[str]) -> list[str]:
+    """SHA-256 (32 hex digits) of source, content and how often that content came before in the document."""
+    seen: Counter[str] = Counter()
+    ids = []
+    for text in contents:
+        ids.append(hashlib.sha256(f"{source}\0{seen[text]}\0{text}".encode()).hexdigest()[:32])
+        seen[text] += 1
+    return ids
+
+
+def _rows(document: Changed, vectors: Vectors) -> Iterator[Row]:
+    for position, (key, text) in enumerate(document.texts.items()):
+        vector = [float(x) for x in vectors[key]]
+        yield Row(
+            key, document.source, document.digest, len(document.chunks), position, text, vector, document.attributes
+        )
+
+
+def _slices(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of neighbours that together have at most `most`; what alone has more is a range of its own."""
+    start = total = 0
+    for end, size in enumerate(sizes):
+        if end > start and total + size > most:
+            yield start, end
+            start, total = end, 0
+        total += size
+    if start < len(sizes):
+        yield start, len(sizes)

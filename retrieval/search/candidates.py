@@ -1,0 +1,104 @@
+"""The legs of a search, side by side: embeddings and words in Milvus, and a live engine beside them."""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotInTime
+from dataclasses import dataclass, field
+
+from cluster.errors import TandemError
+from retrieval.errors import RetrievalUnavailable
+from retrieval.filters.filters import Filter
+from retrieval.filters.rights import Rights
+from retrieval.search.fusion import Leg, Settled
+from retrieval.search.live_engine import LiveEngine
+from retrieval.search.live_query import NotTranslatable
+from retrieval.search.retrievers import CANDIDATES, Found, Legs
+
+NUM_THREADS = 64
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question, as the stages need it."""
+
+    collection: str
+    question: str
+    vector: list[float]
+    """Of the question; empty where nothing goes by meaning."""
+    settled: Settled
+    rights: Rights
+    where: Filter | None
+    """What the caller wants to be found."""
+    visible: Filter
+    """That, and what the caller may find."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What each leg found, in its own order, and how long it took in milliseconds."""
+
+    legs: dict[Leg, list[Found]]
+    index_ms: float
+    live_ms: float | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Legs that did not answer, with the reason."""
+
+
+class Asking:
+    """Asks the legs of one store and one live engine. Thread-safe."""
+
+    def __init__(self, legs: Legs, live: LiveEngine | None, timeout_s: float) -> None:
+        self._legs, self._live, self._timeout_s = legs, live, timeout_s
+        self._threads = ThreadPoolExecutor(NUM_THREADS, "leg")
+
+    def ask(self, asked: Asked) -> Answers:
+        """Raises RetrievalUnavailable where the store does not answer, or a live engine that is required."""
+        started = time.perf_counter()
+        waiting = self._threads.submit(self._ask_live, asked) if self._live is not None else None
+        legs = self._index(asked)
+        index_ms = _ms(started)
+        if waiting is None:
+            return Answers(legs, index_ms)
+        return self._with_live(Answers(legs, index_ms), waiting, started)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._live is not None:
+            self._live.close()
+
+    def _index(self, asked: Asked) -> dict[Leg, list[Found]]:
+        """Side by side: they cost as much as one after the other, and where a core is free the slower one is waited
+        for alone (docs/decisions/017)."""
+        mode, common = asked.settled.mode, (asked.visible, CANDIDATES, self._timeout_s)
+        if mode == "dense":
+            return {"dense": self._legs.dense(asked.collection, asked.vector, *common)}
+        if mode == "bm25":
+            return {"bm25": self._legs.bm25(asked.collection, asked.question, *common)}
+        words = self._threads.submit(self._legs.bm25, asked.collection, asked.question, *common)
+        return {"dense": self._legs.dense(asked.collection, asked.vector, *common), "bm25": words.result()}
+
+    def _ask_live(self, asked: Asked) -> tuple[list[Found], float]:
+        assert self._live is not None
+        started = time.perf_counter()
+        return self._live.search(asked.question, asked.rights, asked.where), _ms(started)
+
+    def _with_live(self, answers: Answers, waiting: "Future[tuple[list[Found], float]]", started: float) -> Answers:
+        assert self._live is not None
+        config = self._live.config
+        try:
+            found, live_ms = waiting.result(max(0.0, started + config.timeout_s - time.perf_counter()))
+        except NotInTime:
+            waiting.cancel()
+            error: TandemError = self._live.late()
+        except (RetrievalUnavailable, NotTranslatable) as refused:
+            error = refused
+        else:
+            return Answers({**answers.legs, "live": found}, answers.index_ms, live_ms)
+        if config.required:
+            raise error
+        return Answers(answers.legs, answers.index_ms, _ms(started), {"live": error.seen})
+
+
+def _ms(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 2)

@@ -1,0 +1,92 @@
+"""Several rankings of passages -> one, with the scores of each kept.
+
+    hits = fuse({"dense": found, "bm25": others}, Settled("hybrid", "weighted", dense_weight=0.7))
+
+`rrf` adds weighted reciprocal ranks (Cormack, Clarke, Büttcher, SIGIR 2009), `weighted` the scores themselves, each
+scaled to its leg's range. Weights are relative: fused scores end at 1 whatever the number of legs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from retrieval.config import Fusion, Mode
+from retrieval.search.hits import NO_SCORES, Hit, Scores
+from retrieval.search.retrievers import Found
+
+Leg = Literal["dense", "bm25", "live"]
+
+RRF_K = 60
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How one search ranks; what is None is as the project's settings have it."""
+
+    mode: Mode | None = None
+    fusion: Fusion | None = None
+    dense_weight: float | None = None
+    """Weight of the dense leg, from 0 to 1; BM25 has the rest."""
+
+
+AS_CONFIGURED = Ranking()
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A Ranking with nothing left open."""
+
+    mode: Mode
+    fusion: Fusion
+    dense_weight: float
+
+
+def fuse(legs: Mapping[Leg, Sequence[Found]], ranking: Settled) -> list[Hit]:
+    """The passages of all legs, the best first; of a single leg they are as it ranked them, with its own scores.
+
+    A passage that a leg did not find has nothing from it: the range of its scores begins below the last one found.
+    """
+    if len(legs) == 1:
+        ((leg, found),) = legs.items()
+        return [as_hit(one, Scores(**{leg: one.score}), one.score) for one in found]
+    weights = _weights(legs, ranking.dense_weight)
+    fused: dict[str, float] = {}
+    for leg, found in legs.items():
+        shares = _reciprocal_ranks(found) if ranking.fusion == "rrf" else _scaled(found)
+        for one, share in zip(found, shares, strict=True):
+            fused[one.id] = fused.get(one.id, 0.0) + weights[leg] * share
+    own = {leg: {one.id: one.score for one in found} for leg, found in legs.items()}
+    known = {one.id: one for found in legs.values() for one in found}
+    ordered = sorted(fused, key=lambda key: (-fused[key], key))
+    return [
+        as_hit(
+            known[key], Scores(**{leg: scores.get(key) for leg, scores in own.items()}, fused=fused[key]), fused[key]
+        )
+        for key in ordered
+    ]
+
+
+def _weights(legs: Iterable[Leg], dense_weight: float) -> dict[Leg, float]:
+    """A live leg weighs as much as BM25: both go by words."""
+    raw = {leg: dense_weight if leg == "dense" else 1 - dense_weight for leg in legs}
+    total = sum(raw.values())
+    return {leg: weight / total for leg, weight in raw.items()} if total else dict.fromkeys(raw, 1 / len(raw))
+
+
+def _reciprocal_ranks(found: Sequence[Found]) -> list[float]:
+    """1 for the first, falling as 1 / (60 + rank)."""
+    return [(RRF_K + 1) / (RRF_K + rank) for rank in range(1, len(found) + 1)]
+
+
+def _scaled(found: Sequence[Found]) -> list[float]:
+    """1 for the best and 0 for the worst score."""
+    scores = [one.score for one in found]
+    if not scores or max(scores) == min(scores):
+        return [1.0] * len(scores)
+    low, high = min(scores), max(scores)
+    return [(score - low) / (high - low) for score in scores]
+
+
+def as_hit(found: Found, scores: Scores = NO_SCORES, score: float = 0.0) -> Hit:
+    title, _, text = found.content.partition("\n")
+    return Hit(title, text, found.id, found.source, found.position, score, scores)

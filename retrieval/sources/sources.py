@@ -1,0 +1,107 @@
+"""Where documents come from: `documents(sources)` gives every one of them, whatever kind of source it lies in.
+
+A document that cannot be read raises Unreadable and the rest goes on; a source that cannot be listed raises a
+TandemError, since what it holds must not be taken for deleted.
+
+When to look again: folders are watched by the operating system, everything else from time to time.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from cluster.errors import TandemError
+from retrieval.sources import object_stores, sitemaps, sql
+from retrieval.sources.config import FolderSource, ObjectSource, SitemapSource, SourceConfig, SqlSource
+from retrieval.sources.document import Document
+from retrieval.sources.folders import check as check_folders
+from retrieval.sources.folders import documents as folder_documents
+
+
+def documents(sources: Sequence[SourceConfig], skipped: Sequence[SourceConfig] = ()) -> Iterator[Document]:
+    """Every document of `sources` but the `skipped`, in a fixed order and one at a time: there may be any number.
+
+    Raises:
+        TandemError: a source cannot be listed.
+    """
+    for source in sources:
+        if not any(source is each for each in skipped):
+            yield from _documents_of(source, prefix(source, sources))
+
+
+def _documents_of(source: SourceConfig, prefix: str) -> Iterator[Document]:
+    if isinstance(source, FolderSource):
+        return folder_documents(source, prefix)
+    if isinstance(source, ObjectSource):
+        return object_stores.documents(source, prefix)
+    if isinstance(source, SqlSource):
+        return sql.documents(source, prefix)
+    return sitemaps.documents(source, prefix)
+
+
+def prefix(source: SourceConfig, sources: Sequence[SourceConfig]) -> str:
+    """What the names of a source's documents begin with: nothing where files are the only source."""
+    is_alone = len(sources) == 1 and isinstance(source, FolderSource | ObjectSource)
+    return "" if is_alone else f"{source.title}/"
+
+
+def check(sources: Sequence[SourceConfig]) -> None:
+    """Look at the sources before anything is started.
+
+    Raises:
+        TandemError: there is none, two have the same name, or one of them cannot be used.
+    """
+    if not sources:
+        raise TandemError(
+            "retrieval.sources is empty.",
+            "It lists the folders, files, object stores, databases and sitemaps to index.",
+            "Add a line such as `sources: [docs/]`.",
+        )
+    name, count = Counter(source.title for source in sources).most_common(1)[0]
+    if count > 1:
+        raise TandemError(
+            f"{count} sources are named {name}.",
+            "The names of documents begin with the name of their source, so each needs its own.",
+            "Give one of them another `name`, or name the folder that holds both.",
+        )
+    check_folders([source for source in sources if isinstance(source, FolderSource)])
+    object_stores.check_overlap([source for source in sources if isinstance(source, ObjectSource)])
+    for source in sources:
+        if isinstance(source, ObjectSource):
+            object_stores.check(source)
+        elif isinstance(source, SqlSource):
+            sql.check(source)
+        elif isinstance(source, SitemapSource):
+            sitemaps.check(source)
+
+
+PolledConfig = ObjectSource | SqlSource | SitemapSource
+
+
+def folders(sources: Sequence[SourceConfig]) -> list[Path]:
+    """The folders and files that the operating system tells of."""
+    return [source.path for source in sources if isinstance(source, FolderSource)]
+
+
+def polled(sources: Sequence[SourceConfig]) -> list[PolledConfig]:
+    """The sources that nothing tells of."""
+    return [source for source in sources if not isinstance(source, FolderSource)]
+
+
+class Polls:
+    """The time until each source is due."""
+
+    def __init__(self, sources: Sequence[SourceConfig]) -> None:
+        self._sources = polled(sources)
+        self._next = dict.fromkeys(map(id, self._sources), 0.0)
+
+    def begin(self, sources: Iterable[SourceConfig]) -> None:
+        """These have just been looked at."""
+        for source in sources:
+            if not isinstance(source, FolderSource):
+                self._next[id(source)] = time.monotonic() + source.poll_s
+
+    def due(self) -> list[PolledConfig]:
+        """Those whose time has come."""
+        return [source for source in self._sources if time.monotonic() >= self._next[id(source)]]

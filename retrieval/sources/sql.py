@@ -1,0 +1,289 @@
+"""What a database lists, kept on disk: there may be any number of rows.
+
+with Listing() as listing:
+    listing.add(Listed("7", 7, "a digest", Attributes()))
+    for page in listing.pages(100): ...
+
+The rows of a SQL query as documents.
+
+First the whole query is listed, only what tells its rows apart and whom they are for: into a temporary file, so that
+there may be any number of rows, and at once, so that no cursor stands open while documents are embedded. Then the text
+of those that changed is read by their ids.
+"""
+
+import json
+import pickle
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_json
+from retrieval.filters.rights import Attributes
+from retrieval.sources.config import SqlQuery, SqlSource
+from retrieval.sources.document import UNKNOWN, Document, SourceUnavailable, Unreadable, unreadable
+from retrieval.sources.rows import row_attributes, row_name, row_text
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine, Subquery
+
+
+_TABLE = "CREATE TABLE listed (name TEXT UNIQUE, key BLOB, version TEXT, attributes TEXT, reason TEXT)"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A row of a query before its text is read."""
+
+    name: str
+    key: object
+    """The id as the driver gave it, which is what it must get back."""
+    version: str
+    attributes: Attributes
+    reason: str = ""
+    """Why it cannot be indexed, or nothing."""
+
+
+class Listing:
+    """Rows in the order in which they were added. One writer."""
+
+    def __init__(self) -> None:
+        # An empty name is a private database in a temporary file, which SQLite removes itself.
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db.execute(_TABLE)
+        self._db.execute("BEGIN")  # never committed: nothing of this outlives the process
+
+    def __enter__(self) -> "Listing":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    def add(self, row: Listed) -> bool:
+        """False where a row of that name is there already."""
+        attributes = [row.attributes.tenant, row.attributes.access, dict(row.attributes.metadata)]
+        # Pickled for its type: an id may be a number, a text, a UUID.
+        values = (row.name, pickle.dumps(row.key), row.version, json.dumps(attributes), row.reason)
+        return self._db.execute("INSERT OR IGNORE INTO listed VALUES (?, ?, ?, ?, ?)", values).rowcount > 0
+
+    def pages(self, size: int) -> Iterator[list[Listed]]:
+        """The rows, `size` at a time."""
+        last = 0
+        while page := self._page(last, size):
+            yield [row for _, row in page]
+            last = page[-1][0]
+
+    def _page(self, last: int, size: int) -> list[tuple[int, Listed]]:
+        found = self._db.execute("SELECT rowid, * FROM listed WHERE rowid > ? ORDER BY rowid LIMIT ?", (last, size))
+        return [
+            (number, Listed(name, pickle.loads(key), version, _attributes(attributes), reason))
+            for number, name, key, version, attributes, reason in found.fetchall()
+        ]
+
+
+def _attributes(kept: str) -> Attributes:
+    tenant, access, metadata = json.loads(kept)
+    return Attributes(tenant, tuple(access), metadata)
+
+
+LISTED_ROWS = 1000
+READ_ROWS = 100
+CONNECT_S = 10
+_CONNECT_TIMEOUT = {"psycopg": "connect_timeout", "psycopg2": "connect_timeout", "pymysql": "connect_timeout"}
+
+
+def documents(source: SqlSource, prefix: str) -> Iterator[Document]:
+    """Every row, in the order of the query.
+
+    Raises:
+        SourceUnavailable: the database cannot be reached, refuses the query or fails half-way.
+        TandemError: an id is NULL or stands in two rows.
+    """
+    with _engine(source) as engine, Listing() as listing:
+        _list(source, engine, listing)
+        for page in listing.pages(READ_ROWS):
+            texts = _Texts(source, engine, [row.key for row in page])
+            for position, row in enumerate(page):
+                name = prefix + row.name
+                if row.reason:
+                    yield unreadable(name, row.reason, row.attributes)
+                else:
+                    yield Document(name, row.attributes, partial(str, row.version), partial(texts.read, position))
+
+
+def check(source: SqlSource) -> None:
+    """Connect, and look at the columns of the query.
+
+    Raises:
+        TandemError: the URL, its driver, the database, the query or a column is wrong.
+    """
+    from sqlalchemy import select, text
+
+    with _engine(source) as engine, _explained(source), engine.connect() as connection:
+        found = list(connection.execute(select(text("*")).select_from(_rows(source.sql)).limit(0)).keys())
+    if missing := [name for name in source.sql.columns if name not in found]:
+        raise TandemError(
+            f"The query of the source {source.title} has no column {missing[0]}.",
+            f"Its columns: {', '.join(found)}.",
+            "Name one of these, or give the column that name in the query with AS.",
+        )
+
+
+def _list(source: SqlSource, engine: "Engine", listing: Listing) -> None:
+    from sqlalchemy import select
+
+    sql, rows = source.sql, _rows(source.sql)
+    telling = [sql.updated_at] if sql.updated_at else [sql.title, *sql.text]
+    names = dict.fromkeys(filter(None, [sql.id, *telling, sql.tenant, sql.access, *sql.metadata]))
+    with _explained(source), engine.connect().execution_options(yield_per=LISTED_ROWS) as connection:
+        for row in connection.execute(select(*(rows.c[name] for name in names))).mappings():
+            _note(source, row, listing)
+
+
+def _note(source: SqlSource, row: Mapping[Any, Any], listing: Listing) -> None:
+    key = row[source.sql.id]
+    if key is None or str(key) == "":
+        raise TandemError(
+            f"The query of the source {source.title} has a row whose {source.sql.id} is {key!r}.",
+            "Each row has an id, which is part of the document's name.",
+            "Leave such rows out in the query, or name another column as `id`.",
+        )
+    if not listing.add(_listed(source, row, key)):
+        raise TandemError(
+            f"The query of the source {source.title} has two rows whose {source.sql.id} is {key!r}.",
+            "Each id once.",
+            "Name a column without repetitions as `id`, or group the rows in the query.",
+        )
+
+
+def _listed(source: SqlSource, row: Mapping[Any, Any], key: object) -> Listed:
+    try:
+        attributes = row_attributes(source.attributes, row, source.sql.tenant, source.sql.access, source.sql.metadata)
+    except Unreadable as error:
+        return Listed(row_name(key), key, "", UNKNOWN, str(error))
+    try:
+        return Listed(row_name(key), key, _version(source.sql, row), attributes)
+    except Unreadable as error:
+        return Listed(row_name(key), key, "", attributes, str(error))
+
+
+def _version(sql: SqlQuery, row: Mapping[Any, Any]) -> str:
+    if not sql.updated_at:
+        return digest_json(row_text(row, sql.title, sql.text))
+    if row[sql.updated_at] is None:
+        raise Unreadable(f"has no {sql.updated_at}")
+    # Another query or other columns give another text at the same time.
+    return digest_json([sql.query, sql.title, sql.text, str(row[sql.updated_at])])
+
+
+class _Texts:
+    """The texts of a page of rows. Where one row after the other is asked for, the next ones are read with it."""
+
+    def __init__(self, source: SqlSource, engine: "Engine", keys: list[object]) -> None:
+        self.source, self.engine, self.keys = source, engine, keys
+        self.read_ahead: dict[object, str | Unreadable] = {}
+        self.last, self.window = -1, 1
+
+    def read(self, position: int) -> str:
+        """The text of one row. Raises Unreadable."""
+        key = self.keys[position]
+        if key not in self.read_ahead:
+            self.window = self.window * 2 if position == self.last + 1 else 1
+            self.read_ahead = self._fetched(self.keys[position : position + self.window])
+        self.last = position
+        text = self.read_ahead.pop(key, None) or Unreadable("is no longer in the query's result")
+        if isinstance(text, Unreadable):
+            raise text
+        return text
+
+    def _fetched(self, keys: list[object]) -> dict[object, str | Unreadable]:
+        from sqlalchemy import BigInteger, bindparam, select
+
+        sql, rows = self.source.sql, _rows(self.source.sql)
+        # Otherwise the first key of a page decides how wide the others may be.
+        kind = BigInteger() if all(type(key) is int for key in keys) else None
+        wanted = rows.c[sql.id].in_(bindparam("keys", keys, expanding=True, type_=kind))
+        names = dict.fromkeys(filter(None, [sql.id, sql.title, *sql.text]))
+        with _explained(self.source), self.engine.connect() as connection:
+            found = connection.execute(select(*(rows.c[name] for name in names)).where(wanted)).mappings().all()
+        return {row[sql.id]: self._text(row) for row in found}
+
+    def _text(self, row: Mapping[Any, Any]) -> str | Unreadable:
+        try:
+            return row_text(row, self.source.sql.title, self.source.sql.text)
+        except Unreadable as error:
+            return error
+
+
+def _rows(sql: SqlQuery) -> "Subquery":
+    from sqlalchemy import column, text
+
+    # A colon in the query is the query's own: there are no parameters.
+    query = re.sub(r"(?<![:\\]):(?=\w)", r"\\:", sql.query.strip().rstrip(";"))
+    return text(query).columns(*(column(name) for name in sql.columns)).subquery("tandem_rows")
+
+
+@contextmanager
+def _engine(source: SqlSource) -> "Iterator[Engine]":
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    try:
+        url = _url(source)
+        option = _CONNECT_TIMEOUT.get(url.get_driver_name())
+        engine = create_engine(url, hide_parameters=True, connect_args={option: CONNECT_S} if option else {})
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
+        raise TandemError(
+            f"The database of the source {source.title} cannot be used: {_reason(error, source)}.",
+            "A URL as SQLAlchemy writes it, such as postgresql+psycopg://user:${DB_PASSWORD}@host/database, "
+            "and the driver that it names.",
+            "Correct sql.url, or install the driver (for PostgreSQL: `pip install psycopg[binary]`).",
+        ) from None
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _url(source: SqlSource) -> "URL":
+    from sqlalchemy import make_url
+
+    url = make_url(source.sql.url.get_secret_value())
+    # SQLite would make a missing file.
+    file = url.database if url.get_backend_name() == "sqlite" else None
+    if file and file != ":memory:" and not file.startswith("file:") and not Path(file).is_file():
+        raise ValueError(f"there is no file {file}")
+    return url
+
+
+@contextmanager
+def _explained(source: SqlSource) -> Iterator[None]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise SourceUnavailable(
+            f"The database of the source {source.title} reports: {_reason(error, source)}.",
+            "A database that answers, and a query that can stand as a subquery.",
+            "Try the query with the same user; what was indexed of it stays.",
+        ) from None
+
+
+def _reason(error: Exception, source: SqlSource) -> str:
+    """The driver's own words in one line, without the password."""
+    reason = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")[:300]
+    return reason.replace(password, "***") if (password := _password(source)) else reason
+
+
+def _password(source: SqlSource) -> str | None:
+    match = re.search(r"://[^:/@]*:(.*)@", source.sql.url.get_secret_value())
+    return match[1] if match else None

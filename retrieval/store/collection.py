@@ -1,0 +1,120 @@
+"""What a collection is made of: its settings, a row, and the fields and indexes that Milvus is told to make.
+
+Nothing here knows pymilvus: `retrieval/store/store.py` turns fields and indexes into its calls.
+
+Names of collections as Milvus allows them: letters, digits and underscores.
+
+    help-desk  ->  alias tandem_help_ddesk, behind it tandem_help_ddesk_v<settings digest>
+
+`_` is written `__` and `-` is written `_d`, so two names never meet, and `_v` cannot come from a name.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from retrieval.filters.filters import LABEL_COLUMNS
+from retrieval.filters.rights import MAX_NAME_BYTES, Attributes
+from retrieval.store.index_parameters import Index
+
+SCHEMA_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a collection was built with. Another value means another collection."""
+
+    embedding_model: str
+    """The model's identity: a digest of its folder, or its hub id."""
+    dimensions: int
+    chunk_tokens: int
+    chunking_version: int
+    bm25: bool
+    passage_prefix: str | None = None
+    """What was put before each chunk when it was embedded; None where the model's own prompt was."""
+    tokenizer: str = ""
+    """What measured the chunks, where the model itself did not: they came through an endpoint."""
+    schema_version: int = SCHEMA_VERSION
+    index: str = "auto"
+    """The setting, not what `auto` came to: a collection that grows keeps the index that it was built with."""
+    num_shards: int = 1
+    num_partitions: int = 0
+    """Partitions that tenants are spread among; 0 where all rows are together."""
+
+    def embeds_like(self, other: "Settings") -> bool:
+        """Whether the same text has the same vector in both."""
+        own = (self.embedding_model, self.dimensions, self.passage_prefix)
+        return own == (other.embedding_model, other.dimensions, other.passage_prefix)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A chunk as it is stored. `content` is the title, a line end, and the text."""
+
+    id: str
+    source: str
+    source_hash: str
+    num_chunks: int
+    position: int
+    content: str
+    vector: list[float]
+    attributes: Attributes = field(default_factory=Attributes)
+
+    def record(self) -> dict[str, Any]:
+        """The row as Milvus takes it; metadata are dynamic fields."""
+        plain = {name: value for name, value in vars(self).items() if name != "attributes"}
+        return {**plain, **self.attributes.fields()}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of the schema; `kind` is the name of Milvus' data type."""
+
+    name: str
+    kind: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def fields(settings: Settings) -> list[Field]:
+    """The primary key first. BM25's `sparse` is filled by the server, from `content`."""
+    analyzed = {"enable_analyzer": True, "analyzer_params": {"type": "standard"}} if settings.bm25 else {}
+    partitioned = {"is_partition_key": True} if settings.num_partitions else {}
+    found = [
+        Field("id", "VARCHAR", {"is_primary": True, "max_length": 64}),
+        Field("source", "VARCHAR", {"max_length": 4096}),
+        Field("source_hash", "VARCHAR", {"max_length": 64}),
+        Field("num_chunks", "INT64"),
+        Field("position", "INT64"),
+        Field("content", "VARCHAR", {"max_length": 65_535, **analyzed}),
+        Field("tenant", "VARCHAR", {"max_length": MAX_NAME_BYTES, **partitioned}),
+        *(Field(name, "VARCHAR", {"max_length": MAX_NAME_BYTES}) for name in LABEL_COLUMNS),
+        Field("vector", "FLOAT_VECTOR", {"dim": settings.dimensions}),
+    ]
+    return [*found, Field("sparse", "SPARSE_FLOAT_VECTOR")] if settings.bm25 else found
+
+
+def indexes(settings: Settings, dense: Index) -> list[Index]:
+    """`dense` is that of the vectors, as `index_plan` chose it."""
+    return [dense, Index("sparse", "SPARSE_INVERTED_INDEX", "BM25")] if settings.bm25 else [dense]
+
+
+PREFIX = "tandem_"
+_PHYSICAL = re.compile(PREFIX + r"((?:[a-z0-9]|__|_d)+)_v([0-9a-f]{12})")
+
+
+def alias_of(name: str) -> str:
+    """The alias under which a collection is searched."""
+    return PREFIX + name.replace("_", "__").replace("-", "_d")
+
+
+def physical_name(name: str, settings_digest: str) -> str:
+    """The collection built with the settings that have this SHA-256 (hex)."""
+    return f"{alias_of(name)}_v{settings_digest[:12]}"
+
+
+def name_of(physical: str) -> str | None:
+    """The name that `physical` was built for; None where it is none of ours."""
+    match = _PHYSICAL.fullmatch(physical)
+    if match is None:
+        return None
+    return re.sub("__|_d", lambda escape: "_" if escape[0] == "__" else "-", match[1])
