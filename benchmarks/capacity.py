@@ -27,12 +27,12 @@ from benchmarks.results import ratio_row, write
 from benchmarks.serving_arms import QUICKSTART, ROOT, free_port, tandem_serve, write_prompts
 from cluster.config import ClusterConfig
 from cluster.session import ray_session
+from serving.capacity.load import Load
+from serving.capacity.measure import busy_seconds, processor_seconds
+from serving.capacity.queueing import Closed, Station, closed
+from serving.capacity.unit_costs import fit_batch
 from serving.config import ServingConfig
-from serving.load import Load
-from serving.plan import PREFIX_ROUTER
-from serving.processor import busy_seconds, processor_seconds
-from serving.queueing import Closed, Station, closed
-from serving.unit_costs import fit_batch
+from serving.deploy.serve_options import PREFIX_ROUTER
 
 CORES = 2
 CLIENTS = (1, 4, 32)

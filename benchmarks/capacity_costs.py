@@ -2,7 +2,8 @@
 
 python -m benchmarks.capacity_costs             # about six minutes on two cores
 
-Writes benchmarks/results/capacity-costs-<machine>.json and serving/unit_costs.json, which says the same to the plan.
+Writes benchmarks/results/capacity-costs-<machine>.json and serving/capacity/unit_costs.json, which says the same to the
+plan.
 """
 
 import asyncio
@@ -35,12 +36,11 @@ from cluster.registry.registry import Registry
 from cluster.session import ray_session
 from cluster.storage.files import write_atomically
 from cluster.storage.storage import Storage
+from serving.access.keys import Keys, Limits
+from serving.access.redis_limiter import RedisLimiter
+from serving.capacity.measure import Endpoint, measure, processor_seconds
+from serving.capacity.unit_costs import SHIPPED, UnitCosts, to_json
 from serving.config import ServingConfig
-from serving.keys import Keys, Limits
-from serving.measuring import Endpoint, measure
-from serving.processor import processor_seconds
-from serving.redis_limiter import RedisLimiter
-from serving.unit_costs import SHIPPED, UnitCosts, to_json
 from tests.serving.redis_server import redis_server
 
 TOKENS_IN, TOKENS_OUT = 128, 64

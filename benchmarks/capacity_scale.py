@@ -3,7 +3,8 @@
 python -m benchmarks.capacity_scale             # prints the tables of docs/capacity.md; about a minute
 python -m benchmarks.capacity_scale --write     # puts them there, and writes benchmarks/results/capacity-scale-*.json
 
-The unit costs are those that Tandem comes with (serving/unit_costs.json): of a small model on two cores, no GPU.
+The unit costs are those that Tandem comes with (serving/capacity/unit_costs.json): of a small model on two cores, no
+GPU.
 """
 
 import json
@@ -17,10 +18,10 @@ from typing import Any
 
 from benchmarks.results import FOLDER, ratio_row, row, write
 from benchmarks.simulation import Choice, Place, Seen, simulate
-from serving.adapter_cache import hit_rate, zipf
-from serving.capacity import CapacityPlan, Part, plan
-from serving.unit_costs import NAMES, UnitCosts, shipped
-from serving.wish import Wish
+from serving.capacity.adapter_cache import hit_rate, zipf
+from serving.capacity.plan import CapacityPlan, Part, plan
+from serving.capacity.unit_costs import NAMES, UnitCosts, shipped
+from serving.capacity.workload import Wish
 
 DOCS = Path(__file__).parent.parent / "docs" / "capacity.md"
 WISH = Wish(10_000, 512, 128, chunks=100_000_000, adapters=1_000, milvus_replicas=1)
@@ -183,8 +184,8 @@ def rows(costs: UnitCosts, seen: list[tuple[Part, Seen]]) -> Iterator[dict[str, 
 def notes() -> str:
     return (
         f"{WISH.requests_per_s:,.0f} requests/s, {WISH.tokens_in} tokens in and {WISH.tokens_out} out, "
-        f"{WISH.chunks:,} chunks, {WISH.adapters:,} adapters, by the unit costs of serving/unit_costs.json (a small "
-        f"model on two cores; no GPU). On paper beside {NUM_REQUESTS:,} simulated requests, seed 0."
+        f"{WISH.chunks:,} chunks, {WISH.adapters:,} adapters, by the unit costs of serving/capacity/unit_costs.json "
+        f"(a small model on two cores; no GPU). On paper beside {NUM_REQUESTS:,} simulated requests, seed 0."
     )
 
 

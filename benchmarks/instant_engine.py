@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from serving.config import ServingConfig
-from serving.plan import FAST_PATH, gateway_options, limiter_options, max_requests
-from serving.settings import GatewaySettings
+from serving.deploy.serve_options import FAST_PATH, gateway_options, limiter_options, max_requests
+from serving.gateway.settings import GatewaySettings
 
 APP = "gateway-only"
 TEXT = "An answer of some words that take no time."
@@ -88,8 +88,8 @@ def gateway_only(
     """
     from ray import serve
 
-    from serving.endpoint import Endpoint
-    from serving.limiter import USAGE, Limiter
+    from serving.access.limiter import USAGE, Limiter
+    from serving.gateway.endpoint import Endpoint
 
     engine_options = {
         "name": "engine", "max_ongoing_requests": 1000, "max_queued_requests": 1000,

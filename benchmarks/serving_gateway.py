@@ -21,8 +21,8 @@ from benchmarks.serving_arms import ROOT, free_port
 from benchmarks.serving_load import Load
 from cluster.config import ClusterConfig
 from cluster.session import ray_session
+from serving.access.keys import Keys, Limits
 from serving.config import ServingConfig
-from serving.keys import Keys, Limits
 
 NUM_ALONE, NUM_TOGETHER, NUM_REFUSED, CONCURRENCY = 500, 4_000, 2_000, 32
 BODY = {"model": "base", "messages": [{"role": "user", "content": "Iron? " * 40}], "max_tokens": 8}

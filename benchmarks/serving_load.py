@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from serving.load import Clients, Load
+from serving.capacity.load import Clients, Load
 
 __all__ = ["Load"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
-from serving.queueing import Station
+from serving.capacity.queueing import Station
 
 Choice = Literal["shared", "random", "shorter of two"]
 WARM = 0.2

@@ -1,14 +1,17 @@
-"""The retrieval deployment, in a process of its own: it embeds, searches and scores."""
+"""The retrieval deployment, in a process of its own: it embeds, searches and scores.
+
+Work that is cheaper together: what comes while a batch is computed is the next one, and nothing waits to fill it.
+"""
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cluster.errors import TandemError
 from cluster.session import serve_log_kept
@@ -18,7 +21,6 @@ from retrieval.filters.filters import Filter
 from retrieval.filters.rights import Rights
 from retrieval.search.hits import Hit
 from retrieval.search.search import Searcher, SearchModels
-from serving.batches import Batches
 
 NUM_THREADS = 32
 """Searches at once: each waits for the store most of its time."""
@@ -193,3 +195,44 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+BatchItem = TypeVar("BatchItem")
+BatchResult = TypeVar("BatchResult")
+
+
+class Batches(Generic[BatchItem, BatchResult]):
+    """Not Serve's own decorator: that one works inside of a replica only.
+
+    Args:
+        compute: gives a result for each item, in their order.
+        most: items in one batch.
+    """
+
+    def __init__(self, compute: Callable[[list[BatchItem]], Awaitable[list[BatchResult]]], most: int) -> None:
+        self._compute, self._most = compute, most
+        self._waiting: list[tuple[BatchItem, asyncio.Future[BatchResult]]] = []
+        self._computing: asyncio.Task[None] | None = None
+
+    async def submit(self, item: BatchItem) -> BatchResult:
+        """The item's result. Raises what its batch raised."""
+        result: asyncio.Future[BatchResult] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, result))
+        if self._computing is None or self._computing.done():
+            self._computing = asyncio.create_task(self._run())
+        return await result
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            wanted = [(item, result) for item, result in batch if not result.done()]
+            try:
+                found = await self._compute([item for item, _ in wanted]) if wanted else []
+            except Exception as error:  # noqa: BLE001  # whoever waits gets it
+                for _, result in wanted:
+                    if not result.done():
+                        result.set_exception(error)
+                continue
+            for (_, result), value in zip(wanted, found, strict=True):
+                if not result.done():
+                    result.set_result(value)

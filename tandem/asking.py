@@ -15,7 +15,7 @@ def ask(project: Project, question: str, model: str | None, console: Console) ->
     Raises:
         TandemError: the question cannot be asked of this project, or the endpoint did not answer.
     """
-    from serving.run import check
+    from serving.deploy.run import check
 
     model = model or (f"base+{project.collection}" if project.retrieval.sources else "base")
     url = f"http://{project.serving.host}:{project.serving.port}/v1"
@@ -38,8 +38,8 @@ def as_text(answer: dict[str, Any]) -> str:
 
 def _is_served(url: str, model: str) -> bool:
     """Whether an endpoint of this project runs already: one that lists the model, whatever version is asked for."""
+    from serving.api.model_name import ModelName
     from serving.client import AskFailed, connect, list_models
-    from serving.names import ModelName
 
     name = ModelName.parse(model)
     listed = ModelName(name.base, name.adapter, None, name.collection)

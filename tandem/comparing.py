@@ -48,7 +48,7 @@ def compare(
     Raises:
         TandemError: a file, a setting or a service is not as it must be; nothing is left running.
     """
-    from serving.run import check as check_serving
+    from serving.deploy.run import check as check_serving
 
     earlier = find_run(project, since) if since else None
     pipeline.check_data(project, console)

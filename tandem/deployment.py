@@ -7,8 +7,8 @@ from ray.serve import Application
 
 from cluster.errors import TandemError
 from serving.config import ServingConfig
-from serving.plan import num_devices
-from serving.run import application, is_loopback
+from serving.deploy.run import application, is_loopback
+from serving.engine.engine_args import num_devices
 from tandem.project import load
 
 POLL_S = 1.0
@@ -26,7 +26,7 @@ def build(args: dict[str, str]) -> Application:
     Raises:
         TandemError: the project file or a model cannot be read, or no node joins that could serve it.
     """
-    from serving.keys import Keys
+    from serving.access.keys import Keys
 
     project = load(Path(args["project"]))
     _wait_for_nodes(project.serving, max(1, len(project.serving.models)))

@@ -91,7 +91,7 @@ def wanted_of(project: "Project | None", more: "dict[str, Check] | None" = None)
 
     if project is None:
         return Wanted(tested())
-    from serving.run import models
+    from serving.deploy.run import models
 
     location = project.settings.storage
     in_bucket = "://" in location

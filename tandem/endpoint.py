@@ -23,9 +23,9 @@ def check(project: Project, console: Console) -> None:
     Raises:
         TandemError: the endpoint would not start.
     """
-    from serving.keys import Keys
-    from serving.run import check as check_serving
-    from serving.run import models
+    from serving.access.keys import Keys
+    from serving.deploy.run import check as check_serving
+    from serving.deploy.run import models
 
     keys = Keys(project.storage.keys_place).all()
     check_serving(project.serving, project.model, has_keys=bool(keys))
@@ -70,8 +70,8 @@ def _adapters(project: Project, base: str, source: str) -> Iterator[str]:
     """Which live versions fit a base, and why the others do not."""
     from transformers import AutoTokenizer
 
-    from serving.adapters import ServedBase, check_adapter, find_adapter
-    from serving.errors import ApiError
+    from serving.api.errors import ApiError
+    from serving.gateway.served_models import ServedBase, check_adapter, find_adapter
     from training.publish.publish import template_hash
 
     registry = Registry.of(project.storage)

@@ -10,7 +10,7 @@ from tandem.options import DEFAULT, AsJson, ProjectFile
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from serving.keys import Key
+    from serving.access.keys import Key
 
 keys_app = typer.Typer(help="API keys of the endpoint.", no_args_is_help=True)
 AtLeastOne = Annotated[int | None, typer.Option(min=1)]
@@ -36,7 +36,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it; only its hash is kept. A running endpoint without keys asks for one once restarted."""
-    from serving.keys import Keys, Limits
+    from serving.access.keys import Keys, Limits
     from tandem.project import load
 
     limits = Limits(
@@ -55,7 +55,7 @@ def create(
 @keys_app.command("list")
 def list_keys(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     """Show what each key is for. The keys themselves are nowhere."""
-    from serving.keys import Keys
+    from serving.access.keys import Keys
     from tandem.project import load
 
     found, console = Keys(load(config).storage.keys_place).all(), Console(as_json)
@@ -70,7 +70,7 @@ def revoke(
     id: Annotated[str, typer.Argument(help="The id, as `tandem keys list` shows it.")], config: ProjectFile = DEFAULT
 ) -> None:
     """Take a key back: after a second it opens nothing."""
-    from serving.keys import Keys
+    from serving.access.keys import Keys
     from tandem.project import load
 
     key = Keys(load(config).storage.keys_place).revoke(id)

@@ -57,7 +57,7 @@ def serve_and_check(project: Project, version: AdapterVersion, console: Console)
         TandemError: as `check`, or the endpoint did not start.
     """
     from serving.config import Replicas
-    from serving.run import served
+    from serving.deploy.run import served
 
     source = str(version.path) if version.manifest.kind == "merged" else project.model
     one = Replicas(min=1, max=1)
@@ -79,7 +79,7 @@ def check(
         TandemError: they differ by more than `training.parity_tolerance`.
     """
     from serving.client import connect
-    from serving.parity import replay
+    from serving.parity_replay import replay
 
     tolerance = project.training.parity_tolerance or DEFAULT_TOLERANCE
     with connect(endpoint.url) as client:

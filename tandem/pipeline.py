@@ -255,7 +255,7 @@ def serve(
         adapters: versions to be served whether or not they are live, by any name.
         keys: the folder of API keys that it asks for.
     """
-    from serving.run import served
+    from serving.deploy.run import served
 
     retrieval = project.retrieval if uri and retrieves(project) else None
     config, names = _serving(project, adapters)
@@ -273,8 +273,8 @@ def on_loopback(config: "ServingConfig") -> "ServingConfig":
 
 def serve_forever(project: Project, console: Console) -> None:
     """Serve until the process is interrupted."""
-    from serving.keys import Keys
-    from serving.run import check as check_serving
+    from serving.access.keys import Keys
+    from serving.deploy.run import check as check_serving
 
     keys = project.storage.keys if Keys(project.storage.keys_place).all() else None
     check_serving(project.serving, project.model, has_keys=keys is not None)
@@ -304,7 +304,7 @@ def retrieves(project: Project) -> bool:
 
 def _serving(project: Project, adapters: Mapping[str, AdapterVersion]) -> "tuple[ServingConfig, dict[str, str]]":
     """What is served, and the models' names there: an adapter to `base`, or a whole model beside it."""
-    from serving.run import models
+    from serving.deploy.run import models
 
     if not adapters:
         return project.serving, {}

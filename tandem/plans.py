@@ -52,7 +52,7 @@ def plan(
             raise TandemError("A load is given, and what is planned is a training.", "--serve with it.", "Add --serve.")
         plan_training(console, project, memory_gib, host_gib, workers)
         return
-    from serving.wish import Wish, peak
+    from serving.capacity.workload import Wish, peak
     from tandem import serve_planning as planning
 
     wish = Wish(

@@ -209,7 +209,8 @@ def _indexing(project: Project) -> list[Phase]:
 
 def _serving(project: Project, num_gpus: int, with_documents: bool) -> Phase:
     """The engines, gateways and retrievers that the endpoint starts with."""
-    from serving.plan import Hardware, engine_options, gateway_options, retriever_options
+    from serving.deploy.serve_options import engine_options, gateway_options, retriever_options
+    from serving.engine.engine_args import Hardware
 
     config = project.serving
     hardware = Hardware(num_gpus)

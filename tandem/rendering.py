@@ -175,7 +175,7 @@ def num_serving_pods(project: Project, gpus: int) -> tuple[int, int]:
     Raises:
         TandemError: an engine takes more GPUs than a pod has.
     """
-    from serving.plan import num_devices
+    from serving.engine.engine_args import num_devices
 
     serving, devices = project.serving, num_devices(project.serving)
     if gpus and devices > gpus:
@@ -240,7 +240,7 @@ def _check_room(project: Project, num_pods: int, pods: Pods) -> None:
 
 def _check_host(host: str) -> None:
     """A pod's own loopback address is reached by nobody else, nor by the probe that makes the pod ready."""
-    from serving.run import is_loopback
+    from serving.deploy.run import is_loopback
 
     if is_loopback(host):
         raise TandemError(

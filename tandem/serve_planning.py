@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
-from serving import unit_costs
-from serving.capacity import CapacityPlan, plan
-from serving.unit_costs import UnitCosts
-from serving.wish import Wish
+from serving.capacity import unit_costs
+from serving.capacity.plan import CapacityPlan, plan
+from serving.capacity.unit_costs import UnitCosts
+from serving.capacity.workload import Wish
 from tandem.console import Console
 from tandem.project import Project
 
@@ -56,9 +56,9 @@ def measure(
 ) -> None:
     """Load the endpoint, and keep what it took under the project's storage."""
     from cluster.fingerprints.provenance import machine
-    from serving.measuring import Endpoint
-    from serving.measuring import measure as run
-    from serving.plan import num_devices
+    from serving.capacity.measure import Endpoint
+    from serving.capacity.measure import measure as run
+    from serving.engine.engine_args import num_devices
 
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:

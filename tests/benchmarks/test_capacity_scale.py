@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.capacity_scale import DOCS, MODEL, WISH, put, simulated, tables, without_singles
-from serving.capacity import plan
-from serving.unit_costs import shipped
+from serving.capacity.plan import plan
+from serving.capacity.unit_costs import shipped
 
 
 @pytest.mark.parametrize("name", ["costs", "small", "large", "singles", "step"])

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.simulation import Place, simulate
-from serving.queueing import Station, open_times
+from serving.capacity.queueing import Station, open_times
 
 
 @pytest.mark.parametrize("load", [0.3, 0.7, 0.85])

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from serving.keys import Keys, Limits
+from serving.access.keys import Keys, Limits
 from tests.cluster.asking import asking
 from tests.cluster.nodes import Node, Nodes, several_nodes
 from tests.ports import free_port

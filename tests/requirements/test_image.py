@@ -77,7 +77,7 @@ def test_the_layer_of_packages_changes_with_the_lock_only(target: str) -> None:
 def test_secrets_runs_and_history_stay_out_and_the_examples_model_goes_in() -> None:
     ignored = {line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"}
     assert {".git", "runs", "**/runs", ".venv*", ".env", "**/*.pem", "**/*.key", "tests", "k8s"} <= ignored
-    shipped = ["examples/quickstart/model/tokenizer.json", "serving/console/index.html", "requirements/setup.sh"]
+    shipped = ["examples/quickstart/model/tokenizer.json", "serving/gateway/static/index.html", "requirements/setup.sh"]
     for path in shipped:
         assert (ROOT / path).is_file()
         assert not [one for one in ignored if Path(path).match(one.replace("**/", "")) or path.startswith(f"{one}/")]

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from serving.errors import error_body
-from serving.pages import CONSOLE, FILES, HEADERS
+from serving.api.errors import error_body
+from serving.gateway.console import CONSOLE, FILES, HEADERS
 
 TYPES = {"html": "text/html; charset=utf-8", "css": "text/css", "js": "text/javascript"}
 MODELS = ["base", "base:helpdesk", "base:helpdesk@2", "base+docs", "base:helpdesk@2+docs", "embedding"]

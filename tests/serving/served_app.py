@@ -57,7 +57,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
 
     from retrieval.index.indexing import index
     from retrieval.store.milvus_lite import local_server
-    from serving.run import served
+    from serving.deploy.run import served
 
     folder = tmp_path_factory.mktemp("served")
     storage = Storage(folder / "storage")

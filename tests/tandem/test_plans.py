@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.unit_costs import shipped, to_json
+from serving.capacity.unit_costs import shipped, to_json
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "examples" / "quickstart" / "model"

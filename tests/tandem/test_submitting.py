@@ -9,7 +9,7 @@ import pytest
 
 from cluster.errors import TandemError
 from cluster.jobs.wheel import build_wheel
-from serving.plan import LIMITER_CPUS
+from serving.deploy.serve_options import LIMITER_CPUS
 from tandem.prepared import prepare
 from tandem.project import load
 from tandem.submitting import Wishes, submitted

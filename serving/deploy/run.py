@@ -1,0 +1,248 @@
+"""Start the endpoint inside an open Ray session, and end it with everything it started.
+
+with ray_session(cluster), served(config, model, storage, retrieval, uri, print) as url:
+    ask(connect(url), "base", "...")
+"""
+
+import ipaddress
+import json
+import logging
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.errors import TandemError
+from cluster.fingerprints.models import digest_model, find_model
+from cluster.fingerprints.provenance import cpu_has_bf16
+from cluster.registry.mirror import Mirror
+from cluster.storage.storage import Storage
+from retrieval.config import RetrievalConfig
+from serving.access.keys import follow_keys
+from serving.config import ServingConfig
+from serving.engine.engine_args import Hardware, check_names, engine_kwargs, num_devices
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+    from serving.deploy.app import Base
+
+APP = "tandem"
+POLL_S = 0.2
+PROGRESS_EVERY_S = 5.0
+
+
+def check(config: ServingConfig, model: str, has_keys: bool = False) -> None:
+    """What can be known to fail before anything is started.
+
+    Raises TandemError: the port is taken, a model folder holds no model, two settings contradict each other, or others
+    than this machine would be let in without a key.
+    """
+    if not has_keys and not is_loopback(config.host):
+        raise TandemError(
+            f"serving.host is {config.host}, and there are no API keys: anybody who reaches it could ask.",
+            "An address of this machine alone (127.0.0.1), or at least one key.",
+            "Make one with `tandem keys create NAME`, or remove serving.host.",
+        )
+    _check_port(config.host, config.port)
+    if len(config.preload) > config.max_loaded_adapters:
+        raise TandemError(
+            f"serving.preload names {len(config.preload)} adapters.",
+            f"At most {config.max_loaded_adapters} (`serving.max_loaded_adapters`).",
+            "Raise the limit, or name fewer.",
+        )
+    for source in models(config, model).values():
+        find_model(source)
+    engine_kwargs(config, Hardware(num_gpus=0), None)
+    check_names(config.engine_kwargs)
+
+
+@contextmanager
+def served(
+    config: ServingConfig,
+    model: str,
+    storage: Storage,
+    retrieval: RetrievalConfig | None,
+    milvus_uri: str | None,
+    on_progress: Callable[[str], None],
+    keys: Path | None = None,
+) -> Iterator[str]:
+    """The URL (with /v1) of an endpoint that answers; it is shut down when the block ends.
+
+    `keys` is a folder of API keys, one of which every request must carry; None asks for none. Without `retrieval` and
+    `milvus_uri` it serves no collections.
+    Raises TandemError: what `check` raises, or the endpoint did not become ready (with the reason).
+    """
+    check(config, model, has_keys=keys is not None)
+    from ray import serve
+    from ray.serve.schema import LoggingConfig
+
+    app = application(config, model, storage, retrieval, milvus_uri, keys, here=True)
+    _check_that_serve_is_free()
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
+    try:
+        serve.start(proxy_location="Disabled", logging_config=quiet)
+        target = serve.RunTarget(app, name=APP, route_prefix=None, logging_config=quiet)
+        serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+        url = f"http://{_reachable(config.host)}:{config.port}"
+        _wait_until_ready(url, config.start_timeout_s, on_progress)
+        yield f"{url}/v1"
+    finally:
+        serve.shutdown()
+
+
+def application(
+    config: ServingConfig,
+    model: str,
+    storage: Storage,
+    retrieval: RetrievalConfig | None,
+    milvus_uri: str | None,
+    keys: Path | None,
+    here: bool = False,
+) -> "Application":
+    """What is deployed, for the open Ray session's hardware. With `here` this machine takes the requests.
+
+    Raises TandemError as `served` does.
+    """
+    from serving.deploy.app import build_app
+
+    if url := config.adapter_registry or storage.adapters_url:
+        Mirror(url, storage.adapters).pull()
+    if keys and storage.keys_url:
+        follow_keys(storage.keys_url, keys)
+    bases = {name: _base(source) for name, source in models(config, model).items()}
+    hardware = _hardware()
+    check_room(config, len(bases), hardware)
+    return build_app(config, bases, storage, retrieval, milvus_uri, hardware, keys, _own_node() if here else None)
+
+
+def models(config: ServingConfig, model: str) -> dict[str, str]:
+    """The base models by name; `base` is the project's where none are named."""
+    return dict(config.models) or {"base": model}
+
+
+def check_room(config: ServingConfig, num_bases: int, hardware: Hardware) -> None:
+    """Raises TandemError where the cluster's GPUs are fewer than the engines ask for: they would wait for ever."""
+    fewest = max(1, config.num_replicas.min)
+    needed = num_bases * fewest * num_devices(config)
+    if hardware.num_gpus and needed > hardware.num_gpus:
+        raise TandemError(
+            f"{num_bases} base models with {fewest} replicas each take {needed} GPUs, and there are "
+            f"{hardware.num_gpus}.",
+            "A GPU for each engine, or tensor_parallel_size * pipeline_parallel_size of them.",
+            "Set `serving.num_replicas` or `serving.models` to fewer, or add GPUs to the cluster.",
+        )
+
+
+def _check_that_serve_is_free() -> None:
+    """What runs on a cluster already would be replaced, and ended with ours."""
+    import ray
+    from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+
+    try:
+        ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+    except ValueError:
+        return
+    raise TandemError(
+        "Ray Serve runs on this cluster already.",
+        "A cluster on which nothing else is served.",
+        "Use another cluster for this command, or end what is served with `serve shutdown`.",
+    )
+
+
+def _base(source: str) -> "Base":
+    from serving.deploy.app import Base
+
+    folder = find_model(source)
+    return Base(source, digest_model(source), _max_positions(folder) if folder else None)
+
+
+def _max_positions(folder: Path) -> int | None:
+    found = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
+    return found if isinstance(found, int) else None
+
+
+def _hardware() -> Hardware:
+    import ray
+
+    num_gpus = int(ray.cluster_resources().get("GPU", 0))
+    return Hardware(num_gpus, has_bf16=num_gpus > 0 or cpu_has_bf16())
+
+
+def _own_node() -> str | None:
+    """Ray's resource of this machine, where a cluster has other ones too."""
+    import ray
+
+    name = f"node:{ray.util.get_node_ip_address()}"
+    return name if len(ray.nodes()) > 1 and name in ray.cluster_resources() else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise TandemError(
+                f"Port {port} on {host} cannot be used: {error.strerror}.",
+                "A free port on an address of this machine.",
+                "Set serving.port to another, or stop what listens there.",
+            ) from error
+
+
+def _wait_until_ready(url: str, limit_s: float, on_progress: Callable[[str], None]) -> None:
+    from ray import serve
+
+    started, told = time.monotonic(), 0.0
+    while True:
+        seconds = time.monotonic() - started
+        app = serve.status().applications.get(APP)
+        if app and app.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            failed = [one.message for one in app.deployments.values() if one.status not in ("HEALTHY", "UPDATING")]
+            raise _not_started("\n".join(failed) or app.message)
+        if app and app.status == "RUNNING" and _is_healthy(url):
+            return
+        if seconds > limit_s:
+            raise _not_started(f"it was not ready after {limit_s:g} s")
+        if seconds - told >= PROGRESS_EVERY_S:
+            told = seconds
+            waiting = [name for name, one in app.deployments.items() if one.status != "HEALTHY"] if app else []
+            on_progress(f"serving: {seconds:.0f} s, waiting for {', '.join(waiting) or 'the first answer'}")
+        time.sleep(POLL_S)
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=10) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _not_started(reason: str) -> TandemError:
+    """Serve's reason is a traceback; its last line says what happened."""
+    lines = [line.strip() for line in reason.strip().splitlines()]
+    told = next((line for line in reversed(lines) if line and not line.startswith("For further information")), "")
+    told = told[:2000].removeprefix("serving.engine.engine.EngineNotStarted: ").rstrip(".")
+    return TandemError(
+        f"The endpoint did not start: {told}.",
+        "A model that vLLM can load with the memory of this machine.",
+        "Correct what the message names; the whole of it is in Ray's log folder, under session_latest/logs/serve.",
+    )
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "") else host

@@ -1,0 +1,203 @@
+"""The endpoint's HTTP routes, over a Gateway.
+
+Written on FastAPI rather than on Ray's OpenAiIngress: that one imports vLLM (12 s and 600 MB), validates each body a
+second time, allows every CORS origin, and keeps every unknown model name for ever.
+
+Turns away at the door what need not be read: an unknown key, no room, a key that has sent too many requests.
+
+Behind it a request passes FastAPI's routing and error handling, which take longer than to refuse it; and refusing has
+to stay cheap when there is most of it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.api.errors import ApiError, error_body
+from serving.api.openapi import described
+from serving.api.requests import Sent, request_id
+from serving.gateway.console import add_pages
+from serving.gateway.gateway import Gateway
+
+logger = logging.getLogger("ray.serve")
+
+
+def make_app(gateway: Gateway) -> FastAPI:
+    """The ASGI application."""
+    app = FastAPI(title="Tandem", docs_url=None, redoc_url=None)
+
+    app.add_middleware(Door, gateway=gateway)
+    app.add_middleware(RequestIds)
+
+    @app.exception_handler(ApiError)
+    async def api_error(_: Request, error: ApiError) -> JSONResponse:
+        return JSONResponse(error.body(), error.status, error.headers)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse(error_body(error.status_code, str(error.detail)), error.status_code)
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, error: Exception) -> JSONResponse:
+        logger.error("a request failed", exc_info=error)
+        return JSONResponse(error_body(500, "The server failed. Its log says why."), 500)
+
+    @app.post("/v1/chat/completions", **described("chat"))
+    async def chat(request: Request) -> Any:
+        return await while_connected(request, gateway.answer("chat", await _sent(request)))
+
+    @app.post("/v1/completions", **described("completions"))
+    async def completions(request: Request) -> Any:
+        return await while_connected(request, gateway.answer("completions", await _sent(request)))
+
+    @app.post("/v1/embeddings", **described("embeddings"))
+    async def embeddings(request: Request) -> Any:
+        return await gateway.call("embeddings", gateway.services.embeddings, await _sent(request))
+
+    @app.post("/v1/vector_stores/{collection}/search", **described("search"))
+    async def search(collection: str, request: Request) -> Any:
+        return await gateway.call("search", partial(gateway.services.search, collection), await _sent(request))
+
+    @app.post("/v1/rerank", **described("rerank"))
+    async def rerank(request: Request) -> Any:
+        return await gateway.call("rerank", gateway.services.rerank, await _sent(request))
+
+    @app.post("/v1/score", **described("score"))
+    async def score(request: Request) -> Any:
+        return await gateway.call("score", gateway.services.score, await _sent(request))
+
+    @app.post("/tokenize", **described("tokenize"))
+    async def tokenize(request: Request) -> Any:
+        return await gateway.call("tokenize", partial(gateway.generation.tokens, "tokenize"), await _sent(request))
+
+    @app.post("/detokenize", **described("detokenize"))
+    async def detokenize(request: Request) -> Any:
+        return await gateway.call("detokenize", partial(gateway.generation.tokens, "detokenize"), await _sent(request))
+
+    @app.post("/v1/feedback", **described("feedback"))
+    async def feedback(request: Request) -> Any:
+        return await gateway.rate(await _sent(request))
+
+    @app.get("/v1/models")
+    async def models(request: Request) -> Any:
+        return {"object": "list", "data": await gateway.models(_authorization(request))}
+
+    @app.get("/v1/models/{name}")
+    async def model(name: str, request: Request) -> Any:
+        for card in await gateway.models(_authorization(request)):
+            if card["id"] == name:
+                return card
+        raise ApiError(404, f"The model {name!r} is not served.", param="model", code="model_not_found")
+
+    @app.get("/v1/adapters")
+    async def adapters(request: Request) -> Any:
+        return {"adapters": await gateway.adapters(_authorization(request))}
+
+    @app.get("/v1/report")
+    async def report(request: Request) -> Any:
+        return Response(await gateway.report(_authorization(request)), media_type="application/json")
+
+    @app.get("/health")
+    async def health() -> Any:
+        await gateway.check_health()
+        return {"status": "ok"}
+
+    @app.get("/-/healthz")
+    async def listens() -> Any:
+        """Whether this machine takes requests, as Ray's own proxy tells it to Kubernetes."""
+        return PlainTextResponse("success")
+
+    add_pages(app)
+    return app
+
+
+class RequestIds:
+    """Gives each request an id, by which it is logged, and sends it back in `x-request-id`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        id = request_id(Headers(scope=scope).get("x-request-id"))
+        scope.setdefault("state", {})["id"] = id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+async def _sent(request: Request) -> Sent:
+    peer = request.client.host if request.client else ""
+    traceparent = request.headers.get("traceparent")
+    return Sent(await request.body(), _authorization(request), peer, request.state.id, traceparent)
+
+
+def _authorization(request: Request) -> str | None:
+    found: str | None = request.headers.get("authorization")
+    return found
+
+
+async def while_connected(request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
+    """The response; a client that goes away before there is one cancels what is computed for it."""
+    answering = asyncio.ensure_future(answer)
+    leaving = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            return Response(status_code=499)
+        return await answering
+    finally:
+        leaving.cancel()
+        answering.cancel()
+        with suppress(asyncio.CancelledError):
+            await leaving
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+KINDS = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+    "/v1/rerank": "rerank",
+    "/v1/score": "score",
+}
+
+
+class Door:
+    """ASGI middleware before everything that reads a request; the ids of requests are given before it."""
+
+    def __init__(self, app: ASGIApp, gateway: Gateway) -> None:
+        self._app, self._gateway = app, gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = KINDS.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        error = self._gateway.turn_away(kind, _unread(scope)) if kind else None
+        if error is None:
+            await self._app(scope, receive, send)
+        else:
+            await JSONResponse(error.body(), error.status, error.headers)(scope, receive, send)
+
+
+def _unread(scope: Scope) -> Sent:
+    """The request without its body, which has not been read."""
+    headers, peer = Headers(scope=scope), scope.get("client")
+    return Sent(b"", headers.get("authorization"), peer[0] if peer else "", scope["state"]["id"])

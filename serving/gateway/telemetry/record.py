@@ -1,0 +1,61 @@
+"""What is known of one request. It is filled in while the request is answered, and counted and logged at its end."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from opentelemetry.trace import INVALID_SPAN, Span
+
+from serving.access.keys import Key
+from serving.access.token_usage import Spending
+from serving.api.errors import ApiError
+from serving.api.requests import Sent
+
+CUT = 499
+"""Status in the log of a request whose client went away."""
+
+
+@dataclass
+class Record:
+    """One request, without what was asked and answered but for `question` and `answer`."""
+
+    kind: str
+    sent: Sent
+    started: float = field(default_factory=time.monotonic)
+    key: Key | None = None
+    model: str = ""
+    """As pinned, such as `base:support@7`; the collection is apart."""
+    collection: str = ""
+    exists: bool = False
+    """Whether model and collection are known to exist: anybody can send any name."""
+    span: Span = INVALID_SPAN
+    status: int = CUT
+    code: str | None = None
+    spending: Spending | None = None
+    retrieval_s: float | None = None
+    sources: list[str] = field(default_factory=list)
+    answer_id: str = ""
+    question: Any = field(default=None, repr=False)
+    answer: str = field(default="", repr=False)
+    """Both are kept where the key's owner or the settings allow it, and forgotten with the record otherwise."""
+
+    def refused(self, error: ApiError) -> None:
+        self.status, self.code = error.status, error.code or str(error.status)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def first_token_s(self) -> float | None:
+        """Seconds to the first token of a streamed answer."""
+        first = self.spending.first_at if self.spending else None
+        return None if first is None else first - self.started
+
+    @property
+    def per_token_s(self) -> float | None:
+        """Seconds for each token after the first."""
+        spending = self.spending
+        if spending is None or spending.first_at is None or spending.last_at is None or spending.generated < 2:
+            return None
+        return (spending.last_at - spending.first_at) / (spending.generated - 1)

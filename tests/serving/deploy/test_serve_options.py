@@ -1,0 +1,126 @@
+"""Settings -> the words of vLLM and Ray Serve."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from cluster.errors import TandemError
+from serving.config import ServingConfig
+from serving.deploy.serve_options import (
+    engine_options,
+    gateway_options,
+    limiter_options,
+    max_requests,
+    retriever_options,
+)
+from serving.engine.engine_args import Hardware, engine_kwargs
+
+CPU = Hardware(num_gpus=0)
+GPU = Hardware(num_gpus=8)
+
+
+def test_a_cpu_engine_starts_eagerly_with_a_cache_of_the_given_size() -> None:
+    kwargs = engine_kwargs(ServingConfig(kv_cache_gib=0.5), CPU, model_limit=None)
+    assert kwargs["enforce_eager"] is True
+    assert kwargs["kv_cache_memory_bytes"] == 2**29
+    assert kwargs["worker_extension_cls"] == "serving.engine.cpu_lora.GroupedLora"
+
+
+def test_a_cpu_without_bf16_computes_in_fp32_unless_told_otherwise() -> None:
+    without = Hardware(num_gpus=0, has_bf16=False)
+    assert engine_kwargs(ServingConfig(), CPU, None)["dtype"] == "auto"
+    assert engine_kwargs(ServingConfig(), without, None)["dtype"] == "float32"
+    assert engine_kwargs(ServingConfig(dtype="bfloat16"), without, None)["dtype"] == "bfloat16"
+
+
+def test_a_gpu_engine_keeps_vllms_own_choices() -> None:
+    kwargs = engine_kwargs(ServingConfig(), GPU, model_limit=None)
+    assert not {"enforce_eager", "kv_cache_memory_bytes", "worker_extension_cls"} & set(kwargs)
+
+
+def test_a_model_made_for_less_lowers_the_length() -> None:
+    assert engine_kwargs(ServingConfig(max_model_len=4096), CPU, model_limit=1024)["max_model_len"] == 1024
+    assert engine_kwargs(ServingConfig(max_model_len=512), CPU, model_limit=1024)["max_model_len"] == 512
+
+
+def test_engine_kwargs_pass_through() -> None:
+    assert engine_kwargs(ServingConfig(engine_kwargs={"block_size": 64}), CPU, None)["block_size"] == 64
+
+
+def test_saying_the_same_twice_is_no_contradiction() -> None:
+    assert engine_kwargs(ServingConfig(engine_kwargs={"max_num_seqs": 64}), CPU, None)["max_num_seqs"] == 64
+
+
+@pytest.mark.parametrize(
+    "users", [{"max_model_len": 100}, {"enable_lora": False}, {"model": "x"}, {"served_model_name": ["x"]}]
+)
+def test_a_contradiction_is_an_error_naming_the_key(users: dict[str, object]) -> None:
+    with pytest.raises(TandemError, match=next(iter(users))):
+        engine_kwargs(ServingConfig(engine_kwargs=users), CPU, None)
+
+
+def test_the_gateway_is_where_it_is_asked() -> None:
+    assert "resources" not in gateway_options(ServingConfig())["ray_actor_options"]
+    pinned = gateway_options(ServingConfig(num_gateways=2), "node:10.0.0.7")
+    assert pinned["ray_actor_options"]["resources"] == {"node:10.0.0.7": 0.001} and pinned["num_replicas"] == 2
+
+
+def test_replicas_are_a_number_or_follow_the_load() -> None:
+    fixed = engine_options(ServingConfig(num_replicas=3), GPU, "base")
+    assert fixed["num_replicas"] == 3 and "autoscaling_config" not in fixed
+    scaled = engine_options(ServingConfig(num_replicas={"min": 0, "max": 4}), GPU, "base")
+    assert "num_replicas" not in scaled
+    assert scaled["autoscaling_config"]["min_replicas"] == 0 and scaled["autoscaling_config"]["max_replicas"] == 4
+    assert "request_router_config" in scaled and "request_router_config" not in engine_options(
+        ServingConfig(), GPU, "x"
+    )
+
+
+def test_retrievers_follow_the_load_too() -> None:
+    assert retriever_options(ServingConfig())["num_replicas"] == 1
+    assert retriever_options(ServingConfig())["max_queued_requests"] == max_requests(ServingConfig())
+    scaled = retriever_options(ServingConfig(num_retrievers={"min": 1, "max": 4}))
+    assert scaled["autoscaling_config"]["max_replicas"] == 4 and "request_router_config" not in scaled
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"num_replicas": {"min": 3, "max": 2}}, {"num_replicas": 0}, {"models": {"embedding": "x"}}]
+)
+def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ServingConfig(**wrong)
+
+
+def test_gpus_are_asked_for_one_per_device() -> None:
+    config = ServingConfig(engine_kwargs={"tensor_parallel_size": 2, "pipeline_parallel_size": 2})
+    bundles = engine_options(config, GPU, "base")["placement_group_bundles"]
+    assert sum(bundle["GPU"] for bundle in bundles) == 4
+    assert engine_options(ServingConfig(), CPU, "base")["placement_group_bundles"] == [{"CPU": 1}]
+
+
+def test_a_gateway_holds_what_is_worked_on_and_what_may_wait() -> None:
+    config = ServingConfig(max_ongoing_requests=10, max_queued_requests=5, num_replicas={"min": 1, "max": 2})
+    assert max_requests(config) == 25 and max_requests(config, num_bases=2) == 50
+    assert max_requests(config.model_copy(update={"num_gateways": 2})) == 12
+    assert engine_options(config, CPU, "base")["max_queued_requests"] >= 25, "a burst at an idle engine is let in"
+
+
+def test_on_a_head_without_cpus_the_command_s_gateway_runs_and_the_limiter_does_not() -> None:
+    assert gateway_options(ServingConfig(), "node:10.0.0.7")["ray_actor_options"]["num_cpus"] == 0
+    limiter, gateway = (
+        each["ray_actor_options"]["num_cpus"] for each in (limiter_options(), gateway_options(ServingConfig()))
+    )
+    assert limiter > 0 and limiter + gateway == 1, "both fit where one CPU is left"
+
+
+def test_two_bases_have_two_names() -> None:
+    assert engine_options(ServingConfig(), CPU, "a")["name"] != engine_options(ServingConfig(), CPU, "b")["name"]
+
+
+def test_names_of_bases_are_checked(tmp_path: object) -> None:
+    with pytest.raises(ValidationError):
+        ServingConfig(models={"No Good": "x"})
+    assert ServingConfig(models={"base": "Qwen/Qwen3-0.6B"}).models["base"] == "Qwen/Qwen3-0.6B"
+    read = ServingConfig.model_validate({"models": {"base": "./m"}}, context={"folder": tmp_path})
+    assert read.models["base"] == f"{tmp_path}/m"
