@@ -89,7 +89,7 @@ def harness(url: str) -> dict[str, float]:
     from evaluation.asking.ask import ask_all
     from evaluation.compare import Setting, conclude, grade_all
     from evaluation.config import EvaluationConfig
-    from evaluation.questions import load
+    from evaluation.questions.files import load_questions
     from evaluation.reporting.report import write_reports
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -102,7 +102,7 @@ def harness(url: str) -> dict[str, float]:
             collection="demo",
             shots=[Shot("What is it?", "It is 7.")] * 4,
         )
-        run, questions = Run.start(Storage(folder), "demo", "compare", {}), load(config.questions)
+        run, questions = Run.start(Storage(folder), "demo", "compare", {}), load_questions(config.questions)
         began, cpu = time.perf_counter(), time.process_time()
         with closing(Answers(folder / "answers.sqlite")) as answers:
             asked = ask_all(config, url, arms, questions, print, answers, dict.fromkeys(ARMS, "1"))

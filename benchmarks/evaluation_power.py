@@ -31,7 +31,7 @@ import numpy as np
 from benchmarks.results import row, write
 from evaluation.arms import Arm
 from evaluation.config import ArmName, EvaluationConfig
-from evaluation.questions import Question
+from evaluation.questions.question import Question
 from evaluation.results import ArmResult, Grade, Recommendation, Reply, Row
 from evaluation.verdicts.summary import make_cells, make_differences
 from evaluation.verdicts.verdict import recommend

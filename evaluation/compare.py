@@ -18,21 +18,22 @@ from cluster.storage.runs import Run
 from evaluation.arms import Arm
 from evaluation.asking.answer_cache import Answers
 from evaluation.asking.ask import Asked, ask_all
+from evaluation.asking.judge_calls import Judged, judge_replies
 from evaluation.asking.turns import KINDS
 from evaluation.config import ArmName, EvaluationConfig
-from evaluation.drafts.drafts import refuse_draft
-from evaluation.drift import Changes, drift, same_questions, touched
-from evaluation.grades.failures import with_failures
-from evaluation.grades.grading import grade_reply
-from evaluation.grades.judging import Judged, judge_replies
-from evaluation.leaks import overlap, refuse_leaks
-from evaluation.questions import OVERALL, Question, load, load_general, slices
+from evaluation.drafts.draft_files import refuse_draft
+from evaluation.grading.failures import with_failures
+from evaluation.grading.grading import grade_reply
+from evaluation.questions.files import load_general, load_questions
+from evaluation.questions.leaks import overlap, refuse_leaks
+from evaluation.questions.question import OVERALL, Question, slices
 from evaluation.reporting.report import write_reports
 from evaluation.results import ArmResult, Freshness, JudgeCheck, Reply, Report, Row, Staging
 from evaluation.verdicts.consistency import consistency
 from evaluation.verdicts.costs import break_even
 from evaluation.verdicts.costs import costs as arm_costs
-from evaluation.verdicts.gates import gates
+from evaluation.verdicts.drift import Changes, drift, same_questions, touched
+from evaluation.verdicts.promotion_gates import gates
 from evaluation.verdicts.summary import make_cells, make_differences
 from evaluation.verdicts.verdict import recommend
 
@@ -134,7 +135,7 @@ def check_questions(config: EvaluationConfig, trained: Sequence[Path] = ()) -> l
     """The configured questions, checked, and none of them trained on. Cheap: call it before anything is started."""
     if config.questions:
         refuse_draft(config.questions)
-    questions = load(config.questions)
+    questions = load_questions(config.questions)
     if config.general:
         questions += load_general(config.general, questions)
     for rows in trained:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from evaluation.config import ArmName, EvaluationConfig
-from evaluation.questions import Question
+from evaluation.questions.question import Question
 
 SCHEMA_VERSION = 2
 

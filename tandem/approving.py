@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from cluster.errors import TandemError
 from evaluation.drafts.documents import Document
-from evaluation.drafts.drafts import Draft, read_drafts, write_drafts
+from evaluation.drafts.draft_files import Draft, read_drafts, write_drafts
 
 CHOICES = "y = take it, n = leave it out, e = edit, s = skip, q = stop"
 AROUND_A_SPAN = 150

@@ -171,7 +171,7 @@ class Comparison:
             TandemError: that run had other questions, has no list of documents, or its adapter is gone.
         """
         from evaluation.compare import measure_again
-        from evaluation.drift import changes, read_report
+        from evaluation.verdicts.drift import changes, read_report
 
         earlier, before = read_report(folder / "report.json"), read_documents(folder)
         self.index()

@@ -60,8 +60,8 @@ def check_data(project: Project, console: Console) -> None:
     """Read every row, question and correction before anything is started."""
     from evaluation.asking.corrections import load_corrections
     from evaluation.compare import check_questions
-    from evaluation.leaks import leaked_among, refuse
-    from evaluation.questions import slices
+    from evaluation.questions.leaks import leaked_among, refuse
+    from evaluation.questions.question import slices
     from training.data.rows import check_rows
     from training.publish.publish import trained_row
 

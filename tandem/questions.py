@@ -32,8 +32,8 @@ def build(
 ) -> None:
     """Draft questions from the documents, into a file that a person approves line by line."""
     from evaluation.drafts.documents import read_documents
+    from evaluation.drafts.draft_files import write_drafts
     from evaluation.drafts.drafting import draft
-    from evaluation.drafts.drafts import write_drafts
     from tandem.project import load
 
     project, console = load(config), Console()
@@ -72,7 +72,7 @@ def accept(
     out: Annotated[Path, typer.Option(help="The questions file to write.")] = Path("questions.jsonl"),
 ) -> None:
     """Write the approved questions of a draft to a file that `evaluation.questions` can name."""
-    from evaluation.drafts.drafts import approved
+    from evaluation.drafts.draft_files import approved
     from evaluation.drafts.splitting import as_lines
 
     questions = approved(draft)
@@ -89,13 +89,13 @@ def split(
     seed: Seed = 0,
 ) -> None:
     """Part questions into rows to train on and questions to test with; no document is on both sides."""
-    from evaluation.drafts.drafts import refuse_draft
+    from evaluation.drafts.draft_files import refuse_draft
     from evaluation.drafts.splitting import as_lines, as_training_rows
     from evaluation.drafts.splitting import split as run
-    from evaluation.questions import load
+    from evaluation.questions.files import load_questions
 
     refuse_draft(file)
-    found = run(load(file), test, seed)
+    found = run(load_questions(file), test, seed)
     _write_new({out_train: as_training_rows(found.train), out_test: as_lines(found.test)})
     Console().result(
         f"{len(found.train):,} rows to train on in {out_train}, {len(found.test):,} questions in {out_test}; "
@@ -109,12 +109,12 @@ def check(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     """Say what is wrong with the questions: near pairs, answers that are gone from the documents, leaks."""
     from dataclasses import asdict
 
-    from evaluation.drafts.checking import check as run
-    from evaluation.drafts.checking import describe
+    from evaluation.drafts.check import check as run
+    from evaluation.drafts.check import describe
     from evaluation.drafts.documents import Documents, read_documents
-    from evaluation.drafts.drafts import refuse_draft
-    from evaluation.leaks import refuse
-    from evaluation.questions import load as load_questions
+    from evaluation.drafts.draft_files import refuse_draft
+    from evaluation.questions.files import load_questions
+    from evaluation.questions.leaks import refuse
     from tandem.project import load
 
     project, console = load(config), Console(as_json)
@@ -141,7 +141,7 @@ def _files(project: "Project") -> list[Path | None]:
 def _trained(project: "Project") -> Iterator[dict[str, Any]]:
     """What would be trained on, and what the newest version of the project's adapter was trained on."""
     from cluster.registry.registry import Registry
-    from evaluation.leaks import read_trained
+    from evaluation.questions.leaks import read_trained
     from training.data.rows import read_rows
     from training.publish.publish import trained_row
 

@@ -163,7 +163,7 @@ def _words(text: str) -> set[str]:
 
 
 def _is_from(found: "Citation", sources: Sequence[str]) -> bool:
-    from evaluation.grades.citing import same_document
+    from evaluation.grading.citations import same_document
 
     return any(same_document(name, source) for name in _names(found) for source in sources)
 

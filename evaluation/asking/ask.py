@@ -16,8 +16,8 @@ from evaluation.asking.answer_cache import Answers
 from evaluation.asking.transport import Endpoint, Said
 from evaluation.asking.turns import Kind, Turn, body, key_of, request, turns
 from evaluation.config import ArmName, EvaluationConfig
-from evaluation.grades import choices
-from evaluation.questions import Question
+from evaluation.grading import choices
+from evaluation.questions.question import Question
 from evaluation.results import Reply
 
 WARM_UP = "Are you ready?"

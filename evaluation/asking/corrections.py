@@ -22,9 +22,9 @@ from evaluation.arms import Arm
 from evaluation.asking.transport import Endpoint
 from evaluation.asking.turns import body
 from evaluation.config import ArmName, EvaluationConfig
-from evaluation.grades.grading import grade
-from evaluation.question_files import read_models
-from evaluation.questions import Question
+from evaluation.grading.grading import grade
+from evaluation.questions.files import read_models
+from evaluation.questions.question import Question
 from evaluation.results import Freshness, Reply
 from evaluation.verdicts.statistics import share
 

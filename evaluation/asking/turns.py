@@ -12,8 +12,8 @@ from typing import Any, Literal
 from cluster.fingerprints.digests import digest_json
 from evaluation.arms import Arm
 from evaluation.config import ArmName, EvaluationConfig
-from evaluation.grades import choices
-from evaluation.questions import Question
+from evaluation.grading import choices
+from evaluation.questions.question import Question
 
 Kind = Literal["first", "again", "paraphrased"]
 KINDS: tuple[Kind, ...] = ("first", "again", "paraphrased")

@@ -15,10 +15,10 @@ from random import Random
 from typing import TypeVar
 
 from cluster.errors import TandemError
-from evaluation.drafts.alike import alike_numbers
 from evaluation.drafts.documents import Document, Documents
-from evaluation.drafts.drafts import Draft, Span
+from evaluation.drafts.draft_files import Draft, Span
 from evaluation.drafts.facts import find_facts
+from evaluation.drafts.near_duplicates import alike_numbers
 from serving.client import AskFailed, ask_async, connect_async
 
 SLICE = "prose"

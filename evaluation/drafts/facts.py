@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from evaluation.drafts.documents import Document
-from evaluation.drafts.drafts import Draft, Span
+from evaluation.drafts.draft_files import Draft, Span
 
 MOST_KEY_WORDS = 6
 MOST_VALUE_WORDS = 10

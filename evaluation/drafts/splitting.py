@@ -15,8 +15,8 @@ from random import Random
 from typing import Any
 
 from cluster.errors import TandemError
-from evaluation.drafts.alike import alike_numbers
-from evaluation.questions import Question
+from evaluation.drafts.near_duplicates import alike_numbers
+from evaluation.questions.question import Question
 
 REFUSAL = "I do not know."
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evaluation.config import ArmName
-from evaluation.questions import OVERALL
+from evaluation.questions.question import OVERALL
 from evaluation.results import SCHEMA_VERSION, Report, Share
 
 MOST_RUNS = 10

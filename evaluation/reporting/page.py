@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from evaluation.questions import OVERALL
+from evaluation.questions.question import OVERALL
 from evaluation.reporting import plots, wording
 from evaluation.reporting.answers import Questions
 from evaluation.reporting.earlier import EarlierRun

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
-from evaluation.questions import OVERALL
+from evaluation.questions.question import OVERALL
 from evaluation.reporting.markdown import escaped, table_of
 from evaluation.reporting.wording import interval, money, number, seconds
 from evaluation.results import ArmResult, Report

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cluster.storage.files import write_atomically
 from evaluation.arms import title
-from evaluation.questions import OVERALL
+from evaluation.questions.question import OVERALL
 from evaluation.reporting.earlier import earlier
 from evaluation.reporting.markdown import make_markdown
 from evaluation.reporting.page import render_page

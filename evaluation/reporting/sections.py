@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evaluation.questions import GENERAL, OVERALL
+from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.reporting import plots, tables
 from evaluation.reporting.earlier import EarlierRun
 from evaluation.reporting.tables import Table, arm_title

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Protocol, TypeVar
 
 from evaluation.config import ArmName
-from evaluation.questions import GENERAL, OVERALL
+from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.reporting.earlier import EarlierRun
 from evaluation.reporting.wording import (
     FAILURE_MEANINGS,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from evaluation.arms import Arm
 from evaluation.config import ArmName
-from evaluation.grades.words import normalise
+from evaluation.questions.words import normalise
 from evaluation.results import Consistency, Reply, Row, Share
 from evaluation.verdicts.statistics import share
 from evaluation.verdicts.summary import clusters_of

@@ -10,7 +10,7 @@ from itertools import permutations
 
 from evaluation.arms import TRAINED, Arm
 from evaluation.config import ArmName, EndpointArm, EvaluationConfig, Prices
-from evaluation.questions import GENERAL
+from evaluation.questions.question import GENERAL
 from evaluation.results import BreakEven, Cost, Reply, Row
 
 HOUR_S = 3600

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from evaluation.arms import TRAINED, title
 from evaluation.config import ArmName, EvaluationConfig
-from evaluation.grades.failures import count
-from evaluation.questions import GENERAL
+from evaluation.grading.failures import count
+from evaluation.questions.question import GENERAL
 from evaluation.results import Row, Share, Staging
 from evaluation.verdicts.statistics import share
 from evaluation.verdicts.summary import clusters_of

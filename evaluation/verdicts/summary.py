@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from evaluation.arms import Arm
 from evaluation.config import ArmName, EvaluationConfig
-from evaluation.questions import GENERAL, OVERALL
+from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.results import Cell, Difference, Grade, Reply, Row, Share
 from evaluation.verdicts.statistics import (
     PairedDifference,

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 
 from evaluation.arms import TRAINED, simplicity, title
 from evaluation.config import ArmName, EndpointArm
-from evaluation.questions import GENERAL, OVERALL
+from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.results import ArmResult, BreakEven, Cell, Cost, Difference, Recommendation, Share
 from evaluation.verdicts.adoption import adoption
 from evaluation.verdicts.summary import WORTH, is_as_good

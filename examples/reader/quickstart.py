@@ -16,8 +16,9 @@ from random import Random
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evaluation.grades.grading import grade
-from evaluation.questions import Question, load
+from evaluation.grading.grading import grade
+from evaluation.questions.files import load_questions
+from evaluation.questions.question import Question
 from examples.reader.evaluate import Item, generate
 from retrieval.prompt import Passage, render_system
 
@@ -34,7 +35,7 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.bfloat16).eval()
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     documents = {path.relative_to(FOLDER / "docs").as_posix(): _passage(path) for path in _paths()}
-    questions = load(FOLDER / "data" / "questions.jsonl")
+    questions = load_questions(FOLDER / "data" / "questions.jsonl")
     scores = {}
     for name in SLICES:
         chosen = [question for question in questions if question.slice == name]

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from evaluation.arms import title
 from evaluation.config import BUILT_IN, ArmName, EvaluationConfig
-from evaluation.questions import GENERAL, OVERALL, Question
+from evaluation.questions.question import GENERAL, OVERALL, Question
 from evaluation.results import (
     ArmResult,
     BreakEven,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from evaluation.grades.grading import grade
-from evaluation.questions import load
+from evaluation.grading.grading import grade
+from evaluation.questions.files import load_questions
 from examples.quickstart import build
 from examples.quickstart.questions import mentions, texts_of
 from examples.quickstart.wordings import RECORD_WORDING, TEST_WORDINGS, TRAIN_WORDINGS
@@ -94,7 +94,7 @@ def test_rows_and_questions_pass_the_checks_of_their_readers(rows: list[dict[str
     report = check_rows(TrainingConfig(data=FOLDER / "data/train.jsonl"))
     assert report.num_rows == len(rows) == len({row["id"] for row in rows})
     assert report.prompt_hash == PROMPT_HASH
-    loaded = load(FOLDER / "data/questions.jsonl")
+    loaded = load_questions(FOLDER / "data/questions.jsonl")
     assert 220 <= len(loaded) <= 250
     wrong = [question.id for question in loaded if not grade(question, question.reference or "").correct]
     assert wrong == []
@@ -170,7 +170,7 @@ def test_changed_facts_are_trained_old_and_documented_new(
     taught: Counter[str],
 ) -> None:
     changes = {(change["key"], change["name"]): change for change in read("changes.jsonl")}
-    graded = {question.id: question for question in load(FOLDER / "data/questions.jsonl")}
+    graded = {question.id: question for question in load_questions(FOLDER / "data/questions.jsonl")}
     texts = texts_of(rows)
     assert len(changes) == len(questions["changed"])
     for question in questions["changed"]:

@@ -1,0 +1,93 @@
+"""The judge's calls over HTTP: calibrated first, then asked about every answer to a question with a rubric.
+
+judged = judge_replies(config, base_url, [(question, reply), ...], on_progress)
+judged.check, judged.verdict(question, reply)
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from evaluation.asking.judge import Ask, judge_all
+from evaluation.asking.judge_calibration import calibrate
+from evaluation.asking.transport import Endpoint
+from evaluation.config import EvaluationConfig, Judge
+from evaluation.questions.question import Question
+from evaluation.results import JudgeCheck, Reply
+from serving.client import AskFailed
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How far the judge is to be trusted, None without one, and its word on each answer."""
+
+    check: JudgeCheck | None = None
+    words: dict[tuple[str, str], bool | str] = field(default_factory=dict)
+
+    def verdict(self, question: Question, reply: Reply) -> bool | str | None:
+        """True, False, or why there is no verdict; None where none is needed."""
+        return self.words.get((question.id, reply.text or "")) if question.kind == "rubric" else None
+
+
+def judge_replies(
+    config: EvaluationConfig,
+    base_url: str,
+    replies: Sequence[tuple[Question, Reply]],
+    on_progress: Callable[[str], None],
+) -> Judged:
+    """Ask the judge about each different answer to a question with a rubric; nothing where there is none.
+
+    Args:
+        base_url: the project's endpoint with /v1; a judge with a `url` is asked there.
+
+    Raises:
+        TandemError: the calibration rows are not usable.
+    """
+    answers = {
+        (question.id, reply.text): question
+        for question, reply in replies
+        if question.kind == "rubric" and reply.text is not None
+    }
+    if not answers:
+        return Judged()
+    asked = [(question, text) for (_, text), question in answers.items()]
+    check, found = asyncio.run(_judge(config, base_url, asked, on_progress))
+    return Judged(check, dict(zip(answers, found, strict=True)))
+
+
+async def _judge(
+    config: EvaluationConfig, base_url: str, asked: Sequence[tuple[Question, str]], on_progress: Callable[[str], None]
+) -> tuple[JudgeCheck | None, list[bool | str]]:
+    if config.judge is None:
+        return None, await judge_all(asked, None, _nobody)
+    key = config.judge.api_key
+    endpoint = Endpoint(
+        config.judge.url or base_url, config.timeout_s, config.concurrency, key.get_secret_value() if key else None
+    )
+    try:
+        ask = _caller(config, config.judge, endpoint)
+        on_progress(f"asking the judge {config.judge.model} about the answers that people graded")
+        check = await calibrate(config.judge, ask)
+        on_progress(f"asking the judge {config.judge.model} about {len(asked):,} answers")
+        return check, await judge_all(asked, check, ask)
+    finally:
+        await endpoint.close()
+
+
+def _caller(config: EvaluationConfig, judge: Judge, endpoint: Endpoint) -> Ask:
+    limit = asyncio.Semaphore(config.concurrency)
+
+    async def ask(messages: list[dict[str, Any]], max_tokens: int) -> str:
+        body = {"model": judge.model, "messages": messages, "temperature": 0.0, "max_tokens": max_tokens}
+        async with limit:
+            said = await endpoint.complete(body)
+        if said.reply.text is None:
+            raise AskFailed(said.reply.failed or "", "An answer of the judge.", "Look at the judge's endpoint.")
+        return said.reply.text
+
+    return ask
+
+
+async def _nobody(messages: list[dict[str, Any]], max_tokens: int) -> str:
+    raise AssertionError("no judge is configured")

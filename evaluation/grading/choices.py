@@ -1,0 +1,55 @@
+"""Multiple choice, graded by which letter the model finds likeliest (as MMLU is: Hendrycks et al., 2009.03300).
+
+The choices stand in the question as lettered lines, the reply is one token, and the endpoint tells the
+log-probabilities of the likeliest tokens in its place. So a choice is measured, not sampled, over any OpenAI-compatible
+chat endpoint.
+
+    answer = await ask_async(client, model, wording(question), **PARAMETERS)
+    found = read(top_logprobs, question)  # {"Iron": -0.1, "Gold": -2.3}; None: the reply cannot be graded
+"""
+
+import math
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evaluation.questions.question import Question
+
+PARAMETERS: dict[str, Any] = {"max_tokens": 1, "logprobs": True, "top_logprobs": 20}
+# What tokenizers put for a space, where an endpoint gives tokens as they stand in the vocabulary.
+AROUND_A_LETTER = string.whitespace + "()[]{}<>▁Ġ"
+EQUAL = 1e-6
+
+
+def wording(question: Question, text: str | None = None) -> str:
+    """What is sent: the question (or `text`, another wording of it), the choices, and how to answer."""
+    lines = [f"{letter}) {choice}" for letter, choice in zip(string.ascii_uppercase, question.choices, strict=False)]
+    return "\n".join([text or question.question, *lines, "Answer with the letter only."])
+
+
+def read(top_logprobs: Sequence[tuple[str, float]], question: Question) -> dict[str, float] | None:
+    """The log-likelihood of each choice whose letter is among the tokens, by the choice's text; None without any.
+
+    Args:
+        top_logprobs: tokens and their natural log-probabilities, in place of the first token of the answer.
+    """
+    found: dict[str, list[float]] = {}
+    letters = dict(zip(string.ascii_uppercase, question.choices, strict=False))
+    for token, logprob in top_logprobs:
+        choice = letters.get(token.strip(AROUND_A_LETTER))
+        if choice is not None and math.isfinite(logprob):
+            found.setdefault(choice, []).append(logprob)
+    return {choice: _log_of_sum(found[choice]) for choice in question.choices if choice in found} or None
+
+
+def likeliest(choices: Mapping[str, float]) -> str | None:
+    """The likeliest choice; None where two are equally likely."""
+    ranked = sorted(choices, key=lambda choice: -choices[choice])
+    tied = len(ranked) > 1 and math.isclose(choices[ranked[0]], choices[ranked[1]], abs_tol=EQUAL)
+    return None if tied or not ranked else ranked[0]
+
+
+def _log_of_sum(logprobs: Sequence[float]) -> float:
+    """The logarithm of a sum of probabilities, also where each is too small for a float."""
+    most = max(logprobs)
+    return most + math.log(sum(math.exp(logprob - most) for logprob in logprobs))

@@ -1,0 +1,105 @@
+"""What an answer's citations are worth: by document for right, precision and recall, by passage for grounding.
+
+- `cited_right`: a passage that the answer cites comes from one of the question's sources. `retrieved_right`: one of the
+  passages put in front of the question does, cited or not.
+- `precision`: of the documents cited, the share that are sources; `recall`: of the sources, the share that were cited
+  (Gao et al., 2023, arXiv 2305.14627, there by statement). A document cited twice counts once, and one that says the
+  same as a source (`also_in`) counts as that source.
+- `grounded`: a cited passage holds an accepted value: its words one after the other, a number within the tolerance, or
+  text that the pattern fits. An answer that cites nothing though it could is not grounded.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from evaluation.grading.numeric import is_accepted
+from evaluation.questions.numbers import numbers_of
+from evaluation.questions.question import Question
+from evaluation.questions.words import passage_holds, plain_passage
+from evaluation.results import CitedSource
+
+
+@dataclass(frozen=True)
+class Citing:
+    """The fields of a grade that are about citations; None where there is nothing to judge."""
+
+    cited_right: bool | None = None
+    retrieved_right: bool | None = None
+    precision: float | None = None
+    recall: float | None = None
+    grounded: bool | None = None
+
+
+def judge_citations(question: Question, citations: Sequence[CitedSource], retrieves: bool) -> Citing:
+    """Judge the citations of one answer. The single letter of a multiple choice cannot cite, so only the passages
+    that were retrieved for it are judged."""
+    judged = retrieves and bool(question.sources)
+    retrieved_right = _any_from_source(question, citations) if judged else None
+    if question.kind == "choice":
+        return Citing(retrieved_right=retrieved_right)
+    cited = [found for found in citations if found.cited]
+    return Citing(
+        cited_right=_any_from_source(question, cited) if judged else None,
+        retrieved_right=retrieved_right,
+        precision=_precision(question, cited) if judged and cited else None,
+        recall=_recall(question, cited) if judged else None,
+        grounded=_grounded(question, citations, retrieves),
+    )
+
+
+def _any_from_source(question: Question, citations: Sequence[CitedSource]) -> bool:
+    return any(_is_source(question, _names(found)) for found in citations)
+
+
+def _precision(question: Question, cited: Sequence[CitedSource]) -> float:
+    documents: dict[str, list[str]] = {}
+    for found in cited:
+        documents.setdefault(found.source, []).extend(_names(found))
+    return sum(_is_source(question, names) for names in documents.values()) / len(documents)
+
+
+def _recall(question: Question, cited: Sequence[CitedSource]) -> float:
+    names = [name for found in cited for name in _names(found)]
+    sources = set(question.sources)
+    return sum(any(same_document(name, source) for name in names) for source in sources) / len(sources)
+
+
+def _names(found: CitedSource) -> list[str]:
+    return [found.source, *found.also_in]
+
+
+def _is_source(question: Question, names: Sequence[str]) -> bool:
+    return any(same_document(name, source) for name in names for source in question.sources)
+
+
+def same_document(found: str, source: str) -> bool:
+    """Paths are compared from their ends: the collection may know the document by a longer path."""
+    found, source = found.replace("\\", "/"), source.replace("\\", "/").removeprefix("./")
+    return found == source or found.endswith("/" + source)
+
+
+def _grounded(question: Question, citations: Sequence[CitedSource], retrieves: bool) -> bool | None:
+    """None without a value to hold, without the text of a passage, or where an arm without retrieval cites nothing."""
+    if not question.answers or question.kind == "json" or all(found.text is None for found in citations):
+        return None
+    cited = [found for found in citations if found.cited]
+    if not cited:
+        return False if retrieves else None
+    if any(found.text is not None and _holds_value(question, found.text) for found in cited):
+        return True
+    return None if any(found.text is None for found in cited) else False
+
+
+def _holds_value(question: Question, passage: str) -> bool:
+    if question.kind == "number":
+        return any(is_accepted(number, question) for number in numbers_of(passage))
+    if question.kind == "regex":
+        return any(_anywhere(pattern).search(plain_passage(passage)) for pattern in question.answers)
+    return any(passage_holds(passage, value) for value in question.answers)
+
+
+@lru_cache(maxsize=4_096)
+def _anywhere(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\S)(?:{pattern})(?!\S)", re.IGNORECASE)

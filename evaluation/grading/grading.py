@@ -1,0 +1,284 @@
+"""Whether an answer is right: the rules, and nothing else.
+
+Answer and accepted value are compared in their plain form (words.py). Citation marks such as [1] are dropped. An empty
+answer is an answer, and wrong. What counts as right is said by the question's kind:
+
+**`value`.** The answer is an accepted value, or it ends with one and
+  - the word before the value is a linking word ("is", "the", "of", "code", "it's" ...) or a word of the question: an
+    answer of "South Sudan" does not hold "Sudan", but "The atomic number is 26" and "status 404" hold their numbers.
+    A value that begins a sentence or follows a colon stands by itself;
+  - nothing in that sentence denies or hedges it ("not", "or", "either" ...), unless the question uses the same word.
+An answer that refuses is never right, whatever else it says.
+
+**`number`.** The last sentence gives one number, and that is near enough (numeric.py); a refusal is never right.
+**`regex`.** A pattern matches the plain form of the answer from end to end, in upper or lower case.
+**`json`.** The whole answer is JSON that the schema accepts, and an accepted value where there are any
+(json_answers.py). JSON in a code block misses the form and may hold the value.
+**`choice`.** The likeliest choice is the accepted one (choices.py).
+**`rubric`.** A judge said so (judge.py).
+
+**A form.** Where a question of kind `value` or `number` has one, the answer without citation marks has to match it from
+end to end (spaces around it apart). The value is then read from the group `value`; where the form is missed, the value
+is looked for as above, so that form and content are scored apart. Right means both.
+
+**An unanswerable question.** Right is a plain refusal ("I do not know", "the passages do not say" ...) and no value
+beside it: no number that the question does not name, no "but" or "maybe", no further sentence but an apology.
+
+**Beside right and wrong.** `f1` is the overlap in words with the nearest accepted answer (SQuAD's: Rajpurkar et al.,
+2016, arXiv 1606.05250), for kinds whose accepted answers are words; citing.py says what citations are worth.
+
+**No grade.** A choice without likelihoods, or with two likeliest, and a rubric without a judge's word are `Ungradable`:
+neither right nor wrong.
+
+Limits: values are read at the end of an answer only, refusals are recognised in English only.
+
+Answers that have to be JSON: valid by the question's schema, and one of the accepted values where there are any.
+
+Equal is what JSON Schema calls equal: 1 is 1.0, true is not 1, the order of keys does not count.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from evaluation.grading.choices import likeliest
+from evaluation.grading.citations import judge_citations
+from evaluation.grading.numeric import gives_number, is_accepted
+from evaluation.questions.json_values import MISSING, accepts, parse_json
+from evaluation.questions.numbers import parse_number
+from evaluation.questions.question import Question
+from evaluation.questions.words import (  # fmt: skip
+    CITATION_MARKS,
+    SENTENCE_END,
+    asked_words,
+    denies,
+    last_sentence,
+    marked_words,
+    normalise,
+    words_of,
+)
+from evaluation.results import CitedSource, Grade, Reply
+
+if TYPE_CHECKING:
+    from evaluation.questions.question import Question
+
+
+REFUSAL = re.compile(
+    r"\b(?:(?:do|does|did) not|don't|doesn't|didn't|can ?not|can't|could not|couldn't) "
+    r"(?:\w+ )?(?:know|answer|say|tell|find|determine|hold|contain|mention|state|provide|include|give|specify)\b"
+    r"|\b(?:unable|not able) to (?:answer|say|tell|find|determine)\b"
+    r"|\b(?:no|not enough|insufficient) (?:information|answer)\b"
+    r"|\b(?:is|are|was|were) (?:unknown|not (?:mentioned|stated|given|provided|specified|contained|included|known))\b"
+)
+APOLOGY = re.compile(r"(?:i am |i'm )?(?:so |very )?sorry|(?:i )?apologi[sz]e|unfortunately")
+SECOND_THOUGHTS = {"but", "however", "perhaps", "maybe", "probably", "possibly", "although", "though", "likely"}
+LINKING_WORDS = {
+    "a", "an", "the", "is", "are", "was", "were", "be", "been", "being", "it's", "that's", "as", "at", "by", "called",
+    "code", "equals", "exactly", "from", "has", "have", "in", "into", "named", "number", "of", "on", "since", "spelled",
+    "symbol", "to", "use", "uses", "with", "written", "year", "=",
+}  # fmt: skip
+ARTICLES = {"a", "an", "the"}
+GRADED_IN_WORDS = ("value", "number", "rubric")
+
+
+class Ungradable(ValueError):
+    """There is no way to say whether the answer is right; the text says why."""
+
+
+def grade_reply(question: Question, reply: Reply, retrieves: bool, *, judged: bool | str | None = None) -> Reply:
+    """The reply with its grade, or with why it has none; a failed call is returned as it is.
+
+    Args:
+        judged: the judge's word on an answer to a rubric, or why there is none.
+    """
+    if reply.failed or reply.text is None:
+        return reply
+    try:
+        if isinstance(judged, str):
+            raise Ungradable(judged)
+        found = grade(question, reply.text, reply.citations, retrieves, choices=reply.choices, judged=judged)
+    except Ungradable as error:
+        return reply.model_copy(update={"grade": None, "ungradable": str(error)})
+    return reply.model_copy(update={"grade": found, "ungradable": None})
+
+
+def grade(
+    question: Question,
+    answer: str,
+    citations: Sequence[CitedSource] = (),
+    retrieves: bool = False,
+    *,
+    choices: Mapping[str, float] | None = None,
+    judged: bool | None = None,
+) -> Grade:
+    """Grade one answer by the rules above. Pure: the same answer always gets the same grade.
+
+    Args:
+        choices: the log-likelihood of each choice, for a question of kind `choice`.
+        judged: the judge's word, for a question of kind `rubric`.
+
+    Raises:
+        Ungradable: where a question of one of these two kinds comes without what it is graded by.
+    """
+    text = CITATION_MARKS.sub("", answer).strip()
+    plain = normalise(text)
+    refused = REFUSAL.search(plain) is not None
+    content, form = _content_and_form(question, answer, text, plain, refused, choices, judged)
+    citing = judge_citations(question, citations, retrieves)
+    return Grade(
+        correct=content and form is not False,
+        content=content,
+        form=form,
+        refused=refused,
+        cited_right=citing.cited_right,
+        retrieved_right=citing.retrieved_right,
+        f1=_f1(question, plain),
+        citation_precision=citing.precision,
+        citation_recall=citing.recall,
+        grounded=citing.grounded,
+    )
+
+
+def _content_and_form(
+    question: Question,
+    answer: str,
+    text: str,
+    plain: str,
+    refused: bool,
+    choices: Mapping[str, float] | None,
+    judged: bool | None,
+) -> tuple[bool, bool | None]:
+    if not question.answerable:
+        return refused and not _gives_value(question, text), None
+    if question.kind == "choice":
+        return _choice(choices) in question.answers, None
+    if question.kind == "rubric":
+        return _judged(plain, judged), None
+    if question.kind == "json":
+        found = grade_json(question, answer)
+        return found.content, found.form
+    if question.kind == "regex":
+        return any(_pattern(pattern).fullmatch(plain) for pattern in question.answers), None
+    match = _form(question.form).fullmatch(text) if question.form else None
+    content = not refused and (_is_value(question, match["value"] or "") if match else _gives(question, text))
+    return content, None if question.form is None else match is not None
+
+
+def _choice(choices: Mapping[str, float] | None) -> str:
+    if not choices:
+        raise Ungradable("The endpoint told no likelihood of any of the choices' letters.")
+    found = likeliest(choices)
+    if found is None:
+        raise Ungradable("Two of the choices are equally likely.")
+    return found
+
+
+def _judged(plain: str, judged: bool | None) -> bool:
+    if not plain:
+        return False
+    if judged is None:
+        raise Ungradable("The question has a rubric, and there is no judge.")
+    return judged
+
+
+@lru_cache(maxsize=4_096)
+def _pattern(pattern: str) -> re.Pattern[str]:
+    return re.compile(f"(?:{pattern})", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4_096)
+def _form(form: str) -> re.Pattern[str]:
+    return re.compile(form)
+
+
+def _is_value(question: Question, value: str) -> bool:
+    """Whether a value that stands by itself is an accepted one."""
+    if question.kind == "number":
+        number = parse_number(value)
+        return number is not None and is_accepted(number, question)
+    words = tuple(normalise(value).split())
+    return words in map(words_of, question.answers)
+
+
+def _gives(question: Question, text: str) -> bool:
+    """Whether an answer in words gives an accepted value."""
+    if question.kind == "number":
+        return gives_number(question, text)
+    words = marked_words(text)
+    return any(_ends_with(question, words, words_of(value)) for value in question.answers)
+
+
+def _ends_with(question: Question, words: list[tuple[str, str]], expected: tuple[str, ...]) -> bool:
+    """Whether the answer is the value, or a sentence that ends with it and means it."""
+    if not expected or tuple(word for word, _ in words[-len(expected) :]) != expected:
+        return False
+    before = last_sentence(words[: -len(expected)])
+    asked = asked_words(question.question)
+    if denies((word for word, _ in before), asked):
+        return False
+    if not before:
+        return True
+    last, mark = before[-1]
+    return mark == ":" or last in LINKING_WORDS or last.removesuffix("'s") in asked
+
+
+def _gives_value(question: Question, text: str) -> bool:
+    """Whether a refusal says more than that it refuses."""
+    asked = asked_words(question.question)
+    for sentence in map(normalise, SENTENCE_END.split(text)):
+        new_words = [word for word in sentence.split() if word not in asked]
+        if not new_words or APOLOGY.fullmatch(sentence):
+            continue
+        if REFUSAL.search(sentence) is None:
+            return True
+        if any(word in SECOND_THOUGHTS or any(map(str.isdigit, word)) for word in new_words):
+            return True
+    return False
+
+
+def _f1(question: Question, plain: str) -> float | None:
+    if not question.answers or question.kind not in GRADED_IN_WORDS:
+        return None
+    given = _without_articles(plain.split())
+    return max(_overlap(given, _without_articles(words_of(answer))) for answer in question.answers)
+
+
+def _without_articles(words: Sequence[str]) -> list[str]:
+    return [word for word in words if word not in ARTICLES] or list(words)
+
+
+def _overlap(given: Sequence[str], accepted: Sequence[str]) -> float:
+    """The harmonic mean of precision and recall in words."""
+    shared = (Counter(given) & Counter(accepted)).total()
+    return 2 * shared / (len(given) + len(accepted)) if shared else 0.0
+
+
+FENCED = re.compile(r"```(?:json)?[^\S\n]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class JsonGrade:
+    """`form`: the whole answer is JSON that the schema accepts. `content`: so is its value, or that of its code block,
+    and it is an accepted one."""
+
+    form: bool
+    content: bool
+
+
+def grade_json(question: "Question", answer: str) -> JsonGrade:
+    """Grade an answer, with the citation marks that follow it as they are: within JSON, [1] is a list."""
+    value = parse_json(answer)
+    form = question.json_schema is not None and accepts(question.json_schema, value)
+    if value is MISSING and (fenced := FENCED.search(answer)):
+        value = parse_json(fenced[1])
+    return JsonGrade(form=form, content=_is_accepted(question, value))
+
+
+def _is_accepted(question: "Question", value: Any) -> bool:
+    if question.json_schema is None or not accepts(question.json_schema, value):
+        return False
+    accepted = [parse_json(answer) for answer in question.answers]
+    return not accepted or accepts({"enum": accepted}, value)

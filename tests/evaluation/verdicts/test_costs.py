@@ -1,0 +1,97 @@
+"""Sums that can be done by hand, what is missing stays missing, and arms that stay with their answers."""
+
+from typing import Any
+
+import pytest
+
+from evaluation.arms import Arm, make_arms
+from evaluation.config import EndpointArm, EvaluationConfig, Prices
+from evaluation.questions.question import Question
+from evaluation.results import Cost, Grade, Reply, Row
+from evaluation.verdicts.consistency import consistency
+from evaluation.verdicts.costs import break_even, costs
+
+HOSTED = EndpointArm(url="https://models.example/v1", model="large", input_price=2.0, output_price=10.0)
+ARMS = [*make_arms(("base", "retrieval", "hybrid"), tuned="base:a@1", collection="c"), Arm("hosted", "large", HOSTED)]
+
+
+def reply(right: bool = True, text: str = "a", **fields: Any) -> Reply:
+    grade = Grade(correct=right, content=right, form=None, refused=False, cited_right=None, retrieved_right=None)
+    return Reply(text=text, grade=grade, latency_s=1.6, prompt_tokens=500, completion_tokens=20, **fields)
+
+
+def rows(n: int = 10, num_right: int = 5) -> list[Row]:
+    questions = [Question(id=str(i), slice="s", question="?", answers=("a",)) for i in range(n)]
+    return [
+        Row(question=question, replies={arm.name: reply(number < num_right) for arm in ARMS})
+        for number, question in enumerate(questions)
+    ]
+
+
+def measured(prices: Prices, **changes: Any) -> dict[str, Cost]:
+    config = EvaluationConfig(prices=prices, concurrency=16)
+    given = {"training_s": {"hybrid": 7200.0}, "indexing_s": 1800.0} | changes
+    return {cost.arm: cost for cost in costs(rows(), ARMS, config, **given)}
+
+
+def test_sums_by_hand() -> None:
+    prices = Prices(machine_hour=3.6, training_gpu_hour=2.0, trainings_per_month=3, indexings_per_month=4)
+    found = measured(prices)
+    assert found["base"].machine_s == pytest.approx(0.1)
+    assert found["base"].answer_money == pytest.approx(0.0001)
+    assert found["base"].right_answer_money == pytest.approx(0.0002)
+    assert (found["base"].monthly_money, found["base"].training_money) == (0, None)
+    assert found["retrieval"].indexing_money == pytest.approx(1.8)
+    assert found["retrieval"].monthly_money == pytest.approx(7.2)
+    assert found["hybrid"].training_money == pytest.approx(4.0)
+    assert found["hybrid"].monthly_money == pytest.approx(3 * 4.0 + 7.2)
+    assert found["hosted"].answer_money == pytest.approx(500 * 2e-6 + 20 * 10e-6)
+    assert (found["hosted"].monthly_money, found["hosted"].prompt_tokens) == (0, 500)
+
+
+def test_without_a_price_there_is_no_sum() -> None:
+    found = measured(Prices())
+    assert found["base"].machine_s is not None and found["base"].answer_money is None
+    assert (found["hybrid"].monthly_money, found["retrieval"].monthly_money) == (None, None)
+    assert found["hosted"].answer_money is not None
+    assert measured(Prices(machine_hour=1.0), training_s={})["hybrid"].monthly_money is None
+    assert measured(Prices(machine_hour=1.0))["hybrid"].training_money == pytest.approx(2.0)
+
+
+def test_failed_calls_cost_nothing_and_are_no_answers() -> None:
+    failing = [row.model_copy(update={"replies": {"base": Reply(failed="503")}}) for row in rows(4)]
+    found = costs([*rows(4, 4), *failing], ARMS[:1], EvaluationConfig(prices=Prices(machine_hour=3.6)), {}, None)[0]
+    assert found.answer_money == found.right_answer_money == pytest.approx(0.0001)
+    nothing = costs(failing, ARMS[:1], EvaluationConfig(prices=Prices(machine_hour=3.6)), {}, None)[0]
+    assert (nothing.machine_s, nothing.answer_money, nothing.right_answer_money) == (None, None, None)
+
+
+def test_the_break_even_is_where_both_cost_the_same() -> None:
+    found = measured(Prices(machine_hour=3.6, training_gpu_hour=2.0))
+    turns = break_even(list(found.values()))
+    assert {(turn.cheaper_above, turn.than) for turn in turns} == {("retrieval", "hosted"), ("hybrid", "hosted")}
+    for turn in turns:
+        ours, theirs = found[turn.cheaper_above], found[turn.than]
+        sums = [cost.monthly_money + turn.questions_per_month * cost.answer_money for cost in (ours, theirs)]  # type: ignore[operator]
+        assert sums[0] == pytest.approx(sums[1])
+    assert break_even(list(measured(Prices()).values())) == []
+
+
+def test_an_arm_that_stays_with_its_answer() -> None:
+    steady = [row.model_copy(update={"again": {"base": [reply(text="A."), reply(text="a")]}}) for row in rows(8)]
+    moving = [row.model_copy(update={"again": {"base": [reply(text="a"), reply(text="b")]}}) for row in rows(2)]
+    failed = [row.model_copy(update={"again": {"base": [reply(text="a"), Reply(failed="503")]}}) for row in rows(3)]
+    found = consistency([*steady, *moving, *failed], ARMS[:2])
+    assert found[0].repeated is not None and (found[0].repeated.right, found[0].repeated.n) == (8, 10)
+    assert (found[0].paraphrased, found[1].repeated) == (None, None)
+
+
+def test_other_wordings_get_the_same_verdict_or_not() -> None:
+    base = rows(4, 3)  # three right, one wrong
+    worded = [base[0].model_copy(update={"paraphrased": {"base": [reply(True), reply(True)]}}),
+              base[1].model_copy(update={"paraphrased": {"base": [reply(True), reply(False)]}}),
+              base[2].model_copy(update={"paraphrased": {"base": [Reply(failed="503")]}}),
+              base[3].model_copy(update={"paraphrased": {"base": [reply(False), reply(False)]}})]  # fmt: skip
+    found = consistency(worded, ARMS[:1])[0]
+    assert found.paraphrased is not None and found.right_in_all is not None
+    assert (found.paraphrased.right, found.right_in_all.right, found.paraphrased.n) == (2, 1, 3)
