@@ -17,9 +17,9 @@
 - Answers that come from one document are right or wrong together. Questions with one source are a cluster: the test
   exchanges the arms' answers cluster by cluster (with one question in each this is the sign test), and the intervals
   count n questions as n / (design effect) (J. N. K. Rao and A. J. Scott, 1992, Biometrics 48:577). Without this,
-  intervals that say 95 % hold in about 80 of 100 cases: tests/evaluation/verdicts/test_simulations.py shows both. This speaks
-  for documents like these. Where there are in effect fewer than ten, they are no sample of others: the questions count
-  one by one, and what is found holds for these documents.
+  intervals that say 95 % hold in about 80 of 100 cases: tests/evaluation/verdicts/test_simulations.py shows both.
+  This speaks for documents like these. Where there are in effect fewer than ten, they are no sample of others: the
+  questions count one by one, and what is found holds for these documents.
 """
 
 import math
