@@ -87,8 +87,8 @@ def harness(url: str) -> dict[str, float]:
     from evaluation.arms import Shot, make_arms
     from evaluation.asking.answer_cache import Answers
     from evaluation.asking.ask import ask_all
-    from evaluation.compare import Setting, conclude, grade_all
     from evaluation.config import EvaluationConfig
+    from evaluation.measure import Setting, conclude, grade_all
     from evaluation.questions.files import load_questions
     from evaluation.reporting.report import write_reports
 

@@ -3,6 +3,7 @@
 Shares are between 0 and 1, times are in seconds, intervals are 95 % intervals.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -177,6 +178,22 @@ class Consistency(Record):
     )
     paraphrased: Share | None = Field(description="The same verdict on every wording; None without other wordings.")
     right_in_all: Share | None = Field(description="Right on every wording.")
+
+
+@dataclass(frozen=True)
+class CorrectedAnswer:
+    """The last answer of one arm to the question of one correction; not part of a report."""
+
+    new: bool = False
+    """It gives the value that is right after the correction."""
+
+    old: bool = False
+    """It gives the value that was right before."""
+
+    seconds: float | None = None
+    """From the correction to the first new answer; None where none came."""
+
+    failed: bool = True
 
 
 class Freshness(Record):

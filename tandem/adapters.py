@@ -5,7 +5,7 @@ from typing import Any
 
 from cluster.errors import TandemError
 from cluster.registry.registry import AdapterVersion, Registry, percent
-from tandem.project import Project
+from tandem.project.project import Project
 
 
 def list_versions(project: Project) -> tuple[str, list[dict[str, Any]]]:

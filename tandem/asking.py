@@ -5,8 +5,9 @@ from typing import Any
 
 from cluster.session import ray_session
 from tandem.console import Console
-from tandem.pipeline import index, milvus, on_loopback, serve
-from tandem.project import Project
+from tandem.pipeline.documents import index, milvus
+from tandem.pipeline.endpoint import on_loopback, serve
+from tandem.project.project import Project
 
 
 def ask(project: Project, question: str, model: str | None, console: Console) -> dict[str, Any]:

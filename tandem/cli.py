@@ -112,8 +112,8 @@ def compare(
     if submitted(Wishes(submit, detach, write, env or (), shared or ()), "compare", arguments, config, as_json):
         return
     from evaluation.reporting.report import make_table, told
-    from tandem.comparing import compare as run
-    from tandem.project import load
+    from tandem.compare.compare import compare as run
+    from tandem.project.project import load
 
     console = Console(as_json)
     report, done = run(load(config), console, spend_all, fresh, since)
@@ -151,7 +151,7 @@ def ask(
     """Answer one question from the project's documents, with citations."""
     from tandem.asking import as_text
     from tandem.asking import ask as run
-    from tandem.project import load
+    from tandem.project.project import load
 
     console = Console(as_json)
     answer = run(load(config), question, model, console)
@@ -168,8 +168,8 @@ def serve(
 ) -> None:
     """Serve base, adapters and retrieval at one OpenAI-compatible endpoint, until Ctrl-C."""
     from tandem import endpoint
-    from tandem.pipeline import serve_forever
-    from tandem.project import load
+    from tandem.pipeline.endpoint import serve_forever
+    from tandem.project.project import load
 
     project, console = load(config), Console()
     if check:
@@ -201,17 +201,18 @@ def train(
     ):
         return
     from cluster.session import ray_session
-    from tandem import parity
-    from tandem.pipeline import check_training, interrupted_training, recorded
-    from tandem.pipeline import train as run
-    from tandem.project import load
+    from tandem.pipeline.parity_check import ensure_parity
+    from tandem.pipeline.runs import recorded
+    from tandem.pipeline.training import check_training, interrupted_training
+    from tandem.pipeline.training import train as run
+    from tandem.project.project import load
 
     console, project = Console(as_json), load(config)
     check_training(project)
     interrupted = interrupted_training(project) if resume else None
     with recorded(project, "train", console, interrupted) as folder, ray_session(project.cluster):
         version = run(project, folder, console, resuming=resume)
-        parity.ensure(project, version, console)
+        ensure_parity(project, version, console)
     console.result(f"{version.name}@{version.version} at {version.path}", version.manifest.model_dump(mode="json"))
     if version.manifest.kind == "merged":
         console.hint(f"serve this whole model: set `serving.models: {{{version.name}: {version.path}}}`.")
@@ -228,7 +229,7 @@ def export(
 ) -> None:
     """Write a published version to a folder of its own."""
     from tandem.exporting import export as run
-    from tandem.project import load
+    from tandem.project.project import load
 
     found = run(load(config), adapter, to, merged=merged)
     Console().result(f"{found.name}@{found.version} is at {to}", None)
@@ -238,9 +239,9 @@ def export(
 def data_check(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     """Read every training row and every question: what is wrong with file and line, lengths, duplicates, what is
     learnt."""
+    from tandem.compare.check import look_at_data
     from tandem.datacheck import refuse, show, to_json
-    from tandem.pipeline import look_at_data
-    from tandem.project import load
+    from tandem.project.project import load
 
     console, project = Console(as_json), load(config)
     checked, num_questions = look_at_data(project)
@@ -259,7 +260,7 @@ def data_check(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
 def adapters_list(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     """Show every published version, and which one is live."""
     from tandem.adapters import list_versions
-    from tandem.project import load
+    from tandem.project.project import load
 
     text, value = list_versions(load(config))
     Console(as_json).result(text, value)
@@ -272,8 +273,8 @@ def adapters_check(
     """Serve a version and compare its log-probabilities with the trainer's; where they agree it becomes live."""
     from cluster.session import ray_session
     from tandem.adapters import find
-    from tandem.parity import serve_and_check
-    from tandem.project import load
+    from tandem.pipeline.parity_check import serve_and_check
+    from tandem.project.project import load
 
     project, console = load(config), Console()
     version = find(project, adapter)
@@ -290,7 +291,7 @@ def adapters_promote(
 ) -> None:
     """Make a version the live one; one that failed a gate only with a reason."""
     from tandem.adapters import promote
-    from tandem.project import load
+    from tandem.project.project import load
 
     Console().result(promote(load(config), adapter, despite), None)
 
@@ -304,7 +305,7 @@ def adapters_split(
 ) -> None:
     """Share the callers of an adapter out over versions; each caller keeps its own."""
     from tandem.adapters import split
-    from tandem.project import load
+    from tandem.project.project import load
 
     Console().result(split(load(config), adapter, shares, despite), None)
 
@@ -319,6 +320,6 @@ def adapters_push(
 ) -> None:
     """Copy an adapter's versions, and which is live, to the bucket that endpoints take them from."""
     from tandem.adapters import push
-    from tandem.project import load
+    from tandem.project.project import load
 
     Console().result(push(load(config), adapter, to), None)

@@ -9,7 +9,7 @@ from cluster.errors import TandemError
 from serving.config import ServingConfig
 from serving.deploy.run import application, is_loopback
 from serving.engine.engine_args import num_devices
-from tandem.project import load
+from tandem.project.project import load
 
 POLL_S = 1.0
 

@@ -17,7 +17,7 @@ from tandem.options import DEFAULT, PARTLY_FAILED, AsJson
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tandem.project import Project
+    from tandem.project.project import Project
 
 MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]"}
 
@@ -139,7 +139,7 @@ def to_json(findings: list[Finding]) -> dict[str, Any]:
 
 
 def _project(config: Path | None) -> "Project | None":
-    from tandem.project import load
+    from tandem.project.project import load
 
     return load(config or DEFAULT) if config or DEFAULT.exists() else None
 
@@ -150,7 +150,7 @@ def _once(project: "Project") -> "dict[str, Check]":
 
 
 def _served_milvus(project: "Project") -> Iterator[Finding]:
-    from tandem.pipeline import milvus
+    from tandem.pipeline.documents import milvus
 
     with milvus(project) as uri:
         yield from _milvus(project, uri)()

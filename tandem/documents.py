@@ -58,9 +58,9 @@ def index(
     from dataclasses import asdict
 
     from tandem.indexing import as_text, table
-    from tandem.pipeline import follow, milvus
-    from tandem.pipeline import index as run
-    from tandem.project import load
+    from tandem.pipeline.documents import follow, milvus
+    from tandem.pipeline.documents import index as run
+    from tandem.project.project import load
 
     console, project = Console(as_json), load(config)
     with milvus(project) as uri:
@@ -92,8 +92,8 @@ def search(
     from retrieval.filters.rights import Rights
     from retrieval.search.search import Searcher
     from tandem.hits import as_text, to_json
-    from tandem.pipeline import milvus
-    from tandem.project import load
+    from tandem.pipeline.documents import milvus
+    from tandem.project.project import load
 
     console, project = Console(as_json), load(config)
     rights = Rights(tenant, frozenset(label or ()))
@@ -117,8 +117,8 @@ def forget(
     from retrieval.index.forgetting import forget as run
     from retrieval.index.forgetting import take_back
     from tandem.adapters import trained_on
-    from tandem.pipeline import milvus
-    from tandem.project import load
+    from tandem.pipeline.documents import milvus
+    from tandem.project.project import load
 
     console, project = Console(as_json), load(config)
     kept = project.storage.forgotten(project.collection)
@@ -156,7 +156,7 @@ def search_eval(
 ) -> None:
     """Measure dense, BM25 and hybrid search on judged questions: recall, MRR, nDCG, latency."""
     from retrieval.filters.rights import Rights
-    from tandem.project import load
+    from tandem.project.project import load
     from tandem.searching import advice, as_text, evaluate, tables, to_json
 
     console, project = Console(as_json), load(config)
@@ -182,7 +182,7 @@ def search_sweep(
     """Try chunk sizes, modes and fusions on judged questions, on Ray, and print the best setting."""
     from retrieval.filters.rights import Rights
     from retrieval.quality.sweep import CHUNK_TOKENS
-    from tandem.project import load
+    from tandem.project.project import load
     from tandem.sweeping import advice, as_text, sweep, table, to_json
 
     console, project = Console(as_json), load(config)

@@ -11,8 +11,8 @@ from cluster.fingerprints.models import digest_model
 from cluster.registry.registry import Registry
 from cluster.storage.files import write_atomically
 from tandem.console import Console
-from tandem.pipeline import milvus
-from tandem.project import Project
+from tandem.pipeline.documents import milvus
+from tandem.project.project import Project
 
 DEPLOYED = "tandem.deployment:build"
 

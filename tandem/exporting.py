@@ -7,7 +7,7 @@ from pathlib import Path
 from cluster.errors import TandemError
 from cluster.fingerprints.models import digest_model
 from cluster.registry.registry import AdapterVersion, Registry
-from tandem.project import Project
+from tandem.project.project import Project
 
 
 def export(project: Project, adapter: str | None, to: Path, *, merged: bool) -> AdapterVersion:

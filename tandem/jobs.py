@@ -77,7 +77,7 @@ def stop(id: JobId, config: ProjectFile = DEFAULT, as_json: AsJson = False) -> N
 
 def _jobs(config: "Path") -> "Jobs":
     from cluster.jobs.jobs import jobs_at
-    from tandem.project import load
+    from tandem.project.project import load
 
     return jobs_at(load(config, unset_as_written=True).cluster.address)
 

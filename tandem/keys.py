@@ -37,7 +37,7 @@ def create(
 ) -> None:
     """Make a key and print it; only its hash is kept. A running endpoint without keys asks for one once restarted."""
     from serving.access.keys import Keys, Limits
-    from tandem.project import load
+    from tandem.project.project import load
 
     limits = Limits(
         requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute, tokens_per_day=tokens_per_day,
@@ -56,7 +56,7 @@ def create(
 def list_keys(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     """Show what each key is for. The keys themselves are nowhere."""
     from serving.access.keys import Keys
-    from tandem.project import load
+    from tandem.project.project import load
 
     found, console = Keys(load(config).storage.keys_place).all(), Console(as_json)
     if as_json or not found:
@@ -71,7 +71,7 @@ def revoke(
 ) -> None:
     """Take a key back: after a second it opens nothing."""
     from serving.access.keys import Keys
-    from tandem.project import load
+    from tandem.project.project import load
 
     key = Keys(load(config).storage.keys_place).revoke(id)
     Console().result(f"{key.id} ({key.name}) is revoked.", None)

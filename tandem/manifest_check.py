@@ -24,7 +24,7 @@ from cluster.manifests import network_policies, operators, pods, references, sch
 from cluster.manifests.bundle import Bundle, Finding, Manifest, Values, at, cluster_spec
 from cluster.manifests.kuberay import PROJECT, PROJECT_FILE, SETTINGS
 from cluster.manifests.references import USERS_SECRETS
-from tandem.project import Project, load
+from tandem.project.project import Project, load
 
 # What an unknown verb or option raises; typer carries its click under a private name.
 _USAGE_ERROR: Any = typer.BadParameter.__bases__[0]

@@ -11,7 +11,7 @@ from tandem.console import Console
 from tandem.options import DEFAULT, AsJson, ProjectFile
 
 if TYPE_CHECKING:
-    from tandem.project import Project
+    from tandem.project.project import Project
 
 
 def plan(
@@ -44,7 +44,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what training will take before anything is loaded; with --serve, what an endpoint for a load will."""
-    from tandem.project import load
+    from tandem.project.project import load
 
     console, project = Console(as_json), load(config)
     if not serve:

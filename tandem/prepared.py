@@ -18,8 +18,8 @@ from cluster.jobs.demand import Phase
 from cluster.jobs.job_archive import Package, PackedFile, pack
 from cluster.jobs.jobs import OURS, Submission, new_id, runtime_env
 from cluster.jobs.wheel import Wheel, build_wheel
-from tandem.project import Project
-from tandem.project_paths import PROJECT_FILE, PackedProject, packed_project, scalars
+from tandem.project.portable import PROJECT_FILE, PackedProject, packed_project, scalars
+from tandem.project.project import Project
 
 _DRIVER_CPUS = 1.0
 """The driver reads, embeds and asks: it is kept off heads that are given no CPUs so that nothing computes there."""
@@ -181,9 +181,7 @@ def _refuse_secrets(text: str, path: Path) -> None:
 
 
 def _tunes(project: Project) -> bool:
-    from tandem.pipeline import tunes
-
-    return tunes(project)
+    return project.tunes
 
 
 def _training(project: Project, num_gpus: int) -> list[Phase]:

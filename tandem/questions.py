@@ -14,7 +14,7 @@ from tandem.options import DEFAULT, PARTLY_FAILED, AsJson, ProjectFile
 if TYPE_CHECKING:
     from evaluation.drafts.documents import Document
     from evaluation.drafts.drafting import Drafted, Writer
-    from tandem.project import Project
+    from tandem.project.project import Project
 
 questions_app = typer.Typer(help="The test questions.", no_args_is_help=True)
 DraftFile = Annotated[Path, typer.Argument(help="What `tandem questions build` wrote.")]
@@ -34,7 +34,7 @@ def build(
     from evaluation.drafts.documents import read_documents
     from evaluation.drafts.draft_files import write_drafts
     from evaluation.drafts.drafting import draft
-    from tandem.project import load
+    from tandem.project.project import load
 
     project, console = load(config), Console()
     _refuse_to_replace(out)
@@ -115,7 +115,7 @@ def check(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     from evaluation.drafts.draft_files import refuse_draft
     from evaluation.questions.files import load_questions
     from evaluation.questions.leaks import refuse
-    from tandem.project import load
+    from tandem.project.project import load
 
     project, console = load(config), Console(as_json)
     files = _files(project)
@@ -155,7 +155,7 @@ def _trained(project: "Project") -> Iterator[dict[str, Any]]:
 def _documents(config: Path) -> "list[Document]":
     """For `approve`, which also works where there is no project: then passages are not shown."""
     from evaluation.drafts.documents import read_documents
-    from tandem.project import load
+    from tandem.project.project import load
 
     if config == DEFAULT and not config.exists():
         return []

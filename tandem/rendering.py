@@ -20,7 +20,7 @@ from cluster.manifests.kuberay import PROJECT_FILE, Pods, Target, ray_cluster, r
 from cluster.storage.files import write_atomically
 from tandem.console import Console
 from tandem.options import DEFAULT, AsJson, ProjectFile
-from tandem.project import Project, load
+from tandem.project.project import Project, load
 
 render_app = typer.Typer(
     help="Manifests for KubeRay and a config for Ray Serve, written from the project file.", no_args_is_help=True

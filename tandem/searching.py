@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tandem.console import Console
-from tandem.pipeline import milvus
-from tandem.project import Project
+from tandem.pipeline.documents import milvus
+from tandem.project.project import Project
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -116,7 +116,7 @@ def _indexed(project: Project, corpus: Path, uri: str, console: Console) -> str:
     from retrieval.index.indexing import index
     from retrieval.quality.judgments import write_documents
     from retrieval.sources.config import FolderSource
-    from tandem.pipeline import embedding_session
+    from tandem.pipeline.documents import embedding_session
 
     name = re.sub(r"[^a-z0-9_]+", "-", f"{project.collection}-{corpus.absolute().parent.name}".lower())[:63].strip("-")
     with tempfile.TemporaryDirectory() as folder:

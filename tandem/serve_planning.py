@@ -16,7 +16,7 @@ from serving.capacity.plan import CapacityPlan, plan
 from serving.capacity.unit_costs import UnitCosts
 from serving.capacity.workload import Wish
 from tandem.console import Console
-from tandem.project import Project
+from tandem.project.project import Project
 
 if TYPE_CHECKING:
     from rich.table import Table

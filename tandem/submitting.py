@@ -47,7 +47,7 @@ def submitted(wishes: Wishes, verb: str, arguments: Sequence[str], config: Path,
     if not wishes.submit:
         _refuse_alone(wishes)
         return False
-    from tandem.project import load
+    from tandem.project.project import load
 
     console = Console(as_json)
     prepared = prepare(load(config, unset_as_written=True), verb, arguments, wishes.shared)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from cluster.errors import TandemError
 from cluster.session import ray_session
 from tandem.console import Console
-from tandem.pipeline import milvus
-from tandem.project import Project
+from tandem.pipeline.documents import milvus
+from tandem.project.project import Project
 
 if TYPE_CHECKING:
     from rich.table import Table

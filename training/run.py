@@ -18,7 +18,7 @@ from cluster.storage.files import write_atomically
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from training.config import TrainingConfig, Workers
-from training.data.rows import check_rows, warn_of
+from training.data.rows import DataReport, check_rows, warn_of
 from training.data.tokenize import load_tokenizer, longest_row
 from training.publish.model_card import write_card
 from training.publish.publish import digest_sources, fingerprint, publish, template_hash, write_trained
@@ -30,9 +30,18 @@ __all__ = ["fingerprint", "resume", "train"]
 
 
 def train(
-    config: TrainingConfig, model: str, adapter: str, storage: Storage, run: Run, reporter: Reporter
+    config: TrainingConfig,
+    model: str,
+    adapter: str,
+    storage: Storage,
+    run: Run,
+    reporter: Reporter,
+    data: DataReport | None = None,
 ) -> AdapterVersion:
     """Train `adapter` on `config.data` and publish it as a new version; inside an open Ray session.
+
+    Args:
+        data: what `check_rows(config)` gives; read here where it is not given.
 
     Raises:
         TandemError: bad rows, a model that cannot be loaded, settings that contradict each other, or a training that
@@ -40,8 +49,8 @@ def train(
     """
     if config.search:
         _check_search(run)
-        return publish_run(_searched(config, model, run, reporter), config, model, adapter, storage)
-    prepare(config, model, run.path)
+        return publish_run(_searched(config, model, run, reporter, data), config, model, adapter, storage)
+    prepare(config, model, run.path, data)
     return resume(config, model, adapter, storage, run, reporter)
 
 
@@ -54,8 +63,8 @@ def _check_search(run: Run) -> None:
         )
 
 
-def _searched(config: TrainingConfig, model: str, run: Run, reporter: Reporter) -> Path:
-    """The folder of the best of several trainings."""
+def _searched(config: TrainingConfig, model: str, run: Run, reporter: Reporter, data: DataReport | None = None) -> Path:
+    """The folder of the best of several trainings; no setting that is tried decides which rows are read."""
     from training.tune import FOLDER, candidates, search
 
     assert config.search is not None
@@ -63,7 +72,7 @@ def _searched(config: TrainingConfig, model: str, run: Run, reporter: Reporter) 
     for number, (_, settings) in enumerate(tried):
         folder = run.path / FOLDER / f"{run.id}-trial-{number + 1}"  # what is kept on nodes is named after it
         folder.mkdir(parents=True)
-        jobs.append(prepare(settings, model, folder))
+        jobs.append(prepare(settings, model, folder, data))
     return search(jobs, [named for named, _ in tried], config.search, reporter).folder
 
 
@@ -121,10 +130,13 @@ def worker_s(lines: list[dict[str, Any]]) -> float:
     return float(round(sum(line["tokens"] / line["tokens_per_s"] * line["num_workers"] for line in timed), 3))
 
 
-def prepare(config: TrainingConfig, model: str, folder: Path) -> Job:
+def prepare(config: TrainingConfig, model: str, folder: Path, data: DataReport | None = None) -> Job:
     """Check and encode every row, set some aside, and count the steps; no worker is needed for it.
 
-    Leaves the encoded rows, `trained.jsonl` and `job.json` in the run folder: all that a run needs to be gone on with.
+    Leaves the encoded rows, `trained.jsonl` and `job.json` in the run folder: all that a run needs to be continued.
+
+    Args:
+        data: what `check_rows(config)` gives; read here where it is not given.
 
     Raises:
         TandemError: as `train`.
@@ -139,11 +151,11 @@ def prepare(config: TrainingConfig, model: str, folder: Path) -> Job:
     settled = settle(config, model)
     check_elastic(settled)
     check_method(settled, num_gpus() > 0)
-    report = check_rows(config)
+    report = data or check_rows(config)
     tokenizer = load_tokenizer(model)
-    data = encode_rows(report, tokenizer, longest_row(config, model), config.max_bad_rows)
-    warn_of(data.left_out)
-    trained, held_out = data.split(config)
+    encoded = encode_rows(report, tokenizer, longest_row(config, model), config.max_bad_rows)
+    warn_of(encoded.left_out)
+    trained, held_out = encoded.split(config)
     rows = Examples.of_rows(trained)
     rows.save(folder / TRAINING_ROWS)
     Examples.of_rows(held_out).save(folder / HELD_OUT_ROWS)

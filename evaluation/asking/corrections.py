@@ -25,8 +25,7 @@ from evaluation.config import ArmName, EvaluationConfig
 from evaluation.grading.grading import grade
 from evaluation.questions.files import read_models
 from evaluation.questions.question import Question
-from evaluation.results import Freshness, Reply
-from evaluation.verdicts.statistics import share
+from evaluation.results import CorrectedAnswer, Reply
 
 PAUSE_S = 0.2
 ACCEPTED = "Accepted are JSON lines with source, find, replace, question, old and new."
@@ -57,20 +56,10 @@ class Correction(Section):
 
 def load_corrections(path: Path) -> list[Correction]:
     """Read and check a file of corrections. Raises TandemError with file and line."""
-    found = read_models(path, Correction, "corrections file", ACCEPTED)
-    if not found:
+    corrections = read_models(path, Correction, "corrections file", ACCEPTED)
+    if not corrections:
         raise TandemError(f"{path} holds no corrections.", ACCEPTED, "Correct the file of `evaluation.corrections`.")
-    return found
-
-
-@dataclass
-class _Watched:
-    """What one arm says to the question of one correction."""
-
-    new: bool = False
-    old: bool = False
-    seconds: float | None = None
-    failed: bool = True
+    return corrections
 
 
 @dataclass
@@ -78,44 +67,32 @@ class _Watching:
     config: EvaluationConfig
     arms: Sequence[Arm]
     corrections: Sequence[Correction]
-    seen: dict[tuple[ArmName, int], _Watched] = field(default_factory=dict)
+    seen: dict[tuple[ArmName, int], CorrectedAnswer] = field(default_factory=dict)
 
-    def take(self, arm: Arm, number: int, reply: Reply, seconds: float) -> None:
-        watched = self.seen.setdefault((arm.name, number), _Watched())
+    def record(self, arm: Arm, number: int, reply: Reply, seconds: float) -> None:
+        before = self.seen.setdefault((arm.name, number), CorrectedAnswer())
         if reply.text is None:
             return
-        wanted = self.corrections[number]
-        new = _says(wanted.question, wanted.new, reply, arm)
-        first = seconds if new and watched.seconds is None else watched.seconds
-        self.seen[arm.name, number] = _Watched(new, _says(wanted.question, wanted.old, reply, arm), first, failed=False)
+        correction = self.corrections[number]
+        is_new = _gives(correction.question, correction.new, reply, arm)
+        is_old = _gives(correction.question, correction.old, reply, arm)
+        first = seconds if is_new and before.seconds is None else before.seconds
+        self.seen[arm.name, number] = CorrectedAnswer(is_new, is_old, first, failed=False)
 
-    def waiting(self) -> list[tuple[Arm, int]]:
-        """What is asked once more: arms that retrieve and have not followed."""
+    def to_ask(self) -> list[tuple[Arm, int]]:
+        """What is asked once more: arms that retrieve and have not followed, and calls that failed."""
         return [
             (arm, number)
             for number in range(len(self.corrections))
             for arm in self.arms
-            if (arm.retrieves and not self._found(arm, number).new) or self._found(arm, number).failed
+            if (arm.retrieves and not self._answer(arm, number).new) or self._answer(arm, number).failed
         ]
 
-    def _found(self, arm: Arm, number: int) -> _Watched:
-        return self.seen.get((arm.name, number), _Watched())
+    def answers(self) -> dict[ArmName, list[CorrectedAnswer]]:
+        return {arm.name: [self._answer(arm, number) for number in range(len(self.corrections))] for arm in self.arms}
 
-    def results(self) -> list[Freshness]:
-        return [self._result(arm) for arm in self.arms]
-
-    def _result(self, arm: Arm) -> Freshness:
-        found = [self._found(arm, number) for number in range(len(self.corrections))]
-        answered = [watched for watched in found if not watched.failed]
-        times = [watched.seconds for watched in answered if watched.seconds is not None]
-        return Freshness(
-            arm=arm.name,
-            num_questions=len(found),
-            stale=share([watched.old for watched in answered]),
-            new=share([watched.new for watched in answered]),
-            seconds=min(times) if times else None,
-            all_seconds=max(times) if len(times) == len(found) else None,
-        )
+    def _answer(self, arm: Arm, number: int) -> CorrectedAnswer:
+        return self.seen.get((arm.name, number), CorrectedAnswer())
 
 
 def watch(
@@ -125,8 +102,10 @@ def watch(
     corrections: Sequence[Correction],
     correct: Callable[[], None],
     on_progress: Callable[[str], None],
-) -> list[Freshness]:
+) -> dict[ArmName, list[CorrectedAnswer]]:
     """Ask, have `correct` make the corrections, and ask until the arms have followed.
+
+    Returns the last answers of each arm, in the order of the corrections.
 
     Args:
         correct: changes the documents and brings the index up to date; the clock runs from its start.
@@ -137,7 +116,7 @@ def watch(
 
 async def _run(
     watching: _Watching, base_url: str, correct: Callable[[], None], on_progress: Callable[[str], None]
-) -> list[Freshness]:
+) -> dict[ArmName, list[CorrectedAnswer]]:
     config = watching.config
     endpoint = Endpoint(base_url, config.timeout_s, config.concurrency)
     try:
@@ -147,29 +126,28 @@ async def _run(
             is_done = correcting.done()
             if is_done:
                 await correcting
-            waiting = watching.waiting()
-            await _ask(watching, endpoint, waiting, began)
-            left = len(watching.waiting())
+            await _ask(watching, endpoint, watching.to_ask(), began)
+            left = len(watching.to_ask())
             on_progress(f"{left} of {len(watching.seen)} answers are not the corrected ones yet")
             if is_done and (not left or time.monotonic() - began > config.freshness_limit_s):
                 break
             await asyncio.sleep(PAUSE_S)
     finally:
         await endpoint.close()
-    return watching.results()
+    return watching.answers()
 
 
-async def _ask(watching: _Watching, endpoint: Endpoint, waiting: Sequence[tuple[Arm, int]], began: float) -> None:
+async def _ask(watching: _Watching, endpoint: Endpoint, to_ask: Sequence[tuple[Arm, int]], began: float) -> None:
     limit = asyncio.Semaphore(watching.config.concurrency)
 
-    async def one(arm: Arm, number: int) -> None:
+    async def ask_arm(arm: Arm, number: int) -> None:
         async with limit:
-            said = await endpoint.complete(body(watching.config, arm, watching.corrections[number].question))
-        watching.take(arm, number, said.reply, time.monotonic() - began)
+            response = await endpoint.complete(body(watching.config, arm, watching.corrections[number].question))
+        watching.record(arm, number, response.reply, time.monotonic() - began)
 
-    await asyncio.gather(*(one(arm, number) for arm, number in waiting))
+    await asyncio.gather(*(ask_arm(arm, number) for arm, number in to_ask))
 
 
-def _says(asked: str, values: tuple[str, ...], reply: Reply, arm: Arm) -> bool:
-    question = Question(id="correction", slice="corrections", question=asked, answers=values)
+def _gives(text: str, values: tuple[str, ...], reply: Reply, arm: Arm) -> bool:
+    question = Question(id="correction", slice="corrections", question=text, answers=values)
     return grade(question, reply.text or "", reply.citations, arm.retrieves).correct

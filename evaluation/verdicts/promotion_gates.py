@@ -42,7 +42,7 @@ def _answered(rows: Sequence[Row], arm: ArmName, most: float) -> Gate:
 def _slices(rows: Sequence[Row], new: ArmName, live: ArmName, worth: float) -> list[Gate]:
     groups = {name: numbers for name, numbers in numbers_by_slice(rows).items() if name != GENERAL and len(numbers)}
     family = [Compared(name, numbers, new, live) for name, numbers in groups.items()]
-    return [_slice(found) for found in Marks(rows, [new, live]).compare(family, worth)]
+    return [_slice(found) for found in Marks(rows, [new, live]).differences_of(family, worth)]
 
 
 def _slice(found: Difference) -> Gate:

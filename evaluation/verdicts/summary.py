@@ -48,7 +48,7 @@ class Marks:
         self.clusters = clusters_of(rows)
         self.by_arm = {arm: np.array([_mark(row.replies[arm]) for row in rows], dtype=np.int8) for arm in arms}
 
-    def compare(self, family: Sequence[Compared], worth: float) -> list[Difference]:
+    def differences_of(self, family: Sequence[Compared], worth: float) -> list[Difference]:
         """The differences of comparisons that are read together, corrected for their number."""
         pairs, clusters = [], []
         for each in family:
@@ -84,7 +84,7 @@ def make_differences(rows: Sequence[Row], arms: Sequence[Arm], *, worth: float =
     ]
     overall = [each for each in compared if each.slice == OVERALL]
     sliced = [each for each in compared if each.slice != OVERALL]
-    return [*marks.compare(overall, worth), *marks.compare(sliced, worth)]
+    return [*marks.differences_of(overall, worth), *marks.differences_of(sliced, worth)]
 
 
 def numbers_by_slice(rows: Sequence[Row]) -> dict[str, NDArray[np.int64]]:

@@ -11,9 +11,9 @@ from cluster.errors import TandemError
 from cluster.registry.registry import AdapterVersion, Registry, UnknownAdapter
 from serving.client import connect
 from serving.parity_replay import replay
-from tandem import parity
 from tandem.console import Console
-from tandem.project import Project, load
+from tandem.pipeline import parity_check
+from tandem.project.project import Project, load
 from tests.serving.served_app import MODEL, Endpoint, random_adapter
 from training.data.examples import Examples
 from training.data.tokenize import Example
@@ -46,19 +46,19 @@ def encoded() -> Examples:
 
 
 def test_the_served_adapter_agrees_and_the_base_does_not(endpoint: Endpoint, adapter: AdapterVersion) -> None:
-    recorded = adapter.path / parity.RECORDED
+    recorded = adapter.path / parity_check.RECORDED
     with connect(endpoint.url) as client:
         found = replay(client, "base:checked@1", recorded, longest=512)
         other = replay(client, "base", recorded, longest=512)
     num_tokens = sum(len(json.loads(line)["logprobs"]) for line in recorded.read_text().splitlines())
     assert (found.num_rows, found.num_tokens) == (3, num_tokens)
-    assert found.mean_difference < parity.DEFAULT_TOLERANCE
-    assert other.mean_difference > 10 * parity.DEFAULT_TOLERANCE
+    assert found.mean_difference < parity_check.DEFAULT_TOLERANCE
+    assert other.mean_difference > 10 * parity_check.DEFAULT_TOLERANCE
     assert found.max_difference >= found.mean_difference
 
 
 def test_rows_that_are_too_long_to_serve_are_left_out(endpoint: Endpoint, adapter: AdapterVersion) -> None:
-    recorded = adapter.path / parity.RECORDED
+    recorded = adapter.path / parity_check.RECORDED
     lengths = sorted(
         len(line["prompt_token_ids"] + line["answer_token_ids"])
         for line in map(json.loads, recorded.read_text().splitlines())
@@ -76,13 +76,13 @@ def test_only_what_is_served_as_it_was_trained_goes_live(
     registry = Registry(endpoint.storage.adapters)
     with pytest.raises(UnknownAdapter):
         registry.resolve("checked")
-    parity.ensure(project, adapter, console, parity.Endpoint(endpoint.url, "base:checked@1"))
+    parity_check.ensure_parity(project, adapter, console, parity_check.ServedModel(endpoint.url, "base:checked@1"))
     assert registry.resolve("checked").version == 1
 
     bad = publish(endpoint, recorded_otherwise(adapter, tmp_path / "files"))
     for _ in range(2):
         with pytest.raises(TandemError, match="checked@2 is published and not live") as raised:
-            parity.ensure(project, bad, console, parity.Endpoint(endpoint.url, "base:checked@2"))
+            parity_check.ensure_parity(project, bad, console, parity_check.ServedModel(endpoint.url, "base:checked@2"))
         assert "parity_tolerance" in raised.value.accepted
     with pytest.raises(TandemError, match="is not served as it was trained"):
         registry.promote("checked", 2)
@@ -108,8 +108,8 @@ def publish(endpoint: Endpoint, files: Path) -> AdapterVersion:
 def recorded_otherwise(adapter: AdapterVersion, folder: Path) -> Path:
     """The adapter's files with log-probabilities that lie half a nat beside the recorded ones."""
     shutil.copytree(adapter.path, folder, ignore=shutil.ignore_patterns("manifest.json"))
-    lines = [json.loads(line) for line in (folder / parity.RECORDED).read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / parity_check.RECORDED).read_text().splitlines()]
     for line in lines:
         line["logprobs"] = [value - 0.5 for value in line["logprobs"]]
-    (folder / parity.RECORDED).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / parity_check.RECORDED).write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder

@@ -11,7 +11,7 @@ from cluster.errors import TandemError
 from cluster.fingerprints.models import digest_model
 from cluster.registry.registry import AdapterVersion, Registry
 from tandem.exporting import export
-from tandem.project import Project, load
+from tandem.project.project import Project, load
 from tests.training.conftest import write_model
 from training.config import TrainingConfig
 from training.model.model import load_model

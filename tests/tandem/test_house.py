@@ -69,7 +69,7 @@ def test_reading_a_project_loads_nothing_heavy() -> None:
     code = f"""
 import sys
 from pathlib import Path
-from tandem.project import load
+from tandem.project.project import load
 import tandem.cli
 load(Path({str(project)!r}))
 print([m for m in {HEAVY} if m in sys.modules])

@@ -6,7 +6,7 @@ import pytest
 
 from cluster.errors import TandemError
 from tandem.init import write_project
-from tandem.project import load
+from tandem.project.project import load
 
 
 def test_the_file_loads_and_names_the_folder(tmp_path: Path) -> None:

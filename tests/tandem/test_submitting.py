@@ -11,7 +11,7 @@ from cluster.errors import TandemError
 from cluster.jobs.wheel import build_wheel
 from serving.deploy.serve_options import LIMITER_CPUS
 from tandem.prepared import prepare
-from tandem.project import load
+from tandem.project.project import load
 from tandem.submitting import Wishes, submitted
 from tests.ports import free_port
 from tests.tandem.test_command import MODEL, refused, replace, tandem

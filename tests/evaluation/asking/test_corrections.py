@@ -12,6 +12,7 @@ from evaluation.arms import make_arms
 from evaluation.asking.corrections import Correction, load_corrections, watch
 from evaluation.config import EvaluationConfig
 from evaluation.results import Freshness
+from evaluation.verdicts.freshness import freshness_of
 from tests.evaluation.endpoint import Endpoint, completion
 
 ARMS = make_arms(("base", "tuned", "retrieval"), tuned="base:demo@1", collection="demo")
@@ -49,8 +50,8 @@ def watched(
         indexed.set()
 
     config = EvaluationConfig(freshness_limit_s=limit_s)
-    found = watch(config, endpoint.url, ARMS, CORRECTIONS, correct, lambda line: None)
-    return {each.arm: each for each in found}
+    answers = watch(config, endpoint.url, ARMS, CORRECTIONS, correct, lambda line: None)
+    return {each.arm: each for each in freshness_of(answers)}
 
 
 def test_retrieval_follows_and_the_tuned_arm_stays_stale(endpoint: Endpoint, indexed: threading.Event) -> None:

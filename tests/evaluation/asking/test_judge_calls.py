@@ -10,8 +10,8 @@ import pytest
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from evaluation.arms import make_arms
-from evaluation.compare import measure
 from evaluation.config import EvaluationConfig, Judge
+from evaluation.measure import measure
 from evaluation.results import Report
 from tests.evaluation.endpoint import Endpoint, completion
 

@@ -11,7 +11,7 @@ from evaluation.drafts.documents import read_documents
 from evaluation.questions.files import load_questions
 from evaluation.questions.question import Question
 from retrieval.config import RetrievalConfig
-from tandem.project import load as load_project
+from tandem.project.project import load as load_project
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart"
 

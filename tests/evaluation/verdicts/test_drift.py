@@ -10,8 +10,8 @@ from cluster.errors import TandemError
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from evaluation.arms import make_arms
-from evaluation.compare import Setting, measure, measure_again
 from evaluation.config import EvaluationConfig
+from evaluation.measure import Setting, measure, measure_again
 from evaluation.results import Report
 from evaluation.verdicts.drift import Changes, changes, read_report
 from tests.evaluation.endpoint import Endpoint, completion

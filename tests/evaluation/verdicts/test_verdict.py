@@ -12,7 +12,7 @@ from evaluation.questions.question import GENERAL, Question
 from evaluation.results import ArmResult, BreakEven, Cost, Grade, Recommendation, Reply, Row
 from evaluation.verdicts.summary import make_cells, make_differences
 from evaluation.verdicts.verdict import recommend
-from tandem.project import Settings
+from tandem.project.project import Settings
 
 ARMS = make_arms(FOUR_ARMS, tuned="base:demo@1", collection="demo")
 Marks = dict[ArmName, str]

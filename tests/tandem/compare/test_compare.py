@@ -10,11 +10,13 @@ from cluster.errors import TandemError
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
 from evaluation.results import Gate
-from tandem.comparing import Comparison, compare, find_run
+from tandem.compare.check import CheckedData
+from tandem.compare.compare import compare
+from tandem.compare.steps import Comparison
 from tandem.console import Console
-from tandem.project import Project, load
+from tandem.project.project import Project, load
 
-QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
+QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart"
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def publish(project: Project, number: int) -> AdapterVersion:
 
 def compared(project: Project, **adapters: AdapterVersion) -> Comparison:
     run = Run(project.storage.runs("demo"), "compare", datetime.now(UTC).isoformat())
-    return Comparison(project, run, "nowhere", Console(), adapters=dict(adapters))
+    return Comparison(project, CheckedData([]), run, "nowhere", Console(), adapters=dict(adapters))
 
 
 class Gated:
@@ -59,7 +61,7 @@ def test_a_version_that_failed_a_gate_is_not_live_however_it_was_published(
 def test_another_index_has_only_what_reads_it_asked_again(project: Project) -> None:
     def versions(index: str) -> dict[str, str]:
         comparison = compared(project)
-        comparison.trainings.index = index
+        comparison.trainings.index_version = index
         return comparison.versions()
 
     before, after = versions("1"), versions("2")
@@ -71,14 +73,3 @@ def test_a_run_that_is_not_there_is_said_before_anything_is_started(project: Pro
     with pytest.raises(TandemError, match="no comparison"):
         compare(project, Console(), since=name)
     assert not project.storage.runs("demo").exists()
-
-
-def test_the_last_run_is_the_newest_that_has_ended(project: Project) -> None:
-    for name, ended in (("compare-20260101T000000-a", True), ("compare-20260102T000000-b", True),
-                        ("compare-20260103T000000-c", False)):  # fmt: skip
-        folder = project.storage.runs("demo") / name
-        folder.mkdir(parents=True)
-        if ended:
-            (folder / "report.json").write_text("{}")
-    assert find_run(project, "last").name == "compare-20260102T000000-b"
-    assert find_run(project, "compare-20260101T000000-a").name == "compare-20260101T000000-a"

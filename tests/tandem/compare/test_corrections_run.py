@@ -11,7 +11,7 @@ from retrieval.config import RetrievalConfig
 from retrieval.search.search import Searcher
 from retrieval.store.milvus_lite import local_server
 from retrieval.store.store import Store
-from tandem.corrected import check, corrected
+from tandem.compare.corrections_run import check_corrections, corrected_copy
 
 
 def correction(source: str = "metals/iron.md", find: str = "is 26.", replace: str = "is 62.") -> Correction:
@@ -43,13 +43,13 @@ def documents(tmp_path: Path) -> Path:
 def test_a_correction_that_does_not_fit_is_refused(documents: Path, wrong: Correction, said: str) -> None:
     (documents.parent / "secret.md").write_text("The code is 26.")
     with pytest.raises(TandemError, match=said):
-        check(RetrievalConfig(sources=(documents,)), [wrong])
+        check_corrections(RetrievalConfig(sources=(documents,)), [wrong])
 
 
 def test_documents_that_are_in_no_folder_cannot_be_corrected() -> None:
     config = RetrievalConfig.model_validate({"sources": [{"sitemap": "https://example.org/sitemap.xml"}]})
     with pytest.raises(TandemError, match="not all in folders"):
-        check(config, [correction()])
+        check_corrections(config, [correction()])
 
 
 @pytest.mark.slow
@@ -57,13 +57,13 @@ def test_the_copy_is_corrected_and_gone_afterwards(documents: Path, tmp_path: Pa
     config = RetrievalConfig(sources=(documents,))
     before = {path: path.read_bytes() for path in documents.rglob("*.md")}
     with local_server(tmp_path / "milvus") as uri:
-        with corrected(config, "demo", uri, [correction()]) as (name, correct):
+        with corrected_copy(config, "demo", uri, [correction()]) as (name, correct):
             searcher = Searcher(config, uri)
             found = searcher.search(name, "What is the atomic number of Iron?").hits[0]
             assert (found.source, "is 26." in found.text) == ("metals/iron.md", True)
             correct()
             assert "is 62." in Searcher(config, uri).search(name, "What is the atomic number of Iron?").hits[0].text
-        with corrected(config, "demo", uri, [], lambda: ["metals/iron.md"]) as (name, _):
+        with corrected_copy(config, "demo", uri, [], lambda: ["metals/iron.md"]) as (name, _):
             found = Searcher(config, uri).search(name, "What is the atomic number of Iron?").hits
             assert {hit.source for hit in found} == {"metals/gold.md"}, "what is forgotten is not read here either"
         with closing(Store(uri, config.milvus)) as store:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
-from tandem.project import Project, load
+from tandem.project.project import Project, load
 
 
 def project(folder: Path, text: str) -> Project:
@@ -100,7 +100,7 @@ def test_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_shipped_project_file_is_valid() -> None:
-    files = sorted((Path(__file__).parents[2] / "examples").rglob("tandem*.yaml"))
+    files = sorted((Path(__file__).parents[3] / "examples").rglob("tandem*.yaml"))
     assert files
     for file in files:
         load(file)

@@ -23,7 +23,7 @@ from tests.processes import descendants, left_after, marked_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
+QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart"
 ARMS = ("base", "tuned", "retrieval", "hybrid")
 SLICES = ("seen", "unseen", "changed", "unanswerable", "form")
 

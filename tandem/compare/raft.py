@@ -4,10 +4,11 @@ Each training row that names its documents is asked of the live endpoint, which 
 and the passages in them, so that prompt and distractors are those the model will see later:
 
 - passages that hold the document: the row's answer, with the mark of the passage that it comes from;
-- the document kept out by a filter (one row in `WITHOUT_GOLD`): a refusal, among the passages nearest to it;
+- the document kept out by a filter (every fifth row, `WITHOUT_GOLD`): a refusal, among the passages nearest to it;
 - a row whose answer is not in the document any more (it was corrected since) is left out: it would teach to overlook
   what a passage says;
-- the row as it is, without passages (one in `REPLAYED`; all that name no document): so that what it knew stays.
+- the row as it is, without passages (every third row, `REPLAYED`; all that name no document): so that the model keeps
+  what it knew.
 """
 
 import asyncio
@@ -19,22 +20,23 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
+from evaluation.grading.citations import same_document
+from retrieval.prompt import PROMPT_HASH
+from serving.client import Answer, Citation, ask_async, connect_async
+from training.data.rows import Row
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-    from serving.client import Answer, Citation
-    from training.data.rows import Row
-
 WITHOUT_GOLD = 5
-"""One in so many rows is asked with its document kept out."""
+"""Of so many rows, the first is asked a second time with its document kept out."""
 REPLAYED = 3
-"""One in so many rows is trained on without passages, too."""
+"""Of so many rows, the first is trained on without passages, too."""
 SUPPORTED = 0.8
-"""Share of an answer's own words, those that the question does not have, that have to stand in its document."""
+"""Share of an answer's words, without those of the question, that its document has to hold."""
 REFUSAL = "I do not know."
 IN_FLIGHT = 16
-Made = dict[str, Any]
+MadeRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,17 @@ class RaftRows:
     num_refusing: int
     num_replayed: int
     num_left_out: int
-    """Rows whose document retrieval did not find, or whose answer does not stand in it."""
+    """Rows whose document retrieval did not find, or whose document does not hold the answer."""
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         return (
             f"{self.num_reading} rows that read what retrieval finds, {self.num_refusing} whose document is kept out, "
             f"{self.num_replayed} without passages; {self.num_left_out} left out: not found, or not what is found"
         )
 
 
-def make_rows(url: str, model: str, rows: Sequence["Row"], path: Path, on_progress: Callable[[str], None]) -> RaftRows:
+def make_rows(url: str, model: str, rows: Sequence[Row], path: Path, on_progress: Callable[[str], None]) -> RaftRows:
     """Ask the endpoint for the prompt of each row and write the rows to `path`, whole or not at all.
 
     Args:
@@ -65,8 +67,6 @@ def make_rows(url: str, model: str, rows: Sequence["Row"], path: Path, on_progre
     Raises:
         TandemError: a call failed, no row names a document, or retrieval found none of them.
     """
-    from retrieval.prompt import PROMPT_HASH
-
     plain = [row for row in rows if not row.prompt_hash and row.rejected is None]
     named = [row for row in plain if row.sources and len(row.messages) == 2]
     if not named:
@@ -84,65 +84,63 @@ def make_rows(url: str, model: str, rows: Sequence["Row"], path: Path, on_progre
             "Compare `source` with what `tandem search` names, or take `raft` out of `evaluation.arms`.",
         )
     replayed = [_plain(row) for number, row in enumerate(plain) if number % REPLAYED == 0 or not row.sources]
-    made = [{**each, "prompt_hash": PROMPT_HASH} for each in (*reading, *refusing)] + replayed
+    made = [{**row, "prompt_hash": PROMPT_HASH} for row in (*reading, *refusing)] + replayed
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in made))
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made))
     return RaftRows(len(reading), len(refusing), len(replayed), num_left_out)
 
 
 async def _ask_all(
-    url: str, model: str, rows: Sequence["Row"], on_progress: Callable[[str], None]
-) -> tuple[list[Made], list[Made], int]:
-    from serving.client import connect_async
-
+    url: str, model: str, rows: Sequence[Row], on_progress: Callable[[str], None]
+) -> tuple[list[MadeRow], list[MadeRow], int]:
     client, limit, num_done = connect_async(url), asyncio.Semaphore(IN_FLIGHT), 0
 
-    async def one(number: int, row: "Row") -> tuple[Made | None, Made | None]:
+    async def make(number: int, row: Row) -> tuple[MadeRow | None, MadeRow | None]:
         nonlocal num_done
         async with limit:
-            made = await _made(client, model, row, refuses=number % WITHOUT_GOLD == 0)
+            made = await _make_rows_from(client, model, row, refuses=number % WITHOUT_GOLD == 0)
         num_done += 1
         on_progress(f"made rows for retrieval from {num_done:,} of {len(rows):,}")
         return made
 
     try:
-        made = await asyncio.gather(*(one(number, row) for number, row in enumerate(rows)))
+        made = await asyncio.gather(*(make(number, row) for number, row in enumerate(rows)))
     finally:
         await client.close()
     reading = [first for first, _ in made if first]
     return reading, [second for _, second in made if second], len(made) - len(reading)
 
 
-async def _made(client: "AsyncOpenAI", model: str, row: "Row", refuses: bool) -> tuple[Made | None, Made | None]:
+async def _make_rows_from(
+    client: "AsyncOpenAI", model: str, row: Row, refuses: bool
+) -> tuple[MadeRow | None, MadeRow | None]:
     """The row with what retrieval finds for it, and where `refuses` a second one without its documents."""
-    found = await _rendered(client, model, row)
-    answer = row.messages[-1]["content"].rstrip()
-    golds = [each for each in found.citations if _is_from(each, row.sources)]
-    gold = next((each for each in golds if _supports(each.text or "", row.messages[0]["content"], answer)), None)
+    rendered = await _rendered(client, model, row)
+    question, answer = row.messages[0]["content"], row.messages[-1]["content"].rstrip()
+    golds = [citation for citation in rendered.citations if _is_from(citation, row.sources)]
+    gold = next((citation for citation in golds if _supports(citation.text or "", question, answer)), None)
     if gold is None:
         return None, None
-    reading = _row(row, "read", found, _with_mark(answer, gold.index))
+    reading = _row(row, "read", rendered, _with_mark(answer, gold.index))
     if not refuses:
         return reading, None
-    names = sorted({name for each in golds for name in _names(each)})
+    names = sorted({name for citation in golds for name in _names(citation)})
     without = await _rendered(client, model, row, {"type": "nin", "key": "source", "value": names})
     return reading, _row(row, "without", without, REFUSAL)
 
 
-async def _rendered(client: "AsyncOpenAI", model: str, row: "Row", where: dict[str, Any] | None = None) -> "Answer":
-    from serving.client import ask_async
-
+async def _rendered(client: "AsyncOpenAI", model: str, row: Row, where: dict[str, Any] | None = None) -> Answer:
     retrieval = {"return_messages": True, "return_passages": True, **({"filter": where} if where else {})}
     question = row.messages[0]["content"]
     return await ask_async(client, model, question, max_tokens=1, extra_body={"retrieval": retrieval})
 
 
-def _row(row: "Row", kind: str, found: "Answer", answer: str) -> Made:
-    messages = [*(found.messages or ()), {"role": "assistant", "content": answer}]
+def _row(row: Row, kind: str, rendered: Answer, answer: str) -> MadeRow:
+    messages = [*(rendered.messages or ()), {"role": "assistant", "content": answer}]
     return {"id": f"{row.id}-{kind}", "sources": list(row.sources), "messages": messages}
 
 
-def _plain(row: "Row") -> Made:
+def _plain(row: Row) -> MadeRow:
     return {"id": row.id, "sources": list(row.sources), "messages": [dict(message) for message in row.messages]}
 
 
@@ -152,21 +150,18 @@ def _with_mark(answer: str, index: int) -> str:
 
 
 def _supports(passage: str, question: str, answer: str) -> bool:
-    """Whether what the answer adds to the question stands in the passage."""
-    asked, held = _words(question), _words(passage)
-    added = _words(answer) - asked
-    return bool(added) and len(added & held) >= SUPPORTED * len(added)
+    """Whether the passage holds what the answer adds to the question."""
+    added = _words(answer) - _words(question)
+    return bool(added) and len(added & _words(passage)) >= SUPPORTED * len(added)
 
 
 def _words(text: str) -> set[str]:
     return {word.strip(".,;:!?()[]\"'") for word in text.casefold().split()} - {""}
 
 
-def _is_from(found: "Citation", sources: Sequence[str]) -> bool:
-    from evaluation.grading.citations import same_document
-
-    return any(same_document(name, source) for name in _names(found) for source in sources)
+def _is_from(citation: Citation, sources: Sequence[str]) -> bool:
+    return any(same_document(name, source) for name in _names(citation) for source in sources)
 
 
-def _names(found: "Citation") -> list[str]:
-    return [found.source, *found.also_in]
+def _names(citation: Citation) -> list[str]:
+    return [citation.source, *citation.also_in]

@@ -15,10 +15,11 @@ from pydantic import BaseModel, Field, Tag, ValidationError
 from cluster.config import ClusterConfig, Name, Section
 from cluster.errors import TandemError
 from cluster.storage.storage import Storage, open_storage
+from evaluation.arms import TRAINED
 from evaluation.config import EvaluationConfig
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
-from tandem.source import Location, Source, read
+from tandem.project.yaml_lines import Location, YamlFile, read_yaml
 from training.config import TrainingConfig
 
 RESERVED_NAMES = ("adapters", "forgotten", "keys", "logs", "milvus")
@@ -86,6 +87,16 @@ class Project:
     def collection(self) -> str:
         return self.retrieval.collection or self.name
 
+    @property
+    def tunes(self) -> bool:
+        """Whether an arm is measured that has to be trained."""
+        return any(arm in TRAINED for arm in self.evaluation.arms)
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether documents are indexed and searched."""
+        return bool(self.retrieval.sources)
+
     def with_training(self, training: TrainingConfig) -> "Project":
         """The same project with other settings of the training."""
         return Project(self.path, self.settings.model_copy(update={"training": training}))
@@ -102,15 +113,15 @@ def load(path: Path, unset_as_written: bool = False) -> Project:
         TandemError: with the file, the line and, for a misspelt key, the nearest one that is known.
     """
     path = path.expanduser().absolute()
-    source = read(path, unset_as_written)
-    values = {"project": _name_of(path.parent), **source.values}
+    file = read_yaml(path, unset_as_written)
+    values = {"project": _name_of(path.parent), **file.values}
     try:
         settings = Settings.model_validate(values, context={"folder": path.parent})
     except ValidationError as error:
-        raise _explained(error, source) from None
+        raise _explained(error, file) from None
     if settings.project in RESERVED_NAMES:
         raise TandemError(
-            f"{path}:{source.line(('project',))}: the project is called {settings.project!r}.",
+            f"{path}:{file.line(('project',))}: the project is called {settings.project!r}.",
             f"Any name but {', '.join(RESERVED_NAMES)}, which are folders of the storage.",
             "Choose another `project`.",
         )
@@ -121,7 +132,7 @@ def _name_of(folder: Path) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", folder.name.lower()).strip("-")[:63] or "project"
 
 
-def _explained(error: ValidationError, source: Source) -> TandemError:
+def _explained(error: ValidationError, file: YamlFile) -> TandemError:
     """The first problem in full, and how many more there are."""
     problems = error.errors(include_url=False)
     # A misspelt key explains why another one is missing.
@@ -129,7 +140,7 @@ def _explained(error: ValidationError, source: Source) -> TandemError:
     location: Location = first["loc"]
     written = _written(location)
     key = ".".join(str(part) for part in written)
-    where = f"{source.path}:{source.line(written)}"
+    where = f"{file.path}:{file.line(written)}"
     more = f" ({len(problems) - 1} more after this one.)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
@@ -137,9 +148,7 @@ def _explained(error: ValidationError, source: Source) -> TandemError:
         remedy = f"Did you mean {nearest[0]!r}?" if nearest else "Remove it."
         return TandemError(f"{where}: unknown key {key!r}.", f"Known here: {', '.join(known)}.", remedy + more)
     if first["type"] == "missing":
-        return TandemError(
-            f"{source.path}: {key!r} is missing.", _describe(location), f"Add a line `{key}: ...`.{more}"
-        )
+        return TandemError(f"{file.path}: {key!r} is missing.", _describe(location), f"Add a line `{key}: ...`.{more}")
     message = first["msg"].removeprefix("Value error, ")
     return TandemError(
         f"{where}: {key} is {_shown(first['input'])}: {message}.", _describe(location), f"Change that line.{more}"
@@ -191,7 +200,7 @@ def _section_in(annotation: Any, kind: str = "") -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     within = get_args(annotation)
-    tags = [each.tag for each in within if isinstance(each, Tag)]
+    tags = [item.tag for item in within if isinstance(item, Tag)]
     if tags and tags != [kind]:
         return None
-    return next(filter(None, (_section_in(each, kind) for each in within)), None)
+    return next(filter(None, (_section_in(item, kind) for item in within)), None)

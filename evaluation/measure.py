@@ -1,4 +1,4 @@
-"""The comparison: check the questions, ask every arm over HTTP, grade, conclude, write the reports.
+"""The measurement: check the questions, ask every arm over HTTP, grade, conclude, write the reports.
 
 arms = make_arms(config.arms, tuned="base:quickstart@1", collection="quickstart")
 report = measure(config, "http://127.0.0.1:8000/v1", arms, run, print, Setting(trained=[version.path]))
@@ -42,9 +42,9 @@ from evaluation.verdicts.verdict import recommend
 class Setting:
     """What is known of the arms beside their names.
 
-    `versions`: what answers for an arm, in one string; answers of an arm without one are not kept. `answers`: the file
+    `versions`: what answers for an arm, in one string; without it an arm's answers are not kept. `answers`: the file
     that keeps them. `trained`: each `trained.jsonl` of what is tuned. Times are in seconds, of all workers together.
-    `gated`: the arm that stands before its gates, and the arm of the version that is live.
+    `gated`: the arm of a new version, which has to pass its gates, and the arm of the version that is live.
     """
 
     versions: Mapping[ArmName, str] = field(default_factory=dict)
@@ -65,21 +65,23 @@ def measure(
     run: Run,
     on_progress: Callable[[str], None],
     setting: Setting | None = None,
+    questions: Sequence[Question] | None = None,
 ) -> Report:
     """Measure the arms on the configured questions and write report.json and report.html into the run's folder.
 
     Args:
         base_url: the URL of an OpenAI-compatible endpoint, with /v1.
+        questions: the configured questions, where they are checked already; else they are read and checked here.
 
     Raises:
         TandemError: where the questions are not usable or were trained on. Failing calls are counted.
     """
     setting = setting or Setting()
-    questions = check_questions(config, setting.trained)
+    questions = check_questions(config, setting.trained) if questions is None else questions
     asked = ask(config, base_url, arms, questions, on_progress, setting)
     rows, judge = grade_all(config, base_url, arms, questions, asked, on_progress)
     report = conclude(config, arms, rows, asked, run, setting, judge)
-    write(report, run, on_progress)
+    write_report(report, run, on_progress)
     return report
 
 
@@ -91,44 +93,36 @@ def measure_again(
     on_progress: Callable[[str], None],
     setting: Setting,
     earlier: Report,
-    found: Changes,
-    found_now: Mapping[str, Collection[str]],
+    documents: Changes,
+    retrieved: Mapping[str, Collection[str]],
+    questions: Sequence[Question] | None = None,
 ) -> Report:
     """Ask again what changed documents touch, keep the other answers of an earlier report, and conclude anew.
 
     Args:
-        found: the documents that changed since then.
-        found_now: names of the documents that a search finds now, by question id.
+        documents: those that changed since then.
+        retrieved: names of the documents that a search finds now, by question id.
+        questions: as for `measure`.
 
     Raises:
         TandemError: the questions are not those of the earlier report.
     """
-    questions = check_questions(config, setting.trained)
+    questions = check_questions(config, setting.trained) if questions is None else questions
     same_questions(earlier, questions)
-    ids = touched(earlier.rows, found, found_now)
-    left = [question for question in questions if question.id in ids]
-    on_progress(f"{len(found.all)} documents changed and touch {len(left)} of {len(questions)} questions")
-    asked = ask(config, base_url, arms, left, on_progress, setting)
-    graded, judge = grade_all(config, base_url, arms, left, asked, on_progress)
+    ids = touched(earlier.rows, documents, retrieved)
+    to_ask = [question for question in questions if question.id in ids]
+    on_progress(f"{len(documents.all)} documents changed and touch {len(to_ask)} of {len(questions)} questions")
+    asked = ask(config, base_url, arms, to_ask, on_progress, setting)
+    graded, judge = grade_all(config, base_url, arms, to_ask, asked, on_progress)
     anew = {row.question.id: row for row in graded}
     rows = [anew.get(row.question.id, row) for row in earlier.rows]
     report = conclude(config, arms, rows, asked, run, setting, judge or earlier.judge)
     drifted = drift(
-        earlier.run, found, [question.id for question in left], earlier.recommendation, report.recommendation
+        earlier.run, documents, [question.id for question in to_ask], earlier.recommendation, report.recommendation
     )
     report = report.model_copy(update={"drift": drifted})
-    write(report, run, on_progress)
+    write_report(report, run, on_progress)
     return report
-
-
-def write(report: Report, run: Run, on_progress: Callable[[str], None]) -> None:
-    """The report's files in the run's folder, and a line of figures for each arm in its metrics."""
-    for path in write_reports(report, run.path):
-        on_progress(f"wrote {path}")
-    for arm in report.arms:
-        cell = report.cell(arm.name, OVERALL)
-        counts = {"n": cell.accuracy.n, "failed": cell.num_failed}
-        run.log_metrics({"arm": arm.name, "accuracy": cell.accuracy.share, **counts})
 
 
 def check_questions(config: EvaluationConfig, trained: Sequence[Path] = ()) -> list[Question]:
@@ -138,9 +132,14 @@ def check_questions(config: EvaluationConfig, trained: Sequence[Path] = ()) -> l
     questions = load_questions(config.questions)
     if config.general:
         questions += load_general(config.general, questions)
-    for rows in trained:
-        refuse_leaks(questions, rows)
+    refuse_trained(questions, trained)
     return questions
+
+
+def refuse_trained(questions: Sequence[Question], trained: Sequence[Path]) -> None:
+    """Raise a TandemError where a question was trained on, by each `trained.jsonl` of what is tuned."""
+    for path in trained:
+        refuse_leaks(questions, path)
 
 
 def ask(
@@ -156,6 +155,21 @@ def ask(
     on_progress(f"asking {len(questions):,} questions of {len(arms)} arms ({titles})")
     with closing(Answers(setting.answers)) if setting.answers else nullcontext() as answers:
         return ask_all(config, base_url, arms, questions, on_progress, answers, setting.versions)
+
+
+def grade_all(
+    config: EvaluationConfig,
+    base_url: str,
+    arms: Sequence[Arm],
+    questions: Sequence[Question],
+    asked: Asked,
+    on_progress: Callable[[str], None],
+) -> tuple[list[Row], JudgeCheck | None]:
+    """One row for each question, every reply graded and every wrong one sorted; and the judge's record, if it was
+    needed."""
+    replies = [(question, reply) for question in questions for reply in asked.all_of(question.id)]
+    judged = judge_replies(config, base_url, replies, on_progress)
+    return with_failures([_graded(question, arms, asked, judged) for question in questions]), judged.check
 
 
 def conclude(
@@ -209,19 +223,14 @@ def conclude(
     )
 
 
-def grade_all(
-    config: EvaluationConfig,
-    base_url: str,
-    arms: Sequence[Arm],
-    questions: Sequence[Question],
-    asked: Asked,
-    on_progress: Callable[[str], None],
-) -> tuple[list[Row], JudgeCheck | None]:
-    """One row for each question, every reply graded and every wrong one sorted; and the judge's record, if it was
-    needed."""
-    said = [(question, reply) for question in questions for reply in asked.all_of(question.id)]
-    judged = judge_replies(config, base_url, said, on_progress)
-    return with_failures([_graded(question, arms, asked, judged) for question in questions]), judged.check
+def write_report(report: Report, run: Run, on_progress: Callable[[str], None]) -> None:
+    """The report's files in the run's folder, and a line of figures for each arm in its metrics."""
+    for path in write_reports(report, run.path):
+        on_progress(f"wrote {path}")
+    for arm in report.arms:
+        cell = report.cell(arm.name, OVERALL)
+        counts = {"n": cell.accuracy.n, "failed": cell.num_failed}
+        run.log_metrics({"arm": arm.name, "accuracy": cell.accuracy.share, **counts})
 
 
 def _graded(question: Question, arms: Sequence[Arm], asked: Asked, judged: Judged) -> Row:
@@ -239,8 +248,8 @@ def _graded(question: Question, arms: Sequence[Arm], asked: Asked, judged: Judge
 
 
 def _from_trained_documents(questions: Sequence[Question], trained: Sequence[Path]) -> int | None:
-    found = {name for rows in trained for name in overlap(questions, rows).questions}
-    return len(found) if trained else None
+    ids = {id for rows in trained for id in overlap(questions, rows).questions}
+    return len(ids) if trained else None
 
 
 def _arm_result(arm: Arm, rows: Sequence[Row], asked: Asked) -> ArmResult:

@@ -136,11 +136,11 @@ def scalars(text: str) -> Iterator[Scalar]:
 
 
 class _Packing:
-    """Goes through the paths of one project file and finds each its place."""
+    """Finds a place on the cluster for each path of one project file."""
 
     def __init__(self, folder: Path, documents: frozenset[str], shared: tuple[Path, ...]) -> None:
         self.folder, self.documents = folder, documents
-        self.shared = tuple(Path(each).expanduser().absolute() for each in shared)
+        self.shared = tuple(Path(folder).expanduser().absolute() for folder in shared)
         self.wanted: list[Wanted] = []
         self.stays: set[str] = set()
         numbers = ("", *(f"-{n}" for n in range(2, 100)))
@@ -166,7 +166,7 @@ class _Packing:
         """The file or folder that is to be sent; None for a name, and for what the nodes have."""
         path = Path(written).expanduser()
         whole = Path(os.path.normpath((Path.cwd() if kind is Kind.MODEL_HERE else self.folder) / path))
-        is_shared = any(whole.is_relative_to(each) for each in self.shared)
+        is_shared = any(whole.is_relative_to(folder) for folder in self.shared)
         if is_shared or (path.is_absolute() and not written.startswith("~") and not whole.exists()):
             self.stays.add(str(whole))
             return None
@@ -177,12 +177,12 @@ class _Packing:
     def _place(self, path: Path) -> str:
         if path.is_relative_to(self.folder):
             return str(Path(FOLDER, path.relative_to(self.folder)))
-        known = next((each.to for each in self.wanted if each.path == path), None)
+        known = next((wanted.to for wanted in self.wanted if wanted.path == path), None)
         return known or f"{FOLDER}/{self.elsewhere}/{len(self.wanted) + 1}/{path.name}"
 
 
 def _named(text: str, name: str) -> tuple[int, int, str] | None:
-    """Without a name of its own a project is called after its folder, which is another one there."""
+    """The name, for a file without `project`: it would be called after its folder, which has another name there."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     assert isinstance(root, yaml.MappingNode), "a valid project file"
     if any(key.value == "project" for key, _ in root.value):

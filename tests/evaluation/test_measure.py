@@ -16,8 +16,8 @@ from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from evaluation.arms import Shot, make_arms
 from evaluation.asking.ask import WARM_UP
-from evaluation.compare import Setting, measure
 from evaluation.config import FOUR_ARMS, EndpointArm, EvaluationConfig
+from evaluation.measure import Setting, measure
 from evaluation.results import Report
 from tests.evaluation.endpoint import Endpoint, Responder, completion
 

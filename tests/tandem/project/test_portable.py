@@ -8,8 +8,8 @@ import pytest
 from pydantic import AfterValidator, BaseModel
 
 from cluster.config import LocalPath
-from tandem.project import Settings, load
-from tandem.project_paths import PackedProject, kind_of, packed_project
+from tandem.project.portable import PackedProject, kind_of, packed_project
+from tandem.project.project import Settings, load
 
 DOCUMENTS = frozenset({".md"})
 

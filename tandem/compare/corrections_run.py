@@ -1,4 +1,4 @@
-"""Corrections made to a copy of a project's documents, in a collection of its own, while its endpoint serves.
+"""How soon the arms follow corrections, made to a copy of a project's documents while its endpoint serves.
 
 The user's documents and collection are not touched; copy and collection are gone when the block ends.
 """
@@ -7,21 +7,28 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
+from evaluation.arms import Arm
+from evaluation.asking.corrections import Correction, watch
+from evaluation.results import Freshness
+from evaluation.verdicts.freshness import freshness_of
 from retrieval.config import RetrievalConfig
+from retrieval.errors import RetrievalUnavailable
+from retrieval.index.indexing import Forgotten, index
 from retrieval.sources.config import FolderSource
-
-if TYPE_CHECKING:
-    from evaluation.asking.corrections import Correction
-    from retrieval.index.indexing import Forgotten
+from retrieval.store.store import Store
+from tandem.console import Console
+from tandem.pipeline.documents import forgotten as forgotten_documents
+from tandem.pipeline.endpoint import Served
+from tandem.project.project import Project
 
 SUFFIX = "-corrected"
 
 
-def check(config: RetrievalConfig, corrections: "Sequence[Correction]") -> None:
+def check_corrections(config: RetrievalConfig, corrections: Sequence[Correction]) -> None:
     """Raises TandemError where a correction does not fit its document. Cheap: call it before anything is started."""
     for correction in corrections:
         path = _document(_folders(config), correction.source)
@@ -34,21 +41,41 @@ def check(config: RetrievalConfig, corrections: "Sequence[Correction]") -> None:
             )
 
 
+def measure_freshness(
+    project: Project, served: Served, arms: Sequence[Arm], corrections: Sequence[Correction], uri: str, console: Console
+) -> list[Freshness]:
+    """How soon the arms of the project's own endpoint follow its corrections; nothing where there are none."""
+    own = [arm for arm in arms if arm.endpoint is None]
+    if not corrections or not own or served.collection is None:
+        return []
+    forgotten = forgotten_documents(project)
+    try:
+        with corrected_copy(project.retrieval, served.collection, uri, corrections, forgotten) as (copy, correct):
+            moved = [replace(arm, model=arm.model.replace(f"+{served.collection}", f"+{copy}")) for arm in own]
+            answers = watch(project.evaluation, served.url, moved, corrections, correct, console.progress)
+    except RetrievalUnavailable as error:  # the arms that need it fail each by itself; the others are still measured
+        console.stage("correct", f"not measured: {error}")
+        return []
+    freshness = freshness_of(answers)
+    counts = [
+        f"{arm.title} {record.new.right} of {record.num_questions}" for arm, record in zip(own, freshness, strict=True)
+    ]
+    console.stage("correct", f"corrected answers: {', '.join(counts)}")
+    return freshness
+
+
 @contextlib.contextmanager
-def corrected(
+def corrected_copy(
     config: RetrievalConfig,
     collection: str,
     uri: str,
-    corrections: "Sequence[Correction]",
-    forgotten: "Forgotten" = tuple,
+    corrections: Sequence[Correction],
+    forgotten: Forgotten = tuple,
 ) -> Iterator[tuple[str, Callable[[], None]]]:
-    """The name of a collection with the documents as they are, and what makes the corrections and indexes them.
+    """The name of a collection with the documents as they are, and a function that makes and indexes the corrections.
 
-    `forgotten` tells which documents are left out, as from the project's own collection.
+    `forgotten` returns which documents are left out, as from the project's collection.
     """
-    from retrieval.index.indexing import index
-    from retrieval.store.store import Store
-
     name = f"{collection}{SUFFIX}"
     with tempfile.TemporaryDirectory(prefix="tandem-corrected-") as scratch:
         copies = [_copied(source, Path(scratch) / str(number)) for number, source in enumerate(_folders(config))]

@@ -1,51 +1,57 @@
 """The trainings that a project's arms need: what each is trained on, and the versions that are there already.
 
 `tuned` is trained as the project says, and serves the arms `tuned` and `hybrid`. `raft` is trained on rows that are
-made from the live index, and is published under a name of its own.
+made from the live index, and is published under another name.
 """
 
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from random import Random
 
-from cluster.fingerprints.digests import digest_json
 from cluster.fingerprints.models import digest_model
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
-from tandem import pipeline
+from evaluation.results import Report
+from tandem.compare.cache_keys import raft_rows_name
+from tandem.compare.raft import make_rows
 from tandem.console import Console
-from tandem.project import Project
-
-if TYPE_CHECKING:
-    from evaluation.results import Report
+from tandem.pipeline.endpoint import Served
+from tandem.pipeline.runs import recorded
+from tandem.pipeline.training import CheckedRows, train
+from tandem.project.project import Project
+from training.config import DataSource
+from training.publish.publish import fingerprint
 
 ARMS_OF: dict[str, tuple[str, ...]] = {"tuned": ("tuned", "hybrid"), "raft": ("raft",)}
 
 
 @dataclass
 class Trainings:
-    """`index` is the version of what retrieval finds: rows that were made from another are made anew."""
+    """The trainings of a comparison.
+
+    `index_version` is that of what retrieval finds: rows that were made from another are made anew. `rows` are the
+    project's training rows, where an arm is trained.
+    """
 
     project: Project
-    index: str | None
+    index_version: str | None
+    rows: CheckedRows | None = None
 
     @cached_property
     def kinds(self) -> list[str]:
         return [kind for kind, arms in ARMS_OF.items() if set(arms) & set(self.project.evaluation.arms)]
 
-    @property
+    @cached_property
     def missing(self) -> list[str]:
-        """What is not trained yet."""
+        """What was not trained yet when the comparison began."""
         return [kind for kind in self.kinds if self.known(kind) is None]
 
     def project_for(self, kind: str) -> Project:
         """The project as it is trained for `kind`."""
         if kind == "tuned":
             return self.project
-        from training.config import DataSource
-
         epochs = self.project.evaluation.raft.epochs or self.project.training.epochs
         rows = DataSource(path=self.raft_rows)
         changed = {"data": (rows,), "adapter": f"{self.project.adapter}-raft", "epochs": epochs}
@@ -53,8 +59,6 @@ class Trainings:
 
     def known(self, kind: str) -> AdapterVersion | None:
         """The version that was trained from exactly these inputs, if there is one."""
-        from training.run import fingerprint
-
         if kind == "raft":
             self.project.storage.fetch(self.project.name, f"raft/{self.raft_rows.name}")
         if kind == "raft" and not self.raft_rows.exists():
@@ -64,45 +68,44 @@ class Trainings:
         return Registry.of(project.storage).find(project.adapter, wanted)
 
     def train(self, kind: str, run: Run, console: Console) -> AdapterVersion:
-        """Train or reuse; a second training has a run of its own, since its files have the same names."""
+        """Train or reuse; a second training has another run, since its files have the same names."""
         project = self.project_for(kind)
+        rows = self.rows if kind == "tuned" else None
         if kind == self.kinds[0]:
-            return pipeline.train(project, run, console)
-        with pipeline.recorded(project, "train", console) as own:
-            return pipeline.train(project, own, console)
+            return train(project, run, console, rows=rows)
+        with recorded(project, "train", console) as second_run:
+            return train(project, second_run, console, rows=rows)
 
     @cached_property
     def raft_rows(self) -> Path:
         """Where the rows for retrieval are: named by the rows and the index that they are made from."""
-        from training.publish.publish import digest_sources
-
+        assert self.rows, "the arm `raft` is trained, so its rows were read"
         config = self.project.evaluation
-        name = digest_json([digest_sources(self.project.training), self.index, config.raft.max_rows, config.seed])[:16]
+        name = raft_rows_name(self.rows.digest, self.index_version, config.raft.max_rows, config.seed)
         return self.project.storage.runs(self.project.name) / "raft" / f"{name}.jsonl"
 
-    def make_raft_rows(self, served: pipeline.Served, console: Console) -> None:
-        from random import Random
-
-        from tandem.raft import make_rows
-        from training.data.rows import check_rows
-
-        config = self.project.evaluation
-        rows = check_rows(self.project.training).rows
+    def make_raft_rows(self, served: Served, console: Console) -> None:
+        """Make the rows from the project's rows and what the endpoint retrieves for them."""
+        assert self.rows, "the arm `raft` is trained, so its rows were read"
+        config, rows = self.project.evaluation, self.rows.report.rows
         drawn = Random(config.seed).sample(rows, min(config.raft.max_rows or len(rows), len(rows)))
         made = make_rows(served.url, f"base+{served.collection}", drawn, self.raft_rows, console.progress)
         if copy := self.project.storage.copy(self.raft_rows.parent):
             copy.push()
-        console.stage("raft", made.told)
+        console.stage("raft", made.summary)
 
 
-def adapters_of(report: "Report", registry: Registry) -> dict[str, AdapterVersion]:
-    """The versions that an earlier report measured, by what they were trained as. Raises TandemError for one that is
-    gone."""
+def adapters_of(report: Report, registry: Registry) -> dict[str, AdapterVersion]:
+    """The versions that an earlier report measured, by what they were trained as.
+
+    Raises:
+        TandemError: a version is gone.
+    """
     kinds = {arm: kind for kind, arms in ARMS_OF.items() for arm in arms} | {"live": "live"}
-    found = {}
+    adapters = {}
     for arm in report.arms:
         # base:NAME@VERSION for an adapter, NAME-VERSION for a whole model
         named = re.match(r"(?:base:(.+)@|(.+)-)(\d+)(?:\+|$)", arm.model)
         if arm.name in kinds and named:
-            found[kinds[arm.name]] = registry.get(named[1] or named[2], int(named[3]))
-    return found
+            adapters[kinds[arm.name]] = registry.get(named[1] or named[2], int(named[3]))
+    return adapters

@@ -9,7 +9,7 @@ import pytest
 
 from cluster.errors import TandemError
 from retrieval.prompt import PROMPT_HASH, Passage, render
-from tandem.raft import REFUSAL, make_rows
+from tandem.compare.raft import REFUSAL, make_rows
 from tests.evaluation.endpoint import Endpoint, completion
 from training.config import DataSource, TrainingConfig
 from training.data.rows import Row, check_rows

@@ -15,7 +15,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @dataclass(frozen=True)
-class Source:
+class YamlFile:
     """The values of a YAML file, and the line (from 1) of each key by its path, as in ("retrieval", "top_k")."""
 
     path: Path
@@ -29,7 +29,7 @@ class Source:
         return self.lines.get(location, 1)
 
 
-def read(path: Path, unset_as_written: bool = False) -> Source:
+def read_yaml(path: Path, unset_as_written: bool = False) -> YamlFile:
     """Read a YAML file; with `unset_as_written` a variable that is not set here stays as `${NAME}`.
 
     Raises:
@@ -57,7 +57,7 @@ def read(path: Path, unset_as_written: bool = False) -> Source:
     lines: dict[Location, int] = {}
     values = _plain(node, (), lines, path, unset_as_written)
     assert isinstance(values, dict)
-    return Source(path, values, lines)
+    return YamlFile(path, values, lines)
 
 
 def _plain(node: yaml.Node, location: Location, lines: dict[Location, int], path: Path, unset_as_written: bool) -> Any:

@@ -1,0 +1,59 @@
+"""By what a comparison finds again what it paid for: kept answers, the state of the index, rows made for `raft`.
+
+Every key is a digest of all that decides the thing, and of nothing else. A key that changes by accident makes users pay
+for their answers a second time: tests/tandem/compare/test_cache_keys.py has the values.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from cluster.fingerprints.digests import digest_json
+
+SAME_ANSWERS = ("host", "port", "num_replicas", "preload", "adapter_registry")
+"""Settings of `serving` that change no answer: where it is reached, and how much it can take."""
+
+SAME_PASSAGES = ("uri",)
+"""Settings of `retrieval` that change no passage: where the store is reached."""
+
+
+def arm_version(
+    model: str, serving: Mapping[str, Any], packages: Mapping[str, str], weights: str | None, index: str | None
+) -> str:
+    """What answers for an arm of the project's own endpoint.
+
+    Args:
+        model: the digest of the base model.
+        serving: the settings of `serving`, as JSON values.
+        packages: the versions of the packages that serve.
+        weights: the digest of the adapter; None for the base model alone.
+        index: `index_version` for an arm that retrieves, else None.
+    """
+    engine = {name: value for name, value in serving.items() if name not in SAME_ANSWERS}
+    return digest_json([[model, engine, packages], weights, index])
+
+
+def hosted_version(url: str, model: str, day: date) -> str:
+    """What answers for another endpoint. Nobody says when a hosted model changes: its answers are good for a day."""
+    return digest_json([url, model, f"{day:%Y-%m-%d}"])
+
+
+def index_version(documents: str, retrieval: Mapping[str, Any], prompt_hash: str) -> str:
+    """What decides which passages are found and how they are shown.
+
+    Args:
+        documents: the digest of all documents, from the run's inventory.
+        retrieval: the settings of `retrieval`, as JSON values.
+    """
+    settings = {name: value for name, value in retrieval.items() if name not in SAME_PASSAGES}
+    return digest_json([documents, settings, prompt_hash])
+
+
+def raft_rows_name(rows: str, index: str | None, max_rows: int | None, seed: int) -> str:
+    """The name (without suffix) of the file with the rows for `raft`.
+
+    Args:
+        rows: the digest of the training data's sources.
+        index: `index_version`.
+    """
+    return digest_json([rows, index, max_rows, seed])[:16]

@@ -1,0 +1,92 @@
+"""Read and check everything that a comparison needs, once, before anything is started."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from evaluation.arms import Shot, make_arms
+from evaluation.asking.corrections import Correction, load_corrections
+from evaluation.config import ArmName
+from evaluation.measure import check_questions
+from evaluation.questions.leaks import leaked_among, refuse
+from evaluation.questions.question import Question, slices
+from tandem.compare.corrections_run import check_corrections
+from tandem.console import Console
+from tandem.pipeline.training import CheckedRows, check_sources, read_rows
+from tandem.project.project import Project
+from training.data.data_check import DataCheck
+from training.data.data_check import check as check_training_data
+from training.data.rows import Row
+from training.publish.publish import trained_row
+
+
+@dataclass(frozen=True)
+class CheckedData:
+    """What a comparison reads from a project's files; the steps get it as a value and read none of them again.
+
+    `rows` is None where no arm needs training rows. No question is among the rows that are trained on.
+    """
+
+    questions: Sequence[Question]
+    rows: CheckedRows | None = None
+    shots: Sequence[Shot] = ()
+    """What the arm `few_shot` sees in front of each question."""
+
+    corrections: Sequence[Correction] = ()
+    """Corrections of documents, each of which fits its document; none where nothing is retrieved."""
+
+
+def check_data(project: Project, console: Console, arms: Collection[ArmName]) -> CheckedData:
+    """Read every row, question and correction.
+
+    Args:
+        arms: the names of the arms that will be asked.
+
+    Raises:
+        TandemError: a file cannot be used, a question was trained on, or an arm lacks what it needs.
+    """
+    check_sources(project)
+    shows_rows = "few_shot" in arms and bool(project.training.data)
+    rows = read_rows(project) if project.tunes or shows_rows else None
+    to_train = rows.report.rows if rows and project.tunes else ()
+    questions = check_questions(project.evaluation)
+    refuse(leaked_among(questions, map(trained_row, to_train)), len(questions))
+    check_arms(project)
+    corrections = _corrections(project)
+    text = f"{len(to_train)} training rows, {len(questions)} questions in {len(slices(questions))} slices"
+    console.stage("check", text)
+    shots = _draw_shots(rows.report.rows, project) if rows and shows_rows else []
+    return CheckedData(questions, rows, shots, corrections)
+
+
+def check_arms(project: Project) -> None:
+    """Raises TandemError where an arm needs what the project does not have, before anything is paid for."""
+    has_documents, has_rows = project.retrieves, bool(project.training.data)
+    make_arms(
+        project.evaluation.arms, tuned="tuned", raft="raft", collection="there" if has_documents else None,
+        endpoints=project.evaluation.endpoints, shots=[Shot("", "")] if has_rows else (),
+    )  # fmt: skip
+
+
+def look_at_data(project: Project) -> tuple[DataCheck | None, int]:
+    """What training would make of its rows, None where the project trains nothing, and the number of questions."""
+    report = check_training_data(project.training, project.model) if project.training.data or project.tunes else None
+    # A project that only trains has no questions; a project that compares cannot do without.
+    has_questions = project.evaluation.questions is not None or report is None
+    return report, len(check_questions(project.evaluation)) if has_questions else 0
+
+
+def _corrections(project: Project) -> Sequence[Correction]:
+    if project.evaluation.corrections is None or not project.retrieves:
+        return ()
+    corrections = load_corrections(project.evaluation.corrections)
+    check_corrections(project.retrieval, corrections)
+    return corrections
+
+
+def _draw_shots(rows: Sequence[Row], project: Project) -> list[Shot]:
+    """Training rows with one question and one answer, drawn once: the same examples in front of every question."""
+    plain = [row.messages for row in rows if len(row.messages) == 2 and row.rejected is None]
+    config = project.evaluation
+    drawn = Random(config.seed).sample(plain, min(config.few_shot, len(plain)))
+    return [Shot(question["content"], answer["content"]) for question, answer in drawn]

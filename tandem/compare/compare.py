@@ -1,0 +1,108 @@
+"""`tandem compare`: the list of its steps.
+
+Base and retrieval are measured first; a training is started only if they give wrong answers of a kind that training can
+correct. `spend_all` measures every arm anyway. What was trained or answered before from the same inputs is not done
+again, so that a comparison that was broken off continues where it stopped.
+"""
+
+from pathlib import Path
+
+from cluster.errors import TandemError
+from cluster.registry.registry import Registry
+from cluster.session import ray_session
+from cluster.storage.runs import Run
+from evaluation.measure import measure_again
+from evaluation.results import Report
+from evaluation.verdicts.drift import changes, read_report
+from serving.deploy.run import check as check_serving
+from tandem.compare.arm_training import adapters_of
+from tandem.compare.check import check_data
+from tandem.compare.steps import Comparison
+from tandem.console import Console
+from tandem.pipeline.documents import milvus
+from tandem.pipeline.endpoint import on_loopback
+from tandem.pipeline.runs import find_run, read_documents, recorded
+from tandem.pipeline.training import check_rank
+from tandem.project.project import Project
+
+
+def compare(
+    project: Project, console: Console, spend_all: bool = False, fresh: bool = False, since: str | None = None
+) -> tuple[Report, Run]:
+    """Measure the project's arms on its questions and write the report.
+
+    Args:
+        spend_all: train every arm that has to be trained, whatever base and retrieval get wrong.
+        fresh: ask every question again, even where the answer is known.
+        since: an earlier run, by `find_run`: only what documents that changed since then touch is asked again.
+
+    Raises:
+        TandemError: a file, a setting or a service cannot be used; nothing is left running.
+    """
+    folder = find_run(project, since) if since else None
+    earlier = read_report(folder / "report.json") if folder else None
+    arms = [arm.name for arm in earlier.arms] if earlier else project.evaluation.arms
+    data = check_data(project, console, arms)
+    check_serving(on_loopback(project.serving), project.model)
+    if project.tunes:
+        check_rank(project)
+    with (
+        recorded(project, "compare", console) as run,
+        milvus(project) as uri,
+        ray_session(project.cluster),
+    ):
+        comparison = Comparison(project, data, run, uri, console, fresh)
+        if folder and earlier:
+            return run_since(comparison, folder, earlier), run
+        return run_all(comparison, spend_all), run
+
+
+def run_all(comparison: Comparison, spend_all: bool) -> Report:
+    """Index, decide what is worth training, train, measure, and pass the gates."""
+    comparison.index()
+    decides, lacks_raft_rows = comparison.decides(spend_all), comparison.lacks_raft_rows()
+    staging = None
+    if decides or lacks_raft_rows:
+        with comparison.serve() as served:
+            if decides:
+                staging = comparison.decide(served)
+                if not staging.trained:
+                    return comparison.measure(served, comparison.untrained_arms, staging)
+            if lacks_raft_rows:
+                comparison.make_raft_rows(served)
+    comparison.train()
+    with comparison.serve() as served:
+        comparison.check_parity(served)
+        report = comparison.measure(served, comparison.project.evaluation.arms, staging)
+    comparison.pass_gates(report)
+    return report
+
+
+def run_since(comparison: Comparison, folder: Path, earlier: Report) -> Report:
+    """Index, ask again what the changes touch, and conclude whether an earlier run's verdict still holds.
+
+    Args:
+        folder: the run's; `earlier` is its report.
+
+    Raises:
+        TandemError: that run had other questions, has no list of documents, or its adapter is gone.
+    """
+    before = read_documents(folder)
+    comparison.index()
+    after = read_documents(comparison.run.path)
+    if before is None or after is None:
+        raise TandemError(
+            f"The run {folder.name} has no list of the documents that it was measured on.",
+            "A run of `tandem compare` with retrieval.",
+            "Name another run, or measure anew with `tandem compare`.",
+        )
+    comparison.use(adapters_of(earlier, Registry.of(comparison.project.storage)))
+    with comparison.serve() as served:
+        arms = comparison.arms(served, [arm.name for arm in earlier.arms])
+        report = measure_again(
+            comparison.project.evaluation, served.url, arms, comparison.run, comparison.console.progress,
+            comparison.setting(), earlier, changes(before, after), comparison.retrieved(served, earlier),
+            comparison.data.questions,
+        )  # fmt: skip
+    comparison.announce_report()
+    return report

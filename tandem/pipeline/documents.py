@@ -1,0 +1,86 @@
+"""The document store and the collection in it: started where it is local, and brought up to date with the documents."""
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator
+
+from cluster.errors import TandemError
+from cluster.session import ray_session
+from retrieval.index.forgetting import read as read_forgotten
+from retrieval.index.indexing import Forgotten
+from retrieval.index.indexing import follow as run_follow
+from retrieval.index.indexing import index as run_index
+from retrieval.index.report import IndexReport
+from retrieval.store.milvus_lite import local_server
+from tandem.console import Console
+from tandem.project.project import Project
+
+
+@contextlib.contextmanager
+def milvus(project: Project) -> Iterator[str]:
+    """The URI of the project's document store; the local store is started where it does not run yet."""
+    if project.retrieval.uri != "local":
+        yield project.retrieval.uri
+        return
+    if project.storage.bucket and project.retrieves:
+        raise TandemError(
+            f"storage is {project.settings.storage} and retrieval.uri is `local`: an index of this machine only.",
+            "A Milvus server that every machine reaches.",
+            "Set `retrieval.uri` to its address, or `storage` to a folder.",
+        )
+    with local_server(project.storage.milvus) as uri:
+        yield uri
+
+
+def index(
+    project: Project,
+    uri: str,
+    console: Console,
+    on_documents: Callable[[Iterator[tuple[str, str]]], None] | None = None,
+) -> IndexReport:
+    """Bring the collection up to date with the documents; `on_documents` gets their names and digests."""
+    with embedding_session(project):
+        report = run_index(
+            project.retrieval, project.collection, uri, console.progress, forgotten(project), on_documents
+        )
+    console.stage("index", _summary(report))
+    return report
+
+
+def follow(project: Project, uri: str, console: Console) -> None:
+    """Keep the collection up to date with the documents until the process is interrupted."""
+
+    def on_report(report: IndexReport) -> None:
+        console.stage("index", _summary(report))
+        for failure in report.failed:
+            console.stage("index", f"{failure.source} {failure.reason}")
+
+    with embedding_session(project), contextlib.suppress(KeyboardInterrupt):
+        run_follow(
+            project.retrieval, project.collection, uri, on_report, console.progress, forgotten=forgotten(project)
+        )
+    console.stage("index", "stopped")
+
+
+@contextlib.contextmanager
+def embedding_session(project: Project) -> Iterator[None]:
+    """A Ray session for the workers that embed documents, where the project has some and no session is open yet."""
+    if not project.retrieval.embedding_workers:
+        yield
+        return
+    ray = sys.modules.get("ray")  # not imported here: a session sets the environment before that
+    with contextlib.nullcontext() if ray and ray.is_initialized() else ray_session(project.cluster):
+        yield
+
+
+def forgotten(project: Project) -> Forgotten:
+    """A function that reads which documents are left out, each time it is called."""
+    return functools.partial(read_forgotten, project.storage.forgotten(project.collection))
+
+
+def _summary(report: IndexReport) -> str:
+    names = ("added", "changed", "unchanged", "deleted")
+    counts = ", ".join(f"{getattr(report, name)} {name}" for name in names if getattr(report, name))
+    left_out = f", {len(report.forgotten)} left out as forgotten" if report.forgotten else ""
+    return f"{report.collection}: {counts or 'no documents'}, {len(report.failed)} failed{left_out}"
