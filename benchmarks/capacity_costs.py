@@ -1,4 +1,4 @@
-"""What a request takes of each part: the figures that `tandem plan --serve` comes with.
+"""What a request takes of each part: the figures that `tandem plan-serve` comes with.
 
 python -m benchmarks.capacity_costs             # about six minutes on two cores
 
@@ -76,7 +76,7 @@ def main() -> None:
     notes = (
         "Processor time by process less what it is while nobody asks, on a machine of two cores that client and server "
         f"share. The endpoint: quickstart's model, {TOKENS_IN} tokens in, {TOKENS_OUT} out, a key with limits; clients "
-        "and loads are those of `tandem plan --serve --measure`. The retriever: a question embedded and searched in "
+        "and loads are those of `tandem plan-serve --measure`. The retriever: a question embedded and searched in "
         f"Milvus Lite with one document. The limiter: the stand-in engine, {NUM_COUNTED} requests, {AT_ONCE} at once. "
         f"An adapter: rank 8, the first use less the fastest of {NUM_LATER} later ones, median of {NUM_ADAPTERS - 1}. "
         "Redis: admitted and settled, "

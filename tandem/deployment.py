@@ -1,20 +1,40 @@
-"""The endpoint for `serve deploy` and RayService: `tandem serve --write-config` writes a file that names `build`."""
+"""The endpoint for `serve deploy` and RayService: the config that names `build`, and `build` itself."""
 
 import time
 from pathlib import Path
-
-from ray.serve import Application
+from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
+from serving.access.keys import Keys
 from serving.config import ServingConfig
 from serving.deploy.run import application, is_loopback
 from serving.engine.engine_args import num_devices
-from tandem.project.project import load
+from tandem.project.project import Project, load
 
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+DEPLOYED = "tandem.deployment:build"
 POLL_S = 1.0
 
 
-def build(args: dict[str, str]) -> Application:
+def serve_config(project: Project, project_path: str) -> dict[str, Any]:
+    """Ray Serve's config of the endpoint; every node has the project file at `project_path`.
+
+    Raises:
+        TandemError: the document store runs on one machine only.
+    """
+    if project.retrieval.sources and project.retrieval.uri == "local":
+        raise TandemError(
+            "The document store is `local`: it runs beside a command of this machine.",
+            "The address of a Milvus server that the cluster reaches.",
+            "Set `retrieval.uri`, or remove `retrieval.sources` to serve without documents.",
+        )
+    application = {"name": "tandem", "route_prefix": None, "import_path": DEPLOYED, "args": {"project": project_path}}
+    return {"proxy_location": "Disabled", "applications": [application]}
+
+
+def build(args: dict[str, str]) -> "Application":
     """The Serve application of a project.
 
     Where others than its own machine reach the endpoint, a request needs a key, also while there is none yet: the first
@@ -26,8 +46,6 @@ def build(args: dict[str, str]) -> Application:
     Raises:
         TandemError: the project file or a model cannot be read, or no node joins that could serve it.
     """
-    from serving.access.keys import Keys
-
     project = load(Path(args["project"]))
     _wait_for_nodes(project.serving, max(1, len(project.serving.models)))
     needs_key = not is_loopback(project.serving.host) or Keys(project.storage.keys_place).all()

@@ -1,7 +1,7 @@
 """What one request takes of each part, as it was measured: the figures that a capacity plan is made of.
 
     shipped()["gateway_s"]                   measured on the machine that the file names
-    read(storage.root / "capacity.json")     measured by `tandem plan --serve --measure URL` on yours
+    read(storage.root / "capacity.json")     measured by `tandem plan-serve --measure URL` on yours
 
 An engine is a line of two terms: with n requests in a batch each takes `each + shared / n` seconds of it. Both grow
 with the tokens: `each` by `prefill_s` for each one in and `step_each_s` for each one out, `shared` by `step_s`.
@@ -87,7 +87,7 @@ class UnitCosts:
                 f"What an engine with {model} takes was not measured; known are {', '.join(self.engines) or 'none'}.",
                 "A measurement of the model on the hardware that it will run on: no figure is guessed, and none was "
                 "measured on a GPU here.",
-                "Serve it there (`tandem serve`) and run `tandem plan --serve --measure URL ...`; it takes about a "
+                "Serve it there (`tandem serve`) and run `tandem plan-serve --measure URL ...`; it takes about a "
                 "minute and is kept under `storage`.",
             )
         return self.engines[model]
@@ -165,7 +165,7 @@ def read(path: Path) -> UnitCosts:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise TandemError(
             f"{path} holds no unit costs ({type(error).__name__}: {error}).",
-            "A file that `tandem plan --serve --measure URL` wrote: costs, and engines by model, above zero.",
+            "A file that `tandem plan-serve --measure URL` wrote: costs, and engines by model, above zero.",
             "Measure again, or name another file with --costs.",
         ) from error
     return costs

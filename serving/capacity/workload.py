@@ -49,7 +49,7 @@ class Wish:
                 raise TandemError(
                     f"{name.replace('_', ' ')} is {value:g}.",
                     f"A number {'from' if least_is_zero else 'above'} 0, up to {most:,.0f}.",
-                    "Give the load at its peak, in the units that `tandem plan --help` names.",
+                    "Give the load at its peak, in the units that `tandem plan-serve --help` names.",
                 )
         if not 0 < self.most_busy < 1:
             raise TandemError(
@@ -69,7 +69,7 @@ def peak(requests_per_s: float | None, questions_per_day: float | None, peak_fac
         raise TandemError(
             "No load is given." if requests_per_s is None else "The load is given twice.",
             "One of --requests-per-s (at the peak) and --questions-per-day.",
-            "Such as `tandem plan --serve --questions-per-day 20000`.",
+            "Such as `tandem plan-serve --questions-per-day 20000`.",
         )
     if not (math.isfinite(peak_factor) and 1 <= peak_factor <= DAY_S):
         raise TandemError(

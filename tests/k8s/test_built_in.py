@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cluster.manifests.bundle import Bundle, at
-from tandem.manifest_check import read_project
+from tandem.commands.cluster.render_check import read_project
 from tests.k8s.overlays import K8S, OVERLAYS, ROOT, rendered
 from tests.requirements.test_setup import pins
 

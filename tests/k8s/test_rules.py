@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from cluster.manifests import pods, schemas
 from cluster.manifests.bundle import Bundle, Manifest
-from tandem.manifest_check import RULES, check
+from tandem.cli import app
+from tandem.commands.cluster.render_check import check_manifests, make_rules
 from tests.k8s.overlays import OVERLAYS, rendered
 
 Documents = list[dict[str, Any]]
 CRDS = os.environ.get("TANDEM_CRDS")
+TANDEM = get_command(app)
+RULES = make_rules(TANDEM)
 
 
 def pod(documents: Documents, kind: str, part: str) -> dict[str, Any]:
@@ -223,12 +227,12 @@ def bundle_of(documents: Documents) -> Bundle:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_nothing_is_wrong_with_an_overlay_whose_values_are_set(overlay: str) -> None:
-    assert check(Bundle.read(rendered(overlay)), Path(CRDS) if CRDS else None) == []
+    assert check_manifests(Bundle.read(rendered(overlay)), TANDEM, Path(CRDS) if CRDS else None) == []
 
 
 @pytest.mark.parametrize(("overlay", "fewest"), [("dev", 0), ("gpu", 3), ("production", 10)])
 def test_values_that_are_not_set_are_named_and_nothing_else(overlay: str, fewest: int) -> None:
-    found = check(Bundle.read(rendered(overlay, as_is=True)))
+    found = check_manifests(Bundle.read(rendered(overlay, as_is=True)), TANDEM)
     assert len(found) >= fewest and (found or overlay == "dev")
     settings = (Path(__file__).parents[2] / "k8s" / "overlays" / overlay / "project" / "settings.env").read_text()
     marked = {line.partition("=")[0] for line in settings.splitlines() if line.endswith("=CHANGE-ME")}
@@ -252,7 +256,7 @@ def test_an_unset_value_hides_what_follows_from_it() -> None:
     documents = documents_of("dev")
     the(documents, "ConfigMap", "tandem-settings")["data"]["TANDEM_IMAGE"] = f"{pods.UNSET}"
     container(documents, "RayJob")["image"] = pods.UNSET
-    (found,) = check(bundle_of(documents))
+    (found,) = check_manifests(bundle_of(documents), TANDEM)
     assert str(found) == "settings.env: TANDEM_IMAGE is not set: write its value there. [unset]"
 
 

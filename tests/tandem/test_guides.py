@@ -49,7 +49,7 @@ def test_every_command_parses(guide: str) -> None:
         parse(words)
 
 
-@pytest.mark.parametrize("words", [["serv"], ["adapters", "remove", "x"], ["plan", "--serve", "--fast"], ["ask"]])
+@pytest.mark.parametrize("words", [["serv"], ["adapters", "remove", "x"], ["plan-serve", "--fast"], ["ask"]])
 def test_a_command_that_does_not_exist_is_found(words: list[str]) -> None:
     with pytest.raises(Exception, match=r"No such|[Mm]issing"):
         parse(words)

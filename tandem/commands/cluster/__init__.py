@@ -1,0 +1,1 @@
+"""The cluster: its jobs and its manifests."""

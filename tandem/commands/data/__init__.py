@@ -1,0 +1,1 @@
+"""Documents, rows and questions: checked, drafted, indexed, searched, forgotten."""

@@ -1,0 +1,1 @@
+"""The endpoint: started, planned for a load, its keys and its adapters."""

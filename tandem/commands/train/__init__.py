@@ -1,0 +1,1 @@
+"""A training: planned, run, and its result exported."""

@@ -1,0 +1,231 @@
+"""What a training will take: memory of each worker, parameters, disk, tokens, time, and the form of its result."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from cluster.errors import TandemError
+from training.config import TrainingConfig, Workers
+from training.data.batches import Steps
+from training.data.examples import Examples
+from training.data.rows import check_rows
+from training.data.tokenize import encode_rows, load_tokenizer, longest_row
+from training.plan.flops import flops_per_token, peak_flops
+from training.plan.memory import ALLOWANCE, GIB, checkpoint_bytes, published_errors
+from training.plan.shapes import Shapes, shapes_of
+from training.plan.zero_stage import Choice, Device, all_choices, choose, this_device, with_precision
+
+_METHODS = ("full", "lora", "dora", "qlora")
+_ASSUMED_MFU = 0.4
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to train on."""
+
+    num_rows: int
+    tokens_per_epoch: int
+    steps_per_epoch: int
+    num_steps: int
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A training as it will be, before anything is loaded."""
+
+    config: TrainingConfig
+    shapes: Shapes
+    device: Device
+    tried: tuple[Choice, ...]
+    """Every stage and offload of the project's method."""
+
+    others: dict[str, tuple[Choice, ...]]
+    """The same for every method."""
+
+    chosen: Choice | None
+    refusal: TandemError | None
+    checkpoint_bytes: int
+    work: Work | None
+    no_work: str | None
+    """Why there is no `work`."""
+
+    hours: float | None
+    """Where the device's peak is known."""
+
+
+def plan_training(
+    config: TrainingConfig, model: str, memory_gib: float | None, host_gib: float | None, workers: int | None
+) -> TrainingPlan:
+    """Plan a training for this machine, or for one with `memory_gib` on each worker's GPU.
+
+    Args:
+        host_gib: main memory for each worker's offloaded state; taken as enough where only `memory_gib` is given.
+        workers: another number of workers than the project's.
+
+    Raises:
+        TandemError: the model has no configuration that can be read.
+    """
+    if workers is not None:
+        config = config.model_copy(update={"workers": Workers(min=workers, max=workers)})
+    device = _device(memory_gib, host_gib, config.workers.max)
+    config = with_precision(config, device)
+    shapes = shapes_of(config, model)
+    by_method = {
+        method: tuple(all_choices(changed, shapes_of(changed, model)))
+        for method in _METHODS
+        for changed in [config.model_copy(update={"method": method})]
+    }
+    chosen, refusal = None, None
+    try:
+        chosen = choose(config, model, device)
+    except TandemError as error:
+        refusal = error
+    work, no_work = _work(config, model)
+    return TrainingPlan(
+        config, shapes, device, by_method[config.method], by_method, chosen, refusal, checkpoint_bytes(shapes, config),
+        work, no_work, _hours(config, shapes, device, work),
+    )  # fmt: skip
+
+
+def make_tables(plan: TrainingPlan) -> Iterator[Table]:
+    """The stages and offloads of the project's method part by part, and the totals of every method, in GiB."""
+    parts = ("weights", "gradients", "optimizer", "activations", "logits", "temporary", "step")
+    title = f"GiB of each of {plan.config.workers.min} workers, method {plan.config.method}"
+    columns = ("ZeRO", "offload", *parts, "total", "host", "fits", "to published")
+    table = Table(*columns, title=title, box=SIMPLE, padding=(0, 1, 0, 0))
+    for choice in plan.tried:
+        fits = "chosen" if _is_chosen(choice, plan) else "yes" if choice.fits(plan.device) else "no"
+        table.add_row(
+            str(choice.zero_stage), choice.offload, *(_gib(getattr(choice.estimate, part)) for part in parts),
+            _gib(choice.estimate.total), _gib(choice.estimate.host), fits, _checked(plan, choice),
+            style="bold green" if fits == "chosen" else None,
+        )  # fmt: skip
+    yield table
+    places = [(choice.zero_stage, choice.offload) for choice in plan.others["full"]]
+    names = [f"ZeRO {stage}" + ("" if offload == "none" else f" {offload}") for stage, offload in places]
+    table = Table("method", *names, title="GiB in all, by method", box=SIMPLE, padding=(0, 1, 0, 0))
+    for method, choices in plan.others.items():
+        totals = {(choice.zero_stage, choice.offload): choice.estimate.total for choice in choices}
+        table.add_row(method, *(_gib(totals[place]) if place in totals else "" for place in places))
+    yield table
+
+
+def as_text(plan: TrainingPlan) -> str:
+    """What the tables do not say, one line each."""
+    return "\n".join(_lines(plan))
+
+
+def to_json(plan: TrainingPlan) -> dict[str, Any]:
+    """The plan as one JSON value; bytes throughout."""
+    return {
+        "parameters": {
+            "total": plan.shapes.total, "trained": plan.shapes.trained, "frozen": plan.shapes.frozen,
+        },
+        "device": asdict(plan.device),
+        "workers": plan.config.workers.model_dump(),
+        "chosen": _choice_json(plan, plan.config.method, plan.chosen) if plan.chosen else None,
+        "refusal": str(plan.refusal) if plan.refusal else None,
+        "methods": {
+            method: [_choice_json(plan, method, choice) for choice in choices]
+            for method, choices in plan.others.items()
+        },
+        "checkpoint_bytes": plan.checkpoint_bytes,
+        "data": asdict(plan.work) if plan.work else None,
+        "hours": plan.hours,
+        "published": published_as(plan.config),
+    }  # fmt: skip
+
+
+def published_as(config: TrainingConfig) -> str:
+    """In which form the result will be published."""
+    what = config.method if config.method in ("full", "dora") else "modules_to_save" if config.modules_to_save else None
+    if what is None:
+        return "an adapter in PEFT's format, which vLLM loads beside the base"
+    return f"merged into a model of its own, because vLLM cannot load the result of {what} as an adapter"
+
+
+def _lines(plan: TrainingPlan) -> Iterator[str]:
+    shapes = plan.shapes
+    yield (
+        "Total: weights, gradients, optimizer, the larger of (activations, logits, temporary) and step, and "
+        f"{_gib(ALLOWANCE)} GiB for what is not computed. To published: the estimate over measured peaks of others"
+    )
+    yield f"Parameters: {shapes.total:,} in all, {shapes.trained:,} trained, {shapes.frozen:,} frozen"
+    yield f"Device: {plan.device.name}, {_gib(plan.device.memory_bytes)} GiB for each worker"
+    if plan.chosen:
+        estimate = plan.chosen.estimate
+        yield (
+            f"Chosen: ZeRO {plan.chosen.zero_stage}, offload {plan.chosen.offload}; {_gib(estimate.total)} GiB of "
+            "each worker, the cheapest that fits"
+        )
+    yield f"Disk: {plan.checkpoint_bytes / 1e9:,.3g} GB for each checkpoint, {plan.config.keep_checkpoints} are kept"
+    if plan.work:
+        yield (
+            f"Data: {plan.work.num_rows:,} rows, {plan.work.tokens_per_epoch:,} tokens and "
+            f"{plan.work.steps_per_epoch:,} steps an epoch; {plan.work.num_steps:,} steps in all"
+        )
+    else:
+        yield f"Data: {plan.no_work}"
+    if plan.hours is not None:
+        yield f"Time: about {plan.hours:.1f} hours, at {_ASSUMED_MFU:.0%} of the peak (assumed, not measured)"
+    else:
+        yield "Time: not estimated; it takes data, and a GPU whose peak is known"
+    yield f"Published: {published_as(plan.config)}"
+
+
+def _device(memory_gib: float | None, host_gib: float | None, workers: int) -> Device:
+    if memory_gib is None:
+        return this_device(workers)
+    host = round(host_gib * GIB) if host_gib is not None else 2**62
+    return Device("gpu", "a GPU", round(memory_gib * GIB), host)
+
+
+def _work(config: TrainingConfig, model: str) -> tuple[Work | None, str | None]:
+    if not config.data:
+        return None, "the project names none, so tokens and steps are not known"
+    try:
+        data = encode_rows(check_rows(config), load_tokenizer(model), longest_row(config, model), config.max_bad_rows)
+    except TandemError as error:
+        return None, f"cannot be used: {error.seen}"
+    trained, _ = data.split(config)
+    rows = Examples.of_rows(trained)
+    steps = Steps(rows, config)
+    tokens = sum(length * weight for length, weight in zip(rows.row_lengths, rows.weights, strict=True))
+    return Work(len(trained), round(float(tokens)), len(steps.of_epoch(0)), len(steps)), None
+
+
+def _hours(config: TrainingConfig, shapes: Shapes, device: Device, work: Work | None) -> float | None:
+    peak = peak_flops(device.name)
+    if work is None or peak is None:
+        return None
+    arithmetic = flops_per_token(shapes.total, shapes.trained, config.objective == "dpo")
+    tokens = work.tokens_per_epoch * config.epochs
+    return arithmetic * tokens / (peak * _ASSUMED_MFU * config.workers.max) / 3600
+
+
+def _choice_json(plan: TrainingPlan, method: str, choice: Choice) -> dict[str, Any]:
+    errors = published_errors(method, choice.zero_stage, choice.offload, plan.config.precision, plan.device.kind)
+    return {
+        "zero_stage": choice.zero_stage, "offload": choice.offload,
+        **asdict(choice.estimate), "total": choice.estimate.total, "fits": choice.fits(plan.device),
+        "estimate_to_published": errors,
+    }  # fmt: skip
+
+
+def _checked(plan: TrainingPlan, choice: Choice) -> str:
+    config = plan.config
+    errors = published_errors(config.method, choice.zero_stage, choice.offload, config.precision, plan.device.kind)
+    return f"{errors[0]:.2f} to {errors[1]:.2f}×" if errors else "unchecked"
+
+
+def _is_chosen(choice: Choice, plan: TrainingPlan) -> bool:
+    return plan.chosen is not None and (choice.zero_stage, choice.offload) == (
+        plan.chosen.zero_stage, plan.chosen.offload,
+    )  # fmt: skip
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.2f}"

@@ -1,0 +1,60 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tandem.commands.train.training_plan import as_text, plan_training, published_as, to_json
+from training.config import TrainingConfig
+
+QUICKSTART = Path(__file__).parents[4] / "examples" / "quickstart"
+MODEL = str(QUICKSTART / "model")
+
+
+def planned(memory_gib: float | None = 80, workers: int | None = None, **settings: Any) -> dict[str, Any]:
+    config = TrainingConfig(sequence_length=512, **settings)
+    return json.loads(json.dumps(to_json(plan_training(config, MODEL, memory_gib, None, workers))))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        ({"method": "full"}, "full"),
+        ({"method": "dora"}, "dora"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+    ],
+)
+def test_what_vllm_cannot_load_is_published_merged(settings: dict[str, Any], cause: str) -> None:
+    said = published_as(TrainingConfig(**settings))
+    assert said.startswith("merged")
+    assert f"result of {cause} " in said
+    assert published_as(TrainingConfig()).startswith("an adapter")
+
+
+def test_the_data_is_counted() -> None:
+    data = QUICKSTART / "data" / "train.jsonl"
+    work = planned(data=str(data), epochs=2)["data"]
+    assert work["num_rows"] == round(0.95 * len(data.read_text().splitlines()))
+    assert work["num_steps"] == 2 * work["steps_per_epoch"]
+
+
+def test_without_data_it_says_so() -> None:
+    found = plan_training(TrainingConfig(), MODEL, 80, None, None)
+    assert found.work is None
+    assert "the project names none" in as_text(found)
+    missing = plan_training(TrainingConfig(data="nowhere.jsonl"), MODEL, 80, None, None)  # type: ignore[arg-type]
+    assert "nowhere.jsonl" in as_text(missing)
+
+
+def test_another_machine_and_other_workers() -> None:
+    assert planned(workers=1)["chosen"]["zero_stage"] == 0
+    assert planned(workers=4)["chosen"]["zero_stage"] == 1
+    assert planned(workers=4)["workers"] == {"min": 4, "max": 4}
+
+
+def test_what_does_not_fit_is_shown_and_refused() -> None:
+    found = planned(memory_gib=0.5)
+    assert found["chosen"] is None
+    assert "Each worker needs at least" in found["refusal"]
+    assert not any(choice["fits"] for choice in found["methods"]["lora"])
+    assert {choice["zero_stage"] for choice in found["methods"]["qlora"]} == {0, 1, 2}
