@@ -301,7 +301,7 @@ class Comparison:
         engine = self.project.serving.model_dump(mode="json", exclude=set(SAME_ANSWERS))
         base = [digest_model(self.project.model), engine, versions()]
         kinds = {arm: kind for kind, arms in ARMS_OF.items() for arm in arms} | {"live": "live"}
-        retrieving = {*RETRIEVING, *(["live"] if self.gated and self.gated[0] == "hybrid" else [])}
+        retrieving = {*RETRIEVING, *(["live"] if self.gated and self.gated[0] == "tuned_retrieval" else [])}
         found = {name: self._day_of(name) for name in self.project.evaluation.endpoints}
         for name in {*self.project.evaluation.arms, "live"} - found.keys():
             adapter = self.adapters.get(kinds.get(name, ""))
@@ -325,7 +325,7 @@ class Comparison:
             shots=self.shots() if "few_shot" in names else (),
         )  # fmt: skip
         if "live" in served.models and self.gated:
-            retrieves = self.gated[0] == "hybrid"
+            retrieves = self.gated[0] == "tuned_retrieval"
             arms.append(Arm("live", served.models["live"] + (f"+{collection}" if retrieves else "")))
         return arms
 

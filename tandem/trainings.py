@@ -1,7 +1,7 @@
 """The trainings that a project's arms need: what each is trained on, and the versions that are there already.
 
-`tuned` is trained as the project says, and serves the arms `tuned` and `hybrid`. `raft` is trained on rows that are
-made from the live index, and is published under a name of its own.
+`tuned` is trained as the project says, and serves the arms `tuned` and `tuned_retrieval`. `raft` is trained on rows
+that are made from the live index, and is published under a name of its own.
 """
 
 import re
@@ -21,7 +21,7 @@ from tandem.project import Project
 if TYPE_CHECKING:
     from evaluation.results import Report
 
-ARMS_OF: dict[str, tuple[str, ...]] = {"tuned": ("tuned", "hybrid"), "raft": ("raft",)}
+ARMS_OF: dict[str, tuple[str, ...]] = {"tuned": ("tuned", "tuned_retrieval"), "raft": ("raft",)}
 
 
 @dataclass
