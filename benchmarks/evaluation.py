@@ -20,7 +20,7 @@ from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 
 NUM_QUESTIONS, NUM_SLICES, CONCURRENCY = 5000, 10, 16
-ARMS = ("base", "few_shot", "retrieval", "tuned", "hybrid", "raft")
+ARMS = ("base", "few_shot", "retrieval", "tuned", "tuned_retrieval", "raft")
 NUM_ANSWERS = NUM_QUESTIONS * len(ARMS)
 PORT = 8099
 

@@ -8,10 +8,10 @@ from evaluation.config import BUILT_IN, ArmName, EndpointArm
 
 TITLES: dict[ArmName, str] = {
     "base": "base", "few_shot": "base + examples", "retrieval": "retrieval", "tuned": "tuned",
-    "hybrid": "tuned + retrieval", "raft": "tuned for retrieval", "live": "live version",
+    "tuned_retrieval": "tuned + retrieval", "raft": "tuned for retrieval", "live": "live version",
 }  # fmt: skip
-TRAINED: tuple[ArmName, ...] = ("tuned", "hybrid", "raft")
-RETRIEVING: tuple[ArmName, ...] = ("retrieval", "hybrid", "raft")
+TRAINED: tuple[ArmName, ...] = ("tuned", "tuned_retrieval", "raft")
+RETRIEVING: tuple[ArmName, ...] = ("retrieval", "tuned_retrieval", "raft")
 # What there is to keep up: nothing, a prompt, an index, an adapter to train again, both, both and rows to make anew.
 SIMPLEST_FIRST: tuple[ArmName, ...] = BUILT_IN
 
@@ -78,7 +78,7 @@ def make_arms(
     Raises:
         TandemError: where an arm needs a tuned model, a collection or examples that are not there.
     """
-    trained = {"tuned": tuned, "hybrid": tuned, "raft": raft}
+    trained = {"tuned": tuned, "tuned_retrieval": tuned, "raft": raft}
     arms = []
     for name in names:
         if endpoints and name in endpoints:

@@ -2,14 +2,24 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from cluster.config import LocalPath, Name, Section
 
-ArmName = str
-BuiltIn = Literal["base", "few_shot", "retrieval", "tuned", "hybrid", "raft"]
-BUILT_IN: tuple[BuiltIn, ...] = ("base", "few_shot", "retrieval", "tuned", "hybrid", "raft")
-FOUR_ARMS: tuple[BuiltIn, ...] = ("base", "tuned", "retrieval", "hybrid")
+BuiltIn = Literal["base", "few_shot", "retrieval", "tuned", "tuned_retrieval", "raft"]
+BUILT_IN: tuple[BuiltIn, ...] = ("base", "few_shot", "retrieval", "tuned", "tuned_retrieval", "raft")
+FOUR_ARMS: tuple[BuiltIn, ...] = ("base", "tuned", "retrieval", "tuned_retrieval")
+# Project files, reports and kept answers of earlier versions hold these names. `hybrid` is dense + BM25 alone today.
+FORMER_NAMES: dict[str, str] = {"hybrid": "tuned_retrieval"}
+
+
+def current_name(arm: str) -> str:
+    """The name that an arm has today, for a name that a file holds."""
+    return FORMER_NAMES.get(arm, arm)
+
+
+ArmName = Annotated[str, AfterValidator(current_name)]
+"""An arm's name. Every model that is read from a file replaces a former name by today's."""
 
 
 class EndpointArm(Section):
@@ -101,7 +111,8 @@ class EvaluationConfig(Section):
 
     arms: tuple[ArmName, ...] = FOUR_ARMS
     """What is compared: `base`, `few_shot` (base with examples in front), `retrieval` (base and documents), `tuned`
-    (base and adapter), `hybrid` (both), `raft` (an adapter trained to read what is retrieved), or one of `endpoints`.
+    (base and adapter), `tuned_retrieval` (both), `raft` (an adapter trained to read what is retrieved), or one of
+    `endpoints`.
     """
 
     endpoints: dict[Name, EndpointArm] = Field(default_factory=dict)
@@ -160,14 +171,20 @@ class EvaluationConfig(Section):
     @classmethod
     def _each_once(cls, arms: tuple[ArmName, ...]) -> tuple[ArmName, ...]:
         if not arms or len(set(arms)) < len(arms):
-            raise ValueError("arms names at least one arm, and each at most once")
+            raise ValueError(f"arms names at least one arm, and each at most once{_same_arm(arms)}")
         return arms
 
     @model_validator(mode="after")
     def _known(self) -> "EvaluationConfig":
-        if taken := sorted(set(self.endpoints) & set(BUILT_IN)):
+        if taken := sorted(set(self.endpoints) & {*BUILT_IN, *FORMER_NAMES}):
             raise ValueError(f"endpoints may not be called {', '.join(taken)}: these are arms of Tandem's own")
         known = [*BUILT_IN, *self.endpoints]
         if unknown := [arm for arm in self.arms if arm not in known]:
             raise ValueError(f"arms names {', '.join(map(repr, unknown))}; known are {', '.join(known)}")
         return self
+
+
+def _same_arm(arms: tuple[ArmName, ...]) -> str:
+    """Explains a former name beside today's, which looks like two arms."""
+    twice = {former: today for former, today in FORMER_NAMES.items() if arms.count(today) > 1}
+    return "".join(f"; `{former}` is the former name of `{today}`" for former, today in twice.items())

@@ -1,5 +1,6 @@
 """What a person sees: one line per stage on standard error, results on standard output."""
 
+import functools
 import json
 import sys
 import time
@@ -57,6 +58,12 @@ class Console:
         if self._open:
             print("\r\033[K", end="", file=sys.stderr)
             self._open = False
+
+
+@functools.cache
+def print_note(text: str) -> None:
+    """A line on standard error, printed once however often it is given."""
+    print(f"Note: {text}", file=sys.stderr, flush=True)
 
 
 def print_error(error: TandemError) -> None:

@@ -11,12 +11,14 @@ from typing import Any, Literal
 
 from cluster.fingerprints.digests import digest_json
 from evaluation.arms import Arm
-from evaluation.config import ArmName, EvaluationConfig
+from evaluation.config import FORMER_NAMES, ArmName, EvaluationConfig
 from evaluation.grading import choices
 from evaluation.questions.question import Question
 
 Kind = Literal["first", "again", "paraphrased"]
 KINDS: tuple[Kind, ...] = ("first", "again", "paraphrased")
+# A renamed arm keeps its former name in the keys, so that the answers kept before it was renamed are found.
+_NAMES_IN_KEYS = {today: former for former, today in FORMER_NAMES.items()}
 
 
 @dataclass(frozen=True)
@@ -77,5 +79,7 @@ def body(config: EvaluationConfig, arm: Arm, wording: str) -> dict[str, Any]:
 
 def key_of(turn: Turn, sent: Mapping[str, Any], versions: Mapping[ArmName, str]) -> str | None:
     """The key of an answer; None where it is not known what will answer, so that nothing is kept."""
-    version = versions.get(turn.arm.name)
-    return None if version is None else digest_json([turn.arm.name, version, dict(sent), turn.attempt])
+    name = turn.arm.name
+    if (version := versions.get(name)) is None:
+        return None
+    return digest_json([_NAMES_IN_KEYS.get(name, name), version, dict(sent), turn.attempt])

@@ -6,9 +6,9 @@
 3. `model_changed`: where the endpoint answered for an arm under more than one pinned name there is none either.
 4. `none_right`: where no arm gave a right answer there is none either.
 5. The best arm is the one with the highest share of right answers over all questions (slices count by their size; of
-   equals the one with less to keep up: base, few_shot, another endpoint, retrieval, tuned, hybrid, raft). Its rivals
-   are the arms from which it is not separated (statistics.py says when it is), and those that are as good: the whole
-   interval of the difference lies within `worth` either way, on 60 questions or more.
+   equals the one with less to keep up: base, few_shot, another endpoint, retrieval, tuned, tuned_retrieval, raft). Its
+   rivals are the arms from which it is not separated (statistics.py says when it is), and those that are as good: the
+   whole interval of the difference lies within `worth` either way, on 60 questions or more.
    - `winner`: no rivals. Use the best arm.
    - `tie`: rivals, and all of them as good. Use the one that costs least; where costs are not known, or one costs less
      each month and another for each answer, the one that is least to keep up.

@@ -5,14 +5,16 @@ The base models that are served, by name: their engines, and which adapters fit 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from ray.serve.handle import DeploymentHandle
+from typing import TYPE_CHECKING
 
 from cluster.registry.registry import AdapterManifest, AdapterVersion, Registry, UnknownAdapter
 from retrieval.prompt import PROMPT_HASH
 from serving.api.errors import ApiError
 from serving.api.model_name import ModelName
 from serving.gateway.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from ray.serve.handle import DeploymentHandle
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def _mismatches(manifest: AdapterManifest, base: ServedBase) -> Iterator[str]:
 class Bases:
     """Holds handles to the engines."""
 
-    def __init__(self, settings: GatewaySettings, engines: dict[str, DeploymentHandle]) -> None:
+    def __init__(self, settings: GatewaySettings, engines: "dict[str, DeploymentHandle]") -> None:
         self.engines, self._settings = engines, settings
         self.registry = Registry(settings.adapters)
         self._served: dict[str, ServedBase] = {}
@@ -88,7 +90,7 @@ class Bases:
         check_adapter(found, await self._base(name.base))
         return found
 
-    def engine(self, base: str, engine_id: str | None, stream: bool) -> DeploymentHandle:
+    def engine(self, base: str, engine_id: str | None, stream: bool) -> "DeploymentHandle":
         """Serve routes by the adapter's id to a replica that holds it. Only ids of existing versions come here."""
         key = (base, engine_id, stream)
         if key not in self._handles:

@@ -1,7 +1,7 @@
 """The trainings that a project's arms need: what each is trained on, and the versions that are there already.
 
-`tuned` is trained as the project says, and serves the arms `tuned` and `hybrid`. `raft` is trained on rows that are
-made from the live index, and is published under another name.
+`tuned` is trained as the project says, and serves the arms `tuned` and `tuned_retrieval`. `raft` is trained on
+rows that are made from the live index, and is published under another name.
 """
 
 import re
@@ -24,7 +24,7 @@ from tandem.project.project import Project
 from training.config import DataSource
 from training.publish.publish import fingerprint
 
-ARMS_OF: dict[str, tuple[str, ...]] = {"tuned": ("tuned", "hybrid"), "raft": ("raft",)}
+ARMS_OF: dict[str, tuple[str, ...]] = {"tuned": ("tuned", "tuned_retrieval"), "raft": ("raft",)}
 
 
 @dataclass

@@ -52,7 +52,7 @@ def check_sources(project: Project) -> None:
         raise TandemError(
             f"{project.path} names no training data.",
             "`training.data`: a JSONL, JSON or Parquet file with rows.",
-            "Name one, or take `tuned`, `hybrid` and `raft` out of `evaluation.arms`.",
+            "Name one, or take `tuned`, `tuned_retrieval` and `raft` out of `evaluation.arms`.",
         )
 
 

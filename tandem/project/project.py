@@ -6,6 +6,7 @@ project.retrieval.top_k, project.storage, project.model
 
 import difflib
 import re
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,9 +17,10 @@ from cluster.config import ClusterConfig, Name, Section
 from cluster.errors import TandemError
 from cluster.storage.storage import Storage, open_storage
 from evaluation.arms import TRAINED
-from evaluation.config import EvaluationConfig
+from evaluation.config import FORMER_NAMES, EvaluationConfig
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
+from tandem.console import print_note
 from tandem.project.yaml_lines import Location, YamlFile, read_yaml
 from training.config import TrainingConfig
 
@@ -106,8 +108,11 @@ class Project:
         return self.settings.model_dump(mode="json")
 
 
-def load(path: Path, unset_as_written: bool = False) -> Project:
+def load(path: Path, unset_as_written: bool = False, on_note: Callable[[str], object] = print_note) -> Project:
     """Read and check a project file; with `unset_as_written` variables that only a cluster has stay as `${NAME}`.
+
+    Args:
+        on_note: gets a line for each name in the file that has changed since; the file is read all the same.
 
     Raises:
         TandemError: with the file, the line and, for a misspelt key, the nearest one that is known.
@@ -125,7 +130,18 @@ def load(path: Path, unset_as_written: bool = False) -> Project:
             f"Any name but {', '.join(RESERVED_NAMES)}, which are folders of the storage.",
             "Choose another `project`.",
         )
+    for note in _former_names(file):
+        on_note(note)
     return Project(path, settings)
+
+
+def _former_names(source: YamlFile) -> Iterator[str]:
+    """A note for each arm that a valid file calls by a former name."""
+    for number, arm in enumerate(source.values.get("evaluation", {}).get("arms", ())):
+        if arm in FORMER_NAMES:
+            where = f"{source.path}:{source.line(('evaluation', 'arms', number))}"
+            today = FORMER_NAMES[arm]
+            yield f"{where}: `evaluation.arms` names the arm `{arm}`; it is now called `{today}`. Change that line."
 
 
 def _name_of(folder: Path) -> str:

@@ -42,8 +42,8 @@ HOSTILE = [
     "word " * 20_000,
     "",
 ]
-RETRIEVING = ("retrieval", "hybrid", "raft")
-SKILL = {"base": 0.15, "few_shot": 0.3, "retrieval": 0.75, "tuned": 0.5, "hybrid": 0.82, "raft": 0.9}
+RETRIEVING = ("retrieval", "tuned_retrieval", "raft")
+SKILL = {"base": 0.15, "few_shot": 0.3, "retrieval": 0.75, "tuned": 0.5, "tuned_retrieval": 0.82, "raft": 0.9}
 KINDS: tuple[FailureKind, ...] = ("not_retrieved", "misread", "not_in_documents", "wrong_form", "wrong_reasoning")
 
 
@@ -182,7 +182,7 @@ def _arm(arm: ArmName, rows: Sequence[Row]) -> ArmResult:
 
 
 def _cost(index: int, arm: ArmName) -> Cost:
-    trained = arm in ("tuned", "hybrid", "raft")
+    trained = arm in ("tuned", "tuned_retrieval", "raft")
     return Cost(
         arm=arm, currency="USD", training_s=5400.0 if trained else None, training_money=4.5 if trained else None,
         indexing_s=90.0 if arm in RETRIEVING else None, indexing_money=0.04 if arm in RETRIEVING else None,

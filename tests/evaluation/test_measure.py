@@ -88,20 +88,20 @@ def test_four_arms_are_asked_graded_and_reported(tmp_path: Path, start_endpoint:
         **{("base", name): (0, 12, 0) for name in ("unseen", "form", "unanswerable")},
         **{("tuned", name): (0, 12, 0) for name in ("unseen", "form", "unanswerable")},
         **{("retrieval", name): (12 * (name != "form"), 12, 0) for name in ("unseen", "form", "unanswerable")},
-        **{("hybrid", name): (12, 12, 0) for name in ("unseen", "form", "unanswerable")},
+        **{("tuned_retrieval", name): (12, 12, 0) for name in ("unseen", "form", "unanswerable")},
         ("base", "overall"): (0, 36, 0),
         ("tuned", "overall"): (0, 36, 0),
         ("retrieval", "overall"): (24, 36, 0),
-        ("hybrid", "overall"): (36, 36, 0),
+        ("tuned_retrieval", "overall"): (36, 36, 0),
     }
     apart = report.cell("retrieval", "form")
     assert apart.form is not None and apart.content is not None and (apart.form.right, apart.content.right) == (0, 12)
     false_answers = report.cell("base", "unanswerable").false_answers
     assert false_answers is not None and false_answers.right == 12
-    cited = report.cell("hybrid", "overall").cited_right
+    cited = report.cell("tuned_retrieval", "overall").cited_right
     assert cited is not None and (cited.right, cited.n) == (12, 12)
     assert report.cell("base", "overall").latency_p50_s is not None
-    assert (report.recommendation.outcome, report.recommendation.arm) == ("winner", "hybrid")
+    assert (report.recommendation.outcome, report.recommendation.arm) == ("winner", "tuned_retrieval")
     assert Report.model_validate_json((folder / "report.json").read_text()) == report
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 4
 
@@ -253,7 +253,7 @@ def test_a_question_is_asked_again_and_in_other_words(tmp_path: Path, start_endp
     first = report.rows[0]
     assert [len(replies) for replies in first.again.values()] == [2] * 4
     right = {arm: [reply.grade and reply.grade.correct for reply in found] for arm, found in first.paraphrased.items()}
-    assert right == {"base": [False], "tuned": [False], "retrieval": [True], "hybrid": [True]}
+    assert right == {"base": [False], "tuned": [False], "retrieval": [True], "tuned_retrieval": [True]}
     assert report.rows[1].paraphrased == {}
 
 

@@ -24,6 +24,7 @@ REPORT = {
     "run": "compare-20261123T150000-abcdef", "created": "2026-11-23T15:00:00Z",
     "cells": [
         {"arm": "retrieval", "slice": "overall", "accuracy": {"share": 0.9, "low": 0.85, "high": 0.94, "n": 100}},
+        {"arm": "hybrid", "slice": "overall", "accuracy": {"share": 0.8, "low": 0.71, "high": 0.87, "n": 100}},
         {"arm": "a-hosted-model-with-a-long-name", "slice": "overall",
          "accuracy": {"share": None, "low": None, "high": None, "n": 0}},
     ],

@@ -163,7 +163,9 @@ async function lookAtReport() {
       const percent = (value) => `${Math.round(100 * value)} %`;
       const told = n ? `${percent(share)} (${percent(low)} to ${percent(high)})` : "no answers";
       const line = made("tr");
-      line.append(made("th", "", cell.arm), made("td", "", told));
+      // A report of an earlier version calls this arm `hybrid`.
+      const arm = cell.arm === "hybrid" ? "tuned_retrieval" : cell.arm;
+      line.append(made("th", "", arm), made("td", "", told));
       table.append(line);
     }
     const sentences = report.recommendation.sentences.map((sentence) => made("p", "facts", sentence));

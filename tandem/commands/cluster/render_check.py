@@ -160,7 +160,8 @@ def read_project(bundle: Bundle, config_map: Manifest) -> Project:
     with TemporaryDirectory() as folder, _environment(secrets | settings):
         file = Path(folder) / "tandem.yaml"
         file.write_text((config_map.values.get("data") or {}).get("tandem.yaml", ""))
-        return load(file)
+        # The path is a temporary one. A command that runs the project prints the notes.
+        return load(file, on_note=lambda note: None)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def staging(tmp_path: Path) -> Path:
 
 
 def publisher(bucket: Bucket, folder: Path, count: int, num_files: int = 2) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tests.cluster.publisher", bucket.url, str(folder), "support"]
+    command = [sys.executable, "-m", "tests.cluster.registry.publisher", bucket.url, str(folder), "support"]
     return subprocess.Popen([*command, str(count), str(num_files)], stdout=subprocess.PIPE, text=True)
 
 

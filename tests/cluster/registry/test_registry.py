@@ -205,6 +205,14 @@ def test_what_was_live_before_can_always_come_back(gated: Registry, staging: Pat
     assert len(gated.gates_of("support", 2).despite) == 1
 
 
+def test_a_record_of_the_version_before_is_read_as_it_stands(gated: Registry) -> None:
+    """Gates are named by slices, not by arms: a slice may be called as an arm once was."""
+    path = gated.root / "support" / "checks" / "v2-gates.json"
+    path.write_text(path.read_text().replace('"slice form"', '"slice hybrid"'))
+    check = gated.gates_of("support", 2)
+    assert check is not None and [gate.name for gate in check.failed] == ["slice hybrid"]
+
+
 def test_passed_gates_need_no_reason(gated: Registry) -> None:
     gated.record_gates("support", 2, [PASSED])
     gated.promote("support", 2, despite="to be safe")

@@ -16,6 +16,7 @@ from cluster.errors import TandemError
 from evaluation.arms import make_arms
 from evaluation.asking.answer_cache import Answers
 from evaluation.asking.ask import Asked, ask_all
+from evaluation.asking.turns import Turn, key_of, request
 from evaluation.config import EvaluationConfig
 from evaluation.questions.question import Question
 from evaluation.results import CitedSource, Reply
@@ -90,10 +91,18 @@ def test_a_failure_is_not_kept(tmp_path: Path, endpoint: Endpoint) -> None:
     assert all(reply.failed is None for found in mended.replies["first"].values() for (reply,) in found.values())
 
 
+def test_an_answer_that_was_kept_before_the_arm_was_renamed_is_found() -> None:
+    arm, *_ = make_arms(("tuned_retrieval",), tuned="base:demo@1", collection="demo")
+    turn = Turn(arm, Question(id="q", slice="s", question="What is 1?", answers=("1",)), "What is 1?")
+    # The key that the version before made for its arm `hybrid`.
+    old = "ad1f6732da5e4eb030551fca06afa4c890c62545797aa7bf573dfa8e30476cf0"
+    assert key_of(turn, request(EvaluationConfig(), turn), {"tuned_retrieval": "weights-1 index-1"}) == old
+
+
 ASKING = """
 import sys, time
 from pathlib import Path
-from tests.evaluation.test_answer_cache import *
+from tests.evaluation.asking.test_answer_cache import *
 endpoint = type("There", (), {"url": sys.argv[1]})
 ask(Path(sys.argv[2]), endpoint, concurrency=1)
 """

@@ -9,6 +9,7 @@ import pytest
 from evaluation.reporting.earlier import MOST_RUNS, earlier
 from evaluation.reporting.page import render_page
 from evaluation.reporting.report import write_reports
+from evaluation.reporting.tables import earlier_runs
 from evaluation.results import Report
 from tests.evaluation.reports import make_report
 
@@ -38,6 +39,17 @@ def test_runs_before_this_one_are_found_the_newest_first(tmp_path: Path, report:
     assert [run.same_questions for run in found] == [True, False]
     assert found[0].arms["raft"] == report.cell("raft", "overall").accuracy
     assert all(run.not_comparable is None for run in found)
+
+
+def test_a_run_from_before_an_arm_was_renamed_stands_in_the_same_column(tmp_path: Path, report: Report) -> None:
+    kept = keep(tmp_path, report, 1)
+    path = tmp_path / kept.run / "report.json"
+    path.write_text(path.read_text().replace('"tuned_retrieval"', '"hybrid"'))
+    (found,) = earlier(tmp_path, report)
+    assert found.arms["tuned_retrieval"] == report.cell("tuned_retrieval", "overall").accuracy
+    assert "hybrid" not in found.arms
+    table = earlier_runs(report, [found])
+    assert table is not None and len(table.headings) == len(report.arms) + 2
 
 
 def test_what_cannot_be_compared_is_listed_with_the_reason(tmp_path: Path, report: Report) -> None:

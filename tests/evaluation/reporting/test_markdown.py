@@ -83,6 +83,13 @@ def test_the_command_replaces_what_is_between_the_marks_and_nothing_else(tmp_pat
         assert readme.read_text() == f"# Title\n\n{START}\n{readme_table(report)}\n{END}\nafter\n"
 
 
+def test_the_command_reads_a_report_from_before_an_arm_was_renamed(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{START}\n{END}\n")
+    assert main([str(Path(__file__).parent / "report_with_hybrid.json"), str(readme)]) == 0
+    assert "| **tuned + retrieval** |" in readme.read_text() and "hybrid" not in readme.read_text()
+
+
 @pytest.mark.parametrize("text", ["", START, f"{END}\n{START}", f"{START}{START}{END}", f"{START}{END}{END}"])
 def test_a_readme_without_its_marks_is_left_alone(text: str) -> None:
     with pytest.raises(TandemError, match="once each"):

@@ -12,7 +12,10 @@ from evaluation.verdicts.consistency import consistency
 from evaluation.verdicts.costs import break_even, costs
 
 HOSTED = EndpointArm(url="https://models.example/v1", model="large", input_price=2.0, output_price=10.0)
-ARMS = [*make_arms(("base", "retrieval", "hybrid"), tuned="base:a@1", collection="c"), Arm("hosted", "large", HOSTED)]
+ARMS = [
+    *make_arms(("base", "retrieval", "tuned_retrieval"), tuned="base:a@1", collection="c"),
+    Arm("hosted", "large", HOSTED),
+]
 
 
 def reply(right: bool = True, text: str = "a", **fields: Any) -> Reply:
@@ -30,7 +33,7 @@ def rows(n: int = 10, num_right: int = 5) -> list[Row]:
 
 def measured(prices: Prices, **changes: Any) -> dict[str, Cost]:
     config = EvaluationConfig(prices=prices, concurrency=16)
-    given = {"training_s": {"hybrid": 7200.0}, "indexing_s": 1800.0} | changes
+    given = {"training_s": {"tuned_retrieval": 7200.0}, "indexing_s": 1800.0} | changes
     return {cost.arm: cost for cost in costs(rows(), ARMS, config, **given)}
 
 
@@ -43,8 +46,8 @@ def test_sums_by_hand() -> None:
     assert (found["base"].monthly_money, found["base"].training_money) == (0, None)
     assert found["retrieval"].indexing_money == pytest.approx(1.8)
     assert found["retrieval"].monthly_money == pytest.approx(7.2)
-    assert found["hybrid"].training_money == pytest.approx(4.0)
-    assert found["hybrid"].monthly_money == pytest.approx(3 * 4.0 + 7.2)
+    assert found["tuned_retrieval"].training_money == pytest.approx(4.0)
+    assert found["tuned_retrieval"].monthly_money == pytest.approx(3 * 4.0 + 7.2)
     assert found["hosted"].answer_money == pytest.approx(500 * 2e-6 + 20 * 10e-6)
     assert (found["hosted"].monthly_money, found["hosted"].prompt_tokens) == (0, 500)
 
@@ -52,10 +55,10 @@ def test_sums_by_hand() -> None:
 def test_without_a_price_there_is_no_sum() -> None:
     found = measured(Prices())
     assert found["base"].machine_s is not None and found["base"].answer_money is None
-    assert (found["hybrid"].monthly_money, found["retrieval"].monthly_money) == (None, None)
+    assert (found["tuned_retrieval"].monthly_money, found["retrieval"].monthly_money) == (None, None)
     assert found["hosted"].answer_money is not None
-    assert measured(Prices(machine_hour=1.0), training_s={})["hybrid"].monthly_money is None
-    assert measured(Prices(machine_hour=1.0))["hybrid"].training_money == pytest.approx(2.0)
+    assert measured(Prices(machine_hour=1.0), training_s={})["tuned_retrieval"].monthly_money is None
+    assert measured(Prices(machine_hour=1.0))["tuned_retrieval"].training_money == pytest.approx(2.0)
 
 
 def test_failed_calls_cost_nothing_and_are_no_answers() -> None:
@@ -69,7 +72,10 @@ def test_failed_calls_cost_nothing_and_are_no_answers() -> None:
 def test_the_break_even_is_where_both_cost_the_same() -> None:
     found = measured(Prices(machine_hour=3.6, training_gpu_hour=2.0))
     turns = break_even(list(found.values()))
-    assert {(turn.cheaper_above, turn.than) for turn in turns} == {("retrieval", "hosted"), ("hybrid", "hosted")}
+    assert {(turn.cheaper_above, turn.than) for turn in turns} == {
+        ("retrieval", "hosted"),
+        ("tuned_retrieval", "hosted"),
+    }
     for turn in turns:
         ours, theirs = found[turn.cheaper_above], found[turn.than]
         sums = [cost.monthly_money + turn.questions_per_month * cost.answer_money for cost in (ours, theirs)]  # type: ignore[operator]

@@ -81,6 +81,21 @@ def test_a_verdict_that_no_longer_stands_is_said(tmp_path: Path, endpoint: Endpo
     assert report.recommendation.outcome == "none_right"
 
 
+def test_a_verdict_for_an_arm_that_was_renamed_since_stands(tmp_path: Path, endpoint: Endpoint) -> None:
+    arms = make_arms(("base", "tuned_retrieval"), tuned="base:demo@1", collection="demo")
+    run = Run.start(Storage(tmp_path), "demo", "compare", {})
+    report = measure(config_of(tmp_path), endpoint.url, arms, run, lambda line: None)
+    assert report.recommendation.arm == "tuned_retrieval"
+    (tmp_path / "old.json").write_text(report.model_dump_json().replace('"tuned_retrieval"', '"hybrid"'))
+    earlier = read_report(tmp_path / "old.json")
+    assert earlier.arms == report.arms and earlier.rows == report.rows
+    touched = Changes(frozenset({"docs/3.md"}), NOTHING, NOTHING)
+    found = measure_again(
+        config_of(tmp_path), endpoint.url, arms, run, lambda line: None, Setting(), earlier, touched, {}
+    )
+    assert found.drift is not None and found.drift.asked == ["q3"] and found.drift.stands
+
+
 def test_nothing_changed_and_nothing_is_asked(tmp_path: Path, endpoint: Endpoint) -> None:
     earlier = first(tmp_path, endpoint)
     report = again(tmp_path, endpoint, earlier, Changes(NOTHING, NOTHING, NOTHING), {})

@@ -130,14 +130,14 @@ def test_thirty_questions_do_not_settle_what_is_close(paper: Paper) -> None:
 
 
 @pytest.mark.parametrize(
-    "rates", [{"base": 0.0, "hybrid": 1.0}, dict(OVADIA.rates), {"base": 1.0, "tuned": 1.0}], ids=str
+    "rates", [{"base": 0.0, "tuned_retrieval": 1.0}, dict(OVADIA.rates), {"base": 1.0, "tuned": 1.0}], ids=str
 )
 def test_five_questions_settle_nothing(rates: dict[str, float]) -> None:
     assert verdicts(rates, 5, num_draws=50) == {"not_enough": 50}
 
 
 def test_equal_arms_get_no_winner() -> None:
-    counts = verdicts({"base": 0.6, "tuned": 0.6, "retrieval": 0.6, "hybrid": 0.6}, 100, num_draws=200)
+    counts = verdicts({"base": 0.6, "tuned": 0.6, "retrieval": 0.6, "tuned_retrieval": 0.6}, 100, num_draws=200)
     assert 200 - counts["not_enough"] - counts["tie"] <= 200 * 0.05 + 3 * math.sqrt(200 * 0.05 * 0.95), counts
 
 

@@ -60,8 +60,8 @@ def result(arm: Arm, rows: list[Row], models: list[str]) -> ArmResult:
     )  # fmt: skip
 
 
-def marks(base: str, tuned: str, retrieval: str, hybrid: str) -> Marks:
-    return {"base": base, "tuned": tuned, "retrieval": retrieval, "hybrid": hybrid}
+def marks(base: str, tuned: str, retrieval: str, tuned_retrieval: str) -> Marks:
+    return {"base": base, "tuned": tuned, "retrieval": retrieval, "tuned_retrieval": tuned_retrieval}
 
 
 R, W = "r" * 100, "w" * 100
@@ -75,7 +75,7 @@ def test_a_clear_winner_is_named_with_its_lead() -> None:
             "form": marks(W, R, W, R[:90] + W[:10]),
         }
     )
-    assert (found.outcome, found.arm, found.headline) == ("winner", "hybrid", "Use tuned + retrieval.")
+    assert (found.outcome, found.arm, found.headline) == ("winner", "tuned_retrieval", "Use tuned + retrieval.")
     assert "answers 0.97 (0.94 to 0.98) of 300 questions right" in found.text
     assert "better than the next best, tuned (0.67), by 0.30 (0.22 to 0.38)" in found.text
     assert "Retrieval is behind on form (0.00 against 1.00)." in found.sentences
@@ -131,7 +131,7 @@ def test_a_few_failures_are_left_out_and_said() -> None:
 
 
 def test_a_model_that_changed_while_it_was_measured_gets_no_verdict() -> None:
-    found = verdict({"s": marks(W, W, W, R)}, models={"hybrid": ["base:demo@1+demo", "base:demo@2+demo"]})
+    found = verdict({"s": marks(W, W, W, R)}, models={"tuned_retrieval": ["base:demo@1+demo", "base:demo@2+demo"]})
     assert (found.outcome, found.arm) == ("model_changed", None)
     assert "base:demo@1+demo and base:demo@2+demo" in found.text
 
@@ -164,7 +164,7 @@ def test_answers_that_could_not_be_graded_count_with_the_failed_calls() -> None:
 def test_a_difference_that_does_not_matter_is_a_tie() -> None:
     slices = {"s": marks("w" * 1000, "w" * 1000, "r" * 980 + "w" * 20, "r" * 1000)}
     fine = verdict(slices, worth=0.01)
-    assert (fine.outcome, fine.arm) == ("winner", "hybrid")
+    assert (fine.outcome, fine.arm) == ("winner", "tuned_retrieval")
     assert (
         "A difference of 0.04 that would not matter to you (`evaluation.worth`): retrieval leaves"
         in fine.would_change[0]
@@ -186,16 +186,16 @@ TIED = {"s": marks(W + W, W + W, R + R, R + R)}
 
 
 def test_of_arms_that_are_as_good_the_cheapest_is_taken() -> None:
-    found = verdict(TIED, costs=[cost("retrieval", 5, 0.002), cost("hybrid", 5, 0.001)])
-    assert (found.outcome, found.arm) == ("tie", "hybrid")
+    found = verdict(TIED, costs=[cost("retrieval", 5, 0.002), cost("tuned_retrieval", 5, 0.001)])
+    assert (found.outcome, found.arm) == ("tie", "tuned_retrieval")
     assert "and tuned + retrieval costs least." in found.text
-    without = verdict(TIED, costs=[cost("retrieval", 5, 0.002), cost("hybrid", None, 0.001)])
+    without = verdict(TIED, costs=[cost("retrieval", 5, 0.002), cost("tuned_retrieval", None, 0.001)])
     assert without.arm == "retrieval"
 
 
 def test_where_the_number_of_questions_decides_what_is_cheaper_it_is_said() -> None:
-    turn = BreakEven(cheaper_above="hybrid", than="retrieval", questions_per_month=5000)
-    both = [cost("retrieval", 5, 0.002), cost("hybrid", 10, 0.001)]
+    turn = BreakEven(cheaper_above="tuned_retrieval", than="retrieval", questions_per_month=5000)
+    both = [cost("retrieval", 5, 0.002), cost("tuned_retrieval", 10, 0.001)]
     found = verdict(TIED, costs=both, break_even=[turn])
     assert (found.outcome, found.arm) == ("tie", "retrieval")
     told = "More than 5,000 questions a month: tuned + retrieval then costs less than retrieval."
@@ -217,7 +217,7 @@ def test_other_questions_may_need_another_arm() -> None:
 
 def test_general_questions_are_no_part_of_the_verdict_and_show_what_was_forgotten() -> None:
     found = verdict({"s": marks(W, W, W, R), GENERAL: marks(R, W, R, "r" * 60 + "w" * 40)})
-    assert (found.outcome, found.arm) == ("winner", "hybrid")
+    assert (found.outcome, found.arm) == ("winner", "tuned_retrieval")
     assert "answers 1.00 (0.96 to 1.00) of 100 questions right" in found.text
     assert GENERAL not in found.by_slice and GENERAL not in found.leaders
     assert "On 100 general questions tuned + retrieval has forgotten: 0.60 against 1.00 of the base model" in found.text
@@ -234,8 +234,8 @@ def test_the_lines_that_adopt_an_arm_are_a_project_file(winner: ArmName) -> None
     assert f"the model {next(arm.model for arm in ARMS if arm.name == winner)}." in found.adopt
     lines = yaml.safe_load(found.adopt) or {}
     settings = Settings.model_validate({"project": "p", "model": "m", **lines})
-    assert (settings.retrieval.collection == "demo") == (winner in ("retrieval", "hybrid"))
-    assert (settings.serving.preload == ["demo"]) == (winner in ("tuned", "hybrid"))
+    assert (settings.retrieval.collection == "demo") == (winner in ("retrieval", "tuned_retrieval"))
+    assert (settings.serving.preload == ["demo"]) == (winner in ("tuned", "tuned_retrieval"))
 
 
 def test_another_endpoint_is_adopted_by_asking_it() -> None:

@@ -59,6 +59,7 @@ def test_what_is_served_is_listed(console: Watched) -> None:
     assert page.locator("#adapters tr").all_text_contents() == ["helpdesk@2live2026-11-22", "helpdesk@12026-11-01"]
     expect(page.locator("#report")).to_contain_text("Use retrieval.")
     expect(page.locator("#report")).to_contain_text("90 % (85 % to 94 %)")
+    expect(page.locator("#report")).to_contain_text("tuned_retrieval80 % (71 % to 87 %)")
 
 
 def test_an_answer_comes_as_it_is_made_with_its_passages(console: Watched, server: ConsoleServer) -> None:

@@ -91,12 +91,12 @@ def compared(folder: Path, arms: str, **weights: str) -> dict[str, str]:
 
 
 def test_each_arm_has_the_key_of_what_answers_for_it(tmp_path: Path) -> None:
-    keys = compared(tmp_path, "base, few_shot, retrieval, tuned, hybrid, raft", tuned="t", raft="r", live="l")
+    keys = compared(tmp_path, "base, few_shot, retrieval, tuned, tuned_retrieval, raft", tuned="t", raft="r", live="l")
     assert keys["base"] == keys["few_shot"]
     assert len({keys[arm] for arm in keys if arm != "few_shot"}) == len(keys) - 1 == 6
 
 
-@pytest.mark.parametrize(("arm", "other"), [("tuned", "hybrid"), ("hybrid", "tuned")])
+@pytest.mark.parametrize(("arm", "other"), [("tuned", "tuned_retrieval"), ("tuned_retrieval", "tuned")])
 def test_the_live_version_is_asked_as_the_new_version_is(tmp_path: Path, arm: str, other: str) -> None:
     """With documents where the new version is measured with documents, so that the same weights have the same key."""
     keys = compared(tmp_path, f"base, {arm}", tuned="same", live="same")

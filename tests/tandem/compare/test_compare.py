@@ -10,6 +10,8 @@ from cluster.errors import TandemError
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
 from evaluation.results import Gate
+from evaluation.verdicts.drift import read_report
+from tandem.compare.arm_training import adapters_of
 from tandem.compare.check import CheckedData
 from tandem.compare.compare import compare
 from tandem.compare.steps import Comparison
@@ -65,7 +67,15 @@ def test_another_index_has_only_what_reads_it_asked_again(project: Project) -> N
         return comparison.versions()
 
     before, after = versions("1"), versions("2")
-    assert {arm for arm in before if before[arm] != after[arm]} == {"retrieval", "hybrid"}
+    assert {arm for arm in before if before[arm] != after[arm]} == {"retrieval", "tuned_retrieval"}
+
+
+def test_the_adapter_of_an_arm_that_was_renamed_since_is_found(project: Project) -> None:
+    published = publish(project, 1)
+    report = read_report(Path(__file__).parents[2] / "evaluation" / "reporting" / "report_with_hybrid.json")
+    arm = report.arms[3].model_copy(update={"model": "base:demo@1+demo"})
+    found = adapters_of(report.model_copy(update={"arms": [arm]}), Registry(project.storage.adapters))
+    assert arm.name == "tuned_retrieval" and found == {"tuned": published}
 
 
 @pytest.mark.parametrize("name", ["last", "compare-nowhere", "/nowhere"])

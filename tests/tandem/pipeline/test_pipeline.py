@@ -24,7 +24,7 @@ from tests.processes import descendants, left_after, marked_environment
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart"
-ARMS = ("base", "tuned", "retrieval", "hybrid")
+ARMS = ("base", "tuned", "retrieval", "tuned_retrieval")
 SLICES = ("seen", "unseen", "changed", "unanswerable", "form")
 
 
@@ -152,7 +152,8 @@ def test_the_whole_job_measures_every_arm_on_every_slice(project: Path, first: C
             assert cells[arm, name]["num_failed"] == 0
     models = {arm["name"]: arm["answered_as"] for arm in report["arms"]}
     assert models == {
-        "base": ["base"], "tuned": ["base:small@1"], "retrieval": ["base+small"], "hybrid": ["base:small@1+small"],
+        "base": ["base"], "tuned": ["base:small@1"], "retrieval": ["base+small"],
+        "tuned_retrieval": ["base:small@1+small"],
     }  # fmt: skip
     assert "Recommendation:" in first.output
     assert status_of(project) == "done"
@@ -175,7 +176,10 @@ def test_base_and_retrieval_are_measured_before_a_training_is_paid_for(project: 
 def test_costs_are_those_of_training_indexing_and_answering(project: Path, first: Command) -> None:
     costs = {cost["arm"]: cost for cost in report_of(project)["costs"]}
     assert costs["tuned"]["training_s"] > 1 and costs["retrieval"]["indexing_s"] > 0
-    assert costs["base"]["monthly_money"] == 0 and costs["hybrid"]["monthly_money"] > costs["tuned"]["monthly_money"]
+    assert (
+        costs["base"]["monthly_money"] == 0
+        and costs["tuned_retrieval"]["monthly_money"] > costs["tuned"]["monthly_money"]
+    )
 
 
 def test_arms_that_retrieve_follow_a_correction_and_the_documents_stay(project: Path, first: Command) -> None:
@@ -261,7 +265,7 @@ def test_without_milvus_the_retrieval_arms_fail_and_nothing_is_recommended(proje
     report = report_of(project)
     overall = {cell["arm"]: cell for cell in report["cells"] if cell["slice"] == "overall"}
     assert overall["retrieval"]["num_failed"] > 0
-    assert overall["hybrid"]["num_failed"] > 0
+    assert overall["tuned_retrieval"]["num_failed"] > 0
     assert overall["base"]["num_failed"] == overall["tuned"]["num_failed"] == 0
     assert report["recommendation"]["arm"] is None
     assert report["recommendation"]["outcome"] == "failures"
@@ -301,7 +305,7 @@ def test_a_whole_model_is_served_beside_the_base_and_measured(project: Path, fir
     assert command.finish(380) == 0, command.output
     assert "vLLM serves whole@1 as it was trained" in command.output
     models = {arm["name"]: arm["answered_as"] for arm in report_of(project)["arms"]}
-    assert (models["tuned"], models["hybrid"]) == (["whole-1"], ["whole-1+small"])
+    assert (models["tuned"], models["tuned_retrieval"]) == (["whole-1"], ["whole-1+small"])
 
 
 def test_the_first_hour_of_a_newcomer(tmp_path: Path) -> None:

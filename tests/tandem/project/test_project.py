@@ -99,8 +99,29 @@ def test_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert project(tmp_path, "model: ${TANDEM_MODEL}\n").model == "Qwen/Qwen3-0.6B"
 
 
-def test_every_shipped_project_file_is_valid() -> None:
-    files = sorted((Path(__file__).parents[3] / "examples").rglob("tandem*.yaml"))
-    assert files
+def test_a_former_name_of_an_arm_is_read_with_one_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "model: m\nretrieval: {mode: hybrid}\nevaluation:\n  arms:\n    - base\n    - hybrid\n"
+    for _ in range(2):
+        loaded = project(tmp_path, text)
+        assert loaded.evaluation.arms == ("base", "tuned_retrieval") and loaded.retrieval.mode == "hybrid"
+        assert loaded.resolved()["evaluation"]["arms"] == ["base", "tuned_retrieval"]
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
+        f"Note: {tmp_path}/tandem.yaml:6: `evaluation.arms` names the arm `hybrid`; "
+        "it is now called `tuned_retrieval`. Change that line.\n"
+    )
+
+
+def test_both_names_of_an_arm_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TandemError, match=r"tandem\.yaml:2: .*`hybrid` is the former name of `tuned_retrieval`"):
+        project(tmp_path, "model: m\nevaluation: {arms: [hybrid, tuned_retrieval]}\n")
+
+
+def test_every_shipped_project_file_is_valid_and_of_today() -> None:
+    files = sorted((Path(__file__).parents[3] / "examples").rglob("*.yaml"))
+    assert {"all-arms.yaml", "tandem.yaml"} <= {file.name for file in files}
+    notes: list[str] = []
     for file in files:
-        load(file)
+        load(file, on_note=notes.append)
+    assert notes == []

@@ -231,4 +231,4 @@ def test_a_comparison_runs_on_the_cluster(project: Path, head: Head, milvus: str
     (report,) = (project.parent / "shared" / "small").glob("compare-*/report.json")
     cells = json.loads(report.read_text())["cells"]
     measured = {cell["arm"]: (cell["accuracy"]["n"], cell["num_failed"]) for cell in cells if cell["slice"] == "seen"}
-    assert measured == dict.fromkeys(("base", "tuned", "retrieval", "hybrid"), (4, 0))
+    assert measured == dict.fromkeys(("base", "tuned", "retrieval", "tuned_retrieval"), (4, 0))
