@@ -2,9 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from cluster.config import LocalPath, Name, Section
+
+# Project files and run folders of earlier versions hold these keys. `search` is looking up and nothing else today.
+FORMER_NAMES: dict[str, str] = {"search": "tune"}
 
 
 class DataSource(Section):
@@ -50,24 +53,24 @@ class Workers(Section):
         return self
 
 
-class SearchConfig(Section):
-    """Several trainings with other settings, the best of which is published."""
+class TuningConfig(Section):
+    """Several trainings with different settings, the best of which is published."""
 
     space: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(min_length=1)
     """Settings of `training` by name, each with the values to try, as in `learning_rate: [1.0e-4, 3.0e-4]`."""
 
     num_trials: int = Field(default=8, ge=1)
-    """Trainings at most, drawn from all combinations. Where there are fewer combinations, each is tried once."""
+    """Maximum number of trials, which are drawn from all combinations. With fewer combinations each is tried once."""
 
     max_concurrent: int = Field(default=1, ge=1)
-    """Trainings at one time; each takes the workers that `training.workers` asks for."""
+    """Trials that run at the same time. Each takes the workers that `training.workers` asks for."""
 
     reduction_factor: int = Field(default=3, ge=2)
-    """ASHA (arXiv:1810.05934) goes on with one in this many at each rung: a ninth, a third and the end of a training
-    where it is 3."""
+    """ASHA (arXiv:1810.05934) keeps one trial in this many at each rung. With 3, the rungs are at a ninth, a third and
+    the end of a training."""
 
     max_hours: float | None = Field(default=None, gt=0)
-    """Budget in hours: what is not done by then is stopped, and the best that ended is published."""
+    """Time budget in hours. Trials that still run then are stopped, and the best finished trial is published."""
 
 
 def _sources(value: Any) -> Any:
@@ -213,7 +216,7 @@ class TrainingConfig(Section):
     mlflow: str | None = None
     """Tracking URI of MLflow, where the metrics go beside metrics.jsonl and TensorBoard."""
 
-    search: SearchConfig | None = None
+    tune: TuningConfig | None = Field(default=None, validation_alias=AliasChoices("tune", "search"))
     """Try several settings (Ray Tune) and publish the training with the lowest held-out loss."""
 
     deepspeed: dict[str, Any] = Field(default_factory=dict)
@@ -221,6 +224,14 @@ class TrainingConfig(Section):
 
     ray_options: dict[str, Any] = Field(default_factory=dict)
     """Ray Train's ScalingConfig in its own words, such as `resources_per_worker`; `num_workers` is `workers`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_under_both_names(cls, values: Any) -> Any:
+        for former, current in FORMER_NAMES.items():
+            if isinstance(values, dict) and {former, current} <= values.keys():
+                raise ValueError(f"`{former}` is the former name of `{current}`; write one of them")
+        return values
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainingConfig":

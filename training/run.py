@@ -38,33 +38,34 @@ def train(
         TandemError: bad rows, a model that cannot be loaded, settings that contradict each other, or a training that
             failed more often than `config.max_failures`. Nothing is published then, nor after KeyboardInterrupt.
     """
-    if config.search:
-        _check_search(run)
-        return publish_run(_searched(config, model, run, reporter), config, model, adapter, storage)
+    if config.tune:
+        _check_tuning_storage(run)
+        return publish_run(_tune(config, model, run, reporter), config, model, adapter, storage)
     prepare(config, model, run.path)
     return resume(config, model, adapter, storage, run, reporter)
 
 
-def _check_search(run: Run) -> None:
+def _check_tuning_storage(run: Run) -> None:
     if run.copy:
         raise TandemError(
-            f"`training.search` is set, and storage is {run.copy.bucket.url}.",
-            "A search on a folder that all nodes share: its trials write there.",
-            "Set `storage` to such a folder for the search, or leave `training.search` out.",
+            f"`training.tune` is set, and storage is {run.copy.bucket.url}.",
+            "A folder that all nodes share, because the trials write there.",
+            "Set `storage` to such a folder for the tuning, or leave `training.tune` out.",
         )
 
 
-def _searched(config: TrainingConfig, model: str, run: Run, reporter: Reporter) -> Path:
-    """The folder of the best of several trainings."""
-    from training.tune import FOLDER, candidates, search
+def _tune(config: TrainingConfig, model: str, run: Run, reporter: Reporter) -> Path:
+    """Run the trials; returns the folder of the best one."""
+    from training.tune import TRIALS_FOLDER, run_trials, trial_configs
 
-    assert config.search is not None
-    jobs, tried = [], candidates(config)
-    for number, (_, settings) in enumerate(tried):
-        folder = run.path / FOLDER / f"{run.id}-trial-{number + 1}"  # what is kept on nodes is named after it
+    assert config.tune is not None
+    jobs, trials = [], trial_configs(config)
+    for number, (_, trial_config) in enumerate(trials):
+        # Files that are kept on nodes are named after this folder.
+        folder = run.path / TRIALS_FOLDER / f"{run.id}-trial-{number + 1}"
         folder.mkdir(parents=True)
-        jobs.append(prepare(settings, model, folder))
-    return search(jobs, [named for named, _ in tried], config.search, reporter).folder
+        jobs.append(prepare(trial_config, model, folder))
+    return run_trials(jobs, [settings for settings, _ in trials], config.tune, reporter).folder
 
 
 def resume(
@@ -179,14 +180,14 @@ def find_interrupted(
     """The newest run below `folder` that began to train and did not end well, opened again.
 
     Raises:
-        TandemError: the project searches, there is none, its command still runs, or data or settings have changed
-            since it was started.
+        TandemError: the project tunes, there is none, its command still runs, or data or settings have changed since it
+            was started.
     """
-    if config.search:
+    if config.tune:
         raise TandemError(
-            "`training.search` is set, and a search is not gone on with.",
+            "`training.tune` is set, and a tuning cannot be resumed.",
             "A single training.",
-            "Search again with `tandem train`.",
+            "Start the tuning again with `tandem train`.",
         )
     runs = [path.parent for path in folder.glob(f"*/{JOB}") if _status(path.parent) != "done"]
     if not runs:

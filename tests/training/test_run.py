@@ -12,6 +12,7 @@ from cluster.storage.storage import Storage
 from training.config import TrainingConfig
 from training.publish.publish import fingerprint
 from training.run import find_interrupted
+from training.trainer.job import Job
 
 MODEL, DIGEST = "model", "digest"
 
@@ -59,7 +60,16 @@ def test_changed_settings_are_refused_and_those_without_effect_are_not(tmp_path:
     find(storage, config, max_failures=9, keep_checkpoints=5)
 
 
-def test_a_search_is_not_gone_on_with(tmp_path: Path, config: TrainingConfig) -> None:
+def test_a_run_that_was_prepared_before_search_was_called_tune_is_resumed(
+    tmp_path: Path, config: TrainingConfig
+) -> None:
+    settings = config.model_dump(mode="json")
+    settings["search"] = settings.pop("tune")
+    values = {"config": settings, "model": MODEL, "folder": str(tmp_path), "num_steps": 7, "store": None}
+    assert Job.of(values) == Job(config, MODEL, tmp_path, num_steps=7)
+
+
+def test_a_tuning_cannot_be_resumed(tmp_path: Path, config: TrainingConfig) -> None:
     begun(Storage(tmp_path / "runs"), config, "failed")
-    with pytest.raises(TandemError, match="a search is not gone on with"):
-        find(Storage(tmp_path / "runs"), config, search={"space": {"rank": [4]}})
+    with pytest.raises(TandemError, match="a tuning cannot be resumed"):
+        find(Storage(tmp_path / "runs"), config, tune={"space": {"rank": [4]}})

@@ -216,13 +216,11 @@ def test_early_stopping_publishes_the_best_weights_and_the_best_checkpoints_are_
 
 
 @pytest.mark.matrix
-def test_a_search_publishes_the_best_of_its_trainings(
+def test_a_tuning_publishes_the_best_of_its_trials(
     session: None, tmp_path: Path, model_folder: Path, data: Path
 ) -> None:
     space = {"learning_rate": [1e-2, 1e-9], "rank": [4]}
-    training = Training(
-        tmp_path, model_folder, data, search={"space": space, "reduction_factor": 2}, held_out_data=data
-    )
+    training = Training(tmp_path, model_folder, data, tune={"space": space, "reduction_factor": 2}, held_out_data=data)
     version = training.start()
     good, bad = json.loads((training.run.path / "search" / "search.json").read_text())
     assert (good["settings"], good["share"]) == ({"learning_rate": 1e-2, "rank": 4}, 1.0)

@@ -10,7 +10,7 @@ from cluster.fingerprints.digests import digest_json, digest_question
 from cluster.fingerprints.minhash import NUM_PERMUTATIONS, digest_answer, digest_words, question_minhash
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.storage import Storage
-from training.config import TrainingConfig
+from training.config import FORMER_NAMES, TrainingConfig
 from training.data.duplicates import minhash
 from training.data.rows import Row
 from training.data.sources import digest_source
@@ -28,15 +28,19 @@ _ROLES = ("user", "assistant")
 def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
     """A digest of everything that decides the adapter: rows, settings, base weights and the packages that train.
 
-    A base in a folder is known by its content alone, so that a project can be moved.
+    A base in a folder is known by its content alone, so that a project can be moved. A setting that was renamed keeps
+    its former name in the digest, so that a version that is published already is found again.
 
     Raises:
         TandemError: a source of `config.data` does not exist or cannot be read.
     """
+    settings = config.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+    for former, current in FORMER_NAMES.items():
+        settings[former] = settings.pop(current)
     return digest_json({
         "format": _FORMAT,
         "data": digest_sources(config),
-        "settings": config.model_dump(mode="json", exclude=_WITHOUT_EFFECT),
+        "settings": settings,
         "base": base_digest if Path(model).exists() else [model, base_digest],
         "packages": {package: importlib.metadata.version(package) for package in _PACKAGES},
     })  # fmt: skip

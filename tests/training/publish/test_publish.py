@@ -31,6 +31,28 @@ def test_the_fingerprint_changes_with_what_decides_the_result_and_with_nothing_e
     assert fingerprint(config, "org/model", "digest") != known
 
 
+@pytest.mark.parametrize(
+    ("settings", "digest"),
+    [
+        ({}, "4f2af1f2a23faa5811bd6a4b82d21e212c896052920ef659a1e809cd4090e5eb"),
+        (
+            {"space": {"rank": [4, 8]}, "max_hours": 2},
+            "eacb91cc14522befaa36a803f8b4553fc3cdd9b6b15a6c60987da9026369636d",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["search", "tune"])
+def test_the_fingerprint_is_the_one_from_before_search_was_called_tune(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, settings: dict[str, Any], digest: str
+) -> None:
+    """The digests were computed with version f74172e. A new setting of `training` changes them, and rightly."""
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "1")
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"prompt": "Hi", "completion": "Yo"}\n')
+    config = TrainingConfig.model_validate({"data": data, name: settings or None})
+    assert fingerprint(config, "org/model", "digest") == digest
+
+
 def test_a_base_in_a_folder_is_known_by_its_content_alone(write_rows, tmp_path: Path) -> None:
     config = TrainingConfig(data=write_rows([ROW]))
     folders = [tmp_path / "here", tmp_path / "there"]
