@@ -3,7 +3,7 @@
 with ray_session(ClusterConfig()):
     version = train(config, model, "helpdesk", storage, run, Reporter())
 
-Which run `tandem train --resume` goes on with.
+`find_interrupted` names the run that `tandem train --resume` resumes.
 """
 
 import json
@@ -18,13 +18,19 @@ from cluster.storage.files import write_atomically
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from training.config import TrainingConfig, Workers
+from training.data.batches import Steps
+from training.data.examples import Examples
 from training.data.rows import check_rows, warn_of
-from training.data.tokenize import load_tokenizer, longest_row
+from training.data.tokenize import encode_rows, load_tokenizer, longest_row
+from training.model.lora import check_method
+from training.plan.deepspeed_config import check_elastic, deepspeed_config
+from training.plan.zero_stage import choose, with_precision, workers_device
 from training.publish.model_card import write_card
 from training.publish.publish import digest_sources, fingerprint, publish, template_hash, write_trained
 from training.trainer.fit import Reporter, fit, num_gpus
 from training.trainer.job import ADAPTER, HELD_OUT_ROWS, JOB, METRICS, SUMMARY, TRAINED, TRAINING_ROWS, Job
 from training.trainer.metrics import check_watching, read_metrics
+from training.tune import TRIALS_FOLDER, run_trials, trial_configs
 
 __all__ = ["fingerprint", "resume", "train"]
 
@@ -56,8 +62,6 @@ def _check_tuning_storage(run: Run) -> None:
 
 def _tune(config: TrainingConfig, model: str, run: Run, reporter: Reporter) -> Path:
     """Run the trials; returns the folder of the best one."""
-    from training.tune import TRIALS_FOLDER, run_trials, trial_configs
-
     assert config.tune is not None
     jobs, trials = [], trial_configs(config)
     for number, (_, trial_config) in enumerate(trials):
@@ -130,12 +134,6 @@ def prepare(config: TrainingConfig, model: str, folder: Path) -> Job:
     Raises:
         TandemError: as `train`.
     """
-    from training.data.batches import Steps
-    from training.data.examples import Examples
-    from training.data.tokenize import encode_rows
-    from training.model.lora import check_method
-    from training.plan.deepspeed_config import check_elastic, deepspeed_config
-
     check_watching(config)
     settled = settle(config, model)
     check_elastic(settled)
@@ -163,8 +161,6 @@ def settle(config: TrainingConfig, model: str) -> TrainingConfig:
     Raises:
         TandemError: nothing fits, or not with `workers.min` any more.
     """
-    from training.plan.zero_stage import choose, with_precision, workers_device
-
     device, fewest = workers_device(config), config.workers.min
     config = with_precision(config, device)
     chosen = choose(config, model, device)

@@ -13,7 +13,7 @@ import torch.distributed
 
 from training.data.batches import Steps
 from training.data.examples import Examples
-from training.data.packing import micro_batch
+from training.data.micro_batch import micro_batch
 from training.model.model import load_model, set_threads
 from training.model.objective import objective_of
 from training.plan.deepspeed_config import deepspeed_config, forward_passes

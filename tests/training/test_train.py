@@ -21,8 +21,8 @@ from cluster.storage.storage import Storage
 from training.config import TrainingConfig
 from training.publish.weights import served_dtype
 from training.run import fingerprint, prepare, resume, train
-from training.trainer.checkpointer import local_folder
 from training.trainer.fit import Reporter
+from training.trainer.job import local_folder
 from training.trainer.metrics import read_metrics
 
 pytestmark = pytest.mark.slow

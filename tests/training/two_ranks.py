@@ -16,7 +16,7 @@ from tests.training.data.test_packing import random_rows
 from tests.training.model.test_objective import preferences
 from training.config import TrainingConfig
 from training.data.examples import Examples
-from training.data.packing import micro_batch
+from training.data.micro_batch import micro_batch
 from training.model.model import load_model
 from training.model.objective import objective_of
 from training.trainer.deepspeed_engine import open_engine, sharded_loading, trained_weights

@@ -1,12 +1,10 @@
-"""Messages -> token ids through the model's chat template, and which of them are learnt.
+"""Messages -> token ids through the model's chat template, and which of these tokens are learnt.
 
-An answer is learnt exactly as it will be generated: behind the rendering of the messages before it with the generation
-prompt, up to and with the token that ends its turn. A template that only appends gives one sequence for a whole row,
-in which every answer is learnt. One that renders earlier turns differently once more follows (drops their thinking,
-moves the system message) gives as many sequences as it has such rewritings, each with the answers that stand in it as
-the model will have seen and written them (docs/decisions/007-answer-masks.md).
-
-The base model's tokenizer, and how long a row may be.
+An answer is learnt exactly as it will be generated: after the rendering of the messages before it with the generation
+prompt, up to and including the token that ends its turn. A template that only appends gives one sequence for a whole
+row, in which every answer is learnt. A template that renders earlier turns differently once another follows (drops
+their thinking, moves the system message) gives one sequence for each rendering, each with the answers that the model
+will have seen and written in that form (docs/decisions/007-answer-masks.md).
 """
 
 import re
@@ -65,6 +63,40 @@ class EncodedData:
         gone = {id(row) for row in rows}
         kept, held_out = (tuple(row for row in each if id(row) not in gone) for each in (self.rows, self.held_out))
         return replace(self, rows=kept, held_out=held_out)
+
+
+def load_tokenizer(model: str) -> Any:
+    """The tokenizer of a model in a folder or on the hub.
+
+    Raises:
+        TandemError: there is none, or it has no chat template.
+    """
+    from transformers import AutoTokenizer
+
+    find_model(model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise TandemError(
+            f"The tokenizer of {model} cannot be loaded ({str(error).splitlines()[0]}).",
+            "A model with a fast tokenizer, in a folder or on the hub.",
+            "Set `model` in the project file.",
+        ) from error
+    if not tokenizer.chat_template:
+        raise TandemError(
+            f"The model {model} has no chat template.",
+            "A model that was made for chat, or a tokenizer with a `chat_template`.",
+            "Name an instruct model, or put chat_template.jinja beside the tokenizer.",
+        )
+    return tokenizer
+
+
+def longest_row(config: TrainingConfig, model: str) -> int:
+    """Tokens of the longest row that is accepted: the sequence length, or the model's number of positions."""
+    from transformers import AutoConfig
+
+    positions = getattr(AutoConfig.from_pretrained(model).get_text_config(), "max_position_embeddings", None)
+    return min(config.sequence_length, int(positions)) if positions else config.sequence_length
 
 
 def encode_rows(report: DataReport, tokenizer: Any, max_tokens: int, max_bad_rows: int = 0) -> EncodedData:
@@ -246,37 +278,3 @@ def _render(tokenizer: Any, messages: Sequence[Message], **options: Any) -> str:
         return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
     except TemplateError as error:
         raise ValueError(f"the chat template refuses it ({error})") from error
-
-
-def load_tokenizer(model: str) -> Any:
-    """The tokenizer of a model in a folder or on the hub.
-
-    Raises:
-        TandemError: there is none, or it has no chat template.
-    """
-    from transformers import AutoTokenizer
-
-    find_model(model)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise TandemError(
-            f"The tokenizer of {model} cannot be loaded ({str(error).splitlines()[0]}).",
-            "A model with a fast tokenizer, in a folder or on the hub.",
-            "Set `model` in the project file.",
-        ) from error
-    if not tokenizer.chat_template:
-        raise TandemError(
-            f"The model {model} has no chat template.",
-            "A model that was made for chat, or a tokenizer with a `chat_template`.",
-            "Name an instruct model, or put chat_template.jinja beside the tokenizer.",
-        )
-    return tokenizer
-
-
-def longest_row(config: TrainingConfig, model: str) -> int:
-    """Tokens of the longest row that is accepted: the sequence length, or the model's number of positions."""
-    from transformers import AutoConfig
-
-    positions = getattr(AutoConfig.from_pretrained(model).get_text_config(), "max_position_embeddings", None)
-    return min(config.sequence_length, int(positions)) if positions else config.sequence_length

@@ -1,10 +1,10 @@
 """Causal attention over packed rows: each row attends to itself only.
 
 Rows of like length are laid out as one padded batch for the attention alone; everything else runs on the packed tokens.
-The padding stands behind each row, where causal attention never looks, so no mask is needed and the fast kernels apply.
-On GPUs with flash-attn its variable-length kernel does the same, and this is not used.
+The padding comes after each row, where causal attention never looks, so no mask is needed and the fast kernels apply.
+On GPUs with flash-attn its variable-length kernel does the same, and this attention is not used.
 
-`attention_for` names the attention that a model runs with; `apply_liger` uses Liger's fused kernels where it has some.
+`attention_for` chooses the attention that a model runs with. `apply_liger` puts Liger's fused kernels into the model.
 """
 
 import importlib.util
@@ -90,6 +90,29 @@ def packed_attention(
     return torch.cat(outputs)[None], None
 
 
+def attention_for(model_config: Any, config: TrainingConfig, device: torch.device) -> str:
+    """The name of the attention that keeps packed rows apart, the fastest that is right for this model."""
+    from transformers.utils import is_flash_attn_2_available
+
+    text = model_config.get_text_config()
+    if device.type == "cuda" and config.precision == "bf16" and is_flash_attn_2_available():
+        return "flash_attention_2"
+    # Elsewhere transformers builds the block mask from the positions: right for windows and soft caps, but slow.
+    return "sdpa" if _sees_less(text, config.sequence_length) else NAME
+
+
+def apply_liger(model: Any, config: TrainingConfig, device: torch.device) -> None:
+    """Replace norms, rotary positions and gated layers by Liger's Triton kernels, on a GPU where they are installed.
+
+    Its fused cross entropy is left out: logits are computed for the answers' tokens alone, which saves the same memory.
+    """
+    if not config.liger or device.type != "cuda" or importlib.util.find_spec("liger_kernel") is None:
+        return
+    from liger_kernel.transformers import _apply_liger_kernel_to_instance
+
+    _apply_liger_kernel_to_instance(model=model, cross_entropy=False, fused_linear_cross_entropy=False)
+
+
 def _group(start: int, lengths: list[int], device: torch.device) -> RowGroup:
     length = max(lengths)
     places = torch.cat([torch.arange(each) + row * length for row, each in enumerate(lengths)])
@@ -115,29 +138,6 @@ def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: 
     future = torch.ones(length, length, dtype=torch.bool).triu(1)
     scores = (query @ key.transpose(2, 3)).float() * scale
     return scores.masked_fill(future, float("-inf")).softmax(-1).to(value.dtype) @ value
-
-
-def attention_for(model_config: Any, config: TrainingConfig, device: torch.device) -> str:
-    """The name of the attention that keeps packed rows apart, the fastest that is right for this model."""
-    from transformers.utils import is_flash_attn_2_available
-
-    text = model_config.get_text_config()
-    if device.type == "cuda" and config.precision == "bf16" and is_flash_attn_2_available():
-        return "flash_attention_2"
-    # Elsewhere transformers builds the block mask from the positions: right for windows and soft caps, but slow.
-    return "sdpa" if _sees_less(text, config.sequence_length) else NAME
-
-
-def apply_liger(model: Any, config: TrainingConfig, device: torch.device) -> None:
-    """Replace norms, rotary positions and gated layers by Liger's Triton kernels, on a GPU where they are installed.
-
-    Its fused cross entropy is left out: logits are computed for the answers' tokens alone, which saves the same memory.
-    """
-    if not config.liger or device.type != "cuda" or importlib.util.find_spec("liger_kernel") is None:
-        return
-    from liger_kernel.transformers import _apply_liger_kernel_to_instance
-
-    _apply_liger_kernel_to_instance(model=model, cross_entropy=False, fused_linear_cross_entropy=False)
 
 
 def _sees_less(text: Any, length: int) -> bool:

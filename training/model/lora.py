@@ -1,12 +1,14 @@
 """What is trained besides frozen weights: LoRA, DoRA and QLoRA through PEFT, and what cannot be trained where."""
 
 import importlib.util
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
+
+# PyTorch takes a second to load; importing this module must not.
+if TYPE_CHECKING:
+    import torch
 
 
 def check_method(config: TrainingConfig, has_cuda: bool) -> None:
@@ -64,7 +66,7 @@ def add_adapter(base: Any, config: TrainingConfig) -> Any:
         ) from error
 
 
-def four_bits(dtype: torch.dtype) -> Any:
+def four_bits(dtype: "torch.dtype") -> Any:
     """QLoRA's storage of frozen weights (arXiv:2305.14314): nf4 with double quantization, computed with in `dtype`."""
     from transformers import BitsAndBytesConfig
 
@@ -88,5 +90,7 @@ def _check_names(base: Any, names: list[str]) -> None:
 
 
 def _linear_names(base: Any) -> list[str]:
+    import torch
+
     linear = {name.split(".")[-1] for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)}
     return sorted(linear - {"lm_head"})

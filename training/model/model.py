@@ -1,7 +1,4 @@
-"""The model that is trained, and how packed rows go through it.
-
-Whether a model lets what stands in one row of a pack reach the next.
-"""
+"""The model that is trained, how packed rows go through it, and a check that no row of a pack reaches the next."""
 
 from typing import Any
 
@@ -12,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from cluster.errors import TandemError
 from training.config import TrainingConfig
 from training.data.examples import Examples
-from training.data.packing import MicroBatch, micro_batch
+from training.data.micro_batch import MicroBatch, micro_batch
 from training.model import attention
 from training.model.attention import apply_liger, attention_for
 from training.model.lora import add_adapter, four_bits
@@ -69,6 +66,30 @@ def answer_losses(model: Any, batch: MicroBatch) -> torch.Tensor:
     return cross_entropy(answer_logits(model, batch), batch.answers, reduction="none")
 
 
+def check_that_rows_stay_apart(model: Any, rows: Examples, name: str, device: torch.device) -> None:
+    """Change the first row of a pack and see that the second one's losses stay.
+
+    Raises:
+        TandemError: they do not, as in a recurrent model.
+    """
+    if len(rows) < 2:
+        return
+    shortest = sorted(range(len(rows)), key=lambda row: rows.row_lengths[row])[:2]
+    batch = micro_batch(rows, tuple(shortest)).to(device)
+    end = int(batch.row_starts[1])
+    own = int((batch.predicts_from < end).sum())
+    other = batch.with_tokens(batch.token_ids.clone())
+    other.token_ids[:, :end] = batch.token_ids[:, -1:]
+    with torch.no_grad():
+        before, after = (answer_losses(model, each)[own:] for each in (batch, other))
+    if not torch.allclose(before, after, atol=1e-4):
+        raise TandemError(
+            f"In {name} a row of a pack reaches the row behind it.",
+            "A transformer whose only way from token to token is attention.",
+            "Set `model` to such a model, or `training.packing: false`.",
+        )
+
+
 def set_threads(workers_here: int) -> None:
     """Share the cores that this node may use, a pod's limit counted, between the workers on it."""
     from joblib import cpu_count
@@ -109,27 +130,3 @@ def _restore_frequencies(base: Any) -> None:
 def _attention_of(model: Any) -> str:
     name: str = getattr(model, "module", model).config._attn_implementation
     return name
-
-
-def check_that_rows_stay_apart(model: Any, rows: Examples, name: str, device: torch.device) -> None:
-    """Change the first row of a pack and see that the second one's losses stay.
-
-    Raises:
-        TandemError: they do not, as in a recurrent model.
-    """
-    if len(rows) < 2:
-        return
-    shortest = sorted(range(len(rows)), key=lambda row: rows.row_lengths[row])[:2]
-    batch = micro_batch(rows, tuple(shortest)).to(device)
-    end = int(batch.row_starts[1])
-    own = int((batch.predicts_from < end).sum())
-    other = batch.with_tokens(batch.token_ids.clone())
-    other.token_ids[:, :end] = batch.token_ids[:, -1:]
-    with torch.no_grad():
-        before, after = (answer_losses(model, each)[own:] for each in (batch, other))
-    if not torch.allclose(before, after, atol=1e-4):
-        raise TandemError(
-            f"In {name} a row of a pack reaches the row behind it.",
-            "A transformer whose only way from token to token is attention.",
-            "Set `model` to such a model, or `training.packing: false`.",
-        )

@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 
 from training.config import TrainingConfig
 from training.data.examples import Examples
-from training.data.packing import MicroBatch
+from training.data.micro_batch import MicroBatch
 from training.model.model import answer_losses
 
 

@@ -4,8 +4,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from cluster.errors import TandemError
 from training.config import TrainingConfig
 
@@ -104,6 +102,8 @@ def _read(model: str) -> Any:
 
 def _build(architecture: Any) -> Any:
     """The model without memory for its weights."""
+    # PyTorch takes a second to load; importing this module must not.
+    import torch
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -112,6 +112,8 @@ def _build(architecture: Any) -> Any:
 
 def _widths(module: Any) -> tuple[int, int] | None:
     """Inputs and outputs of a linear layer (GPT-2's Conv1D is one too); None for other modules."""
+    import torch
+
     if isinstance(module, torch.nn.Linear):
         return module.in_features, module.out_features
     if type(module).__name__ == "Conv1D":

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from training.data.examples import Examples, Flags
-from training.data.packing import MicroBatch
+from training.data.micro_batch import MicroBatch
 from training.model.model import answer_logits
 
 FILE = "parity.jsonl"

@@ -3,9 +3,7 @@
 A checkpoint is saved to a local folder while the training stands still, and copied to storage while it goes on.
 """
 
-import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from pyarrow.fs import FileSystem, copy_files
 
 from training.trainer import checkpoint_store
 from training.trainer.deepspeed_engine import convert
+from training.trainer.job import local_folder
 
 # (local folder, name, metrics, upload(local folder, name) -> (filesystem, path), wait for the upload)
 Report = Callable[[Path, str, dict[str, float], Callable[[Path, str], tuple[FileSystem, str]], bool], None]
@@ -125,8 +124,3 @@ class Checkpoints:
         values: list[Any] = [None] * self.num_workers
         torch.distributed.all_gather_object(values, value)
         return values
-
-
-def local_folder(run: str) -> Path:
-    """Where the workers of a run keep files on their node while they are at it."""
-    return Path(tempfile.gettempdir()) / f"tandem-{os.getuid()}-{run}"

@@ -1,7 +1,4 @@
-"""Run the workers of a job under Ray Train, and tell what they record while they run.
-
-One line that says how far a training is: a bar, the loss, tokens per second and the time left.
-"""
+"""Run the workers of a job under Ray Train, and show their progress: a bar, the loss, tokens per second, time left."""
 
 import errno
 import json
@@ -13,18 +10,16 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cluster.errors import TandemError
 from cluster.storage.buckets import Unreachable, open_filesystem
-from training.trainer.job import METRICS, SUMMARY, Job
-
-if TYPE_CHECKING:
-    from cluster.storage.run_copies import Copy
-
+from cluster.storage.run_copies import Copy
+from training.trainer.job import METRICS, SUMMARY, Job, local_folder
 
 _POLL_S = 0.25
 _PULL_S = 2.0
+_BAR_WIDTH = 20
 CHECKPOINTS = "checkpoints"
 
 
@@ -44,7 +39,7 @@ def fit(
     job: Job,
     reporter: Reporter,
     on_line: Callable[[dict[str, Any]], None] = lambda _: None,
-    copy: "Copy | None" = None,
+    copy: Copy | None = None,
 ) -> None:
     """Run the workers to the end, telling each step and each restart; `on_line` gets each line of metrics.jsonl.
 
@@ -78,8 +73,6 @@ def fit(
 
 def remove_local_files(job: Job) -> None:
     """What workers that were killed have left on this node."""
-    from training.trainer.checkpointer import local_folder
-
     folder = local_folder(job.folder.name)
     for left in (folder, *folder.parent.glob(f"{folder.name}-rank-*")):
         shutil.rmtree(left, ignore_errors=True)
@@ -105,6 +98,7 @@ def _fit(job: Job) -> None:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    # The worker imports Ray at its top, which must not happen before a Ray session is open.
     from training.trainer.worker import run_worker
 
     config = job.config
@@ -136,7 +130,7 @@ def _fit(job: Job) -> None:
             raise _training_failed(error, job) from error
 
 
-def _lines(path: Path, position: int, outcome: "Future[None]", copy: "Copy | None") -> Iterator[dict[str, Any]]:
+def _lines(path: Path, position: int, outcome: "Future[None]", copy: Copy | None) -> Iterator[dict[str, Any]]:
     """The lines that the first worker appends behind `position`, until the outcome is known."""
     while True:
         running = not outcome.done()
@@ -173,9 +167,6 @@ def _training_failed(error: BaseException, job: Job) -> TandemError:
     )
 
 
-_WIDTH = 20
-
-
 class Progress:
     """Turns the recorded line of each step into words."""
 
@@ -191,8 +182,8 @@ class Progress:
             self._first, self._tokens = (step, now), 0
         else:
             self._tokens += int(values["tokens"])
-        filled = _WIDTH * step // self._num_steps
-        bar = "█" * filled + "░" * (_WIDTH - filled)
+        filled = _BAR_WIDTH * step // self._num_steps
+        bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
         return f"{bar} step {step}/{self._num_steps}, loss {values['loss']:.4f}{self._speed(step, now)}"
 
     def _speed(self, step: int, now: float) -> str:

@@ -1,5 +1,7 @@
 """What the driver and its workers agree on: the job's settings and the files in the run folder."""
 
+import os
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,3 +44,8 @@ class Job:
     def of(cls, values: dict[str, Any]) -> "Job":
         config = TrainingConfig.model_validate(values["config"])
         return cls(**{**values, "folder": Path(values["folder"]), "config": config})
+
+
+def local_folder(run: str) -> Path:
+    """Where the workers of a run keep files on their node while they are at it."""
+    return Path(tempfile.gettempdir()) / f"tandem-{os.getuid()}-{run}"

@@ -3,9 +3,8 @@
 Everything random in a step is drawn from (seed, step, pack), so that neither a restart nor another number of workers
 changes a result.
 
-The learning rate of each step, as a share of its peak.
-
-No step is taken at a rate of nought, as DeepSpeed's own schedulers take the first two: in a short training they count.
+The learning rate follows a schedule of our own: DeepSpeed's schedulers take the first two steps at a rate of zero, and
+in a short training two steps count.
 """
 
 import math
@@ -23,7 +22,8 @@ from cluster.errors import TandemError
 from training.config import TrainingConfig
 from training.data.batches import Steps
 from training.data.examples import Examples
-from training.data.packing import Pack, micro_batch, plan_epoch
+from training.data.micro_batch import micro_batch
+from training.data.packing import Pack, plan_epoch
 from training.model.model import check_that_rows_stay_apart, load_model
 from training.model.objective import objective_of
 from training.plan.deepspeed_config import deepspeed_config, forward_passes

@@ -15,8 +15,8 @@ from cluster.storage.buckets import Unreachable, open_bucket
 from cluster.storage.files import write_atomically
 from cluster.storage.run_copies import Copy
 from training.model.model import set_threads
-from training.trainer.checkpointer import Checkpoints, local_folder
-from training.trainer.job import HELD_OUT_ROWS, SUMMARY, TRAINING_ROWS, Job
+from training.trainer.checkpointer import Checkpoints
+from training.trainer.job import HELD_OUT_ROWS, SUMMARY, TRAINING_ROWS, Job, local_folder
 from training.trainer.loop import Diverged, Loop
 
 SEND_EVERY_S = 5.0

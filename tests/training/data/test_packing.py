@@ -7,7 +7,8 @@ import torch
 from tests.training.architectures import ARCHITECTURES, write_architecture
 from training.config import TrainingConfig
 from training.data.examples import Examples
-from training.data.packing import MicroBatch, micro_batch, plan_epoch
+from training.data.micro_batch import MicroBatch, micro_batch
+from training.data.packing import plan_epoch
 from training.data.tokenize import Example
 from training.model.model import answer_losses, load_model
 

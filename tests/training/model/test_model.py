@@ -7,7 +7,7 @@ from cluster.errors import TandemError
 from tests.training.data.test_packing import random_rows
 from training.config import TrainingConfig
 from training.data.examples import Examples
-from training.data.packing import micro_batch
+from training.data.micro_batch import micro_batch
 from training.model.model import answer_losses, load_model
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from training.config import TrainingConfig
 from training.data.examples import Examples
-from training.data.packing import micro_batch
+from training.data.micro_batch import micro_batch
 from training.data.tokenize import Example
 from training.model.model import answer_losses, load_model
 from training.model.objective import AnswerLoss, PreferenceLoss, objective_of
