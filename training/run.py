@@ -20,16 +20,25 @@ from cluster.storage.storage import Storage
 from training.config import TrainingConfig, Workers
 from training.data.batches import Steps
 from training.data.examples import Examples
-from training.data.rows import check_rows, warn_of
+from training.data.rows import check_rows, warn_of_left_out_rows
 from training.data.tokenize import encode_rows, load_tokenizer, longest_row
 from training.model.lora import check_method
-from training.plan.deepspeed_config import check_elastic, deepspeed_config
+from training.plan.deepspeed_config import check_elastic_workers, deepspeed_config
 from training.plan.zero_stage import choose, with_precision, workers_device
-from training.publish.model_card import write_card
-from training.publish.publish import digest_sources, fingerprint, publish, template_hash, write_trained
-from training.trainer.fit import Reporter, fit, num_gpus
-from training.trainer.job import ADAPTER, HELD_OUT_ROWS, JOB, METRICS, SUMMARY, TRAINED, TRAINING_ROWS, Job
-from training.trainer.metrics import check_watching, read_metrics
+from training.publish.model_card import write_model_card
+from training.publish.publish import digest_sources, fingerprint, publish_version, template_hash, write_trained_rows
+from training.trainer.fit import Reporter, num_gpus, run_job
+from training.trainer.job import (
+    ADAPTER_FOLDER,
+    HELD_OUT_ROWS_FILE,
+    JOB_FILE,
+    METRICS_FILE,
+    SUMMARY_FILE,
+    TRAINED_ROWS_FILE,
+    TRAINING_ROWS_FILE,
+    TrainingJob,
+)
+from training.trainer.metrics import check_mlflow_installed, read_metrics
 from training.tune import TRIALS_FOLDER, run_trials, trial_configs
 
 __all__ = ["fingerprint", "resume", "train"]
@@ -47,7 +56,7 @@ def train(
     if config.tune:
         _check_tuning_storage(run)
         return publish_run(_tune(config, model, run, reporter), config, model, adapter, storage)
-    prepare(config, model, run.path)
+    prepare_run(config, model, run.path)
     return resume(config, model, adapter, storage, run, reporter)
 
 
@@ -68,7 +77,7 @@ def _tune(config: TrainingConfig, model: str, run: Run, reporter: Reporter) -> P
         # Files that are kept on nodes are named after this folder.
         folder = run.path / TRIALS_FOLDER / f"{run.id}-trial-{number + 1}"
         folder.mkdir(parents=True)
-        jobs.append(prepare(trial_config, model, folder))
+        jobs.append(prepare_run(trial_config, model, folder))
     return run_trials(jobs, [settings for settings, _ in trials], config.tune, reporter).folder
 
 
@@ -80,21 +89,21 @@ def resume(
     Raises:
         TandemError: as `train`.
     """
-    prepared = json.loads((run.path / JOB).read_text())
+    prepared = json.loads((run.path / JOB_FILE).read_text())
     # The same weights, and the run's folder, may lie elsewhere by now: each job of a cluster has a working directory of
     # its own, and another machine has another copy.
     store = run.copy.bucket.url if run.copy else None
-    job = replace(Job.of(prepared["job"]), model=model, folder=run.path, store=store)
-    fit(job, reporter, copy=run.copy)
-    check_ended_well(run.path)
+    job = replace(TrainingJob.from_dict(prepared["job"]), model=model, folder=run.path, store=store)
+    run_job(job, reporter, copy=run.copy)
+    raise_workers_error(run.path)
     return publish_run(run.path, config, model, adapter, storage)
 
 
-def check_ended_well(folder: Path) -> None:
+def raise_workers_error(folder: Path) -> None:
     """Raises the TandemError that the workers of a training ended with, if they did."""
-    summary = json.loads((folder / SUMMARY).read_text())
+    summary = json.loads((folder / SUMMARY_FILE).read_text())
     if "error" in summary:
-        (folder / SUMMARY).unlink()
+        (folder / SUMMARY_FILE).unlink()
         raise TandemError(*summary["error"])
 
 
@@ -103,30 +112,35 @@ def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, 
 
     `config` is what was asked for, by which the version is found again; the job in the folder has what was chosen.
     """
-    prepared, summary = (json.loads((folder / name).read_text()) for name in (JOB, SUMMARY))
-    job, files = Job.of(prepared["job"]), folder / ADAPTER
-    lines = read_metrics(folder / METRICS)
-    metrics = {"num_rows": prepared["num_rows"], "num_steps": job.num_steps, **summary, "worker_s": worker_s(lines)}
-    (files / TRAINED).write_bytes((folder / TRAINED).read_bytes())
-    write_card(
+    prepared, summary = (json.loads((folder / name).read_text()) for name in (JOB_FILE, SUMMARY_FILE))
+    job, files = TrainingJob.from_dict(prepared["job"]), folder / ADAPTER_FOLDER
+    lines = read_metrics(folder / METRICS_FILE)
+    metrics = {
+        "num_rows": prepared["num_rows"],
+        "num_steps": job.num_steps,
+        **summary,
+        "worker_s": sum_worker_seconds(lines),
+    }
+    (files / TRAINED_ROWS_FILE).write_bytes((folder / TRAINED_ROWS_FILE).read_bytes())
+    write_model_card(
         files, adapter, job.config, model=model, data_digest=digest_sources(config),
         lines=lines, metrics=metrics,
     )  # fmt: skip
     base_digest = digest_model(model)
-    return publish(
+    return publish_version(
         storage, adapter, files, job.config, model=model, base_digest=base_digest, metrics=metrics,
         fingerprint=fingerprint(config, model, base_digest), template=prepared["template_hash"],
         prompt_hash=prepared["prompt_hash"],
     )  # fmt: skip
 
 
-def worker_s(lines: list[dict[str, Any]]) -> float:
+def sum_worker_seconds(lines: list[dict[str, Any]]) -> float:
     """Seconds that the steps took, of all workers together; loading a model and starting workers is not in them."""
     timed = (line for line in lines if line.get("tokens_per_s"))
     return float(round(sum(line["tokens"] / line["tokens_per_s"] * line["num_workers"] for line in timed), 3))
 
 
-def prepare(config: TrainingConfig, model: str, folder: Path) -> Job:
+def prepare_run(config: TrainingConfig, model: str, folder: Path) -> TrainingJob:
     """Check and encode every row, set some aside, and count the steps; no worker is needed for it.
 
     Leaves the encoded rows, `trained.jsonl` and `job.json` in the run folder: all that a run needs to be gone on with.
@@ -134,28 +148,28 @@ def prepare(config: TrainingConfig, model: str, folder: Path) -> Job:
     Raises:
         TandemError: as `train`.
     """
-    check_watching(config)
-    settled = settle(config, model)
-    check_elastic(settled)
+    check_mlflow_installed(config)
+    settled = resolve_auto_settings(config, model)
+    check_elastic_workers(settled)
     check_method(settled, num_gpus() > 0)
     report = check_rows(config)
     tokenizer = load_tokenizer(model)
     data = encode_rows(report, tokenizer, longest_row(config, model), config.max_bad_rows)
-    warn_of(data.left_out)
+    warn_of_left_out_rows(data.left_out)
     trained, held_out = data.split(config)
     rows = Examples.of_rows(trained)
-    rows.save(folder / TRAINING_ROWS)
-    Examples.of_rows(held_out).save(folder / HELD_OUT_ROWS)
-    write_trained([each.row for each in trained], folder)
-    job = Job(settled, model, folder, num_steps=len(Steps(rows, settled)))
+    rows.save(folder / TRAINING_ROWS_FILE)
+    Examples.of_rows(held_out).save(folder / HELD_OUT_ROWS_FILE)
+    write_trained_rows([row.row for row in trained], folder)
+    job = TrainingJob(settled, model, folder, num_steps=len(Steps(rows, settled)))
     deepspeed_config(settled, settled.workers.max)
     prepared = {"job": job.to_dict(), "template_hash": template_hash(tokenizer), "prompt_hash": report.prompt_hash,
                 "num_rows": len(trained), "fingerprint": fingerprint(config, model, digest_model(model))}  # fmt: skip
-    write_atomically(folder / JOB, json.dumps(prepared, indent=2) + "\n")
+    write_atomically(folder / JOB_FILE, json.dumps(prepared, indent=2) + "\n")
     return job
 
 
-def settle(config: TrainingConfig, model: str) -> TrainingConfig:
+def resolve_auto_settings(config: TrainingConfig, model: str) -> TrainingConfig:
     """The settings with the ZeRO stage, the offload and the precision that suit the workers in the place of `auto`.
 
     Raises:
@@ -185,15 +199,15 @@ def find_interrupted(
             "A single training.",
             "Start the tuning again with `tandem train`.",
         )
-    runs = [path.parent for path in folder.glob(f"*/{JOB}") if _status(path.parent) != "done"]
+    runs = [path.parent for path in folder.glob(f"*/{JOB_FILE}") if _run_status(path.parent) != "done"]
     if not runs:
         raise TandemError(
             f"There is no training below {folder} that did not end.",
             "A training that was interrupted, or whose machine went down.",
             "Start one with `tandem train`.",
         )
-    newest = max(runs, key=lambda run: (run / JOB).stat().st_mtime)
-    prepared = json.loads((newest / JOB).read_text())
+    newest = max(runs, key=lambda run: (run / JOB_FILE).stat().st_mtime)
+    prepared = json.loads((newest / JOB_FILE).read_text())
     if prepared["fingerprint"] != fingerprint(config, model, base_digest):
         raise TandemError(
             f"The training {newest.name} was started with other data, settings, packages or another model.",
@@ -203,7 +217,7 @@ def find_interrupted(
     return Run.reopen(newest, storage)
 
 
-def _status(run: Path) -> str:
+def _run_status(run: Path) -> str:
     try:
         return str(json.loads((run / "manifest.json").read_text())["status"])
     except (OSError, ValueError, KeyError):

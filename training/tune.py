@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
 from training.config import TrainingConfig, TuningConfig
-from training.trainer.fit import Reporter, fit, remove_local_files
-from training.trainer.job import SUMMARY, Job
+from training.trainer.fit import Reporter, remove_local_files, run_job
+from training.trainer.job import SUMMARY_FILE, TrainingJob
 
 # Names on disk, from the time when `training.tune` was called `training.search`.
 TRIALS_FOLDER, TRIALS_FILE = "search", "search.json"
@@ -70,8 +70,8 @@ def trial_configs(config: TrainingConfig) -> list[tuple[dict[str, Any], Training
 
 
 def run_trials(
-    jobs: Sequence[Job], settings: Sequence[dict[str, Any]], tuning: TuningConfig, reporter: Reporter
-) -> Job:
+    jobs: Sequence[TrainingJob], settings: Sequence[dict[str, Any]], tuning: TuningConfig, reporter: Reporter
+) -> TrainingJob:
     """Run trials inside an open Ray session; returns the job with the lowest held-out loss of the finished ones.
 
     Leaves search.json, with every trial, beside the trials' folders.
@@ -111,7 +111,7 @@ def _run_in_thread(outcome: "Future[list[Trial]]", tuner: "_Tuner") -> None:
 
 @dataclass(frozen=True)
 class _Tuner:
-    jobs: Sequence[Job]
+    jobs: Sequence[TrainingJob]
     settings: Sequence[dict[str, Any]]
     tuning: TuningConfig
     reporter: Reporter
@@ -121,7 +121,7 @@ class _Tuner:
         return self.jobs[0].folder.parent
 
     def has_finished(self, trial: Trial) -> bool:
-        return (self.jobs[trial.number].folder / SUMMARY).exists()
+        return (self.jobs[trial.number].folder / SUMMARY_FILE).exists()
 
     def run(self) -> list[Trial]:
         """All trials under Tune, as far as each went."""
@@ -164,7 +164,7 @@ class _Tuner:
         return ReportTrial()
 
 
-def _trainable(jobs: Sequence[Job]) -> Any:
+def _trainable(jobs: Sequence[TrainingJob]) -> Any:
     """The function that runs in each trial's actor: a training whose held-out losses go to Tune."""
 
     def train(parameters: dict[str, int]) -> None:
@@ -176,16 +176,16 @@ def _trainable(jobs: Sequence[Job]) -> Any:
             if "held_out_loss" in line and line["step"] < job.num_steps:
                 tune.report({"held_out_loss": line["held_out_loss"], "share": 100 * line["step"] / job.num_steps})
 
-        fit(job, Reporter(), report)
+        run_job(job, Reporter(), report)
         # Only now: a trial that ASHA stops at its last step would leave no adapter.
-        summary = json.loads((job.folder / SUMMARY).read_text())
+        summary = json.loads((job.folder / SUMMARY_FILE).read_text())
         if "held_out_loss" in summary:
             tune.report({"held_out_loss": summary["held_out_loss"], "share": 100})
 
     return train
 
 
-def _with_evaluations(job: Job) -> Job:
+def _with_evaluations(job: TrainingJob) -> TrainingJob:
     """The job with held-out losses often enough for ASHA to decide by."""
     steps = job.config.eval_steps or max(1, job.num_steps // _NUM_EVALUATIONS)
     return replace(job, config=job.config.model_copy(update={"eval_steps": steps}))

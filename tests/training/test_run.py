@@ -12,7 +12,7 @@ from cluster.storage.storage import Storage
 from training.config import TrainingConfig
 from training.publish.publish import fingerprint
 from training.run import find_interrupted
-from training.trainer.job import Job
+from training.trainer.job import TrainingJob
 
 MODEL, DIGEST = "model", "digest"
 
@@ -66,7 +66,7 @@ def test_a_run_that_was_prepared_before_search_was_called_tune_is_resumed(
     settings = config.model_dump(mode="json")
     settings["search"] = settings.pop("tune")
     values = {"config": settings, "model": MODEL, "folder": str(tmp_path), "num_steps": 7, "store": None}
-    assert Job.of(values) == Job(config, MODEL, tmp_path, num_steps=7)
+    assert TrainingJob.from_dict(values) == TrainingJob(config, MODEL, tmp_path, num_steps=7)
 
 
 def test_a_tuning_cannot_be_resumed(tmp_path: Path, config: TrainingConfig) -> None:

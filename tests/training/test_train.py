@@ -20,7 +20,7 @@ from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from training.config import TrainingConfig
 from training.publish.weights import served_dtype
-from training.run import fingerprint, prepare, resume, train
+from training.run import fingerprint, prepare_run, resume, train
 from training.trainer.fit import Reporter
 from training.trainer.job import local_folder
 from training.trainer.metrics import read_metrics
@@ -240,7 +240,7 @@ def test_what_a_worker_finds_wrong_is_told_and_not_tried_again(
     model = tmp_path / "model"
     shutil.copytree(model_folder, model)
     training = Training(tmp_path, model, data, max_failures=3)
-    job = prepare(training.config, str(model), training.run.path)
+    job = prepare_run(training.config, str(model), training.run.path)
     (model / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(TandemError, match="cannot be loaded"):
         resume(training.config, str(model), "cities", training.storage, training.run, Reporter())

@@ -41,18 +41,18 @@ class MicroBatch:
         return values.new_zeros(len(self.row_starts) - 1).index_add(0, sequence, values)
 
 
-def micro_batch(examples: Examples, pack: Pack, *, padded: bool = False) -> MicroBatch:
+def make_micro_batch(examples: Examples, pack: Pack, *, padded: bool = False) -> MicroBatch:
     """The sequences of a pack's rows, in their order: laid end to end, or each in a row of its own with pads behind it.
 
     No token attends to a pad, since pads stand behind, and none is learnt. An empty pack becomes a single token that
     nothing is learnt from.
     """
     number = examples.sequences_per_row
-    sequences = [examples.row(row * number + place) for row in pack for place in range(number)]
+    sequences = [examples.sequence(row * number + place) for row in pack for place in range(number)]
     sequences = sequences or [(np.zeros(1, np.int32), np.zeros(1, np.bool_))]
     width = max(len(tokens) for tokens, _ in sequences) if padded else 0
-    token_ids = torch.from_numpy(np.concatenate([_wide(tokens, width) for tokens, _ in sequences])).long()
-    is_answer = torch.from_numpy(np.concatenate([_wide(marks, width) for _, marks in sequences]))
+    token_ids = torch.from_numpy(np.concatenate([_pad_right(tokens, width) for tokens, _ in sequences])).long()
+    is_answer = torch.from_numpy(np.concatenate([_pad_right(marks, width) for _, marks in sequences]))
     lengths = [max(len(tokens), width) for tokens, _ in sequences]
     shape = (len(sequences), width) if padded else (1, len(token_ids))
     # A sequence's first token is never an answer, so the place before an answer lies in the same sequence.
@@ -66,6 +66,6 @@ def micro_batch(examples: Examples, pack: Pack, *, padded: bool = False) -> Micr
     )
 
 
-def _wide(values: Array, width: int) -> Array:
+def _pad_right(values: Array, width: int) -> Array:
     """With zeros behind it up to a width."""
     return np.pad(values, (0, max(0, width - len(values))))

@@ -23,14 +23,14 @@ def plan_epoch(lengths: Sequence[int], capacity: int, multiple: int, seed: int, 
     rng.shuffle(order)
     order.sort(key=lambda row: -lengths[row])
     num_packs = multiple * max(1, -(-sum(lengths) // (capacity * multiple)))
-    while (packs := _fill(order, lengths, num_packs, capacity)) is None:
+    while (packs := _fill_packs(order, lengths, num_packs, capacity)) is None:
         num_packs += multiple
     filled = [pack for pack in packs if pack]
     rng.shuffle(filled)
     return [tuple(sorted(pack, key=lambda row: lengths[row])) for pack in filled] + [()] * (num_packs - len(filled))
 
 
-def _fill(order: Sequence[int], lengths: Sequence[int], num_packs: int, capacity: int) -> list[list[int]] | None:
+def _fill_packs(order: Sequence[int], lengths: Sequence[int], num_packs: int, capacity: int) -> list[list[int]] | None:
     """The packs, or None where one of them got more than `capacity` tokens."""
     packs: list[list[int]] = [[] for _ in range(num_packs)]
     heap = [(0, number) for number in range(num_packs)]

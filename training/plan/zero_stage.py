@@ -9,10 +9,10 @@ from typing import Any
 from cluster.errors import TandemError
 from cluster.fingerprints.provenance import cpu_has_bf16
 from training.config import TrainingConfig, Workers
-from training.plan.memory import GIB, Estimate, estimate, setup_of
+from training.plan.memory import GIB, MemoryEstimate, estimate_memory, memory_setup
 from training.plan.shapes import Shapes, shapes_of
 
-_USABLE = 0.9
+_USABLE_SHARE = 0.9
 """Share of a GPU's memory that is planned with: an allocator holds more than is in use (benchmarks/plan_memory.py)."""
 
 
@@ -38,13 +38,13 @@ class Choice:
 
     zero_stage: int
     offload: str
-    estimate: Estimate
+    estimate: MemoryEstimate
 
     def fits(self, device: Device) -> bool:
         """Whether a worker has room for it."""
         if device.kind == "cpu":
             return self.estimate.total + self.estimate.host <= device.memory_bytes
-        return self.estimate.total <= _USABLE * device.memory_bytes and self.estimate.host <= device.host_bytes
+        return self.estimate.total <= _USABLE_SHARE * device.memory_bytes and self.estimate.host <= device.host_bytes
 
 
 def with_precision(config: TrainingConfig, device: Device) -> TrainingConfig:
@@ -55,7 +55,7 @@ def with_precision(config: TrainingConfig, device: Device) -> TrainingConfig:
 
 
 def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
-    """The first of `choices` that fits; a stage and an offload that the user has set are kept to.
+    """The first of `open_choices` that fits; a stage and an offload that the user has set are kept to.
 
     Args:
         model: a folder or hub id, or a transformers configuration.
@@ -64,7 +64,7 @@ def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
         TandemError: nothing fits; says what would.
     """
     shapes = shapes_of(config, model)
-    tried = list(choices(config, shapes))
+    tried = list(open_choices(config, shapes))
     for choice in tried:
         if choice.fits(device):
             return choice
@@ -76,7 +76,7 @@ def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
             "Set `training.zero_stage: auto`.",
         )
     least = min(tried, key=lambda choice: choice.estimate.total)
-    changes = [text for text, changed in _changes(config, device) if _any_fits(changed, model, device)]
+    changes = [text for text, changed in _cheaper_settings(config, device) if _any_fits(changed, model, device)]
     raise TandemError(
         f"Each worker needs at least {least.estimate.total / GIB:.2f} GiB, and {device.name} has "
         f"{device.memory_bytes / GIB:.2f} GiB for it.",
@@ -89,11 +89,11 @@ def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
     )
 
 
-def choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
+def open_choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
     """Every stage and offload that the settings leave open, the cheapest in time first."""
-    for stage, offload in _order(config):
+    for stage, offload in _stages_and_offloads(config):
         if config.zero_stage in ("auto", stage) and config.offload in ("auto", offload):
-            yield Choice(stage, offload, estimate(shapes, setup_of(config, stage, offload)))
+            yield Choice(stage, offload, estimate_memory(shapes, memory_setup(config, stage, offload)))
 
 
 def all_choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
@@ -101,7 +101,7 @@ def all_choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
     places = ("none", "cpu") if config.nvme_path is None else ("none", "cpu", "nvme")
     for stage in range(3 if config.method == "qlora" else 4):
         for offload in places if stage else ("none",):
-            yield Choice(stage, offload, estimate(shapes, setup_of(config, stage, offload)))
+            yield Choice(stage, offload, estimate_memory(shapes, memory_setup(config, stage, offload)))
 
 
 def fits(config: TrainingConfig, model: Any, device: Device, num_workers: int) -> bool:
@@ -143,10 +143,10 @@ def _available_bytes() -> int:
     except OSError:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    return min(free, container_bytes(Path("/sys/fs/cgroup")) or free)
+    return min(free, container_free_bytes(Path("/sys/fs/cgroup")) or free)
 
 
-def container_bytes(folder: Path) -> int | None:
+def container_free_bytes(folder: Path) -> int | None:
     """What a container's limit leaves, without file caches that can be dropped; None where nothing is limited.
 
     Args:
@@ -161,7 +161,7 @@ def container_bytes(folder: Path) -> int | None:
     return max(0, limit - used + int(counts.get("inactive_file", 0)))
 
 
-def _order(config: TrainingConfig) -> Iterator[tuple[int, str]]:
+def _stages_and_offloads(config: TrainingConfig) -> Iterator[tuple[int, str]]:
     first = 0 if config.workers.max == 1 else 1
     stages = [first, 2, 3]
     if config.zero_stage not in ("auto", *stages):
@@ -180,10 +180,10 @@ def _order(config: TrainingConfig) -> Iterator[tuple[int, str]]:
 
 
 def _any_fits(config: TrainingConfig, model: Any, device: Device) -> bool:
-    return any(choice.fits(device) for choice in choices(config, shapes_of(config, model)))
+    return any(choice.fits(device) for choice in open_choices(config, shapes_of(config, model)))
 
 
-def _changes(config: TrainingConfig, device: Device) -> Iterator[tuple[str, TrainingConfig]]:
+def _cheaper_settings(config: TrainingConfig, device: Device) -> Iterator[tuple[str, TrainingConfig]]:
     """Single changes that take less memory, in words and as settings."""
     if not config.gradient_checkpointing:
         yield "gradient_checkpointing: true", config.model_copy(update={"gradient_checkpointing": True})

@@ -7,12 +7,12 @@ from typing import Any
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
-from training.trainer.job import METRICS
+from training.trainer.job import METRICS_FILE
 
-TENSORBOARD = "tensorboard"
+TENSORBOARD_FOLDER = "tensorboard"
 
 
-def check_watching(config: TrainingConfig) -> None:
+def check_mlflow_installed(config: TrainingConfig) -> None:
     """Raises TandemError where MLflow is configured and not installed; starts nothing."""
     if config.mlflow and importlib.util.find_spec("mlflow") is None:
         raise TandemError(
@@ -25,12 +25,12 @@ def check_watching(config: TrainingConfig) -> None:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The values of each step in order of steps; of a value that was recorded again after a crash, the last one.
 
-    A last line that is not whole, because its writer was killed or still writes, is left out.
+    A last line that is not complete, because its writer was killed or still writes, is left out.
     """
     if not path.exists():
         return []
-    whole, _, _ = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")
-    lines = (_parsed(line) for line in whole.splitlines())
+    complete, _, _ = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")
+    lines = (_parse_line(line) for line in complete.splitlines())
     steps: dict[int, dict[str, Any]] = {}
     for line in lines:
         if line is not None:
@@ -38,7 +38,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [steps[step] for step in sorted(steps)]
 
 
-class Recorder:
+class MetricsRecorder:
     """Writes each step's values, on rank 0 only."""
 
     def __init__(self, folder: Path, config: TrainingConfig, first_step: int = 1, mlflow_run: str | None = None):
@@ -53,16 +53,16 @@ class Recorder:
         from tensorboardX import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        self._lines = _open_whole(folder / METRICS)
+        self._lines = _open_for_append(folder / METRICS_FILE)
         # a purge is an event of its own: a new run has nothing to purge
         purge = first_step if first_step > 1 else None
-        self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=purge, flush_secs=10)
+        self._board = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=purge, flush_secs=10)
         self._mlflow: Any = None
         self.mlflow_run = mlflow_run
         if config.mlflow:
             self._open_mlflow(config, folder.name)
 
-    def step(self, step: int, values: dict[str, float]) -> None:
+    def record_step(self, step: int, values: dict[str, float]) -> None:
         """Records a step's values; their line is in the file when this returns. A step may have several lines."""
         self._write({"step": step, **values})
         for name, value in values.items():
@@ -71,7 +71,7 @@ class Recorder:
             for name, value in values.items():
                 self._mlflow.log_metric(self.mlflow_run, name, value, step=step)
 
-    def note(self, step: int, text: str) -> None:
+    def record_note(self, step: int, text: str) -> None:
         """Records something that a person should read."""
         self._write({"step": step, "note": text})
 
@@ -96,7 +96,7 @@ class Recorder:
             self.mlflow_run = self._mlflow.create_run(number, run_name=name).info.run_id
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
+def _parse_line(line: str) -> dict[str, Any] | None:
     try:
         values = json.loads(line)
     except ValueError:
@@ -104,7 +104,7 @@ def _parsed(line: str) -> dict[str, Any] | None:
     return values if isinstance(values, dict) and "step" in values else None
 
 
-def _open_whole(path: Path) -> Any:
+def _open_for_append(path: Path) -> Any:
     """The file to append to; a line that a crash cut short is ended, so that the next one is read."""
     torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
     lines = path.open("a", encoding="utf-8")
