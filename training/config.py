@@ -33,7 +33,7 @@ class DataSource(Section):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The source's name in messages: its path, or the data set with its split."""
         return str(self.path) if self.path else f"{self.hub}[{self.split}]"
 
 
@@ -41,10 +41,10 @@ class Workers(Section):
     """A number of workers that may change while a training runs."""
 
     min: int = Field(ge=1)
-    """Fewest workers that the training goes on with."""
+    """Minimum number of workers; the training continues with as few as these."""
 
     max: int = Field(ge=1)
-    """Most workers that it takes; the global batch is that of this number, however many there are."""
+    """Maximum number of workers. The global batch is that of this number, however many workers there are."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "Workers":
@@ -162,7 +162,7 @@ class TrainingConfig(Section):
 
     workers: Annotated[Workers, BeforeValidator(_workers)] = Workers(min=2, max=2)
     """Data-parallel worker processes, on a GPU cluster one GPU each: a number, or `{min: 1, max: 4}` for a training
-    that goes on with fewer while nodes are missing."""
+    that continues with fewer while nodes are missing."""
 
     zero_stage: Literal["auto", 0, 1, 2, 3] = "auto"
     """What DeepSpeed ZeRO (arXiv:1910.02054) shares out: 1 optimizer state, 2 gradients as well, 3 weights as well.
@@ -198,13 +198,13 @@ class TrainingConfig(Section):
     """Steps between checkpoints; a twentieth of the training where it is not set."""
 
     checkpoint_upload: Literal["async", "sync"] = "async"
-    """Copy a checkpoint to the storage while the training goes on, or let the training wait for it."""
+    """Copy a checkpoint to the storage while the training continues, or let the training wait for the copy."""
 
     keep_checkpoints: int = Field(default=2, ge=1)
-    """Checkpoints that are kept."""
+    """Number of checkpoints that are kept."""
 
     keep_by: Literal["last", "held_out_loss"] = "last"
-    """Which ones: the last, or those with the lowest held-out loss (and the last)."""
+    """Which checkpoints are kept: the last ones, or those with the lowest held-out loss (and the last one)."""
 
     max_failures: int = Field(default=3, ge=0)
     """How many times the workers are started again after a failure before the training gives up."""

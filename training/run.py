@@ -60,6 +60,57 @@ def train(
     return resume(config, model, adapter, storage, run, reporter)
 
 
+def resume(
+    config: TrainingConfig, model: str, adapter: str, storage: Storage, run: Run, reporter: Reporter
+) -> AdapterVersion:
+    """Resume a run that `prepare_run` has filled, from its last checkpoint if there is one, and publish the result.
+
+    Raises:
+        TandemError: as `train`.
+    """
+    prepared = json.loads((run.path / JOB_FILE).read_text())
+    # The base weights and the run's folder may have moved: each job of a cluster has its own working directory, and
+    # another machine has another copy.
+    store = run.copy.bucket.url if run.copy else None
+    job = replace(TrainingJob.from_dict(prepared["job"]), model=model, folder=run.path, store=store)
+    run_job(job, reporter, copy=run.copy)
+    raise_workers_error(run.path)
+    return publish_run(run.path, config, model, adapter, storage)
+
+
+def find_interrupted(
+    folder: Path, config: TrainingConfig, model: str, base_digest: str, storage: Storage | None = None
+) -> Run:
+    """The newest run below `folder` that began to train and did not finish, opened again.
+
+    Raises:
+        TandemError: the project tunes, no such run exists, its command still runs, or data or settings have changed
+            since it was started.
+    """
+    if config.tune:
+        raise TandemError(
+            "`training.tune` is set, and a tuning cannot be resumed.",
+            "A single training.",
+            "Start the tuning again with `tandem train`.",
+        )
+    runs = [path.parent for path in folder.glob(f"*/{JOB_FILE}") if _run_status(path.parent) != "done"]
+    if not runs:
+        raise TandemError(
+            f"There is no training below {folder} that did not end.",
+            "A training that was interrupted, or whose machine went down.",
+            "Start one with `tandem train`.",
+        )
+    newest = max(runs, key=lambda run: (run / JOB_FILE).stat().st_mtime)
+    prepared = json.loads((newest / JOB_FILE).read_text())
+    if prepared["fingerprint"] != fingerprint(config, model, base_digest):
+        raise TandemError(
+            f"The training {newest.name} was started with other data, settings, packages or another model.",
+            "What it was started with: the settings are in its config.yaml.",
+            "Put them back to resume it, or start a new training with `tandem train`.",
+        )
+    return Run.reopen(newest, storage)
+
+
 def _check_tuning_storage(run: Run) -> None:
     if run.copy:
         raise TandemError(
@@ -81,26 +132,52 @@ def _tune(config: TrainingConfig, model: str, run: Run, reporter: Reporter) -> P
     return run_trials(jobs, [settings for settings, _ in trials], config.tune, reporter).folder
 
 
-def resume(
-    config: TrainingConfig, model: str, adapter: str, storage: Storage, run: Run, reporter: Reporter
-) -> AdapterVersion:
-    """Go on with a run that `prepare` has filled, from its last checkpoint if there is one, and publish the result.
+def prepare_run(config: TrainingConfig, model: str, folder: Path) -> TrainingJob:
+    """Check and encode every row, hold some out, and count the steps; no worker is needed for this.
+
+    Leaves the encoded rows, `trained.jsonl` and `job.json` in the run folder: all that `resume` needs.
 
     Raises:
         TandemError: as `train`.
     """
-    prepared = json.loads((run.path / JOB_FILE).read_text())
-    # The same weights, and the run's folder, may lie elsewhere by now: each job of a cluster has a working directory of
-    # its own, and another machine has another copy.
-    store = run.copy.bucket.url if run.copy else None
-    job = replace(TrainingJob.from_dict(prepared["job"]), model=model, folder=run.path, store=store)
-    run_job(job, reporter, copy=run.copy)
-    raise_workers_error(run.path)
-    return publish_run(run.path, config, model, adapter, storage)
+    check_mlflow_installed(config)
+    settled = resolve_auto_settings(config, model)
+    check_elastic_workers(settled)
+    check_method(settled, num_gpus() > 0)
+    report = check_rows(config)
+    tokenizer = load_tokenizer(model)
+    data = encode_rows(report, tokenizer, longest_row(config, model), config.max_bad_rows)
+    warn_of_left_out_rows(data.left_out)
+    trained, held_out = data.split(config)
+    rows = Examples.of_rows(trained)
+    rows.save(folder / TRAINING_ROWS_FILE)
+    Examples.of_rows(held_out).save(folder / HELD_OUT_ROWS_FILE)
+    write_trained_rows([row.row for row in trained], folder)
+    job = TrainingJob(settled, model, folder, num_steps=len(Steps(rows, settled)))
+    deepspeed_config(settled, settled.workers.max)
+    prepared = {"job": job.to_dict(), "template_hash": template_hash(tokenizer), "prompt_hash": report.prompt_hash,
+                "num_rows": len(trained), "fingerprint": fingerprint(config, model, digest_model(model))}  # fmt: skip
+    write_atomically(folder / JOB_FILE, json.dumps(prepared, indent=2) + "\n")
+    return job
+
+
+def resolve_auto_settings(config: TrainingConfig, model: str) -> TrainingConfig:
+    """The settings with the ZeRO stage, the offload and the precision that suit the workers instead of `auto`.
+
+    Raises:
+        TandemError: nothing fits, or nothing fits with `workers.min` workers.
+    """
+    device, min_workers = workers_device(config), config.workers.min
+    config = with_precision(config, device)
+    chosen = choose(config, model, device)
+    settled = config.model_copy(update={"zero_stage": chosen.zero_stage, "offload": chosen.offload})
+    if min_workers < config.workers.max:
+        choose(settled.model_copy(update={"workers": Workers(min=min_workers, max=min_workers)}), model, device)
+    return settled
 
 
 def raise_workers_error(folder: Path) -> None:
-    """Raises the TandemError that the workers of a training ended with, if they did."""
+    """Raise the TandemError that ended the workers of a training, if one did."""
     summary = json.loads((folder / SUMMARY_FILE).read_text())
     if "error" in summary:
         (folder / SUMMARY_FILE).unlink()
@@ -110,7 +187,8 @@ def raise_workers_error(folder: Path) -> None:
 def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, storage: Storage) -> AdapterVersion:
     """Publish what a training that has ended left in its folder, with its model card.
 
-    `config` is what was asked for, by which the version is found again; the job in the folder has what was chosen.
+    `config` has the settings as the user wrote them, by which the version is found again; the job in the folder has the
+    settings that `auto` was resolved to.
     """
     prepared, summary = (json.loads((folder / name).read_text()) for name in (JOB_FILE, SUMMARY_FILE))
     job, files = TrainingJob.from_dict(prepared["job"]), folder / ADAPTER_FOLDER
@@ -138,83 +216,6 @@ def sum_worker_seconds(lines: list[dict[str, Any]]) -> float:
     """Seconds that the steps took, of all workers together; loading a model and starting workers is not in them."""
     timed = (line for line in lines if line.get("tokens_per_s"))
     return float(round(sum(line["tokens"] / line["tokens_per_s"] * line["num_workers"] for line in timed), 3))
-
-
-def prepare_run(config: TrainingConfig, model: str, folder: Path) -> TrainingJob:
-    """Check and encode every row, set some aside, and count the steps; no worker is needed for it.
-
-    Leaves the encoded rows, `trained.jsonl` and `job.json` in the run folder: all that a run needs to be gone on with.
-
-    Raises:
-        TandemError: as `train`.
-    """
-    check_mlflow_installed(config)
-    settled = resolve_auto_settings(config, model)
-    check_elastic_workers(settled)
-    check_method(settled, num_gpus() > 0)
-    report = check_rows(config)
-    tokenizer = load_tokenizer(model)
-    data = encode_rows(report, tokenizer, longest_row(config, model), config.max_bad_rows)
-    warn_of_left_out_rows(data.left_out)
-    trained, held_out = data.split(config)
-    rows = Examples.of_rows(trained)
-    rows.save(folder / TRAINING_ROWS_FILE)
-    Examples.of_rows(held_out).save(folder / HELD_OUT_ROWS_FILE)
-    write_trained_rows([row.row for row in trained], folder)
-    job = TrainingJob(settled, model, folder, num_steps=len(Steps(rows, settled)))
-    deepspeed_config(settled, settled.workers.max)
-    prepared = {"job": job.to_dict(), "template_hash": template_hash(tokenizer), "prompt_hash": report.prompt_hash,
-                "num_rows": len(trained), "fingerprint": fingerprint(config, model, digest_model(model))}  # fmt: skip
-    write_atomically(folder / JOB_FILE, json.dumps(prepared, indent=2) + "\n")
-    return job
-
-
-def resolve_auto_settings(config: TrainingConfig, model: str) -> TrainingConfig:
-    """The settings with the ZeRO stage, the offload and the precision that suit the workers in the place of `auto`.
-
-    Raises:
-        TandemError: nothing fits, or not with `workers.min` any more.
-    """
-    device, fewest = workers_device(config), config.workers.min
-    config = with_precision(config, device)
-    chosen = choose(config, model, device)
-    settled = config.model_copy(update={"zero_stage": chosen.zero_stage, "offload": chosen.offload})
-    if fewest < config.workers.max:
-        choose(settled.model_copy(update={"workers": Workers(min=fewest, max=fewest)}), model, device)
-    return settled
-
-
-def find_interrupted(
-    folder: Path, config: TrainingConfig, model: str, base_digest: str, storage: Storage | None = None
-) -> Run:
-    """The newest run below `folder` that began to train and did not end well, opened again.
-
-    Raises:
-        TandemError: the project tunes, there is none, its command still runs, or data or settings have changed since it
-            was started.
-    """
-    if config.tune:
-        raise TandemError(
-            "`training.tune` is set, and a tuning cannot be resumed.",
-            "A single training.",
-            "Start the tuning again with `tandem train`.",
-        )
-    runs = [path.parent for path in folder.glob(f"*/{JOB_FILE}") if _run_status(path.parent) != "done"]
-    if not runs:
-        raise TandemError(
-            f"There is no training below {folder} that did not end.",
-            "A training that was interrupted, or whose machine went down.",
-            "Start one with `tandem train`.",
-        )
-    newest = max(runs, key=lambda run: (run / JOB_FILE).stat().st_mtime)
-    prepared = json.loads((newest / JOB_FILE).read_text())
-    if prepared["fingerprint"] != fingerprint(config, model, base_digest):
-        raise TandemError(
-            f"The training {newest.name} was started with other data, settings, packages or another model.",
-            "What it was started with: the settings stand in its config.yaml.",
-            "Put them back to go on with it, or start a new one with `tandem train`.",
-        )
-    return Run.reopen(newest, storage)
 
 
 def _run_status(run: Path) -> str:

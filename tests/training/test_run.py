@@ -1,6 +1,8 @@
 """Which run is gone on with; that it ends the same is in tests/tandem/test_resume.py."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +75,10 @@ def test_a_tuning_cannot_be_resumed(tmp_path: Path, config: TrainingConfig) -> N
     begun(Storage(tmp_path / "runs"), config, "failed")
     with pytest.raises(TandemError, match="a tuning cannot be resumed"):
         find(Storage(tmp_path / "runs"), config, tune={"space": {"rank": [4]}})
+
+
+def test_the_steps_of_a_training_are_imported_without_what_is_heavy() -> None:
+    """Commands import them at their top, before a Ray session is open and before they know that they need PyTorch."""
+    heavy = "{'torch', 'ray', 'transformers', 'deepspeed', 'peft', 'pyarrow'}"
+    code = f"import sys, training.run, training.data.data_check; print({heavy} & sys.modules.keys() or '')"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

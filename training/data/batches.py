@@ -1,7 +1,7 @@
 """Which rows each optimizer step takes: decided by the rows, the settings and the seed alone.
 
-Neither the number of workers nor a restart has a say: a training that is killed, shrunk or grown takes the rows that it
-would have taken, each as often.
+Neither the number of workers nor a restart changes them: a training that is killed, shrunk or grown takes the same
+rows, each as often.
 """
 
 from collections import defaultdict

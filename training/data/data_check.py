@@ -1,4 +1,4 @@
-"""What a training would make of its rows: formats, lengths, what is too long, duplicates, and what is learnt.
+"""Check training data without training: formats, lengths, rows that are too long, duplicates, and learnt tokens.
 
 checked = check(config, model)
 print(checked.lengths.median, len(checked.bad))

@@ -1,8 +1,8 @@
-"""Rows that say the same, exactly or nearly, among the training rows and between them and the held-out rows.
+"""Rows that repeat each other, exactly or nearly, among the training rows and between them and the held-out rows.
 
 Nearly is a Jaccard similarity of at least 0.8 between the sets of word 3-grams of two rows, questions and answers
 together without the system message. Candidates come from MinHash and LSH (Broder, 1997; datasketch), and each is
-measured exactly, so that none is listed that is not one.
+measured exactly, so that only real duplicates are listed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,14 +19,14 @@ _NUM_PERMUTATIONS = 128
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A row, the earlier one that says the same (both file:line), and how alike they are (0 to 1)."""
+    """A row, the earlier row that it repeats (both as file:line), and their similarity (0 to 1)."""
 
     where: str
     like: str
     similarity: float
     exact: bool
     between: bool
-    """Whether the row is held out and the one that it is like is trained on."""
+    """Whether the row is held out and the row that it repeats is trained on."""
 
 
 def find_duplicates(trained: Sequence[Row], held_out: Sequence[Row]) -> list[Duplicate]:
@@ -55,7 +55,7 @@ def _find_exact(rows: Sequence[tuple[Row, bool]]) -> Iterator[Duplicate]:
 
 
 def _find_near(rows: Sequence[tuple[Row, bool]]) -> Iterator[Duplicate]:
-    """Only rows that are like none before are looked up again, so that a thousand alike rows make no million pairs."""
+    """Only rows unlike all earlier rows are indexed, so that a thousand similar rows do not make a million pairs."""
     from datasketch import MinHashLSH
 
     index = MinHashLSH(threshold=MIN_SIMILARITY, num_perm=_NUM_PERMUTATIONS)

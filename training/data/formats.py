@@ -1,4 +1,4 @@
-"""The formats of a row, recognised by their keys, and what each of them is as chat messages.
+"""The formats of a row, recognised by their keys, and how each is read as chat messages.
 
     chat messages          {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}
     prompt and completion  {"prompt": "...", "completion": "..."}
@@ -27,7 +27,7 @@ _REQUIRED_KEYS: dict[Format, tuple[str, ...]] = {
     "preference pairs": ("chosen", "rejected"),
 }
 _ROLE_OF_SPEAKER = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-# What would change what the model sees or learns: such a row is refused and not half read.
+# Keys that change what the model sees or learns. A row with such a key is refused, because it would be half read.
 _UNREAD_KEYS = ("tool_calls", "reasoning_content", "thinking", "weight")
 
 
@@ -55,7 +55,7 @@ def parse_row(value: dict[str, Any], name: Format) -> tuple[list[Message], list[
 
 
 def json_type(value: Any) -> str:
-    """What a JSON value is called."""
+    """The name of a JSON value's type."""
     names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
     return names.get(type(value), "null" if value is None else type(value).__name__)
 

@@ -1,7 +1,7 @@
 """Rows -> packs: whole rows laid end to end up to a number of tokens, with nothing padded and nothing cut.
 
-Which rows go together is decided by (seed, epoch) alone, so every worker computes the same plan by itself and a
-restarted one finds its place again.
+Which rows go together is decided by (seed, epoch) alone, so every worker computes the same plan by itself, and a
+restarted worker finds its place again.
 """
 
 import heapq

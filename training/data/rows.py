@@ -1,6 +1,6 @@
 """Training rows: read from every source and checked before any worker starts.
 
-Formats and what a row may be stand in formats.py, files in sources.py. Every row may carry `id` and `source` (or
+Formats are read in formats.py, files in sources.py. Every row may carry `id` and `source` (or
 `sources`), which go into the adapter's `trained.jsonl`, and `prompt_hash` (retrieval-aware rows).
 """
 
@@ -53,7 +53,7 @@ class BadRow:
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What one source turned out to be: its container (JSONL, ...), its rows' format, their number, bad ones too."""
+    """A source as it was read: its container (JSONL, ...), the format and the number of its rows, bad rows counted."""
 
     name: str
     container: str
@@ -101,7 +101,7 @@ def check_rows(config: TrainingConfig) -> DataReport:
 
 
 def read_rows(config: TrainingConfig) -> DataReport:
-    """As `check_rows`, with the bad rows in the report, however many there are."""
+    """Read every row as `check_rows` does, and list the bad rows in the report, however many there are."""
     if not config.data:
         raise TandemError(
             "The project names no training data.", "`training.data`: a JSONL, JSON or Parquet file.", "Name one."
@@ -129,13 +129,13 @@ def refuse_bad_rows(bad: Sequence[BadRow], num_rows: int, num_allowed: int = 0) 
         "Each row is an object with `messages` (an optional system message, then user and assistant in turn, "
         "ending with the assistant), with `prompt` and `completion`, or one in alpaca, sharegpt or preference format, "
         "all of them strings with text.",
-        "Mend or remove these rows; none of them is dropped silently. `training.max_bad_rows` says how many may be "
+        "Correct or remove these rows; none of them is dropped silently. `training.max_bad_rows` says how many may be "
         "left out with a warning.",
     )
 
 
 def warn_of_left_out_rows(left_out: Sequence[BadRow]) -> None:
-    """Say on standard error which rows are left out of a training, all of them."""
+    """Log a warning for each row that is left out of a training."""
     for row in left_out:
         _log.warning("left out %s: %s", row.where, row.reason)
 

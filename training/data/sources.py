@@ -1,7 +1,7 @@
-"""Reading a data source: JSONL, JSON or Parquet, recognised by its content, or a split of a hub data set.
+"""Read a data source: JSONL, JSON or Parquet, recognised by its content, or a split of a hub data set.
 
-Each record is a JSON object with its place in the file, or the reason why there is none at that place. JSON is an array
-of objects, or an object whose `data` is one.
+Each record is a JSON object with its place in the file, or the reason why that place has no object. JSON is an array of
+objects, or an object whose `data` is an array.
 """
 
 import json
@@ -20,7 +20,7 @@ _PARQUET = b"PAR1"
 
 @dataclass(frozen=True)
 class SourceRecord:
-    """What stands at one place: an object, or (where that is None) what is wrong with it."""
+    """One record of a source: `value` is its object, or None where the record is unusable for the given `reason`."""
 
     line: int
     where: str
@@ -30,17 +30,17 @@ class SourceRecord:
 
 @dataclass(frozen=True)
 class OpenSource:
-    """A source that is being read: what it is written in, and its records."""
+    """A source that is being read: its container (JSONL, JSON, Parquet or a hub data set) and its records."""
 
     container: str
     records: Iterator[SourceRecord]
 
 
 def open_source(source: DataSource) -> OpenSource:
-    """Open a source; its records are read as they are asked for.
+    """Open a source; its records are read while a caller iterates over them.
 
     Raises:
-        TandemError: it does not exist, cannot be read, or is not what it says it is.
+        TandemError: the source does not exist, cannot be read, or is not in the format that its name says.
     """
     if source.path is None:
         return OpenSource("hub data set", _read_hub(source))
@@ -54,7 +54,7 @@ def digest_source(source: DataSource) -> str:
     """A digest of a source's content: of a file's bytes, or of a hub data set's rows.
 
     Raises:
-        TandemError: as `read_source`.
+        TandemError: as `open_source`.
     """
     if source.path is None:
         return digest_json([record.value for record in _read_hub(source)])
@@ -144,7 +144,7 @@ def _read_json(path: Path) -> Iterator[SourceRecord]:
         raise unusable_source(path, f"is not UTF-8 text (byte {error.start + 1})", "Write it in UTF-8.") from error
     except json.JSONDecodeError as error:
         problem = f"is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
-        raise unusable_source(path, problem, "Mend that place; the file may have been cut off.") from error
+        raise unusable_source(path, problem, "Correct that place; the file may have been cut off.") from error
     except RecursionError as error:
         raise unusable_source(path, "is JSON that is nested too deeply") from error
     rows = value.get("data") if isinstance(value, dict) else value

@@ -69,7 +69,7 @@ def load_tokenizer(model: str) -> Any:
     """The tokenizer of a model in a folder or on the hub.
 
     Raises:
-        TandemError: there is none, or it has no chat template.
+        TandemError: the model has no tokenizer, or its tokenizer has no chat template.
     """
     from transformers import AutoTokenizer
 
@@ -115,7 +115,7 @@ def encode_rows(report: DataReport, tokenizer: Any, max_tokens: int, max_bad_row
 
 
 def encode_usable_rows(report: DataReport, tokenizer: Any, max_tokens: int | None = None) -> EncodedData:
-    """As `encode_rows`, with every bad row in `left_out`, however many there are; without `max_tokens` none is long."""
+    """Encode rows as `encode_rows` does, with every bad row in `left_out`; without `max_tokens` no row is too long."""
     bad = list(report.bad)
     rows, held_out = (_encode_all(rows, tokenizer, max_tokens, bad) for rows in (report.rows, report.held_out))
     return EncodedData(rows, held_out, tuple(bad))
@@ -201,9 +201,8 @@ def _merge_sequence(sequences: list[Example], turn: Example) -> None:
 def _answer_after_rewritten_prompt(tokenizer: Any, messages: Sequence[Message], closing: str) -> str:
     """What the answer adds to a prompt that the template renders differently once the answer follows.
 
-    With known words for question and answer it is seen what the template puts between them, with and without the
-    answer. Where the prompt ends with more than that (it opens a block of thinking, say), the answer must begin
-    with it.
+    Known words for question and answer show what the template puts between them, with and without the answer. Where
+    the prompt ends with more than that (it opens a block of thinking, say), the answer must begin with the rest.
     """
     question = [*messages[:-2], {**messages[-2], "content": _QUESTION}]
     before = _render(tokenizer, question, add_generation_prompt=True).rpartition(_QUESTION)[2]
@@ -224,7 +223,7 @@ def _answer_after_rewritten_prompt(tokenizer: Any, messages: Sequence[Message], 
 
 
 def _tokenize_prompt_and_answer(tokenizer: Any, prompt: str, answer: str) -> tuple[int, list[int]]:
-    """Number of tokens of the prompt, and the tokens of both, with no token that is a part of each."""
+    """Number of tokens of the prompt, and the tokens of prompt and answer, with no token that spans both."""
     before, whole = _tokenize(tokenizer, prompt), _tokenize(tokenizer, prompt + answer)
     if whole[: len(before)] == before:
         return len(before), whole
@@ -235,9 +234,12 @@ def _tokenize_prompt_and_answer(tokenizer: Any, prompt: str, answer: str) -> tup
 
 
 def _find_end_of_turn(tokenizer: Any, token_ids: list[int], closing: str) -> range:
-    """Where the tokens stand that end the turn: in what the template puts behind an answer, the special tokens up to
-    end-of-sequence, or the first run of them. What follows (a line feed) is the template's own. A template that
-    closes without a special token ends with its last token."""
+    """The positions of the tokens that end the turn.
+
+    These are, in the text that the template puts after an answer, the special tokens up to end-of-sequence, or the
+    first run of special tokens. What follows (a line feed) belongs to the template. A template that closes without a
+    special token ends with its last token.
+    """
     special = _special_token_ids(tokenizer)
     behind = _tokenize(tokenizer, closing)
     places = [i for i, token in enumerate(behind) if token in special]
@@ -254,7 +256,7 @@ def _find_end_of_turn(tokenizer: Any, token_ids: list[int], closing: str) -> ran
 
 
 def _generation_mask(tokenizer: Any, messages: Sequence[Message], token_ids: list[int]) -> list[bool]:
-    """What a template with {% generation %} marks leaves to be learnt; all of it in a template without."""
+    """Which tokens a template's {% generation %} marks allow to be learnt; all tokens where it has no such marks."""
     if not _GENERATION_MARK.search(tokenizer.get_chat_template()):
         return [True] * len(token_ids)
     rendered = tokenizer.apply_chat_template(

@@ -1,4 +1,4 @@
-"""What is trained besides frozen weights: LoRA, DoRA and QLoRA through PEFT, and what cannot be trained where."""
+"""Adapters beside frozen weights: LoRA, DoRA and QLoRA through PEFT, and the methods that this hardware refuses."""
 
 import importlib.util
 from typing import TYPE_CHECKING, Any

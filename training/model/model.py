@@ -21,7 +21,7 @@ def load_model(model: str, config: TrainingConfig, device: torch.device) -> Any:
     """The base model (a folder or a hub id) in the training's number format, ready to train.
 
     With `method: full` every weight is trained; with the others the base is frozen, with a fresh seeded adapter around
-    it. Inside `engine.sharded_loading` each worker holds its share of the base only.
+    it. Inside `deepspeed_engine.sharded_loading` each worker holds its share of the base only.
 
     Raises:
         TandemError: the weights cannot be loaded, or the model has no layers of the names in `target_modules` or

@@ -1,4 +1,4 @@
-"""What is minimised: a sum over the rows of a batch, and what it is divided by."""
+"""The loss: a sum over the rows of a batch, and the weights of rows that it is divided by."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""From our settings to DeepSpeed's configuration; pure, so that it can be read and tested without DeepSpeed.
+"""Our settings as DeepSpeed's configuration. Pure functions, so that they can be tested without DeepSpeed.
 
 The keys are those of https://www.deepspeed.ai/docs/config-json/.
 """
@@ -39,7 +39,7 @@ def deepspeed_config(config: TrainingConfig, num_workers: int, converted: bool =
 
 
 def num_forward_passes(config: TrainingConfig, num_workers: int) -> int:
-    """Forward passes of each worker in one optimizer step: those of `workers.max`, shared out over those there are."""
+    """Forward passes of each worker in one optimizer step: those of `workers.max`, divided among `num_workers`."""
     return -(-config.workers.max * config.gradient_accumulation // num_workers)
 
 

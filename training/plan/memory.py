@@ -20,7 +20,7 @@ interpreter and its libraries."""
 _REDUCE_BUCKET = 500_000_000
 _LIVE_PARAMETERS = 1_000_000_000
 
-# Estimate over published peak, least and most, of all figures there are (benchmarks/plan_memory.py).
+# Estimate divided by published peak, minimum and maximum over all published figures (benchmarks/plan_memory.py).
 _PUBLISHED_ERRORS = {
     ("full", 0, "none"): (0.97, 1.09),
     ("full", 2, "none"): (0.91, 1.16),
@@ -36,7 +36,7 @@ _PUBLISHED_ERRORS = {
 
 @dataclass(frozen=True)
 class NumberFormats:
-    """Bytes per parameter, or per value of an activation."""
+    """Number formats, in bytes per parameter or per value of an activation."""
 
     activation: float
     frozen: float
@@ -44,7 +44,7 @@ class NumberFormats:
     gradient: float
     optimizer: float
     step: float
-    """What the optimizer needs for a moment, in a step, per parameter of its share."""
+    """Temporary bytes of the optimizer in a step, per parameter of its share."""
 
     quantized: float | None = None
     """Frozen weights of linear layers, where they are kept in 4 bits."""
@@ -52,7 +52,7 @@ class NumberFormats:
 
 @dataclass(frozen=True)
 class MemorySetup:
-    """What the memory of one worker follows from, besides the model's shapes."""
+    """The settings that decide the memory of one worker, besides the model's shapes."""
 
     stage: int
     offload: str
@@ -86,7 +86,7 @@ class MemoryEstimate:
     """Buckets of communication and weights gathered for a moment."""
 
     step: int
-    """What the optimizer takes in its step, when activations and logits are gone."""
+    """Temporary bytes of the optimizer in its step, when activations and logits are freed."""
 
     allowance: int
     host: int
@@ -172,7 +172,7 @@ def checkpoint_bytes(shapes: Shapes, config: TrainingConfig) -> int:
 
 
 def published_errors(method: str, stage: int, offload: str, precision: str, kind: str) -> tuple[float, float] | None:
-    """The least and the most of estimate over published peak for such a training; None where no figure is known.
+    """Minimum and maximum of estimate / published peak for such a training; None where no figure is known.
 
     Args:
         kind: `gpu` or `cpu`; all figures are of GPUs, in bf16.

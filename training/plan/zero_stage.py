@@ -1,4 +1,4 @@
-"""The cheapest ZeRO stage and offload that fit the memory: each one further shares out more and costs more time."""
+"""The cheapest ZeRO stage and offload that fit the memory: each further step saves memory and costs time."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _USABLE_SHARE = 0.9
 
 @dataclass(frozen=True)
 class Device:
-    """What one worker trains on."""
+    """The device that one worker trains on, with the memory it has for it."""
 
     kind: str
     """`gpu` or `cpu`."""
@@ -48,14 +48,14 @@ class Choice:
 
 
 def with_precision(config: TrainingConfig, device: Device) -> TrainingConfig:
-    """The settings with the number format that this device computes fastest in the place of `precision: auto`."""
+    """The settings with the number format that this device computes fastest instead of `precision: auto`."""
     if config.precision != "auto":
         return config
     return config.model_copy(update={"precision": "bf16" if device.has_bf16 else "fp32"})
 
 
 def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
-    """The first of `open_choices` that fits; a stage and an offload that the user has set are kept to.
+    """The first of `open_choices` that fits; a stage and an offload that the user has set are kept.
 
     Args:
         model: a folder or hub id, or a transformers configuration.
@@ -64,21 +64,21 @@ def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
         TandemError: nothing fits; says what would.
     """
     shapes = shapes_of(config, model)
-    tried = list(open_choices(config, shapes))
-    for choice in tried:
+    candidates = list(open_choices(config, shapes))
+    for choice in candidates:
         if choice.fits(device):
             return choice
-    if not tried:
+    if not candidates:
         raise TandemError(
             f"`zero_stage: {config.zero_stage}` with `offload: {config.offload}` and `method: {config.method}` cannot "
             "be run.",
             "An offload with ZeRO 1 to 3; `qlora` with ZeRO 0 to 2.",
             "Set `training.zero_stage: auto`.",
         )
-    least = min(tried, key=lambda choice: choice.estimate.total)
+    smallest = min(candidates, key=lambda choice: choice.estimate.total)
     changes = [text for text, changed in _cheaper_settings(config, device) if _any_fits(changed, model, device)]
     raise TandemError(
-        f"Each worker needs at least {least.estimate.total / GIB:.2f} GiB, and {device.name} has "
+        f"Each worker needs at least {smallest.estimate.total / GIB:.2f} GiB, and {device.name} has "
         f"{device.memory_bytes / GIB:.2f} GiB for it.",
         f"Settings that fit; each of these would: {'; '.join(changes)}."
         if changes
@@ -104,7 +104,7 @@ def all_choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
             yield Choice(stage, offload, estimate_memory(shapes, memory_setup(config, stage, offload)))
 
 
-def fits(config: TrainingConfig, model: Any, device: Device, num_workers: int) -> bool:
+def fits_with_workers(config: TrainingConfig, model: Any, device: Device, num_workers: int) -> bool:
     """Whether any stage and offload that the settings leave open fits on this number of workers."""
     workers = Workers(min=num_workers, max=max(num_workers, config.workers.max))
     return _any_fits(config.model_copy(update={"workers": workers}), model, device)
@@ -115,10 +115,10 @@ def workers_device(config: TrainingConfig) -> Device:
     import ray
     import torch
 
-    elsewhere = ray.is_initialized() and not torch.cuda.is_available()
-    if elsewhere and ray.cluster_resources().get("GPU", 0) >= config.workers.min:
-        found: Device = ray.get(ray.remote(num_gpus=1)(this_device).remote(config.workers.max))
-        return found
+    gpus_are_elsewhere = ray.is_initialized() and not torch.cuda.is_available()
+    if gpus_are_elsewhere and ray.cluster_resources().get("GPU", 0) >= config.workers.min:
+        gpu: Device = ray.get(ray.remote(num_gpus=1)(this_device).remote(config.workers.max))
+        return gpu
     return this_device(config.workers.max)
 
 

@@ -30,8 +30,8 @@ def write_model_card(
 
     Args:
         name: what the version is published under.
-        lines: the recorded values of each step, as `watch.read_metrics` gives them.
-        metrics: the last figures, as they stand in the manifest.
+        lines: the recorded values of each step, as `metrics.read_metrics` gives them.
+        metrics: the last figures, as the manifest has them.
     """
     steps = [line for line in lines if "loss" in line]
     held_out = [line for line in lines if "held_out_loss" in line]

@@ -15,7 +15,7 @@ from training.data.duplicates import row_minhash
 from training.data.rows import Row
 from training.data.sources import digest_source
 
-# Settings that say where things are or how a failure is met, and not what comes out.
+# Settings that say where things are or how failures are handled, and do not change the result.
 _SETTINGS_WITHOUT_EFFECT = {
     "data", "held_out_data", "adapter", "max_failures", "checkpoint_steps", "checkpoint_upload", "keep_checkpoints",
     "parity_tolerance", "mlflow", "ray_options",
@@ -55,12 +55,12 @@ def digest_sources(config: TrainingConfig) -> str:
 
 
 def write_trained_rows(rows: list[Row], folder: Path) -> None:
-    """trained.jsonl: for each row that was trained on what `trained_row` tells of it."""
+    """trained.jsonl: a line for each row that was trained on, as `trained_row` gives it."""
     (folder / "trained.jsonl").write_text("".join(json.dumps(trained_row(row)) + "\n" for row in rows))
 
 
 def trained_row(row: Row) -> dict[str, Any]:
-    """A row's id, its sources, and by what its text is known again without being told: exactly (`sha256`,
+    """A row's id, its sources, and digests that recognise its text without revealing it: exactly (`sha256`,
     `question_sha256`), but for filler (`question_words_sha256`, `answer_words_sha256`)
     and nearly (`minhash` of the row, `question_minhash`). Those of questions and answers have an item for each turn,
     null where there is none (cluster.fingerprints.minhash)."""

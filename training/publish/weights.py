@@ -1,4 +1,4 @@
-"""What was trained, on disk: an adapter as PEFT loads it, or a whole model as transformers and vLLM load it.
+"""Trained weights on disk: an adapter as PEFT loads it, or a whole model as transformers and vLLM load it.
 
 merge("Qwen/Qwen3-0.6B", Path("adapter"), Path("merged"))
 """
@@ -20,10 +20,10 @@ def save_adapter(model: Any, state: dict[str, torch.Tensor], base_model: str, fo
     """Write adapter_model.safetensors and adapter_config.json as PEFT and vLLM load them.
 
     Args:
-        state: the trained weights by name, whole, as `engine.trained_weights` gives them.
+        state: the trained weights by name, whole, as `deepspeed_engine.trained_weights` gives them.
     """
     model.peft_config["default"].base_model_name_or_path = base_model
-    # Left to itself PEFT asks the hub whether the vocabulary has grown; nothing here makes it grow.
+    # By default PEFT asks the hub whether the vocabulary has grown; nothing here makes it grow.
     model.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
     path = folder / "adapter_config.json"

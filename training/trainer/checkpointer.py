@@ -1,6 +1,6 @@
-"""One worker's way to its checkpoints: written beside the training, found again after a failure.
+"""One worker's checkpoints: written while the training runs, and found again after a failure.
 
-A checkpoint is saved to a local folder while the training stands still, and copied to storage while it goes on.
+A checkpoint is saved to a local folder while the training waits, and copied to storage while the training continues.
 """
 
 import shutil
@@ -41,7 +41,7 @@ class Checkpointer:
             shutil.rmtree(leftover, ignore_errors=True)
 
     def save(self, step: int, write: Callable[[Path], None], metrics: dict[str, float], wait: bool) -> None:
-        """Let `write` fill a local folder, and have it uploaded. Waits first where the one before is not up yet."""
+        """Let `write` fill a local folder, and have it uploaded. Waits first until the previous upload is done."""
         self._uploaded.wait()
         local = self._folder() / f"save-{self.rank}-{step}"
         local.mkdir(parents=True)
@@ -62,7 +62,7 @@ class Checkpointer:
         self.report(local, name, metrics, upload, wait)
 
     def close(self) -> None:
-        """Wait for what is still being uploaded, and leave nothing on this node."""
+        """Wait for uploads that still run, and delete the local files of this node."""
         self._uploaded.wait()
         torch.distributed.barrier()
         if self.local_rank == 0:

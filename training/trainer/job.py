@@ -1,4 +1,4 @@
-"""What the driver and its workers agree on: the job's settings and the files in the run folder."""
+"""A training job as driver and workers share it: its settings, and the names of the files in the run folder."""
 
 import os
 import tempfile

@@ -55,7 +55,7 @@ class TrainingPosition:
 
 
 class TrainingLoop:
-    """One rank: its engine, the rows, and its place in them."""
+    """One rank: its engine, the training rows, and its position in the training."""
 
     def __init__(
         self, job: TrainingJob, rank: int, num_workers: int, device: torch.device, checkpoints: Checkpointer
@@ -136,7 +136,7 @@ class TrainingLoop:
                 self.position = TrainingPosition(**deepspeed_engine.load_state(self.engine, folder))
 
     def _open_recorder(self, checkpoint: StoredCheckpoint | None, problems: list[str]) -> MetricsRecorder | None:
-        """The first rank's recorder, which says first where the training goes on."""
+        """The first rank's recorder; notes the step from which a training is resumed."""
         if self.rank != 0:
             return None
         step = self.position.step
@@ -153,7 +153,7 @@ class TrainingLoop:
         return recorder
 
     def _train_step(self, step: int, packs: list[Pack]) -> tuple[float, int]:
-        """One optimizer step on the mean over the global batch, however it is shared out; the loss and its weight."""
+        """One optimizer step on the mean over the global batch, whose packs the workers share; its loss and weight."""
         self.engine.train()
         weight = sum(self.row_weights[row] for pack in packs for row in pack)
         passes = num_forward_passes(self.config, self.num_workers)
@@ -171,7 +171,7 @@ class TrainingLoop:
         return self._sum_over_workers(loss_sum) / weight, weight
 
     def _after_step(self, step: int) -> None:
-        """Held-out loss, record and checkpoint where they are due."""
+        """Compute the held-out loss, record figures and save a checkpoint where each is due."""
         done, is_last = step + 1, self.steps.is_last_of_epoch(step)
         if is_last:
             self.latest_figures |= {"epoch": self.steps.epoch_of(step) + 1, "epoch_loss": self._mean_loss()}

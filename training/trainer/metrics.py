@@ -13,7 +13,7 @@ TENSORBOARD_FOLDER = "tensorboard"
 
 
 def check_mlflow_installed(config: TrainingConfig) -> None:
-    """Raises TandemError where MLflow is configured and not installed; starts nothing."""
+    """Raise TandemError where MLflow is configured and not installed; starts nothing."""
     if config.mlflow and importlib.util.find_spec("mlflow") is None:
         raise TandemError(
             f"training.mlflow is {config.mlflow}, but the package mlflow is not installed.",
@@ -39,7 +39,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 class MetricsRecorder:
-    """Writes each step's values, on rank 0 only."""
+    """Writes the values of each step to metrics.jsonl, TensorBoard and MLflow, on rank 0 only."""
 
     def __init__(self, folder: Path, config: TrainingConfig, first_step: int = 1, mlflow_run: str | None = None):
         """Opens the files in the run's folder.
@@ -48,7 +48,7 @@ class MetricsRecorder:
             folder: the run's folder; it is made where it is missing.
             config: whose `mlflow` says where curves go beside the folder.
             first_step: the first step that will be recorded; a resumed run's curves lose what they had from there on.
-            mlflow_run: id of the MLflow run to go on with, as `mlflow_run` of an earlier recorder gave it.
+            mlflow_run: id of the MLflow run to continue, as `mlflow_run` of an earlier recorder gave it.
         """
         from tensorboardX import SummaryWriter
 
@@ -76,7 +76,7 @@ class MetricsRecorder:
         self._write({"step": step, "note": text})
 
     def close(self) -> None:
-        """Writes out what is held back and ends the MLflow run."""
+        """Flush and close the files, and end the MLflow run."""
         self._lines.close()
         self._board.close()
         if self._mlflow is not None:

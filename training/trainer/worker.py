@@ -25,7 +25,7 @@ PUSH_INTERVAL_S = 5.0
 def run_worker(settings: dict[str, Any]) -> None:
     """Train to the end, from the last checkpoint if there is one; leaves adapter and summary in the run folder.
 
-    Bad input is no failure to recover from: it is left in the summary, and who is started again finds it there.
+    Bad input is not a failure to recover from: the error is written to the summary, where a restarted worker finds it.
     """
     job, context = TrainingJob.from_dict(settings), ray.train.get_context()
     run, rank = job.folder.name, context.get_world_rank()
@@ -37,7 +37,7 @@ def run_worker(settings: dict[str, Any]) -> None:
 
 
 def _pull_copy(job: TrainingJob, rank: int) -> Copy | None:
-    """This worker's copy of a run folder that lies in a bucket. The first one's goes back there as it grows."""
+    """This worker's copy of a run folder in a bucket. The first worker's copy is sent back there as it grows."""
     if job.store is None:
         return None
     copy = Copy(open_bucket(job.store), local_folder(f"{job.folder.name}-rank-{rank}"))
@@ -55,7 +55,7 @@ def _train_rank(job: TrainingJob, run: str, rank: int, copy: Copy | None) -> Non
     storage = context.get_storage()
 
     def send(local: Path, name: str, metrics: dict[str, float], upload: Any, wait: bool) -> None:
-        if copy:  # what was recorded before a checkpoint is there with it
+        if copy:  # so that the bucket has the metrics up to each checkpoint
             with suppress(Unreachable):
                 copy.push()
         report_checkpoint(local, name, metrics, upload, wait)
@@ -71,7 +71,7 @@ def _train_rank(job: TrainingJob, run: str, rank: int, copy: Copy | None) -> Non
         checkpoints.close()
         figures = {"error": _error_parts(error)}
     except TandemError as error:
-        # Perhaps on this rank alone: the others wait for it, and are ended when it fails.
+        # Perhaps on this rank alone: the other ranks wait for it, and end when it fails.
         write_atomically(summary, json.dumps({"error": _error_parts(error)}) + "\n")
         raise
     if rank == 0:
@@ -79,7 +79,7 @@ def _train_rank(job: TrainingJob, run: str, rank: int, copy: Copy | None) -> Non
 
 
 def _error_parts(error: TandemError) -> list[str]:
-    """For the summary, from which the driver raises it again."""
+    """The error as it is written to the summary, from which the driver raises it again."""
     return [error.seen, error.accepted, error.remedy]
 
 

@@ -13,7 +13,7 @@ from training.plan.zero_stage import (
     Device,
     choose,
     container_free_bytes,
-    fits,
+    fits_with_workers,
     open_choices,
     this_device,
     with_precision,
@@ -99,8 +99,8 @@ def test_more_workers_are_named_where_they_would_do() -> None:
 
 
 def test_fits_counts_the_workers_there_are() -> None:
-    assert fits(config(), LLAMA, gpu(28), 8)
-    assert not fits(config(), LLAMA, gpu(28), 2)
+    assert fits_with_workers(config(), LLAMA, gpu(28), 8)
+    assert not fits_with_workers(config(), LLAMA, gpu(28), 2)
 
 
 def test_offload_does_not_help_where_the_memory_is_the_same() -> None:
