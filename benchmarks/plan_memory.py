@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import results
 from training.config import TrainingConfig
-from training.plan.memory import GIB, Formats, Setup, estimate
+from training.plan.memory import GIB, MemorySetup, NumberFormats, estimate_memory
 from training.plan.shapes import Shapes, shapes_of
 
 PUBLISHED = Path(__file__).with_name("published_memory.json")
@@ -53,11 +53,11 @@ def compare_all() -> list[Compared]:
 
 
 def _compare(row: dict[str, Any], published: dict[str, Any]) -> Compared:
-    setup = Setup(
-        formats=Formats(**published["formats"][row["formats"]]),
-        **{key: row[key] for key in Setup.__dataclass_fields__ if key in row and key != "formats"},
+    setup = MemorySetup(
+        formats=NumberFormats(**published["formats"][row["formats"]]),
+        **{key: row[key] for key in MemorySetup.__dataclass_fields__ if key in row and key != "formats"},
     )
-    found = estimate(_shapes(row, published["architectures"][row["architecture"]]), setup)
+    found = estimate_memory(_shapes(row, published["architectures"][row["architecture"]]), setup)
     return Compared(
         f"{row['name']} ({row['source']})", row["kind"], (row["method"], row["stage"], row["offload"]),
         published["sources"][row["source"]]["url"], row["peak_gib"],

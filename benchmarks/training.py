@@ -23,9 +23,9 @@ from benchmarks.rows import write_rows
 from cluster.config import ClusterConfig
 from cluster.session import ray_session
 from training.config import TrainingConfig
-from training.run import prepare
-from training.trainer.fit import Reporter, fit
-from training.trainer.job import METRICS
+from training.run import prepare_run
+from training.trainer.fit import Reporter, run_job
+from training.trainer.job import METRICS_FILE
 from training.trainer.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,8 +93,8 @@ def settings(data: Path, **changed: Any) -> TrainingConfig:
 def trained(folder: Path, data: Path, **changed: Any) -> list[dict[str, Any]]:
     """The metrics of a training as a user runs it."""
     folder.mkdir()
-    fit(prepare(settings(data, **changed), str(MODEL), folder), Reporter())
-    return read_metrics(folder / METRICS)
+    run_job(prepare_run(settings(data, **changed), str(MODEL), folder), Reporter())
+    return read_metrics(folder / METRICS_FILE)
 
 
 def speed(lines: list[dict[str, Any]]) -> float:
@@ -125,7 +125,7 @@ def paired(metric: str, figures: dict[str, list[float]], baseline: str, name: st
 
 def kill_to_next_step(folder: Path, data: Path) -> float:
     """Seconds from kill -9 of a worker to the end of the first step that had not been done before."""
-    metrics, seconds = folder / METRICS, list[float]()
+    metrics, seconds = folder / METRICS_FILE, list[float]()
 
     def kill() -> None:
         while not metrics.exists() or metrics.read_text().count('"loss"') < 8:

@@ -2,9 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from cluster.config import LocalPath, Name, Section
+
+# Project files and run folders of earlier versions hold these keys. `search` is looking up and nothing else today.
+FORMER_NAMES: dict[str, str] = {"search": "tune"}
 
 
 class DataSource(Section):
@@ -30,7 +33,7 @@ class DataSource(Section):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The source's name in messages: its path, or the data set with its split."""
         return str(self.path) if self.path else f"{self.hub}[{self.split}]"
 
 
@@ -38,10 +41,10 @@ class Workers(Section):
     """A number of workers that may change while a training runs."""
 
     min: int = Field(ge=1)
-    """Fewest workers that the training goes on with."""
+    """Minimum number of workers; the training continues with as few as these."""
 
     max: int = Field(ge=1)
-    """Most workers that it takes; the global batch is that of this number, however many there are."""
+    """Maximum number of workers. The global batch is that of this number, however many workers there are."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "Workers":
@@ -50,24 +53,24 @@ class Workers(Section):
         return self
 
 
-class SearchConfig(Section):
-    """Several trainings with other settings, the best of which is published."""
+class TuningConfig(Section):
+    """Several trainings with different settings, the best of which is published."""
 
     space: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(min_length=1)
     """Settings of `training` by name, each with the values to try, as in `learning_rate: [1.0e-4, 3.0e-4]`."""
 
     num_trials: int = Field(default=8, ge=1)
-    """Trainings at most, drawn from all combinations. Where there are fewer combinations, each is tried once."""
+    """Maximum number of trials, which are drawn from all combinations. With fewer combinations each is tried once."""
 
     max_concurrent: int = Field(default=1, ge=1)
-    """Trainings at one time; each takes the workers that `training.workers` asks for."""
+    """Trials that run at the same time. Each takes the workers that `training.workers` asks for."""
 
     reduction_factor: int = Field(default=3, ge=2)
-    """ASHA (arXiv:1810.05934) goes on with one in this many at each rung: a ninth, a third and the end of a training
-    where it is 3."""
+    """ASHA (arXiv:1810.05934) keeps one trial in this many at each rung. With 3, the rungs are at a ninth, a third and
+    the end of a training."""
 
     max_hours: float | None = Field(default=None, gt=0)
-    """Budget in hours: what is not done by then is stopped, and the best that ended is published."""
+    """Time budget in hours. Trials that still run then are stopped, and the best finished trial is published."""
 
 
 def _sources(value: Any) -> Any:
@@ -159,7 +162,7 @@ class TrainingConfig(Section):
 
     workers: Annotated[Workers, BeforeValidator(_workers)] = Workers(min=2, max=2)
     """Data-parallel worker processes, on a GPU cluster one GPU each: a number, or `{min: 1, max: 4}` for a training
-    that goes on with fewer while nodes are missing."""
+    that continues with fewer while nodes are missing."""
 
     zero_stage: Literal["auto", 0, 1, 2, 3] = "auto"
     """What DeepSpeed ZeRO (arXiv:1910.02054) shares out: 1 optimizer state, 2 gradients as well, 3 weights as well.
@@ -195,13 +198,13 @@ class TrainingConfig(Section):
     """Steps between checkpoints; a twentieth of the training where it is not set."""
 
     checkpoint_upload: Literal["async", "sync"] = "async"
-    """Copy a checkpoint to the storage while the training goes on, or let the training wait for it."""
+    """Copy a checkpoint to the storage while the training continues, or let the training wait for the copy."""
 
     keep_checkpoints: int = Field(default=2, ge=1)
-    """Checkpoints that are kept."""
+    """Number of checkpoints that are kept."""
 
     keep_by: Literal["last", "held_out_loss"] = "last"
-    """Which ones: the last, or those with the lowest held-out loss (and the last)."""
+    """Which checkpoints are kept: the last ones, or those with the lowest held-out loss (and the last one)."""
 
     max_failures: int = Field(default=3, ge=0)
     """How many times the workers are started again after a failure before the training gives up."""
@@ -213,7 +216,7 @@ class TrainingConfig(Section):
     mlflow: str | None = None
     """Tracking URI of MLflow, where the metrics go beside metrics.jsonl and TensorBoard."""
 
-    search: SearchConfig | None = None
+    tune: TuningConfig | None = Field(default=None, validation_alias=AliasChoices("tune", "search"))
     """Try several settings (Ray Tune) and publish the training with the lowest held-out loss."""
 
     deepspeed: dict[str, Any] = Field(default_factory=dict)
@@ -221,6 +224,14 @@ class TrainingConfig(Section):
 
     ray_options: dict[str, Any] = Field(default_factory=dict)
     """Ray Train's ScalingConfig in its own words, such as `resources_per_worker`; `num_workers` is `workers`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_under_both_names(cls, values: Any) -> Any:
+        for former, current in FORMER_NAMES.items():
+            if isinstance(values, dict) and {former, current} <= values.keys():
+                raise ValueError(f"`{former}` is the former name of `{current}`; write one of them")
+        return values
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainingConfig":

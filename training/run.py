@@ -3,7 +3,7 @@
 with ray_session(ClusterConfig()):
     version = train(config, model, "helpdesk", storage, run, Reporter())
 
-Which run `tandem train --resume` goes on with.
+`find_interrupted` names the run that `tandem train --resume` resumes.
 """
 
 import json
@@ -18,15 +18,28 @@ from cluster.storage.files import write_atomically
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from training.config import TrainingConfig, Workers
-from training.data.rows import DataReport, check_rows, warn_of
-from training.data.tokenize import load_tokenizer, longest_row
-from training.publish.model_card import write_card
-from training.publish.publish import digest_sources, fingerprint, publish, template_hash, write_trained
-from training.trainer.fit import Reporter, fit, num_gpus
-from training.trainer.job import ADAPTER, HELD_OUT_ROWS, JOB, METRICS, SUMMARY, TRAINED, TRAINING_ROWS, Job
-from training.trainer.metrics import check_watching, read_metrics
-
-__all__ = ["fingerprint", "resume", "train"]
+from training.data.batches import Steps
+from training.data.examples import Examples
+from training.data.rows import DataReport, check_rows, warn_of_left_out_rows
+from training.data.tokenize import encode_rows, load_tokenizer, longest_row
+from training.model.lora import check_method
+from training.plan.deepspeed_config import check_elastic_workers, deepspeed_config
+from training.plan.zero_stage import choose, with_precision, workers_device
+from training.publish.model_card import write_model_card
+from training.publish.publish import digest_sources, fingerprint, publish_version, template_hash, write_trained_rows
+from training.trainer.fit import Reporter, num_gpus, run_job
+from training.trainer.job import (
+    ADAPTER_FOLDER,
+    HELD_OUT_ROWS_FILE,
+    JOB_FILE,
+    METRICS_FILE,
+    SUMMARY_FILE,
+    TRAINED_ROWS_FILE,
+    TRAINING_ROWS_FILE,
+    TrainingJob,
+)
+from training.trainer.metrics import check_mlflow_installed, read_metrics
+from training.tune import TRIALS_FOLDER, run_trials, trial_configs
 
 
 def train(
@@ -41,184 +54,181 @@ def train(
     """Train `adapter` on `config.data` and publish it as a new version; inside an open Ray session.
 
     Args:
-        data: what `check_rows(config)` gives; read here where it is not given.
+        data: the result of `check_rows(config)`; the rows are read here where it is not given.
 
     Raises:
         TandemError: bad rows, a model that cannot be loaded, settings that contradict each other, or a training that
             failed more often than `config.max_failures`. Nothing is published then, nor after KeyboardInterrupt.
     """
-    if config.search:
-        _check_search(run)
-        return publish_run(_searched(config, model, run, reporter, data), config, model, adapter, storage)
-    prepare(config, model, run.path, data)
+    if config.tune:
+        _check_tuning_storage(run)
+        return publish_run(_tune(config, model, run, reporter, data), config, model, adapter, storage)
+    prepare_run(config, model, run.path, data)
     return resume(config, model, adapter, storage, run, reporter)
-
-
-def _check_search(run: Run) -> None:
-    if run.copy:
-        raise TandemError(
-            f"`training.search` is set, and storage is {run.copy.bucket.url}.",
-            "A search on a folder that all nodes share: its trials write there.",
-            "Set `storage` to such a folder for the search, or leave `training.search` out.",
-        )
-
-
-def _searched(config: TrainingConfig, model: str, run: Run, reporter: Reporter, data: DataReport | None = None) -> Path:
-    """The folder of the best of several trainings; no setting that is tried decides which rows are read."""
-    from training.tune import FOLDER, candidates, search
-
-    assert config.search is not None
-    jobs, tried = [], candidates(config)
-    for number, (_, settings) in enumerate(tried):
-        folder = run.path / FOLDER / f"{run.id}-trial-{number + 1}"  # what is kept on nodes is named after it
-        folder.mkdir(parents=True)
-        jobs.append(prepare(settings, model, folder, data))
-    return search(jobs, [named for named, _ in tried], config.search, reporter).folder
 
 
 def resume(
     config: TrainingConfig, model: str, adapter: str, storage: Storage, run: Run, reporter: Reporter
 ) -> AdapterVersion:
-    """Go on with a run that `prepare` has filled, from its last checkpoint if there is one, and publish the result.
+    """Resume a run that `prepare_run` has filled, from its last checkpoint if there is one, and publish the result.
 
     Raises:
         TandemError: as `train`.
     """
-    prepared = json.loads((run.path / JOB).read_text())
-    # The same weights, and the run's folder, may lie elsewhere by now: each job of a cluster has a working directory of
-    # its own, and another machine has another copy.
+    prepared = json.loads((run.path / JOB_FILE).read_text())
+    # The base weights and the run's folder may have moved: each job of a cluster has its own working directory, and
+    # another machine has another copy.
     store = run.copy.bucket.url if run.copy else None
-    job = replace(Job.of(prepared["job"]), model=model, folder=run.path, store=store)
-    fit(job, reporter, copy=run.copy)
-    check_ended_well(run.path)
+    job = replace(TrainingJob.from_dict(prepared["job"]), model=model, folder=run.path, store=store)
+    run_job(job, reporter, copy=run.copy)
+    raise_workers_error(run.path)
     return publish_run(run.path, config, model, adapter, storage)
-
-
-def check_ended_well(folder: Path) -> None:
-    """Raises the TandemError that the workers of a training ended with, if they did."""
-    summary = json.loads((folder / SUMMARY).read_text())
-    if "error" in summary:
-        (folder / SUMMARY).unlink()
-        raise TandemError(*summary["error"])
-
-
-def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, storage: Storage) -> AdapterVersion:
-    """Publish what a training that has ended left in its folder, with its model card.
-
-    `config` is what was asked for, by which the version is found again; the job in the folder has what was chosen.
-    """
-    prepared, summary = (json.loads((folder / name).read_text()) for name in (JOB, SUMMARY))
-    job, files = Job.of(prepared["job"]), folder / ADAPTER
-    lines = read_metrics(folder / METRICS)
-    metrics = {"num_rows": prepared["num_rows"], "num_steps": job.num_steps, **summary, "worker_s": worker_s(lines)}
-    (files / TRAINED).write_bytes((folder / TRAINED).read_bytes())
-    write_card(
-        files, adapter, job.config, model=model, data_digest=digest_sources(config),
-        lines=lines, metrics=metrics,
-    )  # fmt: skip
-    base_digest = digest_model(model)
-    return publish(
-        storage, adapter, files, job.config, model=model, base_digest=base_digest, metrics=metrics,
-        fingerprint=fingerprint(config, model, base_digest), template=prepared["template_hash"],
-        prompt_hash=prepared["prompt_hash"],
-    )  # fmt: skip
-
-
-def worker_s(lines: list[dict[str, Any]]) -> float:
-    """Seconds that the steps took, of all workers together; loading a model and starting workers is not in them."""
-    timed = (line for line in lines if line.get("tokens_per_s"))
-    return float(round(sum(line["tokens"] / line["tokens_per_s"] * line["num_workers"] for line in timed), 3))
-
-
-def prepare(config: TrainingConfig, model: str, folder: Path, data: DataReport | None = None) -> Job:
-    """Check and encode every row, set some aside, and count the steps; no worker is needed for it.
-
-    Leaves the encoded rows, `trained.jsonl` and `job.json` in the run folder: all that a run needs to be continued.
-
-    Args:
-        data: what `check_rows(config)` gives; read here where it is not given.
-
-    Raises:
-        TandemError: as `train`.
-    """
-    from training.data.batches import Steps
-    from training.data.examples import Examples
-    from training.data.tokenize import encode_rows
-    from training.model.lora import check_method
-    from training.plan.deepspeed_config import check_elastic, deepspeed_config
-
-    check_watching(config)
-    settled = settle(config, model)
-    check_elastic(settled)
-    check_method(settled, num_gpus() > 0)
-    report = data or check_rows(config)
-    tokenizer = load_tokenizer(model)
-    encoded = encode_rows(report, tokenizer, longest_row(config, model), config.max_bad_rows)
-    warn_of(encoded.left_out)
-    trained, held_out = encoded.split(config)
-    rows = Examples.of_rows(trained)
-    rows.save(folder / TRAINING_ROWS)
-    Examples.of_rows(held_out).save(folder / HELD_OUT_ROWS)
-    write_trained([each.row for each in trained], folder)
-    job = Job(settled, model, folder, num_steps=len(Steps(rows, settled)))
-    deepspeed_config(settled, settled.workers.max)
-    prepared = {"job": job.to_dict(), "template_hash": template_hash(tokenizer), "prompt_hash": report.prompt_hash,
-                "num_rows": len(trained), "fingerprint": fingerprint(config, model, digest_model(model))}  # fmt: skip
-    write_atomically(folder / JOB, json.dumps(prepared, indent=2) + "\n")
-    return job
-
-
-def settle(config: TrainingConfig, model: str) -> TrainingConfig:
-    """The settings with the ZeRO stage, the offload and the precision that suit the workers in the place of `auto`.
-
-    Raises:
-        TandemError: nothing fits, or not with `workers.min` any more.
-    """
-    from training.plan.zero_stage import choose, with_precision, workers_device
-
-    device, fewest = workers_device(config), config.workers.min
-    config = with_precision(config, device)
-    chosen = choose(config, model, device)
-    settled = config.model_copy(update={"zero_stage": chosen.zero_stage, "offload": chosen.offload})
-    if fewest < config.workers.max:
-        choose(settled.model_copy(update={"workers": Workers(min=fewest, max=fewest)}), model, device)
-    return settled
 
 
 def find_interrupted(
     folder: Path, config: TrainingConfig, model: str, base_digest: str, storage: Storage | None = None
 ) -> Run:
-    """The newest run below `folder` that began to train and did not end well, opened again.
+    """The newest run below `folder` that began to train and did not finish, opened again.
 
     Raises:
-        TandemError: the project searches, there is none, its command still runs, or data or settings have changed
+        TandemError: the project tunes, no such run exists, its command still runs, or data or settings have changed
             since it was started.
     """
-    if config.search:
+    if config.tune:
         raise TandemError(
-            "`training.search` is set, and a search is not gone on with.",
+            "`training.tune` is set, and a tuning cannot be resumed.",
             "A single training.",
-            "Search again with `tandem train`.",
+            "Start the tuning again with `tandem train`.",
         )
-    runs = [path.parent for path in folder.glob(f"*/{JOB}") if _status(path.parent) != "done"]
+    runs = [path.parent for path in folder.glob(f"*/{JOB_FILE}") if _run_status(path.parent) != "done"]
     if not runs:
         raise TandemError(
             f"There is no training below {folder} that did not end.",
             "A training that was interrupted, or whose machine went down.",
             "Start one with `tandem train`.",
         )
-    newest = max(runs, key=lambda run: (run / JOB).stat().st_mtime)
-    prepared = json.loads((newest / JOB).read_text())
+    newest = max(runs, key=lambda run: (run / JOB_FILE).stat().st_mtime)
+    prepared = json.loads((newest / JOB_FILE).read_text())
     if prepared["fingerprint"] != fingerprint(config, model, base_digest):
         raise TandemError(
             f"The training {newest.name} was started with other data, settings, packages or another model.",
-            "What it was started with: the settings stand in its config.yaml.",
-            "Put them back to go on with it, or start a new one with `tandem train`.",
+            "What it was started with: the settings are in its config.yaml.",
+            "Put them back to resume it, or start a new training with `tandem train`.",
         )
     return Run.reopen(newest, storage)
 
 
-def _status(run: Path) -> str:
+def _check_tuning_storage(run: Run) -> None:
+    if run.copy:
+        raise TandemError(
+            f"`training.tune` is set, and storage is {run.copy.bucket.url}.",
+            "A folder that all nodes share, because the trials write there.",
+            "Set `storage` to such a folder for the tuning, or leave `training.tune` out.",
+        )
+
+
+def _tune(config: TrainingConfig, model: str, run: Run, reporter: Reporter, data: DataReport | None) -> Path:
+    """Run the trials; returns the folder of the best one. No setting that is tuned decides which rows are read."""
+    assert config.tune is not None
+    jobs, trials = [], trial_configs(config)
+    for number, (_, trial_config) in enumerate(trials):
+        # Files that are kept on nodes are named after this folder.
+        folder = run.path / TRIALS_FOLDER / f"{run.id}-trial-{number + 1}"
+        folder.mkdir(parents=True)
+        jobs.append(prepare_run(trial_config, model, folder, data))
+    return run_trials(jobs, [settings for settings, _ in trials], config.tune, reporter).folder
+
+
+def prepare_run(config: TrainingConfig, model: str, folder: Path, data: DataReport | None = None) -> TrainingJob:
+    """Check and encode every row, hold some out, and count the steps; no worker is needed for this.
+
+    Leaves the encoded rows, `trained.jsonl` and `job.json` in the run folder: all that `resume` needs.
+
+    Args:
+        data: the result of `check_rows(config)`; the rows are read here where it is not given.
+
+    Raises:
+        TandemError: as `train`.
+    """
+    check_mlflow_installed(config)
+    settled = resolve_auto_settings(config, model)
+    check_elastic_workers(settled)
+    check_method(settled, num_gpus() > 0)
+    report = data or check_rows(config)
+    tokenizer = load_tokenizer(model)
+    encoded = encode_rows(report, tokenizer, longest_row(config, model), config.max_bad_rows)
+    warn_of_left_out_rows(encoded.left_out)
+    trained, held_out = encoded.split(config)
+    rows = Examples.of_rows(trained)
+    rows.save(folder / TRAINING_ROWS_FILE)
+    Examples.of_rows(held_out).save(folder / HELD_OUT_ROWS_FILE)
+    write_trained_rows([row.row for row in trained], folder)
+    job = TrainingJob(settled, model, folder, num_steps=len(Steps(rows, settled)))
+    deepspeed_config(settled, settled.workers.max)
+    prepared = {"job": job.to_dict(), "template_hash": template_hash(tokenizer), "prompt_hash": report.prompt_hash,
+                "num_rows": len(trained), "fingerprint": fingerprint(config, model, digest_model(model))}  # fmt: skip
+    write_atomically(folder / JOB_FILE, json.dumps(prepared, indent=2) + "\n")
+    return job
+
+
+def resolve_auto_settings(config: TrainingConfig, model: str) -> TrainingConfig:
+    """The settings with the ZeRO stage, the offload and the precision that suit the workers instead of `auto`.
+
+    Raises:
+        TandemError: nothing fits, or nothing fits with `workers.min` workers.
+    """
+    device, min_workers = workers_device(config), config.workers.min
+    config = with_precision(config, device)
+    chosen = choose(config, model, device)
+    settled = config.model_copy(update={"zero_stage": chosen.zero_stage, "offload": chosen.offload})
+    if min_workers < config.workers.max:
+        choose(settled.model_copy(update={"workers": Workers(min=min_workers, max=min_workers)}), model, device)
+    return settled
+
+
+def raise_workers_error(folder: Path) -> None:
+    """Raise the TandemError that ended the workers of a training, if one did."""
+    summary = json.loads((folder / SUMMARY_FILE).read_text())
+    if "error" in summary:
+        (folder / SUMMARY_FILE).unlink()
+        raise TandemError(*summary["error"])
+
+
+def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, storage: Storage) -> AdapterVersion:
+    """Publish what a training that has ended left in its folder, with its model card.
+
+    `config` has the settings as the user wrote them, by which the version is found again; the job in the folder has the
+    settings that `auto` was resolved to.
+    """
+    prepared, summary = (json.loads((folder / name).read_text()) for name in (JOB_FILE, SUMMARY_FILE))
+    job, files = TrainingJob.from_dict(prepared["job"]), folder / ADAPTER_FOLDER
+    lines = read_metrics(folder / METRICS_FILE)
+    metrics = {
+        "num_rows": prepared["num_rows"],
+        "num_steps": job.num_steps,
+        **summary,
+        "worker_s": sum_worker_seconds(lines),
+    }
+    (files / TRAINED_ROWS_FILE).write_bytes((folder / TRAINED_ROWS_FILE).read_bytes())
+    write_model_card(
+        files, adapter, job.config, model=model, data_digest=digest_sources(config),
+        lines=lines, metrics=metrics,
+    )  # fmt: skip
+    base_digest = digest_model(model)
+    return publish_version(
+        storage, adapter, files, job.config, model=model, base_digest=base_digest, metrics=metrics,
+        fingerprint=fingerprint(config, model, base_digest), template=prepared["template_hash"],
+        prompt_hash=prepared["prompt_hash"],
+    )  # fmt: skip
+
+
+def sum_worker_seconds(lines: list[dict[str, Any]]) -> float:
+    """Seconds that the steps took, of all workers together; loading a model and starting workers is not in them."""
+    timed = (line for line in lines if line.get("tokens_per_s"))
+    return float(round(sum(line["tokens"] / line["tokens_per_s"] * line["num_workers"] for line in timed), 3))
+
+
+def _run_status(run: Path) -> str:
     try:
         return str(json.loads((run / "manifest.json").read_text())["status"])
     except (OSError, ValueError, KeyError):

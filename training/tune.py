@@ -1,6 +1,6 @@
-"""`training.search`: several trainings under Ray Tune, of which ASHA (arXiv:1810.05934) stops those that fall behind.
+"""`training.tune`: several trials under Ray Tune, of which ASHA (arXiv:1810.05934) stops those that fall behind.
 
-What is compared is the held-out loss; each trial is a whole training of its own, in a folder of its own.
+A trial is a whole training in a folder of its own; trials are compared by their held-out loss.
 """
 
 import itertools
@@ -17,108 +17,111 @@ from pydantic import ValidationError
 
 from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
-from training.config import SearchConfig, TrainingConfig
-from training.trainer.fit import Reporter, fit, remove_local_files
-from training.trainer.job import SUMMARY, Job
+from training.config import TrainingConfig, TuningConfig
+from training.trainer.fit import Reporter, remove_local_files, run_job
+from training.trainer.job import SUMMARY_FILE, TrainingJob
 
-FOLDER, RESULT = "search", "search.json"
-_EVALUATIONS = 9
+# Names on disk, from the time when `training.tune` was called `training.search`.
+TRIALS_FOLDER, TRIALS_FILE = "search", "search.json"
+_NUM_EVALUATIONS = 9
 _DECIDES_WHAT_IS_COMPARED = {
     "data", "held_out", "held_out_data", "max_bad_rows", "objective", "dpo_beta", "seed", "adapter",
 }  # fmt: skip
-# The first decision falls after this share of a trial, in percent.
-_GRACE = 11
+# ASHA first decides after this share of a trial, in percent.
+_GRACE_PERIOD = 11
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training of a search, and how it went: `share` is how much of it was done, from 0 to 1."""
+    """One training with its settings, and how it went: `share` is how much of it was done, from 0 to 1."""
 
     number: int
     settings: dict[str, Any]
     held_out_loss: float | None
     share: float
 
-    def told(self, num_trials: int) -> str:
-        """For a person."""
+    def describe(self, num_trials: int) -> str:
+        """One line about the trial, as in `trial 1 of 8 (rank 16): held-out loss 1.2345`."""
         values = ", ".join(f"{name} {value}" for name, value in self.settings.items())
         loss = "failed" if self.held_out_loss is None else f"held-out loss {self.held_out_loss:.4f}"
         ended = "" if self.share == 1 else f", stopped after {self.share:.0%}"
         return f"trial {self.number + 1} of {num_trials} ({values}): {loss}{ended}"
 
 
-def candidates(config: TrainingConfig) -> list[tuple[dict[str, Any], TrainingConfig]]:
-    """The settings that a search tries: all combinations, or `num_trials` of them drawn by the seed.
+def trial_configs(config: TrainingConfig) -> list[tuple[dict[str, Any], TrainingConfig]]:
+    """What each trial sets, and its whole configuration: all combinations, or `num_trials` drawn by the seed.
 
     Raises:
         TandemError: an unknown setting, a value that it does not take, one that decides what is compared, or no
             held-out rows.
     """
-    search = config.search
-    assert search is not None
-    deciding = sorted(_DECIDES_WHAT_IS_COMPARED & search.space.keys())
+    tuning = config.tune
+    assert tuning is not None
+    deciding = sorted(_DECIDES_WHAT_IS_COMPARED & tuning.space.keys())
     if deciding:
-        raise _refused(f"training.search.space names {deciding[0]}, with which held-out losses cannot be compared.")
+        raise _invalid(f"training.tune.space names {deciding[0]}, with which held-out losses cannot be compared.")
     if not config.held_out and not config.held_out_data:
-        raise _refused("training.search compares held-out losses, and no rows are held out.")
-    names = sorted(search.space)
-    combinations = itertools.product(*(search.space[name] for name in names))
-    chosen = [dict(zip(names, values, strict=True)) for values in combinations]
-    tried = [(settings, _with(config, settings)) for settings in chosen]
-    return random.Random(config.seed).sample(tried, search.num_trials) if len(tried) > search.num_trials else tried
+        raise _invalid("training.tune compares held-out losses, and no rows are held out.")
+    names = sorted(tuning.space)
+    combinations = itertools.product(*(tuning.space[name] for name in names))
+    settings = [dict(zip(names, values, strict=True)) for values in combinations]
+    trials = [(changed, _with_settings(config, changed)) for changed in settings]
+    return random.Random(config.seed).sample(trials, tuning.num_trials) if len(trials) > tuning.num_trials else trials
 
 
-def search(jobs: Sequence[Job], settings: Sequence[dict[str, Any]], how: SearchConfig, reporter: Reporter) -> Job:
-    """Run trials inside an open Ray session; the job with the lowest held-out loss of those that ran to their end.
+def run_trials(
+    jobs: Sequence[TrainingJob], settings: Sequence[dict[str, Any]], tuning: TuningConfig, reporter: Reporter
+) -> TrainingJob:
+    """Run trials inside an open Ray session; returns the job with the lowest held-out loss of the finished ones.
 
     Leaves search.json, with every trial, beside the trials' folders.
 
     Args:
         jobs: one for each trial, prepared.
-        settings: what each sets, for people.
+        settings: what each trial sets, for people.
 
     Raises:
-        TandemError: no trial ran to its end.
+        TandemError: no trial finished.
     """
     jobs = [_with_evaluations(job) for job in jobs]
-    trials = _Trials(jobs, settings, how, reporter)
+    tuner = _Tuner(jobs, settings, tuning, reporter)
     outcome: Future[list[Trial]] = Future()
-    threading.Thread(target=_settle, args=(outcome, trials), daemon=True).start()
-    found = outcome.result()
+    threading.Thread(target=_run_in_thread, args=(outcome, tuner), daemon=True).start()
+    trials = outcome.result()
     for job in jobs:
         remove_local_files(job)
-    write_atomically(trials.folder / RESULT, json.dumps([asdict(trial) for trial in found], indent=2) + "\n")
-    ended = {
-        trial.held_out_loss: trial for trial in found if trial.held_out_loss is not None and trials.has_ended(trial)
+    write_atomically(tuner.folder / TRIALS_FILE, json.dumps([asdict(trial) for trial in trials], indent=2) + "\n")
+    finished = {
+        trial.held_out_loss: trial for trial in trials if trial.held_out_loss is not None and tuner.has_finished(trial)
     }
-    if not ended:
-        raise _none_ended(trials)
-    best = ended[min(ended)]
-    reporter.note(f"best of {len(found)}: {best.told(len(found))}")
+    if not finished:
+        raise _none_finished(tuner)
+    best = finished[min(finished)]
+    reporter.note(f"best of {len(trials)}: {best.describe(len(trials))}")
     return jobs[best.number]
 
 
-def _settle(outcome: "Future[list[Trial]]", trials: "_Trials") -> None:
+def _run_in_thread(outcome: "Future[list[Trial]]", tuner: "_Tuner") -> None:
     """Outside of the main thread, where Tune would take over Ctrl-C."""
     try:
-        outcome.set_result(trials.run())
+        outcome.set_result(tuner.run())
     except BaseException as error:  # noqa: BLE001 - raised again in the main thread
         outcome.set_exception(error)
 
 
 @dataclass(frozen=True)
-class _Trials:
-    jobs: Sequence[Job]
+class _Tuner:
+    jobs: Sequence[TrainingJob]
     settings: Sequence[dict[str, Any]]
-    how: SearchConfig
+    tuning: TuningConfig
     reporter: Reporter
 
     @property
     def folder(self) -> Path:
         return self.jobs[0].folder.parent
 
-    def has_ended(self, trial: Trial) -> bool:
-        return (self.jobs[trial.number].folder / SUMMARY).exists()
+    def has_finished(self, trial: Trial) -> bool:
+        return (self.jobs[trial.number].folder / SUMMARY_FILE).exists()
 
     def run(self) -> list[Trial]:
         """All trials under Tune, as far as each went."""
@@ -129,85 +132,85 @@ class _Trials:
             tune.with_resources(_trainable(self.jobs), {"memory": 1 << 20}),
             param_space={"number": tune.grid_search(list(range(len(self.jobs))))},
             tune_config=tune.TuneConfig(
-                max_concurrent_trials=self.how.max_concurrent,
-                time_budget_s=3600 * self.how.max_hours if self.how.max_hours else None,
+                max_concurrent_trials=self.tuning.max_concurrent,
+                time_budget_s=3600 * self.tuning.max_hours if self.tuning.max_hours else None,
                 scheduler=tune.schedulers.ASHAScheduler(
-                    time_attr="share", metric="held_out_loss", mode="min", max_t=101, grace_period=_GRACE,
-                    reduction_factor=self.how.reduction_factor,
+                    time_attr="share", metric="held_out_loss", mode="min", max_t=101, grace_period=_GRACE_PERIOD,
+                    reduction_factor=self.tuning.reduction_factor,
                 ),
             ),
             run_config=tune.RunConfig(
-                name="tune", storage_path=str(self.folder), verbose=0, callbacks=[self._told()]
+                name="tune", storage_path=str(self.folder), verbose=0, callbacks=[self._report_callback()]
             ),
         )  # fmt: skip
-        last = {result.config["number"]: result.metrics for result in tuner.fit()}
-        return [self._trial(number, last.get(number)) for number in range(len(self.jobs))]
+        last_results = {result.config["number"]: result.metrics for result in tuner.fit()}
+        return [self._trial(number, last_results.get(number)) for number in range(len(self.jobs))]
 
-    def _trial(self, number: int, last: dict[str, Any] | None) -> Trial:
-        last = last or {}
-        return Trial(number, dict(self.settings[number]), last.get("held_out_loss"), last.get("share", 0) / 100)
+    def _trial(self, number: int, result: dict[str, Any] | None) -> Trial:
+        result = result or {}
+        return Trial(number, dict(self.settings[number]), result.get("held_out_loss"), result.get("share", 0) / 100)
 
-    def _told(self) -> Any:
-        """A callback that tells the end of each trial."""
+    def _report_callback(self) -> Any:
+        """A Tune callback that reports the end of each trial to the user."""
         from ray import tune
 
-        search = self
+        tuner = self
 
-        class Told(tune.Callback):  # type: ignore[misc]
+        class ReportTrial(tune.Callback):  # type: ignore[misc]
             def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-                done = search._trial(trial.config["number"], trial.last_result)
-                search.reporter.note(done.told(len(search.jobs)))
+                ended = tuner._trial(trial.config["number"], trial.last_result)
+                tuner.reporter.note(ended.describe(len(tuner.jobs)))
 
-        return Told()
+        return ReportTrial()
 
 
-def _trainable(jobs: Sequence[Job]) -> Any:
-    """What runs in each trial's actor: a training, whose held-out losses go to Tune."""
+def _trainable(jobs: Sequence[TrainingJob]) -> Any:
+    """The function that runs in each trial's actor: a training whose held-out losses go to Tune."""
 
-    def train(chosen: dict[str, int]) -> None:
+    def train(parameters: dict[str, int]) -> None:
         from ray import tune
 
-        job = jobs[chosen["number"]]
+        job = jobs[parameters["number"]]
 
         def report(line: dict[str, Any]) -> None:
             if "held_out_loss" in line and line["step"] < job.num_steps:
                 tune.report({"held_out_loss": line["held_out_loss"], "share": 100 * line["step"] / job.num_steps})
 
-        fit(job, Reporter(), report)
+        run_job(job, Reporter(), report)
         # Only now: a trial that ASHA stops at its last step would leave no adapter.
-        summary = json.loads((job.folder / SUMMARY).read_text())
+        summary = json.loads((job.folder / SUMMARY_FILE).read_text())
         if "held_out_loss" in summary:
             tune.report({"held_out_loss": summary["held_out_loss"], "share": 100})
 
     return train
 
 
-def _with_evaluations(job: Job) -> Job:
-    """With held-out losses often enough for ASHA to decide by."""
-    steps = job.config.eval_steps or max(1, job.num_steps // _EVALUATIONS)
+def _with_evaluations(job: TrainingJob) -> TrainingJob:
+    """The job with held-out losses often enough for ASHA to decide by."""
+    steps = job.config.eval_steps or max(1, job.num_steps // _NUM_EVALUATIONS)
     return replace(job, config=job.config.model_copy(update={"eval_steps": steps}))
 
 
-def _with(config: TrainingConfig, settings: dict[str, Any]) -> TrainingConfig:
-    values = config.model_dump(exclude_unset=True, exclude={"search"}) | settings
+def _with_settings(config: TrainingConfig, settings: dict[str, Any]) -> TrainingConfig:
+    values = config.model_dump(exclude_unset=True, exclude={"tune"}) | settings
     try:
         return TrainingConfig.model_validate(values)
     except ValidationError as error:
-        raise _refused(f"training.search.space: {settings} is refused: {error.errors()[0]['msg']}.") from error
+        raise _invalid(f"training.tune.space: {settings} is refused: {error.errors()[0]['msg']}.") from error
 
 
-def _none_ended(trials: _Trials) -> TandemError:
-    within = f" within {trials.how.max_hours:g} hours" if trials.how.max_hours else ""
+def _none_finished(tuner: _Tuner) -> TandemError:
+    within = f" within {tuner.tuning.max_hours:g} hours" if tuner.tuning.max_hours else ""
     return TandemError(
-        f"None of the {len(trials.jobs)} trials of the search ran to its end{within}.",
-        "At least one training that ends.",
-        f"Raise `training.search.max_hours`, or read why they failed below {trials.folder}.",
+        f"None of the {len(tuner.jobs)} trials finished{within}.",
+        "At least one trial that finishes.",
+        f"Raise `training.tune.max_hours`, or read why the trials failed below {tuner.folder}.",
     )
 
 
-def _refused(seen: str) -> TandemError:
+def _invalid(problem: str) -> TandemError:
     return TandemError(
-        seen,
+        problem,
         "A space names settings of `training`, each with a list of its values; a share of rows is held out.",
-        "Correct `training.search` or `training.held_out` in the project file.",
+        "Correct `training.tune` or `training.held_out` in the project file.",
     )

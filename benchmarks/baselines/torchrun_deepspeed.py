@@ -13,13 +13,13 @@ import torch.distributed
 
 from training.data.batches import Steps
 from training.data.examples import Examples
-from training.data.packing import micro_batch
-from training.model.model import load_model, set_threads
-from training.model.objective import objective_of
-from training.plan.deepspeed_config import deepspeed_config, forward_passes
+from training.data.micro_batch import make_micro_batch
+from training.model.model import load_model, set_worker_threads
+from training.model.objective import make_objective
+from training.plan.deepspeed_config import deepspeed_config, num_forward_passes
 from training.trainer.deepspeed_engine import open_engine
-from training.trainer.job import JOB, TRAINING_ROWS, Job
-from training.trainer.loop import Schedule
+from training.trainer.job import JOB_FILE, TRAINING_ROWS_FILE, TrainingJob
+from training.trainer.loop import LearningRateSchedule
 
 WARM_UP = 2
 
@@ -27,13 +27,15 @@ WARM_UP = 2
 def main(folder: Path) -> None:
     torch.distributed.init_process_group("gloo")
     rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    set_threads(size)
-    job = Job.of(json.loads((folder / JOB).read_text())["job"])
-    rows = Examples.load(folder / TRAINING_ROWS)
-    steps, objective = Steps(rows, job.config), objective_of(job.config)
-    weights, passes = objective.weights(rows), forward_passes(job.config, size)
+    set_worker_threads(size)
+    job = TrainingJob.from_dict(json.loads((folder / JOB_FILE).read_text())["job"])
+    rows = Examples.load(folder / TRAINING_ROWS_FILE)
+    steps, objective = Steps(rows, job.config), make_objective(job.config)
+    weights, passes = objective.row_weights(rows), num_forward_passes(job.config, size)
     model = load_model(job.model, job.config, torch.device("cpu"))
-    engine = open_engine(model, deepspeed_config(job.config, size), Schedule.of(job.config, job.num_steps))
+    engine = open_engine(
+        model, deepspeed_config(job.config, size), LearningRateSchedule.from_config(job.config, job.num_steps)
+    )
     engine.train()
     tokens, started = 0, time.perf_counter()
     for number in range(len(steps)):
@@ -42,7 +44,7 @@ def main(folder: Path) -> None:
         packs = steps[number]
         weight = sum(weights[row] for pack in packs for row in pack)
         for pack in packs[rank::size]:
-            loss = objective.loss_sum(engine, micro_batch(rows, pack))
+            loss = objective.loss_sum(engine, make_micro_batch(rows, pack))
             engine.backward(loss * (passes * size / weight))
             engine.step()
         tokens += sum(rows.row_lengths[row] for pack in packs for row in pack)

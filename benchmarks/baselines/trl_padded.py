@@ -14,8 +14,8 @@ import torch
 from transformers import TrainerCallback
 
 from training.data.examples import Examples
-from training.model.model import set_threads
-from training.trainer.job import JOB, TRAINING_ROWS, Job
+from training.model.model import set_worker_threads
+from training.trainer.job import JOB_FILE, TRAINING_ROWS_FILE, TrainingJob
 
 WARM_UP = 2
 PER_DEVICE = 4
@@ -38,10 +38,10 @@ def main(folder: Path, data: Path) -> None:
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
-    job = Job.of(json.loads((folder / JOB).read_text())["job"])
-    config, rows = job.config, Examples.load(folder / TRAINING_ROWS)
+    job = TrainingJob.from_dict(json.loads((folder / JOB_FILE).read_text())["job"])
+    config, rows = job.config, Examples.load(folder / TRAINING_ROWS_FILE)
     num_workers = 2
-    set_threads(num_workers)
+    set_worker_threads(num_workers)
     lines = map(json.loads, data.read_text().splitlines())
     chats = [
         {

@@ -17,11 +17,13 @@ from cluster.config import ClusterConfig, Name, Section
 from cluster.errors import TandemError
 from cluster.storage.storage import Storage, open_storage
 from evaluation.arms import TRAINED
-from evaluation.config import FORMER_NAMES, EvaluationConfig
+from evaluation.config import FORMER_NAMES as FORMER_ARMS
+from evaluation.config import EvaluationConfig
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
 from tandem.console import print_note
 from tandem.project.yaml_lines import Location, YamlFile, read_yaml
+from training.config import FORMER_NAMES as FORMER_SETTINGS
 from training.config import TrainingConfig
 
 RESERVED_NAMES = ("adapters", "forgotten", "keys", "logs", "milvus")
@@ -135,13 +137,17 @@ def load(path: Path, unset_as_written: bool = False, on_note: Callable[[str], ob
     return Project(path, settings)
 
 
-def _former_names(source: YamlFile) -> Iterator[str]:
-    """A note for each arm that a valid file calls by a former name."""
-    for number, arm in enumerate(source.values.get("evaluation", {}).get("arms", ())):
-        if arm in FORMER_NAMES:
-            where = f"{source.path}:{source.line(('evaluation', 'arms', number))}"
-            today = FORMER_NAMES[arm]
+def _former_names(file: YamlFile) -> Iterator[str]:
+    """A note for each arm and each setting that a valid file calls by a former name."""
+    for number, arm in enumerate(file.values.get("evaluation", {}).get("arms", ())):
+        if arm in FORMER_ARMS:
+            where = f"{file.path}:{file.line(('evaluation', 'arms', number))}"
+            today = FORMER_ARMS[arm]
             yield f"{where}: `evaluation.arms` names the arm `{arm}`; it is now called `{today}`. Change that line."
+    for former, today in FORMER_SETTINGS.items():
+        if former in file.values.get("training", {}):
+            where = f"{file.path}:{file.line(('training', former))}"
+            yield f"{where}: `training.{former}` is now called `training.{today}`. Change that line."
 
 
 def _name_of(folder: Path) -> str:
@@ -186,7 +192,7 @@ def _describe(location: Location) -> str:
     """The description of the field at a location, which is its docstring."""
     for end in range(len(location), 0, -1):
         section = _section_at(location[: end - 1])
-        field = section.model_fields.get(str(location[end - 1])) if section else None
+        field = section.model_fields.get(_current_key(section, str(location[end - 1]))) if section else None
         if field and field.description:
             return f"Accepted: {' '.join(field.description.split())}"
     return f"Accepted: {', '.join(sorted(Settings.model_fields))}."
@@ -203,12 +209,17 @@ def _section_at(location: Location) -> type[BaseModel] | None:
     for part in location:
         if section is None:
             section = _section_in(several, str(part))
-        elif (field := section.model_fields.get(str(part))) is not None:
+        elif (field := section.model_fields.get(_current_key(section, str(part)))) is not None:
             section, several = _section_in(field.annotation), field.annotation
         # The number of an item in a list of sections, such as retrieval.sources.
         elif not isinstance(part, int):
             return None
     return section
+
+
+def _current_key(section: type[BaseModel], key: str) -> str:
+    """The name that a setting has today."""
+    return FORMER_SETTINGS.get(key, key) if section is TrainingConfig else key
 
 
 def _section_in(annotation: Any, kind: str = "") -> type[BaseModel] | None:

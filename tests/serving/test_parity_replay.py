@@ -17,7 +17,7 @@ from tandem.project.project import Project, load
 from tests.serving.served_app import MODEL, Endpoint, random_adapter
 from training.data.examples import Examples
 from training.data.tokenize import Example
-from training.publish.parity_rows import write_parity
+from training.publish.parity_rows import write_parity_rows
 from training.publish.weights import load_served
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ ANSWERS = ["It is a metal.", "Gold, and it is made into rings and coins.", "Neon
 def adapter(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> AdapterVersion:
     """A published adapter that has not been checked, with the log-probabilities of its model in transformers."""
     folder = random_adapter(tmp_path_factory.mktemp("adapter") / "files", std=0.1)
-    write_parity(load_served(str(MODEL), folder, CPU), encoded(), folder, CPU)
+    write_parity_rows(load_served(str(MODEL), folder, CPU), encoded(), folder, CPU)
     return publish(endpoint, folder)
 
 
@@ -42,7 +42,7 @@ def encoded() -> Examples:
     for question, answer in zip(QUESTIONS, ANSWERS, strict=True):
         prompt, learnt = tokenizer(question)["input_ids"], tokenizer(answer)["input_ids"]
         rows.append(Example(prompt + learnt, [False] * len(prompt) + [True] * len(learnt)))
-    return Examples.of(rows)
+    return Examples.from_sequences(rows)
 
 
 def test_the_served_adapter_agrees_and_the_base_does_not(endpoint: Endpoint, adapter: AdapterVersion) -> None:

@@ -21,10 +21,10 @@ from pyarrow.fs import FileSystem, LocalFileSystem
 
 import training.trainer.checkpoint_store
 from training.data.packing import Pack
-from training.trainer.checkpointer import Checkpoints
+from training.trainer.checkpointer import Checkpointer
 from training.trainer.deepspeed_engine import _import_deepspeed
-from training.trainer.job import Job
-from training.trainer.loop import Loop
+from training.trainer.job import TrainingJob
+from training.trainer.loop import TrainingLoop
 from training.trainer.metrics import read_metrics
 
 ROWS = "rows.jsonl"
@@ -40,7 +40,7 @@ class Death:
     rank: int = 0
 
 
-class WatchedLoop(Loop):
+class WatchedLoop(TrainingLoop):
     """Writes down which rows a rank took and what its frozen weights are, and dies where it is told to."""
 
     death: Death | None = None
@@ -57,7 +57,7 @@ class WatchedLoop(Loop):
 
     def _checkpoint(self) -> None:
         if self.death and self.death.when == "upload" and self.death.step == self.position.step:
-            copy = training.trainer.checkpoint_store._copy
+            copy = training.trainer.checkpoint_store._copy_file
 
             def copy_half(source: Path, filesystem: FileSystem, target: str) -> tuple[int, str]:
                 half = source.with_suffix(".half")
@@ -66,7 +66,7 @@ class WatchedLoop(Loop):
                 self.die("upload", self.position.step)
                 return copy(source, filesystem, target)
 
-            training.trainer.checkpoint_store._copy = copy_half
+            training.trainer.checkpoint_store._copy_file = copy_half
         super()._checkpoint()
         self.die("save", self.position.step)
 
@@ -75,7 +75,7 @@ class WatchedLoop(Loop):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(job: Job, num_workers: int, death: Death | None = None, root: Path | None = None) -> bool:
+def run(job: TrainingJob, num_workers: int, death: Death | None = None, root: Path | None = None) -> bool:
     """Train until the end or a death; whether it was the end."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.training.gang"])
@@ -94,11 +94,11 @@ def run(job: Job, num_workers: int, death: Death | None = None, root: Path | Non
     return all(rank.exitcode == 0 for rank in ranks)
 
 
-def work(rank: int, job: Job, num_workers: int, death: Death | None, root: Path, store: Path) -> None:
+def work(rank: int, job: TrainingJob, num_workers: int, death: Death | None, root: Path, store: Path) -> None:
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(num_workers))
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=num_workers)
-    checkpoints = Checkpoints(LocalFileSystem(), str(root), job.folder.name, rank, num_workers, rank, report)
+    checkpoints = Checkpointer(LocalFileSystem(), str(root), job.folder.name, rank, num_workers, rank, report)
     loop = WatchedLoop(job, rank, num_workers, torch.device("cpu"), checkpoints)
     loop.death = death
     append(job.folder / FROZEN, {"sha256": frozen_digest(loop.engine)})
@@ -123,17 +123,17 @@ def frozen_digest(engine: Any) -> str:
     return digest.hexdigest()
 
 
-def losses(job: Job) -> dict[int, float]:
+def losses(job: TrainingJob) -> dict[int, float]:
     """The loss of each step; of one that was done again, the last."""
     return {line["step"]: line["loss"] for line in read_metrics(job.folder / "metrics.jsonl") if "loss" in line}
 
 
-def notes(job: Job) -> list[str]:
+def notes(job: TrainingJob) -> list[str]:
     lines = map(json.loads, (job.folder / "metrics.jsonl").read_text().splitlines())
     return [line["note"] for line in lines if "note" in line]
 
 
-def rows_taken(job: Job) -> list[int]:
+def rows_taken(job: TrainingJob) -> list[int]:
     """Every row as often as it was taken, of steps that were done again only the last time counted."""
     steps: dict[int, dict[int, list[int]]] = {}
     workers: dict[int, int] = {}
@@ -145,7 +145,7 @@ def rows_taken(job: Job) -> list[int]:
     return sorted(row for ranks in steps.values() for rows in ranks.values() for row in rows)
 
 
-def frozen_digests(job: Job) -> set[str]:
+def frozen_digests(job: TrainingJob) -> set[str]:
     return {json.loads(line)["sha256"] for line in (job.folder / FROZEN).read_text().splitlines()}
 
 

@@ -1,6 +1,8 @@
 """Which run is gone on with; that it ends the same is in tests/tandem/test_resume.py."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from cluster.storage.storage import Storage
 from training.config import TrainingConfig
 from training.publish.publish import fingerprint
 from training.run import find_interrupted
+from training.trainer.job import TrainingJob
 
 MODEL, DIGEST = "model", "digest"
 
@@ -59,7 +62,23 @@ def test_changed_settings_are_refused_and_those_without_effect_are_not(tmp_path:
     find(storage, config, max_failures=9, keep_checkpoints=5)
 
 
-def test_a_search_is_not_gone_on_with(tmp_path: Path, config: TrainingConfig) -> None:
+def test_a_run_that_was_prepared_before_search_was_called_tune_is_resumed(
+    tmp_path: Path, config: TrainingConfig
+) -> None:
+    settings = config.model_dump(mode="json")
+    settings["search"] = settings.pop("tune")
+    values = {"config": settings, "model": MODEL, "folder": str(tmp_path), "num_steps": 7, "store": None}
+    assert TrainingJob.from_dict(values) == TrainingJob(config, MODEL, tmp_path, num_steps=7)
+
+
+def test_a_tuning_cannot_be_resumed(tmp_path: Path, config: TrainingConfig) -> None:
     begun(Storage(tmp_path / "runs"), config, "failed")
-    with pytest.raises(TandemError, match="a search is not gone on with"):
-        find(Storage(tmp_path / "runs"), config, search={"space": {"rank": [4]}})
+    with pytest.raises(TandemError, match="a tuning cannot be resumed"):
+        find(Storage(tmp_path / "runs"), config, tune={"space": {"rank": [4]}})
+
+
+def test_the_steps_of_a_training_are_imported_without_what_is_heavy() -> None:
+    """Commands import them at their top, before a Ray session is open and before they know that they need PyTorch."""
+    heavy = "{'torch', 'ray', 'transformers', 'deepspeed', 'peft', 'pyarrow'}"
+    code = f"import sys, training.run, training.data.data_check; print({heavy} & sys.modules.keys() or '')"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

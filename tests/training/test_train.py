@@ -19,10 +19,11 @@ from cluster.session import ray_session
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from training.config import TrainingConfig
+from training.publish.publish import fingerprint
 from training.publish.weights import served_dtype
-from training.run import fingerprint, prepare, resume, train
-from training.trainer.checkpointer import local_folder
+from training.run import prepare_run, resume, train
 from training.trainer.fit import Reporter
+from training.trainer.job import local_folder
 from training.trainer.metrics import read_metrics
 
 pytestmark = pytest.mark.slow
@@ -216,13 +217,11 @@ def test_early_stopping_publishes_the_best_weights_and_the_best_checkpoints_are_
 
 
 @pytest.mark.matrix
-def test_a_search_publishes_the_best_of_its_trainings(
+def test_a_tuning_publishes_the_best_of_its_trials(
     session: None, tmp_path: Path, model_folder: Path, data: Path
 ) -> None:
     space = {"learning_rate": [1e-2, 1e-9], "rank": [4]}
-    training = Training(
-        tmp_path, model_folder, data, search={"space": space, "reduction_factor": 2}, held_out_data=data
-    )
+    training = Training(tmp_path, model_folder, data, tune={"space": space, "reduction_factor": 2}, held_out_data=data)
     version = training.start()
     good, bad = json.loads((training.run.path / "search" / "search.json").read_text())
     assert (good["settings"], good["share"]) == ({"learning_rate": 1e-2, "rank": 4}, 1.0)
@@ -242,7 +241,7 @@ def test_what_a_worker_finds_wrong_is_told_and_not_tried_again(
     model = tmp_path / "model"
     shutil.copytree(model_folder, model)
     training = Training(tmp_path, model, data, max_failures=3)
-    job = prepare(training.config, str(model), training.run.path)
+    job = prepare_run(training.config, str(model), training.run.path)
     (model / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(TandemError, match="cannot be loaded"):
         resume(training.config, str(model), "cities", training.storage, training.run, Reporter())

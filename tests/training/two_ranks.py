@@ -16,11 +16,11 @@ from tests.training.data.test_packing import random_rows
 from tests.training.model.test_objective import preferences
 from training.config import TrainingConfig
 from training.data.examples import Examples
-from training.data.packing import micro_batch
+from training.data.micro_batch import make_micro_batch
 from training.model.model import load_model
-from training.model.objective import objective_of
+from training.model.objective import make_objective
 from training.trainer.deepspeed_engine import open_engine, sharded_loading, trained_weights
-from training.trainer.loop import Schedule
+from training.trainer.loop import LearningRateSchedule
 
 CASES: dict[str, dict[str, Any]] = {
     "full": {"method": "full"},
@@ -48,14 +48,18 @@ def train(model: str, case: str, stage: int, rank: int) -> dict[str, Any]:
     with sharded_loading(deepspeed):
         loaded = load_model(model, config, torch.device("cpu"))
     held = sum(p.ds_tensor.numel() if hasattr(p, "ds_tensor") else p.numel() for p in loaded.parameters())
-    engine, objective = open_engine(loaded, deepspeed, Schedule("constant", 4, 0)), objective_of(config)
-    rows = preferences(8) if config.objective == "dpo" else Examples.of(random_rows([20, 30, 40, 50, 60, 70, 30, 40]))
-    weights, losses = objective.weights(rows), []
+    engine, objective = open_engine(loaded, deepspeed, LearningRateSchedule("constant", 4, 0)), make_objective(config)
+    rows = (
+        preferences(8)
+        if config.objective == "dpo"
+        else Examples.from_sequences(random_rows([20, 30, 40, 50, 60, 70, 30, 40]))
+    )
+    weights, losses = objective.row_weights(rows), []
     for step in range(4):
         engine.train()
         mine = 2 * step + rank
         weight = weights[2 * step] + weights[2 * step + 1]
-        loss = objective.loss_sum(engine, micro_batch(rows, (mine,)))
+        loss = objective.loss_sum(engine, make_micro_batch(rows, (mine,)))
         engine.backward(loss * (2 / weight))
         engine.step()
         total = loss.detach().clone()

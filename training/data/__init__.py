@@ -1,0 +1,1 @@
+"""Rows are read, checked, tokenized and packed."""

@@ -1,7 +1,7 @@
 """Which rows each optimizer step takes: decided by the rows, the settings and the seed alone.
 
-Neither the number of workers nor a restart has a say: a training that is killed, shrunk or grown takes the rows that it
-would have taken, each as often.
+Neither the number of workers nor a restart changes them: a training that is killed, shrunk or grown takes the same
+rows, each as often.
 """
 
 from collections import defaultdict
@@ -55,16 +55,16 @@ class Steps:
         return ends
 
     def _plan(self, epoch: int) -> Iterator[Step]:
-        drawn = draw_rows(self._weights, self._config.seed, epoch)
-        lengths = [self._rows.row_lengths[row] for row in drawn]
+        drawn_rows = draw_rows(self._weights, self._config.seed, epoch)
+        lengths = [self._rows.row_lengths[row] for row in drawn_rows]
         config = self._config
         if config.packing:
             capacity = config.micro_batch_size * config.sequence_length
             packs = plan_epoch(lengths, capacity, self.num_packs, config.seed, epoch)
         else:
-            packs = plan_padded(len(drawn), config.micro_batch_size, self.num_packs, config.seed, epoch)
+            packs = plan_padded_epoch(len(drawn_rows), config.micro_batch_size, self.num_packs, config.seed, epoch)
         for start in range(0, len(packs), self.num_packs):
-            yield [tuple(drawn[place] for place in pack) for pack in packs[start : start + self.num_packs]]
+            yield [tuple(drawn_rows[place] for place in pack) for pack in packs[start : start + self.num_packs]]
 
 
 def draw_rows(weights: Sequence[float], seed: int, epoch: int) -> list[int]:
@@ -72,14 +72,14 @@ def draw_rows(weights: Sequence[float], seed: int, epoch: int) -> list[int]:
     groups: dict[float, list[int]] = defaultdict(list)
     for row, weight in enumerate(weights):
         groups[weight].append(row)
-    rng, drawn = Random(f"draw-{seed}-{epoch}"), []
+    rng, drawn_rows = Random(f"draw-{seed}-{epoch}"), []
     for weight, rows in groups.items():
-        drawn += rows * int(weight)
-        drawn += rng.sample(rows, round((weight - int(weight)) * len(rows)))
-    return sorted(drawn)
+        drawn_rows += rows * int(weight)
+        drawn_rows += rng.sample(rows, round((weight - int(weight)) * len(rows)))
+    return sorted(drawn_rows)
 
 
-def plan_padded(num_rows: int, rows_per_pack: int, multiple: int, seed: int, epoch: int) -> list[Pack]:
+def plan_padded_epoch(num_rows: int, rows_per_pack: int, multiple: int, seed: int, epoch: int) -> list[Pack]:
     """Batches of a fixed number of rows in a shuffled order; the last ones may have fewer rows, or none."""
     order = list(range(num_rows))
     Random(f"{seed}-{epoch}").shuffle(order)

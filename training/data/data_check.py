@@ -1,4 +1,4 @@
-"""What a training would make of its rows: formats, lengths, what is too long, duplicates, and what is learnt.
+"""Check training data without training: formats, lengths, rows that are too long, duplicates, and learnt tokens.
 
 checked = check(config, model)
 print(checked.lengths.median, len(checked.bad))
@@ -14,14 +14,14 @@ import numpy as np
 from training.config import TrainingConfig
 from training.data.duplicates import Duplicate, find_duplicates
 from training.data.rows import BadRow, SourceReport, read_rows
-from training.data.tokenize import EncodedRow, Example, encode_each, load_tokenizer, longest_row, too_long
+from training.data.tokenize import EncodedRow, Example, encode_usable_rows, load_tokenizer, longest_row, too_long_reason
 
-NUM_RENDERED = 3
-_NUM_BINS = 10
+MAX_RENDERED = 3
+_MAX_BINS = 10
 
 
 @dataclass(frozen=True)
-class Bin:
+class HistogramBin:
     """How many rows have `start` to `end - 1` tokens."""
 
     start: int
@@ -40,7 +40,7 @@ class Lengths:
     median: int
     p95: int
     max: int
-    histogram: tuple[Bin, ...]
+    histogram: tuple[HistogramBin, ...]
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def check(config: TrainingConfig, model: str) -> DataCheck:
     """
     report = read_rows(config)
     tokenizer, accepted = load_tokenizer(model), longest_row(config, model)
-    data = encode_each(report, tokenizer)
+    data = encode_usable_rows(report, tokenizer)
     long = [row for row in (*data.rows, *data.held_out) if row.num_tokens > accepted]
-    bad = [*data.left_out, *(BadRow(row.row.where, too_long(row.num_tokens, accepted)) for row in long)]
+    bad = [*data.left_out, *(BadRow(row.row.where, too_long_reason(row.num_tokens, accepted)) for row in long)]
     usable = data.without(long)
     trained, held_out = usable.split(config)
     return DataCheck(
@@ -93,15 +93,18 @@ def check(config: TrainingConfig, model: str) -> DataCheck:
         num_read=report.num_read,
         num_trained=len(trained),
         num_held_out=len(held_out),
-        lengths=measure(data.rows),
-        truncation=_truncation([*data.rows, *data.held_out], accepted),
-        duplicates=tuple(find_duplicates([each.row for each in trained], [each.row for each in held_out])),
-        rendered=tuple(render(tokenizer, row.row.where, row.sequences[-1]) for row in _spread(trained or data.rows)),
+        lengths=measure_lengths(data.rows),
+        truncation=_measure_truncation([*data.rows, *data.held_out], accepted),
+        duplicates=tuple(find_duplicates([row.row for row in trained], [row.row for row in held_out])),
+        rendered=tuple(
+            render_sequence(tokenizer, row.row.where, row.sequences[-1])
+            for row in _first_middle_last(trained or data.rows)
+        ),
         bad=tuple(bad),
     )
 
 
-def measure(rows: Sequence[EncodedRow]) -> Lengths | None:
+def measure_lengths(rows: Sequence[EncodedRow]) -> Lengths | None:
     """The lengths of the sequences of some rows, in tokens."""
     sequences = [sequence for row in rows for sequence in row.sequences]
     if not sequences:
@@ -116,7 +119,7 @@ def measure(rows: Sequence[EncodedRow]) -> Lengths | None:
     )  # fmt: skip
 
 
-def render(tokenizer: Any, where: str, sequence: Example) -> Rendered:
+def render_sequence(tokenizer: Any, where: str, sequence: Example) -> Rendered:
     """The text of a sequence, in pieces. Each is what its tokens add to the text before: alone, some tokenizers
     would decode it without the space that it begins with."""
     pieces, end = [], 0
@@ -129,20 +132,21 @@ def render(tokenizer: Any, where: str, sequence: Example) -> Rendered:
     return Rendered(where, tuple(pieces))
 
 
-def _histogram(lengths: Any) -> tuple[Bin, ...]:
-    width = max(1, -(-(int(lengths.max()) + 1 - int(lengths.min())) // _NUM_BINS))
+def _histogram(lengths: Any) -> tuple[HistogramBin, ...]:
+    width = max(1, -(-(int(lengths.max()) + 1 - int(lengths.min())) // _MAX_BINS))
     starts = range(int(lengths.min()), int(lengths.max()) + 1, width)
     return tuple(
-        Bin(start, start + width, int(((lengths >= start) & (lengths < start + width)).sum())) for start in starts
+        HistogramBin(start, start + width, int(((lengths >= start) & (lengths < start + width)).sum()))
+        for start in starts
     )
 
 
-def _truncation(rows: Sequence[EncodedRow], accepted: int) -> Truncation:
+def _measure_truncation(rows: Sequence[EncodedRow], accepted: int) -> Truncation:
     over = [max(0, len(sequence.token_ids) - accepted) for row in rows for sequence in row.sequences]
     return Truncation(accepted, sum(row.num_tokens > accepted for row in rows), sum(over))
 
 
-def _spread(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
+def _first_middle_last(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
     """The first row, the middle one and the last."""
-    places = np.linspace(0, len(rows) - 1, min(NUM_RENDERED, len(rows))).round().astype(int)
+    places = np.linspace(0, len(rows) - 1, min(MAX_RENDERED, len(rows))).round().astype(int)
     return [rows[place] for place in places]

@@ -30,7 +30,7 @@ class Examples:
     sequences_per_row: int = 1
 
     @classmethod
-    def of(
+    def from_sequences(
         cls, sequences: Sequence[Example], sequences_per_row: int = 1, weights: Sequence[float] | None = None
     ) -> "Examples":
         """Lay sequences end to end; each row counts once where no weights are given."""
@@ -48,10 +48,10 @@ class Examples:
     @classmethod
     def of_rows(cls, rows: Sequence[EncodedRow]) -> "Examples":
         """The sequences of encoded rows, in pairs where they are preference pairs."""
-        per_row = 2 if any(each.row.rejected for each in rows) else 1
-        sequences = [sequence for each in rows for sequence in each.sequences]
-        weights = [each.row.weight for each in rows for _ in each.sequences][::per_row]
-        return cls.of(sequences, per_row, weights)
+        per_row = 2 if any(row.row.rejected for row in rows) else 1
+        sequences = [sequence for row in rows for sequence in row.sequences]
+        weights = [row.row.weight for row in rows for _ in row.sequences][::per_row]
+        return cls.from_sequences(sequences, per_row, weights)
 
     @classmethod
     def load(cls, path: Path) -> "Examples":
@@ -94,7 +94,7 @@ class Examples:
         before = np.concatenate([[0], np.cumsum(self.is_answer)])
         return [int(number) for number in np.diff(before[self.offsets])]
 
-    def row(self, index: int) -> tuple[Tokens, Flags]:
+    def sequence(self, index: int) -> tuple[Tokens, Flags]:
         """Token ids and answer marks of one sequence."""
         start, end = self.offsets[index], self.offsets[index + 1]
         return self.token_ids[start:end], self.is_answer[start:end]

@@ -1,6 +1,6 @@
 """Training rows: read from every source and checked before any worker starts.
 
-Formats and what a row may be stand in formats.py, files in sources.py. Every row may carry `id` and `source` (or
+Formats are read in formats.py, files in sources.py. Every row may carry `id` and `source` (or
 `sources`), which go into the adapter's `trained.jsonl`, and `prompt_hash` (retrieval-aware rows).
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
 from training.config import DataSource, TrainingConfig
-from training.data.formats import Format, Message, read_row, recognise
-from training.data.sources import Record, read_source, unusable
+from training.data.formats import Format, Message, parse_row, recognise_format
+from training.data.sources import SourceRecord, open_source, unusable_source
 
 NUM_SHOWN = 20
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class BadRow:
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What one source turned out to be: its container (JSONL, ...), its rows' format, their number, bad ones too."""
+    """A source as it was read: its container (JSONL, ...), the format and the number of its rows, bad rows counted."""
 
     name: str
     container: str
@@ -96,26 +96,26 @@ def check_rows(config: TrainingConfig) -> DataReport:
     report = read_rows(config)
     refuse_bad_rows(report.bad, report.num_read, config.max_bad_rows)
     if not report.rows:
-        raise unusable(", ".join(source.name for source in config.data), "has no row that can be used")
+        raise unusable_source(", ".join(source.name for source in config.data), "has no row that can be used")
     return report
 
 
 def read_rows(config: TrainingConfig) -> DataReport:
-    """As `check_rows`, with the bad rows in the report, however many there are."""
+    """Read every row as `check_rows` does, and list the bad rows in the report, however many there are."""
     if not config.data:
         raise TandemError(
             "The project names no training data.", "`training.data`: a JSONL, JSON or Parquet file.", "Name one."
         )
-    trained = [_read(source, config.objective == "dpo") for source in config.data]
-    kept_out = [_read(source, config.objective == "dpo") for source in config.held_out_data]
+    trained = [_read_source_rows(source, config.objective == "dpo") for source in config.data]
+    kept_out = [_read_source_rows(source, config.objective == "dpo") for source in config.held_out_data]
     rows, held_out = ([row for read in reads for row in read.rows] for reads in (trained, kept_out))
     bad = [row for read in (*trained, *kept_out) for row in read.bad]
-    usual = _usual_prompt(rows + held_out)
+    usual = _most_common_prompt(rows + held_out)
     return DataReport(
         tuple(read.report for read in (*trained, *kept_out)),
         tuple(row for row in rows if row.prompt_hash in (None, usual)),
         tuple(row for row in held_out if row.prompt_hash in (None, usual)),
-        tuple(bad + _foreign_prompts(rows + held_out, usual)),
+        tuple(bad + _rows_of_other_prompts(rows + held_out, usual)),
     )
 
 
@@ -129,13 +129,13 @@ def refuse_bad_rows(bad: Sequence[BadRow], num_rows: int, num_allowed: int = 0) 
         "Each row is an object with `messages` (an optional system message, then user and assistant in turn, "
         "ending with the assistant), with `prompt` and `completion`, or one in alpaca, sharegpt or preference format, "
         "all of them strings with text.",
-        "Mend or remove these rows; none of them is dropped silently. `training.max_bad_rows` says how many may be "
+        "Correct or remove these rows; none of them is dropped silently. `training.max_bad_rows` says how many may be "
         "left out with a warning.",
     )
 
 
-def warn_of(left_out: Sequence[BadRow]) -> None:
-    """Say on standard error which rows are left out of a training, all of them."""
+def warn_of_left_out_rows(left_out: Sequence[BadRow]) -> None:
+    """Log a warning for each row that is left out of a training."""
     for row in left_out:
         _log.warning("left out %s: %s", row.where, row.reason)
 
@@ -147,7 +147,7 @@ def listed(bad: Sequence[BadRow]) -> str:
     return "".join(shown) + more
 
 
-def held_out_rows(config: TrainingConfig, num_rows: int) -> set[int]:
+def draw_held_out_rows(config: TrainingConfig, num_rows: int) -> set[int]:
     """The rows that are not trained on, drawn by the seed: the asked share, at least one, never the last one left.
 
     None are drawn where `held_out_data` names them.
@@ -159,14 +159,14 @@ def held_out_rows(config: TrainingConfig, num_rows: int) -> set[int]:
 
 
 @dataclass(frozen=True)
-class _Read:
+class _SourceRows:
     report: SourceReport
     rows: list[Row]
     bad: list[BadRow]
 
 
-def _read(source: DataSource, pairs: bool) -> _Read:
-    reading = read_source(source)
+def _read_source_rows(source: DataSource, pairs: bool) -> _SourceRows:
+    reading = open_source(source)
     rows: list[Row] = []
     bad: list[BadRow] = []
     first: tuple[Format, str] | None = None
@@ -174,31 +174,31 @@ def _read(source: DataSource, pairs: bool) -> _Read:
     for record in reading.records:
         num_rows += 1
         try:
-            name = _format_of(record, pairs)
+            name = _record_format(record, pairs)
             first = first or (name, record.where)
             if name != first[0]:
-                raise _mixed(source.name, first, name, record.where)
-            rows.append(replace(_row(record, name), weight=source.weight))
+                raise _mixed_formats_error(source.name, first, name, record.where)
+            rows.append(replace(_make_row(record, name), weight=source.weight))
         except ValueError as error:
             bad.append(BadRow(record.where, str(error)))
     if num_rows == 0:
-        raise unusable(source.name, "is empty")
+        raise unusable_source(source.name, "is empty")
     if first and pairs != (first[0] == "preference pairs"):
-        raise _other_objective(source.name, first[0])
+        raise _wrong_objective_error(source.name, first[0])
     report = SourceReport(source.name, reading.container, first[0] if first else None, num_rows, source.weight)
-    return _Read(report, rows, bad)
+    return _SourceRows(report, rows, bad)
 
 
-def _format_of(record: Record, pairs: bool) -> Format:
+def _record_format(record: SourceRecord, pairs: bool) -> Format:
     if record.value is None:
         raise ValueError(record.reason)
-    return recognise(record.value, pairs_first=pairs)
+    return recognise_format(record.value, pairs_first=pairs)
 
 
-def _row(record: Record, name: Format) -> Row:
+def _make_row(record: SourceRecord, name: Format) -> Row:
     assert record.value is not None
     value = record.value
-    messages, rejected = read_row(value, name)
+    messages, rejected = parse_row(value, name)
     prompt_hash = value.get("prompt_hash")
     if prompt_hash is not None and not isinstance(prompt_hash, str):
         raise ValueError("`prompt_hash` is not a string")
@@ -207,13 +207,13 @@ def _row(record: Record, name: Format) -> Row:
         record.where,
         tuple(messages),
         str(value.get("id", record.line)),
-        _sources_of(value),
+        _named_sources(value),
         prompt_hash,
         tuple(rejected) if rejected else None,
     )
 
 
-def _sources_of(value: dict[str, Any]) -> tuple[str, ...]:
+def _named_sources(value: dict[str, Any]) -> tuple[str, ...]:
     sources = value.get("sources") or value.get("source") or []
     sources = [sources] if isinstance(sources, str) else sources
     if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
@@ -221,7 +221,7 @@ def _sources_of(value: dict[str, Any]) -> tuple[str, ...]:
     return tuple(sources)
 
 
-def _mixed(source: str, first: tuple[Format, str], name: Format, where: str) -> TandemError:
+def _mixed_formats_error(source: str, first: tuple[Format, str], name: Format, where: str) -> TandemError:
     return TandemError(
         f"{source} mixes formats: {first[1]} is {first[0]}, and the first row that differs, {where}, is {name}.",
         "One format in each file.",
@@ -229,7 +229,7 @@ def _mixed(source: str, first: tuple[Format, str], name: Format, where: str) -> 
     )
 
 
-def _other_objective(source: str, name: Format) -> TandemError:
+def _wrong_objective_error(source: str, name: Format) -> TandemError:
     if name == "preference pairs":
         return TandemError(
             f"{source} holds preference pairs, and `training.objective` is sft.",
@@ -243,11 +243,11 @@ def _other_objective(source: str, name: Format) -> TandemError:
     )
 
 
-def _usual_prompt(rows: Sequence[Row]) -> str | None:
+def _most_common_prompt(rows: Sequence[Row]) -> str | None:
     counts = Counter(row.prompt_hash for row in rows if row.prompt_hash)
     return counts.most_common(1)[0][0] if counts else None
 
 
-def _foreign_prompts(rows: Sequence[Row], usual: str | None) -> list[BadRow]:
+def _rows_of_other_prompts(rows: Sequence[Row], usual: str | None) -> list[BadRow]:
     reason = f"rendered with another prompt format than the rest (prompt_hash {(usual or '')[:12]})"
     return [BadRow(row.where, reason) for row in rows if row.prompt_hash not in (None, usual)]

@@ -1,7 +1,7 @@
-"""Reading a data source: JSONL, JSON or Parquet, recognised by its content, or a split of a hub data set.
+"""Read a data source: JSONL, JSON or Parquet, recognised by its content, or a split of a hub data set.
 
-Each record is a JSON object with its place in the file, or the reason why there is none at that place. JSON is an array
-of objects, or an object whose `data` is one.
+Each record is a JSON object with its place in the file, or the reason why that place has no object. JSON is an array of
+objects, or an object whose `data` is an array.
 """
 
 import json
@@ -13,14 +13,14 @@ from typing import Any
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_file, digest_json
 from training.config import DataSource
-from training.data.formats import kind
+from training.data.formats import json_type
 
 _PARQUET = b"PAR1"
 
 
 @dataclass(frozen=True)
-class Record:
-    """What stands at one place: an object, or (where that is None) what is wrong with it."""
+class SourceRecord:
+    """One record of a source: `value` is its object, or None where the record is unusable for the given `reason`."""
 
     line: int
     where: str
@@ -29,38 +29,40 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A source that is being read: what it is written in, and its records."""
+class OpenSource:
+    """A source that is being read: its container (JSONL, JSON, Parquet or a hub data set) and its records."""
 
     container: str
-    records: Iterator[Record]
+    records: Iterator[SourceRecord]
 
 
-def read_source(source: DataSource) -> Reading:
-    """Open a source; its records are read as they are asked for.
+def open_source(source: DataSource) -> OpenSource:
+    """Open a source; its records are read while a caller iterates over them.
 
     Raises:
-        TandemError: it does not exist, cannot be read, or is not what it says it is.
+        TandemError: the source does not exist, cannot be read, or is not in the format that its name says.
     """
     if source.path is None:
-        return Reading("hub data set", _rows_of_hub(source))
-    container = _container(source.path)
-    return Reading(container, {"JSONL": _lines, "JSON": _array, "Parquet": _parquet}[container](source.path))
+        return OpenSource("hub data set", _read_hub(source))
+    container = _detect_container(source.path)
+    return OpenSource(
+        container, {"JSONL": _read_jsonl, "JSON": _read_json, "Parquet": _read_parquet}[container](source.path)
+    )
 
 
 def digest_source(source: DataSource) -> str:
     """A digest of a source's content: of a file's bytes, or of a hub data set's rows.
 
     Raises:
-        TandemError: as `read_source`.
+        TandemError: as `open_source`.
     """
     if source.path is None:
-        return digest_json([record.value for record in _rows_of_hub(source)])
-    _container(source.path)
+        return digest_json([record.value for record in _read_hub(source)])
+    _detect_container(source.path)
     return digest_file(source.path)
 
 
-def unusable(
+def unusable_source(
     name: object, problem: str, remedy: str = "Set `training.data` in the project file to such a file."
 ) -> TandemError:
     """The error for a source that no row can be read from."""
@@ -69,7 +71,7 @@ def unusable(
     )
 
 
-def _container(path: Path) -> str:
+def _detect_container(path: Path) -> str:
     """JSONL, JSON or Parquet. One line that is an array, or an object with only `data`, is JSON; so is a text that is
     JSON as a whole, and any other is JSONL, line by line."""
     try:
@@ -79,29 +81,31 @@ def _container(path: Path) -> str:
             first = next((line for line in file if line.strip()), b"")
             more = any(line.strip() for line in file)
     except FileNotFoundError as error:
-        raise unusable(path, "does not exist") from error
+        raise unusable_source(path, "does not exist") from error
     except IsADirectoryError as error:
-        raise unusable(path, "is a folder", "Name a file in it, or set `hub:` to the folder of a data set.") from error
+        raise unusable_source(
+            path, "is a folder", "Name a file in it, or set `hub:` to the folder of a data set."
+        ) from error
     except OSError as error:
-        raise unusable(path, f"cannot be read ({error.strerror})") from error
+        raise unusable_source(path, f"cannot be read ({error.strerror})") from error
     if head == _PARQUET:
         return "Parquet"
     if path.suffix.lower() == ".parquet" and first:
-        raise unusable(path, "is called Parquet and does not begin as such a file does", "Write the file again.")
-    return "JSON" if _is_document(path, first.strip(), more) else "JSONL"
+        raise unusable_source(path, "is called Parquet and does not begin as such a file does", "Write the file again.")
+    return "JSON" if _is_single_document(path, first.strip(), more) else "JSONL"
 
 
-def _is_document(path: Path, first: bytes, more: bool) -> bool:
+def _is_single_document(path: Path, first: bytes, more: bool) -> bool:
     if path.suffix.lower() == ".jsonl" and more:
         return False
     try:
         value = json.loads(first)
     except (ValueError, RecursionError):
-        return first[:1] in (b"[", b"{") and (path.suffix.lower() == ".json" or _parses(path))
+        return first[:1] in (b"[", b"{") and (path.suffix.lower() == ".json" or _is_json_file(path))
     return not more and (isinstance(value, list) or (isinstance(value, dict) and value.keys() == {"data"}))
 
 
-def _parses(path: Path) -> bool:
+def _is_json_file(path: Path) -> bool:
     try:
         json.loads(path.read_bytes())
     except (ValueError, RecursionError):
@@ -109,48 +113,50 @@ def _parses(path: Path) -> bool:
     return True
 
 
-def _lines(path: Path) -> Iterator[Record]:
+def _read_jsonl(path: Path) -> Iterator[SourceRecord]:
     with path.open("rb") as file:
         for number, text in enumerate(file, start=1):
             if text.strip():
-                yield _record(number, f"{path}:{number}", text)
+                yield _parse_line(number, f"{path}:{number}", text)
 
 
-def _record(line: int, where: str, text: bytes) -> Record:
+def _parse_line(line: int, where: str, text: bytes) -> SourceRecord:
     try:
-        return _checked(line, where, json.loads(text.decode("utf-8-sig")))
+        return _require_object(line, where, json.loads(text.decode("utf-8-sig")))
     except UnicodeDecodeError as error:
-        return Record(line, where, None, f"not UTF-8 text (byte {error.start + 1})")
+        return SourceRecord(line, where, None, f"not UTF-8 text (byte {error.start + 1})")
     except json.JSONDecodeError as error:
-        return Record(line, where, None, f"not JSON ({error.msg}, column {error.colno})")
+        return SourceRecord(line, where, None, f"not JSON ({error.msg}, column {error.colno})")
     except RecursionError:
-        return Record(line, where, None, "JSON that is nested too deeply")
+        return SourceRecord(line, where, None, "JSON that is nested too deeply")
 
 
-def _checked(line: int, where: str, value: Any) -> Record:
+def _require_object(line: int, where: str, value: Any) -> SourceRecord:
     if isinstance(value, dict):
-        return Record(line, where, value)
-    return Record(line, where, None, f"a JSON {kind(value)}, not an object")
+        return SourceRecord(line, where, value)
+    return SourceRecord(line, where, None, f"a JSON {json_type(value)}, not an object")
 
 
-def _array(path: Path) -> Iterator[Record]:
+def _read_json(path: Path) -> Iterator[SourceRecord]:
     try:
         value = json.loads(path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise unusable(path, f"is not UTF-8 text (byte {error.start + 1})", "Write it in UTF-8.") from error
+        raise unusable_source(path, f"is not UTF-8 text (byte {error.start + 1})", "Write it in UTF-8.") from error
     except json.JSONDecodeError as error:
         problem = f"is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
-        raise unusable(path, problem, "Mend that place; the file may have been cut off.") from error
+        raise unusable_source(path, problem, "Correct that place; the file may have been cut off.") from error
     except RecursionError as error:
-        raise unusable(path, "is JSON that is nested too deeply") from error
+        raise unusable_source(path, "is JSON that is nested too deeply") from error
     rows = value.get("data") if isinstance(value, dict) else value
     if not isinstance(rows, list):
-        raise unusable(path, "is a JSON object without a list `data`", "Write an array of rows, or one row per line.")
+        raise unusable_source(
+            path, "is a JSON object without a list `data`", "Write an array of rows, or one row per line."
+        )
     for number, row in enumerate(rows, start=1):
-        yield _checked(number, f"{path}:row {number}", row)
+        yield _require_object(number, f"{path}:row {number}", row)
 
 
-def _parquet(path: Path) -> Iterator[Record]:
+def _read_parquet(path: Path) -> Iterator[SourceRecord]:
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
@@ -160,15 +166,15 @@ def _parquet(path: Path) -> Iterator[Record]:
             for batch in file.iter_batches(batch_size=1024):
                 for value in batch.to_pylist():
                     number += 1
-                    yield Record(number, f"{path}:row {number}", value)
+                    yield SourceRecord(number, f"{path}:row {number}", value)
     except (pyarrow.ArrowException, OSError) as error:
         problem = f"is not readable Parquet behind row {number} ({str(error).splitlines()[0]})"
-        raise unusable(path, problem, "Write the file again.") from error
+        raise unusable_source(path, problem, "Write the file again.") from error
 
 
-def _rows_of_hub(source: DataSource) -> Iterator[Record]:
+def _read_hub(source: DataSource) -> Iterator[SourceRecord]:
     for number, value in enumerate(_load_hub(source), start=1):
-        yield _checked(number, f"{source.name}:row {number}", value)
+        yield _require_object(number, f"{source.name}:row {number}", value)
 
 
 def _load_hub(source: DataSource) -> Any:

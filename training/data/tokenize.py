@@ -1,12 +1,10 @@
-"""Messages -> token ids through the model's chat template, and which of them are learnt.
+"""Messages -> token ids through the model's chat template, and which of these tokens are learnt.
 
-An answer is learnt exactly as it will be generated: behind the rendering of the messages before it with the generation
-prompt, up to and with the token that ends its turn. A template that only appends gives one sequence for a whole row,
-in which every answer is learnt. One that renders earlier turns differently once more follows (drops their thinking,
-moves the system message) gives as many sequences as it has such rewritings, each with the answers that stand in it as
-the model will have seen and written them (docs/decisions/007-answer-masks.md).
-
-The base model's tokenizer, and how long a row may be.
+An answer is learnt exactly as it will be generated: after the rendering of the messages before it with the generation
+prompt, up to and including the token that ends its turn. A template that only appends gives one sequence for a whole
+row, in which every answer is learnt. A template that renders earlier turns differently once another follows (drops
+their thinking, moves the system message) gives one sequence for each rendering, each with the answers that the model
+will have seen and written in that form (docs/decisions/007-answer-masks.md).
 """
 
 import re
@@ -19,7 +17,7 @@ from cluster.errors import TandemError
 from cluster.fingerprints.models import find_model
 from training.config import TrainingConfig
 from training.data.formats import Message
-from training.data.rows import BadRow, DataReport, Row, held_out_rows, refuse_bad_rows
+from training.data.rows import BadRow, DataReport, Row, draw_held_out_rows, refuse_bad_rows
 
 _GENERATION_MARK = re.compile(r"{%-?\s*generation\s*-?%}")
 _QUESTION, _ANSWER = "Qx0questionx0Q", "Ax0answerx0A"
@@ -56,203 +54,22 @@ class EncodedData:
 
     def split(self, config: TrainingConfig) -> tuple[list[EncodedRow], list[EncodedRow]]:
         """The rows that are trained on, and those that are held out: named ones, or a share drawn by the seed."""
-        kept_out = held_out_rows(config, len(self.rows))
+        kept_out = draw_held_out_rows(config, len(self.rows))
         trained = [row for number, row in enumerate(self.rows) if number not in kept_out]
         return trained, [self.rows[number] for number in sorted(kept_out)] + list(self.held_out)
 
     def without(self, rows: Sequence[EncodedRow]) -> "EncodedData":
         """The data less some rows; `left_out` stays as it is."""
-        gone = {id(row) for row in rows}
-        kept, held_out = (tuple(row for row in each if id(row) not in gone) for each in (self.rows, self.held_out))
+        dropped = {id(row) for row in rows}
+        kept, held_out = (tuple(row for row in part if id(row) not in dropped) for part in (self.rows, self.held_out))
         return replace(self, rows=kept, held_out=held_out)
-
-
-def encode_rows(report: DataReport, tokenizer: Any, max_tokens: int, max_bad_rows: int = 0) -> EncodedData:
-    """Encode every row that was read.
-
-    Args:
-        max_tokens: longest sequence that is accepted, in tokens.
-        max_bad_rows: how many rows may be left out, those that were bad when read included.
-
-    Raises:
-        TandemError: more rows than that are bad, too long, or refused by the template, listed as file:line.
-    """
-    data = encode_each(report, tokenizer, max_tokens)
-    refuse_bad_rows(data.left_out, report.num_read, max_bad_rows)
-    return data
-
-
-def encode_each(report: DataReport, tokenizer: Any, max_tokens: int | None = None) -> EncodedData:
-    """As `encode_rows`, with every bad row in `left_out`, however many there are; without `max_tokens` none is long."""
-    bad = list(report.bad)
-    rows, held_out = (_encode_all(rows, tokenizer, max_tokens, bad) for rows in (report.rows, report.held_out))
-    return EncodedData(rows, held_out, tuple(bad))
-
-
-def too_long(num_tokens: int, max_tokens: int) -> str:
-    """Why a row of so many tokens cannot be used."""
-    return f"{num_tokens} tokens long, and at most {max_tokens} are accepted"
-
-
-def encode(tokenizer: Any, messages: Sequence[Message]) -> list[Example]:
-    """The sequences that teach every answer of a row: one, or several where the template rewrites earlier turns.
-
-    Raises:
-        ValueError: the template refuses these messages, or does not let an answer be told apart.
-    """
-    kept: list[Example] = []
-    for number in reversed(range(len(messages))):
-        if messages[number]["role"] == "assistant":
-            _keep(kept, encode_answer(tokenizer, messages[: number + 1]))
-    return kept[::-1]
-
-
-def encode_answer(tokenizer: Any, messages: Sequence[Message]) -> Example:
-    """One sequence that ends with the turn of the last message, the only one that is learnt.
-
-    Raises:
-        ValueError: as `encode`.
-    """
-    prompt, whole = _render(tokenizer, messages[:-1], add_generation_prompt=True), _render(tokenizer, messages)
-    probe = _render(tokenizer, [*messages[:-1], {**messages[-1], "content": _ANSWER}])
-    if _ANSWER not in probe:
-        raise ValueError(f"the chat template does not show message {len(messages)}")
-    closing = probe.rpartition(_ANSWER)[2]
-    answer = whole.removeprefix(prompt) if whole.startswith(prompt) else _transplanted(tokenizer, messages, closing)
-    if not answer.endswith(closing):
-        raise ValueError(f"the chat template does not close message {len(messages)} as it closes others")
-    start, token_ids = _tokenize_apart(tokenizer, prompt, answer)
-    end_of_turn = _end_of_turn(tokenizer, token_ids, closing)
-    marks = _marks(tokenizer, messages, token_ids)
-    if not any(marks[start : end_of_turn.start]):
-        raise ValueError(f"the chat template leaves nothing of message {len(messages)} to be learnt")
-    is_answer = [start <= i and (marks[i] or i in end_of_turn) for i in range(end_of_turn.stop)]
-    return Example(token_ids[: end_of_turn.stop], is_answer)
-
-
-def _encode_all(
-    rows: Sequence[Row], tokenizer: Any, max_tokens: int | None, bad: list[BadRow]
-) -> tuple[EncodedRow, ...]:
-    encoded = []
-    for row in rows:
-        try:
-            done = _encode_row(row, tokenizer)
-            if max_tokens is not None and done.num_tokens > max_tokens:
-                raise ValueError(too_long(done.num_tokens, max_tokens))
-            encoded.append(done)
-        except ValueError as error:
-            bad.append(BadRow(row.where, str(error)))
-    return tuple(encoded)
-
-
-def _encode_row(row: Row, tokenizer: Any) -> EncodedRow:
-    if row.rejected:
-        return EncodedRow(row, tuple(encode_answer(tokenizer, side) for side in (row.messages, row.rejected)))
-    return EncodedRow(row, tuple(encode(tokenizer, row.messages)))
-
-
-def _keep(kept: list[Example], turn: Example) -> None:
-    """Put a turn into the longer sequence that begins with the same tokens, or beside those that are kept."""
-    end = len(turn.token_ids)
-    for number, longer in enumerate(kept):
-        if longer.token_ids[:end] == turn.token_ids:
-            both = [mine or other for mine, other in zip(turn.is_answer, longer.is_answer[:end], strict=True)]
-            kept[number] = replace(longer, is_answer=both + longer.is_answer[end:])
-            return
-    kept.append(turn)
-
-
-def _transplanted(tokenizer: Any, messages: Sequence[Message], closing: str) -> str:
-    """What the answer adds to a prompt that the template renders differently once the answer follows.
-
-    With known words for question and answer it is seen what the template puts between them, with and without the
-    answer. Where the prompt ends with more than that (it opens a block of thinking, say), the answer must begin
-    with it.
-    """
-    asked = [*messages[:-2], {**messages[-2], "content": _QUESTION}]
-    before = _render(tokenizer, asked, add_generation_prompt=True).rpartition(_QUESTION)[2]
-    answered = _render(tokenizer, [*asked, {**messages[-1], "content": _ANSWER}])
-    between = answered.rpartition(_ANSWER)[0].rpartition(_QUESTION)[2]
-    content = messages[-1]["content"]
-    if not _render(tokenizer, messages).endswith(content + closing):
-        content = content.strip()
-    if between.startswith(before):
-        return between.removeprefix(before) + content + closing
-    opened = before.removeprefix(between)
-    if before.startswith(between) and content.startswith(opened):
-        return content.removeprefix(opened) + closing
-    raise ValueError(
-        f"the chat template asks for an answer with {before!r}, and message {len(messages)} is no answer to that: "
-        f"it must begin with {opened!r}"
-    )
-
-
-def _tokenize_apart(tokenizer: Any, prompt: str, answer: str) -> tuple[int, list[int]]:
-    """Number of tokens of the prompt, and the tokens of both, with no token that is a part of each."""
-    before, whole = _tokenize(tokenizer, prompt), _tokenize(tokenizer, prompt + answer)
-    if whole[: len(before)] == before:
-        return len(before), whole
-    apart = before + _tokenize(tokenizer, answer)
-    if tokenizer.decode(apart) != tokenizer.decode(whole):
-        raise ValueError(f"the tokenizer cannot part the prompt from the answer, which begins with {answer[:20]!r}")
-    return len(before), apart
-
-
-def _end_of_turn(tokenizer: Any, token_ids: list[int], closing: str) -> range:
-    """Where the tokens stand that end the turn: in what the template puts behind an answer, the special tokens up to
-    end-of-sequence, or the first run of them. What follows (a line feed) is the template's own. A template that
-    closes without a special token ends with its last token."""
-    special = _special_ids(tokenizer)
-    behind = _tokenize(tokenizer, closing)
-    places = [i for i, token in enumerate(behind) if token in special]
-    if not places:
-        return range(len(token_ids), len(token_ids))
-    if tokenizer.eos_token_id in behind:
-        last = behind.index(tokenizer.eos_token_id)
-    else:
-        last = next(i for i in places if i + 1 not in places)
-    num_after = sum(place > last for place in places)
-    found = [i for i, token in enumerate(token_ids) if token in special]
-    first = found[len(found) - len(places)]
-    return range(first, found[len(found) - 1 - num_after] + 1)
-
-
-def _marks(tokenizer: Any, messages: Sequence[Message], token_ids: list[int]) -> list[bool]:
-    """What a template with {% generation %} marks leaves to be learnt; all of it in a template without."""
-    if not _GENERATION_MARK.search(tokenizer.get_chat_template()):
-        return [True] * len(token_ids)
-    rendered = tokenizer.apply_chat_template(
-        list(messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )
-    if rendered["input_ids"] != token_ids:
-        return [True] * len(token_ids)
-    return [bool(mark) for mark in rendered["assistant_masks"]]
-
-
-@lru_cache(maxsize=4)
-def _special_ids(tokenizer: Any) -> set[int]:
-    added = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return added | set(tokenizer.all_special_ids)
-
-
-def _tokenize(tokenizer: Any, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _render(tokenizer: Any, messages: Sequence[Message], **options: Any) -> str:
-    from jinja2.exceptions import TemplateError
-
-    try:
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
-    except TemplateError as error:
-        raise ValueError(f"the chat template refuses it ({error})") from error
 
 
 def load_tokenizer(model: str) -> Any:
     """The tokenizer of a model in a folder or on the hub.
 
     Raises:
-        TandemError: there is none, or it has no chat template.
+        TandemError: the model has no tokenizer, or its tokenizer has no chat template.
     """
     from transformers import AutoTokenizer
 
@@ -280,3 +97,190 @@ def longest_row(config: TrainingConfig, model: str) -> int:
 
     positions = getattr(AutoConfig.from_pretrained(model).get_text_config(), "max_position_embeddings", None)
     return min(config.sequence_length, int(positions)) if positions else config.sequence_length
+
+
+def encode_rows(report: DataReport, tokenizer: Any, max_tokens: int, max_bad_rows: int = 0) -> EncodedData:
+    """Encode every row that was read.
+
+    Args:
+        max_tokens: longest sequence that is accepted, in tokens.
+        max_bad_rows: how many rows may be left out, those that were bad when read included.
+
+    Raises:
+        TandemError: more rows than that are bad, too long, or refused by the template, listed as file:line.
+    """
+    data = encode_usable_rows(report, tokenizer, max_tokens)
+    refuse_bad_rows(data.left_out, report.num_read, max_bad_rows)
+    return data
+
+
+def encode_usable_rows(report: DataReport, tokenizer: Any, max_tokens: int | None = None) -> EncodedData:
+    """Encode rows as `encode_rows` does, with every bad row in `left_out`; without `max_tokens` no row is too long."""
+    bad = list(report.bad)
+    rows, held_out = (_encode_all(rows, tokenizer, max_tokens, bad) for rows in (report.rows, report.held_out))
+    return EncodedData(rows, held_out, tuple(bad))
+
+
+def too_long_reason(num_tokens: int, max_tokens: int) -> str:
+    """Why a row of so many tokens cannot be used."""
+    return f"{num_tokens} tokens long, and at most {max_tokens} are accepted"
+
+
+def encode_conversation(tokenizer: Any, messages: Sequence[Message]) -> list[Example]:
+    """The sequences that teach every answer of a row: one, or several where the template rewrites earlier turns.
+
+    Raises:
+        ValueError: the template refuses these messages, or does not let an answer be told apart.
+    """
+    sequences: list[Example] = []
+    for number in reversed(range(len(messages))):
+        if messages[number]["role"] == "assistant":
+            _merge_sequence(sequences, encode_last_answer(tokenizer, messages[: number + 1]))
+    return sequences[::-1]
+
+
+def encode_last_answer(tokenizer: Any, messages: Sequence[Message]) -> Example:
+    """One sequence that ends with the turn of the last message, the only one that is learnt.
+
+    Raises:
+        ValueError: as `encode`.
+    """
+    prompt, whole = _render(tokenizer, messages[:-1], add_generation_prompt=True), _render(tokenizer, messages)
+    probe = _render(tokenizer, [*messages[:-1], {**messages[-1], "content": _ANSWER}])
+    if _ANSWER not in probe:
+        raise ValueError(f"the chat template does not show message {len(messages)}")
+    closing = probe.rpartition(_ANSWER)[2]
+    answer = (
+        whole.removeprefix(prompt)
+        if whole.startswith(prompt)
+        else _answer_after_rewritten_prompt(tokenizer, messages, closing)
+    )
+    if not answer.endswith(closing):
+        raise ValueError(f"the chat template does not close message {len(messages)} as it closes others")
+    start, token_ids = _tokenize_prompt_and_answer(tokenizer, prompt, answer)
+    end_of_turn = _find_end_of_turn(tokenizer, token_ids, closing)
+    marks = _generation_mask(tokenizer, messages, token_ids)
+    if not any(marks[start : end_of_turn.start]):
+        raise ValueError(f"the chat template leaves nothing of message {len(messages)} to be learnt")
+    is_answer = [start <= i and (marks[i] or i in end_of_turn) for i in range(end_of_turn.stop)]
+    return Example(token_ids[: end_of_turn.stop], is_answer)
+
+
+def _encode_all(
+    rows: Sequence[Row], tokenizer: Any, max_tokens: int | None, bad: list[BadRow]
+) -> tuple[EncodedRow, ...]:
+    encoded = []
+    for row in rows:
+        try:
+            done = _encode_row(row, tokenizer)
+            if max_tokens is not None and done.num_tokens > max_tokens:
+                raise ValueError(too_long_reason(done.num_tokens, max_tokens))
+            encoded.append(done)
+        except ValueError as error:
+            bad.append(BadRow(row.where, str(error)))
+    return tuple(encoded)
+
+
+def _encode_row(row: Row, tokenizer: Any) -> EncodedRow:
+    if row.rejected:
+        return EncodedRow(row, tuple(encode_last_answer(tokenizer, side) for side in (row.messages, row.rejected)))
+    return EncodedRow(row, tuple(encode_conversation(tokenizer, row.messages)))
+
+
+def _merge_sequence(sequences: list[Example], turn: Example) -> None:
+    """Merge a turn into the longer sequence that begins with the same tokens, or add it as a new sequence."""
+    end = len(turn.token_ids)
+    for number, longer in enumerate(sequences):
+        if longer.token_ids[:end] == turn.token_ids:
+            both = [mine or other for mine, other in zip(turn.is_answer, longer.is_answer[:end], strict=True)]
+            sequences[number] = replace(longer, is_answer=both + longer.is_answer[end:])
+            return
+    sequences.append(turn)
+
+
+def _answer_after_rewritten_prompt(tokenizer: Any, messages: Sequence[Message], closing: str) -> str:
+    """What the answer adds to a prompt that the template renders differently once the answer follows.
+
+    Known words for question and answer show what the template puts between them, with and without the answer. Where
+    the prompt ends with more than that (it opens a block of thinking, say), the answer must begin with the rest.
+    """
+    question = [*messages[:-2], {**messages[-2], "content": _QUESTION}]
+    before = _render(tokenizer, question, add_generation_prompt=True).rpartition(_QUESTION)[2]
+    with_answer = _render(tokenizer, [*question, {**messages[-1], "content": _ANSWER}])
+    between = with_answer.rpartition(_ANSWER)[0].rpartition(_QUESTION)[2]
+    content = messages[-1]["content"]
+    if not _render(tokenizer, messages).endswith(content + closing):
+        content = content.strip()
+    if between.startswith(before):
+        return between.removeprefix(before) + content + closing
+    opened = before.removeprefix(between)
+    if before.startswith(between) and content.startswith(opened):
+        return content.removeprefix(opened) + closing
+    raise ValueError(
+        f"the chat template asks for an answer with {before!r}, and message {len(messages)} is no answer to that: "
+        f"it must begin with {opened!r}"
+    )
+
+
+def _tokenize_prompt_and_answer(tokenizer: Any, prompt: str, answer: str) -> tuple[int, list[int]]:
+    """Number of tokens of the prompt, and the tokens of prompt and answer, with no token that spans both."""
+    before, whole = _tokenize(tokenizer, prompt), _tokenize(tokenizer, prompt + answer)
+    if whole[: len(before)] == before:
+        return len(before), whole
+    separate = before + _tokenize(tokenizer, answer)
+    if tokenizer.decode(separate) != tokenizer.decode(whole):
+        raise ValueError(f"the tokenizer cannot part the prompt from the answer, which begins with {answer[:20]!r}")
+    return len(before), separate
+
+
+def _find_end_of_turn(tokenizer: Any, token_ids: list[int], closing: str) -> range:
+    """The positions of the tokens that end the turn.
+
+    These are, in the text that the template puts after an answer, the special tokens up to end-of-sequence, or the
+    first run of special tokens. What follows (a line feed) belongs to the template. A template that closes without a
+    special token ends with its last token.
+    """
+    special = _special_token_ids(tokenizer)
+    behind = _tokenize(tokenizer, closing)
+    places = [i for i, token in enumerate(behind) if token in special]
+    if not places:
+        return range(len(token_ids), len(token_ids))
+    if tokenizer.eos_token_id in behind:
+        last = behind.index(tokenizer.eos_token_id)
+    else:
+        last = next(i for i in places if i + 1 not in places)
+    num_after = sum(place > last for place in places)
+    positions = [i for i, token in enumerate(token_ids) if token in special]
+    first = positions[len(positions) - len(places)]
+    return range(first, positions[len(positions) - 1 - num_after] + 1)
+
+
+def _generation_mask(tokenizer: Any, messages: Sequence[Message], token_ids: list[int]) -> list[bool]:
+    """Which tokens a template's {% generation %} marks allow to be learnt; all tokens where it has no such marks."""
+    if not _GENERATION_MARK.search(tokenizer.get_chat_template()):
+        return [True] * len(token_ids)
+    rendered = tokenizer.apply_chat_template(
+        list(messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    if rendered["input_ids"] != token_ids:
+        return [True] * len(token_ids)
+    return [bool(mark) for mark in rendered["assistant_masks"]]
+
+
+@lru_cache(maxsize=4)
+def _special_token_ids(tokenizer: Any) -> set[int]:
+    added = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return added | set(tokenizer.all_special_ids)
+
+
+def _tokenize(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _render(tokenizer: Any, messages: Sequence[Message], **options: Any) -> str:
+    from jinja2.exceptions import TemplateError
+
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
+    except TemplateError as error:
+        raise ValueError(f"the chat template refuses it ({error})") from error

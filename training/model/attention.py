@@ -1,10 +1,10 @@
 """Causal attention over packed rows: each row attends to itself only.
 
 Rows of like length are laid out as one padded batch for the attention alone; everything else runs on the packed tokens.
-The padding stands behind each row, where causal attention never looks, so no mask is needed and the fast kernels apply.
-On GPUs with flash-attn its variable-length kernel does the same, and this is not used.
+The padding comes after each row, where causal attention never looks, so no mask is needed and the fast kernels apply.
+On GPUs with flash-attn its variable-length kernel does the same, and this attention is not used.
 
-`attention_for` names the attention that a model runs with; `apply_liger` uses Liger's fused kernels where it has some.
+`attention_for` chooses the attention that a model runs with. `apply_liger` puts Liger's fused kernels into the model.
 """
 
 import importlib.util
@@ -17,24 +17,24 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from training.config import TrainingConfig
 
-NAME = "tandem_packed"
+PACKED_ATTENTION = "tandem_packed"
 # Up to this length plain matrix products beat the fused kernel on CPU, above all its backward pass (2.5 to 8 times).
-_SHORT = 128
-_SLACK = 1.5
+_MAX_UNFUSED_LENGTH = 128
+_MAX_PADDING_FACTOR = 1.5
 
 
 @dataclass(frozen=True)
 class RowGroup:
     """Neighbouring rows of like length: tokens `start` to `end` of the pack.
 
-    `places` [end - start] says where each token stands in the padded [num_rows * length] layout.
+    `padded_positions` [end - start] says where each token stands in the padded [num_rows * length] layout.
     """
 
     start: int
     end: int
     num_rows: int
     length: int
-    places: torch.Tensor
+    padded_positions: torch.Tensor
 
 
 def group_rows(row_starts: torch.Tensor) -> tuple[RowGroup, ...]:
@@ -44,17 +44,17 @@ def group_rows(row_starts: torch.Tensor) -> tuple[RowGroup, ...]:
     groups, first = [], 0
     for row in range(1, len(lengths) + 1):
         together = lengths[first : row + 1]
-        if row == len(lengths) or max(together) > max(64, _SLACK * min(together)):
-            groups.append(_group(starts[first], lengths[first:row], row_starts.device))
+        if row == len(lengths) or max(together) > max(64, _MAX_PADDING_FACTOR * min(together)):
+            groups.append(_make_group(starts[first], lengths[first:row], row_starts.device))
             first = row
     return tuple(groups)
 
 
-def register() -> None:
+def register_packed_attention() -> None:
     """Make the attention known to transformers under `NAME`."""
     from transformers import AttentionInterface
 
-    AttentionInterface.register(NAME, packed_attention)
+    AttentionInterface.register(PACKED_ATTENTION, packed_attention)
 
 
 def packed_attention(
@@ -81,43 +81,16 @@ def packed_attention(
     assert attention_mask is None and softcap is None and s_aux is None, "this model needs transformers' attention"
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if not row_groups:
-        return _causal(query, key, value, scale).transpose(1, 2), None
+        return _causal_attention(query, key, value, scale).transpose(1, 2), None
     tokens = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
     outputs = []
     for group in row_groups:
-        q, k, v = (_pad(tensor[group.start : group.end], group) for tensor in tokens)
-        outputs.append(_unpad(_causal(q, k, v, scale), group))
+        q, k, v = (_pad_rows(tensor[group.start : group.end], group) for tensor in tokens)
+        outputs.append(_unpad_rows(_causal_attention(q, k, v, scale), group))
     return torch.cat(outputs)[None], None
 
 
-def _group(start: int, lengths: list[int], device: torch.device) -> RowGroup:
-    length = max(lengths)
-    places = torch.cat([torch.arange(each) + row * length for row, each in enumerate(lengths)])
-    return RowGroup(start, start + sum(lengths), len(lengths), length, places.to(device))
-
-
-def _pad(tokens: torch.Tensor, group: RowGroup) -> torch.Tensor:
-    """[num_tokens, heads, dim] -> [num_rows, heads, length, dim]."""
-    padded = tokens.new_zeros(group.num_rows * group.length, *tokens.shape[1:]).index_copy(0, group.places, tokens)
-    return padded.unflatten(0, (group.num_rows, group.length)).transpose(1, 2)
-
-
-def _unpad(padded: torch.Tensor, group: RowGroup) -> torch.Tensor:
-    """[num_rows, heads, length, dim] -> [num_tokens, heads, dim]."""
-    return padded.transpose(1, 2).flatten(0, 1)[group.places]
-
-
-def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
-    length, repeats = query.shape[2], query.shape[1] // key.shape[1]
-    key, value = (heads if repeats == 1 else heads.repeat_interleave(repeats, dim=1) for heads in (key, value))
-    if query.device.type != "cpu" or length > _SHORT:
-        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
-    future = torch.ones(length, length, dtype=torch.bool).triu(1)
-    scores = (query @ key.transpose(2, 3)).float() * scale
-    return scores.masked_fill(future, float("-inf")).softmax(-1).to(value.dtype) @ value
-
-
-def attention_for(model_config: Any, config: TrainingConfig, device: torch.device) -> str:
+def choose_attention(model_config: Any, config: TrainingConfig, device: torch.device) -> str:
     """The name of the attention that keeps packed rows apart, the fastest that is right for this model."""
     from transformers.utils import is_flash_attn_2_available
 
@@ -125,7 +98,7 @@ def attention_for(model_config: Any, config: TrainingConfig, device: torch.devic
     if device.type == "cuda" and config.precision == "bf16" and is_flash_attn_2_available():
         return "flash_attention_2"
     # Elsewhere transformers builds the block mask from the positions: right for windows and soft caps, but slow.
-    return "sdpa" if _sees_less(text, config.sequence_length) else NAME
+    return "sdpa" if _limits_attention(text, config.sequence_length) else PACKED_ATTENTION
 
 
 def apply_liger(model: Any, config: TrainingConfig, device: torch.device) -> None:
@@ -140,7 +113,36 @@ def apply_liger(model: Any, config: TrainingConfig, device: torch.device) -> Non
     _apply_liger_kernel_to_instance(model=model, cross_entropy=False, fused_linear_cross_entropy=False)
 
 
-def _sees_less(text: Any, length: int) -> bool:
+def _make_group(start: int, lengths: list[int], device: torch.device) -> RowGroup:
+    length = max(lengths)
+    padded_positions = torch.cat([torch.arange(row_length) + row * length for row, row_length in enumerate(lengths)])
+    return RowGroup(start, start + sum(lengths), len(lengths), length, padded_positions.to(device))
+
+
+def _pad_rows(tokens: torch.Tensor, group: RowGroup) -> torch.Tensor:
+    """[num_tokens, heads, dim] -> [num_rows, heads, length, dim]."""
+    padded = tokens.new_zeros(group.num_rows * group.length, *tokens.shape[1:]).index_copy(
+        0, group.padded_positions, tokens
+    )
+    return padded.unflatten(0, (group.num_rows, group.length)).transpose(1, 2)
+
+
+def _unpad_rows(padded: torch.Tensor, group: RowGroup) -> torch.Tensor:
+    """[num_rows, heads, length, dim] -> [num_tokens, heads, dim]."""
+    return padded.transpose(1, 2).flatten(0, 1)[group.padded_positions]
+
+
+def _causal_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    length, repeats = query.shape[2], query.shape[1] // key.shape[1]
+    key, value = (heads if repeats == 1 else heads.repeat_interleave(repeats, dim=1) for heads in (key, value))
+    if query.device.type != "cpu" or length > _MAX_UNFUSED_LENGTH:
+        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+    future = torch.ones(length, length, dtype=torch.bool).triu(1)
+    scores = (query @ key.transpose(2, 3)).float() * scale
+    return scores.masked_fill(future, float("-inf")).softmax(-1).to(value.dtype) @ value
+
+
+def _limits_attention(text: Any, length: int) -> bool:
     """Whether a token attends to less than everything before it in a row of `length` tokens, or with capped scores."""
     if getattr(text, "attn_logit_softcapping", None):
         return True

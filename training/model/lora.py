@@ -1,12 +1,14 @@
-"""What is trained besides frozen weights: LoRA, DoRA and QLoRA through PEFT, and what cannot be trained where."""
+"""Adapters beside frozen weights: LoRA, DoRA and QLoRA through PEFT, and the methods that this hardware refuses."""
 
 import importlib.util
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
+
+# PyTorch takes a second to load; importing this module must not.
+if TYPE_CHECKING:
+    import torch
 
 
 def check_method(config: TrainingConfig, has_cuda: bool) -> None:
@@ -21,9 +23,9 @@ def check_method(config: TrainingConfig, has_cuda: bool) -> None:
     if config.method != "qlora":
         return
     if not has_cuda or importlib.util.find_spec("bitsandbytes") is None:
-        lacking = "the package bitsandbytes is not installed" if has_cuda else "the workers have no CUDA GPU"
+        missing = "the package bitsandbytes is not installed" if has_cuda else "the workers have no CUDA GPU"
         raise TandemError(
-            f"`method: qlora` keeps the frozen weights in 4 bits, and {lacking}.",
+            f"`method: qlora` keeps the frozen weights in 4 bits, and {missing}.",
             "CUDA GPUs with bitsandbytes, which `pip install 'tandem[gpu]'` brings; or another method.",
             "Set `training.method: lora`.",
         )
@@ -43,7 +45,7 @@ def add_adapter(base: Any, config: TrainingConfig) -> Any:
     """
     from peft import LoraConfig, get_peft_model
 
-    _check_names(base, config.modules_to_save)
+    _check_module_names(base, config.modules_to_save)
     settings = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -59,12 +61,12 @@ def add_adapter(base: Any, config: TrainingConfig) -> Any:
     except ValueError as error:
         raise TandemError(
             f"No adapter can be put on {config.target_modules!r} ({error}).",
-            f"`all-linear`, or names of layers such as {', '.join(_linear_names(base))}.",
+            f"`all-linear`, or names of layers such as {', '.join(_linear_layer_names(base))}.",
             "Set `training.target_modules`.",
         ) from error
 
 
-def four_bits(dtype: torch.dtype) -> Any:
+def four_bit_config(dtype: "torch.dtype") -> Any:
     """QLoRA's storage of frozen weights (arXiv:2305.14314): nf4 with double quantization, computed with in `dtype`."""
     from transformers import BitsAndBytesConfig
 
@@ -76,17 +78,19 @@ def four_bits(dtype: torch.dtype) -> Any:
     )
 
 
-def _check_names(base: Any, names: list[str]) -> None:
-    there = {name.split(".")[-1] for name, _ in base.named_modules() if name}
+def _check_module_names(base: Any, names: list[str]) -> None:
+    module_names = {name.split(".")[-1] for name, _ in base.named_modules() if name}
     for name in names:
-        if name.split(".")[-1] not in there:
+        if name.split(".")[-1] not in module_names:
             raise TandemError(
                 f"`modules_to_save` names {name}, which the model does not have.",
-                f"Names of modules such as {', '.join(sorted(name for name in there if not name.isdigit()))}.",
+                f"Names of modules such as {', '.join(sorted(name for name in module_names if not name.isdigit()))}.",
                 "Set `training.modules_to_save`.",
             )
 
 
-def _linear_names(base: Any) -> list[str]:
+def _linear_layer_names(base: Any) -> list[str]:
+    import torch
+
     linear = {name.split(".")[-1] for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)}
     return sorted(linear - {"lm_head"})

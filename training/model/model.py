@@ -1,7 +1,4 @@
-"""The model that is trained, and how packed rows go through it.
-
-Whether a model lets what stands in one row of a pack reach the next.
-"""
+"""The model that is trained, how packed rows go through it, and a check that no row of a pack reaches the next."""
 
 from typing import Any
 
@@ -12,10 +9,10 @@ from torch.nn.functional import cross_entropy
 from cluster.errors import TandemError
 from training.config import TrainingConfig
 from training.data.examples import Examples
-from training.data.packing import MicroBatch, micro_batch
+from training.data.micro_batch import MicroBatch, make_micro_batch
 from training.model import attention
-from training.model.attention import apply_liger, attention_for
-from training.model.lora import add_adapter, four_bits
+from training.model.attention import apply_liger, choose_attention
+from training.model.lora import add_adapter, four_bit_config
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -24,7 +21,7 @@ def load_model(model: str, config: TrainingConfig, device: torch.device) -> Any:
     """The base model (a folder or a hub id) in the training's number format, ready to train.
 
     With `method: full` every weight is trained; with the others the base is frozen, with a fresh seeded adapter around
-    it. Inside `engine.sharded_loading` each worker holds its share of the base only.
+    it. Inside `deepspeed_engine.sharded_loading` each worker holds its share of the base only.
 
     Raises:
         TandemError: the weights cannot be loaded, or the model has no layers of the names in `target_modules` or
@@ -33,7 +30,7 @@ def load_model(model: str, config: TrainingConfig, device: torch.device) -> Any:
     from transformers import set_seed
 
     base = _load_base(model, config, device)
-    _restore_frequencies(base)
+    _restore_rotary_frequencies(base)
     apply_liger(base, config, device)
     set_seed(config.seed)
     trained = base if config.method == "full" else add_adapter(base, config)
@@ -43,10 +40,10 @@ def load_model(model: str, config: TrainingConfig, device: torch.device) -> Any:
 
 
 def answer_logits(model: Any, batch: MicroBatch) -> torch.Tensor:
-    """Logits in fp32 for the answers' tokens alone, [num_answers, vocabulary]; the other places are never computed."""
+    """Logits in fp32 for the answers' tokens alone, [num_answers, vocabulary]; other logits are never computed."""
     num_rows, length = batch.token_ids.shape
     options: dict[str, Any] = {}
-    if num_rows == 1 and _attention_of(model) == attention.NAME:
+    if num_rows == 1 and _attention_name(model) == attention.PACKED_ATTENTION:
         options["row_groups"] = attention.group_rows(batch.row_starts)
     # Padded rows are asked for the columns that any of them answers in.
     columns = batch.predicts_from if num_rows == 1 else (batch.predicts_from % length).unique()
@@ -59,8 +56,8 @@ def answer_logits(model: Any, batch: MicroBatch) -> torch.Tensor:
     )
     logits: torch.Tensor = output.logits[0]
     if num_rows > 1:
-        own = torch.searchsorted(columns, batch.predicts_from % length)
-        logits = output.logits[batch.predicts_from // length, own]
+        own_columns = torch.searchsorted(columns, batch.predicts_from % length)
+        logits = output.logits[batch.predicts_from // length, own_columns]
     return logits.float()
 
 
@@ -69,25 +66,51 @@ def answer_losses(model: Any, batch: MicroBatch) -> torch.Tensor:
     return cross_entropy(answer_logits(model, batch), batch.answers, reduction="none")
 
 
-def set_threads(workers_here: int) -> None:
+def check_rows_stay_apart(model: Any, rows: Examples, name: str, device: torch.device) -> None:
+    """Change the first row of a pack and see that the second one's losses stay.
+
+    Raises:
+        TandemError: they do not, as in a recurrent model.
+    """
+    if len(rows) < 2:
+        return
+    shortest = sorted(range(len(rows)), key=lambda row: rows.row_lengths[row])[:2]
+    batch = make_micro_batch(rows, tuple(shortest)).to(device)
+    end = int(batch.row_starts[1])
+    num_first = int((batch.predicts_from < end).sum())
+    changed = batch.with_tokens(batch.token_ids.clone())
+    changed.token_ids[:, :end] = batch.token_ids[:, -1:]
+    with torch.no_grad():
+        before, after = (answer_losses(model, variant)[num_first:] for variant in (batch, changed))
+    if not torch.allclose(before, after, atol=1e-4):
+        raise TandemError(
+            f"In {name} a row of a pack reaches the row behind it.",
+            "A transformer whose only way from token to token is attention.",
+            "Set `model` to such a model, or `training.packing: false`.",
+        )
+
+
+def set_worker_threads(num_local_workers: int) -> None:
     """Share the cores that this node may use, a pod's limit counted, between the workers on it."""
     from joblib import cpu_count
 
-    torch.set_num_threads(max(1, int(cpu_count()) // workers_here))
+    torch.set_num_threads(max(1, int(cpu_count()) // num_local_workers))
 
 
 def _load_base(model: str, config: TrainingConfig, device: torch.device) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    attention.register()
+    attention.register_packed_attention()
     dtype = DTYPES[config.precision]
-    four = {"quantization_config": four_bits(dtype), "device_map": {"": device}} if config.method == "qlora" else {}
+    quantization = (
+        {"quantization_config": four_bit_config(dtype), "device_map": {"": device}} if config.method == "qlora" else {}
+    )
     try:
         return AutoModelForCausalLM.from_pretrained(
             model,
             dtype=dtype,
-            attn_implementation=attention_for(AutoConfig.from_pretrained(model), config, device),
-            **four,
+            attn_implementation=choose_attention(AutoConfig.from_pretrained(model), config, device),
+            **quantization,
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise TandemError(
@@ -97,7 +120,7 @@ def _load_base(model: str, config: TrainingConfig, device: torch.device) -> Any:
         ) from error
 
 
-def _restore_frequencies(base: Any) -> None:
+def _restore_rotary_frequencies(base: Any) -> None:
     """Compute rotary frequencies anew in fp32 where ZeRO-3 rounded them, as it does with every tensor it sees made."""
     for module in base.modules():
         rounded = any(buffer.is_floating_point() and buffer.dtype != torch.float32 for buffer in module.buffers())
@@ -106,30 +129,6 @@ def _restore_frequencies(base: Any) -> None:
             base._init_weights(module)
 
 
-def _attention_of(model: Any) -> str:
+def _attention_name(model: Any) -> str:
     name: str = getattr(model, "module", model).config._attn_implementation
     return name
-
-
-def check_that_rows_stay_apart(model: Any, rows: Examples, name: str, device: torch.device) -> None:
-    """Change the first row of a pack and see that the second one's losses stay.
-
-    Raises:
-        TandemError: they do not, as in a recurrent model.
-    """
-    if len(rows) < 2:
-        return
-    shortest = sorted(range(len(rows)), key=lambda row: rows.row_lengths[row])[:2]
-    batch = micro_batch(rows, tuple(shortest)).to(device)
-    end = int(batch.row_starts[1])
-    own = int((batch.predicts_from < end).sum())
-    other = batch.with_tokens(batch.token_ids.clone())
-    other.token_ids[:, :end] = batch.token_ids[:, -1:]
-    with torch.no_grad():
-        before, after = (answer_losses(model, each)[own:] for each in (batch, other))
-    if not torch.allclose(before, after, atol=1e-4):
-        raise TandemError(
-            f"In {name} a row of a pack reaches the row behind it.",
-            "A transformer whose only way from token to token is attention.",
-            "Set `model` to such a model, or `training.packing: false`.",
-        )

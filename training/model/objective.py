@@ -1,4 +1,4 @@
-"""What is minimised: a sum over the rows of a batch, and what it is divided by."""
+"""The loss: a sum over the rows of a batch, and the weights of rows that it is divided by."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ from torch.nn.functional import logsigmoid
 
 from training.config import TrainingConfig
 from training.data.examples import Examples
-from training.data.packing import MicroBatch
+from training.data.micro_batch import MicroBatch
 from training.model.model import answer_losses
 
 
 class Objective(Protocol):
     """A loss that is a mean over the whole global batch, however its rows are shared out over workers."""
 
-    def weights(self, rows: Examples) -> list[int]:
+    def row_weights(self, rows: Examples) -> list[int]:
         """What each row counts in the mean, [num_rows]."""
         ...
 
@@ -29,7 +29,7 @@ class Objective(Protocol):
 class AnswerLoss:
     """Supervised fine-tuning: the mean negative log-likelihood of the answers' tokens."""
 
-    def weights(self, rows: Examples) -> list[int]:
+    def row_weights(self, rows: Examples) -> list[int]:
         return rows.num_answers
 
     def loss_sum(self, model: Any, batch: MicroBatch) -> torch.Tensor:
@@ -45,7 +45,7 @@ class PreferenceLoss:
 
     beta: float
 
-    def weights(self, rows: Examples) -> list[int]:
+    def row_weights(self, rows: Examples) -> list[int]:
         return [1] * len(rows)
 
     def loss_sum(self, model: Any, batch: MicroBatch) -> torch.Tensor:
@@ -56,7 +56,7 @@ class PreferenceLoss:
 
         The reward is beta * (log-probability of the whole answer - that of the reference), in nats.
         """
-        with torch.no_grad(), _reference(model):
+        with torch.no_grad(), _reference_model(model):
             reference = answer_losses(model, batch)
         rewards = self.beta * batch.sum_by_sequence(reference - answer_losses(model, batch))
         # An empty pack is a single sequence without a partner.
@@ -64,13 +64,13 @@ class PreferenceLoss:
         return pairs[:, 0] - pairs[:, 1]
 
 
-def objective_of(config: TrainingConfig) -> Objective:
+def make_objective(config: TrainingConfig) -> Objective:
     """The objective that `training.objective` names."""
     return PreferenceLoss(config.dpo_beta) if config.objective == "dpo" else AnswerLoss()
 
 
 @contextmanager
-def _reference(model: Any) -> Iterator[None]:
+def _reference_model(model: Any) -> Iterator[None]:
     """The base model, without its adapter and without dropout; also inside a DeepSpeed engine."""
     module = getattr(model, "module", model)
     training = module.training

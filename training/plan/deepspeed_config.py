@@ -1,4 +1,4 @@
-"""From our settings to DeepSpeed's configuration; pure, so that it can be read and tested without DeepSpeed.
+"""Our settings as DeepSpeed's configuration. Pure functions, so that they can be tested without DeepSpeed.
 
 The keys are those of https://www.deepspeed.ai/docs/config-json/.
 """
@@ -20,7 +20,7 @@ def deepspeed_config(config: TrainingConfig, num_workers: int, converted: bool =
     Raises:
         TandemError: the user's section sets a key that is computed here to another value.
     """
-    accumulation = forward_passes(config, num_workers)
+    accumulation = num_forward_passes(config, num_workers)
     computed = {
         "train_micro_batch_size_per_gpu": config.micro_batch_size,
         "gradient_accumulation_steps": accumulation,
@@ -28,22 +28,22 @@ def deepspeed_config(config: TrainingConfig, num_workers: int, converted: bool =
         "gradient_clipping": config.max_grad_norm,
         "bf16": {"enabled": config.precision != "fp32"},
         "fp16": {"enabled": False},
-        "zero_optimization": _zero(config),
-        "optimizer": _optimizer(config),
+        "zero_optimization": _zero_section(config),
+        "optimizer": _optimizer_section(config),
         "checkpoint": {"load_universal": converted},
     }
     if config.offload in ("cpu", "nvme"):
         computed["zero_force_ds_cpu_optimizer"] = False
     _refuse_conflicts({**computed, "scheduler": "training.schedule"}, config.deepspeed)
-    return _merged(computed, config.deepspeed)
+    return _merge(computed, config.deepspeed)
 
 
-def forward_passes(config: TrainingConfig, num_workers: int) -> int:
-    """Forward passes of each worker in one optimizer step: those of `workers.max`, shared out over those there are."""
+def num_forward_passes(config: TrainingConfig, num_workers: int) -> int:
+    """Forward passes of each worker in one optimizer step: those of `workers.max`, divided among `num_workers`."""
     return -(-config.workers.max * config.gradient_accumulation // num_workers)
 
 
-def check_elastic(config: TrainingConfig) -> None:
+def check_elastic_workers(config: TrainingConfig) -> None:
     """Refuse a number of workers that may change where the state could not be carried over.
 
     Raises:
@@ -58,7 +58,7 @@ def check_elastic(config: TrainingConfig) -> None:
         )
 
 
-def _zero(config: TrainingConfig) -> dict[str, Any]:
+def _zero_section(config: TrainingConfig) -> dict[str, Any]:
     zero: dict[str, Any] = {"stage": config.zero_stage}
     if config.offload in ("cpu", "nvme"):
         place: dict[str, str] = {"device": config.offload}
@@ -70,36 +70,36 @@ def _zero(config: TrainingConfig) -> dict[str, Any]:
     return zero
 
 
-def _optimizer(config: TrainingConfig) -> dict[str, Any]:
+def _optimizer_section(config: TrainingConfig) -> dict[str, Any]:
     # torch's AdamW: DeepSpeed's own CPU and fused kernels are compiled at first use, which takes about a minute.
     params = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "torch_adam": True}
     return {"type": "AdamW", "params": params}
 
 
-def _refuse_conflicts(computed: dict[str, Any], wanted: dict[str, Any]) -> None:
-    ours = dict(_leaves(computed))
-    for key, value in _leaves(wanted):
-        across = [other for other in ours if other.startswith(f"{key}.") or key.startswith(f"{other}.")]
-        if across or (key in ours and ours[key] != value):
-            mine = ours[across[0]] if across else ours[key]
+def _refuse_conflicts(computed: dict[str, Any], user_section: dict[str, Any]) -> None:
+    computed_values = dict(_flatten(computed))
+    for key, value in _flatten(user_section):
+        overlapping = [other for other in computed_values if other.startswith(f"{key}.") or key.startswith(f"{other}.")]
+        if overlapping or (key in computed_values and computed_values[key] != value):
+            computed_value = computed_values[overlapping[0]] if overlapping else computed_values[key]
             raise TandemError(
-                f"training.deepspeed sets {key} to {value!r}, and Tandem computes {mine!r} for it.",
+                f"training.deepspeed sets {key} to {value!r}, and Tandem computes {computed_value!r} for it.",
                 "Keys that Tandem does not compute from the other training settings.",
                 f"Leave {key} out of `training.deepspeed` and change the training setting that it follows from.",
             )
 
 
-def _leaves(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in section.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def _merged(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+def _merge(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     merged = dict(ours)
     for key, value in theirs.items():
         both = isinstance(value, dict) and isinstance(ours.get(key), dict)
-        merged[key] = _merged(ours[key], value) if both else value
+        merged[key] = _merge(ours[key], value) if both else value
     return merged

@@ -2,7 +2,7 @@
 
 # Peak dense 16-bit FLOP/s (bf16; fp16 on V100 and T4, which have no bf16), from NVIDIA's data sheets without sparsity.
 # The first key that is part of the device's name counts, so longer names stand before shorter ones.
-_PEAKS = {
+_PEAK_FLOPS = {
     "H200 NVL": 835e12,
     "H200": 989e12,
     "H100 PCIe": 756e12,
@@ -46,4 +46,4 @@ def flops_per_token(num_parameters: int, num_trained: int, with_reference: bool 
 def peak_flops(device_name: str) -> float | None:
     """Peak dense 16-bit FLOP/s of a device by its name; None where it is not known."""
     words = f" {device_name.replace('-', ' ')} "
-    return next((peak for name, peak in _PEAKS.items() if f" {name} " in words), None)
+    return next((peak for name, peak in _PEAK_FLOPS.items() if f" {name} " in words), None)

@@ -20,8 +20,8 @@ interpreter and its libraries."""
 _REDUCE_BUCKET = 500_000_000
 _LIVE_PARAMETERS = 1_000_000_000
 
-# Estimate over published peak, least and most, of all figures there are (benchmarks/plan_memory.py).
-_PUBLISHED = {
+# Estimate divided by published peak, minimum and maximum over all published figures (benchmarks/plan_memory.py).
+_PUBLISHED_ERRORS = {
     ("full", 0, "none"): (0.97, 1.09),
     ("full", 2, "none"): (0.91, 1.16),
     ("full", 2, "cpu"): (0.96, 0.96),
@@ -35,8 +35,8 @@ _PUBLISHED = {
 
 
 @dataclass(frozen=True)
-class Formats:
-    """Bytes per parameter, or per value of an activation."""
+class NumberFormats:
+    """Number formats, in bytes per parameter or per value of an activation."""
 
     activation: float
     frozen: float
@@ -44,15 +44,15 @@ class Formats:
     gradient: float
     optimizer: float
     step: float
-    """What the optimizer needs for a moment, in a step, per parameter of its share."""
+    """Temporary bytes of the optimizer in a step, per parameter of its share."""
 
     quantized: float | None = None
     """Frozen weights of linear layers, where they are kept in 4 bits."""
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What the memory of one worker follows from, besides the model's shapes."""
+class MemorySetup:
+    """The settings that decide the memory of one worker, besides the model's shapes."""
 
     stage: int
     offload: str
@@ -63,7 +63,7 @@ class Setup:
     checkpointing: bool
     method: str
     rank: int
-    formats: Formats
+    formats: NumberFormats
     logit_tokens: int | None = None
     """Tokens whose logits exist at one time; all of them where it is not set."""
 
@@ -74,7 +74,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MemoryEstimate:
     """Bytes of one worker."""
 
     weights: int
@@ -86,7 +86,7 @@ class Estimate:
     """Buckets of communication and weights gathered for a moment."""
 
     step: int
-    """What the optimizer takes in its step, when activations and logits are gone."""
+    """Temporary bytes of the optimizer in its step, when activations and logits are freed."""
 
     allowance: int
     host: int
@@ -98,17 +98,17 @@ class Estimate:
     @property
     def computed(self) -> int:
         """The peak without the allowance: what an allocator's own counter can see."""
-        passing = max(self.activations + self.logits + self.temporary, self.step)
-        return self.weights + self.gradients + self.optimizer + passing
+        transient = max(self.activations + self.logits + self.temporary, self.step)
+        return self.weights + self.gradients + self.optimizer + transient
 
     @property
     def total(self) -> int:
         return self.computed + self.allowance
 
 
-def setup_of(config: TrainingConfig, stage: int, offload: str) -> Setup:
+def memory_setup(config: TrainingConfig, stage: int, offload: str) -> MemorySetup:
     """The setup of a training as Tandem runs it, with the fewest workers; every token counted as an answer's."""
-    return Setup(
+    return MemorySetup(
         stage=stage,
         offload=offload,
         num_workers=config.workers.min,
@@ -116,11 +116,11 @@ def setup_of(config: TrainingConfig, stage: int, offload: str) -> Setup:
         checkpointing=config.gradient_checkpointing,
         method=config.method,
         rank=config.rank,
-        formats=formats_of(config),
+        formats=number_formats(config),
     )
 
 
-def formats_of(config: TrainingConfig) -> Formats:
+def number_formats(config: TrainingConfig) -> NumberFormats:
     """Tandem's number formats: weights and gradients in `precision`, an fp32 copy and two moments in the optimizer.
 
     DeepSpeed keeps the fp32 copy of fp32 weights as well. In a step it makes an fp32 copy of the gradients, and
@@ -129,10 +129,10 @@ def formats_of(config: TrainingConfig) -> Formats:
     """
     size = 4 if config.precision == "fp32" else 2
     nf4 = 0.5 + (1 + 4 / 256) / 64 if config.method == "qlora" else None
-    return Formats(size, size, size, size, optimizer=12, step=8, quantized=nf4)
+    return NumberFormats(size, size, size, size, optimizer=12, step=8, quantized=nf4)
 
 
-def estimate(shapes: Shapes, setup: Setup) -> Estimate:
+def estimate_memory(shapes: Shapes, setup: MemorySetup) -> MemoryEstimate:
     """The memory of one worker at its peak."""
     formats, n = setup.formats, setup.num_workers
     frozen, trained = _frozen_bytes(shapes, formats), shapes.trained * formats.weight
@@ -140,59 +140,59 @@ def estimate(shapes: Shapes, setup: Setup) -> Estimate:
     gradients = shapes.trained * formats.gradient / (n if setup.stage >= 2 else 1)
     share = shapes.trained / (n if setup.stage >= 1 else 1)
     optimizer, step = share * formats.optimizer, share * formats.step
-    away = 0.0
+    offloaded = 0.0
     if setup.offload != "none":
         # The step is made where the optimizer lies (ZeRO-Offload, arXiv:2101.06840), and gradients are moved there.
-        away = optimizer + gradients + step + (weights if setup.stage == 3 else 0)
+        offloaded = optimizer + gradients + step + (weights if setup.stage == 3 else 0)
         optimizer = step = gradients = 0
         weights = 0 if setup.stage == 3 else weights
-    activations, logits = _activations(shapes, setup), _logits(shapes, setup)
+    activations, logits = _activation_bytes(shapes, setup), _logit_bytes(shapes, setup)
     if setup.checkpointing:
         # Logits are gone before the first layer is computed again: the larger of the two counts.
         layer = setup.num_tokens * _layer_bytes(shapes, setup)
         activations += max(0.0, layer - logits)
-    return Estimate(
+    return MemoryEstimate(
         weights=round(weights),
         gradients=round(gradients),
         optimizer=round(optimizer),
         activations=round(activations),
         logits=round(logits),
-        temporary=round(_temporary(shapes, setup)),
+        temporary=round(_temporary_bytes(shapes, setup)),
         step=round(step),
         allowance=ALLOWANCE,
-        host=round(away) if setup.offload == "cpu" else 0,
-        disk=round(away) if setup.offload == "nvme" else 0,
+        host=round(offloaded) if setup.offload == "cpu" else 0,
+        disk=round(offloaded) if setup.offload == "nvme" else 0,
     )
 
 
 def checkpoint_bytes(shapes: Shapes, config: TrainingConfig) -> int:
     """Disk of one checkpoint of all workers: the trained weights, and the optimizer's copy and moments."""
-    formats = formats_of(config)
+    formats = number_formats(config)
     return round(shapes.trained * (formats.weight + formats.optimizer))
 
 
 def published_errors(method: str, stage: int, offload: str, precision: str, kind: str) -> tuple[float, float] | None:
-    """The least and the most of estimate over published peak for such a training; None where no figure is known.
+    """Minimum and maximum of estimate / published peak for such a training; None where no figure is known.
 
     Args:
         kind: `gpu` or `cpu`; all figures are of GPUs, in bf16.
     """
-    return _PUBLISHED.get((method, stage, offload)) if (precision, kind) == ("bf16", "gpu") else None
+    return _PUBLISHED_ERRORS.get((method, stage, offload)) if (precision, kind) == ("bf16", "gpu") else None
 
 
-def _frozen_bytes(shapes: Shapes, formats: Formats) -> float:
+def _frozen_bytes(shapes: Shapes, formats: NumberFormats) -> float:
     if formats.quantized is None:
         return shapes.frozen * formats.frozen
     return shapes.quantized * formats.quantized + (shapes.frozen - shapes.quantized) * formats.frozen
 
 
-def _activations(shapes: Shapes, setup: Setup) -> float:
+def _activation_bytes(shapes: Shapes, setup: MemorySetup) -> float:
     """All layers' activations, or only each layer's input where the rest is computed again."""
     per_layer = setup.formats.activation * shapes.hidden if setup.checkpointing else _layer_bytes(shapes, setup)
     return setup.num_tokens * shapes.layers * per_layer
 
 
-def _layer_bytes(shapes: Shapes, setup: Setup) -> float:
+def _layer_bytes(shapes: Shapes, setup: MemorySetup) -> float:
     """Bytes per token that one layer keeps for its backward pass.
 
     Two norms, each with its fp32 input, its normed value and its output; queries, keys, values and the attention's
@@ -211,14 +211,14 @@ def _layer_bytes(shapes: Shapes, setup: Setup) -> float:
     return norms + attention + feed_forward + adapter / shapes.layers
 
 
-def _logits(shapes: Shapes, setup: Setup) -> float:
+def _logit_bytes(shapes: Shapes, setup: MemorySetup) -> float:
     """Logits, their fp32 copy, log-probabilities and the gradient of these."""
     size = setup.formats.activation
     num_tokens = setup.num_tokens if setup.logit_tokens is None else setup.logit_tokens
     return num_tokens * shapes.vocabulary * (size + (4 if size < 4 else 0) + 8)
 
 
-def _temporary(shapes: Shapes, setup: Setup) -> float:
+def _temporary_bytes(shapes: Shapes, setup: MemorySetup) -> float:
     formats = setup.formats
     temporary = 0.0
     if setup.stage == 3 and (setup.num_workers > 1 or setup.offload != "none"):

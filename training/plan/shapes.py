@@ -4,8 +4,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from cluster.errors import TandemError
 from training.config import TrainingConfig
 
@@ -59,14 +57,16 @@ def shapes_of(config: TrainingConfig, model: Any) -> Shapes:
     Raises:
         TandemError: there is no such configuration, or no layers of the names in `target_modules`.
     """
-    architecture = _read(model) if isinstance(model, str) else model
-    base = _build(architecture)
+    architecture = _read_architecture(model) if isinstance(model, str) else model
+    base = _build_without_weights(architecture)
     head = base.get_output_embeddings()
     linear = {
-        name: widths for name, module in base.named_modules() if module is not head and (widths := _widths(module))
+        name: widths
+        for name, module in base.named_modules()
+        if module is not head and (widths := _linear_widths(module))
     }
     num_base = sum(int(parameter.numel()) for parameter in base.parameters())
-    targets = [] if config.method == "full" else _targets(linear, config.target_modules)
+    targets = [] if config.method == "full" else _adapter_targets(linear, config.target_modules)
     trained = _num_trained(base, targets, config, num_base)
     text = architecture.get_text_config()
     heads = text.num_attention_heads
@@ -89,7 +89,7 @@ def shapes_of(config: TrainingConfig, model: Any) -> Shapes:
     )
 
 
-def _read(model: str) -> Any:
+def _read_architecture(model: str) -> Any:
     from transformers import AutoConfig
 
     try:
@@ -102,16 +102,20 @@ def _read(model: str) -> Any:
         ) from error
 
 
-def _build(architecture: Any) -> Any:
+def _build_without_weights(architecture: Any) -> Any:
     """The model without memory for its weights."""
+    # PyTorch takes a second to load; importing this module must not.
+    import torch
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(architecture)
 
 
-def _widths(module: Any) -> tuple[int, int] | None:
+def _linear_widths(module: Any) -> tuple[int, int] | None:
     """Inputs and outputs of a linear layer (GPT-2's Conv1D is one too); None for other modules."""
+    import torch
+
     if isinstance(module, torch.nn.Linear):
         return module.in_features, module.out_features
     if type(module).__name__ == "Conv1D":
@@ -120,17 +124,21 @@ def _widths(module: Any) -> tuple[int, int] | None:
     return None
 
 
-def _targets(linear: dict[str, tuple[int, int]], wanted: str | list[str]) -> list[tuple[int, int]]:
-    if wanted == "all-linear":
+def _adapter_targets(linear: dict[str, tuple[int, int]], target_modules: str | list[str]) -> list[tuple[int, int]]:
+    if target_modules == "all-linear":
         return list(linear.values())
-    if isinstance(wanted, str):
-        found = [widths for name, widths in linear.items() if re.fullmatch(wanted, name)]
+    if isinstance(target_modules, str):
+        targets = [widths for name, widths in linear.items() if re.fullmatch(target_modules, name)]
     else:
-        found = [widths for name, widths in linear.items() if any(_is_named(name, each) for each in wanted)]
-    if found:
-        return found
+        targets = [
+            widths
+            for name, widths in linear.items()
+            if any(_has_name(name, module_name) for module_name in target_modules)
+        ]
+    if targets:
+        return targets
     raise TandemError(
-        f"The model has no linear layers of the name {wanted!r}.",
+        f"The model has no linear layers of the name {target_modules!r}.",
         f"`all-linear`, or names such as {', '.join(sorted({name.split('.')[-1] for name in linear}))}.",
         "Set `training.target_modules`.",
     )
@@ -144,11 +152,11 @@ def _num_trained(base: Any, targets: list[tuple[int, int]], config: TrainingConf
     saved = sum(
         int(parameter.numel())
         for name, module in base.named_modules()
-        if any(_is_named(name, each) for each in config.modules_to_save)
+        if any(_has_name(name, module_name) for module_name in config.modules_to_save)
         for parameter in module.parameters()
     )
     return low_rank + magnitudes + saved
 
 
-def _is_named(name: str, wanted: str) -> bool:
-    return name == wanted or name.endswith(f".{wanted}")
+def _has_name(name: str, suffix: str) -> bool:
+    return name == suffix or name.endswith(f".{suffix}")

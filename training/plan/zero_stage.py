@@ -1,4 +1,4 @@
-"""The cheapest ZeRO stage and offload that fit the memory: each one further shares out more and costs more time."""
+"""The cheapest ZeRO stage and offload that fit the memory: each further step saves memory and costs time."""
 
 import os
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ from typing import Any
 from cluster.errors import TandemError
 from cluster.fingerprints.provenance import cpu_has_bf16
 from training.config import TrainingConfig, Workers
-from training.plan.memory import GIB, Estimate, estimate, setup_of
+from training.plan.memory import GIB, MemoryEstimate, estimate_memory, memory_setup
 from training.plan.shapes import Shapes, shapes_of
 
-_USABLE = 0.9
+_USABLE_SHARE = 0.9
 """Share of a GPU's memory that is planned with: an allocator holds more than is in use (benchmarks/plan_memory.py)."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """What one worker trains on."""
+    """The device that one worker trains on, with the memory it has for it."""
 
     kind: str
     """`gpu` or `cpu`."""
@@ -38,24 +38,24 @@ class Choice:
 
     zero_stage: int
     offload: str
-    estimate: Estimate
+    estimate: MemoryEstimate
 
     def fits(self, device: Device) -> bool:
         """Whether a worker has room for it."""
         if device.kind == "cpu":
             return self.estimate.total + self.estimate.host <= device.memory_bytes
-        return self.estimate.total <= _USABLE * device.memory_bytes and self.estimate.host <= device.host_bytes
+        return self.estimate.total <= _USABLE_SHARE * device.memory_bytes and self.estimate.host <= device.host_bytes
 
 
 def with_precision(config: TrainingConfig, device: Device) -> TrainingConfig:
-    """The settings with the number format that this device computes fastest in the place of `precision: auto`."""
+    """The settings with the number format that this device computes fastest instead of `precision: auto`."""
     if config.precision != "auto":
         return config
     return config.model_copy(update={"precision": "bf16" if device.has_bf16 else "fp32"})
 
 
 def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
-    """The first of `choices` that fits; a stage and an offload that the user has set are kept to.
+    """The first of `open_choices` that fits; a stage and an offload that the user has set are kept.
 
     Args:
         model: a folder or hub id, or a transformers configuration.
@@ -64,21 +64,21 @@ def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
         TandemError: nothing fits; says what would.
     """
     shapes = shapes_of(config, model)
-    tried = list(choices(config, shapes))
-    for choice in tried:
+    candidates = list(open_choices(config, shapes))
+    for choice in candidates:
         if choice.fits(device):
             return choice
-    if not tried:
+    if not candidates:
         raise TandemError(
             f"`zero_stage: {config.zero_stage}` with `offload: {config.offload}` and `method: {config.method}` cannot "
             "be run.",
             "An offload with ZeRO 1 to 3; `qlora` with ZeRO 0 to 2.",
             "Set `training.zero_stage: auto`.",
         )
-    least = min(tried, key=lambda choice: choice.estimate.total)
-    changes = [text for text, changed in _changes(config, device) if _any_fits(changed, model, device)]
+    smallest = min(candidates, key=lambda choice: choice.estimate.total)
+    changes = [text for text, changed in _cheaper_settings(config, device) if _any_fits(changed, model, device)]
     raise TandemError(
-        f"Each worker needs at least {least.estimate.total / GIB:.2f} GiB, and {device.name} has "
+        f"Each worker needs at least {smallest.estimate.total / GIB:.2f} GiB, and {device.name} has "
         f"{device.memory_bytes / GIB:.2f} GiB for it.",
         f"Settings that fit; each of these would: {'; '.join(changes)}."
         if changes
@@ -89,11 +89,11 @@ def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
     )
 
 
-def choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
+def open_choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
     """Every stage and offload that the settings leave open, the cheapest in time first."""
-    for stage, offload in _order(config):
+    for stage, offload in _stages_and_offloads(config):
         if config.zero_stage in ("auto", stage) and config.offload in ("auto", offload):
-            yield Choice(stage, offload, estimate(shapes, setup_of(config, stage, offload)))
+            yield Choice(stage, offload, estimate_memory(shapes, memory_setup(config, stage, offload)))
 
 
 def all_choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
@@ -101,10 +101,10 @@ def all_choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
     places = ("none", "cpu") if config.nvme_path is None else ("none", "cpu", "nvme")
     for stage in range(3 if config.method == "qlora" else 4):
         for offload in places if stage else ("none",):
-            yield Choice(stage, offload, estimate(shapes, setup_of(config, stage, offload)))
+            yield Choice(stage, offload, estimate_memory(shapes, memory_setup(config, stage, offload)))
 
 
-def fits(config: TrainingConfig, model: Any, device: Device, num_workers: int) -> bool:
+def fits_with_workers(config: TrainingConfig, model: Any, device: Device, num_workers: int) -> bool:
     """Whether any stage and offload that the settings leave open fits on this number of workers."""
     workers = Workers(min=num_workers, max=max(num_workers, config.workers.max))
     return _any_fits(config.model_copy(update={"workers": workers}), model, device)
@@ -115,10 +115,10 @@ def workers_device(config: TrainingConfig) -> Device:
     import ray
     import torch
 
-    elsewhere = ray.is_initialized() and not torch.cuda.is_available()
-    if elsewhere and ray.cluster_resources().get("GPU", 0) >= config.workers.min:
-        found: Device = ray.get(ray.remote(num_gpus=1)(this_device).remote(config.workers.max))
-        return found
+    gpus_are_elsewhere = ray.is_initialized() and not torch.cuda.is_available()
+    if gpus_are_elsewhere and ray.cluster_resources().get("GPU", 0) >= config.workers.min:
+        gpu: Device = ray.get(ray.remote(num_gpus=1)(this_device).remote(config.workers.max))
+        return gpu
     return this_device(config.workers.max)
 
 
@@ -143,10 +143,10 @@ def _available_bytes() -> int:
     except OSError:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    return min(free, container_bytes(Path("/sys/fs/cgroup")) or free)
+    return min(free, container_free_bytes(Path("/sys/fs/cgroup")) or free)
 
 
-def container_bytes(folder: Path) -> int | None:
+def container_free_bytes(folder: Path) -> int | None:
     """What a container's limit leaves, without file caches that can be dropped; None where nothing is limited.
 
     Args:
@@ -161,7 +161,7 @@ def container_bytes(folder: Path) -> int | None:
     return max(0, limit - used + int(counts.get("inactive_file", 0)))
 
 
-def _order(config: TrainingConfig) -> Iterator[tuple[int, str]]:
+def _stages_and_offloads(config: TrainingConfig) -> Iterator[tuple[int, str]]:
     first = 0 if config.workers.max == 1 else 1
     stages = [first, 2, 3]
     if config.zero_stage not in ("auto", *stages):
@@ -180,10 +180,10 @@ def _order(config: TrainingConfig) -> Iterator[tuple[int, str]]:
 
 
 def _any_fits(config: TrainingConfig, model: Any, device: Device) -> bool:
-    return any(choice.fits(device) for choice in choices(config, shapes_of(config, model)))
+    return any(choice.fits(device) for choice in open_choices(config, shapes_of(config, model)))
 
 
-def _changes(config: TrainingConfig, device: Device) -> Iterator[tuple[str, TrainingConfig]]:
+def _cheaper_settings(config: TrainingConfig, device: Device) -> Iterator[tuple[str, TrainingConfig]]:
     """Single changes that take less memory, in words and as settings."""
     if not config.gradient_checkpointing:
         yield "gradient_checkpointing: true", config.model_copy(update={"gradient_checkpointing": True})

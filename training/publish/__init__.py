@@ -1,0 +1,1 @@
+"""The trained weights become a version in the registry, with a model card."""

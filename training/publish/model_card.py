@@ -11,12 +11,12 @@ from typing import Any
 from training.config import TrainingConfig
 from training.publish.publish import result_kind
 
-LOSS, LEARNING_RATE = "loss.png", "learning_rate.png"
-_INK, _QUIET, _HELD_OUT = "#1f4e79", "#9db8d2", "#c0504d"
-_WHERE = {"data", "held_out_data", "adapter", "nvme_path", "mlflow", "ray_options"}
+LOSS_PLOT, LEARNING_RATE_PLOT = "loss.png", "learning_rate.png"
+_DARK_BLUE, _LIGHT_BLUE, _RED = "#1f4e79", "#9db8d2", "#c0504d"
+_SETTINGS_OF_PLACES = {"data", "held_out_data", "adapter", "nvme_path", "mlflow", "ray_options"}
 
 
-def write_card(
+def write_model_card(
     folder: Path,
     name: str,
     config: TrainingConfig,
@@ -30,27 +30,32 @@ def write_card(
 
     Args:
         name: what the version is published under.
-        lines: the recorded values of each step, as `watch.read_metrics` gives them.
-        metrics: the last figures, as they stand in the manifest.
+        lines: the recorded values of each step, as `metrics.read_metrics` gives them.
+        metrics: the last figures, as the manifest has them.
     """
     steps = [line for line in lines if "loss" in line]
     held_out = [line for line in lines if "held_out_loss" in line]
-    _plot_losses(steps, held_out, folder / LOSS)
-    _plot(folder / LEARNING_RATE, "learning rate", [([line["step"] for line in steps],
-          [line["learning_rate"] for line in steps], {"color": _INK})])  # fmt: skip
-    sections = [_head(name, config, model), _data(config, data_digest, metrics), _losses(held_out, metrics),
-                _settings(config), _serving(name, config, folder)]  # fmt: skip
+    _plot_losses(steps, held_out, folder / LOSS_PLOT)
+    _plot_curves(folder / LEARNING_RATE_PLOT, "learning rate", [([line["step"] for line in steps],
+          [line["learning_rate"] for line in steps], {"color": _DARK_BLUE})])  # fmt: skip
+    sections = [
+        _head_section(name, config, model),
+        _data_section(config, data_digest, metrics),
+        _training_section(held_out, metrics),
+        _settings_section(config),
+        _serving_section(name, config, folder),
+    ]
     (folder / "README.md").write_text("\n".join(sections))
 
 
-def _head(name: str, config: TrainingConfig, model: str) -> str:
+def _head_section(name: str, config: TrainingConfig, model: str) -> str:
     kind = "A whole model, tuned from" if result_kind(config) == "merged" else "An adapter to"
     library = "transformers" if result_kind(config) == "merged" else "peft"
     front = f"---\nbase_model: {json.dumps(model)}\nlibrary_name: {library}\npipeline_tag: text-generation\n---\n"
     return f"{front}\n# {name}\n\n{kind} `{model}`, trained with `{config.method}` ({config.objective}) by Tandem.\n"
 
 
-def _data(config: TrainingConfig, digest: str, metrics: dict[str, float]) -> str:
+def _data_section(config: TrainingConfig, digest: str, metrics: dict[str, float]) -> str:
     names = [source.path.name if source.path else source.name for source in config.data]
     held_out = [source.path.name if source.path else source.name for source in config.held_out_data]
     aside = f"rows of {', '.join(held_out)}" if held_out else f"{config.held_out:.0%} of the rows"
@@ -60,21 +65,21 @@ def _data(config: TrainingConfig, digest: str, metrics: dict[str, float]) -> str
     )
 
 
-def _losses(held_out: Sequence[dict[str, Any]], metrics: dict[str, float]) -> str:
+def _training_section(held_out: Sequence[dict[str, Any]], metrics: dict[str, float]) -> str:
     rows = [f"| {line['step']} | {line['held_out_loss']:.4f} |" for line in held_out]
     table = "\n".join(["| step | held-out loss |", "|---:|---:|", *rows]) + "\n" if rows else "No rows were held out.\n"
     last = f"After {metrics['num_steps_done']:.0f} of {metrics['num_steps']:.0f} steps"
     last += f" the last epoch's mean loss was {metrics['epoch_loss']:.4f}" if "epoch_loss" in metrics else ""
-    return f"## Training\n\n{last}.\n\n![loss]({LOSS})\n\n{table}\n![learning rate]({LEARNING_RATE})\n"
+    return f"## Training\n\n{last}.\n\n![loss]({LOSS_PLOT})\n\n{table}\n![learning rate]({LEARNING_RATE_PLOT})\n"
 
 
-def _settings(config: TrainingConfig) -> str:
-    values = config.model_dump(mode="json", exclude=_WHERE)
+def _settings_section(config: TrainingConfig) -> str:
+    values = config.model_dump(mode="json", exclude=_SETTINGS_OF_PLACES)
     rows = "\n".join(f"| {key} | {json.dumps(value)} |" for key, value in values.items())
     return f"## Settings\n\n| setting | value |\n|---|---|\n{rows}\n"
 
 
-def _serving(name: str, config: TrainingConfig, folder: Path) -> str:
+def _serving_section(name: str, config: TrainingConfig, folder: Path) -> str:
     if result_kind(config) == "merged":
         model = name
         start = f"Name this folder in `serving.models: {{{name}: <folder>}}` and run `tandem serve`"
@@ -94,13 +99,13 @@ def _serving(name: str, config: TrainingConfig, folder: Path) -> str:
 def _plot_losses(steps: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any]], path: Path) -> None:
     numbers, losses = [line["step"] for line in steps], [line["loss"] for line in steps]
     curves: list[Any] = [
-        (numbers, losses, {"color": _QUIET, "linewidth": 1, "label": "each step"}),
-        (numbers, smooth(losses), {"color": _INK, "linewidth": 2, "label": "training, smoothed"}),
+        (numbers, losses, {"color": _LIGHT_BLUE, "linewidth": 1, "label": "each step"}),
+        (numbers, smooth(losses), {"color": _DARK_BLUE, "linewidth": 2, "label": "training, smoothed"}),
     ]
     if held_out:
         points = [line["step"] for line in held_out], [line["held_out_loss"] for line in held_out]
-        curves.append((*points, {"color": _HELD_OUT, "marker": "o", "label": "held out"}))
-    _plot(path, "loss (nats)", curves)
+        curves.append((*points, {"color": _RED, "marker": "o", "label": "held out"}))
+    _plot_curves(path, "loss (nats)", curves)
 
 
 def smooth(values: Sequence[float], weight: float = 0.9) -> list[float]:
@@ -112,7 +117,9 @@ def smooth(values: Sequence[float], weight: float = 0.9) -> list[float]:
     return means
 
 
-def _plot(path: Path, title: str, curves: Sequence[tuple[Sequence[float], Sequence[float], dict[str, Any]]]) -> None:
+def _plot_curves(
+    path: Path, title: str, curves: Sequence[tuple[Sequence[float], Sequence[float], dict[str, Any]]]
+) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.2), dpi=120, layout="constrained")

@@ -7,23 +7,23 @@ from typing import Any
 import torch
 
 from training.data.examples import Examples, Flags
-from training.data.packing import MicroBatch
+from training.data.micro_batch import MicroBatch
 from training.model.model import answer_logits
 
-FILE = "parity.jsonl"
-NUM_ROWS = 32
+PARITY_FILE = "parity.jsonl"
+MAX_PARITY_ROWS = 32
 
 
-def write_parity(model: Any, rows: Examples, folder: Path, device: torch.device) -> None:
+def write_parity_rows(model: Any, rows: Examples, folder: Path, device: torch.device) -> None:
     """Write up to 32 lines: prompt and answer token ids of a row's last turn, and the answer's log-probabilities."""
     with torch.no_grad():
-        lines = [_line(model, rows, index, device) for index in range(min(NUM_ROWS, len(rows)))]
-    (folder / FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        lines = [_parity_row(model, rows, index, device) for index in range(min(MAX_PARITY_ROWS, len(rows)))]
+    (folder / PARITY_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _line(model: Any, rows: Examples, index: int, device: torch.device) -> dict[str, Any]:
-    token_ids, is_answer = rows.row(index)
-    start, end = last_answer(is_answer)
+def _parity_row(model: Any, rows: Examples, index: int, device: torch.device) -> dict[str, Any]:
+    token_ids, is_answer = rows.sequence(index)
+    start, end = find_last_answer(is_answer)
     tokens = torch.from_numpy(token_ids[:end]).long().to(device)
     batch = MicroBatch(
         token_ids=tokens[None],
@@ -42,7 +42,7 @@ def _line(model: Any, rows: Examples, index: int, device: torch.device) -> dict[
     }
 
 
-def last_answer(is_answer: Flags) -> tuple[int, int]:
+def find_last_answer(is_answer: Flags) -> tuple[int, int]:
     """Start and end of the last run of answer tokens."""
     places = is_answer.nonzero()[0]
     end = int(places[-1]) + 1

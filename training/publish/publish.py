@@ -10,33 +10,37 @@ from cluster.fingerprints.digests import digest_json, digest_question
 from cluster.fingerprints.minhash import NUM_PERMUTATIONS, digest_answer, digest_words, question_minhash
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.storage import Storage
-from training.config import TrainingConfig
-from training.data.duplicates import minhash
+from training.config import FORMER_NAMES, TrainingConfig
+from training.data.duplicates import row_minhash
 from training.data.rows import Row
 from training.data.sources import digest_source
 
-# Settings that say where things are or how a failure is met, and not what comes out.
-_WITHOUT_EFFECT = {
+# Settings that say where things are or how failures are handled, and do not change the result.
+_SETTINGS_WITHOUT_EFFECT = {
     "data", "held_out_data", "adapter", "max_failures", "checkpoint_steps", "checkpoint_upload", "keep_checkpoints",
     "parity_tolerance", "mlflow", "ray_options",
 }  # fmt: skip
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
-_FORMAT = 2
+_FINGERPRINT_FORMAT = 2
 _ROLES = ("user", "assistant")
 
 
 def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
     """A digest of everything that decides the adapter: rows, settings, base weights and the packages that train.
 
-    A base in a folder is known by its content alone, so that a project can be moved.
+    A base in a folder is known by its content alone, so that a project can be moved. A setting that was renamed keeps
+    its former name in the digest, so that a version that is published already is found again.
 
     Raises:
         TandemError: a source of `config.data` does not exist or cannot be read.
     """
+    settings = config.model_dump(mode="json", exclude=_SETTINGS_WITHOUT_EFFECT)
+    for former, current in FORMER_NAMES.items():
+        settings[former] = settings.pop(current)
     return digest_json({
-        "format": _FORMAT,
+        "format": _FINGERPRINT_FORMAT,
         "data": digest_sources(config),
-        "settings": config.model_dump(mode="json", exclude=_WITHOUT_EFFECT),
+        "settings": settings,
         "base": base_digest if Path(model).exists() else [model, base_digest],
         "packages": {package: importlib.metadata.version(package) for package in _PACKAGES},
     })  # fmt: skip
@@ -50,24 +54,26 @@ def digest_sources(config: TrainingConfig) -> str:
     ])  # fmt: skip
 
 
-def write_trained(rows: list[Row], folder: Path) -> None:
-    """trained.jsonl: for each row that was trained on what `trained_row` tells of it."""
+def write_trained_rows(rows: list[Row], folder: Path) -> None:
+    """trained.jsonl: a line for each row that was trained on, as `trained_row` gives it."""
     (folder / "trained.jsonl").write_text("".join(json.dumps(trained_row(row)) + "\n" for row in rows))
 
 
 def trained_row(row: Row) -> dict[str, Any]:
-    """A row's id, its sources, and by what its text is known again without being told: exactly (`sha256`,
+    """A row's id, its sources, and digests that recognise its text without revealing it: exactly (`sha256`,
     `question_sha256`), but for filler (`question_words_sha256`, `answer_words_sha256`)
     and nearly (`minhash` of the row, `question_minhash`). Those of questions and answers have an item for each turn,
     null where there is none (cluster.fingerprints.minhash)."""
-    questions, answers = ([each["content"] for each in row.messages if each["role"] == role] for role in _ROLES)
-    numbers = [question_minhash(each) for each in questions]
+    questions, answers = (
+        [message["content"] for message in row.messages if message["role"] == role] for role in _ROLES
+    )
+    minhashes = [question_minhash(question) for question in questions]
     return {
-        "id": row.id, "sha256": row.digest, "question_sha256": [digest_question(each) for each in questions],
-        "sources": list(row.sources), "minhash": minhash(row, NUM_PERMUTATIONS).hashvalues.tolist(),
-        "question_words_sha256": [digest_words(each) for each in questions],
-        "question_minhash": [each and each.hashvalues.tolist() for each in numbers],
-        "answer_words_sha256": [digest_answer(each) for each in answers],
+        "id": row.id, "sha256": row.digest, "question_sha256": [digest_question(question) for question in questions],
+        "sources": list(row.sources), "minhash": row_minhash(row, NUM_PERMUTATIONS).hashvalues.tolist(),
+        "question_words_sha256": [digest_words(question) for question in questions],
+        "question_minhash": [minhash and minhash.hashvalues.tolist() for minhash in minhashes],
+        "answer_words_sha256": [digest_answer(answer) for answer in answers],
     }  # fmt: skip
 
 
@@ -81,7 +87,7 @@ def template_hash(tokenizer: Any) -> str:
     return hashlib.sha256(tokenizer.get_chat_template().encode()).hexdigest()
 
 
-def publish(
+def publish_version(
     storage: Storage,
     adapter: str,
     folder: Path,

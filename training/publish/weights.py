@@ -1,4 +1,4 @@
-"""What was trained, on disk: an adapter as PEFT loads it, or a whole model as transformers and vLLM load it.
+"""Trained weights on disk: an adapter as PEFT loads it, or a whole model as transformers and vLLM load it.
 
 merge("Qwen/Qwen3-0.6B", Path("adapter"), Path("merged"))
 """
@@ -13,17 +13,17 @@ import torch
 
 from cluster.fingerprints.provenance import cpu_has_bf16
 
-_SHARD = "5GB"
+_MAX_SHARD_SIZE = "5GB"
 
 
 def save_adapter(model: Any, state: dict[str, torch.Tensor], base_model: str, folder: Path) -> None:
     """Write adapter_model.safetensors and adapter_config.json as PEFT and vLLM load them.
 
     Args:
-        state: the trained weights by name, whole, as `engine.trained_weights` gives them.
+        state: the trained weights by name, whole, as `deepspeed_engine.trained_weights` gives them.
     """
     model.peft_config["default"].base_model_name_or_path = base_model
-    # Left to itself PEFT asks the hub whether the vocabulary has grown; nothing here makes it grow.
+    # By default PEFT asks the hub whether the vocabulary has grown; nothing here makes it grow.
     model.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
     path = folder / "adapter_config.json"
@@ -47,17 +47,17 @@ def save_full(model: Any, state: dict[str, torch.Tensor], base_model: str, folde
     from transformers.utils import cached_file
 
     dtype = stored_dtype(base_model)
-    weights = {name: _as(tensor, dtype) for name, tensor in state.items()}
+    weights = {name: _cast(tensor, dtype) for name, tensor in state.items()}
     generation = cached_file(base_model, "generation_config.json", _raise_exceptions_for_missing_entries=False)
     if generation:
         # Copied as it is: transformers refuses to write some of those that are published.
         model.generation_config = GenerationConfig()
-    model.save_pretrained(folder, state_dict=weights, max_shard_size=_SHARD)
+    model.save_pretrained(folder, state_dict=weights, max_shard_size=_MAX_SHARD_SIZE)
     if generation:
         shutil.copyfile(generation, folder / "generation_config.json")
     AutoTokenizer.from_pretrained(base_model).save_pretrained(folder)
     path = folder / "config.json"
-    settings = _with_dtype(json.loads(path.read_text()), next(iter(weights.values())).dtype)
+    settings = _set_dtype(json.loads(path.read_text()), next(iter(weights.values())).dtype)
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
@@ -122,12 +122,12 @@ def served_dtype(model: str, device: torch.device) -> torch.dtype:
     return torch.float16 if stored_dtype(model) == torch.float16 else torch.bfloat16
 
 
-def _as(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+def _cast(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def _with_dtype(settings: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+def _set_dtype(settings: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     """transformers writes the format that the model was trained in, also into the parts of a nested config."""
     name = str(dtype).removeprefix("torch.")
-    nested = {key: _with_dtype(value, dtype) for key, value in settings.items() if isinstance(value, dict)}
+    nested = {key: _set_dtype(value, dtype) for key, value in settings.items() if isinstance(value, dict)}
     return {**settings, **nested, **({"dtype": name} if "dtype" in settings else {})}

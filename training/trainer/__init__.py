@@ -1,0 +1,1 @@
+"""Ray Train's workers: the loop, its checkpoints and its metrics."""

@@ -3,7 +3,7 @@
 <checkpoints>/step-00000120-<unique>/   every worker's files, and beside them rank-<N>.json, written last: the size and
                                         SHA-256 of each file, the step, and how many workers there were
 
-A checkpoint counts when the lists of all its workers are there; it is used when every file is as its list says.
+A checkpoint is listed once the lists of all its workers exist; it is used when every file matches its list.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 _NAME = re.compile(r"step-(\d{8})-[0-9a-z]+")
-_CHUNK = 1 << 22
+_CHUNK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredCheckpoint:
     """A checkpoint whose workers have all written their lists: `files` are name -> (bytes, SHA-256)."""
 
     path: str
@@ -36,12 +36,14 @@ class Found:
         return Path(self.path).name
 
 
-def new_name(step: int) -> str:
+def new_checkpoint_name(step: int) -> str:
     """A name that sorts by step, then by time."""
     return f"step-{step:08d}-{time.time_ns():x}"
 
 
-def upload(local: Path, filesystem: FileSystem, folder: str, *, rank: int, num_workers: int, step: int) -> None:
+def upload_checkpoint(
+    local: Path, filesystem: FileSystem, folder: str, *, rank: int, num_workers: int, step: int
+) -> None:
     """Copy one worker's files into a checkpoint's folder, and its list at the end.
 
     Raises:
@@ -52,36 +54,38 @@ def upload(local: Path, filesystem: FileSystem, folder: str, *, rank: int, num_w
     for path in sorted(path for path in local.rglob("*") if path.is_file()):
         name = path.relative_to(local).as_posix()
         filesystem.create_dir(str(Path(folder, name).parent), recursive=True)
-        files[name] = _copy(path, filesystem, f"{folder}/{name}")
+        files[name] = _copy_file(path, filesystem, f"{folder}/{name}")
     listed = {"step": step, "num_workers": num_workers, "files": files}
-    _write_whole(filesystem, f"{folder}/rank-{rank}.json", json.dumps(listed).encode())
+    _write_at_once(filesystem, f"{folder}/rank-{rank}.json", json.dumps(listed).encode())
 
 
-def find(filesystem: FileSystem, root: str) -> list[Found]:
-    """The checkpoints that count, the latest first."""
-    found = (_read(filesystem, path) for path in _folders(filesystem, root))
-    return sorted((each for each in found if each), key=lambda each: each.name, reverse=True)
+def list_checkpoints(filesystem: FileSystem, root: str) -> list[StoredCheckpoint]:
+    """The checkpoints that every worker finished, the latest first."""
+    stored = (_read_checkpoint(filesystem, path) for path in _checkpoint_folders(filesystem, root))
+    return sorted(
+        (checkpoint for checkpoint in stored if checkpoint), key=lambda checkpoint: checkpoint.name, reverse=True
+    )
 
 
 def remove_unfinished(filesystem: FileSystem, root: str) -> None:
-    """Delete the folders that an upload which was cut off has left."""
-    for path in _folders(filesystem, root):
-        if _read(filesystem, path) is None:
+    """Delete the folders of uploads that were interrupted."""
+    for path in _checkpoint_folders(filesystem, root):
+        if _read_checkpoint(filesystem, path) is None:
             filesystem.delete_dir(path)
 
 
-def damage(filesystem: FileSystem, checkpoint: Found, part: int = 0, num_parts: int = 1) -> list[str]:
+def find_damage(filesystem: FileSystem, checkpoint: StoredCheckpoint, part: int = 0, num_parts: int = 1) -> list[str]:
     """What is wrong with a checkpoint's files, one sentence each; every `num_parts`-th file from `part` on is read."""
     names = sorted(checkpoint.files)[part::num_parts]
-    return [problem for name in names if (problem := _problem(filesystem, checkpoint, name))]
+    return [problem for name in names if (problem := _file_problem(filesystem, checkpoint, name))]
 
 
-def _folders(filesystem: FileSystem, root: str) -> Iterator[str]:
+def _checkpoint_folders(filesystem: FileSystem, root: str) -> Iterator[str]:
     infos = filesystem.get_file_info(FileSelector(root, allow_not_found=True))
     return (info.path for info in infos if info.type == FileType.Directory and _NAME.fullmatch(info.base_name))
 
 
-def _read(filesystem: FileSystem, path: str) -> Found | None:
+def _read_checkpoint(filesystem: FileSystem, path: str) -> StoredCheckpoint | None:
     """The checkpoint in a folder, or None where a list is missing or cut off."""
     lists: list[dict[str, Any]] = []
     while not lists or len(lists) < lists[0]["num_workers"]:
@@ -90,11 +94,11 @@ def _read(filesystem: FileSystem, path: str) -> Found | None:
                 lists.append(json.loads(stream.read()))
         except (OSError, ArrowException, ValueError):
             return None
-    files = {name: tuple(facts) for each in lists for name, facts in each["files"].items()}
-    return Found(path, lists[0]["step"], lists[0]["num_workers"], files)
+    files = {name: tuple(facts) for part in lists for name, facts in part["files"].items()}
+    return StoredCheckpoint(path, lists[0]["step"], lists[0]["num_workers"], files)
 
 
-def _problem(filesystem: FileSystem, checkpoint: Found, name: str) -> str | None:
+def _file_problem(filesystem: FileSystem, checkpoint: StoredCheckpoint, name: str) -> str | None:
     size, digest = checkpoint.files[name]
     info = filesystem.get_file_info(f"{checkpoint.path}/{name}")
     if info.type == FileType.NotFound:
@@ -103,15 +107,15 @@ def _problem(filesystem: FileSystem, checkpoint: Found, name: str) -> str | None
         return f"{name} has {info.size} of {size} bytes"
     try:
         with filesystem.open_input_stream(info.path) as stream:
-            read = hashlib.sha256()
-            for chunk in _chunks(stream):
-                read.update(chunk)
+            digest_read = hashlib.sha256()
+            for chunk in _read_chunks(stream):
+                digest_read.update(chunk)
     except OSError as error:
         return f"{name} cannot be read ({error})"
-    return None if read.hexdigest() == digest else f"{name} has other content than was written"
+    return None if digest_read.hexdigest() == digest else f"{name} has other content than was written"
 
 
-def _write_whole(filesystem: FileSystem, target: str, content: bytes) -> None:
+def _write_at_once(filesystem: FileSystem, target: str, content: bytes) -> None:
     """In a store an object appears whole when its stream is closed; pyarrow cannot even move one on Azure."""
     is_local = filesystem.type_name == "local"
     written = str(Path(target).with_name(f".{Path(target).name}")) if is_local else target
@@ -121,15 +125,15 @@ def _write_whole(filesystem: FileSystem, target: str, content: bytes) -> None:
         filesystem.move(written, target)
 
 
-def _copy(source: Path, filesystem: FileSystem, target: str) -> tuple[int, str]:
+def _copy_file(source: Path, filesystem: FileSystem, target: str) -> tuple[int, str]:
     """Copy a file; its size and SHA-256."""
     digest = hashlib.sha256()
     with source.open("rb") as file, filesystem.open_output_stream(target) as stream:
-        for chunk in _chunks(file):
+        for chunk in _read_chunks(file):
             digest.update(chunk)
             stream.write(chunk)
     return source.stat().st_size, digest.hexdigest()
 
 
-def _chunks(file: Any) -> Iterable[bytes]:
-    return iter(lambda: file.read(_CHUNK), b"")
+def _read_chunks(file: Any) -> Iterable[bytes]:
+    return iter(lambda: file.read(_CHUNK_BYTES), b"")

@@ -30,7 +30,7 @@ def open_engine(model: Any, config: dict[str, Any], schedule: Callable[[int], fl
     """
     deepspeed = _import_deepspeed()
     if config["zero_optimization"].get("offload_optimizer", {}).get("device") == "nvme":
-        _check_disk_offload()
+        _check_nvme_offload()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     engine, *_ = deepspeed.initialize(
         model=model,
@@ -72,7 +72,7 @@ def save_state(engine: Any, folder: Path, position: dict[str, Any]) -> None:
 
 
 def load_state(engine: Any, folder: Path) -> dict[str, Any]:
-    """Take up the state that `save_state` wrote, or `convert` made of it; returns the place in the data.
+    """Take up the state that `save_state` wrote, or `convert_to_universal` made of it; returns the place in the data.
 
     A converted state needs an engine whose configuration says `checkpoint.load_universal`.
     """
@@ -81,7 +81,7 @@ def load_state(engine: Any, folder: Path) -> dict[str, Any]:
     return dict(state[POSITION])
 
 
-def convert(source: Path, target: Path) -> None:
+def convert_to_universal(source: Path, target: Path) -> None:
     """Make of a state that several workers saved one that any number of workers can load (a universal checkpoint)."""
     _import_deepspeed()
     from deepspeed.checkpoint.ds_to_universal import main
@@ -106,8 +106,8 @@ def trained_weights(engine: Any, keep: bool = True) -> dict[str, torch.Tensor]:
     Every worker must call it; one that does not `keep` them gets none.
     """
     state = {}
-    for name, parameter in _trained(engine):
-        with _whole(engine, parameter):
+    for name, parameter in _trained_parameters(engine):
+        with _gathered(engine, parameter):
             if keep:
                 state[name] = parameter.detach().to("cpu", copy=True)
     return state
@@ -115,18 +115,18 @@ def trained_weights(engine: Any, keep: bool = True) -> dict[str, torch.Tensor]:
 
 def set_trained_weights(engine: Any, state: dict[str, torch.Tensor]) -> None:
     """Put whole trained weights into the model, for use and not to train on; every worker must call it."""
-    for name, parameter in _trained(engine):
-        with _whole(engine, parameter, changed_by=0), torch.no_grad():
+    for name, parameter in _trained_parameters(engine):
+        with _gathered(engine, parameter, changed_by=0), torch.no_grad():
             parameter.copy_(state[name])
 
 
-def _trained(engine: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    return ((name, each) for name, each in engine.module.named_parameters() if each.requires_grad)
+def _trained_parameters(engine: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    return ((name, parameter) for name, parameter in engine.module.named_parameters() if parameter.requires_grad)
 
 
 @contextmanager
-def _whole(engine: Any, parameter: torch.nn.Parameter, changed_by: int | None = None) -> Iterator[None]:
-    """One at a time, so that no device holds the whole model."""
+def _gathered(engine: Any, parameter: torch.nn.Parameter, changed_by: int | None = None) -> Iterator[None]:
+    """Gather the shares of one parameter at a time, so that no device holds the whole model."""
     if engine.zero_optimization_stage() < 3:
         yield
         return
@@ -134,7 +134,7 @@ def _whole(engine: Any, parameter: torch.nn.Parameter, changed_by: int | None = 
         yield
 
 
-def _check_disk_offload() -> None:
+def _check_nvme_offload() -> None:
     from deepspeed.ops.op_builder import AsyncIOBuilder
 
     if not AsyncIOBuilder().is_compatible(verbose=False):

@@ -1,7 +1,4 @@
-"""Run the workers of a job under Ray Train, and tell what they record while they run.
-
-One line that says how far a training is: a bar, the loss, tokens per second and the time left.
-"""
+"""Run the workers of a job under Ray Train, and show their progress: a bar, the loss, tokens per second, time left."""
 
 import errno
 import json
@@ -13,19 +10,17 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cluster.errors import TandemError
 from cluster.storage.buckets import Unreachable, open_filesystem
-from training.trainer.job import METRICS, SUMMARY, Job
-
-if TYPE_CHECKING:
-    from cluster.storage.run_copies import Copy
-
+from cluster.storage.run_copies import Copy
+from training.trainer.job import METRICS_FILE, SUMMARY_FILE, TrainingJob, local_folder
 
 _POLL_S = 0.25
 _PULL_S = 2.0
-CHECKPOINTS = "checkpoints"
+_BAR_WIDTH = 20
+CHECKPOINTS_FOLDER = "checkpoints"
 
 
 def _ignore(_: str) -> None:
@@ -34,55 +29,53 @@ def _ignore(_: str) -> None:
 
 @dataclass(frozen=True)
 class Reporter:
-    """Where the words go: `progress` replaces what it said before, `note` stays."""
+    """Shows a training to the user: `progress` replaces the line it showed before, `note` adds a line that stays."""
 
     progress: Callable[[str], None] = _ignore
     note: Callable[[str], None] = _ignore
 
 
-def fit(
-    job: Job,
+def run_job(
+    job: TrainingJob,
     reporter: Reporter,
-    on_line: Callable[[dict[str, Any]], None] = lambda _: None,
-    copy: "Copy | None" = None,
+    on_metrics: Callable[[dict[str, Any]], None] = lambda _: None,
+    copy: Copy | None = None,
 ) -> None:
-    """Run the workers to the end, telling each step and each restart; `on_line` gets each line of metrics.jsonl.
+    """Run the workers to the end, and report each step and each restart; `on_metrics` gets each line of metrics.jsonl.
 
-    With `copy` the workers read the folder's files from a bucket, where they also leave theirs.
+    With `copy` the workers read the folder's files from a bucket, and write their own files there.
 
     Ray Train runs in a thread of its own: in the main thread it would take over Ctrl-C for the rest of the process.
 
     Raises:
         TandemError: the workers failed more often than they may.
     """
-    (job.folder / SUMMARY).unlink(missing_ok=True)
+    (job.folder / SUMMARY_FILE).unlink(missing_ok=True)
     if copy:
-        copy.remove(SUMMARY)
+        copy.remove(SUMMARY_FILE)
         copy.push()
-    metrics = job.folder / METRICS
+    metrics = job.folder / METRICS_FILE
     position = metrics.stat().st_size if metrics.exists() else 0
     outcome: Future[None] = Future()
-    threading.Thread(target=_settle, args=(outcome, job), daemon=True).start()
-    progress = Progress(job.num_steps)
-    for line in _lines(metrics, position, outcome, copy):
-        on_line(line)
+    threading.Thread(target=_run_in_thread, args=(outcome, job), daemon=True).start()
+    progress = ProgressLine(job.num_steps)
+    for line in _follow_metrics(metrics, position, outcome, copy):
+        on_metrics(line)
         if "note" in line:
             reporter.note(line["note"])
         elif "loss" in line:
-            reporter.progress(progress.line(line))
+            reporter.progress(progress.render(line))
     remove_local_files(job)
     if copy:
         copy.pull()
     outcome.result()
 
 
-def remove_local_files(job: Job) -> None:
-    """What workers that were killed have left on this node."""
-    from training.trainer.checkpointer import local_folder
-
+def remove_local_files(job: TrainingJob) -> None:
+    """Delete the files that workers left on this node when they were killed."""
     folder = local_folder(job.folder.name)
-    for left in (folder, *folder.parent.glob(f"{folder.name}-rank-*")):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in (folder, *folder.parent.glob(f"{folder.name}-rank-*")):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def num_gpus() -> int:
@@ -93,18 +86,19 @@ def num_gpus() -> int:
     return int(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else torch.cuda.device_count()
 
 
-def _settle(outcome: "Future[None]", job: Job) -> None:
+def _run_in_thread(outcome: "Future[None]", job: TrainingJob) -> None:
     try:
-        _fit(job)
+        _run_ray_train(job)
         outcome.set_result(None)
     except BaseException as error:  # noqa: BLE001 - raised again in the main thread
         outcome.set_exception(error)
 
 
-def _fit(job: Job) -> None:
+def _run_ray_train(job: TrainingJob) -> None:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    # The worker imports Ray at its top, which must not happen before a Ray session is open.
     from training.trainer.worker import run_worker
 
     config = job.config
@@ -118,7 +112,7 @@ def _fit(job: Job) -> None:
         scaling_config=ScalingConfig(**{"num_workers": workers, "use_gpu": use_gpu, **config.ray_options}),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         run_config=RunConfig(
-            name=CHECKPOINTS,
+            name=CHECKPOINTS_FOLDER,
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=config.max_failures),
@@ -132,17 +126,17 @@ def _fit(job: Job) -> None:
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        if not (job.folder / SUMMARY).exists():  # bad input, of which the caller reads there
-            raise _training_failed(error, job) from error
+        if not (job.folder / SUMMARY_FILE).exists():  # bad input, of which the caller reads there
+            raise _training_failed_error(error, job) from error
 
 
-def _lines(path: Path, position: int, outcome: "Future[None]", copy: "Copy | None") -> Iterator[dict[str, Any]]:
+def _follow_metrics(path: Path, position: int, outcome: "Future[None]", copy: Copy | None) -> Iterator[dict[str, Any]]:
     """The lines that the first worker appends behind `position`, until the outcome is known."""
     while True:
         running = not outcome.done()
         if copy:
             with suppress(Unreachable):
-                copy.pull(METRICS)
+                copy.pull(METRICS_FILE)
         if path.exists():
             with path.open() as file:
                 file.seek(position)
@@ -155,7 +149,7 @@ def _lines(path: Path, position: int, outcome: "Future[None]", copy: "Copy | Non
         wait([outcome], _PULL_S if copy else _POLL_S)
 
 
-def _training_failed(error: BaseException, job: Job) -> TandemError:
+def _training_failed_error(error: BaseException, job: TrainingJob) -> TandemError:
     log = job.folder / "error.txt"
     if os.strerror(errno.ENOSPC) in str(error):
         return TandemError(
@@ -169,30 +163,27 @@ def _training_failed(error: BaseException, job: Job) -> TandemError:
         f"The training failed and was started again {job.config.max_failures} times; the last error was: "
         f"{str(error).strip().splitlines()[-1]}",
         "Workers that run to the end.",
-        f"The whole error stands in {log}; `tandem train --resume` goes on from the last checkpoint.",
+        f"The whole error is in {log}; `tandem train --resume` goes on from the last checkpoint.",
     )
 
 
-_WIDTH = 20
-
-
-class Progress:
-    """Turns the recorded line of each step into words."""
+class ProgressLine:
+    """Renders the recorded values of each step as a progress bar."""
 
     def __init__(self, num_steps: int) -> None:
         self._num_steps = num_steps
         self._first: tuple[int, float] | None = None
         self._tokens = 0
 
-    def line(self, values: dict[str, Any]) -> str:
-        """What to show after a step; speed and time left are means since the first step that was shown."""
+    def render(self, values: dict[str, Any]) -> str:
+        """The progress bar after a step; speed and time left are means since the first step that was rendered."""
         step, now = int(values["step"]), float(values["time"])
         if self._first is None or step <= self._first[0]:
             self._first, self._tokens = (step, now), 0
         else:
             self._tokens += int(values["tokens"])
-        filled = _WIDTH * step // self._num_steps
-        bar = "█" * filled + "░" * (_WIDTH - filled)
+        filled = _BAR_WIDTH * step // self._num_steps
+        bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
         return f"{bar} step {step}/{self._num_steps}, loss {values['loss']:.4f}{self._speed(step, now)}"
 
     def _speed(self, step: int, now: float) -> str:
@@ -201,14 +192,14 @@ class Progress:
         steps, seconds = step - self._first[0], now - self._first[1]
         if not steps or seconds <= 0:
             return ""
-        left = seconds / steps * (self._num_steps - step)
-        return f", {self._tokens / seconds:,.0f} tokens/s, {duration(left)} left"
+        seconds_left = seconds / steps * (self._num_steps - step)
+        return f", {self._tokens / seconds:,.0f} tokens/s, {format_duration(seconds_left)} left"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """As 42 s, 3:07 or 2:05:00."""
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
+    rounded = round(seconds)
+    hours, minutes = rounded // 3600, rounded // 60 % 60
     if hours:
-        return f"{hours}:{minutes:02}:{whole % 60:02}"
-    return f"{minutes}:{whole % 60:02}" if minutes else f"{whole} s"
+        return f"{hours}:{minutes:02}:{rounded % 60:02}"
+    return f"{minutes}:{rounded % 60:02}" if minutes else f"{rounded} s"

@@ -1,26 +1,29 @@
-"""What the driver and its workers agree on: the job's settings and the files in the run folder."""
+"""A training job as driver and workers share it: its settings, and the names of the files in the run folder."""
 
+import os
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from training.config import TrainingConfig
 
-TRAINING_ROWS = "training.npz"
-HELD_OUT_ROWS = "held_out.npz"
-METRICS = "metrics.jsonl"
-SUMMARY = "summary.json"
-ADAPTER = "adapter"
-TRAINED = "trained.jsonl"
-BEST = "best.safetensors"
-JOB = "job.json"
+TRAINING_ROWS_FILE = "training.npz"
+HELD_OUT_ROWS_FILE = "held_out.npz"
+METRICS_FILE = "metrics.jsonl"
+SUMMARY_FILE = "summary.json"
+ADAPTER_FOLDER = "adapter"
+TRAINED_ROWS_FILE = "trained.jsonl"
+BEST_WEIGHTS_FILE = "best.safetensors"
+JOB_FILE = "job.json"
 
 
 @dataclass(frozen=True)
-class Job:
-    """Everything a worker needs to know; `folder` is the run folder, which the driver and all workers see.
+class TrainingJob:
+    """One training, as the driver hands it to its workers.
 
-    With `store`, the URL of the run in a bucket, it is the driver's only: workers have copies of their own.
+    `folder` is the run folder, which the driver and all workers see. With `store`, the URL of the run in a bucket, only
+    the driver sees it, and each worker has its own copy.
     """
 
     config: TrainingConfig
@@ -35,10 +38,16 @@ class Job:
         return self.config.checkpoint_steps or max(1, self.num_steps // 20)
 
     def to_dict(self) -> dict[str, Any]:
-        """For the way to a worker."""
+        """The job as JSON values, as a worker and job.json get it."""
         return {**asdict(self), "folder": str(self.folder), "config": self.config.model_dump(mode="json")}
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> "Job":
+    def from_dict(cls, values: dict[str, Any]) -> "TrainingJob":
+        """The job that `to_dict` wrote, in this version or an earlier one."""
         config = TrainingConfig.model_validate(values["config"])
         return cls(**{**values, "folder": Path(values["folder"]), "config": config})
+
+
+def local_folder(run: str) -> Path:
+    """Where the workers of a run keep files on their node while they train."""
+    return Path(tempfile.gettempdir()) / f"tandem-{os.getuid()}-{run}"

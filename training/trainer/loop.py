@@ -3,9 +3,8 @@
 Everything random in a step is drawn from (seed, step, pack), so that neither a restart nor another number of workers
 changes a result.
 
-The learning rate of each step, as a share of its peak.
-
-No step is taken at a rate of nought, as DeepSpeed's own schedulers take the first two: in a short training they count.
+The learning rate follows a schedule of our own: DeepSpeed's schedulers take the first two steps at a rate of zero, and
+in a short training two steps count.
 """
 
 import math
@@ -23,27 +22,28 @@ from cluster.errors import TandemError
 from training.config import TrainingConfig
 from training.data.batches import Steps
 from training.data.examples import Examples
-from training.data.packing import Pack, micro_batch, plan_epoch
-from training.model.model import check_that_rows_stay_apart, load_model
-from training.model.objective import objective_of
-from training.plan.deepspeed_config import deepspeed_config, forward_passes
+from training.data.micro_batch import make_micro_batch
+from training.data.packing import Pack, plan_epoch
+from training.model.model import check_rows_stay_apart, load_model
+from training.model.objective import make_objective
+from training.plan.deepspeed_config import deepspeed_config, num_forward_passes
 from training.plan.flops import mfu
-from training.publish.parity_rows import write_parity
+from training.publish.parity_rows import write_parity_rows
 from training.publish.publish import result_kind
 from training.publish.weights import load_served, merge, save_adapter, save_full
 from training.trainer import deepspeed_engine
-from training.trainer.checkpoint_store import Found
-from training.trainer.checkpointer import Checkpoints
-from training.trainer.job import ADAPTER, BEST, HELD_OUT_ROWS, TRAINING_ROWS, Job
-from training.trainer.metrics import Recorder
+from training.trainer.checkpoint_store import StoredCheckpoint
+from training.trainer.checkpointer import Checkpointer
+from training.trainer.job import ADAPTER_FOLDER, BEST_WEIGHTS_FILE, HELD_OUT_ROWS_FILE, TRAINING_ROWS_FILE, TrainingJob
+from training.trainer.metrics import MetricsRecorder
 
 
-class Diverged(TandemError):
-    """The loss is no number any more; every rank knows."""
+class TrainingDiverged(TandemError):
+    """The loss is not a finite number. Every rank raises this, because every rank knows the loss."""
 
 
 @dataclass
-class Position:
+class TrainingPosition:
     """How far the training is: steps done, the loss of this epoch's steps, and the held-out losses."""
 
     step: int = 0
@@ -54,22 +54,24 @@ class Position:
     mlflow_run: str | None = None
 
 
-class Loop:
-    """One rank: its engine, the rows, and its place in them."""
+class TrainingLoop:
+    """One rank: its engine, the training rows, and its position in the training."""
 
-    def __init__(self, job: Job, rank: int, num_workers: int, device: torch.device, checkpoints: Checkpoints) -> None:
+    def __init__(
+        self, job: TrainingJob, rank: int, num_workers: int, device: torch.device, checkpoints: Checkpointer
+    ) -> None:
         self.job, self.config, self.rank, self.num_workers, self.device = job, job.config, rank, num_workers, device
         self.checkpoints = checkpoints
-        self.rows = Examples.load(job.folder / TRAINING_ROWS)
-        self.held_out = Examples.load(job.folder / HELD_OUT_ROWS)
+        self.rows = Examples.load(job.folder / TRAINING_ROWS_FILE)
+        self.held_out = Examples.load(job.folder / HELD_OUT_ROWS_FILE)
         self.steps = Steps(self.rows, self.config)
-        self.objective = objective_of(self.config)
-        self.weights = self.objective.weights(self.rows)
-        self.position, self.last, self.evaluated_at = Position(), dict[str, float](), -1
-        found, problems = checkpoints.latest()
-        self.engine = self._open_engine(found)
-        self._restore(found)
-        self.recorder = self._open_recorder(found, problems)
+        self.objective = make_objective(self.config)
+        self.row_weights = self.objective.row_weights(self.rows)
+        self.position, self.latest_figures, self.evaluated_at = TrainingPosition(), dict[str, float](), -1
+        checkpoint, problems = checkpoints.find_latest()
+        self.engine = self._open_engine(checkpoint)
+        self._restore(checkpoint)
+        self.recorder = self._open_recorder(checkpoint, problems)
 
     def train(self) -> None:
         """All steps that are left, or until the held-out loss no longer falls."""
@@ -92,89 +94,91 @@ class Loop:
     def finish(self) -> dict[str, float]:
         """Write the adapter and its log-probabilities in the served format; returns the last figures."""
         self.checkpoints.close()
-        best = self.job.folder / BEST
+        best = self.job.folder / BEST_WEIGHTS_FILE
         if self.config.early_stopping and best.exists():
             deepspeed_engine.set_trained_weights(self.engine, load_file(best))
-            self.last["held_out_loss"] = self.position.best_loss
+            self.latest_figures["held_out_loss"] = self.position.best_loss
         state = deepspeed_engine.trained_weights(self.engine, keep=self.rank == 0)
         if self.recorder:
-            self._publish(state, self.job.folder / ADAPTER)
+            self._write_adapter(state, self.job.folder / ADAPTER_FOLDER)
             self.recorder.close()
-        return {**self.last, "num_steps_done": self.position.step}
+        return {**self.latest_figures, "num_steps_done": self.position.step}
 
-    def _publish(self, state: dict[str, torch.Tensor], folder: Path) -> None:
+    def _write_adapter(self, state: dict[str, torch.Tensor], folder: Path) -> None:
         """The trained weights as they are served, and the log-probabilities of a model that is loaded from them."""
         if self.config.method == "full":
             save_full(self.engine.module, state, self.job.model, folder)
         elif result_kind(self.config) == "merged":
-            save_adapter(self.engine.module, state, self.job.model, folder / ADAPTER)
-            merge(self.job.model, folder / ADAPTER, folder)
+            save_adapter(self.engine.module, state, self.job.model, folder / ADAPTER_FOLDER)
+            merge(self.job.model, folder / ADAPTER_FOLDER, folder)
         else:
             save_adapter(self.engine.module, state, self.job.model, folder)
         served = load_served(self.job.model, folder, self.device)
-        write_parity(served, self.held_out if len(self.held_out) else self.rows, folder, self.device)
+        write_parity_rows(served, self.held_out if len(self.held_out) else self.rows, folder, self.device)
 
-    def _open_engine(self, found: Found | None) -> Any:
-        converted = found is not None and found.num_workers != self.num_workers
+    def _open_engine(self, checkpoint: StoredCheckpoint | None) -> Any:
+        converted = checkpoint is not None and checkpoint.num_workers != self.num_workers
         settings = deepspeed_config(self.config, self.num_workers, converted)
         with deepspeed_engine.sharded_loading(settings):
             model = load_model(self.job.model, self.config, self.device)
         self.num_parameters = deepspeed_engine.count_parameters(model)
-        engine = deepspeed_engine.open_engine(model, settings, Schedule.of(self.config, self.job.num_steps))
+        engine = deepspeed_engine.open_engine(
+            model, settings, LearningRateSchedule.from_config(self.config, self.job.num_steps)
+        )
         if self.config.packing:
-            check_that_rows_stay_apart(engine, self.rows, self.job.model, self.device)
+            check_rows_stay_apart(engine, self.rows, self.job.model, self.device)
         return engine
 
-    def _restore(self, found: Found | None) -> None:
+    def _restore(self, checkpoint: StoredCheckpoint | None) -> None:
         """Go back to where a checkpoint was written."""
-        if found is not None:
-            with self.checkpoints.opened(found) as folder:
-                self.position = Position(**deepspeed_engine.load_state(self.engine, folder))
+        if checkpoint is not None:
+            with self.checkpoints.open_checkpoint(checkpoint) as folder:
+                self.position = TrainingPosition(**deepspeed_engine.load_state(self.engine, folder))
 
-    def _open_recorder(self, found: Found | None, problems: list[str]) -> Recorder | None:
-        """The first rank's recorder, which says first where the training goes on."""
+    def _open_recorder(self, checkpoint: StoredCheckpoint | None, problems: list[str]) -> MetricsRecorder | None:
+        """The first rank's recorder; notes the step from which a training is resumed."""
         if self.rank != 0:
             return None
         step = self.position.step
-        recorder = Recorder(self.job.folder, self.config, step + 1, self.position.mlflow_run)
+        recorder = MetricsRecorder(self.job.folder, self.config, step + 1, self.position.mlflow_run)
         self.position.mlflow_run = recorder.mlflow_run
         for problem in problems:
-            recorder.note(step, problem)
-        if found is not None:
-            workers = f" of {found.num_workers} workers" if found.num_workers != self.num_workers else ""
-            recorder.note(
+            recorder.record_note(step, problem)
+        if checkpoint is not None:
+            workers = f" of {checkpoint.num_workers} workers" if checkpoint.num_workers != self.num_workers else ""
+            recorder.record_note(
                 step, f"going on from step {step} of {self.job.num_steps} with {self.num_workers} workers, from the "
-                f"checkpoint {found.name}{workers}"
+                f"checkpoint {checkpoint.name}{workers}"
             )  # fmt: skip
         return recorder
 
     def _train_step(self, step: int, packs: list[Pack]) -> tuple[float, int]:
-        """One optimizer step on the mean over the global batch, however it is shared out; the loss and its weight."""
+        """One optimizer step on the mean over the global batch, whose packs the workers share; its loss and weight."""
         self.engine.train()
-        weight = sum(self.weights[row] for pack in packs for row in pack)
-        passes = forward_passes(self.config, self.num_workers)
+        weight = sum(self.row_weights[row] for pack in packs for row in pack)
+        passes = num_forward_passes(self.config, self.num_workers)
         loss_sum = torch.zeros((), device=self.device)
         for number in range(self.rank, passes * self.num_workers, self.num_workers):
             pack = packs[number] if number < len(packs) else ()
             torch.manual_seed(hash((self.config.seed, step, number)) % 2**63)
             loss = self.objective.loss_sum(
-                self.engine, micro_batch(self.rows, pack, padded=not self.config.packing).to(self.device)
+                self.engine, make_micro_batch(self.rows, pack, padded=not self.config.packing).to(self.device)
             )
             # DeepSpeed divides by the number of passes and averages over workers: undone here.
             self.engine.backward(loss * (passes * self.num_workers / weight))
             self.engine.step()
             loss_sum += loss.detach()
-        return self._sum(loss_sum) / weight, weight
+        return self._sum_over_workers(loss_sum) / weight, weight
 
     def _after_step(self, step: int) -> None:
-        """Held-out loss, record and checkpoint where they are due."""
+        """Compute the held-out loss, record figures and save a checkpoint where each is due."""
         done, is_last = step + 1, self.steps.is_last_of_epoch(step)
         if is_last:
-            self.last |= {"epoch": self.steps.epoch_of(step) + 1, "epoch_loss": self._mean_loss()}
+            self.latest_figures |= {"epoch": self.steps.epoch_of(step) + 1, "epoch_loss": self._mean_loss()}
         if done % self.config.eval_steps == 0 if self.config.eval_steps else is_last:
             self._evaluate()
         if is_last:
-            self._record(**self.last)
+            self._record(**self.latest_figures)
         if done % self.job.checkpoint_steps == 0 and done < len(self.steps):
             self._checkpoint()
 
@@ -189,7 +193,7 @@ class Loop:
             return
         self.evaluated_at = self.position.step
         loss = self._held_out_loss()
-        self.last["held_out_loss"] = loss
+        self.latest_figures["held_out_loss"] = loss
         self._record(held_out_loss=loss)
         if loss < self.position.best_loss:
             self.position.best_loss, self.position.num_worse = loss, 0
@@ -205,25 +209,26 @@ class Loop:
         packs = plan_epoch(self.held_out.row_lengths, capacity, self.num_workers, self.config.seed, epoch=0)
         with torch.no_grad():
             for pack in packs[self.rank :: self.num_workers]:
-                loss_sum += self.objective.loss_sum(self.engine, micro_batch(self.held_out, pack).to(self.device))
-        return self._sum(loss_sum) / sum(self.objective.weights(self.held_out))
+                loss_sum += self.objective.loss_sum(self.engine, make_micro_batch(self.held_out, pack).to(self.device))
+        return self._sum_over_workers(loss_sum) / sum(self.objective.row_weights(self.held_out))
 
     def _keep_best(self) -> None:
         state = deepspeed_engine.trained_weights(self.engine, keep=self.rank == 0)
         if self.rank == 0:
-            path = self.job.folder / BEST
-            beside = path.with_suffix(".part")
-            save_file(state, beside)
-            beside.replace(path)
+            path = self.job.folder / BEST_WEIGHTS_FILE
+            unfinished = path.with_suffix(".part")
+            save_file(state, unfinished)
+            unfinished.replace(path)
 
     def _has_converged(self) -> bool:
+        """Whether the held-out loss has not fallen for `early_stopping` evaluations."""
         return bool(self.config.early_stopping) and self.position.num_worse >= (self.config.early_stopping or 0)
 
     def _checkpoint(self) -> None:
         if self.config.keep_by == "held_out_loss":
             self._evaluate()
         began = time.perf_counter()
-        metrics = {"step": float(self.position.step), **self.last}
+        metrics = {"step": float(self.position.step), **self.latest_figures}
 
         def write(folder: Path) -> None:
             deepspeed_engine.save_state(self.engine, folder, asdict(self.position))
@@ -233,7 +238,7 @@ class Loop:
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
-            raise Diverged(
+            raise TrainingDiverged(
                 f"The training diverged: the loss became {loss} in step {self.position.step}.",
                 "A loss that stays finite.",
                 "Lower `training.learning_rate`, or raise `training.warmup_ratio`.",
@@ -241,7 +246,7 @@ class Loop:
 
     def _record(self, **values: float) -> None:
         if self.recorder:
-            self.recorder.step(self.position.step, values)
+            self.recorder.record_step(self.position.step, values)
 
     def _speed(self, packs: list[Pack], seconds: float) -> dict[str, float]:
         """Useful tokens per second, the most memory so far in bytes, and MFU where the device's peak is known."""
@@ -254,7 +259,7 @@ class Loop:
         memory = float(torch.cuda.max_memory_allocated(self.device))
         return {**speed, "memory": memory, **({} if share is None else {"mfu": share})}
 
-    def _sum(self, value: torch.Tensor) -> float:
+    def _sum_over_workers(self, value: torch.Tensor) -> float:
         torch.distributed.all_reduce(value)
         return float(value)
 
@@ -264,7 +269,7 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class LearningRateSchedule:
     """Rises along a line to the peak, then falls towards zero along a cosine or a line, or stays."""
 
     kind: str
@@ -272,7 +277,7 @@ class Schedule:
     num_warmup: int
 
     @classmethod
-    def of(cls, config: TrainingConfig, num_steps: int) -> "Schedule":
+    def from_config(cls, config: TrainingConfig, num_steps: int) -> "LearningRateSchedule":
         """The schedule of `config` over `num_steps` optimizer steps."""
         return cls(config.schedule, num_steps, math.ceil(config.warmup_ratio * num_steps))
 

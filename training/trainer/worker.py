@@ -14,76 +14,76 @@ from cluster.errors import TandemError
 from cluster.storage.buckets import Unreachable, open_bucket
 from cluster.storage.files import write_atomically
 from cluster.storage.run_copies import Copy
-from training.model.model import set_threads
-from training.trainer.checkpointer import Checkpoints, local_folder
-from training.trainer.job import HELD_OUT_ROWS, SUMMARY, TRAINING_ROWS, Job
-from training.trainer.loop import Diverged, Loop
+from training.model.model import set_worker_threads
+from training.trainer.checkpointer import Checkpointer
+from training.trainer.job import HELD_OUT_ROWS_FILE, SUMMARY_FILE, TRAINING_ROWS_FILE, TrainingJob, local_folder
+from training.trainer.loop import TrainingDiverged, TrainingLoop
 
-SEND_EVERY_S = 5.0
+PUSH_INTERVAL_S = 5.0
 
 
 def run_worker(settings: dict[str, Any]) -> None:
     """Train to the end, from the last checkpoint if there is one; leaves adapter and summary in the run folder.
 
-    Bad input is no failure to recover from: it is left in the summary, and who is started again finds it there.
+    Bad input is not a failure to recover from: the error is written to the summary, where a restarted worker finds it.
     """
-    job, context = Job.of(settings), ray.train.get_context()
+    job, context = TrainingJob.from_dict(settings), ray.train.get_context()
     run, rank = job.folder.name, context.get_world_rank()
-    copy = _own_copy(job, rank)
-    with copy.kept_up(SEND_EVERY_S) if copy else nullcontext():
-        _train(replace(job, folder=copy.folder) if copy else job, run, rank, copy)
+    copy = _pull_copy(job, rank)
+    with copy.kept_up(PUSH_INTERVAL_S) if copy else nullcontext():
+        _train_rank(replace(job, folder=copy.folder) if copy else job, run, rank, copy)
     if copy:
         shutil.rmtree(copy.folder, ignore_errors=True)
 
 
-def _own_copy(job: Job, rank: int) -> Copy | None:
-    """This worker's copy of a run folder that lies in a bucket. The first one's goes back there as it grows."""
+def _pull_copy(job: TrainingJob, rank: int) -> Copy | None:
+    """This worker's copy of a run folder in a bucket. The first worker's copy is sent back there as it grows."""
     if job.store is None:
         return None
     copy = Copy(open_bucket(job.store), local_folder(f"{job.folder.name}-rank-{rank}"))
-    copy.pull(*(("*",) if rank == 0 else (TRAINING_ROWS, HELD_OUT_ROWS, SUMMARY)))
+    copy.pull(*(("*",) if rank == 0 else (TRAINING_ROWS_FILE, HELD_OUT_ROWS_FILE, SUMMARY_FILE)))
     return copy
 
 
-def _train(job: Job, run: str, rank: int, copy: Copy | None) -> None:
+def _train_rank(job: TrainingJob, run: str, rank: int, copy: Copy | None) -> None:
     context = ray.train.get_context()
-    summary = job.folder / SUMMARY
+    summary = job.folder / SUMMARY_FILE
     if summary.exists():
         return
-    set_threads(context.get_local_world_size())
+    set_worker_threads(context.get_local_world_size())
     num_workers = context.get_world_size()
     storage = context.get_storage()
 
     def send(local: Path, name: str, metrics: dict[str, float], upload: Any, wait: bool) -> None:
-        if copy:  # what was recorded before a checkpoint is there with it
+        if copy:  # so that the bucket has the metrics up to each checkpoint
             with suppress(Unreachable):
                 copy.push()
-        report(local, name, metrics, upload, wait)
+        report_checkpoint(local, name, metrics, upload, wait)
 
-    checkpoints = Checkpoints(
+    checkpoints = Checkpointer(
         storage.storage_filesystem, storage.experiment_fs_path, run, rank, num_workers, context.get_local_rank(), send
     )
     try:
-        loop = Loop(job, rank, num_workers, ray.train.torch.get_device(), checkpoints)
+        loop = TrainingLoop(job, rank, num_workers, ray.train.torch.get_device(), checkpoints)
         loop.train()
         figures: dict[str, Any] = loop.finish()
-    except Diverged as error:
+    except TrainingDiverged as error:
         checkpoints.close()
-        figures = {"error": told(error)}
+        figures = {"error": _error_parts(error)}
     except TandemError as error:
-        # Perhaps on this rank alone: the others wait for it, and are ended when it fails.
-        write_atomically(summary, json.dumps({"error": told(error)}) + "\n")
+        # Perhaps on this rank alone: the other ranks wait for it, and end when it fails.
+        write_atomically(summary, json.dumps({"error": _error_parts(error)}) + "\n")
         raise
     if rank == 0:
         write_atomically(summary, json.dumps(figures) + "\n")
 
 
-def told(error: TandemError) -> list[str]:
-    """For the summary, from which the driver raises it again."""
+def _error_parts(error: TandemError) -> list[str]:
+    """The error as it is written to the summary, from which the driver raises it again."""
     return [error.seen, error.accepted, error.remedy]
 
 
-def report(local: Path, name: str, metrics: dict[str, float], upload: Any, wait: bool) -> None:
+def report_checkpoint(local: Path, name: str, metrics: dict[str, float], upload: Any, wait: bool) -> None:
     """Hand a checkpoint to Ray Train, which calls `upload(local, name)` and keeps or deletes it by its metrics."""
     mode = ray.train.CheckpointUploadMode.SYNC if wait else ray.train.CheckpointUploadMode.ASYNC
 

@@ -28,7 +28,7 @@ from tandem.project.project import Project, load
 from tests.evaluation.endpoint import Endpoint, completion
 from training.data.sources import read_source
 from training.publish.publish import fingerprint, write_trained
-from training.run import prepare
+from training.run import prepare_run
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart"
 COUNTED = (read_source, check_questions, leaked_among)
@@ -140,9 +140,9 @@ def test_a_training_takes_the_rows_that_were_checked(tmp_path: Path) -> None:
     for name in ("given", "read"):
         (tmp_path / name).mkdir()
     with calls_of(read_source) as counts:
-        prepare(config, project.model, tmp_path / "given", rows.if_unchanged(config))
+        prepare_run(config, project.model, tmp_path / "given", rows.if_unchanged(config))
     assert counts == {}
-    prepare(config, project.model, tmp_path / "read")
+    prepare_run(config, project.model, tmp_path / "read")
     for path in (tmp_path / "read").iterdir():
         if path.name != "job.json":  # it names its folder
             assert (tmp_path / "given" / path.name).read_bytes() == path.read_bytes()

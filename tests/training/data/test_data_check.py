@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from training.config import TrainingConfig
-from training.data.data_check import check, measure, render
-from training.data.duplicates import find_duplicates, minhash
+from training.data.data_check import check, measure_lengths, render_sequence
+from training.data.duplicates import find_duplicates, row_minhash
 from training.data.rows import read_rows
-from training.data.tokenize import encode_each
+from training.data.tokenize import encode_usable_rows
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs far away from the old grey wolf in the dark wood"
 
@@ -51,7 +51,7 @@ def test_a_shared_system_message_makes_no_duplicates(tmp_path: Path) -> None:
 def test_a_signature_is_the_same_in_every_process(tmp_path: Path) -> None:
     """The numbers stand in published versions: another release of datasketch must not change them unseen."""
     (one,) = read_rows(TrainingConfig(data=write(tmp_path / "t.jsonl", [row("Hi there", "Yo")]))).rows
-    assert minhash(one, 4).hashvalues.tolist() == [2628502740, 354421842, 103807762, 3578692180]
+    assert row_minhash(one, 4).hashvalues.tolist() == [2628502740, 354421842, 103807762, 3578692180]
 
 
 def test_lengths_and_truncation(tmp_path: Path, model_folder: Path) -> None:
@@ -70,10 +70,10 @@ def test_lengths_and_truncation(tmp_path: Path, model_folder: Path) -> None:
 
 def test_rendered_rows_show_what_is_learnt(tmp_path: Path, make_tokenizer) -> None:
     report = read_rows(TrainingConfig(data=write(tmp_path / "t.jsonl", [row("Hï", "Yö")])))
-    data = encode_each(report, tokenizer := make_tokenizer())
-    rendered = render(tokenizer, "here", data.rows[0].sequences[0])
+    data = encode_usable_rows(report, tokenizer := make_tokenizer())
+    rendered = render_sequence(tokenizer, "here", data.rows[0].sequences[0])
     assert rendered.pieces == (("<s><|user|>Hï<|end|><|assistant|>", False), ("Yö<|end|>", True))
-    assert measure([]) is None
+    assert measure_lengths([]) is None
 
 
 @pytest.mark.slow

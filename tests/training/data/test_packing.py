@@ -7,7 +7,8 @@ import torch
 from tests.training.architectures import ARCHITECTURES, write_architecture
 from training.config import TrainingConfig
 from training.data.examples import Examples
-from training.data.packing import MicroBatch, micro_batch, plan_epoch
+from training.data.micro_batch import MicroBatch, make_micro_batch
+from training.data.packing import plan_epoch
 from training.data.tokenize import Example
 from training.model.model import answer_losses, load_model
 
@@ -47,24 +48,24 @@ def test_few_rows_leave_packs_empty_and_lose_nothing(lengths: list[int], capacit
 
 
 def test_an_empty_pack_has_nothing_to_learn() -> None:
-    batch = micro_batch(Examples.of(random_rows([5])), ())
+    batch = make_micro_batch(Examples.from_sequences(random_rows([5])), ())
     assert (batch.token_ids.shape, batch.answers.shape) == ((1, 1), (0,))
 
 
 def test_examples_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
     rows = random_rows([9, 4, 30])
-    Examples.of(rows).save(tmp_path / "rows.npz")
+    Examples.from_sequences(rows).save(tmp_path / "rows.npz")
     loaded = Examples.load(tmp_path / "rows.npz")
     assert loaded.lengths == [9, 4, 30]
     assert loaded.num_answers == [sum(row.is_answer) for row in rows]
-    assert [Example(ids.tolist(), marks.tolist()) for ids, marks in map(loaded.row, range(3))] == rows
+    assert [Example(ids.tolist(), marks.tolist()) for ids, marks in map(loaded.sequence, range(3))] == rows
 
 
 def test_padded_rows_have_their_pads_behind_them_and_nothing_to_learn_there() -> None:
-    rows = Examples.of(
+    rows = Examples.from_sequences(
         [Example([8, 9, 10], [False, True, True]), Example([11, 12, 13, 14], [False, False, False, True])]
     )
-    batch = micro_batch(rows, (0, 1), padded=True)
+    batch = make_micro_batch(rows, (0, 1), padded=True)
     assert batch.token_ids.tolist() == [[8, 9, 10, 0], [11, 12, 13, 14]]
     assert batch.positions.tolist() == [[0, 1, 2, 3]] * 2
     assert (batch.predicts_from.tolist(), batch.answers.tolist()) == ([0, 1, 6], [9, 10, 14])
@@ -72,8 +73,8 @@ def test_padded_rows_have_their_pads_behind_them_and_nothing_to_learn_there() ->
 
 
 def test_a_row_of_two_sequences_is_laid_out_as_two() -> None:
-    rows = Examples.of(random_rows([5, 7, 9, 4]), sequences_per_row=2)
-    batch = micro_batch(rows, (1, 0))
+    rows = Examples.from_sequences(random_rows([5, 7, 9, 4]), sequences_per_row=2)
+    batch = make_micro_batch(rows, (1, 0))
     assert batch.row_starts.tolist() == [0, 9, 13, 18, 25]
     assert batch.positions[0, [8, 9, 12, 13]].tolist() == [8, 0, 3, 0]
     answers = batch.sum_by_sequence(torch.ones(len(batch.answers))).tolist()
@@ -91,7 +92,7 @@ def test_packed_and_unpacked_rows_have_equal_losses_and_gradients(
 ) -> None:
     model = perturbed(load_model(str(model_folder), TrainingConfig(precision="fp32", rank=4), torch.device("cpu")))
     model.base_model.model.set_attn_implementation(attention)
-    check_that_layouts_agree(model, Examples.of(random_rows(lengths)))
+    check_that_layouts_agree(model, Examples.from_sequences(random_rows(lengths)))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -100,23 +101,23 @@ def test_layouts_agree_for_every_method(model_folder: Path, method: str, checkpo
     config = TrainingConfig(precision="fp32", rank=4, method=method, gradient_checkpointing=checkpointing)
     model = perturbed(load_model(str(model_folder), config, torch.device("cpu")))
     assert getattr(model, "base_model", model).is_gradient_checkpointing is checkpointing
-    check_that_layouts_agree(model, Examples.of(random_rows(LENGTHS)))
+    check_that_layouts_agree(model, Examples.from_sequences(random_rows(LENGTHS)))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_layouts_agree_for_every_architecture(tmp_path: Path, architecture: str) -> None:
     config = TrainingConfig(precision="fp32", method="full", sequence_length=128)
     model = load_model(str(write_architecture(architecture, tmp_path)), config, torch.device("cpu"))
-    check_that_layouts_agree(model, Examples.of(random_rows([3, 12, 40, 41, 66, 90, 120])))
+    check_that_layouts_agree(model, Examples.from_sequences(random_rows([3, 12, 40, 41, 66, 90, 120])))
 
 
 def check_that_layouts_agree(model, rows: Examples) -> None:
     """Packed, padded and one by one: losses and gradients are equal to 1e-5."""
     everything = tuple(range(len(rows)))
-    single, single_gradients = losses_and_gradients(model, [micro_batch(rows, (row,)) for row in everything])
+    single, single_gradients = losses_and_gradients(model, [make_micro_batch(rows, (row,)) for row in everything])
     assert all(gradient.abs().max() > 0 for gradient in single_gradients.values())
     for padded in (False, True):
-        losses, gradients = losses_and_gradients(model, [micro_batch(rows, everything, padded=padded)])
+        losses, gradients = losses_and_gradients(model, [make_micro_batch(rows, everything, padded=padded)])
         torch.testing.assert_close(losses, single, atol=1e-5, rtol=1e-5)
         for name, gradient in gradients.items():
             torch.testing.assert_close(gradient, single_gradients[name], atol=1e-5, rtol=1e-5)
@@ -126,7 +127,9 @@ def test_what_stands_in_one_row_does_not_reach_another(model_folder: Path) -> No
     model = load_model(str(model_folder), TrainingConfig(precision="fp32", rank=4), torch.device("cpu"))
     rows, changed = random_rows([10, 20, 30]), random_rows([10, 20, 30])
     changed[0] = Example([8] * 10, changed[0].is_answer)
-    losses = [answer_losses(model, micro_batch(Examples.of(each), (0, 1, 2))) for each in (rows, changed)]
+    losses = [
+        answer_losses(model, make_micro_batch(Examples.from_sequences(each), (0, 1, 2))) for each in (rows, changed)
+    ]
     own = sum(rows[0].is_answer)
     torch.testing.assert_close(losses[0][own:], losses[1][own:], atol=0, rtol=0)
     assert not torch.equal(losses[0][:own], losses[1][:own])

@@ -7,7 +7,7 @@ import pytest
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
-from training.data.rows import DataReport, check_rows, held_out_rows, read_rows
+from training.data.rows import DataReport, check_rows, draw_held_out_rows, read_rows
 from training.data.tokenize import encode_rows
 
 GOOD = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]}
@@ -284,7 +284,7 @@ def test_several_sources_with_weights_and_held_out_files(tmp_path, write_rows) -
     report = check({"path": write_rows([GOOD, GOOD]), "weight": 0.5}, held_out, held_out_data=held_out)
     assert [row.weight for row in report.rows] == [0.5, 0.5, 1.0]
     assert [row.where for row in report.held_out] == [f"{held_out}:row 1"]
-    assert held_out_rows(TrainingConfig(data=held_out, held_out_data=held_out, held_out=0.5), 3) == set()
+    assert draw_held_out_rows(TrainingConfig(data=held_out, held_out_data=held_out, held_out=0.5), 3) == set()
 
 
 def test_rows_that_are_too_long_are_refused_and_never_cut(write_rows, make_tokenizer) -> None:

@@ -7,11 +7,11 @@ from cluster.errors import TandemError
 from tests.training.data.test_packing import random_rows
 from training.config import TrainingConfig
 from training.data.examples import Examples
-from training.data.packing import micro_batch
+from training.data.micro_batch import make_micro_batch
 from training.model.model import answer_losses, load_model
 
 CPU = torch.device("cpu")
-ROWS = Examples.of(random_rows([10, 20, 30]))
+ROWS = Examples.from_sequences(random_rows([10, 20, 30]))
 
 
 def trained_names(model) -> list[str]:
@@ -48,7 +48,7 @@ def test_the_seed_alone_decides_the_first_weights(model_folder: Path) -> None:
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_step_draws_random_numbers_only_for_dropout(model_folder: Path, method: str, checkpointing: bool) -> None:
     settings = {"method": method, "gradient_checkpointing": checkpointing, "precision": "fp32", "rank": 4}
-    batch = micro_batch(ROWS, (0, 1, 2))
+    batch = make_micro_batch(ROWS, (0, 1, 2))
 
     def draws(dropout: float) -> tuple[torch.Tensor, bool]:
         model = load_model(str(model_folder), TrainingConfig(dropout=dropout, **settings), CPU)
@@ -70,7 +70,7 @@ def test_a_step_draws_random_numbers_only_for_dropout(model_folder: Path, method
 
 
 def test_dropout_is_the_same_when_activations_are_computed_again(model_folder: Path) -> None:
-    batch = micro_batch(ROWS, (0, 1, 2))
+    batch = make_micro_batch(ROWS, (0, 1, 2))
 
     def gradients(checkpointing: bool) -> list[torch.Tensor]:
         config = TrainingConfig(precision="fp32", rank=4, dropout=0.5, gradient_checkpointing=checkpointing)
@@ -89,7 +89,7 @@ def test_activations_are_computed_again_only_where_asked(model_folder: Path) -> 
         calls = []
         attention = model.base_model.model.model.layers[0].self_attn
         attention.register_forward_hook(lambda *_, calls=calls: calls.append(1))
-        answer_losses(model, micro_batch(ROWS, (0, 1, 2))).sum().backward()
+        answer_losses(model, make_micro_batch(ROWS, (0, 1, 2))).sum().backward()
         assert len(calls) == (2 if checkpointing else 1)
 
 
@@ -102,7 +102,7 @@ def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("settings", [{"method": "qlora"}, {"liger": False}, {"liger": True}, {"method": "full"}])
 def test_on_a_gpu_in_bf16_the_losses_are_those_of_the_cpu(model_folder: Path, settings: dict) -> None:
     """Flash attention, Liger kernels and 4-bit weights where they are installed; 4 bits may change losses more."""
-    batch = micro_batch(ROWS, (0, 1, 2))
+    batch = make_micro_batch(ROWS, (0, 1, 2))
     expected = answer_losses(load_model(str(model_folder), TrainingConfig(precision="fp32"), CPU), batch)
     device = torch.device("cuda")
     model = load_model(str(model_folder), TrainingConfig(precision="bf16", **settings), device)

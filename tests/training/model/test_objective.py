@@ -10,10 +10,10 @@ from transformers import AutoModelForCausalLM
 
 from training.config import TrainingConfig
 from training.data.examples import Examples
-from training.data.packing import micro_batch
+from training.data.micro_batch import make_micro_batch
 from training.data.tokenize import Example
 from training.model.model import answer_losses, load_model
-from training.model.objective import AnswerLoss, PreferenceLoss, objective_of
+from training.model.objective import AnswerLoss, PreferenceLoss, make_objective
 from training.publish.weights import merge, save_adapter
 
 CPU = torch.device("cpu")
@@ -28,7 +28,7 @@ def preferences(num_pairs: int, seed: int = 0) -> Examples:
         for _ in ("chosen", "rejected"):
             answer = [rng.randrange(8, 260) for _ in range(rng.randrange(1, 60))]
             rows.append(Example(prompt + answer, [False] * len(prompt) + [True] * len(answer)))
-    return Examples.of(rows, sequences_per_row=2)
+    return Examples.from_sequences(rows, sequences_per_row=2)
 
 
 def dpo_model(model_folder: Path, **settings):
@@ -38,7 +38,7 @@ def dpo_model(model_folder: Path, **settings):
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
-    return model, objective_of(config)
+    return model, make_objective(config)
 
 
 def log_probability(model, token_ids: list[int], start: int) -> float:
@@ -63,7 +63,7 @@ def test_the_loss_is_the_papers(model_folder: Path, tmp_path: Path, settings: di
     expected = 0.0
     for row in range(5):
         reward = []
-        for tokens, is_answer in (rows.row(2 * row), rows.row(2 * row + 1)):
+        for tokens, is_answer in (rows.sequence(2 * row), rows.sequence(2 * row + 1)):
             start = int(is_answer.argmax())
             reward.append(
                 log_probability(policy, tokens.tolist(), start) - log_probability(reference, tokens.tolist(), start)
@@ -71,7 +71,7 @@ def test_the_loss_is_the_papers(model_folder: Path, tmp_path: Path, settings: di
         expected += math.log(1 + math.exp(-0.1 * (reward[0] - reward[1])))
     assert abs(expected - 5 * math.log(2)) > 0.01
     # The pack is in another order than the rows: a sum over pairs does not mind.
-    loss = objective.loss_sum(model, micro_batch(rows, (3, 0, 4, 1, 2), padded=padded))
+    loss = objective.loss_sum(model, make_micro_batch(rows, (3, 0, 4, 1, 2), padded=padded))
     assert float(loss.detach()) == pytest.approx(expected, abs=2e-5)
 
 
@@ -85,7 +85,7 @@ def fp32_base(model_folder: Path, tmp_path: Path) -> Path:
 def test_a_fresh_adapter_loses_log_2_for_each_pair(model_folder: Path) -> None:
     config = TrainingConfig(objective="dpo", precision="fp32", rank=4)
     model = load_model(str(model_folder), config, CPU)
-    loss = objective_of(config).loss_sum(model, micro_batch(preferences(3), (0, 1, 2)))
+    loss = make_objective(config).loss_sum(model, make_micro_batch(preferences(3), (0, 1, 2)))
     assert float(loss.detach()) == pytest.approx(3 * math.log(2), abs=1e-6)
 
 
@@ -93,7 +93,7 @@ def test_a_few_steps_raise_the_margin(model_folder: Path) -> None:
     model, objective = dpo_model(model_folder)
     assert isinstance(objective, PreferenceLoss)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer, batch = torch.optim.AdamW(trained, lr=1e-2), micro_batch(preferences(4), (0, 1, 2, 3))
+    optimizer, batch = torch.optim.AdamW(trained, lr=1e-2), make_micro_batch(preferences(4), (0, 1, 2, 3))
     before = objective.margins(model, batch).detach()
     for _ in range(10):
         optimizer.zero_grad()
@@ -106,7 +106,7 @@ def test_a_few_steps_raise_the_margin(model_folder: Path) -> None:
 def test_the_reference_takes_no_part_in_training(model_folder: Path) -> None:
     """Every adapter weight gets a gradient, no base weight does, and dropout draws for the tuned model alone."""
     model, objective = dpo_model(model_folder, dropout=0.5)
-    batch = micro_batch(preferences(4), (0, 1, 2, 3))
+    batch = make_micro_batch(preferences(4), (0, 1, 2, 3))
     torch.manual_seed(7)
     answer_losses(model, batch)
     drawn_by_one_pass = torch.get_rng_state()
@@ -120,14 +120,14 @@ def test_the_reference_takes_no_part_in_training(model_folder: Path) -> None:
 
 def test_an_empty_pack_adds_nothing_and_still_has_a_gradient(model_folder: Path) -> None:
     model, objective = dpo_model(model_folder)
-    loss = objective.loss_sum(model, micro_batch(preferences(1), ()))
+    loss = objective.loss_sum(model, make_micro_batch(preferences(1), ()))
     loss.backward()
     assert float(loss.detach()) == 0.0
 
 
 def test_what_a_row_counts() -> None:
     rows = preferences(3)
-    assert PreferenceLoss(0.1).weights(rows) == [1, 1, 1]
-    single = Examples.of([Example([1, 2, 3], [False, True, True]), Example([1, 2], [False, True])])
-    assert AnswerLoss().weights(single) == [2, 1]
-    assert isinstance(objective_of(TrainingConfig()), AnswerLoss)
+    assert PreferenceLoss(0.1).row_weights(rows) == [1, 1, 1]
+    single = Examples.from_sequences([Example([1, 2, 3], [False, True, True]), Example([1, 2], [False, True])])
+    assert AnswerLoss().row_weights(single) == [2, 1]
+    assert isinstance(make_objective(TrainingConfig()), AnswerLoss)

@@ -8,7 +8,7 @@ from cluster.errors import TandemError
 from tests.training.architectures import ARCHITECTURES
 from training.config import TrainingConfig
 from training.model.lora import add_adapter
-from training.plan.memory import Estimate, checkpoint_bytes, estimate, published_errors, setup_of
+from training.plan.memory import MemoryEstimate, checkpoint_bytes, estimate_memory, memory_setup, published_errors
 from training.plan.shapes import Shapes, shapes_of
 
 LLAMA: dict[str, Any] = {
@@ -22,9 +22,9 @@ def small(**settings: Any) -> Any:
     return AutoConfig.for_model("llama", **LLAMA, **settings)
 
 
-def estimated(stage: int, offload: str = "none", **settings: Any) -> Estimate:
+def estimated(stage: int, offload: str = "none", **settings: Any) -> MemoryEstimate:
     config = TrainingConfig(workers=4, **settings)
-    return estimate(shapes_of(config, small()), setup_of(config, stage, offload))
+    return estimate_memory(shapes_of(config, small()), memory_setup(config, stage, offload))
 
 
 @pytest.mark.parametrize("compared", PUBLISHED, ids=lambda compared: compared.name)

@@ -8,7 +8,16 @@ from cluster.errors import TandemError
 from training.config import TrainingConfig
 from training.plan.memory import GIB
 from training.plan.shapes import shapes_of
-from training.plan.zero_stage import Choice, Device, choices, choose, container_bytes, fits, this_device, with_precision
+from training.plan.zero_stage import (
+    Choice,
+    Device,
+    choose,
+    container_free_bytes,
+    fits_with_workers,
+    open_choices,
+    this_device,
+    with_precision,
+)
 
 # The shape of Llama-2-7B: 6.74e9 parameters.
 LLAMA = AutoConfig.for_model(
@@ -60,7 +69,7 @@ def test_what_the_user_sets_is_kept() -> None:
 
 
 def test_four_bit_weights_are_never_cut() -> None:
-    tried = list(choices(config(method="qlora"), shapes_of(config(method="qlora"), LLAMA)))
+    tried = list(open_choices(config(method="qlora"), shapes_of(config(method="qlora"), LLAMA)))
     assert {each.zero_stage for each in tried} == {1, 2}
 
 
@@ -90,15 +99,15 @@ def test_more_workers_are_named_where_they_would_do() -> None:
 
 
 def test_fits_counts_the_workers_there_are() -> None:
-    assert fits(config(), LLAMA, gpu(28), 8)
-    assert not fits(config(), LLAMA, gpu(28), 2)
+    assert fits_with_workers(config(), LLAMA, gpu(28), 8)
+    assert not fits_with_workers(config(), LLAMA, gpu(28), 2)
 
 
 def test_offload_does_not_help_where_the_memory_is_the_same() -> None:
     cpu = Device("cpu", "this machine", 60 * GIB, 60 * GIB)
     chosen = choose(config(offload="none"), LLAMA, cpu)
     assert chosen.offload == "none"
-    moved = next(each for each in choices(config(offload="cpu"), shapes_of(config(), LLAMA)))
+    moved = next(each for each in open_choices(config(offload="cpu"), shapes_of(config(), LLAMA)))
     small = Device("cpu", "this machine", moved.estimate.total + moved.estimate.host - 1, 10**15)
     assert not Choice(moved.zero_stage, moved.offload, moved.estimate).fits(small)
 
@@ -114,7 +123,7 @@ def test_a_containers_limit_counts(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("1000\n")
     (tmp_path / "memory.current").write_text("700\n")
     (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 250\n")
-    assert container_bytes(tmp_path) == 550
+    assert container_free_bytes(tmp_path) == 550
     (tmp_path / "memory.max").write_text("max\n")
-    assert container_bytes(tmp_path) is None
-    assert container_bytes(tmp_path / "none") is None
+    assert container_free_bytes(tmp_path) is None
+    assert container_free_bytes(tmp_path / "none") is None

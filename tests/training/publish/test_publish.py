@@ -9,10 +9,10 @@ from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_question
 from cluster.fingerprints.minhash import digest_words, question_minhash
 from training.config import TrainingConfig, Workers
-from training.data.duplicates import minhash
-from training.data.rows import check_rows, held_out_rows
-from training.publish.parity_rows import last_answer
-from training.publish.publish import fingerprint, result_kind, trained_row, write_trained
+from training.data.duplicates import row_minhash
+from training.data.rows import check_rows, draw_held_out_rows
+from training.publish.parity_rows import find_last_answer
+from training.publish.publish import fingerprint, result_kind, trained_row, write_trained_rows
 
 ROW = {"prompt": "Hi", "completion": "Yo", "id": "r1", "sources": ["a.md", "b.md"]}
 
@@ -31,6 +31,28 @@ def test_the_fingerprint_changes_with_what_decides_the_result_and_with_nothing_e
     assert fingerprint(config, "org/model", "digest") != known
 
 
+@pytest.mark.parametrize(
+    ("settings", "digest"),
+    [
+        ({}, "4f2af1f2a23faa5811bd6a4b82d21e212c896052920ef659a1e809cd4090e5eb"),
+        (
+            {"space": {"rank": [4, 8]}, "max_hours": 2},
+            "eacb91cc14522befaa36a803f8b4553fc3cdd9b6b15a6c60987da9026369636d",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["search", "tune"])
+def test_the_fingerprint_is_the_one_from_before_search_was_called_tune(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, settings: dict[str, Any], digest: str
+) -> None:
+    """The digests were computed with version f74172e. A new setting of `training` changes them, and rightly."""
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "1")
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"prompt": "Hi", "completion": "Yo"}\n')
+    config = TrainingConfig.model_validate({"data": data, name: settings or None})
+    assert fingerprint(config, "org/model", "digest") == digest
+
+
 def test_a_base_in_a_folder_is_known_by_its_content_alone(write_rows, tmp_path: Path) -> None:
     config = TrainingConfig(data=write_rows([ROW]))
     folders = [tmp_path / "here", tmp_path / "there"]
@@ -41,14 +63,14 @@ def test_a_base_in_a_folder_is_known_by_its_content_alone(write_rows, tmp_path: 
 
 def test_trained_rows_are_named_by_digest_and_sources(write_rows, tmp_path: Path) -> None:
     rows = check_rows(TrainingConfig(data=write_rows([ROW]))).rows
-    write_trained(list(rows), tmp_path)
+    write_trained_rows(list(rows), tmp_path)
     (line,) = map(json.loads, (tmp_path / "trained.jsonl").read_text().splitlines())
     assert line == {
         "id": "r1",
         "sha256": rows[0].digest,
         "question_sha256": [digest_question("Hi")],
         "sources": ["a.md", "b.md"],
-        "minhash": minhash(rows[0], 64).hashvalues.tolist(),
+        "minhash": row_minhash(rows[0], 64).hashvalues.tolist(),
         "question_words_sha256": [digest_words("hi")],
         "question_minhash": [None],
         "answer_words_sha256": [None],
@@ -95,10 +117,10 @@ def test_what_is_held_out_is_not_what_is_trained_on(write_rows, tmp_path: Path) 
 )
 def test_held_out_rows(share: float, num_rows: int, number: int) -> None:
     config = TrainingConfig(held_out=share)
-    assert len(held_out_rows(config, num_rows)) == number
-    assert held_out_rows(config, num_rows) == held_out_rows(config, num_rows)
+    assert len(draw_held_out_rows(config, num_rows)) == number
+    assert draw_held_out_rows(config, num_rows) == draw_held_out_rows(config, num_rows)
 
 
 def test_the_last_answer_of_a_row_with_two_turns() -> None:
     marks = np.array([0, 0, 1, 1, 0, 0, 1, 1, 0], dtype=bool)
-    assert last_answer(marks) == (6, 8)
+    assert find_last_answer(marks) == (6, 8)

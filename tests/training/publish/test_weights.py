@@ -97,7 +97,7 @@ def check_files(folder: Path, base: Path, dtype: torch.dtype) -> None:
 
 
 def test_weights_are_cut_into_files(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.publish.weights._SHARD", "100KB")
+    monkeypatch.setattr("training.publish.weights._MAX_SHARD_SIZE", "100KB")
     tuned, state = trained(str(model_folder), method="full")
     save_full(tuned, state, str(model_folder), tmp_path)
     assert len(list(tmp_path.glob("model-*-of-*.safetensors"))) > 1

@@ -9,7 +9,13 @@ from pyarrow.fs import FileSystem
 from cluster.errors import TandemError
 from cluster.storage.buckets import open_filesystem
 from tests.cluster.s3 import store
-from training.trainer.checkpoint_store import damage, find, new_name, remove_unfinished, upload
+from training.trainer.checkpoint_store import (
+    find_damage,
+    list_checkpoints,
+    new_checkpoint_name,
+    remove_unfinished,
+    upload_checkpoint,
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,25 +34,25 @@ def shard(tmp_path: Path) -> Path:
 
 def test_checkpoints_in_a_bucket(place: tuple[FileSystem, str], shard: Path) -> None:
     filesystem, root = place
-    assert find(filesystem, root) == []
+    assert list_checkpoints(filesystem, root) == []
     filesystem.create_dir(root, recursive=True)  # as Ray Train does
     names = []
     for step in (10, 20, 30):
-        names.append(new_name(step))
+        names.append(new_checkpoint_name(step))
         for rank in range(2 if step < 30 else 1):  # of the last one a worker was killed
-            upload(shard, filesystem, f"{root}/{names[-1]}", rank=rank, num_workers=2, step=step)
-    found = find(filesystem, root)
+            upload_checkpoint(shard, filesystem, f"{root}/{names[-1]}", rank=rank, num_workers=2, step=step)
+    found = list_checkpoints(filesystem, root)
     assert [(each.step, each.num_workers, set(each.files)) for each in found] == [
         (20, 2, {"optimizer/state.pt", "position.json"}), (10, 2, {"optimizer/state.pt", "position.json"})
     ]  # fmt: skip
-    assert damage(filesystem, found[0]) == []
+    assert find_damage(filesystem, found[0]) == []
     with filesystem.open_output_stream(f"{root}/{names[1]}/position.json") as stream:
         stream.write(b"[]")
-    assert damage(filesystem, found[0]) == ["position.json has other content than was written"]
+    assert find_damage(filesystem, found[0]) == ["position.json has other content than was written"]
     filesystem.delete_file(f"{root}/{names[1]}/optimizer/state.pt")
-    assert "optimizer/state.pt is missing" in damage(filesystem, found[0])
+    assert "optimizer/state.pt is missing" in find_damage(filesystem, found[0])
     remove_unfinished(filesystem, root)
-    assert [each.step for each in find(filesystem, root)] == [20, 10]
+    assert [each.step for each in list_checkpoints(filesystem, root)] == [20, 10]
 
 
 def test_a_store_that_pyarrow_does_not_open_is_refused() -> None:

@@ -7,7 +7,7 @@ from cluster.errors import TandemError
 from training.config import TrainingConfig
 from training.plan.deepspeed_config import deepspeed_config
 from training.trainer.deepspeed_engine import open_engine
-from training.trainer.loop import Schedule
+from training.trainer.loop import LearningRateSchedule
 
 
 @pytest.mark.slow
@@ -18,4 +18,4 @@ def test_state_on_a_disk_needs_what_reads_it_asynchronously(tmp_path: Path) -> N
         pytest.skip("libaio is installed")
     config = TrainingConfig(zero_stage=2, offload="nvme", nvme_path=tmp_path)
     with pytest.raises(TandemError, match="libaio is missing"):
-        open_engine(torch.nn.Linear(2, 2), deepspeed_config(config, 1), Schedule("constant", 1, 0))
+        open_engine(torch.nn.Linear(2, 2), deepspeed_config(config, 1), LearningRateSchedule("constant", 1, 0))

@@ -1,7 +1,7 @@
 import pytest
 
 from training.config import TrainingConfig
-from training.trainer.loop import Schedule
+from training.trainer.loop import LearningRateSchedule
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from training.trainer.loop import Schedule
     ],
 )
 def test_the_rate_rises_in_the_warm_up_and_falls_after_it(kind: str, shares: list[float]) -> None:
-    schedule = Schedule.of(TrainingConfig(schedule=kind, warmup_ratio=0.3), num_steps=6)
+    schedule = LearningRateSchedule.from_config(TrainingConfig(schedule=kind, warmup_ratio=0.3), num_steps=6)
     assert [schedule(step) for step in range(6)] == pytest.approx(shares, abs=1e-6)
 
 
@@ -21,7 +21,7 @@ def test_the_rate_rises_in_the_warm_up_and_falls_after_it(kind: str, shares: lis
 @pytest.mark.parametrize("warmup", [0.0, 0.03, 0.9])
 @pytest.mark.parametrize("kind", ["cosine", "linear", "constant"])
 def test_no_step_is_taken_at_nought_and_the_peak_is_reached(kind: str, warmup: float, num_steps: int) -> None:
-    schedule = Schedule.of(TrainingConfig(schedule=kind, warmup_ratio=warmup), num_steps)
+    schedule = LearningRateSchedule.from_config(TrainingConfig(schedule=kind, warmup_ratio=warmup), num_steps)
     shares = [schedule(step) for step in range(num_steps)]
     assert min(shares) > 0
     assert max(shares) == 1

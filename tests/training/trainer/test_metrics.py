@@ -10,20 +10,21 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from cluster.errors import TandemError
 from training.config import TrainingConfig
 from training.plan.flops import mfu, peak_flops
-from training.trainer.metrics import METRICS, TENSORBOARD, Recorder, check_watching, read_metrics
+from training.trainer.job import METRICS_FILE
+from training.trainer.metrics import TENSORBOARD_FOLDER, MetricsRecorder, check_mlflow_installed, read_metrics
 
 
 def test_a_step_done_again_counts_once_with_its_last_values(tmp_path: Path) -> None:
-    first = Recorder(tmp_path, TrainingConfig())
+    first = MetricsRecorder(tmp_path, TrainingConfig())
     for step in (1, 2, 3):
-        first.step(step, {"loss": float(step)})
+        first.record_step(step, {"loss": float(step)})
     first.close()
-    with (tmp_path / METRICS).open("a") as lines:
+    with (tmp_path / METRICS_FILE).open("a") as lines:
         lines.write('{"step": 4, "lo')
-    again = Recorder(tmp_path, TrainingConfig(), first_step=3)
-    again.step(3, {"loss": 30.0})
+    again = MetricsRecorder(tmp_path, TrainingConfig(), first_step=3)
+    again.record_step(3, {"loss": 30.0})
     again.close()
-    assert [(each["step"], each["loss"]) for each in read_metrics(tmp_path / METRICS)] == [
+    assert [(each["step"], each["loss"]) for each in read_metrics(tmp_path / METRICS_FILE)] == [
         (1, 1.0),
         (2, 2.0),
         (3, 30.0),
@@ -31,26 +32,28 @@ def test_a_step_done_again_counts_once_with_its_last_values(tmp_path: Path) -> N
 
 
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
-    path = tmp_path / METRICS
+    path = tmp_path / METRICS_FILE
     path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1')
     assert read_metrics(path) == [{"step": 1, "loss": 2.0}]
     assert read_metrics(tmp_path / "none") == []
 
 
 def test_tensorboard_events_are_written(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, TrainingConfig())
-    recorder.step(1, {"loss": 0.5})
+    recorder = MetricsRecorder(tmp_path, TrainingConfig())
+    recorder.record_step(1, {"loss": 0.5})
     recorder.close()
-    (events,) = (tmp_path / TENSORBOARD).iterdir()
+    (events,) = (tmp_path / TENSORBOARD_FOLDER).iterdir()
     assert b"loss" in events.read_bytes()
 
 
 def test_a_resumed_run_purges_what_its_curves_had_from_its_first_step(tmp_path: Path) -> None:
     for first_step in (1, 3):
-        recorder = Recorder(tmp_path, TrainingConfig(), first_step=first_step)
-        recorder.step(first_step, {"loss": 0.5})
+        recorder = MetricsRecorder(tmp_path, TrainingConfig(), first_step=first_step)
+        recorder.record_step(first_step, {"loss": 0.5})
         recorder.close()
-    starts = [each.step for each in _events(tmp_path / TENSORBOARD) if each.session_log.status == SessionLog.START]
+    starts = [
+        each.step for each in _events(tmp_path / TENSORBOARD_FOLDER) if each.session_log.status == SessionLog.START
+    ]
     assert starts == [3]
 
 
@@ -67,8 +70,8 @@ def _events(folder: Path) -> Iterator[Event]:
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is not None, reason="mlflow is installed")
 def test_mlflow_that_is_not_installed_is_refused() -> None:
     with pytest.raises(TandemError, match="mlflow"):
-        check_watching(TrainingConfig(mlflow="file:///mlruns"))
-    check_watching(TrainingConfig())
+        check_mlflow_installed(TrainingConfig(mlflow="file:///mlruns"))
+    check_mlflow_installed(TrainingConfig())
 
 
 def test_mfu_counts_weight_gradients_of_trained_weights_only() -> None:

@@ -7,36 +7,36 @@ from pathlib import Path
 import pytest
 
 from training.config import TrainingConfig
-from training.trainer.checkpoint_store import find
-from training.trainer.job import Job
+from training.trainer.checkpoint_store import list_checkpoints
+from training.trainer.job import TrainingJob
 
 pytestmark = pytest.mark.slow
-MakeJob = Callable[..., Job]
+MakeJob = Callable[..., TrainingJob]
 STATES = [pytest.param(stage, method, marks=pytest.mark.matrix) for stage in (1, 2, 3) for method in ("lora", "full")]
 
 
 @pytest.fixture(scope="module")
 def make_job(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeJob:
     """Prepares a job of twelve steps over rows of different lengths."""
-    from training.run import prepare
+    from training.run import prepare_run
 
     data = tmp_path_factory.mktemp("data") / "rows.jsonl"
     rows = [{"prompt": f"Count {n}" + " and on" * (n % 5), "completion": "x" * (3 + n % 7)} for n in range(40)]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    def make(**settings: object) -> Job:
+    def make(**settings: object) -> TrainingJob:
         config = TrainingConfig.model_validate({
             "data": data, "precision": "fp32", "rank": 4, "epochs": 6, "learning_rate": 1e-2, "micro_batch_size": 1,
             "gradient_accumulation": 2, "sequence_length": 128, "held_out": 0.1, "checkpoint_steps": 3,
             "dropout": 0.1, "workers": {"min": 1, "max": 3}, **settings,
         })  # fmt: skip
-        return prepare(config, str(model_folder), tmp_path_factory.mktemp("run"))
+        return prepare_run(config, str(model_folder), tmp_path_factory.mktemp("run"))
 
     return make
 
 
 @pytest.fixture(scope="module")
-def undisturbed(make_job: MakeJob) -> Job:
+def undisturbed(make_job: MakeJob) -> TrainingJob:
     from tests.training import gang
 
     job = make_job(zero_stage=2)
@@ -57,7 +57,7 @@ def undisturbed(make_job: MakeJob) -> Job:
     ],
 )
 def test_a_killed_worker_costs_nothing_but_time(
-    make_job: MakeJob, undisturbed: Job, when: str, step: int, going_on_from: int
+    make_job: MakeJob, undisturbed: TrainingJob, when: str, step: int, going_on_from: int
 ) -> None:
     from tests.training import gang
 
@@ -106,14 +106,14 @@ def test_state_in_main_memory_trains_the_same_and_is_gone_on_with(make_job: Make
 
 
 @pytest.mark.matrix
-def test_a_damaged_checkpoint_is_passed_over_and_named(make_job: MakeJob, undisturbed: Job) -> None:
+def test_a_damaged_checkpoint_is_passed_over_and_named(make_job: MakeJob, undisturbed: TrainingJob) -> None:
     from pyarrow.fs import LocalFileSystem
 
     from tests.training import gang
 
     job = make_job(zero_stage=2)
     assert not gang.run(job, 3, gang.Death("step", 7))
-    latest, before = find(LocalFileSystem(), str(job.folder / "checkpoints"))
+    latest, before = list_checkpoints(LocalFileSystem(), str(job.folder / "checkpoints"))
     shard = Path(latest.path) / next(name for name in latest.files if "rank_1" in name)
     shard.write_bytes(shard.read_bytes()[:-100])
     assert gang.run(job, 3)
