@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks import results
 from training.config import TrainingConfig
 from training.plan.memory import GIB, MemorySetup, NumberFormats, estimate_memory
-from training.plan.shapes import Shapes, shapes_of
+from training.plan.shapes import ModelShapes, read_model_shapes
 
 PUBLISHED = Path(__file__).with_name("published_memory.json")
 BANDS = {"one device": 0.25, "replicated": 0.25, "sharded": 0.25, "offloaded": 0.25, "four bits": 0.25}
@@ -65,12 +65,12 @@ def _compare(row: dict[str, Any], published: dict[str, Any]) -> Compared:
     )  # fmt: skip
 
 
-def _shapes(row: dict[str, Any], architecture: dict[str, Any]) -> Shapes:
+def _shapes(row: dict[str, Any], architecture: dict[str, Any]) -> ModelShapes:
     from transformers import AutoConfig
 
     fields = dict(architecture)
     method = {key: row[key] for key in ("method", "rank", "target_modules")}
-    return shapes_of(TrainingConfig(**method), AutoConfig.for_model(fields.pop("model_type"), **fields))
+    return read_model_shapes(TrainingConfig(**method), AutoConfig.for_model(fields.pop("model_type"), **fields))
 
 
 def _result_row(compared: Compared) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from cluster.config import ClusterConfig
 from cluster.session import ray_session
 from training.config import TrainingConfig
 from training.run import prepare_run
-from training.trainer.fit import Reporter, run_job
+from training.trainer.fit import TrainingReporter, run_job
 from training.trainer.job import METRICS_FILE
 from training.trainer.metrics import read_metrics
 
@@ -93,7 +93,7 @@ def settings(data: Path, **changed: Any) -> TrainingConfig:
 def trained(folder: Path, data: Path, **changed: Any) -> list[dict[str, Any]]:
     """The metrics of a training as a user runs it."""
     folder.mkdir()
-    run_job(prepare_run(settings(data, **changed), str(MODEL), folder), Reporter())
+    run_job(prepare_run(settings(data, **changed), str(MODEL), folder), TrainingReporter())
     return read_metrics(folder / METRICS_FILE)
 
 

@@ -37,7 +37,7 @@ class DataSource(Section):
         return str(self.path) if self.path else f"{self.hub}[{self.split}]"
 
 
-class Workers(Section):
+class WorkerRange(Section):
     """A number of workers that may change while a training runs."""
 
     min: int = Field(ge=1)
@@ -47,7 +47,7 @@ class Workers(Section):
     """Maximum number of workers. The global batch is that of this number, however many workers there are."""
 
     @model_validator(mode="after")
-    def _in_order(self) -> "Workers":
+    def _in_order(self) -> "WorkerRange":
         if self.min > self.max:
             raise ValueError("`min` is larger than `max`")
         return self
@@ -160,7 +160,7 @@ class TrainingConfig(Section):
     packing: bool = True
     """Lay rows end to end, with no attention from one to another. Without it each row is padded to the longest."""
 
-    workers: Annotated[Workers, BeforeValidator(_workers)] = Workers(min=2, max=2)
+    workers: Annotated[WorkerRange, BeforeValidator(_workers)] = WorkerRange(min=2, max=2)
     """Data-parallel worker processes, on a GPU cluster one GPU each: a number, or `{min: 1, max: 4}` for a training
     that continues with fewer while nodes are missing."""
 

@@ -17,17 +17,17 @@ from cluster.registry.registry import AdapterVersion
 from cluster.storage.files import write_atomically
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
-from training.config import TrainingConfig, Workers
-from training.data.batches import Steps
+from training.config import TrainingConfig, WorkerRange
+from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
 from training.data.rows import DataReport, check_rows, warn_of_left_out_rows
-from training.data.tokenize import encode_rows, load_tokenizer, longest_row
+from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens
 from training.model.lora import check_method
 from training.plan.deepspeed_config import check_elastic_workers, deepspeed_config
-from training.plan.zero_stage import choose, with_precision, workers_device
+from training.plan.zero_stage import choose_zero_stage, resolve_precision, workers_device
 from training.publish.model_card import write_model_card
 from training.publish.publish import digest_sources, fingerprint, publish_version, template_hash, write_trained_rows
-from training.trainer.fit import Reporter, num_gpus, run_job
+from training.trainer.fit import TrainingReporter, num_gpus, run_job
 from training.trainer.job import (
     ADAPTER_FOLDER,
     HELD_OUT_ROWS_FILE,
@@ -42,13 +42,13 @@ from training.trainer.metrics import check_mlflow_installed, read_metrics
 from training.tune import TRIALS_FOLDER, run_trials, trial_configs
 
 
-def train(
+def run_training(
     config: TrainingConfig,
     model: str,
     adapter: str,
     storage: Storage,
     run: Run,
-    reporter: Reporter,
+    reporter: TrainingReporter,
     data: DataReport | None = None,
 ) -> AdapterVersion:
     """Train `adapter` on `config.data` and publish it as a new version; inside an open Ray session.
@@ -64,11 +64,11 @@ def train(
         _check_tuning_storage(run)
         return publish_run(_tune(config, model, run, reporter, data), config, model, adapter, storage)
     prepare_run(config, model, run.path, data)
-    return resume(config, model, adapter, storage, run, reporter)
+    return resume_training(config, model, adapter, storage, run, reporter)
 
 
-def resume(
-    config: TrainingConfig, model: str, adapter: str, storage: Storage, run: Run, reporter: Reporter
+def resume_training(
+    config: TrainingConfig, model: str, adapter: str, storage: Storage, run: Run, reporter: TrainingReporter
 ) -> AdapterVersion:
     """Resume a run that `prepare_run` has filled, from its last checkpoint if there is one, and publish the result.
 
@@ -127,7 +127,7 @@ def _check_tuning_storage(run: Run) -> None:
         )
 
 
-def _tune(config: TrainingConfig, model: str, run: Run, reporter: Reporter, data: DataReport | None) -> Path:
+def _tune(config: TrainingConfig, model: str, run: Run, reporter: TrainingReporter, data: DataReport | None) -> Path:
     """Run the trials; returns the folder of the best one. No setting that is tuned decides which rows are read."""
     assert config.tune is not None
     jobs, trials = [], trial_configs(config)
@@ -156,14 +156,14 @@ def prepare_run(config: TrainingConfig, model: str, folder: Path, data: DataRepo
     check_method(settled, num_gpus() > 0)
     report = data or check_rows(config)
     tokenizer = load_tokenizer(model)
-    encoded = encode_rows(report, tokenizer, longest_row(config, model), config.max_bad_rows)
+    encoded = encode_rows(report, tokenizer, max_row_tokens(config, model), config.max_bad_rows)
     warn_of_left_out_rows(encoded.left_out)
     trained, held_out = encoded.split(config)
-    rows = Examples.of_rows(trained)
+    rows = Examples.from_rows(trained)
     rows.save(folder / TRAINING_ROWS_FILE)
-    Examples.of_rows(held_out).save(folder / HELD_OUT_ROWS_FILE)
+    Examples.from_rows(held_out).save(folder / HELD_OUT_ROWS_FILE)
     write_trained_rows([row.row for row in trained], folder)
-    job = TrainingJob(settled, model, folder, num_steps=len(Steps(rows, settled)))
+    job = TrainingJob(settled, model, folder, num_steps=len(OptimizerSteps(rows, settled)))
     deepspeed_config(settled, settled.workers.max)
     prepared = {"job": job.to_dict(), "template_hash": template_hash(tokenizer), "prompt_hash": report.prompt_hash,
                 "num_rows": len(trained), "fingerprint": fingerprint(config, model, digest_model(model))}  # fmt: skip
@@ -178,11 +178,13 @@ def resolve_auto_settings(config: TrainingConfig, model: str) -> TrainingConfig:
         TandemError: nothing fits, or nothing fits with `workers.min` workers.
     """
     device, min_workers = workers_device(config), config.workers.min
-    config = with_precision(config, device)
-    chosen = choose(config, model, device)
+    config = resolve_precision(config, device)
+    chosen = choose_zero_stage(config, model, device)
     settled = config.model_copy(update={"zero_stage": chosen.zero_stage, "offload": chosen.offload})
     if min_workers < config.workers.max:
-        choose(settled.model_copy(update={"workers": Workers(min=min_workers, max=min_workers)}), model, device)
+        choose_zero_stage(
+            settled.model_copy(update={"workers": WorkerRange(min=min_workers, max=min_workers)}), model, device
+        )
     return settled
 
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
 from training.config import TrainingConfig, TuningConfig
-from training.trainer.fit import Reporter, remove_local_files, run_job
+from training.trainer.fit import TrainingReporter, remove_local_files, run_job
 from training.trainer.job import SUMMARY_FILE, TrainingJob
 
 # Names on disk, from the time when `training.tune` was called `training.search`.
@@ -70,7 +70,7 @@ def trial_configs(config: TrainingConfig) -> list[tuple[dict[str, Any], Training
 
 
 def run_trials(
-    jobs: Sequence[TrainingJob], settings: Sequence[dict[str, Any]], tuning: TuningConfig, reporter: Reporter
+    jobs: Sequence[TrainingJob], settings: Sequence[dict[str, Any]], tuning: TuningConfig, reporter: TrainingReporter
 ) -> TrainingJob:
     """Run trials inside an open Ray session; returns the job with the lowest held-out loss of the finished ones.
 
@@ -114,7 +114,7 @@ class _Tuner:
     jobs: Sequence[TrainingJob]
     settings: Sequence[dict[str, Any]]
     tuning: TuningConfig
-    reporter: Reporter
+    reporter: TrainingReporter
 
     @property
     def folder(self) -> Path:
@@ -176,7 +176,7 @@ def _trainable(jobs: Sequence[TrainingJob]) -> Any:
             if "held_out_loss" in line and line["step"] < job.num_steps:
                 tune.report({"held_out_loss": line["held_out_loss"], "share": 100 * line["step"] / job.num_steps})
 
-        run_job(job, Reporter(), report)
+        run_job(job, TrainingReporter(), report)
         # Only now: a trial that ASHA stops at its last step would leave no adapter.
         summary = json.loads((job.folder / SUMMARY_FILE).read_text())
         if "held_out_loss" in summary:

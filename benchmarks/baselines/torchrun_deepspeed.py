@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import torch.distributed
 
-from training.data.batches import Steps
+from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
 from training.data.micro_batch import make_micro_batch
 from training.model.model import load_model, set_worker_threads
@@ -30,7 +30,7 @@ def main(folder: Path) -> None:
     set_worker_threads(size)
     job = TrainingJob.from_dict(json.loads((folder / JOB_FILE).read_text())["job"])
     rows = Examples.load(folder / TRAINING_ROWS_FILE)
-    steps, objective = Steps(rows, job.config), make_objective(job.config)
+    steps, objective = OptimizerSteps(rows, job.config), make_objective(job.config)
     weights, passes = objective.row_weights(rows), num_forward_passes(job.config, size)
     model = load_model(job.model, job.config, torch.device("cpu"))
     engine = open_engine(

@@ -14,9 +14,8 @@ from tandem.compare.corrections_run import check_corrections
 from tandem.console import Console
 from tandem.pipeline.training import CheckedRows, check_sources, read_rows
 from tandem.project.project import Project
-from training.data.data_check import DataCheck
-from training.data.data_check import check as check_training_data
-from training.data.rows import Row
+from training.data.data_check import DataCheck, check_training_data
+from training.data.rows import TrainingRow
 from training.publish.publish import trained_row
 
 
@@ -84,7 +83,7 @@ def _corrections(project: Project) -> Sequence[Correction]:
     return corrections
 
 
-def _draw_shots(rows: Sequence[Row], project: Project) -> list[Shot]:
+def _draw_shots(rows: Sequence[TrainingRow], project: Project) -> list[Shot]:
     """Training rows with one question and one answer, drawn once: the same examples in front of every question."""
     plain = [row.messages for row in rows if len(row.messages) == 2 and row.rejected is None]
     config = project.evaluation

@@ -23,7 +23,7 @@ from cluster.storage.files import write_atomically
 from evaluation.grading.citations import same_document
 from retrieval.prompt import PROMPT_HASH
 from serving.client import Answer, Citation, ask_async, connect_async
-from training.data.rows import Row
+from training.data.rows import TrainingRow
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -57,7 +57,9 @@ class RaftRows:
         )
 
 
-def make_rows(url: str, model: str, rows: Sequence[Row], path: Path, on_progress: Callable[[str], None]) -> RaftRows:
+def make_rows(
+    url: str, model: str, rows: Sequence[TrainingRow], path: Path, on_progress: Callable[[str], None]
+) -> RaftRows:
     """Ask the endpoint for the prompt of each row and write the rows to `path`, whole or not at all.
 
     Args:
@@ -91,11 +93,11 @@ def make_rows(url: str, model: str, rows: Sequence[Row], path: Path, on_progress
 
 
 async def _ask_all(
-    url: str, model: str, rows: Sequence[Row], on_progress: Callable[[str], None]
+    url: str, model: str, rows: Sequence[TrainingRow], on_progress: Callable[[str], None]
 ) -> tuple[list[MadeRow], list[MadeRow], int]:
     client, limit, num_done = connect_async(url), asyncio.Semaphore(IN_FLIGHT), 0
 
-    async def make(number: int, row: Row) -> tuple[MadeRow | None, MadeRow | None]:
+    async def make(number: int, row: TrainingRow) -> tuple[MadeRow | None, MadeRow | None]:
         nonlocal num_done
         async with limit:
             made = await _make_rows_from(client, model, row, refuses=number % WITHOUT_GOLD == 0)
@@ -112,7 +114,7 @@ async def _ask_all(
 
 
 async def _make_rows_from(
-    client: "AsyncOpenAI", model: str, row: Row, refuses: bool
+    client: "AsyncOpenAI", model: str, row: TrainingRow, refuses: bool
 ) -> tuple[MadeRow | None, MadeRow | None]:
     """The row with what retrieval finds for it, and where `refuses` a second one without its documents."""
     rendered = await _rendered(client, model, row)
@@ -129,18 +131,18 @@ async def _make_rows_from(
     return reading, _row(row, "without", without, REFUSAL)
 
 
-async def _rendered(client: "AsyncOpenAI", model: str, row: Row, where: dict[str, Any] | None = None) -> Answer:
+async def _rendered(client: "AsyncOpenAI", model: str, row: TrainingRow, where: dict[str, Any] | None = None) -> Answer:
     retrieval = {"return_messages": True, "return_passages": True, **({"filter": where} if where else {})}
     question = row.messages[0]["content"]
     return await ask_async(client, model, question, max_tokens=1, extra_body={"retrieval": retrieval})
 
 
-def _row(row: Row, kind: str, rendered: Answer, answer: str) -> MadeRow:
+def _row(row: TrainingRow, kind: str, rendered: Answer, answer: str) -> MadeRow:
     messages = [*(rendered.messages or ()), {"role": "assistant", "content": answer}]
     return {"id": f"{row.id}-{kind}", "sources": list(row.sources), "messages": messages}
 
 
-def _plain(row: Row) -> MadeRow:
+def _plain(row: TrainingRow) -> MadeRow:
     return {"id": row.id, "sources": list(row.sources), "messages": [dict(message) for message in row.messages]}
 
 

@@ -11,9 +11,8 @@ from tandem.project.project import Project
 from training.config import TrainingConfig
 from training.data.rows import DataReport, check_rows
 from training.publish.publish import digest_sources, fingerprint, result_kind
-from training.run import find_interrupted, resume
-from training.run import train as run_training
-from training.trainer.fit import Reporter
+from training.run import find_interrupted, resume_training, run_training
+from training.trainer.fit import TrainingReporter
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,8 @@ def interrupted_training(project: Project) -> Run:
 
 def _train(project: Project, run: Run, console: Console, resuming: bool, rows: CheckedRows | None) -> AdapterVersion:
     config, model, adapter = project.training, project.model, project.adapter
-    reporter = Reporter(console.progress, lambda text: console.stage("train", text))
+    reporter = TrainingReporter(console.progress, lambda text: console.stage("train", text))
     if resuming:
-        return resume(config, model, adapter, project.storage, run, reporter)
+        return resume_training(config, model, adapter, project.storage, run, reporter)
     data = rows.if_unchanged(config) if rows else None
     return run_training(config, model, adapter, project.storage, run, reporter, data)

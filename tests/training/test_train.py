@@ -21,8 +21,8 @@ from cluster.storage.storage import Storage
 from training.config import TrainingConfig
 from training.publish.publish import fingerprint
 from training.publish.weights import served_dtype
-from training.run import prepare_run, resume, train
-from training.trainer.fit import Reporter
+from training.run import prepare_run, resume_training, run_training
+from training.trainer.fit import TrainingReporter
 from training.trainer.job import local_folder
 from training.trainer.metrics import read_metrics
 
@@ -47,7 +47,9 @@ class Training:
             self.progress.append(line)
             on_progress(line)
 
-        return train(self.config, str(self.model), "cities", self.storage, self.run, Reporter(tell, tell))
+        return run_training(
+            self.config, str(self.model), "cities", self.storage, self.run, TrainingReporter(tell, tell)
+        )
 
     @property
     def num_steps_done(self) -> int:
@@ -244,7 +246,7 @@ def test_what_a_worker_finds_wrong_is_told_and_not_tried_again(
     job = prepare_run(training.config, str(model), training.run.path)
     (model / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(TandemError, match="cannot be loaded"):
-        resume(training.config, str(model), "cities", training.storage, training.run, Reporter())
+        resume_training(training.config, str(model), "cities", training.storage, training.run, TrainingReporter())
     assert not (job.folder / "error.txt").exists()
     assert Registry(training.storage.adapters).names() == []
 

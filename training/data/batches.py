@@ -15,7 +15,7 @@ from training.data.packing import Pack, plan_epoch
 Step = list[Pack]
 
 
-class Steps:
+class OptimizerSteps:
     """The optimizer steps of a training, each a list of packs that the workers share out among themselves."""
 
     def __init__(self, rows: Examples, config: TrainingConfig) -> None:
@@ -37,9 +37,9 @@ class Steps:
 
     def __getitem__(self, step: int) -> Step:
         epoch = self.epoch_of(step)
-        return self.of_epoch(epoch)[step - (self._ends[epoch - 1] if epoch else 0)]
+        return self.steps_of_epoch(epoch)[step - (self._ends[epoch - 1] if epoch else 0)]
 
-    def of_epoch(self, epoch: int) -> list[Step]:
+    def steps_of_epoch(self, epoch: int) -> list[Step]:
         """All steps of one epoch."""
         if self._epoch[0] != epoch:
             self._epoch = (epoch, list(self._plan(epoch)))
@@ -50,7 +50,7 @@ class Steps:
         same = all(weight == int(weight) for weight in self._weights)
         ends, total = [], 0
         for epoch in range(self._config.epochs):
-            total += len(self.of_epoch(0 if same else epoch))
+            total += len(self.steps_of_epoch(0 if same else epoch))
             ends.append(total)
         return ends
 

@@ -14,7 +14,14 @@ import numpy as np
 from training.config import TrainingConfig
 from training.data.duplicates import Duplicate, find_duplicates
 from training.data.rows import BadRow, SourceReport, read_rows
-from training.data.tokenize import EncodedRow, Example, encode_usable_rows, load_tokenizer, longest_row, too_long_reason
+from training.data.tokenize import (
+    EncodedRow,
+    Example,
+    encode_usable_rows,
+    load_tokenizer,
+    max_row_tokens,
+    too_long_reason,
+)
 
 MAX_RENDERED = 3
 _MAX_BINS = 10
@@ -30,7 +37,7 @@ class HistogramBin:
 
 
 @dataclass(frozen=True)
-class Lengths:
+class TokenLengths:
     """Tokens of the training rows' sequences (a row has several where the template rewrites earlier turns)."""
 
     num_sequences: int
@@ -53,7 +60,7 @@ class Truncation:
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderedSequence:
     """A sequence as text, in pieces that are learnt or not."""
 
     where: str
@@ -68,21 +75,21 @@ class DataCheck:
     num_read: int
     num_trained: int
     num_held_out: int
-    lengths: Lengths | None
+    lengths: TokenLengths | None
     truncation: Truncation
     duplicates: tuple[Duplicate, ...]
-    rendered: tuple[Rendered, ...]
+    rendered: tuple[RenderedSequence, ...]
     bad: tuple[BadRow, ...]
 
 
-def check(config: TrainingConfig, model: str) -> DataCheck:
+def check_training_data(config: TrainingConfig, model: str) -> DataCheck:
     """Read and encode every row with the model's tokenizer; bad rows are in the report, however many there are.
 
     Raises:
         TandemError: a source cannot be read, is empty or mixes formats, or the model has no tokenizer.
     """
     report = read_rows(config)
-    tokenizer, accepted = load_tokenizer(model), longest_row(config, model)
+    tokenizer, accepted = load_tokenizer(model), max_row_tokens(config, model)
     data = encode_usable_rows(report, tokenizer)
     long = [row for row in (*data.rows, *data.held_out) if row.num_tokens > accepted]
     bad = [*data.left_out, *(BadRow(row.row.where, too_long_reason(row.num_tokens, accepted)) for row in long)]
@@ -104,14 +111,14 @@ def check(config: TrainingConfig, model: str) -> DataCheck:
     )
 
 
-def measure_lengths(rows: Sequence[EncodedRow]) -> Lengths | None:
+def measure_lengths(rows: Sequence[EncodedRow]) -> TokenLengths | None:
     """The lengths of the sequences of some rows, in tokens."""
     sequences = [sequence for row in rows for sequence in row.sequences]
     if not sequences:
         return None
     lengths = np.array([len(sequence.token_ids) for sequence in sequences])
     middle, high = (int(value) for value in np.quantile(lengths, [0.5, 0.95], method="higher"))
-    return Lengths(
+    return TokenLengths(
         num_sequences=len(sequences),
         num_tokens=int(lengths.sum()),
         num_learnt=sum(sum(sequence.is_answer) for sequence in sequences),
@@ -119,7 +126,7 @@ def measure_lengths(rows: Sequence[EncodedRow]) -> Lengths | None:
     )  # fmt: skip
 
 
-def render_sequence(tokenizer: Any, where: str, sequence: Example) -> Rendered:
+def render_sequence(tokenizer: Any, where: str, sequence: Example) -> RenderedSequence:
     """The text of a sequence, in pieces. Each is what its tokens add to the text before: alone, some tokenizers
     would decode it without the space that it begins with."""
     pieces, end = [], 0
@@ -129,7 +136,7 @@ def render_sequence(tokenizer: Any, where: str, sequence: Example) -> Rendered:
         longer = tokenizer.decode(sequence.token_ids[:end])
         pieces.append((longer[len(text) :], learnt))
         text = longer
-    return Rendered(where, tuple(pieces))
+    return RenderedSequence(where, tuple(pieces))
 
 
 def _histogram(lengths: Any) -> tuple[HistogramBin, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from cluster.fingerprints import minhash as words
 from cluster.fingerprints.minhash import similarity
-from training.data.rows import Row
+from training.data.rows import TrainingRow
 
 MIN_SIMILARITY = 0.8
 _NUM_PERMUTATIONS = 128
@@ -29,32 +29,32 @@ class Duplicate:
     """Whether the row is held out and the row that it repeats is trained on."""
 
 
-def find_duplicates(trained: Sequence[Row], held_out: Sequence[Row]) -> list[Duplicate]:
+def find_duplicates(trained: Sequence[TrainingRow], held_out: Sequence[TrainingRow]) -> list[Duplicate]:
     """For each row the first earlier one that it repeats; held-out rows stand behind the training rows."""
     rows = [(row, False) for row in trained] + [(row, True) for row in held_out]
     return list(_find_exact(rows)) + list(_find_near(rows))
 
 
-def row_minhash(row: Row, num_permutations: int = _NUM_PERMUTATIONS) -> Any:
+def row_minhash(row: TrainingRow, num_permutations: int = _NUM_PERMUTATIONS) -> Any:
     """The MinHash of a row's shingles; cluster/fingerprints/minhash.py says how it is computed."""
     return words.minhash(row_shingles(row), num_permutations)
 
 
-def row_shingles(row: Row) -> set[str]:
+def row_shingles(row: TrainingRow) -> set[str]:
     """The word 3-grams of a row without its system message, case folded."""
     messages = [*row.messages, *(row.rejected or ())[-1:]]
     return words.word_shingles(" ".join(message["content"] for message in messages if message["role"] != "system"))
 
 
-def _find_exact(rows: Sequence[tuple[Row, bool]]) -> Iterator[Duplicate]:
-    first: dict[str, tuple[Row, bool]] = {}
+def _find_exact(rows: Sequence[tuple[TrainingRow, bool]]) -> Iterator[Duplicate]:
+    first: dict[str, tuple[TrainingRow, bool]] = {}
     for row, held_out in rows:
         earlier, earlier_held_out = first.setdefault(row.digest, (row, held_out))
         if earlier is not row:
             yield Duplicate(row.where, earlier.where, 1.0, True, held_out and not earlier_held_out)
 
 
-def _find_near(rows: Sequence[tuple[Row, bool]]) -> Iterator[Duplicate]:
+def _find_near(rows: Sequence[tuple[TrainingRow, bool]]) -> Iterator[Duplicate]:
     """Only rows unlike all earlier rows are indexed, so that a thousand similar rows do not make a million pairs."""
     from datasketch import MinHashLSH
 

@@ -46,7 +46,7 @@ class Examples:
         )
 
     @classmethod
-    def of_rows(cls, rows: Sequence[EncodedRow]) -> "Examples":
+    def from_rows(cls, rows: Sequence[EncodedRow]) -> "Examples":
         """The sequences of encoded rows, in pairs where they are preference pairs."""
         per_row = 2 if any(row.row.rejected for row in rows) else 1
         sequences = [sequence for row in rows for sequence in row.sequences]

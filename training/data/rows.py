@@ -17,12 +17,12 @@ from training.config import DataSource, TrainingConfig
 from training.data.formats import Format, Message, parse_row, recognise_format
 from training.data.sources import SourceRecord, open_source, unusable_source
 
-NUM_SHOWN = 20
+MAX_LISTED_ROWS = 20
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainingRow:
     """One checked row: messages that start with at most one system message, alternate, and end with an answer.
 
     `where` is file:line. In a preference pair `rejected` are the same messages with the answer that lost.
@@ -67,8 +67,8 @@ class DataReport:
     """What was read: the usable rows of `data` and of `held_out_data`, and the rows that are not usable."""
 
     sources: tuple[SourceReport, ...]
-    rows: tuple[Row, ...]
-    held_out: tuple[Row, ...]
+    rows: tuple[TrainingRow, ...]
+    held_out: tuple[TrainingRow, ...]
     bad: tuple[BadRow, ...]
 
     @property
@@ -125,7 +125,7 @@ def refuse_bad_rows(bad: Sequence[BadRow], num_rows: int, num_allowed: int = 0) 
         return
     allowed = f" (`max_bad_rows` is {num_allowed})" if num_allowed else ""
     raise TandemError(
-        f"{len(bad)} of {num_rows} training rows cannot be used{allowed}:{listed(bad)}\n",
+        f"{len(bad)} of {num_rows} training rows cannot be used{allowed}:{list_bad_rows(bad)}\n",
         "Each row is an object with `messages` (an optional system message, then user and assistant in turn, "
         "ending with the assistant), with `prompt` and `completion`, or one in alpaca, sharegpt or preference format, "
         "all of them strings with text.",
@@ -140,10 +140,10 @@ def warn_of_left_out_rows(left_out: Sequence[BadRow]) -> None:
         _log.warning("left out %s: %s", row.where, row.reason)
 
 
-def listed(bad: Sequence[BadRow]) -> str:
+def list_bad_rows(bad: Sequence[BadRow]) -> str:
     """Up to 20 bad rows, one per line, and how many more there are."""
-    shown = [f"\n  {row.where}: {row.reason}" for row in bad[:NUM_SHOWN]]
-    more = f"\n  and {len(bad) - NUM_SHOWN} more" if len(bad) > NUM_SHOWN else ""
+    shown = [f"\n  {row.where}: {row.reason}" for row in bad[:MAX_LISTED_ROWS]]
+    more = f"\n  and {len(bad) - MAX_LISTED_ROWS} more" if len(bad) > MAX_LISTED_ROWS else ""
     return "".join(shown) + more
 
 
@@ -161,13 +161,13 @@ def draw_held_out_rows(config: TrainingConfig, num_rows: int) -> set[int]:
 @dataclass(frozen=True)
 class _SourceRows:
     report: SourceReport
-    rows: list[Row]
+    rows: list[TrainingRow]
     bad: list[BadRow]
 
 
 def _read_source_rows(source: DataSource, pairs: bool) -> _SourceRows:
     reading = open_source(source)
-    rows: list[Row] = []
+    rows: list[TrainingRow] = []
     bad: list[BadRow] = []
     first: tuple[Format, str] | None = None
     num_rows = 0
@@ -195,14 +195,14 @@ def _record_format(record: SourceRecord, pairs: bool) -> Format:
     return recognise_format(record.value, pairs_first=pairs)
 
 
-def _make_row(record: SourceRecord, name: Format) -> Row:
+def _make_row(record: SourceRecord, name: Format) -> TrainingRow:
     assert record.value is not None
     value = record.value
     messages, rejected = parse_row(value, name)
     prompt_hash = value.get("prompt_hash")
     if prompt_hash is not None and not isinstance(prompt_hash, str):
         raise ValueError("`prompt_hash` is not a string")
-    return Row(
+    return TrainingRow(
         record.line,
         record.where,
         tuple(messages),
@@ -243,11 +243,11 @@ def _wrong_objective_error(source: str, name: Format) -> TandemError:
     )
 
 
-def _most_common_prompt(rows: Sequence[Row]) -> str | None:
+def _most_common_prompt(rows: Sequence[TrainingRow]) -> str | None:
     counts = Counter(row.prompt_hash for row in rows if row.prompt_hash)
     return counts.most_common(1)[0][0] if counts else None
 
 
-def _rows_of_other_prompts(rows: Sequence[Row], usual: str | None) -> list[BadRow]:
+def _rows_of_other_prompts(rows: Sequence[TrainingRow], usual: str | None) -> list[BadRow]:
     reason = f"rendered with another prompt format than the rest (prompt_hash {(usual or '')[:12]})"
     return [BadRow(row.where, reason) for row in rows if row.prompt_hash not in (None, usual)]

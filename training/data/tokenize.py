@@ -17,7 +17,7 @@ from cluster.errors import TandemError
 from cluster.fingerprints.models import find_model
 from training.config import TrainingConfig
 from training.data.formats import Message
-from training.data.rows import BadRow, DataReport, Row, draw_held_out_rows, refuse_bad_rows
+from training.data.rows import BadRow, DataReport, TrainingRow, draw_held_out_rows, refuse_bad_rows
 
 _GENERATION_MARK = re.compile(r"{%-?\s*generation\s*-?%}")
 _QUESTION, _ANSWER = "Qx0questionx0Q", "Ax0answerx0A"
@@ -35,7 +35,7 @@ class Example:
 class EncodedRow:
     """A row and its sequences; those of a preference pair are the chosen answer's and the rejected one's."""
 
-    row: Row
+    row: TrainingRow
     sequences: tuple[Example, ...]
 
     @property
@@ -91,7 +91,7 @@ def load_tokenizer(model: str) -> Any:
     return tokenizer
 
 
-def longest_row(config: TrainingConfig, model: str) -> int:
+def max_row_tokens(config: TrainingConfig, model: str) -> int:
     """Tokens of the longest row that is accepted: the sequence length, or the model's number of positions."""
     from transformers import AutoConfig
 
@@ -167,7 +167,7 @@ def encode_last_answer(tokenizer: Any, messages: Sequence[Message]) -> Example:
 
 
 def _encode_all(
-    rows: Sequence[Row], tokenizer: Any, max_tokens: int | None, bad: list[BadRow]
+    rows: Sequence[TrainingRow], tokenizer: Any, max_tokens: int | None, bad: list[BadRow]
 ) -> tuple[EncodedRow, ...]:
     encoded = []
     for row in rows:
@@ -181,7 +181,7 @@ def _encode_all(
     return tuple(encoded)
 
 
-def _encode_row(row: Row, tokenizer: Any) -> EncodedRow:
+def _encode_row(row: TrainingRow, tokenizer: Any) -> EncodedRow:
     if row.rejected:
         return EncodedRow(row, tuple(encode_last_answer(tokenizer, side) for side in (row.messages, row.rejected)))
     return EncodedRow(row, tuple(encode_conversation(tokenizer, row.messages)))

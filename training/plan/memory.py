@@ -9,10 +9,10 @@ of the length: variable-length attention never keeps the scores.
 from dataclasses import dataclass
 
 from training.config import TrainingConfig
-from training.plan.shapes import Shapes
+from training.plan.shapes import ModelShapes
 
 GIB = 2**30
-ALLOWANCE = GIB
+MEMORY_ALLOWANCE = GIB
 """Bytes that are not computed: CUDA context, communication library, rounding of the allocator; in a worker on CPU, the
 interpreter and its libraries."""
 
@@ -132,7 +132,7 @@ def number_formats(config: TrainingConfig) -> NumberFormats:
     return NumberFormats(size, size, size, size, optimizer=12, step=8, quantized=nf4)
 
 
-def estimate_memory(shapes: Shapes, setup: MemorySetup) -> MemoryEstimate:
+def estimate_memory(shapes: ModelShapes, setup: MemorySetup) -> MemoryEstimate:
     """The memory of one worker at its peak."""
     formats, n = setup.formats, setup.num_workers
     frozen, trained = _frozen_bytes(shapes, formats), shapes.trained * formats.weight
@@ -159,19 +159,21 @@ def estimate_memory(shapes: Shapes, setup: MemorySetup) -> MemoryEstimate:
         logits=round(logits),
         temporary=round(_temporary_bytes(shapes, setup)),
         step=round(step),
-        allowance=ALLOWANCE,
+        allowance=MEMORY_ALLOWANCE,
         host=round(offloaded) if setup.offload == "cpu" else 0,
         disk=round(offloaded) if setup.offload == "nvme" else 0,
     )
 
 
-def checkpoint_bytes(shapes: Shapes, config: TrainingConfig) -> int:
+def checkpoint_bytes(shapes: ModelShapes, config: TrainingConfig) -> int:
     """Disk of one checkpoint of all workers: the trained weights, and the optimizer's copy and moments."""
     formats = number_formats(config)
     return round(shapes.trained * (formats.weight + formats.optimizer))
 
 
-def published_errors(method: str, stage: int, offload: str, precision: str, kind: str) -> tuple[float, float] | None:
+def published_error_range(
+    method: str, stage: int, offload: str, precision: str, kind: str
+) -> tuple[float, float] | None:
     """Minimum and maximum of estimate / published peak for such a training; None where no figure is known.
 
     Args:
@@ -180,19 +182,19 @@ def published_errors(method: str, stage: int, offload: str, precision: str, kind
     return _PUBLISHED_ERRORS.get((method, stage, offload)) if (precision, kind) == ("bf16", "gpu") else None
 
 
-def _frozen_bytes(shapes: Shapes, formats: NumberFormats) -> float:
+def _frozen_bytes(shapes: ModelShapes, formats: NumberFormats) -> float:
     if formats.quantized is None:
         return shapes.frozen * formats.frozen
     return shapes.quantized * formats.quantized + (shapes.frozen - shapes.quantized) * formats.frozen
 
 
-def _activation_bytes(shapes: Shapes, setup: MemorySetup) -> float:
+def _activation_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
     """All layers' activations, or only each layer's input where the rest is computed again."""
     per_layer = setup.formats.activation * shapes.hidden if setup.checkpointing else _layer_bytes(shapes, setup)
     return setup.num_tokens * shapes.layers * per_layer
 
 
-def _layer_bytes(shapes: Shapes, setup: MemorySetup) -> float:
+def _layer_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
     """Bytes per token that one layer keeps for its backward pass.
 
     Two norms, each with its fp32 input, its normed value and its output; queries, keys, values and the attention's
@@ -211,14 +213,14 @@ def _layer_bytes(shapes: Shapes, setup: MemorySetup) -> float:
     return norms + attention + feed_forward + adapter / shapes.layers
 
 
-def _logit_bytes(shapes: Shapes, setup: MemorySetup) -> float:
+def _logit_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
     """Logits, their fp32 copy, log-probabilities and the gradient of these."""
     size = setup.formats.activation
     num_tokens = setup.num_tokens if setup.logit_tokens is None else setup.logit_tokens
     return num_tokens * shapes.vocabulary * (size + (4 if size < 4 else 0) + 8)
 
 
-def _temporary_bytes(shapes: Shapes, setup: MemorySetup) -> float:
+def _temporary_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
     formats = setup.formats
     temporary = 0.0
     if setup.stage == 3 and (setup.num_workers > 1 or setup.offload != "none"):

@@ -9,7 +9,7 @@ from training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
-class Shapes:
+class ModelShapes:
     """Numbers of parameters, and the widths that activations follow from."""
 
     total: int
@@ -48,7 +48,7 @@ class Shapes:
         return self.total - self.trained
 
 
-def shapes_of(config: TrainingConfig, model: Any) -> Shapes:
+def read_model_shapes(config: TrainingConfig, model: Any) -> ModelShapes:
     """The shapes of a training.
 
     Args:
@@ -72,7 +72,7 @@ def shapes_of(config: TrainingConfig, model: Any) -> Shapes:
     heads = text.num_attention_heads
     head_width = getattr(text, "head_dim", None) or text.hidden_size // heads
     weights = [inputs * outputs for inputs, outputs in linear.values()]
-    return Shapes(
+    return ModelShapes(
         total=num_base if config.method == "full" else num_base + trained,
         trained=trained,
         quantized=0 if config.method == "full" else sum(weights),

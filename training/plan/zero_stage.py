@@ -8,16 +8,16 @@ from typing import Any
 
 from cluster.errors import TandemError
 from cluster.fingerprints.provenance import cpu_has_bf16
-from training.config import TrainingConfig, Workers
+from training.config import TrainingConfig, WorkerRange
 from training.plan.memory import GIB, MemoryEstimate, estimate_memory, memory_setup
-from training.plan.shapes import Shapes, shapes_of
+from training.plan.shapes import ModelShapes, read_model_shapes
 
 _USABLE_SHARE = 0.9
 """Share of a GPU's memory that is planned with: an allocator holds more than is in use (benchmarks/plan_memory.py)."""
 
 
 @dataclass(frozen=True)
-class Device:
+class WorkerDevice:
     """The device that one worker trains on, with the memory it has for it."""
 
     kind: str
@@ -33,28 +33,28 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ZeroChoice:
     """A ZeRO stage, an offload, and what they take of each worker's memory."""
 
     zero_stage: int
     offload: str
     estimate: MemoryEstimate
 
-    def fits(self, device: Device) -> bool:
+    def fits(self, device: WorkerDevice) -> bool:
         """Whether a worker has room for it."""
         if device.kind == "cpu":
             return self.estimate.total + self.estimate.host <= device.memory_bytes
         return self.estimate.total <= _USABLE_SHARE * device.memory_bytes and self.estimate.host <= device.host_bytes
 
 
-def with_precision(config: TrainingConfig, device: Device) -> TrainingConfig:
+def resolve_precision(config: TrainingConfig, device: WorkerDevice) -> TrainingConfig:
     """The settings with the number format that this device computes fastest instead of `precision: auto`."""
     if config.precision != "auto":
         return config
     return config.model_copy(update={"precision": "bf16" if device.has_bf16 else "fp32"})
 
 
-def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
+def choose_zero_stage(config: TrainingConfig, model: Any, device: WorkerDevice) -> ZeroChoice:
     """The first of `open_choices` that fits; a stage and an offload that the user has set are kept.
 
     Args:
@@ -63,7 +63,7 @@ def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
     Raises:
         TandemError: nothing fits; says what would.
     """
-    shapes = shapes_of(config, model)
+    shapes = read_model_shapes(config, model)
     candidates = list(open_choices(config, shapes))
     for choice in candidates:
         if choice.fits(device):
@@ -89,40 +89,40 @@ def choose(config: TrainingConfig, model: Any, device: Device) -> Choice:
     )
 
 
-def open_choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
+def open_choices(config: TrainingConfig, shapes: ModelShapes) -> Iterator[ZeroChoice]:
     """Every stage and offload that the settings leave open, the cheapest in time first."""
     for stage, offload in _stages_and_offloads(config):
         if config.zero_stage in ("auto", stage) and config.offload in ("auto", offload):
-            yield Choice(stage, offload, estimate_memory(shapes, memory_setup(config, stage, offload)))
+            yield ZeroChoice(stage, offload, estimate_memory(shapes, memory_setup(config, stage, offload)))
 
 
-def all_choices(config: TrainingConfig, shapes: Shapes) -> Iterator[Choice]:
+def all_choices(config: TrainingConfig, shapes: ModelShapes) -> Iterator[ZeroChoice]:
     """Every stage and offload of the method, whatever the settings say; to disk only where there is a path."""
     places = ("none", "cpu") if config.nvme_path is None else ("none", "cpu", "nvme")
     for stage in range(3 if config.method == "qlora" else 4):
         for offload in places if stage else ("none",):
-            yield Choice(stage, offload, estimate_memory(shapes, memory_setup(config, stage, offload)))
+            yield ZeroChoice(stage, offload, estimate_memory(shapes, memory_setup(config, stage, offload)))
 
 
-def fits_with_workers(config: TrainingConfig, model: Any, device: Device, num_workers: int) -> bool:
+def fits_with_workers(config: TrainingConfig, model: Any, device: WorkerDevice, num_workers: int) -> bool:
     """Whether any stage and offload that the settings leave open fits on this number of workers."""
-    workers = Workers(min=num_workers, max=max(num_workers, config.workers.max))
+    workers = WorkerRange(min=num_workers, max=max(num_workers, config.workers.max))
     return _any_fits(config.model_copy(update={"workers": workers}), model, device)
 
 
-def workers_device(config: TrainingConfig) -> Device:
+def workers_device(config: TrainingConfig) -> WorkerDevice:
     """The device of each worker: of the open Ray session's GPUs where this machine is not one of them."""
     import ray
     import torch
 
     gpus_are_elsewhere = ray.is_initialized() and not torch.cuda.is_available()
     if gpus_are_elsewhere and ray.cluster_resources().get("GPU", 0) >= config.workers.min:
-        gpu: Device = ray.get(ray.remote(num_gpus=1)(this_device).remote(config.workers.max))
+        gpu: WorkerDevice = ray.get(ray.remote(num_gpus=1)(local_device).remote(config.workers.max))
         return gpu
-    return this_device(config.workers.max)
+    return local_device(config.workers.max)
 
 
-def this_device(num_workers: int) -> Device:
+def local_device(num_workers: int) -> WorkerDevice:
     """The device of each of `num_workers` workers on a machine like this one."""
     import torch
 
@@ -132,8 +132,8 @@ def this_device(num_workers: int) -> Device:
         # A worker has a GPU to itself.
         host = available // min(num_workers, torch.cuda.device_count())
         memory = torch.cuda.get_device_properties(0).total_memory
-        return Device("gpu", torch.cuda.get_device_name(0), memory, host)
-    return Device("cpu", "this machine", host, host, cpu_has_bf16())
+        return WorkerDevice("gpu", torch.cuda.get_device_name(0), memory, host)
+    return WorkerDevice("cpu", "this machine", host, host, cpu_has_bf16())
 
 
 def _available_bytes() -> int:
@@ -179,11 +179,11 @@ def _stages_and_offloads(config: TrainingConfig) -> Iterator[tuple[int, str]]:
             yield stage, "nvme"
 
 
-def _any_fits(config: TrainingConfig, model: Any, device: Device) -> bool:
-    return any(choice.fits(device) for choice in open_choices(config, shapes_of(config, model)))
+def _any_fits(config: TrainingConfig, model: Any, device: WorkerDevice) -> bool:
+    return any(choice.fits(device) for choice in open_choices(config, read_model_shapes(config, model)))
 
 
-def _cheaper_settings(config: TrainingConfig, device: Device) -> Iterator[tuple[str, TrainingConfig]]:
+def _cheaper_settings(config: TrainingConfig, device: WorkerDevice) -> Iterator[tuple[str, TrainingConfig]]:
     """Single changes that take less memory, in words and as settings."""
     if not config.gradient_checkpointing:
         yield "gradient_checkpointing: true", config.model_copy(update={"gradient_checkpointing": True})
@@ -200,5 +200,5 @@ def _cheaper_settings(config: TrainingConfig, device: Device) -> Iterator[tuple[
     if device.kind == "gpu":
         for factor in (2, 4, 8, 16):
             number = config.workers.min * factor
-            workers = {"workers": Workers(min=number, max=number)}
+            workers = {"workers": WorkerRange(min=number, max=number)}
             yield f"workers: {number}", config.model_copy(update=workers)

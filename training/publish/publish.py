@@ -12,7 +12,7 @@ from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.storage import Storage
 from training.config import FORMER_NAMES, TrainingConfig
 from training.data.duplicates import row_minhash
-from training.data.rows import Row
+from training.data.rows import TrainingRow
 from training.data.sources import digest_source
 
 # Settings that say where things are or how failures are handled, and do not change the result.
@@ -54,12 +54,12 @@ def digest_sources(config: TrainingConfig) -> str:
     ])  # fmt: skip
 
 
-def write_trained_rows(rows: list[Row], folder: Path) -> None:
+def write_trained_rows(rows: list[TrainingRow], folder: Path) -> None:
     """trained.jsonl: a line for each row that was trained on, as `trained_row` gives it."""
     (folder / "trained.jsonl").write_text("".join(json.dumps(trained_row(row)) + "\n" for row in rows))
 
 
-def trained_row(row: Row) -> dict[str, Any]:
+def trained_row(row: TrainingRow) -> dict[str, Any]:
     """A row's id, its sources, and digests that recognise its text without revealing it: exactly (`sha256`,
     `question_sha256`), but for filler (`question_words_sha256`, `answer_words_sha256`)
     and nearly (`minhash` of the row, `question_minhash`). Those of questions and answers have an item for each turn,

@@ -61,7 +61,7 @@ def save_full(model: Any, state: dict[str, torch.Tensor], base_model: str, folde
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-def merge(base_model: str, adapter: Path, folder: Path) -> None:
+def merge_adapter(base_model: str, adapter: Path, folder: Path) -> None:
     """Add a LoRA or DoRA adapter, with its modules that were trained whole, to the weights of its base.
 
     Runs on the CPU and holds the base once, in its own number format; each layer is added to in fp32.

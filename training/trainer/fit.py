@@ -28,7 +28,7 @@ def _ignore(_: str) -> None:
 
 
 @dataclass(frozen=True)
-class Reporter:
+class TrainingReporter:
     """Shows a training to the user: `progress` replaces the line it showed before, `note` adds a line that stays."""
 
     progress: Callable[[str], None] = _ignore
@@ -37,7 +37,7 @@ class Reporter:
 
 def run_job(
     job: TrainingJob,
-    reporter: Reporter,
+    reporter: TrainingReporter,
     on_metrics: Callable[[dict[str, Any]], None] = lambda _: None,
     copy: Copy | None = None,
 ) -> None:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
-from training.data.batches import Steps
+from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
 from training.data.micro_batch import make_micro_batch
 from training.data.packing import Pack, plan_epoch
@@ -30,7 +30,7 @@ from training.plan.deepspeed_config import deepspeed_config, num_forward_passes
 from training.plan.flops import mfu
 from training.publish.parity_rows import write_parity_rows
 from training.publish.publish import result_kind
-from training.publish.weights import load_served, merge, save_adapter, save_full
+from training.publish.weights import load_served, merge_adapter, save_adapter, save_full
 from training.trainer import deepspeed_engine
 from training.trainer.checkpoint_store import StoredCheckpoint
 from training.trainer.checkpointer import Checkpointer
@@ -64,7 +64,7 @@ class TrainingLoop:
         self.checkpoints = checkpoints
         self.rows = Examples.load(job.folder / TRAINING_ROWS_FILE)
         self.held_out = Examples.load(job.folder / HELD_OUT_ROWS_FILE)
-        self.steps = Steps(self.rows, self.config)
+        self.steps = OptimizerSteps(self.rows, self.config)
         self.objective = make_objective(self.config)
         self.row_weights = self.objective.row_weights(self.rows)
         self.position, self.latest_figures, self.evaluated_at = TrainingPosition(), dict[str, float](), -1
@@ -110,7 +110,7 @@ class TrainingLoop:
             save_full(self.engine.module, state, self.job.model, folder)
         elif result_kind(self.config) == "merged":
             save_adapter(self.engine.module, state, self.job.model, folder / ADAPTER_FOLDER)
-            merge(self.job.model, folder / ADAPTER_FOLDER, folder)
+            merge_adapter(self.job.model, folder / ADAPTER_FOLDER, folder)
         else:
             save_adapter(self.engine.module, state, self.job.model, folder)
         served = load_served(self.job.model, folder, self.device)

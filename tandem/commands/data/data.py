@@ -11,8 +11,8 @@ from tandem.commands.options import DEFAULT, AsJson, ProjectFile
 from tandem.compare.check import look_at_data
 from tandem.console import Console
 from tandem.project.project import load
-from training.data.data_check import DataCheck, Lengths, Rendered
-from training.data.rows import NUM_SHOWN, listed, refuse_bad_rows
+from training.data.data_check import DataCheck, RenderedSequence, TokenLengths
+from training.data.rows import MAX_LISTED_ROWS, list_bad_rows, refuse_bad_rows
 
 _LEARNT = "bold green"
 _BAR = 40
@@ -66,10 +66,10 @@ def _report(checked: DataCheck, coloured: bool) -> Iterator[Text]:
     for rendered in checked.rendered:
         yield _row(rendered, coloured)
     if checked.bad:
-        yield _warning(f"{len(checked.bad):,} rows cannot be used:{listed(checked.bad)}")
+        yield _warning(f"{len(checked.bad):,} rows cannot be used:{list_bad_rows(checked.bad)}")
 
 
-def _lengths(lengths: Lengths) -> Iterator[Text]:
+def _lengths(lengths: TokenLengths) -> Iterator[Text]:
     share = lengths.num_learnt / lengths.num_tokens
     yield Text(
         f"\n{lengths.num_tokens:,} tokens in {lengths.num_sequences:,} sequences, {share:.0%} of them learnt; "
@@ -90,12 +90,14 @@ def _duplicates(checked: DataCheck) -> Iterator[Text]:
     ):
         same = [each for each in checked.duplicates if each.exact == exact and each.between == between]
         if same:
-            pairs = "".join(f"\n  {each.where} = {each.like} ({each.similarity:.2f})" for each in same[:NUM_SHOWN])
-            more = f"\n  and {len(same) - NUM_SHOWN:,} more" if len(same) > NUM_SHOWN else ""
+            pairs = "".join(
+                f"\n  {each.where} = {each.like} ({each.similarity:.2f})" for each in same[:MAX_LISTED_ROWS]
+            )
+            more = f"\n  and {len(same) - MAX_LISTED_ROWS:,} more" if len(same) > MAX_LISTED_ROWS else ""
             yield _warning(f"{len(same):,} rows {what}:{pairs}{more}")
 
 
-def _row(rendered: Rendered, coloured: bool) -> Text:
+def _row(rendered: RenderedSequence, coloured: bool) -> Text:
     text = Text(f"\n{rendered.where}\n", style="dim" if coloured else "")
     for piece, learnt in rendered.pieces:
         if coloured:

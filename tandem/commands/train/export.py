@@ -57,9 +57,9 @@ def export_version(project: Project, adapter: str | None, to: Path, *, merged: b
     try:
         if merges:
             # It loads PyTorch, which takes about three seconds.
-            from training.publish.weights import merge
+            from training.publish.weights import merge_adapter
 
-            merge(project.model, version.path, beside)
+            merge_adapter(project.model, version.path, beside)
         else:
             shutil.copytree(version.path, beside)
         beside.rename(to)

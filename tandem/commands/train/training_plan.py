@@ -8,15 +8,22 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from cluster.errors import TandemError
-from training.config import TrainingConfig, Workers
-from training.data.batches import Steps
+from training.config import TrainingConfig, WorkerRange
+from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
 from training.data.rows import check_rows
-from training.data.tokenize import encode_rows, load_tokenizer, longest_row
+from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens
 from training.plan.flops import flops_per_token, peak_flops
-from training.plan.memory import ALLOWANCE, GIB, checkpoint_bytes, published_errors
-from training.plan.shapes import Shapes, shapes_of
-from training.plan.zero_stage import Choice, Device, all_choices, choose, this_device, with_precision
+from training.plan.memory import GIB, MEMORY_ALLOWANCE, checkpoint_bytes, published_error_range
+from training.plan.shapes import ModelShapes, read_model_shapes
+from training.plan.zero_stage import (
+    WorkerDevice,
+    ZeroChoice,
+    all_choices,
+    choose_zero_stage,
+    local_device,
+    resolve_precision,
+)
 
 _METHODS = ("full", "lora", "dora", "qlora")
 _ASSUMED_MFU = 0.4
@@ -37,15 +44,15 @@ class TrainingPlan:
     """A training as it will be, before anything is loaded."""
 
     config: TrainingConfig
-    shapes: Shapes
-    device: Device
-    tried: tuple[Choice, ...]
+    shapes: ModelShapes
+    device: WorkerDevice
+    tried: tuple[ZeroChoice, ...]
     """Every stage and offload of the project's method."""
 
-    others: dict[str, tuple[Choice, ...]]
+    others: dict[str, tuple[ZeroChoice, ...]]
     """The same for every method."""
 
-    chosen: Choice | None
+    chosen: ZeroChoice | None
     refusal: TandemError | None
     checkpoint_bytes: int
     work: Work | None
@@ -69,18 +76,18 @@ def plan_training(
         TandemError: the model has no configuration that can be read.
     """
     if workers is not None:
-        config = config.model_copy(update={"workers": Workers(min=workers, max=workers)})
+        config = config.model_copy(update={"workers": WorkerRange(min=workers, max=workers)})
     device = _device(memory_gib, host_gib, config.workers.max)
-    config = with_precision(config, device)
-    shapes = shapes_of(config, model)
+    config = resolve_precision(config, device)
+    shapes = read_model_shapes(config, model)
     by_method = {
-        method: tuple(all_choices(changed, shapes_of(changed, model)))
+        method: tuple(all_choices(changed, read_model_shapes(changed, model)))
         for method in _METHODS
         for changed in [config.model_copy(update={"method": method})]
     }
     chosen, refusal = None, None
     try:
-        chosen = choose(config, model, device)
+        chosen = choose_zero_stage(config, model, device)
     except TandemError as error:
         refusal = error
     work, no_work = _work(config, model)
@@ -151,7 +158,8 @@ def _lines(plan: TrainingPlan) -> Iterator[str]:
     shapes = plan.shapes
     yield (
         "Total: weights, gradients, optimizer, the larger of (activations, logits, temporary) and step, and "
-        f"{_gib(ALLOWANCE)} GiB for what is not computed. To published: the estimate over measured peaks of others"
+        f"{_gib(MEMORY_ALLOWANCE)} GiB for what is not computed. To published: the estimate over measured peaks of "
+        "others"
     )
     yield f"Parameters: {shapes.total:,} in all, {shapes.trained:,} trained, {shapes.frozen:,} frozen"
     yield f"Device: {plan.device.name}, {_gib(plan.device.memory_bytes)} GiB for each worker"
@@ -176,28 +184,30 @@ def _lines(plan: TrainingPlan) -> Iterator[str]:
     yield f"Published: {published_as(plan.config)}"
 
 
-def _device(memory_gib: float | None, host_gib: float | None, workers: int) -> Device:
+def _device(memory_gib: float | None, host_gib: float | None, workers: int) -> WorkerDevice:
     if memory_gib is None:
-        return this_device(workers)
+        return local_device(workers)
     host = round(host_gib * GIB) if host_gib is not None else 2**62
-    return Device("gpu", "a GPU", round(memory_gib * GIB), host)
+    return WorkerDevice("gpu", "a GPU", round(memory_gib * GIB), host)
 
 
 def _work(config: TrainingConfig, model: str) -> tuple[Work | None, str | None]:
     if not config.data:
         return None, "the project names none, so tokens and steps are not known"
     try:
-        data = encode_rows(check_rows(config), load_tokenizer(model), longest_row(config, model), config.max_bad_rows)
+        data = encode_rows(
+            check_rows(config), load_tokenizer(model), max_row_tokens(config, model), config.max_bad_rows
+        )
     except TandemError as error:
         return None, f"cannot be used: {error.seen}"
     trained, _ = data.split(config)
-    rows = Examples.of_rows(trained)
-    steps = Steps(rows, config)
+    rows = Examples.from_rows(trained)
+    steps = OptimizerSteps(rows, config)
     tokens = sum(length * weight for length, weight in zip(rows.row_lengths, rows.weights, strict=True))
-    return Work(len(trained), round(float(tokens)), len(steps.of_epoch(0)), len(steps)), None
+    return Work(len(trained), round(float(tokens)), len(steps.steps_of_epoch(0)), len(steps)), None
 
 
-def _hours(config: TrainingConfig, shapes: Shapes, device: Device, work: Work | None) -> float | None:
+def _hours(config: TrainingConfig, shapes: ModelShapes, device: WorkerDevice, work: Work | None) -> float | None:
     peak = peak_flops(device.name)
     if work is None or peak is None:
         return None
@@ -206,8 +216,8 @@ def _hours(config: TrainingConfig, shapes: Shapes, device: Device, work: Work | 
     return arithmetic * tokens / (peak * _ASSUMED_MFU * config.workers.max) / 3600
 
 
-def _choice_json(plan: TrainingPlan, method: str, choice: Choice) -> dict[str, Any]:
-    errors = published_errors(method, choice.zero_stage, choice.offload, plan.config.precision, plan.device.kind)
+def _choice_json(plan: TrainingPlan, method: str, choice: ZeroChoice) -> dict[str, Any]:
+    errors = published_error_range(method, choice.zero_stage, choice.offload, plan.config.precision, plan.device.kind)
     return {
         "zero_stage": choice.zero_stage, "offload": choice.offload,
         **asdict(choice.estimate), "total": choice.estimate.total, "fits": choice.fits(plan.device),
@@ -215,13 +225,13 @@ def _choice_json(plan: TrainingPlan, method: str, choice: Choice) -> dict[str, A
     }  # fmt: skip
 
 
-def _checked(plan: TrainingPlan, choice: Choice) -> str:
+def _checked(plan: TrainingPlan, choice: ZeroChoice) -> str:
     config = plan.config
-    errors = published_errors(config.method, choice.zero_stage, choice.offload, config.precision, plan.device.kind)
+    errors = published_error_range(config.method, choice.zero_stage, choice.offload, config.precision, plan.device.kind)
     return f"{errors[0]:.2f} to {errors[1]:.2f}×" if errors else "unchecked"
 
 
-def _is_chosen(choice: Choice, plan: TrainingPlan) -> bool:
+def _is_chosen(choice: ZeroChoice, plan: TrainingPlan) -> bool:
     return plan.chosen is not None and (choice.zero_stage, choice.offload) == (
         plan.chosen.zero_stage, plan.chosen.offload,
     )  # fmt: skip

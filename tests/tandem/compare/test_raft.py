@@ -12,7 +12,7 @@ from retrieval.prompt import PROMPT_HASH, Passage, render
 from tandem.compare.raft import REFUSAL, make_rows
 from tests.evaluation.endpoint import Endpoint, completion
 from training.config import DataSource, TrainingConfig
-from training.data.rows import Row, check_rows
+from training.data.rows import TrainingRow, check_rows
 
 DOCUMENTS = {
     "docs/iron.md": ("Iron", "The symbol of Iron is Fe."),
@@ -50,7 +50,7 @@ def endpoint() -> Iterator[Endpoint]:
     started.server_close()
 
 
-def rows_of(folder: Path, *facts: tuple[str, str, str | None]) -> list[Row]:
+def rows_of(folder: Path, *facts: tuple[str, str, str | None]) -> list[TrainingRow]:
     """Training rows as a project's file has them: name, symbol, document."""
     path = folder / "train.jsonl"
     lines = [
@@ -64,7 +64,7 @@ def rows_of(folder: Path, *facts: tuple[str, str, str | None]) -> list[Row]:
     return list(check_rows(TrainingConfig(data=[DataSource(path=path)])).rows)
 
 
-def made_from(url: str, folder: Path, rows: list[Row]) -> list[dict[str, Any]]:
+def made_from(url: str, folder: Path, rows: list[TrainingRow]) -> list[dict[str, Any]]:
     make_rows(url, "base+demo", rows, folder / "raft" / "rows.jsonl", lambda line: None)
     return [json.loads(line) for line in (folder / "raft" / "rows.jsonl").read_text().splitlines()]
 

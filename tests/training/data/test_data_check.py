@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from training.config import TrainingConfig
-from training.data.data_check import check, measure_lengths, render_sequence
+from training.data.data_check import check_training_data, measure_lengths, render_sequence
 from training.data.duplicates import find_duplicates, row_minhash
 from training.data.rows import read_rows
 from training.data.tokenize import encode_usable_rows
@@ -58,7 +58,7 @@ def test_lengths_and_truncation(tmp_path: Path, model_folder: Path) -> None:
     # <s> <|user|> Hi <|end|> <|assistant|> answer <|end|>: 7 tokens and the answer's.
     rows = [row("Hi", "Y" * number) for number in (1, 2, 3, 10)]
     config = TrainingConfig(data=write(tmp_path / "t.jsonl", rows), sequence_length=12, held_out=0)
-    checked = check(config, str(model_folder))
+    checked = check_training_data(config, str(model_folder))
     assert checked.lengths is not None
     assert (checked.lengths.min, checked.lengths.median, checked.lengths.max) == (8, 10, 17)
     assert (checked.lengths.num_tokens, checked.lengths.num_learnt) == (44, 20)
@@ -84,6 +84,6 @@ def test_ten_thousand_rows(tmp_path: Path, model_folder: Path) -> None:
     rows = [row(" ".join(draw.choices(words, k=40)), " ".join(draw.choices(words, k=20))) for _ in range(10_000)]
     config = TrainingConfig(data=write(tmp_path / "t.jsonl", rows), sequence_length=500)
     start = time.perf_counter()
-    checked = check(config, str(model_folder))
+    checked = check_training_data(config, str(model_folder))
     print(f"10,000 rows of 60 words checked in {time.perf_counter() - start:.1f} s")
     assert (checked.num_trained, checked.num_held_out, checked.bad, checked.duplicates) == (9500, 500, (), ())

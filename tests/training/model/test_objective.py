@@ -14,7 +14,7 @@ from training.data.micro_batch import make_micro_batch
 from training.data.tokenize import Example
 from training.model.model import answer_losses, load_model
 from training.model.objective import AnswerLoss, PreferenceLoss, make_objective
-from training.publish.weights import merge, save_adapter
+from training.publish.weights import merge_adapter, save_adapter
 
 CPU = torch.device("cpu")
 
@@ -56,7 +56,7 @@ def test_the_loss_is_the_papers(model_folder: Path, tmp_path: Path, settings: di
     model, objective = dpo_model(model_folder, **settings)
     state = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     save_adapter(model, state, str(fp32_base(model_folder, tmp_path)), tmp_path / "adapter")
-    merge(str(tmp_path / "base"), tmp_path / "adapter", tmp_path / "merged")
+    merge_adapter(str(tmp_path / "base"), tmp_path / "adapter", tmp_path / "merged")
     policy = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
     reference = AutoModelForCausalLM.from_pretrained(tmp_path / "base").eval()
     rows = preferences(5)

@@ -8,8 +8,8 @@ from cluster.errors import TandemError
 from tests.training.architectures import ARCHITECTURES
 from training.config import TrainingConfig
 from training.model.lora import add_adapter
-from training.plan.memory import MemoryEstimate, checkpoint_bytes, estimate_memory, memory_setup, published_errors
-from training.plan.shapes import Shapes, shapes_of
+from training.plan.memory import MemoryEstimate, checkpoint_bytes, estimate_memory, memory_setup, published_error_range
+from training.plan.shapes import ModelShapes, read_model_shapes
 
 LLAMA: dict[str, Any] = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -24,7 +24,7 @@ def small(**settings: Any) -> Any:
 
 def estimated(stage: int, offload: str = "none", **settings: Any) -> MemoryEstimate:
     config = TrainingConfig(workers=4, **settings)
-    return estimate_memory(shapes_of(config, small()), memory_setup(config, stage, offload))
+    return estimate_memory(read_model_shapes(config, small()), memory_setup(config, stage, offload))
 
 
 @pytest.mark.parametrize("compared", PUBLISHED, ids=lambda compared: compared.name)
@@ -38,10 +38,10 @@ def test_the_plan_states_the_errors_that_were_found() -> None:
     for each in PUBLISHED:
         least, most = found.get(each.place, (9.0, 0.0))
         found[each.place] = (min(least, round(each.ratio, 2)), max(most, round(each.ratio, 2)))
-    assert {place: published_errors(*place, "bf16", "gpu") for place in found} == found
-    assert published_errors("lora", 1, "none", "bf16", "gpu") is None
-    assert published_errors("lora", 0, "none", "fp32", "gpu") is None
-    assert published_errors("lora", 0, "none", "bf16", "cpu") is None
+    assert {place: published_error_range(*place, "bf16", "gpu") for place in found} == found
+    assert published_error_range("lora", 1, "none", "bf16", "gpu") is None
+    assert published_error_range("lora", 0, "none", "fp32", "gpu") is None
+    assert published_error_range("lora", 0, "none", "bf16", "cpu") is None
 
 
 def test_the_published_rows_span_methods_and_stages() -> None:
@@ -51,7 +51,7 @@ def test_the_published_rows_span_methods_and_stages() -> None:
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_parameters_of_a_small_llama_by_hand(tied: bool) -> None:
-    shapes = shapes_of(TrainingConfig(method="full"), small(tie_word_embeddings=tied))
+    shapes = read_model_shapes(TrainingConfig(method="full"), small(tie_word_embeddings=tied))
     layer = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 96 + 2 * 64
     assert shapes.total == 2 * layer + 64 + (1 if tied else 2) * 100 * 64
     assert shapes.trained == shapes.total
@@ -73,18 +73,18 @@ def test_counts_are_those_of_the_model_that_is_trained(method: Any, make: str, s
     architecture = AutoConfig.for_model(name.lower().replace("gptneox", "gpt_neox"), vocab_size=100, **fields)
     config = TrainingConfig(method=method, rank=4, **settings)
     model = add_adapter(AutoModelForCausalLM.from_config(architecture), config)
-    shapes = shapes_of(config, architecture)
+    shapes = read_model_shapes(config, architecture)
     assert shapes.trained == sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert shapes.total == sum(p.numel() for p in model.parameters())
 
 
 def test_unknown_layers_are_refused() -> None:
     with pytest.raises(TandemError, match="up_proj"):
-        shapes_of(TrainingConfig(target_modules=["c_attn"]), small())
+        read_model_shapes(TrainingConfig(target_modules=["c_attn"]), small())
 
 
 def test_each_stage_shares_out_more() -> None:
-    shapes = shapes_of(TrainingConfig(method="full"), small())
+    shapes = read_model_shapes(TrainingConfig(method="full"), small())
     states = [estimated(stage, method="full") for stage in range(4)]
     n = shapes.total
     assert [each.optimizer for each in states] == [12 * n, 3 * n, 3 * n, 3 * n]
@@ -111,7 +111,7 @@ def test_checkpointing_keeps_one_input_a_layer_and_recomputes_one_layer() -> Non
 
 
 def test_four_bits_hold_the_frozen_layers() -> None:
-    shapes = shapes_of(TrainingConfig(method="qlora"), small())
+    shapes = read_model_shapes(TrainingConfig(method="qlora"), small())
     assert shapes.quantized == 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 96)
     rest = shapes.total - shapes.quantized
     assert estimated(1, method="qlora").weights == round(shapes.quantized * (0.5 + 1.015625 / 64) + 2 * rest)
@@ -119,5 +119,5 @@ def test_four_bits_hold_the_frozen_layers() -> None:
 
 def test_a_checkpoint_holds_what_is_trained() -> None:
     config = TrainingConfig()
-    shapes: Shapes = shapes_of(config, small())
+    shapes: ModelShapes = read_model_shapes(config, small())
     assert checkpoint_bytes(shapes, config) == 14 * shapes.trained

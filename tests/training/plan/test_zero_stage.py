@@ -7,16 +7,16 @@ from transformers import AutoConfig
 from cluster.errors import TandemError
 from training.config import TrainingConfig
 from training.plan.memory import GIB
-from training.plan.shapes import shapes_of
+from training.plan.shapes import read_model_shapes
 from training.plan.zero_stage import (
-    Choice,
-    Device,
-    choose,
+    WorkerDevice,
+    ZeroChoice,
+    choose_zero_stage,
     container_free_bytes,
     fits_with_workers,
+    local_device,
     open_choices,
-    this_device,
-    with_precision,
+    resolve_precision,
 )
 
 # The shape of Llama-2-7B: 6.74e9 parameters.
@@ -25,8 +25,8 @@ LLAMA = AutoConfig.for_model(
 )
 
 
-def gpu(memory_gib: float, host_gib: float = 0) -> Device:
-    return Device("gpu", "a GPU", round(memory_gib * GIB), round(host_gib * GIB))
+def gpu(memory_gib: float, host_gib: float = 0) -> WorkerDevice:
+    return WorkerDevice("gpu", "a GPU", round(memory_gib * GIB), round(host_gib * GIB))
 
 
 def config(**settings: Any) -> TrainingConfig:
@@ -38,38 +38,38 @@ def config(**settings: Any) -> TrainingConfig:
     [(90, 0, 1, "none"), (40, 0, 2, "none"), (28, 0, 3, "none"), (12, 64, 3, "cpu")],
 )
 def test_less_memory_takes_a_later_stage(memory: float, host: float, stage: int, offload: str) -> None:
-    chosen = choose(config(), LLAMA, gpu(memory, host))
+    chosen = choose_zero_stage(config(), LLAMA, gpu(memory, host))
     assert (chosen.zero_stage, chosen.offload) == (stage, offload)
     assert chosen.fits(gpu(memory, host))
 
 
 def test_the_precision_is_what_the_device_computes_in() -> None:
-    without = Device("cpu", "this machine", GIB, GIB, has_bf16=False)
-    assert with_precision(TrainingConfig(), gpu(80)).precision == "bf16"
-    assert with_precision(TrainingConfig(), without).precision == "fp32"
-    assert with_precision(TrainingConfig(precision="bf16"), without).precision == "bf16"
+    without = WorkerDevice("cpu", "this machine", GIB, GIB, has_bf16=False)
+    assert resolve_precision(TrainingConfig(), gpu(80)).precision == "bf16"
+    assert resolve_precision(TrainingConfig(), without).precision == "fp32"
+    assert resolve_precision(TrainingConfig(precision="bf16"), without).precision == "bf16"
 
 
 def test_one_worker_has_nothing_to_share() -> None:
-    assert choose(config(workers=1, method="lora"), LLAMA, gpu(80)).zero_stage == 0
-    assert choose(config(workers={"min": 1, "max": 2}, method="lora"), LLAMA, gpu(80)).zero_stage == 1
+    assert choose_zero_stage(config(workers=1, method="lora"), LLAMA, gpu(80)).zero_stage == 0
+    assert choose_zero_stage(config(workers={"min": 1, "max": 2}, method="lora"), LLAMA, gpu(80)).zero_stage == 1
 
 
 def test_a_disk_is_used_only_where_there_is_a_path(tmp_path: Any) -> None:
     with pytest.raises(TandemError):
-        choose(config(), LLAMA, gpu(12, host_gib=1))
-    assert choose(config(nvme_path=tmp_path), LLAMA, gpu(12, host_gib=1)).offload == "nvme"
+        choose_zero_stage(config(), LLAMA, gpu(12, host_gib=1))
+    assert choose_zero_stage(config(nvme_path=tmp_path), LLAMA, gpu(12, host_gib=1)).offload == "nvme"
 
 
 def test_what_the_user_sets_is_kept() -> None:
-    assert choose(config(zero_stage=3), LLAMA, gpu(500)).zero_stage == 3
-    assert choose(config(offload="cpu"), LLAMA, gpu(500, 500)).offload == "cpu"
-    chosen = choose(config(zero_stage=2, offload="cpu"), LLAMA, gpu(500, 500))
+    assert choose_zero_stage(config(zero_stage=3), LLAMA, gpu(500)).zero_stage == 3
+    assert choose_zero_stage(config(offload="cpu"), LLAMA, gpu(500, 500)).offload == "cpu"
+    chosen = choose_zero_stage(config(zero_stage=2, offload="cpu"), LLAMA, gpu(500, 500))
     assert (chosen.zero_stage, chosen.offload) == (2, "cpu")
 
 
 def test_four_bit_weights_are_never_cut() -> None:
-    tried = list(open_choices(config(method="qlora"), shapes_of(config(method="qlora"), LLAMA)))
+    tried = list(open_choices(config(method="qlora"), read_model_shapes(config(method="qlora"), LLAMA)))
     assert {each.zero_stage for each in tried} == {1, 2}
 
 
@@ -78,24 +78,24 @@ def test_four_bit_weights_are_never_cut() -> None:
 )
 def test_what_cannot_be_run_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(TandemError, match="cannot be run"):
-        choose(config(**settings), LLAMA, gpu(500, 500))
+        choose_zero_stage(config(**settings), LLAMA, gpu(500, 500))
 
 
 def test_what_cannot_fit_is_refused_with_what_would() -> None:
     wanted = config(workers=1, method="lora", gradient_checkpointing=False, micro_batch_size=8, sequence_length=2048)
     with pytest.raises(TandemError) as refused:
-        choose(wanted, LLAMA, gpu(24))
+        choose_zero_stage(wanted, LLAMA, gpu(24))
     assert "gradient_checkpointing: true" in str(refused.value)
     assert "workers: 16" not in str(refused.value)  # activations are each worker's own
     for change in refused.value.accepted.split("would: ")[1].rstrip(".").split("; "):
         settings = dict(each.split(": ") for each in change.split(" with "))
         changed = wanted.model_dump() | {k: {"true": True}.get(v, v) for k, v in settings.items()}
-        assert choose(TrainingConfig(**changed), LLAMA, gpu(24))
+        assert choose_zero_stage(TrainingConfig(**changed), LLAMA, gpu(24))
 
 
 def test_more_workers_are_named_where_they_would_do() -> None:
     with pytest.raises(TandemError, match="workers: 16"):
-        choose(config(workers=2), LLAMA, gpu(24))
+        choose_zero_stage(config(workers=2), LLAMA, gpu(24))
 
 
 def test_fits_counts_the_workers_there_are() -> None:
@@ -104,16 +104,16 @@ def test_fits_counts_the_workers_there_are() -> None:
 
 
 def test_offload_does_not_help_where_the_memory_is_the_same() -> None:
-    cpu = Device("cpu", "this machine", 60 * GIB, 60 * GIB)
-    chosen = choose(config(offload="none"), LLAMA, cpu)
+    cpu = WorkerDevice("cpu", "this machine", 60 * GIB, 60 * GIB)
+    chosen = choose_zero_stage(config(offload="none"), LLAMA, cpu)
     assert chosen.offload == "none"
-    moved = next(each for each in open_choices(config(offload="cpu"), shapes_of(config(), LLAMA)))
-    small = Device("cpu", "this machine", moved.estimate.total + moved.estimate.host - 1, 10**15)
-    assert not Choice(moved.zero_stage, moved.offload, moved.estimate).fits(small)
+    moved = next(each for each in open_choices(config(offload="cpu"), read_model_shapes(config(), LLAMA)))
+    small = WorkerDevice("cpu", "this machine", moved.estimate.total + moved.estimate.host - 1, 10**15)
+    assert not ZeroChoice(moved.zero_stage, moved.offload, moved.estimate).fits(small)
 
 
 def test_this_machine_has_memory_for_its_workers() -> None:
-    one, two = this_device(1), this_device(2)
+    one, two = local_device(1), local_device(2)
     assert one.memory_bytes > 0
     assert one.kind in ("cpu", "gpu")
     assert one.host_bytes >= two.host_bytes * 0.9

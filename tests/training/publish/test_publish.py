@@ -8,7 +8,7 @@ import pytest
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_question
 from cluster.fingerprints.minhash import digest_words, question_minhash
-from training.config import TrainingConfig, Workers
+from training.config import TrainingConfig, WorkerRange
 from training.data.duplicates import row_minhash
 from training.data.rows import check_rows, draw_held_out_rows
 from training.publish.parity_rows import find_last_answer
@@ -23,7 +23,12 @@ def test_the_fingerprint_changes_with_what_decides_the_result_and_with_nothing_e
     known = fingerprint(config, "org/model", "digest")
     same = config.model_copy(update={"adapter": "other", "max_failures": 0, "checkpoint_steps": 7})
     assert fingerprint(same, "org/model", "digest") == known
-    for update in ({"learning_rate": 5e-4}, {"seed": 1}, {"workers": Workers(min=3, max=3)}, {"deepspeed": {"x": 1}}):
+    for update in (
+        {"learning_rate": 5e-4},
+        {"seed": 1},
+        {"workers": WorkerRange(min=3, max=3)},
+        {"deepspeed": {"x": 1}},
+    ):
         assert fingerprint(config.model_copy(update=update), "org/model", "digest") != known
     assert fingerprint(config, "org/model", "other") != known
     assert fingerprint(config, "org/other", "digest") != known

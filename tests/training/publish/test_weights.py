@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.training.conftest import write_model
 from training.config import TrainingConfig
 from training.model.model import load_model
-from training.publish.weights import load_served, merge, save_adapter, save_full, served_dtype, stored_dtype
+from training.publish.weights import load_served, merge_adapter, save_adapter, save_full, served_dtype, stored_dtype
 
 CPU = torch.device("cpu")
 TOKENS = torch.arange(8, 60)[None]
@@ -44,7 +44,7 @@ def test_a_merged_adapter_is_the_tuned_model_in_the_bases_own_format(
 ) -> None:
     tuned, state = trained(str(base), **settings)
     save_adapter(tuned, state, str(base), tmp_path / "adapter")
-    merge(str(base), tmp_path / "adapter", tmp_path / "merged")
+    merge_adapter(str(base), tmp_path / "adapter", tmp_path / "merged")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").eval()
     dtype = merged.dtype
     check_files(tmp_path / "merged", base, dtype)
