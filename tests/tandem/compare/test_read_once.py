@@ -26,12 +26,12 @@ from tandem.pipeline.endpoint import Served
 from tandem.pipeline.training import read_rows
 from tandem.project.project import Project, load
 from tests.evaluation.endpoint import Endpoint, completion
-from training.data.sources import read_source
+from training.data.sources import open_source
 from training.publish.publish import fingerprint, write_trained
 from training.run import prepare_run
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart"
-COUNTED = (read_source, check_questions, leaked_among)
+COUNTED = (open_source, check_questions, leaked_among)
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def test_a_comparison_that_decides_against_a_training_reads_once(tmp_path: Path,
     with calls_of(*COUNTED) as counts:
         report = compared(project, endpoint.url)
     assert [arm.name for arm in report.arms] == ["base", "few_shot"] and report.staging and not report.staging.trained
-    assert counts == {"read_source": 1, "check_questions": 1, "leaked_among": 1}
+    assert counts == {"open_source": 1, "check_questions": 1, "leaked_among": 1}
     shown = next(body["messages"] for body in endpoint.bodies if len(body["messages"]) > 1)
     assert len(shown) == 2 * project.evaluation.few_shot + 1, "the examples are of the rows that were read"
 
@@ -123,14 +123,14 @@ def test_a_comparison_of_a_trained_version_reads_once(tmp_path: Path, endpoint: 
         report = compared(project, endpoint.url)
     assert [arm.model for arm in report.arms] == ["base", "base", "base:tuned@1"]
     leaks_of_rows_and_of_the_version = 2
-    assert counts == {"read_source": 1, "check_questions": 1, "leaked_among": leaks_of_rows_and_of_the_version}
+    assert counts == {"open_source": 1, "check_questions": 1, "leaked_among": leaks_of_rows_and_of_the_version}
 
 
 def test_the_quickstart_is_checked_with_one_look_at_its_rows() -> None:
     project = load(QUICKSTART / "tandem.yaml")
     with calls_of(*COUNTED) as counts:
         data = check_data(project, Console(), project.evaluation.arms)
-    assert counts == {"read_source": 1, "check_questions": 1, "leaked_among": 1}
+    assert counts == {"open_source": 1, "check_questions": 1, "leaked_among": 1}
     assert data.rows and data.rows.report.num_rows == 1061
 
 
@@ -139,7 +139,7 @@ def test_a_training_takes_the_rows_that_were_checked(tmp_path: Path) -> None:
     rows, config = read_rows(project), project.training
     for name in ("given", "read"):
         (tmp_path / name).mkdir()
-    with calls_of(read_source) as counts:
+    with calls_of(open_source) as counts:
         prepare_run(config, project.model, tmp_path / "given", rows.if_unchanged(config))
     assert counts == {}
     prepare_run(config, project.model, tmp_path / "read")
@@ -160,7 +160,7 @@ def test_rows_that_have_changed_since_they_were_checked_are_read_again(tmp_path:
 def test_rows_for_raft_are_named_by_the_rows_that_were_checked(tmp_path: Path) -> None:
     project = project_of(tmp_path, ["base", "tuned"])
     trainings = Trainings(project, "index", read_rows(project))
-    with calls_of(read_source) as counts:
+    with calls_of(open_source) as counts:
         assert trainings.raft_rows.parent == project.storage.runs("demo") / "raft"
     assert counts == {}
 
