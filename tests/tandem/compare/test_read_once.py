@@ -27,7 +27,7 @@ from tandem.pipeline.training import read_rows
 from tandem.project.project import Project, load
 from tests.evaluation.endpoint import Endpoint, completion
 from training.data.sources import open_source
-from training.publish.publish import fingerprint, write_trained
+from training.publish.publish import fingerprint, write_trained_rows
 from training.run import prepare_run
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart"
@@ -79,7 +79,7 @@ def publish(project: Project) -> None:
     """The version that a training of this project would give."""
     staging = project.storage.root / "staging"
     staging.mkdir()
-    write_trained(list(read_rows(project).report.rows), staging)
+    write_trained_rows(list(read_rows(project).report.rows), staging)
     base = digest_model(project.model)
     Registry.of(project.storage).publish(
         "demo", staging, base_model=project.model, base_digest=base, method="lora", rank=4, template_hash="t",
