@@ -44,6 +44,7 @@ def test_settings_mean_what_they_meant() -> None:
         text = text.replace(f"${{{name}}}", value)
     written = yaml.safe_load(text)
     meant = json.loads((EARLIER / "projects" / "every-setting.resolved.json").read_text())
+    meant["training"]["tune"] = meant["training"].pop("search")
     for section, name in SECTIONS.items():
         config = getattr(importlib.import_module(f"{section}.config"), name)
         found = config.model_validate(written[section], context={"folder": Path("/srv/tandem/project")})
@@ -54,6 +55,12 @@ def test_settings_mean_what_they_meant() -> None:
 def test_the_arm_that_was_called_hybrid_is_read_with_a_note(name: str, tmp_path: Path) -> None:
     shutil.copy(EARLIER / "projects" / f"{name}.yaml", tmp_path / "tandem.yaml")
     assert NEW_ARM in tandem(tmp_path, "adapters", "list").err
+
+
+def test_the_setting_that_was_called_search_is_read_with_a_note(tmp_path: Path) -> None:
+    shutil.copy(EARLIER / "projects" / "every-setting.yaml", tmp_path / "tandem.yaml")
+    notes = [line for line in tandem(tmp_path, "adapters", "list").err.splitlines() if line.startswith("Note: ")]
+    assert len(notes) == 2 and notes[1].endswith("`training.search` is now called `training.tune`. Change that line.")
 
 
 @pytest.mark.parametrize("settings", ["", "retrieval: {mode: hybrid}\n", "evaluation: {arms: [base, retrieval]}\n"])
