@@ -85,10 +85,10 @@ def write_questions(folder: Path) -> Path:
 def harness(url: str) -> dict[str, float]:
     """The whole of `evaluation`, from the questions' file to the reports."""
     from evaluation.arms import Shot, make_arms
-    from evaluation.asking.answer_cache import Answers
+    from evaluation.asking.answer_cache import AnswerCache
     from evaluation.asking.ask import ask_all
     from evaluation.config import EvaluationConfig
-    from evaluation.measure import Setting, conclude, grade_all
+    from evaluation.measure import MeasurementContext, conclude, grade_all
     from evaluation.questions.files import load_questions
     from evaluation.reporting.report import write_reports
 
@@ -104,10 +104,12 @@ def harness(url: str) -> dict[str, float]:
         )
         run, questions = Run.start(Storage(folder), "demo", "compare", {}), load_questions(config.questions)
         began, cpu = time.perf_counter(), time.process_time()
-        with closing(Answers(folder / "answers.sqlite")) as answers:
+        with closing(AnswerCache(folder / "answers.sqlite")) as answers:
             asked = ask_all(config, url, arms, questions, print, answers, dict.fromkeys(ARMS, "1"))
         asked_s, cpu_s, began = time.perf_counter() - began, time.process_time() - cpu, time.perf_counter()
-        report = conclude(config, arms, grade_all(config, url, arms, questions, asked, print)[0], asked, run, Setting())
+        report = conclude(
+            config, arms, grade_all(config, url, arms, questions, asked, print)[0], asked, run, MeasurementContext()
+        )
         conclude_s, began = time.perf_counter() - began, time.perf_counter()
         paths = write_reports(report, run.path)
         report_s = time.perf_counter() - began

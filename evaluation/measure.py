@@ -16,30 +16,30 @@ from cluster.fingerprints.digests import digest_json
 from cluster.fingerprints.provenance import git_commit, machine, versions
 from cluster.storage.runs import Run
 from evaluation.arms import Arm
-from evaluation.asking.answer_cache import Answers
+from evaluation.asking.answer_cache import AnswerCache
 from evaluation.asking.ask import Asked, ask_all
-from evaluation.asking.judge_calls import Judged, judge_replies
+from evaluation.asking.judge_calls import JudgedReplies, judge_replies
 from evaluation.asking.turns import KINDS
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.drafts.draft_files import refuse_draft
 from evaluation.grading.failures import with_failures
 from evaluation.grading.grading import grade_reply
 from evaluation.questions.files import load_general, load_questions
-from evaluation.questions.leaks import overlap, refuse_leaks
+from evaluation.questions.leaks import refuse_leaks, source_overlap
 from evaluation.questions.question import OVERALL, Question, slices
 from evaluation.reporting.report import write_reports
 from evaluation.results import ArmResult, Freshness, JudgeCheck, Reply, Report, Row, Staging
-from evaluation.verdicts.consistency import consistency
-from evaluation.verdicts.costs import break_even
-from evaluation.verdicts.costs import costs as arm_costs
-from evaluation.verdicts.drift import Changes, drift, same_questions, touched
-from evaluation.verdicts.promotion_gates import gates
+from evaluation.verdicts.consistency import measure_consistency
+from evaluation.verdicts.costs import costs_of_arms as arm_costs
+from evaluation.verdicts.costs import find_break_even
+from evaluation.verdicts.drift import Changes, check_same_questions, make_drift, touched_questions
+from evaluation.verdicts.promotion_gates import judge_gates
 from evaluation.verdicts.summary import make_cells, make_differences
 from evaluation.verdicts.verdict import recommend
 
 
 @dataclass(frozen=True)
-class Setting:
+class MeasurementContext:
     """What is known of the arms beside their names.
 
     `versions`: what answers for an arm, in one string; without it an arm's answers are not kept. `answers`: the file
@@ -64,7 +64,7 @@ def measure(
     arms: Sequence[Arm],
     run: Run,
     on_progress: Callable[[str], None],
-    setting: Setting | None = None,
+    setting: MeasurementContext | None = None,
     questions: Sequence[Question] | None = None,
 ) -> Report:
     """Measure the arms on the configured questions and write report.json and report.html into the run's folder.
@@ -76,9 +76,9 @@ def measure(
     Raises:
         TandemError: where the questions are not usable or were trained on. Failing calls are counted.
     """
-    setting = setting or Setting()
+    setting = setting or MeasurementContext()
     questions = check_questions(config, setting.trained) if questions is None else questions
-    asked = ask(config, base_url, arms, questions, on_progress, setting)
+    asked = ask_arms(config, base_url, arms, questions, on_progress, setting)
     rows, judge = grade_all(config, base_url, arms, questions, asked, on_progress)
     report = conclude(config, arms, rows, asked, run, setting, judge)
     write_report(report, run, on_progress)
@@ -91,7 +91,7 @@ def measure_again(
     arms: Sequence[Arm],
     run: Run,
     on_progress: Callable[[str], None],
-    setting: Setting,
+    setting: MeasurementContext,
     earlier: Report,
     documents: Changes,
     retrieved: Mapping[str, Collection[str]],
@@ -108,16 +108,16 @@ def measure_again(
         TandemError: the questions are not those of the earlier report.
     """
     questions = check_questions(config, setting.trained) if questions is None else questions
-    same_questions(earlier, questions)
-    ids = touched(earlier.rows, documents, retrieved)
+    check_same_questions(earlier, questions)
+    ids = touched_questions(earlier.rows, documents, retrieved)
     to_ask = [question for question in questions if question.id in ids]
     on_progress(f"{len(documents.all)} documents changed and touch {len(to_ask)} of {len(questions)} questions")
-    asked = ask(config, base_url, arms, to_ask, on_progress, setting)
+    asked = ask_arms(config, base_url, arms, to_ask, on_progress, setting)
     graded, judge = grade_all(config, base_url, arms, to_ask, asked, on_progress)
     anew = {row.question.id: row for row in graded}
     rows = [anew.get(row.question.id, row) for row in earlier.rows]
     report = conclude(config, arms, rows, asked, run, setting, judge or earlier.judge)
-    drifted = drift(
+    drifted = make_drift(
         earlier.run, documents, [question.id for question in to_ask], earlier.recommendation, report.recommendation
     )
     report = report.model_copy(update={"drift": drifted})
@@ -142,18 +142,18 @@ def refuse_trained(questions: Sequence[Question], trained: Sequence[Path]) -> No
         refuse_leaks(questions, path)
 
 
-def ask(
+def ask_arms(
     config: EvaluationConfig,
     base_url: str,
     arms: Sequence[Arm],
     questions: Sequence[Question],
     on_progress: Callable[[str], None],
-    setting: Setting,
+    setting: MeasurementContext,
 ) -> Asked:
     """Every arm's replies, of which those that are known already are not asked again."""
     titles = ", ".join(arm.title for arm in arms)
     on_progress(f"asking {len(questions):,} questions of {len(arms)} arms ({titles})")
-    with closing(Answers(setting.answers)) if setting.answers else nullcontext() as answers:
+    with closing(AnswerCache(setting.answers)) if setting.answers else nullcontext() as answers:
         return ask_all(config, base_url, arms, questions, on_progress, answers, setting.versions)
 
 
@@ -178,7 +178,7 @@ def conclude(
     rows: Sequence[Row],
     asked: Asked,
     run: Run,
-    setting: Setting,
+    setting: MeasurementContext,
     judge: JudgeCheck | None = None,
 ) -> Report:
     """Put the report together from graded rows. Apart from times, the same replies give the same report."""
@@ -186,7 +186,7 @@ def conclude(
     results = [_arm_result(arm, rows, asked) for arm in arms]
     cells, differences = make_cells(rows, arms), make_differences(rows, arms, worth=config.worth)
     costs = arm_costs(rows, arms, config, setting.training_s, setting.indexing_s)
-    turning = break_even(costs)
+    turning = find_break_even(costs)
     return Report(
         run=run.id,
         created=datetime.fromisoformat(run.started),
@@ -200,12 +200,12 @@ def conclude(
         slices=slices(questions),
         cells=cells,
         differences=differences,
-        consistency=consistency(rows, arms) if any(row.again or row.paraphrased for row in rows) else [],
+        consistency=measure_consistency(rows, arms) if any(row.again or row.paraphrased for row in rows) else [],
         freshness=list(setting.freshness),
         costs=costs,
         break_even=turning,
         judge=judge,
-        gates=gates(rows, *setting.gated, config) if setting.gated else [],
+        gates=judge_gates(rows, *setting.gated, config) if setting.gated else [],
         staging=setting.staging,
         num_from_trained_documents=_from_trained_documents(questions, setting.trained),
         index_version=setting.index_version,
@@ -233,7 +233,7 @@ def write_report(report: Report, run: Run, on_progress: Callable[[str], None]) -
         run.log_metrics({"arm": arm.name, "accuracy": cell.accuracy.share, **counts})
 
 
-def _graded(question: Question, arms: Sequence[Arm], asked: Asked, judged: Judged) -> Row:
+def _graded(question: Question, arms: Sequence[Arm], asked: Asked, judged: JudgedReplies) -> Row:
     def graded(arm: Arm, replies: Sequence[Reply]) -> list[Reply]:
         return [
             grade_reply(question, reply, arm.retrieves, judged=judged.verdict(question, reply)) for reply in replies
@@ -248,7 +248,7 @@ def _graded(question: Question, arms: Sequence[Arm], asked: Asked, judged: Judge
 
 
 def _from_trained_documents(questions: Sequence[Question], trained: Sequence[Path]) -> int | None:
-    ids = {id for rows in trained for id in overlap(questions, rows).questions}
+    ids = {id for rows in trained for id in source_overlap(questions, rows).questions}
     return len(ids) if trained else None
 
 

@@ -18,11 +18,11 @@ SCHEMA_VERSION = 2
 FailureKind = Literal["not_retrieved", "misread", "not_in_documents", "wrong_form", "wrong_reasoning"]
 
 
-class Record(BaseModel):
+class ResultModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-class Share(Record):
+class Share(ResultModel):
     """How many of how many, with its Wilson interval. All but the counts are None where `n` is 0."""
 
     right: int
@@ -32,7 +32,7 @@ class Share(Record):
     high: float | None
 
 
-class Grade(Record):
+class Grade(ResultModel):
     """Whether one answer is right; grading.py holds the rules.
 
     `form` is None where the question asks for none. `cited_right` and `retrieved_right` are None where the arm does
@@ -58,7 +58,7 @@ class Grade(Record):
     failure: FailureKind | None = Field(default=None, description="What went wrong, on a wrong answer: failures.py.")
 
 
-class CitedSource(Record):
+class CitedSource(ResultModel):
     """A retrieved passage; `cited` where the answer's text holds its mark, [index]."""
 
     index: int
@@ -71,7 +71,7 @@ class CitedSource(Record):
     """The passage as it stood in the prompt."""
 
 
-class Reply(Record):
+class Reply(ResultModel):
     """What came back for one question from one arm: a graded text, or why there is no grade.
 
     `failed`: the call gave no answer. `ungradable`: there is an answer and no way to say whether it is right (the
@@ -98,7 +98,7 @@ class Reply(Record):
         return self.failed or self.ungradable
 
 
-class Row(Record):
+class Row(ResultModel):
     """One question with every arm's reply; `again`: what each said when it was asked the same once more, and
     `paraphrased`: the same in the question's other wordings."""
 
@@ -108,7 +108,7 @@ class Row(Record):
     paraphrased: dict[ArmName, list[Reply]] = {}
 
 
-class ArmResult(Record):
+class ArmResult(ResultModel):
     """An arm as it was measured. `answered_as`: the pinned names the endpoint answered with; one, unless it changed."""
 
     name: ArmName
@@ -121,7 +121,7 @@ class ArmResult(Record):
     num_reused: int = Field(default=0, description="Answers of an earlier comparison of the same model and index.")
 
 
-class Cell(Record):
+class Cell(ResultModel):
     """One arm on one slice (or `overall`). `accuracy.n` are the graded answers: neither failed calls nor what could
     not be graded is among them. `general` questions are a slice of their own and not part of `overall`."""
 
@@ -145,7 +145,7 @@ class Cell(Record):
     latency_p95_s: float | None
 
 
-class Difference(Record):
+class Difference(ResultModel):
     """Accuracy of `first` less that of `second` on the `n` questions that both answered."""
 
     slice: str
@@ -169,7 +169,7 @@ class Difference(Record):
     )
 
 
-class Consistency(Record):
+class Consistency(ResultModel):
     """Whether an arm stays with its answer; shares over the questions for which all calls were answered."""
 
     arm: ArmName
@@ -196,7 +196,7 @@ class CorrectedAnswer:
     failed: bool = True
 
 
-class Freshness(Record):
+class Freshness(ResultModel):
     """How an arm followed a document that was corrected while it served."""
 
     arm: ArmName
@@ -207,7 +207,7 @@ class Freshness(Record):
     all_seconds: float | None = Field(default=None, description="Until all were new; None where some never were.")
 
 
-class Cost(Record):
+class Cost(ResultModel):
     """What an arm costs. Money is in `currency` at the prices stated, None without a price; times are measured.
 
     `machine_s` of an answer is its time at the endpoint divided by the calls in flight beside it.
@@ -227,7 +227,7 @@ class Cost(Record):
     monthly_money: float | None = Field(description="Training and indexing as often as the prices say.")
 
 
-class BreakEven(Record):
+class BreakEven(ResultModel):
     """Above this many questions a month `cheaper_above` costs less than `than`; below, more."""
 
     cheaper_above: ArmName
@@ -235,7 +235,7 @@ class BreakEven(Record):
     questions_per_month: float
 
 
-class JudgeCheck(Record):
+class JudgeCheck(ResultModel):
     """How far the judge agrees with the people who graded the calibration rows."""
 
     model: str
@@ -248,7 +248,7 @@ class JudgeCheck(Record):
     reason: str
 
 
-class Staging(Record):
+class Staging(ResultModel):
     """Whether a training was paid for, decided on what base and retrieval got wrong before it."""
 
     trained: bool
@@ -258,7 +258,7 @@ class Staging(Record):
     repayable: int = Field(description="Wrong answers of a kind that training can mend.")
 
 
-class Drift(Record):
+class Drift(ResultModel):
     """What became of an earlier verdict: documents by what happened to them, and the questions asked again for it."""
 
     since: str
@@ -270,7 +270,7 @@ class Drift(Record):
     stands: bool
 
 
-class Gate(Record):
+class Gate(ResultModel):
     """One thing a new version has to hold; `seen` has the numbers in words."""
 
     name: str
@@ -278,7 +278,7 @@ class Gate(Record):
     seen: str
 
 
-class Recommendation(Record):
+class Recommendation(ResultModel):
     """The verdict in words, and the rule that gave it: verdict.py holds them."""
 
     outcome: str
@@ -301,7 +301,7 @@ class Recommendation(Record):
         return " ".join([self.headline, *self.sentences, *([f"Best by slice: {best}."] if best else [])])
 
 
-class Report(Record):
+class Report(ResultModel):
     """Everything that was asked, answered and concluded."""
 
     schema_version: int = SCHEMA_VERSION

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS passage (source TEXT, key TEXT, PRIMARY KEY (source, 
 """
 
 
-class Answers:
+class AnswerCache:
     """Kept answers on disk. A killed process loses the last second of them.
 
     Every method raises TandemError where the file cannot be read or written.
@@ -91,11 +91,11 @@ class Answers:
             ) from error
 
 
-def forget(path: Path, source: str) -> int:
+def forget_answers(path: Path, source: str) -> int:
     """Remove what was answered from a document, where there are kept answers; returns their number."""
     if not path.exists():
         return 0
-    with contextlib.closing(Answers(path)) as answers:
+    with contextlib.closing(AnswerCache(path)) as answers:
         return answers.forget(source)
 
 

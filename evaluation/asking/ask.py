@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evaluation.arms import Arm
-from evaluation.asking.answer_cache import Answers
-from evaluation.asking.transport import Endpoint, Said
-from evaluation.asking.turns import Kind, Turn, body, key_of, request, turns
+from evaluation.asking.answer_cache import AnswerCache
+from evaluation.asking.transport import Completion, EndpointClient
+from evaluation.asking.turns import Kind, Turn, answer_key, chat_body, list_turns, turn_body
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.grading import choices
 from evaluation.questions.question import Question
@@ -55,7 +55,7 @@ def ask_all(
     arms: Sequence[Arm],
     questions: Sequence[Question],
     on_progress: Callable[[str], None],
-    answers: Answers | None = None,
+    answers: AnswerCache | None = None,
     versions: Mapping[ArmName, str] | None = None,
 ) -> Asked:
     """Ask, and return once every question has a reply from every arm, be it a failure.
@@ -67,7 +67,7 @@ def ask_all(
         versions: what answers for an arm (its weights, its index), in one string; an arm without is always asked.
     """
     asking = _Asking(config, arms, on_progress, answers, versions or {})
-    return asyncio.run(asking.run(base_url, list(turns(config, arms, questions))))
+    return asyncio.run(asking.run(base_url, list(list_turns(config, arms, questions))))
 
 
 class _Asking:
@@ -76,13 +76,13 @@ class _Asking:
         config: EvaluationConfig,
         arms: Sequence[Arm],
         on_progress: Callable[[str], None],
-        answers: Answers | None,
+        answers: AnswerCache | None,
         versions: Mapping[ArmName, str],
     ) -> None:
         self.config, self.arms, self.on_progress = config, arms, on_progress
         self.answers, self.versions = answers, versions
         self.asked = Asked(reused={arm.name: 0 for arm in arms})
-        self.endpoints: dict[ArmName, Endpoint] = {}
+        self.endpoints: dict[ArmName, EndpointClient] = {}
         # Reasons of the failures in a row, by arm, and by endpoint of those in which it did not respond at all.
         self.failures: dict[ArmName, list[str]] = {arm.name: [] for arm in arms}
         self.unreachable: dict[str, list[str]] = {}
@@ -108,13 +108,13 @@ class _Asking:
 
     def _connect(self, base_url: str) -> None:
         """One connection pool for each address and key."""
-        pools: dict[tuple[str, str | None], Endpoint] = {}
+        pools: dict[tuple[str, str | None], EndpointClient] = {}
         for arm in self.arms:
             url = arm.endpoint.url if arm.endpoint else base_url
             secret = arm.endpoint.api_key if arm.endpoint else None
             address = url, secret.get_secret_value() if secret else None
             if address not in pools:
-                pools[address] = Endpoint(url, self.config.timeout_s, self.config.concurrency, address[1])
+                pools[address] = EndpointClient(url, self.config.timeout_s, self.config.concurrency, address[1])
             self.endpoints[arm.name] = pools[address]
             self.unreachable[pools[address].url] = []
 
@@ -129,14 +129,14 @@ class _Asking:
         return True
 
     def _key(self, turn: Turn) -> str | None:
-        return key_of(turn, request(self.config, turn), self.versions)
+        return answer_key(turn, turn_body(self.config, turn), self.versions)
 
     async def _warm_up(self, arm: Arm, is_asked: bool) -> Reply:
         """One call that does not count; none where every answer is known, or the endpoint is known to be dead."""
         if not is_asked:
             return Reply()
         dead = self.unreachable[self.endpoints[arm.name].url]
-        return Reply(failed=dead[-1]) if dead else (await self._call(arm, body(self.config, arm, WARM_UP))).reply
+        return Reply(failed=dead[-1]) if dead else (await self._call(arm, chat_body(self.config, arm, WARM_UP))).reply
 
     async def _work(self, waiting: Iterable[Turn]) -> None:
         for turn in waiting:
@@ -149,12 +149,14 @@ class _Asking:
             self._count(reply)
 
     async def _reply(self, turn: Turn) -> Reply:
-        said = await self._call(turn.arm, request(self.config, turn))
+        said = await self._call(turn.arm, turn_body(self.config, turn))
         if turn.question.kind != "choice" or said.reply.failed:
             return said.reply
-        return said.reply.model_copy(update={"choices": choices.read(said.tops or (), turn.question)})
+        return said.reply.model_copy(
+            update={"choices": choices.read_choice_probabilities(said.tops or (), turn.question)}
+        )
 
-    async def _call(self, arm: Arm, sent: dict[str, Any]) -> Said:
+    async def _call(self, arm: Arm, sent: dict[str, Any]) -> Completion:
         """One call. A failure is counted for its arm, and for the endpoint where that gave no response at all."""
         endpoint = self.endpoints[arm.name]
         said = await endpoint.complete(sent)

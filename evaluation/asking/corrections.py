@@ -19,8 +19,8 @@ from pydantic import Field
 from cluster.config import Section
 from cluster.errors import TandemError
 from evaluation.arms import Arm
-from evaluation.asking.transport import Endpoint
-from evaluation.asking.turns import body
+from evaluation.asking.transport import EndpointClient
+from evaluation.asking.turns import chat_body
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.grading.grading import grade
 from evaluation.questions.files import read_models
@@ -63,7 +63,7 @@ def load_corrections(path: Path) -> list[Correction]:
 
 
 @dataclass
-class _Watching:
+class _CorrectionWatch:
     config: EvaluationConfig
     arms: Sequence[Arm]
     corrections: Sequence[Correction]
@@ -95,7 +95,7 @@ class _Watching:
         return self.seen.get((arm.name, number), CorrectedAnswer())
 
 
-def watch(
+def watch_answers(
     config: EvaluationConfig,
     base_url: str,
     arms: Sequence[Arm],
@@ -110,15 +110,15 @@ def watch(
     Args:
         correct: changes the documents and brings the index up to date; the clock runs from its start.
     """
-    watching = _Watching(config, arms, corrections)
+    watching = _CorrectionWatch(config, arms, corrections)
     return asyncio.run(_run(watching, base_url, correct, on_progress))
 
 
 async def _run(
-    watching: _Watching, base_url: str, correct: Callable[[], None], on_progress: Callable[[str], None]
+    watching: _CorrectionWatch, base_url: str, correct: Callable[[], None], on_progress: Callable[[str], None]
 ) -> dict[ArmName, list[CorrectedAnswer]]:
     config = watching.config
-    endpoint = Endpoint(base_url, config.timeout_s, config.concurrency)
+    endpoint = EndpointClient(base_url, config.timeout_s, config.concurrency)
     try:
         began = time.monotonic()
         correcting = asyncio.create_task(asyncio.to_thread(correct))
@@ -137,12 +137,14 @@ async def _run(
     return watching.answers()
 
 
-async def _ask(watching: _Watching, endpoint: Endpoint, to_ask: Sequence[tuple[Arm, int]], began: float) -> None:
+async def _ask(
+    watching: _CorrectionWatch, endpoint: EndpointClient, to_ask: Sequence[tuple[Arm, int]], began: float
+) -> None:
     limit = asyncio.Semaphore(watching.config.concurrency)
 
     async def ask_arm(arm: Arm, number: int) -> None:
         async with limit:
-            response = await endpoint.complete(body(watching.config, arm, watching.corrections[number].question))
+            response = await endpoint.complete(chat_body(watching.config, arm, watching.corrections[number].question))
         watching.record(arm, number, response.reply, time.monotonic() - began)
 
     await asyncio.gather(*(ask_arm(arm, number) for arm, number in to_ask))

@@ -50,7 +50,7 @@ async def judge_all(answers: Sequence[tuple[Question, str]], check: JudgeCheck |
     return await asyncio.gather(*(verdict(question, answer, ask) for question, answer in answers))
 
 
-async def judge(question: Question, answer: str, ask: Ask) -> bool:
+async def judge_answer(question: Question, answer: str, ask: Ask) -> bool:
     """Whether an answer is right by the question's rubric. An answer without a word is not, and is not asked about.
 
     Raises:
@@ -70,7 +70,7 @@ async def judge(question: Question, answer: str, ask: Ask) -> bool:
 async def verdict(question: Question, answer: str, ask: Ask) -> bool | str:
     """The judge's word on an answer, or why there is none."""
     try:
-        return await judge(question, answer, ask)
+        return await judge_answer(question, answer, ask)
     except JudgementFailed as error:
         return str(error)
 

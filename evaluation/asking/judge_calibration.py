@@ -25,8 +25,8 @@ from evaluation.questions.files import read_models
 from evaluation.questions.question import Question, Text
 from evaluation.results import JudgeCheck
 
-LEAST_ROWS = 20
-WORDS = {True: "right", False: "wrong"}
+MIN_CALIBRATION_ROWS = 20
+VERDICT_WORDS = {True: "right", False: "wrong"}
 ACCEPTED = "Accepted are JSON lines with question, rubric, answer and right (true or false), and answers where needed."
 
 
@@ -47,7 +47,7 @@ class CalibrationRow(Section):
         )  # fmt: skip
 
 
-async def calibrate(config: Judge, ask: Ask) -> JudgeCheck:
+async def calibrate_judge(config: Judge, ask: Ask) -> JudgeCheck:
     """Have the judge grade what people graded, and see how far they agree.
 
     `n` counts the rows with a verdict, `num_failed` those without. The judge is trusted where kappa is at least
@@ -76,7 +76,9 @@ def check_agreement(config: Judge, pairs: Sequence[tuple[bool, bool]], failures:
         num_failed=failures.total(),
         agreement=sum(person == judge for person, judge in pairs) / len(pairs) if pairs else None,
         kappa=kappa,
-        counts={f"{WORDS[a]}_{WORDS[b]}": pairs.count((a, b)) for a in (True, False) for b in (True, False)},
+        counts={
+            f"{VERDICT_WORDS[a]}_{VERDICT_WORDS[b]}": pairs.count((a, b)) for a in (True, False) for b in (True, False)
+        },
         trusted=trusted,
         reason=reason,
     )
@@ -102,8 +104,11 @@ def read_calibration(path: Path) -> list[CalibrationRow]:
 
 def _trust(config: Judge, pairs: Sequence[tuple[bool, bool]], kappa: float | None) -> tuple[bool, str]:
     """Whether the judge is trusted, and why (not)."""
-    if len(pairs) < LEAST_ROWS:
-        return False, f"{len(pairs)} rows graded by people have a verdict of the judge, and {LEAST_ROWS} are needed."
+    if len(pairs) < MIN_CALIBRATION_ROWS:
+        return (
+            False,
+            f"{len(pairs)} rows graded by people have a verdict of the judge, and {MIN_CALIBRATION_ROWS} are needed.",
+        )
     if len({person for person, _ in pairs}) < 2:
         return False, "People graded all rows alike: it takes right and wrong answers to see what the judge can tell."
     if kappa is None or kappa <= 0:

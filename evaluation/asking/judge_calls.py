@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evaluation.asking.judge import Ask, judge_all
-from evaluation.asking.judge_calibration import calibrate
-from evaluation.asking.transport import Endpoint
+from evaluation.asking.judge_calibration import calibrate_judge
+from evaluation.asking.transport import EndpointClient
 from evaluation.config import EvaluationConfig, Judge
 from evaluation.questions.question import Question
 from evaluation.results import JudgeCheck, Reply
@@ -19,7 +19,7 @@ from serving.client import AskFailed
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedReplies:
     """How far the judge is to be trusted, None without one, and its word on each answer."""
 
     check: JudgeCheck | None = None
@@ -35,7 +35,7 @@ def judge_replies(
     base_url: str,
     replies: Sequence[tuple[Question, Reply]],
     on_progress: Callable[[str], None],
-) -> Judged:
+) -> JudgedReplies:
     """Ask the judge about each different answer to a question with a rubric; nothing where there is none.
 
     Args:
@@ -50,10 +50,10 @@ def judge_replies(
         if question.kind == "rubric" and reply.text is not None
     }
     if not answers:
-        return Judged()
+        return JudgedReplies()
     asked = [(question, text) for (_, text), question in answers.items()]
     check, found = asyncio.run(_judge(config, base_url, asked, on_progress))
-    return Judged(check, dict(zip(answers, found, strict=True)))
+    return JudgedReplies(check, dict(zip(answers, found, strict=True)))
 
 
 async def _judge(
@@ -62,20 +62,20 @@ async def _judge(
     if config.judge is None:
         return None, await judge_all(asked, None, _nobody)
     key = config.judge.api_key
-    endpoint = Endpoint(
+    endpoint = EndpointClient(
         config.judge.url or base_url, config.timeout_s, config.concurrency, key.get_secret_value() if key else None
     )
     try:
         ask = _caller(config, config.judge, endpoint)
         on_progress(f"asking the judge {config.judge.model} about the answers that people graded")
-        check = await calibrate(config.judge, ask)
+        check = await calibrate_judge(config.judge, ask)
         on_progress(f"asking the judge {config.judge.model} about {len(asked):,} answers")
         return check, await judge_all(asked, check, ask)
     finally:
         await endpoint.close()
 
 
-def _caller(config: EvaluationConfig, judge: Judge, endpoint: Endpoint) -> Ask:
+def _caller(config: EvaluationConfig, judge: Judge, endpoint: EndpointClient) -> Ask:
     limit = asyncio.Semaphore(config.concurrency)
 
     async def ask(messages: list[dict[str, Any]], max_tokens: int) -> str:

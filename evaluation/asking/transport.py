@@ -15,13 +15,13 @@ from evaluation.results import CitedSource, Reply
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
 
-MOST_SHOWN = 300
+MAX_SHOWN_CHARACTERS = 300
 # A model's chat completion is some kilobytes; what is larger than this is not read into memory.
-MOST_BYTES = 64 * 2**20
+MAX_BODY_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Said:
+class Completion:
     """A reply, whether the endpoint responded at all, and the likeliest first tokens where they were asked for."""
 
     reply: Reply
@@ -29,7 +29,7 @@ class Said:
     tops: list[tuple[str, float]] | None = None
 
 
-class Endpoint:
+class EndpointClient:
     """An OpenAI-compatible endpoint. Made and closed inside a running event loop."""
 
     def __init__(self, url: str, timeout_s: float, connections: int, api_key: str | None = None) -> None:
@@ -42,7 +42,7 @@ class Endpoint:
             connector=TCPConnector(limit=connections), headers=headers, timeout=ClientTimeout(total=timeout_s)
         )
 
-    async def complete(self, body: dict[str, Any]) -> Said:
+    async def complete(self, body: dict[str, Any]) -> Completion:
         """What came back; never raises for what the endpoint does."""
         from aiohttp import ClientError
 
@@ -52,12 +52,12 @@ class Endpoint:
                 content = await _read(response)
                 latency_s = time.perf_counter() - started
         except TimeoutError:
-            return Said(Reply(failed=f"There was no answer within {self._timeout_s:g} s."), responded=False)
+            return Completion(Reply(failed=f"There was no answer within {self._timeout_s:g} s."), responded=False)
         except (ClientError, OSError) as error:
             seen = f"The endpoint {self.url} could not be reached: {error or type(error).__name__}."
-            return Said(Reply(failed=seen), responded=False)
+            return Completion(Reply(failed=seen), responded=False)
         if response.status >= 400:
-            return Said(Reply(failed=f"The endpoint {self.url} answered {response.status}: {_message(content)}"))
+            return Completion(Reply(failed=f"The endpoint {self.url} answered {response.status}: {_message(content)}"))
         return _said(content, latency_s)
 
     async def close(self) -> None:
@@ -65,13 +65,13 @@ class Endpoint:
 
 
 async def _read(response: "ClientResponse") -> bytes:
-    content = await response.content.read(MOST_BYTES)
-    while len(content) < MOST_BYTES and (more := await response.content.read(MOST_BYTES - len(content))):
+    content = await response.content.read(MAX_BODY_BYTES)
+    while len(content) < MAX_BODY_BYTES and (more := await response.content.read(MAX_BODY_BYTES - len(content))):
         content += more
     return content
 
 
-def _said(content: bytes, latency_s: float) -> Said:
+def _said(content: bytes, latency_s: float) -> Completion:
     """Nothing of the body is taken for granted: what is no chat completion is a failure, not a wrong answer."""
     try:
         body = orjson.loads(content)
@@ -85,10 +85,10 @@ def _said(content: bytes, latency_s: float) -> Said:
             cut_off=choice.get("finish_reason") == "length",
             citations=[_cited(each) for each in body.get("citations") or []],
         )
-        return Said(reply, tops=_tops(choice.get("logprobs")))
+        return Completion(reply, tops=_tops(choice.get("logprobs")))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         seen = f"The endpoint's answer is no chat completion ({type(error).__name__}: {_short(error)})."
-        return Said(Reply(failed=seen))
+        return Completion(Reply(failed=seen))
 
 
 def _cited(sent: dict[str, Any]) -> CitedSource:
@@ -120,4 +120,4 @@ def _message(content: bytes) -> str:
 
 def _short(value: object) -> str:
     text = " ".join(str(value).split())
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."

@@ -35,7 +35,7 @@ class Turn:
     attempt: int = 0
 
 
-def turns(config: EvaluationConfig, arms: Sequence[Arm], questions: Sequence[Question]) -> Iterator[Turn]:
+def list_turns(config: EvaluationConfig, arms: Sequence[Arm], questions: Sequence[Question]) -> Iterator[Turn]:
     """Every question for every arm, then once more and in other words; the first arm changes with each question."""
     shuffled = list(questions)
     random.Random(config.seed).shuffle(shuffled)
@@ -53,14 +53,16 @@ def _wordings(config: EvaluationConfig, question: Question) -> Iterator[tuple[st
         yield wording, "paraphrased", 0
 
 
-def request(config: EvaluationConfig, turn: Turn) -> dict[str, Any]:
+def turn_body(config: EvaluationConfig, turn: Turn) -> dict[str, Any]:
     """The body of a question's call."""
     if turn.question.kind != "choice":
-        return body(config, turn.arm, turn.wording)
-    return body(config, turn.arm, choices.wording(turn.question, turn.wording)) | choices.PARAMETERS
+        return chat_body(config, turn.arm, turn.wording)
+    return (
+        chat_body(config, turn.arm, choices.lettered_wording(turn.question, turn.wording)) | choices.CHOICE_PARAMETERS
+    )
 
 
-def body(config: EvaluationConfig, arm: Arm, wording: str) -> dict[str, Any]:
+def chat_body(config: EvaluationConfig, arm: Arm, wording: str) -> dict[str, Any]:
     """The body of a call: the same decoding and limits for every arm."""
     shots = [
         message
@@ -77,7 +79,7 @@ def body(config: EvaluationConfig, arm: Arm, wording: str) -> dict[str, Any]:
     }
 
 
-def key_of(turn: Turn, sent: Mapping[str, Any], versions: Mapping[ArmName, str]) -> str | None:
+def answer_key(turn: Turn, sent: Mapping[str, Any], versions: Mapping[ArmName, str]) -> str | None:
     """The key of an answer; None where it is not known what will answer, so that nothing is kept."""
     name = turn.arm.name
     if (version := versions.get(name)) is None:

@@ -13,20 +13,19 @@ from typing import Any
 
 from cluster.fingerprints.digests import normalise_question
 from evaluation.drafts.documents import Document, Documents
-from evaluation.drafts.near_duplicates import alike
-from evaluation.questions.leaks import Leak, leaked_among
-from evaluation.questions.leaks import describe as describe_leak
+from evaluation.drafts.near_duplicates import find_near_duplicates
+from evaluation.questions.leaks import Leak, describe_leak, find_leaks_among
 from evaluation.questions.question import Question
 from evaluation.verdicts.statistics import smallest_effect
 
-MOST_NAMED = 20
+MAX_NAMED = 20
 DISCORDANCE = 0.3
 LOOKED_UP_KINDS = ("value", "number")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
 @dataclass(frozen=True)
-class QuestionsCheck:
+class QuestionSetCheck:
     """What was found. Questions are named by their ids.
 
     `stale`: no accepted answer stands in any source that was read. `unknown_sources`: id and source, where no such
@@ -50,20 +49,22 @@ class QuestionsCheck:
     smallest_effect: float | None
 
 
-def check(questions: Sequence[Question], documents: Documents, trained: Iterable[dict[str, Any]]) -> QuestionsCheck:
+def check_question_set(
+    questions: Sequence[Question], documents: Documents, trained: Iterable[dict[str, Any]]
+) -> QuestionSetCheck:
     """Look at the questions, at their sources, and at what was or will be trained on.
 
     Args:
         trained: rows as trained.jsonl holds them (leaks.read_trained).
     """
     rows = _Counted(trained)
-    leaks = tuple(leaked_among(questions, rows))
+    leaks = tuple(find_leaks_among(questions, rows))
     looked_up = [(question, _sources(question, documents)) for question in questions if _can_be_looked_up(question)]
-    return QuestionsCheck(
+    return QuestionSetCheck(
         num_questions=len(questions),
         slices=dict(Counter(question.slice for question in questions)),
         kinds=dict(Counter(question.kind for question in questions)),
-        alike=tuple((pair.first.id, pair.second.id, pair.similarity) for pair in alike(questions)),
+        alike=tuple((pair.first.id, pair.second.id, pair.similarity) for pair in find_near_duplicates(questions)),
         stale=tuple(question.id for question, found in looked_up if found and not _stands_in(question, found)),
         unknown_sources=tuple(_unknown(questions, documents)),
         num_not_looked_up=sum(each.answerable for each in questions) - sum(bool(found) for _, found in looked_up),
@@ -75,7 +76,7 @@ def check(questions: Sequence[Question], documents: Documents, trained: Iterable
     )
 
 
-def describe(checked: QuestionsCheck) -> Iterator[str]:
+def describe_check(checked: QuestionSetCheck) -> Iterator[str]:
     """One line of words for each thing that was found."""
     yield f"{checked.num_questions:,} questions; {_counts('slice', checked.slices)}; {_counts('kind', checked.kinds)}"
     if checked.smallest_effect is not None:
@@ -107,7 +108,7 @@ class _Counted:
             yield row
 
 
-def _leaks(checked: QuestionsCheck) -> Iterator[str]:
+def _leaks(checked: QuestionSetCheck) -> Iterator[str]:
     if not checked.num_trained:
         yield "no training rows to compare with"
         return
@@ -123,13 +124,13 @@ def _leaks(checked: QuestionsCheck) -> Iterator[str]:
 
 def _found(items: Sequence[str], what: str) -> Iterator[str]:
     if items:
-        more = f", and {len(items) - MOST_NAMED:,} more" if len(items) > MOST_NAMED else ""
-        yield f"{len(items):,} {what}: {', '.join(items[:MOST_NAMED])}{more}"
+        more = f", and {len(items) - MAX_NAMED:,} more" if len(items) > MAX_NAMED else ""
+        yield f"{len(items):,} {what}: {', '.join(items[:MAX_NAMED])}{more}"
 
 
 def _counts(what: str, counts: dict[str, int]) -> str:
-    shown = list(counts.items())[:MOST_NAMED]
-    more = f" and {len(counts) - MOST_NAMED:,} more" if len(counts) > MOST_NAMED else ""
+    shown = list(counts.items())[:MAX_NAMED]
+    more = f" and {len(counts) - MAX_NAMED:,} more" if len(counts) > MAX_NAMED else ""
     return f"by {what}: {', '.join(f'{name} {number:,}' for name, number in shown)}{more}"
 
 

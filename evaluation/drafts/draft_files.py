@@ -88,7 +88,7 @@ def write_drafts(path: Path, drafts: Sequence[Draft]) -> None:
     write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def approved(path: Path) -> list[Question]:
+def approved_questions(path: Path) -> list[Question]:
     """The questions of a draft that were approved.
 
     Raises:

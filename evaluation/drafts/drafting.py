@@ -18,11 +18,11 @@ from cluster.errors import TandemError
 from evaluation.drafts.documents import Document, Documents
 from evaluation.drafts.draft_files import Draft, Span
 from evaluation.drafts.facts import find_facts
-from evaluation.drafts.near_duplicates import alike_numbers
+from evaluation.drafts.near_duplicates import near_duplicate_indices
 from serving.client import AskFailed, ask_async, connect_async
 
 SLICE = "prose"
-LEAST_WORDS, MOST_CHARACTERS = 12, 1500
+MIN_WORDS, MAX_CHARACTERS = 12, 1500
 GIVE_UP_AFTER = 5
 PROMPT = """\
 Write one question that a reader of the passage below may have and that the passage answers. Somebody who does not see \
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Drafted:
+class DraftingResult:
     """What came of it; `left_out` counts what was not kept, by its reason."""
 
     drafts: list[Draft] = field(default_factory=list)
@@ -70,13 +70,13 @@ class Passage:
         return self.document.text[self.start : self.end]
 
 
-def draft(
+def draft_questions(
     documents: Documents,
     number: int,
     writer: Writer | None = None,
     seed: int = 0,
     on_progress: Callable[[str], None] = lambda _: None,
-) -> Drafted:
+) -> DraftingResult:
     """Draft up to `number` questions, spread over the documents; with a writer half of them from prose.
 
     Raises:
@@ -88,7 +88,7 @@ def draft(
             "Markdown or text files in the folders of `retrieval.sources`.",
             "Name such a folder, or write the questions by hand.",
         )
-    drafted = Drafted()
+    drafted = DraftingResult()
     _draft_facts(documents, -(-number // 2) if writer else number, seed, drafted)
     if writer:
         passages = _spread([find_passages(each) for each in documents.documents], seed)
@@ -101,10 +101,10 @@ def find_passages(document: Document) -> list[Passage]:
     """Paragraphs of 12 words and more, joined up to 1,500 characters; a longer paragraph is one passage, cut there."""
     passages: list[Passage] = []
     for match in re.finditer(r"\S(?:.|\n(?!\s*\n))*", document.text):
-        start, end = match.start(), match.start() + min(len(match[0].rstrip()), MOST_CHARACTERS)
-        if match[0].startswith("#") or len(match[0].split()) < LEAST_WORDS:
+        start, end = match.start(), match.start() + min(len(match[0].rstrip()), MAX_CHARACTERS)
+        if match[0].startswith("#") or len(match[0].split()) < MIN_WORDS:
             continue
-        if passages and end - passages[-1].start <= MOST_CHARACTERS:
+        if passages and end - passages[-1].start <= MAX_CHARACTERS:
             start = passages.pop().start
         passages.append(Passage(document, start, end))
     return passages
@@ -137,7 +137,7 @@ def check_reply(passage: Passage, text: str, name: str) -> Draft | str:
 _KEYS = ("question", "answer", "quote")
 
 
-def _draft_facts(documents: Documents, number: int, seed: int, drafted: Drafted) -> None:
+def _draft_facts(documents: Documents, number: int, seed: int, drafted: DraftingResult) -> None:
     """A question with two answers in the documents is not asked: nobody could say which is right."""
     facts = [find_facts(document) for document in documents.documents]
     values: dict[str, set[str]] = {}
@@ -160,9 +160,9 @@ def _spread(groups: Sequence[Sequence[T]], seed: int) -> Iterator[T]:
         yield from (group[turn] for group in shuffled if turn < len(group))
 
 
-def _each_once(drafted: Drafted) -> list[Draft]:
+def _each_once(drafted: DraftingResult) -> list[Draft]:
     """Of questions that are nearly the same the first."""
-    again = {second for _, second, _ in alike_numbers(drafted.drafts)}
+    again = {second for _, second, _ in near_duplicate_indices(drafted.drafts)}
     drafted.left_out["nearly the same as another"] += len(again)
     return [each for number, each in enumerate(drafted.drafts) if number not in again]
 
@@ -170,7 +170,9 @@ def _each_once(drafted: Drafted) -> list[Draft]:
 class _Writing:
     """Calls in flight at once, until there are enough drafts, no passages, or the endpoint is gone."""
 
-    def __init__(self, writer: Writer, drafted: Drafted, number: int, on_progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, writer: Writer, drafted: DraftingResult, number: int, on_progress: Callable[[str], None]
+    ) -> None:
         self.writer, self.drafted, self.number, self.on_progress = writer, drafted, number, on_progress
         self.kept: dict[int, Draft] = {}
         self.num_open = self.num_failed_in_a_row = 0

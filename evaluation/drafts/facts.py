@@ -23,8 +23,8 @@ from pathlib import PurePosixPath
 from evaluation.drafts.documents import Document
 from evaluation.drafts.draft_files import Draft, Span
 
-MOST_KEY_WORDS = 6
-MOST_VALUE_WORDS = 10
+MAX_KEY_WORDS = 6
+MAX_VALUE_WORDS = 10
 SLICE = "facts"
 _HEADING = re.compile(r"#{1,6}\s+(.+?)\s*#*\s*$")
 _FENCE = re.compile(r"\s*(?:```|~~~)")
@@ -139,7 +139,7 @@ def _fact(document: Document, subject: str, key: str, value: str, start: int) ->
     subject, key = subject.strip(_AROUND_A_VALUE), key.strip(_AROUND_A_VALUE)
     if not (re.search(r"\w", value) and re.search(r"\w", subject) and re.search(r"\w", key)):
         return None
-    if len(key.split()) > MOST_KEY_WORDS or len(value.split()) > MOST_VALUE_WORDS:
+    if len(key.split()) > MAX_KEY_WORDS or len(value.split()) > MAX_VALUE_WORDS:
         return None
     if any(_NO_VALUE.search(text) for text in (subject, key, value)) or key.lower() == "title":
         return None

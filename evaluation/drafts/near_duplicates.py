@@ -12,12 +12,12 @@ from itertools import pairwise
 import numpy as np
 
 from cluster.fingerprints.minhash import digest_words, question_minhash
-from evaluation.questions.leaks import LEAST_SIMILARITY, long_answers, wordings
+from evaluation.questions.leaks import MIN_SIMILARITY, long_answers, wordings_of
 from evaluation.questions.question import Question
 
 
 @dataclass(frozen=True)
-class Pair:
+class NearDuplicate:
     """Two questions that are nearly the same, and how nearly (1 where they differ in filler only)."""
 
     first: Question
@@ -25,12 +25,15 @@ class Pair:
     similarity: float
 
 
-def alike(questions: Sequence[Question]) -> list[Pair]:
+def find_near_duplicates(questions: Sequence[Question]) -> list[NearDuplicate]:
     """Pairs of questions that are nearly the same: of several that are the same, each with the one before it."""
-    return [Pair(questions[first], questions[second], how) for first, second, how in alike_numbers(questions)]
+    return [
+        NearDuplicate(questions[first], questions[second], how)
+        for first, second, how in near_duplicate_indices(questions)
+    ]
 
 
-def alike_numbers(questions: Sequence[Question]) -> list[tuple[int, int, float]]:
+def near_duplicate_indices(questions: Sequence[Question]) -> list[tuple[int, int, float]]:
     """As `alike`, by the questions' numbers."""
     found: dict[tuple[int, int], float] = {}
     for first, second, how in [*_same_words(questions), *_same_answer(questions)]:
@@ -42,7 +45,7 @@ def alike_numbers(questions: Sequence[Question]) -> list[tuple[int, int, float]]
 def _same_words(questions: Sequence[Question]) -> Iterator[tuple[int, int, float]]:
     groups: dict[str, list[int]] = defaultdict(list)
     for number, question in enumerate(questions):
-        for text in wordings(question):
+        for text in wordings_of(question):
             groups[digest_words(text)].append(number)
     for group in groups.values():
         yield from ((first, second, 1.0) for first, second in pairwise(group))
@@ -58,6 +61,4 @@ def _same_answer(questions: Sequence[Question]) -> Iterator[tuple[int, int, floa
         rows = np.array([numbers[number].hashvalues for number in group])
         for place in range(1, len(group)):
             similar = (rows[:place] == rows[place]).mean(axis=1)
-            yield from (
-                (group[n], group[place], float(similar[n])) for n in np.flatnonzero(similar >= LEAST_SIMILARITY)
-            )
+            yield from ((group[n], group[place], float(similar[n])) for n in np.flatnonzero(similar >= MIN_SIMILARITY))

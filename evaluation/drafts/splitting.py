@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from cluster.errors import TandemError
-from evaluation.drafts.near_duplicates import alike_numbers
+from evaluation.drafts.near_duplicates import near_duplicate_indices
 from evaluation.questions.question import Question
 
 REFUSAL = "I do not know."
@@ -31,7 +31,7 @@ class Split:
     num_in_largest: int
 
 
-def split(questions: Sequence[Question], test_share: float, seed: int = 0) -> Split:
+def split_questions(questions: Sequence[Question], test_share: float, seed: int = 0) -> Split:
     """Deal the questions out. The same questions, share and seed give the same sides.
 
     Args:
@@ -52,13 +52,13 @@ def split(questions: Sequence[Question], test_share: float, seed: int = 0) -> Sp
     )
 
 
-def as_lines(questions: Sequence[Question]) -> str:
+def to_jsonl(questions: Sequence[Question]) -> str:
     """The text of a questions file: what was set of each question, a line each."""
     rows = (question.model_dump(mode="json", exclude_unset=True) for question in questions)
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def as_training_rows(questions: Sequence[Question]) -> str:
+def to_training_rows(questions: Sequence[Question]) -> str:
     """Chat rows (JSONL) as `training.data` reads them: the question, and the reference or the first accepted answer.
 
     Raises:
@@ -102,7 +102,7 @@ def _groups(questions: Sequence[Question]) -> list[list[int]]:
         for source in question.sources:
             name = source.replace("\\", "/").removeprefix("./")
             parents[root(number)] = root(first_of.setdefault(name, number))
-    for first, second, _ in alike_numbers(questions):
+    for first, second, _ in near_duplicate_indices(questions):
         parents[root(second)] = root(first)
     groups: dict[int, list[int]] = {}
     for number in range(len(questions)):

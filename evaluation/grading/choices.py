@@ -15,19 +15,19 @@ from typing import Any
 
 from evaluation.questions.question import Question
 
-PARAMETERS: dict[str, Any] = {"max_tokens": 1, "logprobs": True, "top_logprobs": 20}
+CHOICE_PARAMETERS: dict[str, Any] = {"max_tokens": 1, "logprobs": True, "top_logprobs": 20}
 # What tokenizers put for a space, where an endpoint gives tokens as they stand in the vocabulary.
 AROUND_A_LETTER = string.whitespace + "()[]{}<>▁Ġ"
-EQUAL = 1e-6
+TIE_TOLERANCE = 1e-6
 
 
-def wording(question: Question, text: str | None = None) -> str:
+def lettered_wording(question: Question, text: str | None = None) -> str:
     """What is sent: the question (or `text`, another wording of it), the choices, and how to answer."""
     lines = [f"{letter}) {choice}" for letter, choice in zip(string.ascii_uppercase, question.choices, strict=False)]
     return "\n".join([text or question.question, *lines, "Answer with the letter only."])
 
 
-def read(top_logprobs: Sequence[tuple[str, float]], question: Question) -> dict[str, float] | None:
+def read_choice_probabilities(top_logprobs: Sequence[tuple[str, float]], question: Question) -> dict[str, float] | None:
     """The log-likelihood of each choice whose letter is among the tokens, by the choice's text; None without any.
 
     Args:
@@ -42,10 +42,10 @@ def read(top_logprobs: Sequence[tuple[str, float]], question: Question) -> dict[
     return {choice: _log_of_sum(found[choice]) for choice in question.choices if choice in found} or None
 
 
-def likeliest(choices: Mapping[str, float]) -> str | None:
+def likeliest_choice(choices: Mapping[str, float]) -> str | None:
     """The likeliest choice; None where two are equally likely."""
     ranked = sorted(choices, key=lambda choice: -choices[choice])
-    tied = len(ranked) > 1 and math.isclose(choices[ranked[0]], choices[ranked[1]], abs_tol=EQUAL)
+    tied = len(ranked) > 1 and math.isclose(choices[ranked[0]], choices[ranked[1]], abs_tol=TIE_TOLERANCE)
     return None if tied or not ranked else ranked[0]
 
 

@@ -22,7 +22,7 @@ from evaluation.results import CitedSource
 
 
 @dataclass(frozen=True)
-class Citing:
+class CitationGrade:
     """The fields of a grade that are about citations; None where there is nothing to judge."""
 
     cited_right: bool | None = None
@@ -32,15 +32,15 @@ class Citing:
     grounded: bool | None = None
 
 
-def judge_citations(question: Question, citations: Sequence[CitedSource], retrieves: bool) -> Citing:
+def judge_citations(question: Question, citations: Sequence[CitedSource], retrieves: bool) -> CitationGrade:
     """Judge the citations of one answer. The single letter of a multiple choice cannot cite, so only the passages
     that were retrieved for it are judged."""
     judged = retrieves and bool(question.sources)
     retrieved_right = _any_from_source(question, citations) if judged else None
     if question.kind == "choice":
-        return Citing(retrieved_right=retrieved_right)
+        return CitationGrade(retrieved_right=retrieved_right)
     cited = [found for found in citations if found.cited]
-    return Citing(
+    return CitationGrade(
         cited_right=_any_from_source(question, cited) if judged else None,
         retrieved_right=retrieved_right,
         precision=_precision(question, cited) if judged and cited else None,

@@ -26,7 +26,7 @@ from evaluation.questions.words import normalise
 from evaluation.results import FailureKind, Reply, Row
 
 
-def sort(question: Question, reply: Reply, index_holds: bool | None = None) -> FailureKind | None:
+def failure_kind(question: Question, reply: Reply, index_holds: bool | None = None) -> FailureKind | None:
     """The kind of failure; None where there is none.
 
     Args:
@@ -56,7 +56,7 @@ def with_failures(rows: Sequence[Row], index_holds: Mapping[str, bool] | None = 
     return [_sorted(row, known.get(row.question.id)) for row in rows]
 
 
-def count(rows: Sequence[Row], arm: ArmName) -> dict[FailureKind, int]:
+def count_failures(rows: Sequence[Row], arm: ArmName) -> dict[FailureKind, int]:
     """How often each kind occurred in an arm, the commonest first."""
     grades = [row.replies[arm].grade for row in rows]
     return dict(Counter(grade.failure for grade in grades if grade and grade.failure).most_common())
@@ -68,7 +68,7 @@ def _sorted(row: Row, index_holds: bool | None) -> Row:
 
 
 def _with_kind(question: Question, reply: Reply, index_holds: bool | None) -> Reply:
-    kind = sort(question, reply, index_holds)
+    kind = failure_kind(question, reply, index_holds)
     if reply.grade is None or reply.grade.failure == kind:
         return reply
     return reply.model_copy(update={"grade": reply.grade.model_copy(update={"failure": kind})})

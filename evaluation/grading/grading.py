@@ -44,10 +44,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from evaluation.grading.choices import likeliest
+from evaluation.grading.choices import likeliest_choice
 from evaluation.grading.citations import judge_citations
 from evaluation.grading.numeric import gives_number, is_accepted
-from evaluation.questions.json_values import MISSING, accepts, parse_json
+from evaluation.questions.json_values import MISSING, parse_json, schema_accepts
 from evaluation.questions.numbers import parse_number
 from evaluation.questions.question import Question
 from evaluation.questions.words import (  # fmt: skip
@@ -170,7 +170,7 @@ def _content_and_form(
 def _choice(choices: Mapping[str, float] | None) -> str:
     if not choices:
         raise Ungradable("The endpoint told no likelihood of any of the choices' letters.")
-    found = likeliest(choices)
+    found = likeliest_choice(choices)
     if found is None:
         raise Ungradable("Two of the choices are equally likely.")
     return found
@@ -271,14 +271,14 @@ class JsonGrade:
 def grade_json(question: "Question", answer: str) -> JsonGrade:
     """Grade an answer, with the citation marks that follow it as they are: within JSON, [1] is a list."""
     value = parse_json(answer)
-    form = question.json_schema is not None and accepts(question.json_schema, value)
+    form = question.json_schema is not None and schema_accepts(question.json_schema, value)
     if value is MISSING and (fenced := FENCED.search(answer)):
         value = parse_json(fenced[1])
     return JsonGrade(form=form, content=_is_accepted(question, value))
 
 
 def _is_accepted(question: "Question", value: Any) -> bool:
-    if question.json_schema is None or not accepts(question.json_schema, value):
+    if question.json_schema is None or not schema_accepts(question.json_schema, value):
         return False
     accepted = [parse_json(answer) for answer in question.answers]
-    return not accepted or accepts({"enum": accepted}, value)
+    return not accepted or schema_accepts({"enum": accepted}, value)

@@ -21,9 +21,9 @@ from pydantic_core import from_json
 from cluster.errors import TandemError
 from evaluation.questions.question import GENERAL, Question
 
-M = TypeVar("M", bound=BaseModel)
-LISTS = ("answers", "sources", "tags", "paraphrases", "choices")
-BETWEEN = " | "
+Model = TypeVar("Model", bound=BaseModel)
+LIST_COLUMNS = ("answers", "sources", "tags", "paraphrases", "choices")
+LIST_SEPARATOR = " | "
 ACCEPTED = (
     "Accepted are JSON lines or CSV (a name that ends in .csv) with id, slice, question and answers, and where needed "
     "reference, sources, answerable, form, tags, kind, paraphrases and what the kind needs."
@@ -48,18 +48,18 @@ def read_rows(path: Path, keys: Sequence[str]) -> list[FileRow]:
     Raises:
         TandemError: where the file cannot be read, is not UTF-8, or its header is wrong.
     """
-    text = read_text(path, "questions file", ACCEPTED)
-    return list(_csv_rows(path, text, keys) if path.suffix.lower() == ".csv" else json_rows(text))
+    text = read_utf8(path, "questions file", ACCEPTED)
+    return list(_csv_rows(path, text, keys) if path.suffix.lower() == ".csv" else read_json_rows(text))
 
 
-def json_rows(text: str) -> Iterator[FileRow]:
+def read_json_rows(text: str) -> Iterator[FileRow]:
     """The objects of a text of JSON lines, or why a line holds none."""
     for line, row in enumerate(text.split("\n"), start=1):
         if row.strip():
             yield _json_row(line, row)
 
 
-def read_models(path: Path, model: type[M], what: str, accepted: str) -> list[M]:
+def read_models(path: Path, model: type[Model], what: str, accepted: str) -> list[Model]:
     """Every line of a file of JSON lines as a `model`.
 
     Args:
@@ -68,14 +68,14 @@ def read_models(path: Path, model: type[M], what: str, accepted: str) -> list[M]
     Raises:
         TandemError: where the file cannot be read, or a line is none; the first ten are named.
     """
-    found = [(row.line, _model(row, model)) for row in json_rows(read_text(path, what, accepted))]
+    found = [(row.line, _model(row, model)) for row in read_json_rows(read_utf8(path, what, accepted))]
     mistakes = [f"{path}:{line}: {row}" for line, row in found if isinstance(row, str)]
     if mistakes:
-        raise rejected(mistakes, accepted)
+        raise rejected_file(mistakes, accepted)
     return [row for _, row in found if not isinstance(row, str)]
 
 
-def _model(row: FileRow, model: type[M]) -> M | str:
+def _model(row: FileRow, model: type[Model]) -> Model | str:
     try:
         return row.problem or model.model_validate(row.values)
     except ValidationError as error:
@@ -136,7 +136,9 @@ def _csv_row(line: int, columns: Sequence[str], cells: Sequence[str]) -> FileRow
     for column, cell in zip(columns, cells, strict=True):
         if not cell.strip():
             continue
-        values[column] = [part.strip() for part in cell.split(BETWEEN)] if column in LISTS else cell.strip()
+        values[column] = (
+            [part.strip() for part in cell.split(LIST_SEPARATOR)] if column in LIST_COLUMNS else cell.strip()
+        )
     if "json_schema" not in values:
         return FileRow(line, values)
     try:
@@ -145,10 +147,10 @@ def _csv_row(line: int, columns: Sequence[str], cells: Sequence[str]) -> FileRow
         return FileRow(line, problem=f"json_schema: Invalid JSON: {error}")
 
 
-MOST_SHOWN = 10
+MAX_MISTAKES_SHOWN = 10
 
 
-def read_text(path: Path, what: str, accepted: str) -> str:
+def read_utf8(path: Path, what: str, accepted: str) -> str:
     """The text of a file. Raises a TandemError where it cannot be read or is not UTF-8.
 
     Args:
@@ -180,10 +182,10 @@ def describe_mistakes(error: ValidationError, model: type[BaseModel]) -> str:
     return "; ".join(reasons)
 
 
-def rejected(mistakes: Sequence[str], accepted: str) -> TandemError:
+def rejected_file(mistakes: Sequence[str], accepted: str) -> TandemError:
     """The error that shows the first of these mistakes and counts the others."""
-    shown = "; ".join(mistakes[:MOST_SHOWN])
-    more = len(mistakes) - MOST_SHOWN
+    shown = "; ".join(mistakes[:MAX_MISTAKES_SHOWN])
+    more = len(mistakes) - MAX_MISTAKES_SHOWN
     seen = f"{shown}; and {more} more mistakes." if more > 0 else f"{shown}."
     return TandemError(seen, accepted, "Correct these lines.")
 
@@ -226,7 +228,7 @@ def _load_questions(path: Path, given: dict[str, Any], used: dict[str, str]) -> 
         if problem:
             mistakes.append(f"{path}:{row.line}: {problem}")
     if mistakes:
-        raise rejected(mistakes, ACCEPTED)
+        raise rejected_file(mistakes, ACCEPTED)
     if not questions:
         raise TandemError(f"The questions file {path} holds no questions.", ACCEPTED, "Add questions to it.")
     return questions

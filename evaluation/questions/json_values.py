@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from referencing import Registry
 
 
-MARKS = re.compile(r"(?:\s*\[\d+(?:\s*,\s*\d+)*\])*\s*")
+TRAILING_MARKS = re.compile(r"(?:\s*\[\d+(?:\s*,\s*\d+)*\])*\s*")
 MISSING = object()
 # One value of each type: a schema that refers to nothing, or to itself, shows it on one of them.
 PROBES: tuple[Any, ...] = (None, True, 0, "", [], {})
@@ -27,7 +27,7 @@ def parse_json(text: str) -> Any:
         value, end = json.JSONDecoder(parse_constant=_refuse).raw_decode(text)
     except (ValueError, RecursionError):
         return MISSING
-    return value if MARKS.fullmatch(text, end) else MISSING
+    return value if TRAILING_MARKS.fullmatch(text, end) else MISSING
 
 
 def check_schema(schema: dict[str, Any]) -> None:
@@ -77,7 +77,7 @@ def _references(schema: Any) -> Iterator[str]:
             yield from _references(value)
 
 
-def accepts(schema: dict[str, Any], value: Any) -> bool:
+def schema_accepts(schema: dict[str, Any], value: Any) -> bool:
     """Whether a schema accepts a value. MISSING is not accepted, nor is what is nested too deep to be checked."""
     if value is MISSING:
         return False

@@ -46,8 +46,8 @@ from cluster.fingerprints.digests import digest_question
 from cluster.fingerprints.minhash import NUM_PERMUTATIONS, digest_answer, digest_words, question_minhash
 from evaluation.questions.question import Question
 
-MOST_PAIRS_NAMED = 10
-LEAST_SIMILARITY = 0.6
+MAX_PAIRS_NAMED = 10
+MIN_SIMILARITY = 0.6
 LeakKind = Literal["exact", "same_words", "same_answer"]
 _STRONGEST_FIRST: tuple[LeakKind, ...] = ("exact", "same_words", "same_answer")
 
@@ -75,26 +75,26 @@ class SourceOverlap:
     sources: tuple[str, ...]
 
 
-def leaked(questions: Sequence[Question], trained: Path) -> list[Leak]:
+def find_leaks(questions: Sequence[Question], trained: Path) -> list[Leak]:
     """Test questions that were trained on, each with the row that is most like it, in the order of the questions.
 
     Raises:
         TandemError: where the file cannot be read.
     """
-    return leaked_among(questions, read_trained(trained))
+    return find_leaks_among(questions, read_trained_rows(trained))
 
 
 def refuse_leaks(questions: Sequence[Question], trained: Path) -> None:
     """Raise a TandemError that names the pairs where a test question was trained on."""
-    refuse(leaked(questions, trained), len(questions))
+    raise_for_leaks(find_leaks(questions, trained), len(questions))
 
 
-def refuse(leaks: Sequence[Leak], num_questions: int) -> None:
+def raise_for_leaks(leaks: Sequence[Leak], num_questions: int) -> None:
     """Raise a TandemError that names up to ten of the leaks, where there is one."""
     if not leaks:
         return
-    pairs = "; ".join(map(describe, leaks[:MOST_PAIRS_NAMED]))
-    more = f"; and {len(leaks) - MOST_PAIRS_NAMED} more" if len(leaks) > MOST_PAIRS_NAMED else ""
+    pairs = "; ".join(map(describe_leak, leaks[:MAX_PAIRS_NAMED]))
+    more = f"; and {len(leaks) - MAX_PAIRS_NAMED} more" if len(leaks) > MAX_PAIRS_NAMED else ""
     raise TandemError(
         f"{len(leaks)} of {num_questions} test questions were trained on: {pairs}{more}.",
         "Training must not have seen a test question: the tuned arms would be measured on what they learnt by heart.",
@@ -102,7 +102,7 @@ def refuse(leaks: Sequence[Leak], num_questions: int) -> None:
     )
 
 
-def describe(leak: Leak) -> str:
+def describe_leak(leak: Leak) -> str:
     """One pair in words."""
     if leak.kind == "exact":
         return f"{leak.question.id} is training row {leak.row}"
@@ -110,18 +110,18 @@ def describe(leak: Leak) -> str:
     return f"{leak.question.id} is nearly training row {leak.row} (similarity {leak.similarity:.2f}, {why})"
 
 
-def leaked_among(questions: Sequence[Question], rows: Iterable[dict[str, Any]]) -> list[Leak]:
+def find_leaks_among(questions: Sequence[Question], rows: Iterable[dict[str, Any]]) -> list[Leak]:
     """As `leaked`, for rows as trained.jsonl holds them: one pass, and only the questions are kept in memory."""
-    return _Search(questions).among(rows)
+    return _LeakSearch(questions).among(rows)
 
 
-def overlap(questions: Sequence[Question], trained: Path) -> SourceOverlap:
+def source_overlap(questions: Sequence[Question], trained: Path) -> SourceOverlap:
     """Which test questions come from documents that were trained on. That is no leak; a report should say it.
 
     Raises:
         TandemError: where the file cannot be read.
     """
-    known = {source for row in read_trained(trained) for source in row.get("sources", ())}
+    known = {source for row in read_trained_rows(trained) for source in row.get("sources", ())}
     endings = {ending for source in known for ending in _endings(source)}
     shared = {
         question.id: [each for each in question.sources if endings & {_path(each)} or known & set(_endings(each))]
@@ -135,12 +135,12 @@ def overlap(questions: Sequence[Question], trained: Path) -> SourceOverlap:
     )
 
 
-def wordings(question: Question) -> list[str]:
+def wordings_of(question: Question) -> list[str]:
     """Everything that is sent for a question: itself, and where it has them its paraphrases."""
     return [question.question, *question.paraphrases]
 
 
-def read_trained(trained: Path) -> Iterator[dict[str, Any]]:
+def read_trained_rows(trained: Path) -> Iterator[dict[str, Any]]:
     """The rows of a trained.jsonl, each with an `id` (`in line 7` where it has none of its own).
 
     Raises:
@@ -168,7 +168,7 @@ def _row(line: str, where: str, number: int) -> dict[str, Any]:
     return {**row, "id": str(row.get("id") or f"in line {number}")}
 
 
-class _Search:
+class _LeakSearch:
     """The questions, to be found by what is known of a training row."""
 
     def __init__(self, questions: Sequence[Question]) -> None:
@@ -178,7 +178,7 @@ class _Search:
         self.by_words: dict[str, list[int]] = defaultdict(list)
         self.by_answer: dict[str, list[tuple[int, Any]]] = defaultdict(list)
         for number, question in enumerate(questions):
-            for text in wordings(question):
+            for text in wordings_of(question):
                 self.by_digest[digest_question(text)].append(number)
                 self.by_words[digest_words(text)].append(number)
                 for answer in long_answers(question) if question_minhash(text) else ():
@@ -198,7 +198,7 @@ class _Search:
 
     def _like(self, numbers: list[int], candidates: list[tuple[int, Any]]) -> Iterator[tuple[int, float]]:
         similar = (np.array([each for _, each in candidates]) == np.array(numbers)).mean(axis=1)
-        for place in np.flatnonzero(similar >= LEAST_SIMILARITY):
+        for place in np.flatnonzero(similar >= MIN_SIMILARITY):
             yield candidates[place][0], float(similar[place])
 
     def _keep(self, row: dict[str, Any], kind: LeakKind, found: Iterable[tuple[int, float]]) -> None:

@@ -25,12 +25,12 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from cluster.config import Section
 from cluster.fingerprints.digests import normalise_question
-from evaluation.questions.json_values import accepts, check_schema, parse_json
+from evaluation.questions.json_values import check_schema, parse_json, schema_accepts
 from evaluation.questions.numbers import parse_number
 from evaluation.questions.words import words_of
 
-MOST_CHOICES = 26
-BELONGS_TO = {
+MAX_CHOICES = 26
+FIELDS_OF_KINDS = {
     "tolerance": "number", "tolerance_percent": "number", "json_schema": "json", "choices": "choice",
     "rubric": "rubric",
 }  # fmt: skip
@@ -39,13 +39,13 @@ MAY_HAVE_A_FORM = ("value", "number")
 MAY_HAVE_NO_ANSWERS = ("json", "rubric")
 
 
-def check(question: "Question") -> None:
+def check_question(question: "Question") -> None:
     """Raises a ValueError where a question has what its kind cannot use, or lacks what it needs."""
     _check_answerable(question)
     _check_fields(question)
     _check_paraphrases(question)
     if question.answerable:
-        CHECKS[question.kind](question)
+        CHECKS_OF_KINDS[question.kind](question)
 
 
 def _check_answerable(question: "Question") -> None:
@@ -58,7 +58,7 @@ def _check_answerable(question: "Question") -> None:
 
 
 def _check_fields(question: "Question") -> None:
-    for field, kind in BELONGS_TO.items():
+    for field, kind in FIELDS_OF_KINDS.items():
         if getattr(question, field) not in (None, ()) and question.kind != kind:
             raise ValueError(f"{field} belongs to questions of kind {kind!r}; this one is of kind {question.kind!r}")
     if question.form and question.kind not in MAY_HAVE_A_FORM:
@@ -97,15 +97,15 @@ def _check_json(question: "Question") -> None:
     check_schema(schema)
     _each_answer(
         question,
-        lambda answer: accepts(schema, parse_json(answer)),
+        lambda answer: schema_accepts(schema, parse_json(answer)),
         "is not JSON that json_schema accepts",
     )
 
 
 def _check_choice(question: "Question") -> None:
     choices = question.choices
-    if not 2 <= len(choices) <= MOST_CHOICES:
-        raise ValueError(f"a question of kind 'choice' has 2 to {MOST_CHOICES} choices; this one has {len(choices)}")
+    if not 2 <= len(choices) <= MAX_CHOICES:
+        raise ValueError(f"a question of kind 'choice' has 2 to {MAX_CHOICES} choices; this one has {len(choices)}")
     if len({choice.strip() for choice in choices}) < len(choices):
         raise ValueError("choices: two of them are the same")
     if len(question.answers) != 1 or question.answers[0] not in choices:
@@ -123,7 +123,7 @@ def _each_answer(question: "Question", is_usable: Callable[[str], Any], problem:
             raise ValueError(f"answers: {answer!r} {problem}")
 
 
-CHECKS: dict[str, Callable[["Question"], None]] = {
+CHECKS_OF_KINDS: dict[str, Callable[["Question"], None]] = {
     "value": _check_value,
     "number": _check_number,
     "regex": _check_regex,
@@ -138,8 +138,8 @@ Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 OVERALL = "overall"
 GENERAL = "general"
-MOST_TAGS = 100
-MOST_PARAPHRASES = 20
+MAX_TAGS = 100
+MAX_PARAPHRASES = 20
 
 
 class Question(Section):
@@ -218,7 +218,7 @@ class Question(Section):
     @field_validator("tags", "paraphrases")
     @classmethod
     def _not_too_many(cls, texts: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        most = MOST_TAGS if info.field_name == "tags" else MOST_PARAPHRASES
+        most = MAX_TAGS if info.field_name == "tags" else MAX_PARAPHRASES
         if len(texts) > most:
             raise ValueError(f"at most {most} are accepted, and there are {len(texts):,}")
         return texts
@@ -237,7 +237,7 @@ class Question(Section):
 
     @model_validator(mode="after")
     def _complete_for_its_kind(self) -> "Question":
-        check(self)
+        check_question(self)
         return self
 
 

@@ -18,7 +18,7 @@ SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 DENIALS = {"not", "never", "neither", "nor", "or", "either", "cannot", "without", "unlike", "except"}
 SAME_CHARACTER = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("’‘ʼ", "'") | dict.fromkeys("“”„«»", '"'))
 THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-AROUND_A_WORD = "\"'`*_()[]{}<>,;:!?。"
+WORD_BORDERS = "\"'`*_()[]{}<>,;:!?。"
 
 
 def normalise(text: str) -> str:
@@ -35,7 +35,7 @@ def _same_characters(text: str) -> str:
 
 def _bare(word: str) -> str:
     """A word without the punctuation around it; a leading point or sign belongs to the number."""
-    return word if word.isalnum() else word.lstrip(AROUND_A_WORD).rstrip(AROUND_A_WORD + ".")
+    return word if word.isalnum() else word.lstrip(WORD_BORDERS).rstrip(WORD_BORDERS + ".")
 
 
 @lru_cache(maxsize=16_384)

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from evaluation.reporting.plots import dot
-from evaluation.reporting.wording import FAILURE_WORDS, mark, source_mark
+from evaluation.reporting.wording import FAILURE_WORDS, answer_mark, source_mark
 from evaluation.results import FailureKind, Reply, Report, Row
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 NUM_IN_THE_PAGE = 200
-MOST_CHARACTERS_SHOWN = 1200
+MAX_CHARACTERS_SHOWN = 1200
 SHOWN_OF_A_LONG_ANSWER = 600
 
 
@@ -64,19 +64,19 @@ class Questions:
         replies = [row.replies[arm.name] for arm in self.report.arms]
         kinds = [reply.grade.failure if reply.grade else None for reply in replies]
         html = self._html(row, as_data=True) if number >= NUM_IN_THE_PAGE else ""
-        return [row.question.slice, [mark(reply) for reply in replies], kinds if any(kinds) else [], html]
+        return [row.question.slice, [answer_mark(reply) for reply in replies], kinds if any(kinds) else [], html]
 
     def _html(self, row: Row, as_data: bool) -> str:
         return self.template.render(
             row=row,
             question=row.question,
             arms=[(dot, arm, row.replies[arm.name]) for dot, arm in zip(self._dots, self.report.arms, strict=True)],
-            mark=mark,
+            mark=answer_mark,
             source_mark=source_mark,
             failure_words=FAILURE_WORDS,
             passages=self._seen(row),
             number_of=self._number_of if as_data else None,
-            most=MOST_CHARACTERS_SHOWN,
+            most=MAX_CHARACTERS_SHOWN,
             begin=SHOWN_OF_A_LONG_ANSWER,
         )
 

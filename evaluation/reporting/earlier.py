@@ -15,7 +15,7 @@ from evaluation.config import ArmName
 from evaluation.questions.question import OVERALL
 from evaluation.results import SCHEMA_VERSION, Report, Share
 
-MOST_RUNS = 10
+MAX_RUNS = 10
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,17 @@ class EarlierRun:
     not_comparable: str | None = None
 
 
-def earlier(folder: Path, report: Report) -> list[EarlierRun]:
+def read_earlier_runs(folder: Path, report: Report) -> list[EarlierRun]:
     """The last ten runs under the project's runs folder that came before this report, the newest first.
 
     A run that cannot be compared stands at the end, with the reason. Nothing is raised for what the folder holds.
     """
     # A run's name holds the time at which it began.
     paths = sorted(folder.glob("*-*/report.json"), key=lambda path: path.parent.name.partition("-")[2], reverse=True)
-    found = [_read(path, report) for path in paths if path.parent.name != report.run][: 2 * MOST_RUNS]
+    found = [_read(path, report) for path in paths if path.parent.name != report.run][: 2 * MAX_RUNS]
     comparable = [run for run in found if run.created is not None and run.created < report.created]
     comparable.sort(key=lambda run: run.created or report.created, reverse=True)
-    return comparable[:MOST_RUNS] + [run for run in found if run.not_comparable][:MOST_RUNS]
+    return comparable[:MAX_RUNS] + [run for run in found if run.not_comparable][:MAX_RUNS]
 
 
 class _Numbers(BaseModel):

@@ -10,7 +10,7 @@ from evaluation.results import Report
 
 # What Markdown or HTML would read as more than a letter.
 SPECIAL = re.compile(r"([\\`*_\[\]|~#$@])")
-MOST_CHARACTERS = 600
+MAX_CHARACTERS = 600
 
 
 def make_markdown(report: Report, earlier: Sequence[EarlierRun] = ()) -> str:
@@ -29,7 +29,7 @@ def make_markdown(report: Report, earlier: Sequence[EarlierRun] = ()) -> str:
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is, on one line; what is longer than 600 characters is cut."""
     line = " ".join(text.split())
-    line = line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]}…"
+    line = line if len(line) <= MAX_CHARACTERS else f"{line[:MAX_CHARACTERS]}…"
     line = SPECIAL.sub(r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
     # A link that is written out would become one.
     return line.replace("://", ":&#47;&#47;").replace("www.", "www&#46;")

@@ -70,9 +70,9 @@ def _environment() -> "Environment":
     )
     environment.filters |= {
         "code": with_code,
-        "number": wording.number,
-        "seconds": wording.seconds,
-        "interval": wording.interval,
+        "number": wording.format_number,
+        "seconds": wording.format_seconds,
+        "interval": wording.format_interval,
     }
     environment.globals |= {"dot": plots.dot, "colour": plots.colour, "shapes": plots.shapes}
     return environment

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evaluation.reporting.wording import amount, number, seconds
+from evaluation.reporting.wording import format_amount, format_number, format_seconds
 
 WIDTH = 340
 NUM_COLOURS = 8
@@ -86,7 +86,7 @@ def shapes() -> Markup:
     return Markup('<svg width="0" height="0" class="shapes" aria-hidden="true"><defs>{}</defs></svg>').format(paths)
 
 
-def shares(described: str, lines: Sequence[Line]) -> Markup:
+def shares_plot(described: str, lines: Sequence[Line]) -> Markup:
     """A row per arm on an axis from 0 to 1: the share as its marker, the interval as a line through it."""
     parts = [_grid([(_across(value), label) for value, label in ((0, "0"), (0.5, ".5"), (1, "1"))], len(lines))]
     for index, line in enumerate(lines):
@@ -95,15 +95,17 @@ def shares(described: str, lines: Sequence[Line]) -> Markup:
         if line.value is not None:
             low, high = (line.value if bound is None else bound for bound in (line.low, line.high))
             drawn = _bar("interval", _across(low), _across(high), y) + marker(line.order, _across(line.value), y)
-        parts.append(_row(line, y, drawn, line.note or number(line.value)))
+        parts.append(_row(line, y, drawn, line.note or format_number(line.value)))
     return _svg(described, 26 + ROW * len(lines), parts)
 
 
-def times(described: str, lines: Sequence[Line]) -> Markup:
+def times_plot(described: str, lines: Sequence[Line]) -> Markup:
     """A row per arm on an axis of seconds: `value` (p50) as its marker, `high` (p95) as a bar's end."""
     top = max((line.high or line.value or 0 for line in lines), default=0)
     ticks = _ticks(top)
-    parts = [_grid([(_across(tick / ticks[-1]), seconds(tick)) for tick in ticks[:: len(ticks) - 1]], len(lines))]
+    parts = [
+        _grid([(_across(tick / ticks[-1]), format_seconds(tick)) for tick in ticks[:: len(ticks) - 1]], len(lines))
+    ]
     for index, line in enumerate(lines):
         y = 16 + ROW * index
         drawn = Markup("")
@@ -111,11 +113,11 @@ def times(described: str, lines: Sequence[Line]) -> Markup:
             begin, end = _across(line.value / ticks[-1]), _across((line.high or line.value) / ticks[-1])
             cap = Markup('<path class="cap" d="M{} {}v10"/>').format(_short(end), y - 5)
             drawn = _bar("interval", begin, end, y) + cap + marker(line.order, begin, y)
-        parts.append(_row(line, y, drawn, line.note or seconds(line.value)))
+        parts.append(_row(line, y, drawn, line.note or format_seconds(line.value)))
     return _svg(described, 26 + ROW * len(lines), parts)
 
 
-def plane(described: str, points: Sequence[Point], unit: str) -> Markup:
+def cost_plot(described: str, points: Sequence[Point], unit: str) -> Markup:
     """Cost to the right, accuracy upwards: what stands higher and further left is better. Names are left to a key."""
     left, right, top, bottom = 34, 322, 12, 190
     ticks = _ticks(max(point.x for point in points))
@@ -131,7 +133,7 @@ def plane(described: str, points: Sequence[Point], unit: str) -> Markup:
     for tick in ticks:
         x = left + (right - left) * tick / ticks[-1]
         anchor = "end" if tick == ticks[-1] else "middle"
-        parts.append(_text("tick", x + (8 if anchor == "end" else 0), bottom + 15, amount(tick), anchor))
+        parts.append(_text("tick", x + (8 if anchor == "end" else 0), bottom + 15, format_amount(tick), anchor))
     parts.append(_text("tick", right + 8, bottom + 30, unit, "end"))
     for point in points:
         x, y = at(point)
@@ -142,7 +144,7 @@ def plane(described: str, points: Sequence[Point], unit: str) -> Markup:
     return _svg(described, bottom + 36, parts)
 
 
-def stacks(described: str, rows: Sequence[tuple[Line, Sequence[Part]]]) -> Markup:
+def stacked_plot(described: str, rows: Sequence[tuple[Line, Sequence[Part]]]) -> Markup:
     """A row per arm: a bar whose pieces are its answers by kind, with their numbers where there is room."""
     parts = []
     for index, (line, pieces) in enumerate(rows):

@@ -15,10 +15,10 @@ from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
 from evaluation.questions.question import OVERALL
 from evaluation.reporting.markdown import escaped, table_of
-from evaluation.reporting.wording import interval, money, number, seconds
+from evaluation.reporting.wording import format_interval, format_money, format_number, format_seconds
 from evaluation.results import ArmResult, Report
 
-MOST_SLICES = 6
+MAX_SLICES = 6
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 
 
@@ -37,7 +37,7 @@ def readme_table(report: Report) -> str:
     if priced:
         for line, arm in zip(lines, report.arms, strict=True):
             cost = priced.get(arm.name)
-            line.append(escaped(money(cost.answer_money, cost.currency)) if cost else "")
+            line.append(escaped(format_money(cost.answer_money, cost.currency)) if cost else "")
     number = report.cell(report.arms[0].name, OVERALL).num_questions
     said = f"{number:,} questions, {report.created:%-d %B %Y}. {escaped(report.recommendation.headline)}"
     return f"{table_of(headings, lines)}\n\n{said}"
@@ -77,14 +77,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _line(report: Report, arm: ArmResult, headings: list[str]) -> list[str]:
     cell = report.cell(arm.name, OVERALL)
-    by_slice = [number(report.cell(arm.name, name).accuracy.share) for name in _slices(report)]
-    words = [escaped(arm.title), *by_slice, interval(cell.accuracy), str(cell.num_failed), seconds(cell.latency_p50_s)]
+    by_slice = [format_number(report.cell(arm.name, name).accuracy.share) for name in _slices(report)]
+    words = [
+        escaped(arm.title),
+        *by_slice,
+        format_interval(cell.accuracy),
+        str(cell.num_failed),
+        format_seconds(cell.latency_p50_s),
+    ]
     return [f"**{word}**" for word in words] if arm.name == report.recommendation.arm else words
 
 
 def _slices(report: Report) -> list[str]:
     """The slices, where they are few enough for a line."""
-    return report.slices if len(report.slices) <= MOST_SLICES else []
+    return report.slices if len(report.slices) <= MAX_SLICES else []
 
 
 def _read(path: Path) -> Report:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from cluster.storage.files import write_atomically
 from evaluation.arms import title
 from evaluation.questions.question import OVERALL
-from evaluation.reporting.earlier import earlier
+from evaluation.reporting.earlier import read_earlier_runs
 from evaluation.reporting.markdown import make_markdown
 from evaluation.reporting.page import render_page
 from evaluation.results import Cell, Report
@@ -22,7 +22,7 @@ def write_reports(report: Report, folder: Path) -> list[Path]:
     Args:
         folder: the run's own, beside those of the project's other runs: earlier comparisons are shown next to this one.
     """
-    runs = earlier(folder.parent, report)
+    runs = read_earlier_runs(folder.parent, report)
     contents = {
         "report.json": report.model_dump_json(indent=1) + "\n",
         "report.html": render_page(report, runs),
@@ -33,7 +33,7 @@ def write_reports(report: Report, folder: Path) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def told(report: Report) -> str:
+def summary_text(report: Report) -> str:
     """The verdict in words, and what became of an earlier one."""
     drift, verdict = report.drift, f"Recommendation: {report.recommendation.text}"
     if drift is None:

@@ -12,11 +12,11 @@ from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.reporting import plots, tables
 from evaluation.reporting.earlier import EarlierRun
 from evaluation.reporting.tables import Table, arm_title
-from evaluation.reporting.wording import interval, seconds
+from evaluation.reporting.wording import format_interval, format_seconds
 from evaluation.results import Cell, Consistency, Report, Share
 
-MOST_PANELS = 12
-MOST_BESIDE = 4  # columns
+MAX_PANELS = 12
+MAX_TABLES_BESIDE = 4  # columns
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Section:
 
     def beside(self) -> list[Table]:
         """Tables that are narrow enough to stand beside the section's one figure."""
-        return [table for table in self.tables if len(self.figures) == 1 and len(table.headings) <= MOST_BESIDE]
+        return [table for table in self.tables if len(self.figures) == 1 and len(table.headings) <= MAX_TABLES_BESIDE]
 
     def below(self) -> list[Table]:
         return [table for table in self.tables if table not in self.beside()]
@@ -65,7 +65,7 @@ def _accuracy(report: Report) -> Section:
         "Share of right answers, 0 to 1. The line is the 95 % interval: where the truth may well lie, given this many "
         "questions. Calls that failed and answers that nobody can grade are not counted."
     )
-    return Section("accuracy", "Right answers by slice", lead, figures[:MOST_PANELS], figures[MOST_PANELS:])
+    return Section("accuracy", "Right answers by slice", lead, figures[:MAX_PANELS], figures[MAX_PANELS:])
 
 
 def _panel(report: Report, slice_name: str) -> Figure:
@@ -74,7 +74,7 @@ def _panel(report: Report, slice_name: str) -> Figure:
     name = "all questions" if slice_name == OVERALL else slice_name
     lines = [_share_line(report, cell.arm, cell.accuracy, cell.arm in leaders, _ungraded(cell)) for cell in cells]
     number = cells[0].num_questions if cells else 0
-    return Figure(name, plots.shares(_described(name, report, cells), lines), f"{number:,} questions")
+    return Figure(name, plots.shares_plot(_described(name, report, cells), lines), f"{number:,} questions")
 
 
 def _ungraded(cell: Cell) -> str:
@@ -89,11 +89,11 @@ def _share_line(report: Report, arm: str, share: Share | None, strong: bool = Fa
 
 
 def _described(name: str, report: Report, cells: Sequence[Cell]) -> str:
-    return f"{name}: " + "; ".join(f"{arm_title(report, cell.arm)} {interval(cell.accuracy)}" for cell in cells)
+    return f"{name}: " + "; ".join(f"{arm_title(report, cell.arm)} {format_interval(cell.accuracy)}" for cell in cells)
 
 
 def _cost(report: Report) -> Section | None:
-    table = tables.costs(report)
+    table = tables.costs_table(report)
     if table is None:
         return None
     with_price = [cost for cost in report.costs if cost.answer_money is not None]
@@ -108,9 +108,11 @@ def _cost(report: Report) -> Section | None:
     unit = f"{report.costs[0].currency} for an answer" if by_money else "seconds of a machine for an answer"
     described = "; ".join(f"{point.label}: {point.x:.3g} {unit}, {point.y:.2f} right" for point in points)
     key = [(point.order, point.label) for point in points]
-    figures = [Figure("Right answers against cost", plots.plane(described, points, unit), arms=key)] if points else []
+    figures = (
+        [Figure("Right answers against cost", plots.cost_plot(described, points, unit), arms=key)] if points else []
+    )
     lead = f"Upwards: share of right answers with its 95 % interval. To the right: {unit}. High and left is best."
-    sentences = tables.break_even(report)
+    sentences = tables.break_even_sentences(report)
     return Section("cost", "What it costs", lead if figures else "", figures, sentences=sentences, tables=[table])
 
 
@@ -121,7 +123,7 @@ def _latency(report: Report) -> Section | None:
     lines = [
         plots.Line(
             arm_title(report, cell.arm), _order(report)[cell.arm], cell.latency_p50_s, high=cell.latency_p95_s,
-            note=f"{seconds(cell.latency_p95_s)}",
+            note=f"{format_seconds(cell.latency_p95_s)}",
         )
         for cell in cells
     ]  # fmt: skip
@@ -129,9 +131,9 @@ def _latency(report: Report) -> Section | None:
         "The mark: half of the answers came within this time. The line’s end: 95 % did. "
         f"{report.config.concurrency} calls were in flight at once."
     )
-    described = "; ".join(f"{line.label}: {seconds(line.value)}, {line.note}" for line in lines)
-    table = tables.latency(report)
-    figure = Figure("Time to the whole answer", plots.times(described, lines))
+    described = "; ".join(f"{line.label}: {format_seconds(line.value)}, {line.note}" for line in lines)
+    table = tables.latency_table(report)
+    figure = Figure("Time to the whole answer", plots.times_plot(described, lines))
     return Section("latency", "How long an answer takes", lead, [figure], tables=[table] if table else [])
 
 
@@ -147,12 +149,12 @@ def _failures(report: Report) -> Section | None:
         )
         for arm, counted in counts.items()
     ]
-    table = tables.failures(report)
+    table = tables.failures_table(report)
     words = [", ".join(f"{part.count} {part.label}" for part in parts if part.count) for _, parts in rows]
     described = "; ".join(f"{line.label}: {said}" for (line, _), said in zip(rows, words, strict=True))
     figure = Figure(
         "All answers, by what became of them",
-        plots.stacks(described, rows),
+        plots.stacked_plot(described, rows),
         kinds=[(f"kind-{kind}", tables.OUTCOMES[kind]) for kind in kinds],
     )
     sentences = [report.staging.reason] if report.staging else []
@@ -173,12 +175,12 @@ def _judge(report: Report) -> Section | None:
     lead = f"Questions with a rubric are graded by a model, {check.model}. People graded {check.n} answers too."
     return Section(
         "judge", "Can the judge be trusted", lead, sentences=[each for each in sentences if each],
-        tables=[tables.judge(check)],
+        tables=[tables.judge_table(check)],
     )  # fmt: skip
 
 
 def _consistency(report: Report) -> Section | None:
-    table = tables.consistency(report)
+    table = tables.consistency_table(report)
     if table is None:
         return None
     shown: list[tuple[str, Callable[[Consistency], Share | None]]] = [
@@ -196,7 +198,7 @@ def _consistency(report: Report) -> Section | None:
 
 
 def _freshness(report: Report) -> Section | None:
-    table = tables.freshness(report)
+    table = tables.freshness_table(report)
     if table is None:
         return None
     shown = [("Still the old value", [(found.arm, found.stale) for found in report.freshness]),
@@ -209,7 +211,7 @@ def _freshness(report: Report) -> Section | None:
 
 
 def _forgetting(report: Report) -> Section | None:
-    table, cells = tables.forgetting(report), tables.cells_of(report, GENERAL)
+    table, cells = tables.forgetting_table(report), tables.cells_of(report, GENERAL)
     if table is None:
         return None
     figure = _share_figure(report, "General questions", [(cell.arm, cell.accuracy) for cell in cells])
@@ -219,12 +221,12 @@ def _forgetting(report: Report) -> Section | None:
 
 def _share_figure(report: Report, caption: str, found: Sequence[tuple[str, Share | None]]) -> Figure:
     lines = [_share_line(report, arm, share) for arm, share in found]
-    described = "; ".join(f"{arm_title(report, arm)} {interval(share)}" for arm, share in found)
-    return Figure(caption, plots.shares(f"{caption}: {described}", lines))
+    described = "; ".join(f"{arm_title(report, arm)} {format_interval(share)}" for arm, share in found)
+    return Figure(caption, plots.shares_plot(f"{caption}: {described}", lines))
 
 
 def _gates(report: Report) -> Section | None:
-    table = tables.gates(report)
+    table = tables.gates_table(report)
     if table is None:
         return None
     num_failed = sum(not gate.passed for gate in report.gates)
@@ -237,7 +239,7 @@ def _gates(report: Report) -> Section | None:
 
 
 def _earlier(report: Report, runs: Sequence[EarlierRun]) -> Section | None:
-    table = tables.earlier_runs(report, runs)
+    table = tables.earlier_runs_table(report, runs)
     if table is None:
         return None
     comparable = [run for run in runs if not run.not_comparable]
@@ -253,7 +255,7 @@ def _earlier(report: Report, runs: Sequence[EarlierRun]) -> Section | None:
                 )
         if len(lines) > 1:
             described = f"{arm.title}: {len(lines) - 1} earlier runs"
-            figures.append(Figure(arm.title, plots.shares(described, lines)))
+            figures.append(Figure(arm.title, plots.shares_plot(described, lines)))
     changed = any(not run.same_questions for run in comparable)
     lead = "Right on all questions, this run above those before it."
     note = " Runs marked * asked other questions: their numbers say little about a change for better or worse."
@@ -265,7 +267,7 @@ def _renamed(line: plots.Line, label: str) -> plots.Line:
 
 
 def _numbers(report: Report) -> Section:
-    found = [tables.numbers(report), tables.differences(report)]
+    found = [tables.numbers_table(report), tables.differences_table(report)]
     return Section("numbers", "The numbers", tables=[table for table in found if table])
 
 

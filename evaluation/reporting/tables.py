@@ -17,13 +17,13 @@ from evaluation.reporting.wording import (
     FAILURE_MEANINGS,
     FAILURE_WORDS,
     NOTHING,
-    amount,
-    interval,
-    mark,
-    money,
-    number,
-    seconds,
-    signed,
+    answer_mark,
+    format_amount,
+    format_interval,
+    format_money,
+    format_number,
+    format_seconds,
+    format_signed,
 )
 from evaluation.results import Cell, Consistency, Cost, Difference, Freshness, JudgeCheck, Report, Share
 
@@ -68,11 +68,11 @@ def arm_title(report: Report, name: ArmName) -> str:
     return next((arm.title for arm in report.arms if arm.name == name), name)
 
 
-def numbers(report: Report) -> Table:
+def numbers_table(report: Report) -> Table:
     """Every slice and arm with all that was counted."""
     cells = [cell for name in slice_names(report) for cell in cells_of(report, name)]
     columns: list[tuple[str, Callable[[Cell], str]]] = [
-        ("right", lambda cell: number(cell.accuracy.share)),
+        ("right", lambda cell: format_number(cell.accuracy.share)),
         ("95 % interval", lambda cell: _bounds(cell.accuracy)),
         ("graded", lambda cell: str(cell.accuracy.n)),
         ("failed", lambda cell: str(cell.num_failed)),
@@ -87,8 +87,8 @@ def numbers(report: Report) -> Table:
         ("citation recall", lambda cell: _mean(cell.citation_recall)),
         ("grounded", lambda cell: _share(cell.grounded)),
         ("F1", lambda cell: _mean(cell.f1)),
-        ("p50", lambda cell: seconds(cell.latency_p50_s)),
-        ("p95", lambda cell: seconds(cell.latency_p95_s)),
+        ("p50", lambda cell: format_seconds(cell.latency_p50_s)),
+        ("p95", lambda cell: format_seconds(cell.latency_p95_s)),
     ]
     columns = [column for column in columns if any(column[1](cell) for cell in cells)]
     leaders = report.recommendation.leaders
@@ -116,7 +116,7 @@ _NUMBERS = (
 )
 
 
-def differences(report: Report) -> Table | None:
+def differences_table(report: Report) -> Table | None:
     """One arm against another on all questions; the best arm's differences first, then the widest."""
     found = [each for each in report.differences if each.slice == OVERALL and each.n]
     leaders = report.recommendation.leaders.get(OVERALL, [])[:1]
@@ -126,8 +126,8 @@ def differences(report: Report) -> Table | None:
         Line(
             [
                 f"{arm_title(report, each.first)} less {arm_title(report, each.second)}",
-                signed(each.difference),
-                f"{signed(each.low)} to {signed(each.high)}",
+                format_signed(each.difference),
+                f"{format_signed(each.low)} to {format_signed(each.high)}",
                 str(each.n),
                 *([f"{each.more_questions:,}" if each.more_questions else ""] if more else []),
                 _conclusion(report, each),
@@ -141,7 +141,7 @@ def differences(report: Report) -> Table | None:
     return Table("One arm against another, on all questions", headings, lines, note) if lines else None
 
 
-def failures(report: Report) -> Table:
+def failures_table(report: Report) -> Table:
     """What became of the answers of each arm, by kind; kinds that never occur are left out."""
     counts = outcome_counts(report)
     kinds = [kind for kind in OUTCOMES if any(counted[kind] for counted in counts.values())]
@@ -167,13 +167,13 @@ def outcome_counts(report: Report) -> dict[ArmName, Counter[str]]:
         if row.question.slice != GENERAL:
             for arm in counts:
                 reply = row.replies[arm]
-                became = mark(reply)
+                became = answer_mark(reply)
                 kind = reply.grade.failure if reply.grade else None
                 counts[arm][(kind or "unsorted") if became == "wrong" else became] += 1
     return counts
 
 
-def costs(report: Report) -> Table | None:
+def costs_table(report: Report) -> Table | None:
     """What each arm costs, in machine time and, where prices are stated, in money."""
     columns: list[tuple[str, Callable[[Cost], str]]] = [
         ("training", lambda cost: _both(_time(cost.training_s), _money(cost.training_money, cost))),
@@ -192,7 +192,7 @@ def costs(report: Report) -> Table | None:
     return _by_arm(report, "What each arm costs", report.costs, columns, note)
 
 
-def break_even(report: Report) -> list[str]:
+def break_even_sentences(report: Report) -> list[str]:
     """From how many questions a month on one arm costs less than another, in sentences."""
     return [
         f"Above {math.ceil(each.questions_per_month):,} questions a month {arm_title(report, each.cheaper_above)} "
@@ -201,17 +201,17 @@ def break_even(report: Report) -> list[str]:
     ]
 
 
-def latency(report: Report) -> Table | None:
+def latency_table(report: Report) -> Table | None:
     """Half of the answers, and 95 %, came within these times."""
     cells = [cell for cell in cells_of(report, OVERALL) if cell.latency_p50_s is not None]
     columns: list[tuple[str, Callable[[Cell], str]]] = [
-        ("half within", lambda cell: seconds(cell.latency_p50_s)),
-        ("95 % within", lambda cell: seconds(cell.latency_p95_s)),
+        ("half within", lambda cell: format_seconds(cell.latency_p50_s)),
+        ("95 % within", lambda cell: format_seconds(cell.latency_p95_s)),
     ]
     return _by_arm(report, "Time to the whole answer", cells, columns)
 
 
-def consistency(report: Report) -> Table | None:
+def consistency_table(report: Report) -> Table | None:
     columns: list[tuple[str, Callable[[Consistency], str]]] = [
         ("same words again", lambda found: _interval(found.repeated)),
         ("same verdict on every wording", lambda found: _interval(found.paraphrased)),
@@ -220,28 +220,31 @@ def consistency(report: Report) -> Table | None:
     return _by_arm(report, "The same question again, and in other words", report.consistency, columns, folded=True)
 
 
-def freshness(report: Report) -> Table | None:
+def freshness_table(report: Report) -> Table | None:
     columns: list[tuple[str, Callable[[Freshness], str]]] = [
         ("questions", lambda found: str(found.num_questions)),
         ("old value", lambda found: _interval(found.stale)),
         ("new value", lambda found: _interval(found.new)),
-        ("first new answer after", lambda found: "none came" if found.seconds is None else seconds(found.seconds)),
+        (
+            "first new answer after",
+            lambda found: "none came" if found.seconds is None else format_seconds(found.seconds),
+        ),
     ]
     return _by_arm(report, "After a document was corrected", report.freshness, columns)
 
 
-def forgetting(report: Report) -> Table | None:
+def forgetting_table(report: Report) -> Table | None:
     """The general questions: what the model knew before."""
     cells = cells_of(report, GENERAL)
     columns: list[tuple[str, Callable[[Cell], str]]] = [
-        ("right", lambda cell: interval(cell.accuracy)),
+        ("right", lambda cell: format_interval(cell.accuracy)),
         ("graded", lambda cell: str(cell.accuracy.n)),
         ("failed", lambda cell: str(cell.num_failed)),
     ]
     return _by_arm(report, "Questions on what the model knew before", cells, columns, folded=True)
 
 
-def judge(check: JudgeCheck) -> Table:
+def judge_table(check: JudgeCheck) -> Table:
     """People's word by the judge's, on the rows that people graded."""
     counts = check.counts
     lines = [
@@ -251,12 +254,12 @@ def judge(check: JudgeCheck) -> Table:
     return Table(f"{check.n} answers graded by people and by the judge", ["", "judge: right", "judge: wrong"], lines)
 
 
-def gates(report: Report) -> Table | None:
+def gates_table(report: Report) -> Table | None:
     lines = [Line([gate.name, "✓ passed" if gate.passed else "✗ failed", gate.seen]) for gate in report.gates]
     return Table("Gates for making this version live", ["gate", "", "seen"], lines, words=True) if lines else None
 
 
-def earlier_runs(report: Report, runs: Sequence[EarlierRun]) -> Table | None:
+def earlier_runs_table(report: Report, runs: Sequence[EarlierRun]) -> Table | None:
     """This run and those before it, on all questions."""
     if not runs:
         return None
@@ -313,23 +316,23 @@ def _by_arm(
 
 
 def _share(share: Share | None) -> str:
-    return number(share.share) if share else ""
+    return format_number(share.share) if share else ""
 
 
 def _interval(share: Share | None) -> str:
-    return interval(share) if share else ""
+    return format_interval(share) if share else ""
 
 
 def _bounds(share: Share) -> str:
-    return f"{number(share.low)} to {number(share.high)}" if share.n else NOTHING
+    return f"{format_number(share.low)} to {format_number(share.high)}" if share.n else NOTHING
 
 
 def _mean(value: float | None) -> str:
-    return "" if value is None else number(value)
+    return "" if value is None else format_number(value)
 
 
 def _time(value: float | None) -> str:
-    return "" if value is None else seconds(value)
+    return "" if value is None else format_seconds(value)
 
 
 def _both(time: str, price: str) -> str:
@@ -337,8 +340,8 @@ def _both(time: str, price: str) -> str:
 
 
 def _amount(value: float | None) -> str:
-    return "" if value is None else amount(value)
+    return "" if value is None else format_amount(value)
 
 
 def _money(value: float | None, cost: Cost) -> str:
-    return "" if value is None else money(value, cost.currency)
+    return "" if value is None else format_money(value, cost.currency)

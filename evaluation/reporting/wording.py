@@ -19,7 +19,7 @@ FAILURE_MEANINGS: dict[FailureKind, str] = {
 NOTHING = "–"
 
 
-def mark(reply: Reply) -> str:
+def answer_mark(reply: Reply) -> str:
     """`right`, `wrong`, `ungradable` (an answer that nobody can grade) or `failed` (no answer)."""
     if reply.grade is not None:
         return "right" if reply.grade.correct else "wrong"
@@ -35,20 +35,20 @@ def source_mark(reply: Reply) -> str:
     return "right source found, not cited" if reply.grade.retrieved_right else "right source not found"
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.2f}"
 
 
-def signed(value: float | None) -> str:
+def format_signed(value: float | None) -> str:
     return NOTHING if value is None else f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
 
 
-def interval(share: Share | None) -> str:
+def format_interval(share: Share | None) -> str:
     """`0.91 (0.87 to 0.94)`; a dash where nothing was measured."""
     return f"{share.share:.2f} ({share.low:.2f} to {share.high:.2f})" if share and share.n else NOTHING
 
 
-def seconds(value: float | None) -> str:
+def format_seconds(value: float | None) -> str:
     """A time in seconds, in the unit that is easiest to read."""
     if value is None:
         return NOTHING
@@ -59,12 +59,12 @@ def seconds(value: float | None) -> str:
     return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
 
 
-def money(value: float | None, currency: str) -> str:
+def format_money(value: float | None, currency: str) -> str:
     """A sum with three digits that count, such as `USD 0.00123`."""
-    return NOTHING if value is None else f"{currency} {amount(value)}"
+    return NOTHING if value is None else f"{currency} {format_amount(value)}"
 
 
-def amount(value: float) -> str:
+def format_amount(value: float) -> str:
     """A number with three digits that count and no exponent: 0.00123, 12.3, 1,230."""
     if value == 0:
         return "0"

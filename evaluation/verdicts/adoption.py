@@ -11,7 +11,7 @@ from evaluation.results import ArmResult
 MODEL = re.compile(r"(?P<base>[^:+@]+)(?::(?P<adapter>[^:+@]+)@(?P<version>\d+))?(?:\+(?P<collection>.+))?")
 
 
-def adoption(arm: ArmResult, endpoints: Mapping[ArmName, EndpointArm]) -> str | None:
+def adoption_steps(arm: ArmResult, endpoints: Mapping[ArmName, EndpointArm]) -> str | None:
     """YAML for the project file; comments say what else there is to do. None for an arm that nobody here can name."""
     if arm.name in endpoints:
         return f"# Ask {endpoints[arm.name].url} for the model {arm.model}. Nothing has to be served here.\n"

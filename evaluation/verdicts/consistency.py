@@ -13,7 +13,7 @@ from evaluation.verdicts.statistics import share
 from evaluation.verdicts.summary import clusters_of
 
 
-def consistency(rows: Sequence[Row], arms: Sequence[Arm]) -> list[Consistency]:
+def measure_consistency(rows: Sequence[Row], arms: Sequence[Arm]) -> list[Consistency]:
     """The consistency of every arm, in the arms' order."""
     return [_consistency(rows, arm.name) for arm in arms]
 

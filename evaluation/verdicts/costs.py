@@ -17,7 +17,7 @@ HOUR_S = 3600
 MILLION = 1_000_000
 
 
-def costs(
+def costs_of_arms(
     rows: Sequence[Row],
     arms: Sequence[Arm],
     config: EvaluationConfig,
@@ -34,7 +34,7 @@ def costs(
     return [_cost(asked, arm, config, training_s.get(arm.name), indexing_s) for arm in arms]
 
 
-def break_even(found: Sequence[Cost]) -> list[BreakEven]:
+def find_break_even(found: Sequence[Cost]) -> list[BreakEven]:
     """The pairs of arms of which one costs more each month and less for each answer, and where it begins to pay."""
     turns = []
     for dear, cheap in permutations(found, 2):

@@ -34,7 +34,7 @@ class Changes:
         return self.changed | self.added
 
 
-def changes(before: Mapping[str, str], after: Mapping[str, str]) -> Changes:
+def changes_between(before: Mapping[str, str], after: Mapping[str, str]) -> Changes:
     """What differs between two states of a collection, each a digest by name."""
     return Changes(
         changed=frozenset(name for name in before if name in after and before[name] != after[name]),
@@ -43,7 +43,7 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> Changes:
     )
 
 
-def touched(rows: Iterable[Row], found: Changes, found_now: Mapping[str, Collection[str]]) -> set[str]:
+def touched_questions(rows: Iterable[Row], found: Changes, found_now: Mapping[str, Collection[str]]) -> set[str]:
     """Ids of the questions to be asked again.
 
     Args:
@@ -60,7 +60,9 @@ def _touches(row: Row, found: Changes, found_now: Collection[str]) -> bool:
     return any(same_document(name, source) for source in row.question.sources for name in found.all)
 
 
-def drift(since: str, found: Changes, asked: Collection[str], before: Recommendation, after: Recommendation) -> Drift:
+def make_drift(
+    since: str, found: Changes, asked: Collection[str], before: Recommendation, after: Recommendation
+) -> Drift:
     """The verdict of then beside that of now."""
     return Drift(
         since=since,
@@ -91,7 +93,7 @@ def read_report(path: Path) -> Report:
         ) from None
 
 
-def same_questions(report: Report, questions: Sequence[Question]) -> None:
+def check_same_questions(report: Report, questions: Sequence[Question]) -> None:
     """Raises TandemError where the questions are not those of the earlier report: then there is nothing to compare."""
     if [row.question for row in report.rows] != list(questions):
         raise TandemError(

@@ -21,7 +21,9 @@ from evaluation.verdicts.summary import Compared, Marks, numbers_by_slice
 BASE = "base"
 
 
-def gates(rows: Sequence[Row], new_arm: ArmName, live_arm: ArmName | None, config: EvaluationConfig) -> list[Gate]:
+def judge_gates(
+    rows: Sequence[Row], new_arm: ArmName, live_arm: ArmName | None, config: EvaluationConfig
+) -> list[Gate]:
     """The gates of `new_arm`, on rows that hold its answers beside those of `live_arm`, and of `base` if it was asked.
 
     `live_arm` is None where nothing is live yet: then there is nothing that it could be worse than.

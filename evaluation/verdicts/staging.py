@@ -10,16 +10,16 @@ from collections.abc import Sequence
 
 from evaluation.arms import TRAINED, title
 from evaluation.config import ArmName, EvaluationConfig
-from evaluation.grading.failures import count
+from evaluation.grading.failures import count_failures
 from evaluation.questions.question import GENERAL
 from evaluation.results import Row, Share, Staging
 from evaluation.verdicts.statistics import share
 from evaluation.verdicts.summary import clusters_of
 
-MENDED = ("wrong_form", "misread", "wrong_reasoning")
+CORRECTED_BY_TRAINING = ("wrong_form", "misread", "wrong_reasoning")
 
 
-def decide(rows: Sequence[Row], config: EvaluationConfig, *, is_trained: bool = False) -> Staging:
+def decide_training(rows: Sequence[Row], config: EvaluationConfig, *, is_trained: bool = False) -> Staging:
     """Decide on rows that hold the arms without training, sorted by `failures.with_failures`.
 
     Args:
@@ -36,7 +36,7 @@ def decide(rows: Sequence[Row], config: EvaluationConfig, *, is_trained: bool = 
     return Staging(
         trained=trains,
         reason=reason,
-        failures=count(asked, best) if best else {},
+        failures=count_failures(asked, best) if best else {},
         num_questions=mended.n,
         repayable=mended.right,
     )
@@ -58,7 +58,7 @@ def _is_mended(row: Row, arm: ArmName) -> bool:
     grade = row.replies[arm].grade
     if grade is None or grade.correct:
         return False
-    return grade.failure in MENDED or not row.question.answerable
+    return grade.failure in CORRECTED_BY_TRAINING or not row.question.answerable
 
 
 def _decided(best: ArmName | None, mended: Share, worth: float) -> tuple[bool, str]:

@@ -36,7 +36,7 @@ from evaluation.results import Share
 CONFIDENCE = 0.95
 POWER = 0.8
 PSEUDO_COUNT = 0.5
-LEAST_CLUSTERS = 10
+MIN_CLUSTERS = 10
 
 Floats = NDArray[np.float64]
 Flags = Sequence[bool] | NDArray[np.bool_]
@@ -237,7 +237,7 @@ def _numbers(clusters: Clusters | None) -> NDArray[np.int64] | None:
     if len(known) == len(numbers):
         return None
     effective = len(numbers) ** 2 / np.sum(np.bincount(numbers) ** 2)
-    return numbers if effective >= LEAST_CLUSTERS else None
+    return numbers if effective >= MIN_CLUSTERS else None
 
 
 def _wilson(center: float, n: float, level: float) -> tuple[float, float]:

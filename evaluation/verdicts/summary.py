@@ -27,8 +27,8 @@ from evaluation.verdicts.statistics import (
 )
 
 # On fewer, arms that never differed may be 0.05 apart: the rule of three.
-LEAST_QUESTIONS_FOR_A_TIE = 60
-WORTH: float = EvaluationConfig.model_fields["worth"].default
+MIN_QUESTIONS_FOR_A_TIE = 60
+DEFAULT_WORTH: float = EvaluationConfig.model_fields["worth"].default
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def make_cells(rows: Sequence[Row], arms: Sequence[Arm]) -> list[Cell]:
     ]
 
 
-def make_differences(rows: Sequence[Row], arms: Sequence[Arm], *, worth: float = WORTH) -> list[Difference]:
+def make_differences(rows: Sequence[Row], arms: Sequence[Arm], *, worth: float = DEFAULT_WORTH) -> list[Difference]:
     """Every pair of arms, on all questions and on each slice, over the questions that both answered.
 
     Args:
@@ -107,7 +107,7 @@ def clusters_of(rows: Sequence[Row]) -> NDArray[np.int64]:
 
 def is_as_good(found: Difference, worth: float) -> bool:
     """Whether the two arms are within `worth` of each other, as far as the interval goes."""
-    if found.n < LEAST_QUESTIONS_FOR_A_TIE or found.low is None or found.high is None:
+    if found.n < MIN_QUESTIONS_FOR_A_TIE or found.low is None or found.high is None:
         return False
     return found.low >= -worth and found.high <= worth
 
@@ -173,7 +173,7 @@ def _more(found: PairedDifference, worth: float) -> int | None:
     """The fewest more questions that settle it: by telling the two apart, or, within `worth`, by showing a tie."""
     if found.separated:
         return None
-    least = max(LEAST_QUESTIONS_FOR_A_TIE - found.n, 1)
+    least = max(MIN_QUESTIONS_FOR_A_TIE - found.n, 1)
     tie = more_to_tie(found, worth) if abs(found.difference) < worth else None
     ways = [more_to_separate(found), max(tie, least) if tie else None]
     if abs(found.difference) < worth and tie is None:

@@ -25,8 +25,8 @@ from evaluation.arms import TRAINED, simplicity, title
 from evaluation.config import ArmName, EndpointArm
 from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.results import ArmResult, BreakEven, Cell, Cost, Difference, Recommendation, Share
-from evaluation.verdicts.adoption import adoption
-from evaluation.verdicts.summary import WORTH, is_as_good
+from evaluation.verdicts.adoption import adoption_steps
+from evaluation.verdicts.summary import DEFAULT_WORTH, is_as_good
 
 LARGE = 0.2
 """A difference in right answers that nobody would call too small to matter."""
@@ -39,7 +39,7 @@ def recommend(
     differences: Sequence[Difference],
     max_failed_share: float,
     *,
-    worth: float = WORTH,
+    worth: float = DEFAULT_WORTH,
     costs: Sequence[Cost] = (),
     break_even: Sequence[BreakEven] = (),
     endpoints: Mapping[ArmName, EndpointArm] | None = None,
@@ -54,7 +54,7 @@ def recommend(
     numbers = _Numbers(arms, cells, differences, worth, costs, break_even)
     found = numbers.recommend(max_failed_share)
     adopted = next((arm for arm in arms if arm.name == found.arm), None)
-    return found.model_copy(update={"adopt": adoption(adopted, endpoints or {})}) if adopted else found
+    return found.model_copy(update={"adopt": adoption_steps(adopted, endpoints or {})}) if adopted else found
 
 
 class _Numbers:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from evaluation.reporting.report import make_table, told
+from evaluation.reporting.report import make_table, summary_text
 from tandem.commands.options import (
     DEFAULT,
     PARTLY_FAILED,
@@ -60,7 +60,7 @@ def print_comparison(
     """
     report, run = compare_arms(load(config), console, spend_all, fresh, since)
     console.table(make_table(report))
-    console.result(told(report), report.model_dump(mode="json"))
+    console.result(summary_text(report), report.model_dump(mode="json"))
     console.hint(f"open {run.path / 'report.html'} in a browser.")
     if report.recommendation.outcome == "failures":
         raise typer.Exit(PARTLY_FAILED)

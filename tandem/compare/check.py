@@ -8,7 +8,7 @@ from evaluation.arms import Shot, make_arms
 from evaluation.asking.corrections import Correction, load_corrections
 from evaluation.config import ArmName
 from evaluation.measure import check_questions
-from evaluation.questions.leaks import leaked_among, refuse
+from evaluation.questions.leaks import find_leaks_among, raise_for_leaks
 from evaluation.questions.question import Question, slices
 from tandem.compare.corrections_run import check_corrections
 from tandem.console import Console
@@ -49,7 +49,7 @@ def check_data(project: Project, console: Console, arms: Collection[ArmName]) ->
     rows = read_rows(project) if project.tunes or shows_rows else None
     to_train = rows.report.rows if rows and project.tunes else ()
     questions = check_questions(project.evaluation)
-    refuse(leaked_among(questions, map(trained_row, to_train)), len(questions))
+    raise_for_leaks(find_leaks_among(questions, map(trained_row, to_train)), len(questions))
     check_arms(project)
     corrections = _corrections(project)
     text = f"{len(to_train)} training rows, {len(questions)} questions in {len(slices(questions))} slices"

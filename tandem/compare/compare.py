@@ -13,7 +13,7 @@ from cluster.session import ray_session
 from cluster.storage.runs import Run
 from evaluation.measure import measure_again
 from evaluation.results import Report
-from evaluation.verdicts.drift import changes, read_report
+from evaluation.verdicts.drift import changes_between, read_report
 from serving.deploy.run import check as check_serving
 from tandem.compare.arm_training import adapters_of
 from tandem.compare.check import check_data
@@ -101,7 +101,7 @@ def run_since(comparison: Comparison, folder: Path, earlier: Report) -> Report:
         arms = comparison.arms(served, [arm.name for arm in earlier.arms])
         report = measure_again(
             comparison.project.evaluation, served.url, arms, comparison.run, comparison.console.progress,
-            comparison.setting(), earlier, changes(before, after), comparison.retrieved(served, earlier),
+            comparison.setting(), earlier, changes_between(before, after), comparison.retrieved(served, earlier),
             comparison.data.questions,
         )  # fmt: skip
     comparison.announce_report()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cluster.errors import TandemError
 from evaluation.arms import Arm
-from evaluation.asking.corrections import Correction, watch
+from evaluation.asking.corrections import Correction, watch_answers
 from evaluation.results import Freshness
 from evaluation.verdicts.freshness import freshness_of
 from retrieval.config import RetrievalConfig
@@ -52,7 +52,7 @@ def measure_freshness(
     try:
         with corrected_copy(project.retrieval, served.collection, uri, corrections, forgotten) as (copy, correct):
             moved = [replace(arm, model=arm.model.replace(f"+{served.collection}", f"+{copy}")) for arm in own]
-            answers = watch(project.evaluation, served.url, moved, corrections, correct, console.progress)
+            answers = watch_answers(project.evaluation, served.url, moved, corrections, correct, console.progress)
     except RetrievalUnavailable as error:  # the arms that need it fail each by itself; the others are still measured
         console.stage("correct", f"not measured: {error}")
         return []

@@ -13,10 +13,10 @@ from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
 from evaluation.arms import RETRIEVING, TRAINED, Arm, make_arms
 from evaluation.config import ArmName
-from evaluation.measure import Setting, ask, grade_all, refuse_trained
+from evaluation.measure import MeasurementContext, ask_arms, grade_all, refuse_trained
 from evaluation.measure import measure as measure_arms
 from evaluation.results import Freshness, Report, Staging
-from evaluation.verdicts.staging import decide as decide_staging
+from evaluation.verdicts.staging import decide_training as decide_staging
 from retrieval.prompt import PROMPT_HASH
 from serving.client import connect
 from tandem.compare import cache_keys
@@ -76,7 +76,7 @@ class Comparison:
         """Measure the arms that cost nothing to make, and decide whether a training could repay what it costs."""
         config, questions = self.project.evaluation, self.data.questions
         arms, progress = self.arms(served, self._arms_to_decide_by), self.console.progress
-        asked = ask(config, served.url, arms, questions, progress, self.setting())
+        asked = ask_arms(config, served.url, arms, questions, progress, self.setting())
         rows, _ = grade_all(config, served.url, arms, questions, asked, progress)
         staging = decide_staging(rows, config)
         self.console.stage("stage", staging.reason)
@@ -164,9 +164,9 @@ class Comparison:
             arms.append(Arm("live", served.models["live"] + suffix))
         return arms
 
-    def setting(self, staging: Staging | None = None, freshness: Sequence[Freshness] = ()) -> Setting:
+    def setting(self, staging: Staging | None = None, freshness: Sequence[Freshness] = ()) -> MeasurementContext:
         """What is known of the arms at this point."""
-        return Setting(
+        return MeasurementContext(
             versions={} if self.project.retrieval.live else self.versions(),
             answers=self.run.path / "answers.sqlite" if self.fresh else self.project.storage.answers(self.project.name),
             trained=self._trained_files,

@@ -17,7 +17,7 @@ from cluster.storage.storage import Storage
 from evaluation.arms import Shot, make_arms
 from evaluation.asking.ask import WARM_UP
 from evaluation.config import FOUR_ARMS, EndpointArm, EvaluationConfig
-from evaluation.measure import Setting, measure
+from evaluation.measure import MeasurementContext, measure
 from evaluation.results import Report
 from tests.evaluation.endpoint import Endpoint, Responder, completion
 
@@ -207,7 +207,7 @@ def test_questions_that_were_trained_on_are_refused_first(tmp_path: Path, start_
     run = Run.start(Storage(tmp_path), "demo", "compare", {})
     config = EvaluationConfig(questions=write_questions(tmp_path))
     with pytest.raises(TandemError, match="q3 is training row t7"):
-        measure(config, endpoint.url, ARMS, run, lambda line: None, Setting(trained=[trained]))
+        measure(config, endpoint.url, ARMS, run, lambda line: None, MeasurementContext(trained=[trained]))
     assert not endpoint.asked and not list(run.path.glob("report.*"))
 
 

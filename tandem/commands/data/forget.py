@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cluster.registry.registry import AdapterVersion, Registry
-from evaluation.asking.answer_cache import forget as forget_answers
+from evaluation.asking.answer_cache import forget_answers
 from retrieval.index.forgetting import forget as forget_document
 from retrieval.index.forgetting import take_back
 from tandem.commands.options import DEFAULT, AsJson, ProjectFile

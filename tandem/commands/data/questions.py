@@ -8,10 +8,9 @@ import typer
 from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
 from evaluation.drafts.documents import read_documents
-from evaluation.drafts.draft_files import approved, refuse_draft, write_drafts
-from evaluation.drafts.drafting import Drafted, Writer, draft
-from evaluation.drafts.splitting import as_lines, as_training_rows
-from evaluation.drafts.splitting import split as split_questions
+from evaluation.drafts.draft_files import approved_questions, refuse_draft, write_drafts
+from evaluation.drafts.drafting import DraftingResult, Writer, draft_questions
+from evaluation.drafts.splitting import split_questions, to_jsonl, to_training_rows
 from evaluation.questions.files import load_questions
 from tandem.commands.options import DEFAULT, PARTLY_FAILED, DraftFile, ProjectFile
 from tandem.console import Console
@@ -21,8 +20,8 @@ Seed = Annotated[int, typer.Option(help="The seed of the random choice.")]
 
 
 def build(
-    out: Annotated[Path, typer.Option(help="The draft to write.")] = Path("questions.draft.jsonl"),
-    number: Annotated[int, typer.Option(min=1, help="The largest number of questions to draft.")] = 200,
+    out: Annotated[Path, typer.Option(help="The draft_questions to write.")] = Path("questions.draft.jsonl"),
+    number: Annotated[int, typer.Option(min=1, help="The largest number of questions to draft_questions.")] = 200,
     model: Annotated[str | None, typer.Option(help="A model that drafts from prose too, such as base.")] = None,
     url: Annotated[
         str | None, typer.Option(help="The address of its endpoint, with /v1. Without: the project's endpoint.")
@@ -40,7 +39,7 @@ def build(
     writer = _writer(project, model, url)
     documents = read_documents(project.retrieval)
     console.stage("read", f"{len(documents.documents):,} documents")
-    drafted = draft(documents, number, writer, seed, console.progress)
+    drafted = draft_questions(documents, number, writer, seed, console.progress)
     if not drafted.drafts:
         raise _nothing_drafted(drafted)
     write_drafts(out, drafted.drafts)
@@ -61,8 +60,8 @@ def accept(
 
     `evaluation.questions` in the project file can name it.
     """
-    questions = approved(draft)
-    _write_new({out: as_lines(questions)})
+    questions = approved_questions(draft)
+    _write_new({out: to_jsonl(questions)})
     Console().result(f"{out} holds {len(questions):,} questions.", None)
 
 
@@ -79,7 +78,7 @@ def split(
     """
     refuse_draft(file)
     parts = split_questions(load_questions(file), test, seed)
-    _write_new({out_train: as_training_rows(parts.train), out_test: as_lines(parts.test)})
+    _write_new({out_train: to_training_rows(parts.train), out_test: to_jsonl(parts.test)})
     Console().result(
         f"{len(parts.train):,} rows to train on in {out_train}, {len(parts.test):,} questions in {out_test}; "
         f"{parts.num_groups:,} groups, the largest of {parts.num_in_largest:,}.",
@@ -95,7 +94,7 @@ def _writer(project: Project, model: str | None, url: str | None) -> Writer | No
     return Writer(url or f"http://127.0.0.1:{project.serving.port}/v1", model)
 
 
-def _nothing_drafted(drafted: Drafted) -> TandemError:
+def _nothing_drafted(drafted: DraftingResult) -> TandemError:
     return TandemError(
         f"Nothing in the documents could be made a question of.{_left_out(drafted)} {drafted.gave_up or ''}".rstrip(),
         "Facts such as `key: value`, bullets, tables, or prose and a model (--model) that reads it.",
@@ -103,7 +102,7 @@ def _nothing_drafted(drafted: Drafted) -> TandemError:
     )
 
 
-def _left_out(drafted: Drafted) -> str:
+def _left_out(drafted: DraftingResult) -> str:
     reasons = [f"{number:,} because {reason}" for reason, number in sorted(drafted.left_out.items()) if number]
     return f" Left out: {'; '.join(reasons)}." if reasons else ""
 

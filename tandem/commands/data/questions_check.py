@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from cluster.registry.registry import Registry
-from evaluation.drafts.check import check as check_all
-from evaluation.drafts.check import describe
+from evaluation.drafts.check import check_question_set as check_all
+from evaluation.drafts.check import describe_check
 from evaluation.drafts.documents import Documents, read_documents
 from evaluation.drafts.draft_files import refuse_draft
 from evaluation.questions.files import load_questions
-from evaluation.questions.leaks import read_trained
-from evaluation.questions.leaks import refuse as refuse_leaks
+from evaluation.questions.leaks import raise_for_leaks as refuse_leaks
+from evaluation.questions.leaks import read_trained_rows
 from tandem.commands.options import DEFAULT, AsJson, ProjectFile
 from tandem.console import Console
 from tandem.project.project import Project, load
@@ -37,7 +37,7 @@ def check_questions(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> N
         {"question": leak.question.id, "row": leak.row, "kind": leak.kind, "similarity": leak.similarity}
         for leak in checked.leaks
     ]
-    console.result("\n".join(describe(checked)), asdict(checked) | {"leaks": leaks})
+    console.result("\n".join(describe_check(checked)), asdict(checked) | {"leaks": leaks})
     refuse_leaks(checked.leaks, len(questions))
 
 
@@ -53,4 +53,4 @@ def _trained_rows(project: Project) -> Iterator[dict[str, Any]]:
     registry = Registry.of(project.storage)
     versions = registry.versions(project.adapter) if project.adapter in registry.names() else []
     files = [version.path / "trained.jsonl" for version in versions[-1:]]
-    return chain(rows, *(read_trained(file) for file in files if file.exists()))
+    return chain(rows, *(read_trained_rows(file) for file in files if file.exists()))

@@ -14,9 +14,9 @@ import pytest
 
 from cluster.errors import TandemError
 from evaluation.arms import make_arms
-from evaluation.asking.answer_cache import Answers
+from evaluation.asking.answer_cache import AnswerCache
 from evaluation.asking.ask import Asked, ask_all
-from evaluation.asking.turns import Turn, key_of, request
+from evaluation.asking.turns import Turn, answer_key, turn_body
 from evaluation.config import EvaluationConfig
 from evaluation.questions.question import Question
 from evaluation.results import CitedSource, Reply
@@ -40,7 +40,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 def ask(folder: Path, endpoint: Endpoint, versions: dict[str, str] = VERSIONS, **settings: float) -> Asked:
     config = EvaluationConfig(**settings)  # type: ignore[arg-type]
-    with closing(Answers(folder / "answers.sqlite")) as answers:
+    with closing(AnswerCache(folder / "answers.sqlite")) as answers:
         return ask_all(config, endpoint.url, ARMS, QUESTIONS, lambda line: None, answers, versions)
 
 
@@ -96,7 +96,7 @@ def test_an_answer_that_was_kept_before_the_arm_was_renamed_is_found() -> None:
     turn = Turn(arm, Question(id="q", slice="s", question="What is 1?", answers=("1",)), "What is 1?")
     # The key that the version before made for its arm `hybrid`.
     old = "ad1f6732da5e4eb030551fca06afa4c890c62545797aa7bf573dfa8e30476cf0"
-    assert key_of(turn, request(EvaluationConfig(), turn), {"tuned_retrieval": "weights-1 index-1"}) == old
+    assert answer_key(turn, turn_body(EvaluationConfig(), turn), {"tuned_retrieval": "weights-1 index-1"}) == old
 
 
 ASKING = """
@@ -135,13 +135,13 @@ def test_a_killed_comparison_goes_on_where_it_stopped(tmp_path: Path, endpoint: 
 def test_a_damaged_file_is_begun_anew(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "answers.sqlite"
     path.write_bytes(content)
-    with closing(Answers(path)) as answers:
+    with closing(AnswerCache(path)) as answers:
         answers.put("key", Reply(text="42", latency_s=0.1))
         assert answers.get("key") == Reply(text="42", latency_s=0.1)
 
 
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
-    answers = Answers(tmp_path / "answers.sqlite")
+    answers = AnswerCache(tmp_path / "answers.sqlite")
     answers._db.execute("PRAGMA max_page_count = 8")
     with pytest.raises(TandemError, match=r"disk is full.*Make room") as raised:
         for number in range(1000):
@@ -152,12 +152,12 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
 def test_a_folder_without_rights_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TandemError, match="cannot be read or written"):
-        Answers(tmp_path / "file" / "answers.sqlite")
+        AnswerCache(tmp_path / "file" / "answers.sqlite")
 
 
 def test_what_was_read_from_a_forgotten_document_goes(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
-    with closing(Answers(path)) as answers:
+    with closing(AnswerCache(path)) as answers:
         cited = CitedSource(index=1, source="secret.md", title="S", cited=False, text="a secret", also_in=["copy.md"])
         answers.put("one", Reply(text="42", citations=[cited]))
         answers.put("two", Reply(text="43"))

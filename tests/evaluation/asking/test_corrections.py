@@ -9,7 +9,7 @@ import pytest
 
 from cluster.errors import TandemError
 from evaluation.arms import make_arms
-from evaluation.asking.corrections import Correction, load_corrections, watch
+from evaluation.asking.corrections import Correction, load_corrections, watch_answers
 from evaluation.config import EvaluationConfig
 from evaluation.results import Freshness
 from evaluation.verdicts.freshness import freshness_of
@@ -50,7 +50,7 @@ def watched(
         indexed.set()
 
     config = EvaluationConfig(freshness_limit_s=limit_s)
-    answers = watch(config, endpoint.url, ARMS, CORRECTIONS, correct, lambda line: None)
+    answers = watch_answers(config, endpoint.url, ARMS, CORRECTIONS, correct, lambda line: None)
     return {each.arm: each for each in freshness_of(answers)}
 
 
@@ -79,7 +79,7 @@ def test_an_index_that_fails_is_said(endpoint: Endpoint) -> None:
         raise TandemError("Milvus cannot be reached.", "A store.", "Start it.")
 
     with pytest.raises(TandemError, match="Milvus cannot be reached"):
-        watch(EvaluationConfig(), endpoint.url, ARMS, CORRECTIONS, correct, lambda line: None)
+        watch_answers(EvaluationConfig(), endpoint.url, ARMS, CORRECTIONS, correct, lambda line: None)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import TandemError
-from evaluation.asking.judge import Ask, JudgementFailed, judge, judge_all, make_mark, make_messages, read_verdict
-from evaluation.asking.judge_calibration import calibrate, cohens_kappa
+from evaluation.asking.judge import (
+    Ask,
+    JudgementFailed,
+    judge_all,
+    judge_answer,
+    make_mark,
+    make_messages,
+    read_verdict,
+)
+from evaluation.asking.judge_calibration import calibrate_judge, cohens_kappa
 from evaluation.config import Judge
 from evaluation.questions.question import Question
 from evaluation.results import JudgeCheck
@@ -57,7 +65,7 @@ def saying(reply: str | Exception) -> Ask:
 
 
 def checked(config: Judge, ask: Ask) -> JudgeCheck:
-    return asyncio.run(calibrate(config, ask))
+    return asyncio.run(calibrate_judge(config, ask))
 
 
 def test_a_judge_that_agrees_is_trusted(tmp_path: Path) -> None:
@@ -130,11 +138,11 @@ def test_neither(reply: str) -> None:
 @pytest.mark.parametrize("error", [TimeoutError(), AskFailed("The endpoint answered 503.", "An answer.", "Wait.")])
 def test_a_call_that_fails_is_no_verdict(error: Exception) -> None:
     with pytest.raises(JudgementFailed, match="did not answer"):
-        asyncio.run(judge(CAUSE, "Salt", saying(error)))
+        asyncio.run(judge_answer(CAUSE, "Salt", saying(error)))
 
 
 def test_an_answer_without_a_word_is_wrong_and_not_asked_about() -> None:
-    assert asyncio.run(judge(CAUSE, " *** ", saying(AssertionError("asked")))) is False
+    assert asyncio.run(judge_answer(CAUSE, " *** ", saying(AssertionError("asked")))) is False
 
 
 def test_the_answer_stands_between_its_marks_and_nowhere_else() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_question
-from evaluation.drafts.check import check, describe
+from evaluation.drafts.check import check_question_set, describe_check
 from evaluation.drafts.documents import read_documents
 from evaluation.questions.files import load_questions
 from evaluation.questions.question import Question
@@ -28,7 +28,7 @@ def read(folder: Path, **texts: str):
 
 def test_the_quickstart_has_nothing_to_complain_of() -> None:
     project = load_project(QUICKSTART / "tandem.yaml")
-    checked = check(load_questions(project.evaluation.questions), read_documents(project.retrieval), [])
+    checked = check_question_set(load_questions(project.evaluation.questions), read_documents(project.retrieval), [])
     assert (checked.alike, checked.stale, checked.unknown_sources, checked.num_not_looked_up) == ((), (), (), 0)
     assert checked.slices == {"seen": 48, "unseen": 48, "changed": 50, "unanswerable": 47, "form": 48}
 
@@ -39,11 +39,11 @@ def test_an_answer_that_is_gone_from_its_document_is_named(tmp_path: Path) -> No
         ask("here", "1240", "hall.md"), ask("gone", "26", "room.md"), ask("either", "126", "hall.md", "room.md"),
         ask("nowhere", "26", "attic.md"), ask("unsourced", "26"),
     ]  # fmt: skip
-    checked = check(questions, documents, [])
+    checked = check_question_set(questions, documents, [])
     assert checked.stale == ("gone",)
     assert checked.unknown_sources == (("nowhere", "attic.md"),)
     assert checked.num_not_looked_up == 2
-    lines = "\n".join(describe(checked))
+    lines = "\n".join(describe_check(checked))
     assert "1 questions have an answer that does not stand in their documents: gone" in lines
     assert "2 answers were not looked for in a document" in lines
 
@@ -51,17 +51,17 @@ def test_an_answer_that_is_gone_from_its_document_is_named(tmp_path: Path) -> No
 def test_near_pairs_leaks_and_what_could_not_be_compared_are_said(tmp_path: Path) -> None:
     questions = [ask("a", "1", text="What is the code of iron?"), ask("b", "1", text="Please, what is a code of Iron")]
     rows = [{"id": "t", "question_sha256": [digest_question("what is the code of iron?")]}]
-    checked = check(questions, read(tmp_path), iter(rows))
+    checked = check_question_set(questions, read(tmp_path), iter(rows))
     assert checked.alike == (("a", "b", 1.0),)
     assert (checked.num_trained, checked.num_exact_only) == (1, 1)
-    lines = "\n".join(describe(checked))
+    lines = "\n".join(describe_check(checked))
     assert "1 questions are trained on: a is training row t" in lines
     assert "published before near leaks were looked for" in lines
 
 
 def test_a_thousand_slices_are_cut_short(tmp_path: Path) -> None:
     questions = [ask(f"q{n}", "1").model_copy(update={"slice": f"s{n}"}) for n in range(1000)]
-    assert "s19 1 and 980 more" in next(describe(check(questions, read(tmp_path), [])))
+    assert "s19 1 and 980 more" in next(describe_check(check_question_set(questions, read(tmp_path), [])))
 
 
 def test_documents_of_several_folders_and_what_is_not_read(tmp_path: Path) -> None:

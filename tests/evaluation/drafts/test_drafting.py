@@ -12,8 +12,8 @@ import pytest
 
 from cluster.errors import TandemError
 from evaluation.drafts.documents import Document, Documents
-from evaluation.drafts.draft_files import Draft, approved, is_draft, read_drafts, refuse_draft, write_drafts
-from evaluation.drafts.drafting import Passage, Writer, check_reply, draft, find_passages
+from evaluation.drafts.draft_files import Draft, approved_questions, is_draft, read_drafts, refuse_draft, write_drafts
+from evaluation.drafts.drafting import Passage, Writer, check_reply, draft_questions, find_passages
 from evaluation.drafts.facts import find_facts
 from evaluation.questions.question import Question
 
@@ -72,11 +72,11 @@ def test_facts_are_spread_over_the_documents_and_contradictions_left_out() -> No
     documents = Documents(
         (one, document("# Two\nkey: 2\n", "two.md"), document("# Two\nkey: 3\nlock: 4\n", "3.md")), ()
     )
-    drafted = draft(documents, 2)
+    drafted = draft_questions(documents, 2)
     assert {each.sources[0] for each in drafted.drafts} == {"one.md", "3.md"}
     assert drafted.left_out["the documents give two answers"] == 2
-    assert draft(documents, 2).drafts == drafted.drafts
-    assert len(draft(documents, 100).drafts) == 9
+    assert draft_questions(documents, 2).drafts == drafted.drafts
+    assert len(draft_questions(documents, 100).drafts) == 9
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def documents_of(number: int) -> Documents:
 
 def test_a_model_drafts_from_prose_until_there_are_enough() -> None:
     with endpoint(well) as url:
-        drafted = draft(documents_of(30), 12, Writer(url, "m", concurrency=4))
+        drafted = draft_questions(documents_of(30), 12, Writer(url, "m", concurrency=4))
     assert len(drafted.drafts) == 12
     assert all(each.slice == "prose" and each.answers[0] in (each.reference or "") for each in drafted.drafts)
     assert not +drafted.left_out
@@ -167,7 +167,7 @@ def test_what_is_not_as_it_should_be_is_counted_and_others_fill_up() -> None:
         return (None, "no JSON", well(call, prompt), well(call, prompt))[call % 4]
 
     with endpoint(half) as url:
-        drafted = draft(documents_of(40), 8, Writer(url, "m", concurrency=2))
+        drafted = draft_questions(documents_of(40), 8, Writer(url, "m", concurrency=2))
     assert len(drafted.drafts) == 8
     assert drafted.left_out["the call failed"] >= 3
     assert drafted.left_out["the reply is not the JSON that was asked for"] >= 3
@@ -176,7 +176,7 @@ def test_what_is_not_as_it_should_be_is_counted_and_others_fill_up() -> None:
 
 def test_an_endpoint_that_dies_keeps_what_was_drafted() -> None:
     with endpoint(lambda call, prompt: well(call, prompt) if call < 6 else None) as url:
-        drafted = draft(documents_of(40), 30, Writer(url, "m", concurrency=1))
+        drafted = draft_questions(documents_of(40), 30, Writer(url, "m", concurrency=1))
     assert len(drafted.drafts) == 6
     assert drafted.left_out["the call failed"] == 5
     assert drafted.gave_up
@@ -184,7 +184,7 @@ def test_an_endpoint_that_dies_keeps_what_was_drafted() -> None:
 
 
 def test_an_endpoint_that_is_not_there_is_given_up() -> None:
-    drafted = draft(documents_of(40), 30, Writer("http://127.0.0.1:9/v1", "m", concurrency=1))
+    drafted = draft_questions(documents_of(40), 30, Writer("http://127.0.0.1:9/v1", "m", concurrency=1))
     assert (drafted.drafts, drafted.left_out["the call failed"]) == ([], 5)
     assert drafted.gave_up
     assert "could not be reached" in drafted.gave_up
@@ -192,26 +192,26 @@ def test_an_endpoint_that_is_not_there_is_given_up() -> None:
 
 def test_without_documents_there_is_an_error() -> None:
     with pytest.raises(TandemError, match=r"No document could be read: 3 files with \.pdf"):
-        draft(Documents((), ("3 files with .pdf",)), 5)
+        draft_questions(Documents((), ("3 files with .pdf",)), 5)
 
 
 def test_drafts_are_accepted_once_each_is_decided_on(tmp_path: Path) -> None:
     path = tmp_path / "draft.jsonl"
-    drafts = draft(Documents((document(LIBRARY),), ()), 3).drafts
+    drafts = draft_questions(Documents((document(LIBRARY),), ()), 3).drafts
     write_drafts(path, drafts)
     assert read_drafts(path) == drafts
     assert is_draft(path)
     with pytest.raises(TandemError, match=r"is a draft: .* Run `tandem questions approve"):
         refuse_draft(path)
     with pytest.raises(TandemError, match=r"3 of 3 questions in .* have not been decided on: fact-0000, fact-0001"):
-        approved(path)
+        approved_questions(path)
     write_drafts(path, [each.model_copy(update={"approved": number == 1}) for number, each in enumerate(drafts)])
-    (taken,) = approved(path)
+    (taken,) = approved_questions(path)
     assert type(taken) is Question
     assert taken.question == drafts[1].question
     write_drafts(path, [each.model_copy(update={"approved": False}) for each in drafts])
     with pytest.raises(TandemError, match=r"No question in .* was approved"):
-        approved(path)
+        approved_questions(path)
 
 
 def test_a_line_that_is_no_draft_is_named(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from evaluation.grading.choices import PARAMETERS, likeliest, read, wording
+from evaluation.grading.choices import CHOICE_PARAMETERS, lettered_wording, likeliest_choice, read_choice_probabilities
 from evaluation.questions.question import Question
 
 METAL = Question(
@@ -14,39 +14,42 @@ METAL = Question(
 
 def test_the_choices_are_lettered_lines() -> None:
     lines = ["A) Iron", "B) Gold", "C) Tin", "Answer with the letter only."]
-    assert wording(METAL) == "\n".join(["Which is heavier?", *lines])
-    assert wording(METAL, "Which weighs more?") == "\n".join(["Which weighs more?", *lines])
-    assert PARAMETERS == {"max_tokens": 1, "logprobs": True, "top_logprobs": 20}
+    assert lettered_wording(METAL) == "\n".join(["Which is heavier?", *lines])
+    assert lettered_wording(METAL, "Which weighs more?") == "\n".join(["Which weighs more?", *lines])
+    assert CHOICE_PARAMETERS == {"max_tokens": 1, "logprobs": True, "top_logprobs": 20}
 
 
 def test_the_probabilities_of_a_letter_s_tokens_are_summed() -> None:
     tokens = [("B", 0.3), (" B", 0.2), ("(B)", 0.1), ("A", 0.25), ("The", 0.1), ("D", 0.04), ("b", 0.01)]
-    found = read([(token, math.log(share)) for token, share in tokens], METAL)
+    found = read_choice_probabilities([(token, math.log(share)) for token, share in tokens], METAL)
     assert found == {"Iron": pytest.approx(math.log(0.25)), "Gold": pytest.approx(math.log(0.6))}
-    assert list(found or {}) == ["Iron", "Gold"] and likeliest(found or {}) == "Gold"
+    assert list(found or {}) == ["Iron", "Gold"] and likeliest_choice(found or {}) == "Gold"
 
 
 @pytest.mark.parametrize("token", ["B", " B", "B ", "\nB", "(B", "B)", "[B]", "▁B", "ĠB"])
 def test_a_letter_with_spaces_and_brackets(token: str) -> None:
-    assert read([(token, -0.5)], METAL) == {"Gold": -0.5}
+    assert read_choice_probabilities([(token, -0.5)], METAL) == {"Gold": -0.5}
 
 
 @pytest.mark.parametrize("token", ["", " ", "b", "BB", "B1", "D", "The", "(", "Gold", "И", "Ｂ", "\u0412"])
 def test_what_is_no_letter_gives_nothing_to_grade(token: str) -> None:
-    assert read([(token, -0.1)], METAL) is None
+    assert read_choice_probabilities([(token, -0.1)], METAL) is None
 
 
 def test_nothing_to_read() -> None:
-    assert read([], METAL) is None
-    assert read([("A", -math.inf), ("B", math.nan)], METAL) is None
+    assert read_choice_probabilities([], METAL) is None
+    assert read_choice_probabilities([("A", -math.inf), ("B", math.nan)], METAL) is None
 
 
 def test_probabilities_too_small_for_a_float_are_still_compared() -> None:
-    found = read([("A", -9999.0), (" A", -9999.0), ("B", -9999.5)], METAL)
-    assert found == {"Iron": pytest.approx(-9999 + math.log(2)), "Gold": -9999.5} and likeliest(found or {}) == "Iron"
+    found = read_choice_probabilities([("A", -9999.0), (" A", -9999.0), ("B", -9999.5)], METAL)
+    assert (
+        found == {"Iron": pytest.approx(-9999 + math.log(2)), "Gold": -9999.5}
+        and likeliest_choice(found or {}) == "Iron"
+    )
 
 
 def test_a_tie_has_no_likeliest() -> None:
-    assert likeliest({"Iron": math.log(0.1) + math.log(3), "Gold": math.log(0.3)}) is None
-    assert likeliest({"Iron": -0.5, "Gold": -0.4, "Tin": -0.5}) == "Gold"
-    assert likeliest({}) is None
+    assert likeliest_choice({"Iron": math.log(0.1) + math.log(3), "Gold": math.log(0.3)}) is None
+    assert likeliest_choice({"Iron": -0.5, "Gold": -0.4, "Tin": -0.5}) == "Gold"
+    assert likeliest_choice({}) is None

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from evaluation.config import EvaluationConfig
-from evaluation.grading.failures import count, sort, with_failures
+from evaluation.grading.failures import count_failures, failure_kind, with_failures
 from evaluation.grading.grading import grade
 from evaluation.questions.question import GENERAL, Question
 from evaluation.results import CitedSource, FailureKind, Reply, Row
-from evaluation.verdicts.staging import decide
+from evaluation.verdicts.staging import decide_training
 
 IRON = Question(
     id="q", slice="facts", question="What is the atomic number of Iron?", answers=("26",), sources=("iron.md",)
@@ -63,18 +63,18 @@ DERIVED, UNREAD = passage("Iron follows Manganese (25)."), passage(None)
 def test_each_kind(
     question: Question, text: str, citations: list[CitedSource], index_holds: bool | None, kind: FailureKind | None
 ) -> None:
-    assert sort(question, reply(question, text, *citations), index_holds) == kind
+    assert failure_kind(question, reply(question, text, *citations), index_holds) == kind
 
 
 def test_an_answer_that_was_cut_off_with_the_value_in_it_has_the_wrong_form() -> None:
     text = "The atomic number is 26, as everyone who has ever"
-    assert sort(IRON, reply(IRON, text, GOLD, cut_off=True)) == "wrong_form"
-    assert sort(IRON, reply(IRON, text, GOLD)) == "misread"
+    assert failure_kind(IRON, reply(IRON, text, GOLD, cut_off=True)) == "wrong_form"
+    assert failure_kind(IRON, reply(IRON, text, GOLD)) == "misread"
 
 
 def test_what_was_not_graded_has_no_kind() -> None:
-    assert sort(IRON, Reply(failed="503")) is None
-    assert sort(IRON, Reply(text="29", ungradable="the judge did not answer")) is None
+    assert failure_kind(IRON, Reply(failed="503")) is None
+    assert failure_kind(IRON, Reply(text="29", ungradable="the judge did not answer")) is None
 
 
 def rows_of(question: Question, replies: dict[str, Reply], times: int) -> list[Row]:
@@ -88,14 +88,14 @@ def test_rows_get_the_kinds_of_all_their_arms() -> None:
     row = Row(question=IRON, replies={"base": reply(IRON, "29"), "retrieval": reply(IRON, "25", GOLD)})
     found = with_failures([row], {"q": True})
     assert [found[0].replies[arm].grade.failure for arm in ("base", "retrieval")] == ["not_retrieved", "misread"]  # type: ignore[union-attr]
-    assert count(found, "retrieval") == {"misread": 1}
+    assert count_failures(found, "retrieval") == {"misread": 1}
     assert with_failures(found, {"q": True}) == found
 
 
 def staged(*parts: tuple[Question, Reply, int], worth: float = 0.05, is_trained: bool = False) -> Any:
     rows = [row for question, answer, times in parts
             for row in rows_of(question, {"base": reply(question, "no"), "retrieval": answer}, times)]  # fmt: skip
-    return decide(with_failures(rows), EvaluationConfig(worth=worth), is_trained=is_trained)
+    return decide_training(with_failures(rows), EvaluationConfig(worth=worth), is_trained=is_trained)
 
 
 RIGHT, MISREAD, MISSING = reply(IRON, "26", GOLD), reply(IRON, "25", GOLD), reply(IRON, "29", OTHER)

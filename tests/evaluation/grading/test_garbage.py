@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from evaluation.grading.choices import read
+from evaluation.grading.choices import read_choice_probabilities
 from evaluation.grading.grading import Ungradable, grade, grade_reply
 from evaluation.questions.question import Question
 from evaluation.results import CitedSource, Reply
@@ -123,7 +123,7 @@ TOKENS = st.lists(st.tuples(st.text(MARKS | RIGHT_TO_LEFT | EMOJI, max_size=3), 
 @given(tokens=TOKENS, answer=GARBAGE)
 @settings(deadline=None)
 def test_a_choice_from_garbage_is_neither_right_nor_wrong(tokens: list[tuple[str, float]], answer: str) -> None:
-    choices = read(tokens, CHOICE)
+    choices = read_choice_probabilities(tokens, CHOICE)
     assert choices is None
     with pytest.raises(Ungradable):
         grade(CHOICE, answer, choices=choices)
@@ -134,7 +134,7 @@ def test_a_choice_from_garbage_is_neither_right_nor_wrong(tokens: list[tuple[str
 @given(tokens=st.lists(st.tuples(st.sampled_from(["A", "B", " B", "C"]), st.floats()), max_size=9))
 @settings(deadline=None)
 def test_whatever_an_endpoint_sends_as_probabilities_is_read(tokens: list[tuple[str, float]]) -> None:
-    reply = grade_reply(CHOICE, Reply(text="A", choices=read(tokens, CHOICE)), retrieves=False)
+    reply = grade_reply(CHOICE, Reply(text="A", choices=read_choice_probabilities(tokens, CHOICE)), retrieves=False)
     assert (reply.grade is None) is (reply.ungradable is not None)
     assert Reply.model_validate_json(reply.model_dump_json()) == reply
 

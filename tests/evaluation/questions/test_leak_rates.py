@@ -10,7 +10,7 @@ import pytest
 
 from cluster.fingerprints.minhash import digest_answer, digest_words, plain_words, question_minhash
 from evaluation.questions.files import load_questions
-from evaluation.questions.leaks import leaked_among
+from evaluation.questions.leaks import find_leaks_among
 from evaluation.questions.question import Question
 from examples.quickstart.wordings import TEST_WORDINGS, TRAIN_WORDINGS
 from training.config import TrainingConfig
@@ -77,14 +77,14 @@ def edited(text: str, random: Random) -> Iterator[str]:
 
 def test_no_question_of_the_quickstart_is_a_leak() -> None:
     rows = read_rows(TrainingConfig(data=QUICKSTART / "data" / "train.jsonl")).rows
-    assert leaked_among(load_questions(QUICKSTART / "data" / "questions.jsonl"), map(trained_row, rows)) == []
+    assert find_leaks_among(load_questions(QUICKSTART / "data" / "questions.jsonl"), map(trained_row, rows)) == []
 
 
 def test_every_question_with_changed_filler_is_found_with_its_row(rows: list[dict[str, Any]]) -> None:
     random = Random(0)
     texts = [(row["question"], text) for row in rows for text in edited(row["question"], random)]
     questions = [ask(number, text) for number, (_, text) in enumerate(texts)]
-    found = leaked_among(questions, rows)
+    found = find_leaks_among(questions, rows)
     originals = {row["id"]: row["question"] for row in rows}
     assert len(found) == len(questions) > 3000
     assert all(plain_words(originals[leak.row]) == plain_words(texts[int(leak.question.id)][0]) for leak in found)
@@ -108,9 +108,11 @@ def test_long_questions_with_exchanged_words_are_found_and_others_are_not(wordin
         fixed = [place for place, word in enumerate(words) if word in wording.split()]
         words[random.choice(fixed)] = "substitute"
         questions.append(question.model_copy(update={"question": " ".join(words)}))
-    found = leaked_among(questions, rows)
+    found = find_leaks_among(questions, rows)
     assert [(leak.row, leak.question.id) for leak in found] == [(str(n), str(n)) for n in range(len(trained))]
     assert all(leak.similarity >= 0.6 for leak in found)
-    assert leaked_among([ask_long(number, wording, fact) for number, fact in enumerate(others)], rows) == []
+    assert find_leaks_among([ask_long(number, wording, fact) for number, fact in enumerate(others)], rows) == []
     reworded = [each for each in LONG_WORDINGS if each != wording]
-    assert leaked_among([ask_long(n, each, fact) for each in reworded for n, fact in enumerate(trained)], rows) == []
+    assert (
+        find_leaks_among([ask_long(n, each, fact) for each in reworded for n, fact in enumerate(trained)], rows) == []
+    )

@@ -9,7 +9,7 @@ import pytest
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_question
 from cluster.fingerprints.minhash import digest_answer, digest_words, question_minhash
-from evaluation.questions.leaks import leaked, overlap, refuse_leaks
+from evaluation.questions.leaks import find_leaks, refuse_leaks, source_overlap
 from evaluation.questions.question import Question
 
 
@@ -32,7 +32,7 @@ def test_the_digest_is_of_the_plain_text() -> None:
 def test_a_leak_is_found_up_to_case_and_spacing(tmp_path: Path) -> None:
     trained = write(tmp_path, "Name the number of Gold.", "what  is the NUMBER of iron?")
     questions = [question("a", "What is the number of Iron?"), question("b", "What is the number of Gold?")]
-    assert [(leak.question.id, leak.row) for leak in leaked(questions, trained)] == [("a", "t1")]
+    assert [(leak.question.id, leak.row) for leak in find_leaks(questions, trained)] == [("a", "t1")]
     with pytest.raises(TandemError, match="1 of 2 test questions were trained on: a is training row t1"):
         refuse_leaks(questions, trained)
 
@@ -40,7 +40,7 @@ def test_a_leak_is_found_up_to_case_and_spacing(tmp_path: Path) -> None:
 def test_rows_of_several_turns_and_without_ids(tmp_path: Path) -> None:
     path = tmp_path / "trained.jsonl"
     path.write_text(json.dumps({"question_sha256": [digest_question("First?"), digest_question("Second?")]}) + "\n")
-    assert leaked([question("a", "second?")], path)[0].row == "in line 1"
+    assert find_leaks([question("a", "second?")], path)[0].row == "in line 1"
 
 
 def test_clean_questions_pass(tmp_path: Path) -> None:
@@ -50,10 +50,10 @@ def test_clean_questions_pass(tmp_path: Path) -> None:
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "trained.jsonl"
     with pytest.raises(TandemError, match="cannot be read"):
-        leaked([], path)
+        find_leaks([], path)
     path.write_text('{"question_sha256": "00"}\n{"row_sha256": "00"}\n')
     with pytest.raises(TandemError, match=r"trained\.jsonl:2 holds no question_sha256"):
-        leaked([], path)
+        find_leaks([], path)
 
 
 LONG = "Who of us may still take the days of leave that were left over from the last year?"
@@ -112,12 +112,12 @@ def test_a_long_question_with_a_word_exchanged_is_a_leak_where_the_answer_is_the
     asked = Question(
         id="a", slice="s", question=LONG.replace("leave", "holiday"), answers=("March",), reference=ANSWER.upper()
     )
-    (leak,) = leaked([asked], trained)
+    (leak,) = find_leaks([asked], trained)
     assert (leak.kind, leak.row) == ("same_answer", "t0")
     assert 0.6 <= leak.similarity < 1
     other = asked.model_copy(update={"reference": "All who ask for it in April may."})
     refused = Question(id="a", slice="s", question=asked.question, reference=ANSWER, answerable=False)
-    assert leaked([other, refused], trained) == []
+    assert find_leaks([other, refused], trained) == []
 
 
 def test_at_most_ten_pairs_are_named(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_numbers_of_another_length_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "trained.jsonl"
     path.write_text(json.dumps({"question_sha256": [], "question_minhash": [[1, 2]]}) + "\n")
     with pytest.raises(TandemError, match=r"trained\.jsonl:1 holds a MinHash that is not 64 numbers"):
-        leaked([], path)
+        find_leaks([], path)
 
 
 def test_documents_that_were_trained_on(tmp_path: Path) -> None:
@@ -141,6 +141,6 @@ def test_documents_that_were_trained_on(tmp_path: Path) -> None:
         question(name, "Who?").model_copy(update={"sources": tuple(each)})
         for name, *each in (("a", "iron.md"), ("b", "lead.md", "./tin.md"), ("c", "cast-iron.md"), ("d",))
     ]
-    found = overlap(asked, path)
+    found = source_overlap(asked, path)
     assert (found.num_questions, found.num_with_sources, found.questions) == (4, 3, ("a", "b"))
     assert found.sources == ("./tin.md", "iron.md")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import TandemError
-from evaluation.questions.files import LISTS, load_general, load_questions
+from evaluation.questions.files import LIST_COLUMNS, load_general, load_questions
 from evaluation.questions.question import GENERAL, Question
 
 PLAIN: dict[str, Any] = {"id": "q", "slice": "s", "question": "What is it?"}
@@ -189,4 +189,4 @@ def test_at_most_ten_mistakes_of_a_csv_are_shown(tmp_path: Path) -> None:
 
 
 def test_every_list_of_a_question_may_be_a_list_in_csv() -> None:
-    assert set(LISTS) == {name for name, field in Question.model_fields.items() if field.default == ()}
+    assert set(LIST_COLUMNS) == {name for name, field in Question.model_fields.items() if field.default == ()}

@@ -8,8 +8,8 @@ from evaluation.arms import Arm, make_arms
 from evaluation.config import EndpointArm, EvaluationConfig, Prices
 from evaluation.questions.question import Question
 from evaluation.results import Cost, Grade, Reply, Row
-from evaluation.verdicts.consistency import consistency
-from evaluation.verdicts.costs import break_even, costs
+from evaluation.verdicts.consistency import measure_consistency
+from evaluation.verdicts.costs import costs_of_arms, find_break_even
 
 HOSTED = EndpointArm(url="https://models.example/v1", model="large", input_price=2.0, output_price=10.0)
 ARMS = [
@@ -34,7 +34,7 @@ def rows(n: int = 10, num_right: int = 5) -> list[Row]:
 def measured(prices: Prices, **changes: Any) -> dict[str, Cost]:
     config = EvaluationConfig(prices=prices, concurrency=16)
     given = {"training_s": {"tuned_retrieval": 7200.0}, "indexing_s": 1800.0} | changes
-    return {cost.arm: cost for cost in costs(rows(), ARMS, config, **given)}
+    return {cost.arm: cost for cost in costs_of_arms(rows(), ARMS, config, **given)}
 
 
 def test_sums_by_hand() -> None:
@@ -63,15 +63,17 @@ def test_without_a_price_there_is_no_sum() -> None:
 
 def test_failed_calls_cost_nothing_and_are_no_answers() -> None:
     failing = [row.model_copy(update={"replies": {"base": Reply(failed="503")}}) for row in rows(4)]
-    found = costs([*rows(4, 4), *failing], ARMS[:1], EvaluationConfig(prices=Prices(machine_hour=3.6)), {}, None)[0]
+    found = costs_of_arms(
+        [*rows(4, 4), *failing], ARMS[:1], EvaluationConfig(prices=Prices(machine_hour=3.6)), {}, None
+    )[0]
     assert found.answer_money == found.right_answer_money == pytest.approx(0.0001)
-    nothing = costs(failing, ARMS[:1], EvaluationConfig(prices=Prices(machine_hour=3.6)), {}, None)[0]
+    nothing = costs_of_arms(failing, ARMS[:1], EvaluationConfig(prices=Prices(machine_hour=3.6)), {}, None)[0]
     assert (nothing.machine_s, nothing.answer_money, nothing.right_answer_money) == (None, None, None)
 
 
 def test_the_break_even_is_where_both_cost_the_same() -> None:
     found = measured(Prices(machine_hour=3.6, training_gpu_hour=2.0))
-    turns = break_even(list(found.values()))
+    turns = find_break_even(list(found.values()))
     assert {(turn.cheaper_above, turn.than) for turn in turns} == {
         ("retrieval", "hosted"),
         ("tuned_retrieval", "hosted"),
@@ -80,14 +82,14 @@ def test_the_break_even_is_where_both_cost_the_same() -> None:
         ours, theirs = found[turn.cheaper_above], found[turn.than]
         sums = [cost.monthly_money + turn.questions_per_month * cost.answer_money for cost in (ours, theirs)]  # type: ignore[operator]
         assert sums[0] == pytest.approx(sums[1])
-    assert break_even(list(measured(Prices()).values())) == []
+    assert find_break_even(list(measured(Prices()).values())) == []
 
 
 def test_an_arm_that_stays_with_its_answer() -> None:
     steady = [row.model_copy(update={"again": {"base": [reply(text="A."), reply(text="a")]}}) for row in rows(8)]
     moving = [row.model_copy(update={"again": {"base": [reply(text="a"), reply(text="b")]}}) for row in rows(2)]
     failed = [row.model_copy(update={"again": {"base": [reply(text="a"), Reply(failed="503")]}}) for row in rows(3)]
-    found = consistency([*steady, *moving, *failed], ARMS[:2])
+    found = measure_consistency([*steady, *moving, *failed], ARMS[:2])
     assert found[0].repeated is not None and (found[0].repeated.right, found[0].repeated.n) == (8, 10)
     assert (found[0].paraphrased, found[1].repeated) == (None, None)
 
@@ -98,6 +100,6 @@ def test_other_wordings_get_the_same_verdict_or_not() -> None:
               base[1].model_copy(update={"paraphrased": {"base": [reply(True), reply(False)]}}),
               base[2].model_copy(update={"paraphrased": {"base": [Reply(failed="503")]}}),
               base[3].model_copy(update={"paraphrased": {"base": [reply(False), reply(False)]}})]  # fmt: skip
-    found = consistency(worded, ARMS[:1])[0]
+    found = measure_consistency(worded, ARMS[:1])[0]
     assert found.paraphrased is not None and found.right_in_all is not None
     assert (found.paraphrased.right, found.right_in_all.right, found.paraphrased.n) == (2, 1, 3)

@@ -11,9 +11,9 @@ from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from evaluation.arms import make_arms
 from evaluation.config import EvaluationConfig
-from evaluation.measure import Setting, measure, measure_again
+from evaluation.measure import MeasurementContext, measure, measure_again
 from evaluation.results import Report
-from evaluation.verdicts.drift import Changes, changes, read_report
+from evaluation.verdicts.drift import Changes, changes_between, read_report
 from tests.evaluation.endpoint import Endpoint, completion
 
 ARMS = make_arms(("base", "retrieval"), collection="demo")
@@ -52,11 +52,13 @@ def first(folder: Path, endpoint: Endpoint) -> Report:
 def again(folder: Path, endpoint: Endpoint, earlier: Report, found: Changes, now: dict[str, set[str]]) -> Report:
     endpoint.asked.clear()
     run = Run.start(Storage(folder), "demo", "compare", {})
-    return measure_again(config_of(folder), endpoint.url, ARMS, run, lambda line: None, Setting(), earlier, found, now)
+    return measure_again(
+        config_of(folder), endpoint.url, ARMS, run, lambda line: None, MeasurementContext(), earlier, found, now
+    )
 
 
 def test_changes_are_told_apart() -> None:
-    found = changes({"a": "1", "b": "1", "c": "1"}, {"a": "1", "b": "2", "d": "1"})
+    found = changes_between({"a": "1", "b": "1", "c": "1"}, {"a": "1", "b": "2", "d": "1"})
     assert (found.changed, found.added, found.deleted) == ({"b"}, {"d"}, {"c"})
 
 
@@ -91,7 +93,7 @@ def test_a_verdict_for_an_arm_that_was_renamed_since_stands(tmp_path: Path, endp
     assert earlier.arms == report.arms and earlier.rows == report.rows
     touched = Changes(frozenset({"docs/3.md"}), NOTHING, NOTHING)
     found = measure_again(
-        config_of(tmp_path), endpoint.url, arms, run, lambda line: None, Setting(), earlier, touched, {}
+        config_of(tmp_path), endpoint.url, arms, run, lambda line: None, MeasurementContext(), earlier, touched, {}
     )
     assert found.drift is not None and found.drift.asked == ["q3"] and found.drift.stands
 

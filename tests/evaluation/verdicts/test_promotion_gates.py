@@ -3,7 +3,7 @@
 from evaluation.config import EvaluationConfig, Gates
 from evaluation.questions.question import GENERAL, Question
 from evaluation.results import Gate, Grade, Reply, Row
-from evaluation.verdicts.promotion_gates import gates
+from evaluation.verdicts.promotion_gates import judge_gates
 
 
 def marks(slice_name: str, new: str, live: str, base: str | None = None) -> list[Row]:
@@ -28,7 +28,7 @@ def reply(mark: str) -> Reply:
 
 
 def found(rows: list[Row], live: str | None = "live", config: EvaluationConfig | None = None) -> dict[str, Gate]:
-    return {gate.name: gate for gate in gates(rows, "new", live, config or EvaluationConfig())}
+    return {gate.name: gate for gate in judge_gates(rows, "new", live, config or EvaluationConfig())}
 
 
 R, W = "r" * 100, "w" * 100

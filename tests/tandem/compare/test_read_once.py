@@ -15,7 +15,7 @@ from cluster.fingerprints.models import digest_model
 from cluster.registry.registry import Registry
 from cluster.storage.runs import Run
 from evaluation.measure import check_questions
-from evaluation.questions.leaks import leaked_among
+from evaluation.questions.leaks import find_leaks_among
 from evaluation.results import Report
 from tandem.compare.arm_training import Trainings
 from tandem.compare.check import CheckedData, check_data
@@ -31,7 +31,7 @@ from training.publish.publish import fingerprint, write_trained_rows
 from training.run import prepare_run
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart"
-COUNTED = (open_source, check_questions, leaked_among)
+COUNTED = (open_source, check_questions, find_leaks_among)
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def test_a_comparison_that_decides_against_a_training_reads_once(tmp_path: Path,
     with calls_of(*COUNTED) as counts:
         report = compared(project, endpoint.url)
     assert [arm.name for arm in report.arms] == ["base", "few_shot"] and report.staging and not report.staging.trained
-    assert counts == {"open_source": 1, "check_questions": 1, "leaked_among": 1}
+    assert counts == {"open_source": 1, "check_questions": 1, "find_leaks_among": 1}
     shown = next(body["messages"] for body in endpoint.bodies if len(body["messages"]) > 1)
     assert len(shown) == 2 * project.evaluation.few_shot + 1, "the examples are of the rows that were read"
 
@@ -123,14 +123,14 @@ def test_a_comparison_of_a_trained_version_reads_once(tmp_path: Path, endpoint: 
         report = compared(project, endpoint.url)
     assert [arm.model for arm in report.arms] == ["base", "base", "base:tuned@1"]
     leaks_of_rows_and_of_the_version = 2
-    assert counts == {"open_source": 1, "check_questions": 1, "leaked_among": leaks_of_rows_and_of_the_version}
+    assert counts == {"open_source": 1, "check_questions": 1, "find_leaks_among": leaks_of_rows_and_of_the_version}
 
 
 def test_the_quickstart_is_checked_with_one_look_at_its_rows() -> None:
     project = load(QUICKSTART / "tandem.yaml")
     with calls_of(*COUNTED) as counts:
         data = check_data(project, Console(), project.evaluation.arms)
-    assert counts == {"open_source": 1, "check_questions": 1, "leaked_among": 1}
+    assert counts == {"open_source": 1, "check_questions": 1, "find_leaks_among": 1}
     assert data.rows and data.rows.report.num_rows == 1061
 
 
