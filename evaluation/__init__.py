@@ -1,0 +1,1 @@
+"""The arms on the same questions: asked over HTTP, graded, compared, and a recommendation."""

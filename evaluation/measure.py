@@ -17,7 +17,7 @@ from cluster.fingerprints.provenance import git_commit, machine, versions
 from cluster.storage.runs import Run
 from evaluation.arms import Arm
 from evaluation.asking.answer_cache import AnswerCache
-from evaluation.asking.ask import Asked, ask_all
+from evaluation.asking.ask import CollectedReplies, ask_all
 from evaluation.asking.judge_calls import JudgedReplies, judge_replies
 from evaluation.asking.turns import KINDS
 from evaluation.config import ArmName, EvaluationConfig
@@ -78,9 +78,9 @@ def measure(
     """
     setting = setting or MeasurementContext()
     questions = check_questions(config, setting.trained) if questions is None else questions
-    asked = ask_arms(config, base_url, arms, questions, on_progress, setting)
-    rows, judge = grade_all(config, base_url, arms, questions, asked, on_progress)
-    report = conclude(config, arms, rows, asked, run, setting, judge)
+    collected = ask_arms(config, base_url, arms, questions, on_progress, setting)
+    rows, judge = grade_all(config, base_url, arms, questions, collected, on_progress)
+    report = conclude(config, arms, rows, collected, run, setting, judge)
     write_report(report, run, on_progress)
     return report
 
@@ -112,11 +112,11 @@ def measure_again(
     ids = touched_questions(earlier.rows, documents, retrieved)
     to_ask = [question for question in questions if question.id in ids]
     on_progress(f"{len(documents.all)} documents changed and touch {len(to_ask)} of {len(questions)} questions")
-    asked = ask_arms(config, base_url, arms, to_ask, on_progress, setting)
-    graded, judge = grade_all(config, base_url, arms, to_ask, asked, on_progress)
+    collected = ask_arms(config, base_url, arms, to_ask, on_progress, setting)
+    graded, judge = grade_all(config, base_url, arms, to_ask, collected, on_progress)
     anew = {row.question.id: row for row in graded}
     rows = [anew.get(row.question.id, row) for row in earlier.rows]
-    report = conclude(config, arms, rows, asked, run, setting, judge or earlier.judge)
+    report = conclude(config, arms, rows, collected, run, setting, judge or earlier.judge)
     drifted = make_drift(
         earlier.run, documents, [question.id for question in to_ask], earlier.recommendation, report.recommendation
     )
@@ -149,7 +149,7 @@ def ask_arms(
     questions: Sequence[Question],
     on_progress: Callable[[str], None],
     setting: MeasurementContext,
-) -> Asked:
+) -> CollectedReplies:
     """Every arm's replies, of which those that are known already are not asked again."""
     titles = ", ".join(arm.title for arm in arms)
     on_progress(f"asking {len(questions):,} questions of {len(arms)} arms ({titles})")
@@ -162,35 +162,35 @@ def grade_all(
     base_url: str,
     arms: Sequence[Arm],
     questions: Sequence[Question],
-    asked: Asked,
+    collected: CollectedReplies,
     on_progress: Callable[[str], None],
 ) -> tuple[list[Row], JudgeCheck | None]:
     """One row for each question, every reply graded and every wrong one sorted; and the judge's record, if it was
     needed."""
-    replies = [(question, reply) for question in questions for reply in asked.all_of(question.id)]
+    replies = [(question, reply) for question in questions for reply in collected.all_of(question.id)]
     judged = judge_replies(config, base_url, replies, on_progress)
-    return with_failures([_graded(question, arms, asked, judged) for question in questions]), judged.check
+    return with_failures([_graded(question, arms, collected, judged) for question in questions]), judged.check
 
 
 def conclude(
     config: EvaluationConfig,
     arms: Sequence[Arm],
     rows: Sequence[Row],
-    asked: Asked,
+    collected: CollectedReplies,
     run: Run,
     setting: MeasurementContext,
     judge: JudgeCheck | None = None,
 ) -> Report:
     """Put the report together from graded rows. Apart from times, the same replies give the same report."""
     questions = [row.question for row in rows]
-    results = [_arm_result(arm, rows, asked) for arm in arms]
+    results = [_arm_result(arm, rows, collected) for arm in arms]
     cells, differences = make_cells(rows, arms), make_differences(rows, arms, worth=config.worth)
     costs = arm_costs(rows, arms, config, setting.training_s, setting.indexing_s)
     turning = find_break_even(costs)
     return Report(
         run=run.id,
         created=datetime.fromisoformat(run.started),
-        duration_s=asked.duration_s,
+        duration_s=collected.duration_s,
         machine=machine(),
         versions=versions(),
         git_commit=git_commit(),
@@ -233,14 +233,14 @@ def write_report(report: Report, run: Run, on_progress: Callable[[str], None]) -
         run.log_metrics({"arm": arm.name, "accuracy": cell.accuracy.share, **counts})
 
 
-def _graded(question: Question, arms: Sequence[Arm], asked: Asked, judged: JudgedReplies) -> Row:
+def _graded(question: Question, arms: Sequence[Arm], collected: CollectedReplies, judged: JudgedReplies) -> Row:
     def graded(arm: Arm, replies: Sequence[Reply]) -> list[Reply]:
         return [
             grade_reply(question, reply, arm.retrieves, judged=judged.verdict(question, reply)) for reply in replies
         ]
 
     first, again, paraphrased = (
-        {arm.name: graded(arm, replies) for arm in arms if (replies := asked.of(kind, question.id, arm.name))}
+        {arm.name: graded(arm, replies) for arm in arms if (replies := collected.of(kind, question.id, arm.name))}
         for kind in KINDS
     )
     once = {name: replies[0] for name, replies in first.items()}
@@ -252,9 +252,9 @@ def _from_trained_documents(questions: Sequence[Question], trained: Sequence[Pat
     return len(ids) if trained else None
 
 
-def _arm_result(arm: Arm, rows: Sequence[Row], asked: Asked) -> ArmResult:
+def _arm_result(arm: Arm, rows: Sequence[Row], collected: CollectedReplies) -> ArmResult:
     replies = [row.replies[arm.name] for row in rows]
-    warm_up = asked.warm_ups[arm.name]
+    warm_up = collected.warm_ups[arm.name]
     return ArmResult(
         name=arm.name,
         title=arm.title,
@@ -263,5 +263,5 @@ def _arm_result(arm: Arm, rows: Sequence[Row], asked: Asked) -> ArmResult:
         warm_up_s=warm_up.latency_s,
         warm_up_failed=warm_up.failed,
         failures=dict(Counter(reply.missing for reply in replies if reply.missing)),
-        num_reused=asked.reused[arm.name],
+        num_reused=collected.reused[arm.name],
     )

@@ -26,7 +26,7 @@ Replies = dict[str, dict[ArmName, list[Reply]]]
 
 
 @dataclass
-class Asked:
+class CollectedReplies:
     """Replies (not yet graded) by question id and arm; `reused` counts those that were answered before, by arm."""
 
     replies: dict[Kind, Replies] = field(default_factory=dict)
@@ -57,7 +57,7 @@ def ask_all(
     on_progress: Callable[[str], None],
     answers: AnswerCache | None = None,
     versions: Mapping[ArmName, str] | None = None,
-) -> Asked:
+) -> CollectedReplies:
     """Ask, and return once every question has a reply from every arm, be it a failure.
 
     Args:
@@ -81,7 +81,7 @@ class _Asking:
     ) -> None:
         self.config, self.arms, self.on_progress = config, arms, on_progress
         self.answers, self.versions = answers, versions
-        self.asked = Asked(reused={arm.name: 0 for arm in arms})
+        self.asked = CollectedReplies(reused={arm.name: 0 for arm in arms})
         self.endpoints: dict[ArmName, EndpointClient] = {}
         # Reasons of the failures in a row, by arm, and by endpoint of those in which it did not respond at all.
         self.failures: dict[ArmName, list[str]] = {arm.name: [] for arm in arms}
@@ -89,7 +89,7 @@ class _Asking:
         self.num_done = self.num_failed = self.num_to_ask = 0
         self.started = self.reported = time.monotonic()
 
-    async def run(self, base_url: str, planned: list[Turn]) -> Asked:
+    async def run(self, base_url: str, planned: list[Turn]) -> CollectedReplies:
         try:
             self._connect(base_url)
             left = [turn for turn in planned if not self._reuse(turn)]

@@ -52,8 +52,8 @@ def judge_replies(
     if not answers:
         return JudgedReplies()
     asked = [(question, text) for (_, text), question in answers.items()]
-    check, found = asyncio.run(_judge(config, base_url, asked, on_progress))
-    return JudgedReplies(check, dict(zip(answers, found, strict=True)))
+    check, verdicts = asyncio.run(_judge(config, base_url, asked, on_progress))
+    return JudgedReplies(check, dict(zip(answers, verdicts, strict=True)))
 
 
 async def _judge(
@@ -81,10 +81,10 @@ def _caller(config: EvaluationConfig, judge: Judge, endpoint: EndpointClient) ->
     async def ask(messages: list[dict[str, Any]], max_tokens: int) -> str:
         body = {"model": judge.model, "messages": messages, "temperature": 0.0, "max_tokens": max_tokens}
         async with limit:
-            said = await endpoint.complete(body)
-        if said.reply.text is None:
-            raise AskFailed(said.reply.failed or "", "An answer of the judge.", "Look at the judge's endpoint.")
-        return said.reply.text
+            completion = await endpoint.complete(body)
+        if completion.reply.text is None:
+            raise AskFailed(completion.reply.failed or "", "An answer of the judge.", "Look at the judge's endpoint.")
+        return completion.reply.text
 
     return ask
 

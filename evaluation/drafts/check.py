@@ -65,9 +65,9 @@ def check_question_set(
         slices=dict(Counter(question.slice for question in questions)),
         kinds=dict(Counter(question.kind for question in questions)),
         alike=tuple((pair.first.id, pair.second.id, pair.similarity) for pair in find_near_duplicates(questions)),
-        stale=tuple(question.id for question, found in looked_up if found and not _stands_in(question, found)),
+        stale=tuple(question.id for question, sources in looked_up if sources and not _holds_answer(question, sources)),
         unknown_sources=tuple(_unknown(questions, documents)),
-        num_not_looked_up=sum(each.answerable for each in questions) - sum(bool(found) for _, found in looked_up),
+        num_not_looked_up=sum(each.answerable for each in questions) - sum(bool(sources) for _, sources in looked_up),
         not_read=documents.not_read,
         leaks=leaks,
         num_trained=rows.num_rows,
@@ -142,9 +142,9 @@ def _sources(question: Question, documents: Documents) -> list[Document]:
     return [document for source in question.sources for document in documents.find(source)[:1]]
 
 
-def _stands_in(question: Question, found: Sequence[Document]) -> bool:
+def _holds_answer(question: Question, sources: Sequence[Document]) -> bool:
     """As whole words, up to case, spacing and thousands separators."""
-    texts = [_plain(document.text) for document in found]
+    texts = [_plain(source.text) for source in sources]
     answers = [re.escape(_plain(answer).rstrip(".")) for answer in question.answers]
     return any(re.search(rf"(?<!\w){answer}(?!\w)", text) for answer in answers for text in texts)
 

@@ -39,7 +39,7 @@ def judge_citations(question: Question, citations: Sequence[CitedSource], retrie
     retrieved_right = _any_from_source(question, citations) if judged else None
     if question.kind == "choice":
         return CitationGrade(retrieved_right=retrieved_right)
-    cited = [found for found in citations if found.cited]
+    cited = [citation for citation in citations if citation.cited]
     return CitationGrade(
         cited_right=_any_from_source(question, cited) if judged else None,
         retrieved_right=retrieved_right,
@@ -50,46 +50,46 @@ def judge_citations(question: Question, citations: Sequence[CitedSource], retrie
 
 
 def _any_from_source(question: Question, citations: Sequence[CitedSource]) -> bool:
-    return any(_is_source(question, _names(found)) for found in citations)
+    return any(_is_source(question, _names(citation)) for citation in citations)
 
 
 def _precision(question: Question, cited: Sequence[CitedSource]) -> float:
     documents: dict[str, list[str]] = {}
-    for found in cited:
-        documents.setdefault(found.source, []).extend(_names(found))
+    for citation in cited:
+        documents.setdefault(citation.source, []).extend(_names(citation))
     return sum(_is_source(question, names) for names in documents.values()) / len(documents)
 
 
 def _recall(question: Question, cited: Sequence[CitedSource]) -> float:
-    names = [name for found in cited for name in _names(found)]
+    names = [name for citation in cited for name in _names(citation)]
     sources = set(question.sources)
     return sum(any(same_document(name, source) for name in names) for source in sources) / len(sources)
 
 
-def _names(found: CitedSource) -> list[str]:
-    return [found.source, *found.also_in]
+def _names(citation: CitedSource) -> list[str]:
+    return [citation.source, *citation.also_in]
 
 
 def _is_source(question: Question, names: Sequence[str]) -> bool:
     return any(same_document(name, source) for name in names for source in question.sources)
 
 
-def same_document(found: str, source: str) -> bool:
+def same_document(name: str, source: str) -> bool:
     """Paths are compared from their ends: the collection may know the document by a longer path."""
-    found, source = found.replace("\\", "/"), source.replace("\\", "/").removeprefix("./")
-    return found == source or found.endswith("/" + source)
+    name, source = name.replace("\\", "/"), source.replace("\\", "/").removeprefix("./")
+    return name == source or name.endswith("/" + source)
 
 
 def _grounded(question: Question, citations: Sequence[CitedSource], retrieves: bool) -> bool | None:
     """None without a value to hold, without the text of a passage, or where an arm without retrieval cites nothing."""
-    if not question.answers or question.kind == "json" or all(found.text is None for found in citations):
+    if not question.answers or question.kind == "json" or all(citation.text is None for citation in citations):
         return None
-    cited = [found for found in citations if found.cited]
+    cited = [citation for citation in citations if citation.cited]
     if not cited:
         return False if retrieves else None
-    if any(found.text is not None and _holds_value(question, found.text) for found in cited):
+    if any(citation.text is not None and _holds_value(question, citation.text) for citation in cited):
         return True
-    return None if any(found.text is None for found in cited) else False
+    return None if any(citation.text is None for citation in cited) else False
 
 
 def _holds_value(question: Question, passage: str) -> bool:

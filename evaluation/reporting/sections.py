@@ -52,11 +52,11 @@ class Section:
 
 def make_sections(report: Report, earlier: Sequence[EarlierRun] = ()) -> list[Section]:
     """All that this comparison has, in the order in which a reader asks for it."""
-    found = [
+    sections = [
         _accuracy(report), _cost(report), _latency(report), _failures(report), _judge(report), _consistency(report),
         _freshness(report), _forgetting(report), _gates(report), _earlier(report, earlier), _numbers(report),
     ]  # fmt: skip
-    return [section for section in found if section]
+    return [section for section in sections if section]
 
 
 def _accuracy(report: Report) -> Section:
@@ -151,7 +151,7 @@ def _failures(report: Report) -> Section | None:
     ]
     table = tables.failures_table(report)
     words = [", ".join(f"{part.count} {part.label}" for part in parts if part.count) for _, parts in rows]
-    described = "; ".join(f"{line.label}: {said}" for (line, _), said in zip(rows, words, strict=True))
+    described = "; ".join(f"{line.label}: {value}" for (line, _), value in zip(rows, words, strict=True))
     figure = Figure(
         "All answers, by what became of them",
         plots.stacked_plot(described, rows),
@@ -184,14 +184,14 @@ def _consistency(report: Report) -> Section | None:
     if table is None:
         return None
     shown: list[tuple[str, Callable[[Consistency], Share | None]]] = [
-        ("Same words when asked again", lambda found: found.repeated),
-        ("Same verdict on every wording", lambda found: found.paraphrased),
-        ("Right on every wording", lambda found: found.right_in_all),
+        ("Same words when asked again", lambda measured: measured.repeated),
+        ("Same verdict on every wording", lambda measured: measured.paraphrased),
+        ("Right on every wording", lambda measured: measured.right_in_all),
     ]
     figures = [
-        _share_figure(report, caption, [(found.arm, share(found)) for found in report.consistency])
+        _share_figure(report, caption, [(measured.arm, share(measured)) for measured in report.consistency])
         for caption, share in shown
-        if any(share(found) for found in report.consistency)
+        if any(share(measured) for measured in report.consistency)
     ]
     lead = "Whether an arm stays with its answer: the same question once more, and the same in other words."
     return Section("consistency", "Does it stay with its answer", lead, figures, tables=[table])
@@ -201,8 +201,8 @@ def _freshness(report: Report) -> Section | None:
     table = tables.freshness_table(report)
     if table is None:
         return None
-    shown = [("Still the old value", [(found.arm, found.stale) for found in report.freshness]),
-             ("The new value", [(found.arm, found.new) for found in report.freshness])]  # fmt: skip
+    shown = [("Still the old value", [(measured.arm, measured.stale) for measured in report.freshness]),
+             ("The new value", [(measured.arm, measured.new) for measured in report.freshness])]  # fmt: skip
     lead = "A document was corrected while the arms served. What they answered when the watching ended:"
     return Section(
         "freshness", "Does it follow a correction", lead, [_share_figure(report, *each) for each in shown],
@@ -219,9 +219,9 @@ def _forgetting(report: Report) -> Section | None:
     return Section("forgetting", "What was forgotten", lead, [figure], tables=[table])
 
 
-def _share_figure(report: Report, caption: str, found: Sequence[tuple[str, Share | None]]) -> Figure:
-    lines = [_share_line(report, arm, share) for arm, share in found]
-    described = "; ".join(f"{arm_title(report, arm)} {format_interval(share)}" for arm, share in found)
+def _share_figure(report: Report, caption: str, shares: Sequence[tuple[str, Share | None]]) -> Figure:
+    lines = [_share_line(report, arm, share) for arm, share in shares]
+    described = "; ".join(f"{arm_title(report, arm)} {format_interval(share)}" for arm, share in shares)
     return Figure(caption, plots.shares_plot(f"{caption}: {described}", lines))
 
 
@@ -230,12 +230,12 @@ def _gates(report: Report) -> Section | None:
     if table is None:
         return None
     num_failed = sum(not gate.passed for gate in report.gates)
-    said = (
+    lead = (
         "It may be made live: every gate is passed."
         if not num_failed
         else f"{num_failed} of {len(report.gates)} gates failed."
     )
-    return Section("gates", "May it be made live", said, tables=[table])
+    return Section("gates", "May it be made live", lead, tables=[table])
 
 
 def _earlier(report: Report, runs: Sequence[EarlierRun]) -> Section | None:
@@ -267,8 +267,8 @@ def _renamed(line: plots.Line, label: str) -> plots.Line:
 
 
 def _numbers(report: Report) -> Section:
-    found = [tables.numbers_table(report), tables.differences_table(report)]
-    return Section("numbers", "The numbers", tables=[table for table in found if table])
+    candidates = [tables.numbers_table(report), tables.differences_table(report)]
+    return Section("numbers", "The numbers", tables=[table for table in candidates if table])
 
 
 def _order(report: Report) -> dict[str, int]:

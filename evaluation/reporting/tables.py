@@ -118,10 +118,10 @@ _NUMBERS = (
 
 def differences_table(report: Report) -> Table | None:
     """One arm against another on all questions; the best arm's differences first, then the widest."""
-    found = [each for each in report.differences if each.slice == OVERALL and each.n]
+    differences = [each for each in report.differences if each.slice == OVERALL and each.n]
     leaders = report.recommendation.leaders.get(OVERALL, [])[:1]
-    found.sort(key=lambda each: (not {each.first, each.second} & {*leaders}, -abs(each.difference or 0)))
-    more = any(each.more_questions for each in found)
+    differences.sort(key=lambda each: (not {each.first, each.second} & {*leaders}, -abs(each.difference or 0)))
+    more = any(each.more_questions for each in differences)
     lines = [
         Line(
             [
@@ -133,10 +133,10 @@ def differences_table(report: Report) -> Table | None:
                 _conclusion(report, each),
             ]
         )
-        for each in found
+        for each in differences
     ]
     headings = ["arms", "difference", "95 % interval", "questions", *(["more needed"] if more else []), "conclusion"]
-    smallest = [each.smallest_effect for each in found if each.smallest_effect is not None]
+    smallest = [each.smallest_effect for each in differences if each.smallest_effect is not None]
     note = f"This many questions can show a difference of about {max(smallest):.2f} or more." if smallest else ""
     return Table("One arm against another, on all questions", headings, lines, note) if lines else None
 
@@ -213,21 +213,21 @@ def latency_table(report: Report) -> Table | None:
 
 def consistency_table(report: Report) -> Table | None:
     columns: list[tuple[str, Callable[[Consistency], str]]] = [
-        ("same words again", lambda found: _interval(found.repeated)),
-        ("same verdict on every wording", lambda found: _interval(found.paraphrased)),
-        ("right on every wording", lambda found: _interval(found.right_in_all)),
+        ("same words again", lambda measured: _interval(measured.repeated)),
+        ("same verdict on every wording", lambda measured: _interval(measured.paraphrased)),
+        ("right on every wording", lambda measured: _interval(measured.right_in_all)),
     ]
     return _by_arm(report, "The same question again, and in other words", report.consistency, columns, folded=True)
 
 
 def freshness_table(report: Report) -> Table | None:
     columns: list[tuple[str, Callable[[Freshness], str]]] = [
-        ("questions", lambda found: str(found.num_questions)),
-        ("old value", lambda found: _interval(found.stale)),
-        ("new value", lambda found: _interval(found.new)),
+        ("questions", lambda measured: str(measured.num_questions)),
+        ("old value", lambda measured: _interval(measured.stale)),
+        ("new value", lambda measured: _interval(measured.new)),
         (
             "first new answer after",
-            lambda found: "none came" if found.seconds is None else format_seconds(found.seconds),
+            lambda measured: "none came" if measured.seconds is None else format_seconds(measured.seconds),
         ),
     ]
     return _by_arm(report, "After a document was corrected", report.freshness, columns)
@@ -282,16 +282,16 @@ def earlier_runs_table(report: Report, runs: Sequence[EarlierRun]) -> Table | No
     return Table("Earlier runs, right on all questions", headings, lines)
 
 
-def _conclusion(report: Report, found: Difference) -> str:
-    if not found.separated:
+def _conclusion(report: Report, difference: Difference) -> str:
+    if not difference.separated:
         return "not told apart"
-    return f"{arm_title(report, found.first if (found.difference or 0) > 0 else found.second)} is better"
+    return f"{arm_title(report, difference.first if (difference.difference or 0) > 0 else difference.second)} is better"
 
 
 def cells_of(report: Report, slice_name: str) -> list[Cell]:
     """The cells of a slice in the order of the arms; none where it was not measured."""
-    found = {cell.arm: cell for cell in report.cells if cell.slice == slice_name}
-    return [found[arm.name] for arm in report.arms if arm.name in found]
+    cells = {cell.arm: cell for cell in report.cells if cell.slice == slice_name}
+    return [cells[arm.name] for arm in report.arms if arm.name in cells]
 
 
 class _OfAnArm(Protocol):
@@ -305,13 +305,13 @@ Found = TypeVar("Found", bound=_OfAnArm)
 def _by_arm(
     report: Report,
     title: str,
-    found: Sequence[Found],
+    measured: Sequence[Found],
     columns: Sequence[tuple[str, Callable[[Found], str]]],
     note: str = "",
     folded: bool = False,
 ) -> Table | None:
-    used = [column for column in columns if any(column[1](each) for each in found)]
-    lines = [Line([arm_title(report, each.arm), *(words(each) for _, words in used)], each.arm) for each in found]
+    used = [column for column in columns if any(column[1](each) for each in measured)]
+    lines = [Line([arm_title(report, each.arm), *(words(each) for _, words in used)], each.arm) for each in measured]
     return Table(title, ["arm", *(heading for heading, _ in used)], lines, note, folded=folded) if lines else None
 
 

@@ -1,0 +1,1 @@
+"""From graded answers to numbers, gates and a recommendation."""

@@ -34,10 +34,10 @@ def costs_of_arms(
     return [_cost(asked, arm, config, training_s.get(arm.name), indexing_s) for arm in arms]
 
 
-def find_break_even(found: Sequence[Cost]) -> list[BreakEven]:
+def find_break_even(arm_costs: Sequence[Cost]) -> list[BreakEven]:
     """The pairs of arms of which one costs more each month and less for each answer, and where it begins to pay."""
     turns = []
-    for dear, cheap in permutations(found, 2):
+    for dear, cheap in permutations(arm_costs, 2):
         if dear.monthly_money is None or cheap.monthly_money is None:
             continue
         if dear.answer_money is None or cheap.answer_money is None:

@@ -43,32 +43,32 @@ def changes_between(before: Mapping[str, str], after: Mapping[str, str]) -> Chan
     )
 
 
-def touched_questions(rows: Iterable[Row], found: Changes, found_now: Mapping[str, Collection[str]]) -> set[str]:
+def touched_questions(rows: Iterable[Row], changes: Changes, found_now: Mapping[str, Collection[str]]) -> set[str]:
     """Ids of the questions to be asked again.
 
     Args:
         rows: of the earlier report.
         found_now: names of the documents that a search finds now, by question id.
     """
-    return {row.question.id for row in rows if _touches(row, found, found_now.get(row.question.id, ()))}
+    return {row.question.id for row in rows if _touches(row, changes, found_now.get(row.question.id, ()))}
 
 
-def _touches(row: Row, found: Changes, found_now: Collection[str]) -> bool:
+def _touches(row: Row, changes: Changes, found_now: Collection[str]) -> bool:
     read = {name for reply in row.replies.values() for each in reply.citations for name in (each.source, *each.also_in)}
-    if read & found.all or found.present & set(found_now):
+    if read & changes.all or changes.present & set(found_now):
         return True
-    return any(same_document(name, source) for source in row.question.sources for name in found.all)
+    return any(same_document(name, source) for source in row.question.sources for name in changes.all)
 
 
 def make_drift(
-    since: str, found: Changes, asked: Collection[str], before: Recommendation, after: Recommendation
+    since: str, changes: Changes, asked: Collection[str], before: Recommendation, after: Recommendation
 ) -> Drift:
     """The verdict of then beside that of now."""
     return Drift(
         since=since,
-        changed=sorted(found.changed),
-        added=sorted(found.added),
-        deleted=sorted(found.deleted),
+        changed=sorted(changes.changed),
+        added=sorted(changes.added),
+        deleted=sorted(changes.deleted),
         asked=sorted(asked),
         before=before.headline,
         stands=(before.outcome, before.arm) == (after.outcome, after.arm),

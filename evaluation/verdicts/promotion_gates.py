@@ -28,11 +28,11 @@ def judge_gates(
 
     `live_arm` is None where nothing is live yet: then there is nothing that it could be worse than.
     """
-    found = [_answered(rows, new_arm, config.max_failed_share)]
+    gates = [_answered(rows, new_arm, config.max_failed_share)]
     if live_arm is not None:
-        found += _slices(rows, new_arm, live_arm, config.worth)
-        found += _false_answers(rows, new_arm, live_arm, config.gates.most_new_false_answers)
-    return [*found, *_forgetting(rows, new_arm, config.gates.most_forgetting)]
+        gates += _slices(rows, new_arm, live_arm, config.worth)
+        gates += _false_answers(rows, new_arm, live_arm, config.gates.most_new_false_answers)
+    return [*gates, *_forgetting(rows, new_arm, config.gates.most_forgetting)]
 
 
 def _answered(rows: Sequence[Row], arm: ArmName, most: float) -> Gate:
@@ -44,19 +44,19 @@ def _answered(rows: Sequence[Row], arm: ArmName, most: float) -> Gate:
 def _slices(rows: Sequence[Row], new: ArmName, live: ArmName, worth: float) -> list[Gate]:
     groups = {name: numbers for name, numbers in numbers_by_slice(rows).items() if name != GENERAL and len(numbers)}
     family = [Compared(name, numbers, new, live) for name, numbers in groups.items()]
-    return [_slice(found) for found in Marks(rows, [new, live]).differences_of(family, worth)]
+    return [_slice(difference) for difference in Marks(rows, [new, live]).differences_of(family, worth)]
 
 
-def _slice(found: Difference) -> Gate:
-    name = OVERALL if found.slice == OVERALL else f"slice {found.slice}"
-    if found.difference is None:
+def _slice(difference: Difference) -> Gate:
+    name = OVERALL if difference.slice == OVERALL else f"slice {difference.slice}"
+    if difference.difference is None:
         return Gate(name=name, passed=False, seen="No question was answered by both versions.")
-    could = "" if found.smallest_effect is None else f"; a loss of {found.smallest_effect:.2f} could be seen"
+    could = "" if difference.smallest_effect is None else f"; a loss of {difference.smallest_effect:.2f} could be seen"
     seen = (
-        f"{found.difference + 0.0:+.2f} ({found.low:+.2f} to {found.high:+.2f}) against the live version "
-        f"on {found.n} questions{could}."
+        f"{difference.difference + 0.0:+.2f} ({difference.low:+.2f} to {difference.high:+.2f}) against the live "
+        f"version on {difference.n} questions{could}."
     )
-    return Gate(name=name, passed=not (found.separated and found.difference < 0), seen=seen)
+    return Gate(name=name, passed=not (difference.separated and difference.difference < 0), seen=seen)
 
 
 def _false_answers(rows: Sequence[Row], new: ArmName, live: ArmName, allowed: float) -> list[Gate]:

@@ -87,12 +87,12 @@ def paired_differences(
         clusters: for each comparison, the number of the cluster of each question. Without it every one stands alone.
     """
     level = (1 - CONFIDENCE) / max(sum(len(pairs) > 0 for pairs in comparisons), 1)
-    found = [
+    differences = [
         _paired_difference(pairs, level, clusters[number] if clusters else None) if len(pairs) else None
         for number, pairs in enumerate(comparisons)
     ]
-    adjusted = iter(holm([each.p_value for each in found if each]))
-    return [_corrected(each, next(adjusted)) if each else None for each in found]
+    adjusted = iter(holm([each.p_value for each in differences if each]))
+    return [_corrected(each, next(adjusted)) if each else None for each in differences]
 
 
 def paired_difference(pairs: Pairs, clusters: Clusters | None = None) -> PairedDifference | None:
@@ -127,32 +127,32 @@ def smallest_effect(n: int, discordance: float, level: float = 1 - CONFIDENCE) -
     return float(shown[0]) if len(shown) else None
 
 
-def more_to_separate(found: PairedDifference) -> int | None:
+def more_to_separate(difference: PairedDifference) -> int | None:
     """About how many more questions tell the two apart in four of five cases, if the difference stays as it is.
 
     None where they are told apart, and where they have not differed at all.
     """
-    size = abs(found.difference)
-    if found.separated or size == 0:
+    size = abs(difference.difference)
+    if difference.separated or size == 0:
         return None
-    spread = _quantile(found.level) * math.sqrt(found.discordance)
-    spread += ndtri(POWER) * math.sqrt(max(found.discordance - size**2, 0.0))
+    spread = _quantile(difference.level) * math.sqrt(difference.discordance)
+    spread += ndtri(POWER) * math.sqrt(max(difference.discordance - size**2, 0.0))
     # Fleiss' correction for continuity: the exact test counts in whole questions.
     needed = (spread / size) ** 2 + 1 / size
-    return max(math.ceil(float(needed) * found.design_effect) - found.n, 1)
+    return max(math.ceil(float(needed) * difference.design_effect) - difference.n, 1)
 
 
-def more_to_tie(found: PairedDifference, worth: float) -> int | None:
+def more_to_tie(difference: PairedDifference, worth: float) -> int | None:
     """About how many more questions show the two to be within `worth` of each other in four of five cases.
 
     None where they are already, and where the difference is not within `worth`.
     """
-    room = worth - abs(found.difference)
-    if room <= 0 or (found.low >= -worth and found.high <= worth):
+    room = worth - abs(difference.difference)
+    if room <= 0 or (difference.low >= -worth and difference.high <= worth):
         return None
-    smoothed = (found.discordance * found.n + 2 * PSEUDO_COUNT) / (found.n + 4 * PSEUDO_COUNT)
-    spread = math.sqrt(max(smoothed - found.difference**2, 0.0)) * (_quantile(found.level) + ndtri(POWER))
-    return max(math.ceil(float(spread / room) ** 2 * found.design_effect) - found.n, 1)
+    smoothed = (difference.discordance * difference.n + 2 * PSEUDO_COUNT) / (difference.n + 4 * PSEUDO_COUNT)
+    spread = math.sqrt(max(smoothed - difference.difference**2, 0.0)) * (_quantile(difference.level) + ndtri(POWER))
+    return max(math.ceil(float(spread / room) ** 2 * difference.design_effect) - difference.n, 1)
 
 
 def percentile(latencies_s: Sequence[float], percent: float) -> float | None:
@@ -173,11 +173,15 @@ def _paired_difference(pairs: Pairs, level: float, clusters: Clusters | None) ->
     )
 
 
-def _corrected(found: PairedDifference, adjusted_p: float) -> PairedDifference:
-    found = replace(found, adjusted_p=adjusted_p)
-    if not found.separated:
-        return found
-    return replace(found, low=max(found.low, 0.0)) if found.difference > 0 else replace(found, high=min(found.high, 0))
+def _corrected(difference: PairedDifference, adjusted_p: float) -> PairedDifference:
+    difference = replace(difference, adjusted_p=adjusted_p)
+    if not difference.separated:
+        return difference
+    return (
+        replace(difference, low=max(difference.low, 0.0))
+        if difference.difference > 0
+        else replace(difference, high=min(difference.high, 0))
+    )
 
 
 def _bootstrap(won: float, lost: float, n: int, level: float) -> tuple[float, float]:

@@ -56,8 +56,8 @@ class Marks:
             answered = (both >= 0).all(axis=1)
             pairs.append(both[answered] == 1)
             clusters.append(self.clusters[each.rows][answered])
-        found = paired_differences(pairs, clusters)
-        return [_difference(each, made, worth) for each, made in zip(family, found, strict=True)]
+        paired = paired_differences(pairs, clusters)
+        return [_difference(each, made, worth) for each, made in zip(family, paired, strict=True)]
 
 
 def make_cells(rows: Sequence[Row], arms: Sequence[Arm]) -> list[Cell]:
@@ -105,11 +105,11 @@ def clusters_of(rows: Sequence[Row]) -> NDArray[np.int64]:
     return np.array([known.setdefault(name, len(known)) for name in named], dtype=np.int64)
 
 
-def is_as_good(found: Difference, worth: float) -> bool:
+def is_as_good(difference: Difference, worth: float) -> bool:
     """Whether the two arms are within `worth` of each other, as far as the interval goes."""
-    if found.n < MIN_QUESTIONS_FOR_A_TIE or found.low is None or found.high is None:
+    if difference.n < MIN_QUESTIONS_FOR_A_TIE or difference.low is None or difference.high is None:
         return False
-    return found.low >= -worth and found.high <= worth
+    return difference.low >= -worth and difference.high <= worth
 
 
 def _cell(arm: Arm, slice_name: str, rows: Sequence[Row], clusters: NDArray[np.int64]) -> Cell:
@@ -153,30 +153,30 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _difference(compared: Compared, found: PairedDifference | None, worth: float) -> Difference:
+def _difference(compared: Compared, paired: PairedDifference | None, worth: float) -> Difference:
     nothing = Difference(
         slice=compared.slice, first=compared.first, second=compared.second, n=0,
         difference=None, low=None, high=None, p_value=None, separated=False,
     )  # fmt: skip
-    if found is None:
+    if paired is None:
         return nothing
-    independent = max(round(found.n / found.design_effect), 1)
+    independent = max(round(paired.n / paired.design_effect), 1)
     made = nothing.model_copy(update={
-        "n": found.n, "difference": found.difference, "low": found.low, "high": found.high, "p_value": found.p_value,
-        "adjusted_p": found.adjusted_p, "separated": found.separated,
-        "smallest_effect": smallest_effect(independent, found.discordance, found.level),
+        "n": paired.n, "difference": paired.difference, "low": paired.low, "high": paired.high,
+        "p_value": paired.p_value, "adjusted_p": paired.adjusted_p, "separated": paired.separated,
+        "smallest_effect": smallest_effect(independent, paired.discordance, paired.level),
     })  # fmt: skip
-    return made if is_as_good(made, worth) else made.model_copy(update={"more_questions": _more(found, worth)})
+    return made if is_as_good(made, worth) else made.model_copy(update={"more_questions": _more(paired, worth)})
 
 
-def _more(found: PairedDifference, worth: float) -> int | None:
+def _more(paired: PairedDifference, worth: float) -> int | None:
     """The fewest more questions that settle it: by telling the two apart, or, within `worth`, by showing a tie."""
-    if found.separated:
+    if paired.separated:
         return None
-    least = max(MIN_QUESTIONS_FOR_A_TIE - found.n, 1)
-    tie = more_to_tie(found, worth) if abs(found.difference) < worth else None
-    ways = [more_to_separate(found), max(tie, least) if tie else None]
-    if abs(found.difference) < worth and tie is None:
+    least = max(MIN_QUESTIONS_FOR_A_TIE - paired.n, 1)
+    tie = more_to_tie(paired, worth) if abs(paired.difference) < worth else None
+    ways = [more_to_separate(paired), max(tie, least) if tie else None]
+    if abs(paired.difference) < worth and tie is None:
         ways.append(least)
     return min((way for way in ways if way is not None), default=None)
 

@@ -52,9 +52,13 @@ def recommend(
         endpoints: the arms that are other endpoints, for the lines that adopt one.
     """
     numbers = _Numbers(arms, cells, differences, worth, costs, break_even)
-    found = numbers.recommend(max_failed_share)
-    adopted = next((arm for arm in arms if arm.name == found.arm), None)
-    return found.model_copy(update={"adopt": adoption_steps(adopted, endpoints or {})}) if adopted else found
+    recommendation = numbers.recommend(max_failed_share)
+    adopted = next((arm for arm in arms if arm.name == recommendation.arm), None)
+    return (
+        recommendation.model_copy(update={"adopt": adoption_steps(adopted, endpoints or {})})
+        if adopted
+        else recommendation
+    )
 
 
 class _Numbers:
@@ -73,8 +77,12 @@ class _Numbers:
         self.costs = {cost.arm: cost for cost in costs}
         self.cells = {(cell.arm, cell.slice): cell for cell in cells}
         self.slices = list(dict.fromkeys(cell.slice for cell in cells if cell.slice not in (OVERALL, GENERAL)))
-        self.differences = {(found.first, found.second, found.slice): found for found in differences}
-        self.differences |= {(found.second, found.first, found.slice): _turned(found) for found in differences}
+        self.differences = {
+            (difference.first, difference.second, difference.slice): difference for difference in differences
+        }
+        self.differences |= {
+            (difference.second, difference.first, difference.slice): _turned(difference) for difference in differences
+        }
 
     def recommend(self, max_failed_share: float) -> Recommendation:
         leaders = {name: self.leaders(name) for name in (OVERALL, *self.slices)}
@@ -263,8 +271,8 @@ class _Numbers:
         if not (fell or chosen):
             return ""
         shares = f"{self.share(arm, GENERAL):.2f} against {self.share('base', GENERAL):.2f} of the base model"
-        told = "has forgotten" if fell else "has not measurably forgotten"
-        return f"On {lead.n} general questions {title(arm)} {told}: {shares}, {_better(lead, short=True)}."
+        outcome = "has forgotten" if fell else "has not measurably forgotten"
+        return f"On {lead.n} general questions {title(arm)} {outcome}: {shares}, {_better(lead, short=True)}."
 
     def _best(self, slice_name: str, leaders: list[ArmName]) -> str:
         if not leaders:
@@ -287,11 +295,11 @@ def with_interval(share: Share) -> str:
     return f"{share.share:.2f} ({share.low:.2f} to {share.high:.2f})" if share.n else "none"
 
 
-def _turned(found: Difference) -> Difference:
-    low, high = (None if found.high is None else -found.high), (None if found.low is None else -found.low)
-    difference = None if found.difference is None else -found.difference
-    return found.model_copy(
-        update={"first": found.second, "second": found.first, "difference": difference, "low": low, "high": high}
+def _turned(original: Difference) -> Difference:
+    low, high = (None if original.high is None else -original.high), (None if original.low is None else -original.low)
+    difference = None if original.difference is None else -original.difference
+    return original.model_copy(
+        update={"first": original.second, "second": original.first, "difference": difference, "low": low, "high": high}
     )
 
 

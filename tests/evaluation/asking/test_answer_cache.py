@@ -15,7 +15,7 @@ import pytest
 from cluster.errors import TandemError
 from evaluation.arms import make_arms
 from evaluation.asking.answer_cache import AnswerCache
-from evaluation.asking.ask import Asked, ask_all
+from evaluation.asking.ask import CollectedReplies, ask_all
 from evaluation.asking.turns import Turn, answer_key, turn_body
 from evaluation.config import EvaluationConfig
 from evaluation.questions.question import Question
@@ -38,7 +38,7 @@ def endpoint() -> Iterator[Endpoint]:
     started.server_close()
 
 
-def ask(folder: Path, endpoint: Endpoint, versions: dict[str, str] = VERSIONS, **settings: float) -> Asked:
+def ask(folder: Path, endpoint: Endpoint, versions: dict[str, str] = VERSIONS, **settings: float) -> CollectedReplies:
     config = EvaluationConfig(**settings)  # type: ignore[arg-type]
     with closing(AnswerCache(folder / "answers.sqlite")) as answers:
         return ask_all(config, endpoint.url, ARMS, QUESTIONS, lambda line: None, answers, versions)
