@@ -29,7 +29,7 @@ from cluster.config import ClusterConfig
 from cluster.session import ray_session
 from serving.capacity.load import Load
 from serving.capacity.measure import busy_seconds, processor_seconds
-from serving.capacity.queueing import Closed, Station, closed
+from serving.capacity.queueing import ClosedNetwork, Station, closed_times
 from serving.capacity.unit_costs import fit_batch
 from serving.config import ServingConfig
 from serving.deploy.serve_options import PREFIX_ROUTER
@@ -185,7 +185,7 @@ def compared(
     return [ratio_row(metric, unit, *figures, f"measured, {name}", target) for target in targets]
 
 
-def predicted(case: Case, turns: Turns, engines: int, clients: int) -> Closed:
+def predicted(case: Case, turns: Turns, engines: int, clients: int) -> ClosedNetwork:
     """What so many engines and clients give, from the turns with one engine alone."""
     cost, alone = medians(turns[1, CLIENTS[-1]]), medians(turns[1, 1])
     delay_s = median(median(one.load.answer_s) for one in turns[1, 1]) - sum(alone.values())
@@ -198,7 +198,7 @@ def predicted(case: Case, turns: Turns, engines: int, clients: int) -> Closed:
         each_s = 1 / median(one.load.requests_per_s for one in turns[1, CLIENTS[-1]])
         stations.append(Station("device", each_s, servers=engines, on_cores=False))
         delay_s -= each_s
-    return closed(stations, clients, CORES, max(0.0, delay_s), elsewhere(turns))
+    return closed_times(stations, clients, CORES, max(0.0, delay_s), elsewhere(turns))
 
 
 def elsewhere(turns: Turns) -> float:

@@ -31,15 +31,15 @@ from benchmarks.serving_arms import PROJECT, QUICKSTART, ROOT, free_port, tandem
 from benchmarks.serving_gateway import load
 from cluster.config import ClusterConfig
 from cluster.fingerprints.models import digest_model
-from cluster.fingerprints.provenance import machine
+from cluster.fingerprints.provenance import describe_machine
 from cluster.registry.registry import Registry
 from cluster.session import ray_session
 from cluster.storage.files import write_atomically
 from cluster.storage.storage import Storage
 from serving.access.keys import Keys, Limits
 from serving.access.redis_limiter import RedisLimiter
-from serving.capacity.measure import Endpoint, measure, processor_seconds
-from serving.capacity.unit_costs import SHIPPED, UnitCosts, to_json
+from serving.capacity.measure import MeasuredEndpoint, measure_costs, processor_seconds
+from serving.capacity.unit_costs import SHIPPED_COSTS, UnitCosts, costs_to_json
 from serving.config import ServingConfig
 from tests.serving.redis_server import redis_server
 
@@ -55,7 +55,7 @@ REPLICAS = (1, 9)
 def main() -> None:
     """Measure and write."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started ends too
-    source = f"benchmarks/results: capacity-costs, {machine()}"
+    source = f"benchmarks/results: capacity-costs, {describe_machine()}"
     with tempfile.TemporaryDirectory() as scratch:
         engines, gateway, retriever, loading = of_endpoint(Path(scratch), source)
     found = {
@@ -72,7 +72,7 @@ def main() -> None:
         rows.append(row(f"engine_{name}: quickstart", "1" if name in ("batch", "cores") else "s", engines[name]))
     costs = {each["metric"]: {"value": each["ours"], "source": source} for each in rows if ":" not in each["metric"]}
     shipped = {"costs": costs, "engines": {"quickstart": engines}}
-    write_atomically(SHIPPED, json.dumps(shipped, indent=2) + "\n")
+    write_atomically(SHIPPED_COSTS, json.dumps(shipped, indent=2) + "\n")
     notes = (
         "Processor time by process less what it is while nobody asks, on a machine of two cores that client and server "
         f"share. The endpoint: quickstart's model, {TOKENS_IN} tokens in, {TOKENS_OUT} out, a key with limits; clients "
@@ -99,7 +99,7 @@ def of_endpoint(folder: Path, source: str) -> tuple[dict[str, Any], dict[str, fl
         print("adapter", loading, flush=True)
         plain = costs_of(url, key, "base", source)
         asked = costs_of(url, key, f"base+{PROJECT}", source)
-    engine = to_json(plain)["engines"]["base"] | {
+    engine = costs_to_json(plain)["engines"]["base"] | {
         "model": "the quickstart's model",
         "digest": digest_model(str(QUICKSTART)),
     }
@@ -110,9 +110,9 @@ def of_endpoint(folder: Path, source: str) -> tuple[dict[str, Any], dict[str, fl
 
 
 def costs_of(url: str, key: str, model: str, source: str) -> UnitCosts:
-    endpoint = Endpoint(url, model, key, TOKENS_IN, TOKENS_OUT, 1, 0, os.cpu_count() or 1)
-    found = measure(endpoint, "base", source, SECONDS, lambda _: None)
-    print(model, to_json(found), flush=True)
+    endpoint = MeasuredEndpoint(url, model, key, TOKENS_IN, TOKENS_OUT, 1, 0, os.cpu_count() or 1)
+    found = measure_costs(endpoint, "base", source, SECONDS, lambda _: None)
+    print(model, costs_to_json(found), flush=True)
     return found
 
 

@@ -20,12 +20,12 @@ from benchmarks.results import FOLDER, ratio_row, row, write
 from benchmarks.simulation import Choice, Place, Seen, simulate
 from serving.capacity.adapter_cache import hit_rate, zipf
 from serving.capacity.plan import CapacityPlan, Part, plan
-from serving.capacity.unit_costs import NAMES, UnitCosts, shipped
-from serving.capacity.workload import Wish
+from serving.capacity.unit_costs import NAMES, UnitCosts, shipped_costs
+from serving.capacity.workload import Workload
 
 DOCS = Path(__file__).parent.parent / "docs" / "capacity.md"
-WISH = Wish(10_000, 512, 128, chunks=100_000_000, adapters=1_000, milvus_replicas=1)
-SMALL = Wish(20, 512, 128, chunks=1_000_000, adapters=100, node_cores=16)
+WISH = Workload(10_000, 512, 128, chunks=100_000_000, adapters=1_000, milvus_replicas=1)
+SMALL = Workload(20, 512, 128, chunks=1_000_000, adapters=100, node_cores=16)
 MODEL = "quickstart"
 NUM_REQUESTS = 200_000
 CHOICES: dict[str, Choice] = {
@@ -40,7 +40,7 @@ NUM_ASKED = 50_000
 
 def main() -> None:
     """Print the tables, or put them into the guide."""
-    costs = shipped()
+    costs = shipped_costs()
     seen = simulated(plan(without_singles(WISH), costs, MODEL), NUM_REQUESTS)
     texts = {**tables(costs), "simulated": simulated_table(seen), "adapters": adapter_table(asked_rates())}
     if "--write" not in sys.argv:
@@ -117,7 +117,7 @@ def step_table() -> str:
     return markdown(["", "engine", "predicted", "measured", "ratio"], lines)
 
 
-def without_singles(wish: Wish) -> Wish:
+def without_singles(wish: Workload) -> Workload:
     """No keys: then nothing of which there is one stands in a request's way, and the rest can be simulated."""
     return replace(wish, keys=False)
 

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cluster.fingerprints.provenance import git_commit, machine, versions
+from cluster.fingerprints.provenance import describe_machine, git_commit, package_versions
 from cluster.storage.files import write_atomically
 
 FOLDER = Path(__file__).parent / "results"
@@ -36,11 +36,11 @@ def ratio_row(
 
 def write(benchmark: str, rows: list[dict[str, Any]], notes: str) -> Path:
     """Write a result as <benchmark>-<machine>.json."""
-    slug = re.sub(r"[^a-z0-9]+", "-", machine().lower()).strip("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", describe_machine().lower()).strip("-")
     path = FOLDER / f"{benchmark}-{slug}.json"
     result = {
-        "benchmark": benchmark, "commit": git_commit(), "machine": machine(), "versions": versions(), "rows": rows,
-        "notes": notes,
+        "benchmark": benchmark, "commit": git_commit(), "machine": describe_machine(),
+        "versions": package_versions(), "rows": rows, "notes": notes,
     }  # fmt: skip
     write_atomically(path, json.dumps(result, indent=2) + "\n")
     return path

@@ -25,13 +25,13 @@ from retrieval.config import RetrievalConfig
 from retrieval.embedding.embedder import Embedder
 from retrieval.filters.rights import NOBODY, allowed
 from retrieval.index import chunking
-from retrieval.index.indexing import follow, index
-from retrieval.search.retrievers import CANDIDATES, Legs
+from retrieval.index.indexing import follow_changes, index_documents
+from retrieval.search.retrievers import CANDIDATES, Retrievers
 from retrieval.search.search import Searcher
-from retrieval.sources.sources import documents
+from retrieval.sources.sources import all_documents
 from retrieval.store.collection import Settings
 from retrieval.store.index_parameters import search_parameters
-from retrieval.store.milvus_lite import local_server, running
+from retrieval.store.milvus_lite import local_server, running_server
 from retrieval.store.store import Store
 
 LITE_CHUNKS, SERVER_CHUNKS, FLAT_DOCUMENTS, COLD_CHUNKS = 10_000, 200_000, 20_000, 100_000
@@ -100,7 +100,7 @@ def on_server(folder: Path, num_chunks: int, num_searches: int) -> Measured:
     with milvus_server(folder / "milvus") as (uri, pid):
         store = Store(uri, timeout_s=60)
         fill(store, vectors, Embedder(RetrievalConfig().embedding_model).identity)
-        questions, legs = [vector.tolist() for vector in asked], Legs(store)
+        questions, legs = [vector.tolist() for vector in asked], Retrievers(store)
         ef = search_parameters(RetrievalConfig().milvus, TOP_K)["ef"]
 
         def ours(number: int) -> Any:
@@ -157,7 +157,7 @@ def cold(server: Callable[[], Server], config: RetrievalConfig, name: str) -> Me
 def lite_server(folder: Path) -> Iterator[tuple[str, int]]:
     """Milvus Lite's URI and process id."""
     with local_server(folder) as uri:
-        address = running(folder)
+        address = running_server(folder)
         assert address
         yield uri, address.pid
 
@@ -176,7 +176,7 @@ def peak_over_model(source: Path, uri: str) -> float:
     config = RetrievalConfig(sources=[source])
     Embedder(config.embedding_model).embed_documents(["The first text is slow."] * 64)
     loaded = peak_gib()
-    index(config, NAME, uri, lambda _: None)
+    index_documents(config, NAME, uri, lambda _: None)
     return round(peak_gib() - loaded, 3)
 
 
@@ -188,7 +188,7 @@ def peak_gib() -> float:
 
 def ingest(config: RetrievalConfig, uri: str, store: str, collection: str = NAME) -> dict[str, Any]:
     """Chunks a second from files to a searchable collection, beside the embedding of the same texts alone."""
-    report, texts = index(config, collection, uri, lambda _: None), contents(config)
+    report, texts = index_documents(config, collection, uri, lambda _: None), contents(config)
     assert len(texts) == report.num_chunks == report.num_embedded
     embedder = Embedder(config.embedding_model)
     embedder.embed_documents(texts[:64])
@@ -206,7 +206,7 @@ def saved_to_searchable(
     """The median of seconds from a file's save to the first search that finds it, with the folder followed."""
     stop, ready, seconds, searcher = threading.Event(), threading.Event(), [], Searcher(config, uri)
     watch = threading.Thread(
-        target=follow, args=(config, collection, uri, lambda _: ready.set(), lambda _: None, stop), daemon=True
+        target=follow_changes, args=(config, collection, uri, lambda _: ready.set(), lambda _: None, stop), daemon=True
     )
     watch.start()
     assert ready.wait(300)
@@ -239,8 +239,8 @@ def contents(config: RetrievalConfig) -> list[str]:
     embedder = Embedder(config.embedding_model)
     return [
         f"{chunk.title}\n{chunk.text}"
-        for document in documents(config.sources)
-        for chunk in chunking.chunk(
+        for document in all_documents(config.sources)
+        for chunk in chunking.chunk_document(
             document.read(), Path(document.source).stem, config.chunk_tokens, embedder.count_tokens
         )
     ]

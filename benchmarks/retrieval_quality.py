@@ -18,9 +18,9 @@ import numpy as np
 from benchmarks.results import ratio_row, write
 from retrieval.config import RetrievalConfig
 from retrieval.embedding.embedder import Embedder
-from retrieval.index.indexing import index
-from retrieval.quality.evaluate import NDCG, Scores, evaluate, interval, score
-from retrieval.quality.judgments import Judged, JudgedQuestion, read, write_documents
+from retrieval.index.indexing import index_documents
+from retrieval.quality.evaluate import NDCG, Scores, bootstrap_interval, evaluate_search, score_ranking
+from retrieval.quality.judgments import JudgedQuestion, JudgedSet, read_judgments, write_documents
 from retrieval.sources import sources
 from retrieval.sources.config import FolderSource
 from retrieval.store.milvus_lite import local_server
@@ -34,7 +34,7 @@ SINGLES = ("our dense", "our bm25", "plain dense", "plain bm25")
 class Collection:
     name: str
     documents: Path
-    judged: Judged
+    judged: JudgedSet
 
 
 def main(folders: list[str]) -> None:
@@ -44,7 +44,7 @@ def main(folders: list[str]) -> None:
         ["Hybrid beside the best of the four others; differences with 95 % intervals."],
     )
     with tempfile.TemporaryDirectory() as scratch, local_server(Path(scratch) / "milvus") as uri:
-        questions = read(QUICKSTART / "data" / "questions.jsonl")
+        questions = read_judgments(QUICKSTART / "data" / "questions.jsonl")
         collections = [Collection("quickstart", QUICKSTART / "docs", questions)]
         collections += [from_beir(Path(folder), Path(scratch)) for folder in folders]
         for collection in collections:
@@ -57,7 +57,7 @@ def main(folders: list[str]) -> None:
 
 def from_beir(folder: Path, scratch: Path) -> Collection:
     """A BEIR folder, its documents written as files."""
-    judged, name = read(folder), folder.resolve().name
+    judged, name = read_judgments(folder), folder.resolve().name
     documents = scratch / name
     documents.mkdir()
     assert judged.corpus
@@ -69,14 +69,14 @@ def measured(collection: Collection, uri: str) -> dict[str, Scores]:
     """The scores of each way to search, by its name."""
     source = FolderSource(path=collection.documents)
     config, name = RetrievalConfig(sources=(source,)), re.sub("[^a-z0-9]+", "-", collection.name.lower())
-    index(config, name, uri, lambda line: None)
-    found = evaluate(config, uri, name, collection.judged, lambda line: None)
+    index_documents(config, name, uri, lambda line: None)
+    found = evaluate_search(config, uri, name, collection.judged, lambda line: None)
     questions = collection.judged.questions
-    documents = {document.source: document.read() for document in sources.documents(config.sources)}
+    documents = {document.source: document.read() for document in sources.all_documents(config.sources)}
     return {
         **{f"our {mode.mode}": mode.scores for mode in found.modes},
-        "plain dense": score(questions, plain_dense(documents, questions, Embedder(config.embedding_model))),
-        "plain bm25": score(questions, plain_bm25(documents, questions)),
+        "plain dense": score_ranking(questions, plain_dense(documents, questions, Embedder(config.embedding_model))),
+        "plain bm25": score_ranking(questions, plain_bm25(documents, questions)),
     }
 
 
@@ -117,7 +117,7 @@ def note_of(collection: Collection, scores: dict[str, Scores]) -> str:
     told = []
     for name in SINGLES:
         values = np.subtract(scores["our hybrid"][NDCG], scores[name][NDCG]).tolist()
-        low, high = interval(values) or (float("nan"), float("nan"))
+        low, high = bootstrap_interval(values) or (float("nan"), float("nan"))
         told.append(f"{name} {np.mean(values):+.3f} ({low:+.3f} to {high:+.3f})")
     return f"{collection.name}, {len(collection.judged.questions)} questions: hybrid less {', '.join(told)}."
 

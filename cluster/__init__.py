@@ -1,1 +1,1 @@
-"""Where things run and what lies on disk: Ray session, storage, run folders and the adapter registry."""
+"""Where work runs and what lies on disk: Ray, jobs, storage, the adapter registry, checks before work begins."""

@@ -153,13 +153,13 @@ def check_reachable(address: str) -> None:
         ) from error
 
 
-SERVE = "ray.serve"
+SERVE_LOGGER = "ray.serve"
 
 
 @contextmanager
 def serve_log_kept() -> Iterator[None]:
     """For the block in which such a library is imported."""
-    handlers = [handler for handler in logging.getLogger(SERVE).handlers if isinstance(handler, MemoryHandler)]
+    handlers = [handler for handler in logging.getLogger(SERVE_LOGGER).handlers if isinstance(handler, MemoryHandler)]
     targets = [handler.target for handler in handlers]
     try:
         yield

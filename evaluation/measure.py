@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cluster.fingerprints.digests import digest_json
-from cluster.fingerprints.provenance import git_commit, machine, versions
+from cluster.fingerprints.provenance import describe_machine, git_commit, package_versions
 from cluster.storage.runs import Run
 from evaluation.arms import Arm
 from evaluation.asking.answer_cache import AnswerCache
@@ -191,8 +191,8 @@ def conclude(
         run=run.id,
         created=datetime.fromisoformat(run.started),
         duration_s=collected.duration_s,
-        machine=machine(),
-        versions=versions(),
+        machine=describe_machine(),
+        versions=package_versions(),
         git_commit=git_commit(),
         config=config,
         questions_digest=digest_json([question.model_dump(mode="json") for question in questions]),

@@ -1,1 +1,1 @@
-"""Folders of documents to hits with citations: chunked, embedded, kept in Milvus, rendered into a prompt."""
+"""Documents to an index, a question to passages."""

@@ -25,13 +25,13 @@ class UnknownCollection(TandemError):
     """No collection of that name has been built."""
 
 
-class Refused(TandemError):
+class RequestRefused(TandemError):
     """The server answered with an error; `code` is Milvus' own number."""
 
     code: int = 0
 
 
-class NotLoaded(Refused):
+class CollectionNotLoaded(RequestRefused):
     """The collection is not in the server's memory."""
 
 
@@ -43,7 +43,7 @@ def unknown_collection(name: str, known: Sequence[str]) -> UnknownCollection:
     )
 
 
-def foreign(uri: str, physical: str, dimensions: int | None) -> TandemError:
+def foreign_collection(uri: str, physical: str, dimensions: int | None) -> TandemError:
     """A collection that others made under a name that we would use."""
     vectors = f"with vectors of {dimensions} dimensions" if dimensions else "without vectors"
     return TandemError(
@@ -69,7 +69,7 @@ def no_partitions(uri: str, version: str) -> TandemError:
     )
 
 
-def wrong_replicas(physical: str, replicas: int, refused: Refused) -> TandemError:
+def wrong_replicas(physical: str, replicas: int, refused: RequestRefused) -> TandemError:
     return TandemError(
         f"{refused.seen.rstrip('.')}: {physical} cannot be loaded {replicas} times.",
         "retrieval.milvus.replicas is at most the number of query nodes; some servers change it only for a collection "
@@ -78,7 +78,7 @@ def wrong_replicas(physical: str, replicas: int, refused: Refused) -> TandemErro
     )
 
 
-def translated(error: Exception, uri: str) -> TandemError:
+def readable_error(error: Exception, uri: str) -> TandemError:
     """An error of pymilvus or gRPC as one that a user can read."""
     from grpc import StatusCode
 
@@ -105,7 +105,7 @@ def translated(error: Exception, uri: str) -> TandemError:
             "A server that has just started, or that lost a node, needs some seconds.",
             "The same call works once it is ready; its log says what it waits for.",
         )
-    refused = (NotLoaded if code == NOT_LOADED else Refused)(
+    refused = (CollectionNotLoaded if code == NOT_LOADED else RequestRefused)(
         f"Milvus at {uri} reports: {reason}.",
         "The server and the collection take what this version of Tandem writes.",
         "Look into the server's log; `tandem index` builds a collection anew.",

@@ -1,1 +1,1 @@
-"""Base models, adapters and retrieval behind one OpenAI-compatible endpoint: vLLM under Ray Serve."""
+"""One OpenAI-compatible endpoint: base models, adapters and retrieval."""

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
+from serving.client import failed
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
 
 @dataclass(frozen=True)
-class Parity:
+class ParityResult:
     """How far the endpoint's log-probabilities of the answers' tokens are from the trainer's, in nats per token."""
 
     num_rows: int
@@ -22,7 +23,7 @@ class Parity:
     max_difference: float
 
 
-def replay(client: "OpenAI", model: str, recorded: Path, longest: int) -> Parity:
+def replay_parity(client: "OpenAI", model: str, recorded: Path, longest: int) -> ParityResult:
     """Ask an endpoint for the log-probabilities that a training left in its parity.jsonl.
 
     Args:
@@ -45,14 +46,12 @@ def replay(client: "OpenAI", model: str, recorded: Path, longest: int) -> Parity
         for row in rows
         for served, trained in zip(_ask(client, model, row), row["logprobs"], strict=True)
     ]
-    return Parity(len(rows), len(differences), sum(differences) / len(differences), max(differences))
+    return ParityResult(len(rows), len(differences), sum(differences) / len(differences), max(differences))
 
 
 def _ask(client: "OpenAI", model: str, row: dict[str, Any]) -> Iterator[float]:
     """The endpoint's log-probability of each answer token."""
     from openai import OpenAIError
-
-    from serving.client import failed
 
     answer = row["answer_token_ids"]
     try:

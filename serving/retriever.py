@@ -28,7 +28,7 @@ MAX_BATCH = 64
 """Questions that are embedded together."""
 
 
-Result = TypeVar("Result")
+WorkResult = TypeVar("WorkResult")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Retriever:
         self._opening = threading.Lock()
         self._threads = ThreadPoolExecutor(NUM_THREADS, "search")
         self._computing = ThreadPoolExecutor(1, "embed")
-        self._batches = Batches(self._embed_questions, MAX_BATCH)
+        self._batches = Batcher(self._embed_questions, MAX_BATCH)
         with serve_log_kept(), suppress(RetrievalUnavailable):
             self._open()
 
@@ -114,7 +114,7 @@ class Retriever:
         vectors = await self._in(self._computing, self._models.embedder.embed_questions, questions)
         return [[float(x) for x in vector] for vector in vectors]
 
-    async def _in(self, threads: ThreadPoolExecutor, work: Callable[..., Result], *arguments: Any) -> Result:
+    async def _in(self, threads: ThreadPoolExecutor, work: Callable[..., WorkResult], *arguments: Any) -> WorkResult:
         return await asyncio.get_running_loop().run_in_executor(threads, partial(work, *arguments))
 
     def _search(
@@ -201,7 +201,7 @@ BatchItem = TypeVar("BatchItem")
 BatchResult = TypeVar("BatchResult")
 
 
-class Batches(Generic[BatchItem, BatchResult]):
+class Batcher(Generic[BatchItem, BatchResult]):
     """Not Serve's own decorator: that one works inside of a replica only.
 
     Args:

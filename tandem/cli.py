@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from cluster.errors import TandemError
-from cluster.jobs.wheel import release
+from cluster.jobs.wheel import package_version
 from tandem.console import print_error
 
 
@@ -206,7 +206,7 @@ def _refuse_endpoint_options(words: Sequence[str]) -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"tandem {release()}")
+        typer.echo(f"tandem {package_version()}")
         raise typer.Exit
 
 

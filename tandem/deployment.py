@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.errors import TandemError
 from serving.access.keys import Keys
 from serving.config import ServingConfig
-from serving.deploy.run import application, is_loopback
+from serving.deploy.run import is_loopback, make_application
 from serving.engine.engine_args import num_devices
 from tandem.project.project import Project, load
 
@@ -52,7 +52,7 @@ def build(args: dict[str, str]) -> "Application":
     keys = project.storage.keys if needs_key else None
     uri = project.retrieval.uri if project.retrieval.sources else None
     retrieval = project.retrieval if uri else None
-    return application(project.serving, project.model, project.storage, retrieval, uri, keys)
+    return make_application(project.serving, project.model, project.storage, retrieval, uri, keys)
 
 
 def _wait_for_nodes(config: ServingConfig, num_bases: int) -> None:

@@ -1,0 +1,1 @@
+"""What identifies a text, a model or a machine."""

@@ -20,8 +20,8 @@ from typing import Any
 from cluster.fingerprints.digests import normalise_question
 
 SHINGLE_WORDS = 3
-LEAST_QUESTION_WORDS = 15
-LEAST_ANSWER_WORDS = 5
+MIN_QUESTION_WORDS = 15
+MIN_ANSWER_WORDS = 5
 NUM_PERMUTATIONS = 64
 # Words that a question can gain, lose or swap and still ask the same. No pronouns, no tense, no "from", "to" or "not".
 FILLER = frozenset(
@@ -30,7 +30,7 @@ FILLER = frozenset(
 )  # fmt: skip
 SAME_WORD = {"could": "can", "would": "will"}
 SAME_CHARACTER = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("’‘ʼ", "'"))
-AROUND_A_WORD = ".,;:!?\"'“”„«»()[]{}<>*_`~|…¿¡。、"
+WORD_BORDERS = ".,;:!?\"'“”„«»()[]{}<>*_`~|…¿¡。、"
 _POLITE = re.compile(r"^(?:(?:hi|hello|hey|please|kindly)\b\W*)*(?:(?:can|could|will|would) you\b)?")
 _HYPHEN_IN_A_WORD = re.compile(r"(?<=\w)-(?=\w)")
 
@@ -42,7 +42,7 @@ def digest_words(text: str) -> str:
 
 def digest_answer(answer: str) -> str | None:
     """`digest_words` of an answer of five words or more; None for a shorter one."""
-    return digest_words(answer) if len(answer.split()) >= LEAST_ANSWER_WORDS else None
+    return digest_words(answer) if len(answer.split()) >= MIN_ANSWER_WORDS else None
 
 
 def question_minhash(question: str) -> Any:
@@ -50,7 +50,7 @@ def question_minhash(question: str) -> Any:
 
     Two questions of twelve plain words that differ in one of them have a similarity of about 0.8.
     """
-    if len(question.split()) < LEAST_QUESTION_WORDS:
+    if len(question.split()) < MIN_QUESTION_WORDS:
         return None
     words = plain_words(question)
     pairs = [f"{first} {second}" for first, second in pairwise(words)]
@@ -85,7 +85,7 @@ def similarity(one: set[str], other: set[str]) -> float:
 
 
 def _plain(word: str) -> str:
-    return unicodedata.normalize("NFC", word.strip(AROUND_A_WORD)).removesuffix("'s")
+    return unicodedata.normalize("NFC", word.strip(WORD_BORDERS)).removesuffix("'s")
 
 
 @cache

@@ -16,7 +16,7 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Installed versions of Python and the packages that decide a result."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """Processor, cores and memory in one line; no host name."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB"

@@ -23,7 +23,7 @@ ANSWER_S = 30.0
 """Seconds for each part of an answer to come, and for each part of an upload to go."""
 
 
-class Unreachable(TandemError):
+class DashboardUnreachable(TandemError):
     """The cluster does not answer now; asking again may help."""
 
 
@@ -120,7 +120,7 @@ class Dashboard:
                 "A certificate that is valid today, for this name, signed by an authority that this machine trusts.",
                 "Renew it on the cluster; for an authority of your own set SSL_CERT_FILE to its certificate.",
             ) from error
-        raise Unreachable(
+        raise DashboardUnreachable(
             f"No Ray cluster answers at {self.address} ({told.rstrip('.')}).",
             "The address of the dashboard on the head node, such as http://head:8265.",
             "Check `cluster.address`, and that this machine reaches it: "
@@ -149,7 +149,7 @@ class Dashboard:
                 f"{self.address} answered 404: {reason}.", "A path of Ray's dashboard.", "Check the address."
             )
         if status >= 500 or status == 429:
-            raise Unreachable(
+            raise DashboardUnreachable(
                 f"The cluster at {self.address} cannot answer now ({status}: {reason}).",
                 "A dashboard that reaches the nodes.",
                 "Try again; look into dashboard.log on the head node where it goes on.",

@@ -25,7 +25,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Room:
+class ClusterCapacity:
     """What a cluster has in all, whoever uses it now."""
 
     nodes: tuple[Resources, ...]
@@ -45,7 +45,7 @@ class Room:
         )
 
 
-def room_at(dashboard: Dashboard) -> Room:
+def capacity_at(dashboard: Dashboard) -> ClusterCapacity:
     """The living nodes of a cluster.
 
     Raises:
@@ -54,10 +54,10 @@ def room_at(dashboard: Dashboard) -> Room:
     told = dashboard.get("/api/v0/nodes?detail=true&limit=10000")["data"]["result"]["result"]
     alive = [node for node in told if node["state"] == "ALIVE"]
     nodes = tuple(node["resources_total"] or {} for node in alive)
-    return Room(nodes, not _is_fixed(dashboard))
+    return ClusterCapacity(nodes, not _is_fixed(dashboard))
 
 
-def check_room(phases: Iterable[Phase], room: Room) -> list[str]:
+def check_capacity(phases: Iterable[Phase], room: ClusterCapacity) -> list[str]:
     """What the cluster lacks, as sentences, where nodes may still come.
 
     Raises:
@@ -73,7 +73,7 @@ def check_room(phases: Iterable[Phase], room: Room) -> list[str]:
     return lacking
 
 
-def _lacking(phase: Phase, room: Room) -> list[str]:
+def _lacking(phase: Phase, room: ClusterCapacity) -> list[str]:
     """What is certain: too few places for bundles of a kind, or too little of a resource for all together."""
     found = []
     for bundle, number in Counter(tuple(sorted(bundle.items())) for bundle in phase.bundles).items():

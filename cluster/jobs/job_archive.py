@@ -29,7 +29,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Wanted:
+class UserFile:
     """A file or folder of the user's, and where it goes."""
 
     path: Path
@@ -60,7 +60,7 @@ class PackedFile:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class LeftOutFile:
     """Something in a folder that stays here."""
 
     path: Path
@@ -68,12 +68,12 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Package:
+class JobArchive:
     """What is sent of the user's, by name, and what is not."""
 
     files: tuple[PackedFile, ...]
     folders: tuple[str, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOutFile, ...]
 
     @property
     def size(self) -> int:
@@ -105,17 +105,17 @@ class Package:
 
     def _too_large(self, limit: int) -> TandemError:
         largest = sorted(self.files, key=lambda file: file.size, reverse=True)[:_SHOWN]
-        named = ", ".join(f"{file.name} ({told_bytes(file.size)})" for file in largest)
+        named = ", ".join(f"{file.name} ({format_bytes(file.size)})" for file in largest)
         return TandemError(
-            f"The project's {len(self.files)} files ({told_bytes(self.size)}) do not fit into one upload; the largest: "
-            f"{named}.",
-            f"At most {told_bytes(limit)} compressed, which is what Ray's dashboard takes.",
+            f"The project's {len(self.files)} files ({format_bytes(self.size)}) do not fit into one upload; "
+            f"the largest: {named}.",
+            f"At most {format_bytes(limit)} compressed, which is what Ray's dashboard takes.",
             "Put the large ones where every node reads them (a shared folder, an object store) and name them there in "
             "the project file; `--shared FOLDER` keeps what lies below a folder that this machine mounts too.",
         )
 
 
-def pack(wanted: Iterable[Wanted], storage: Path | None) -> Package:
+def pack_files(wanted: Iterable[UserFile], storage: Path | None) -> JobArchive:
     """Find the files of what is wanted; `storage` is never among them.
 
     Raises:
@@ -123,7 +123,7 @@ def pack(wanted: Iterable[Wanted], storage: Path | None) -> Package:
     """
     files: dict[str, PackedFile] = {}
     folders: set[str] = set()
-    left_out: list[LeftOut] = []
+    left_out: list[LeftOutFile] = []
     for each in wanted:
         if each.path.is_file():
             _refuse_secret(each)
@@ -138,10 +138,10 @@ def pack(wanted: Iterable[Wanted], storage: Path | None) -> Package:
                 "A file or folder of this machine, or an absolute path that the cluster's nodes have.",
                 "Check the path.",
             )
-    return Package(tuple(files[name] for name in sorted(files)), tuple(sorted(folders)), tuple(left_out))
+    return JobArchive(tuple(files[name] for name in sorted(files)), tuple(sorted(folders)), tuple(left_out))
 
 
-def told_bytes(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Such as 3.2 MiB."""
     if size < 1024:
         return f"{size:.0f} B"
@@ -151,19 +151,19 @@ def told_bytes(size: float) -> str:
     return f"{size:.1f} {told}"
 
 
-def _below(wanted: Wanted, storage: Path | None, leave: Callable[[LeftOut], None]) -> Iterator[PackedFile]:
+def _below(wanted: UserFile, storage: Path | None, leave: Callable[[LeftOutFile], None]) -> Iterator[PackedFile]:
     """The files in a folder, as indexing walks it: nothing hidden, no links to folders."""
     for folder, subfolders, names in os.walk(wanted.path):
         here = Path(folder)
         for name in sorted(subfolders):
             if why := _why_not_folder(here / name, storage):
-                leave(LeftOut(here / name, why))
+                leave(LeftOutFile(here / name, why))
                 subfolders.remove(name)
         subfolders.sort()
         for name in sorted(names):
             path = here / name
             if why := _why_not(path, wanted.suffixes):
-                leave(LeftOut(path, why))
+                leave(LeftOutFile(path, why))
             else:
                 yield PackedFile(str(PurePosixPath(wanted.to, path.relative_to(wanted.path).as_posix())), path)
 
@@ -188,7 +188,7 @@ def _why_not(path: Path, suffixes: frozenset[str] | None) -> str | None:
     return "a private key" if _holds_private_key(path) else None
 
 
-def _refuse_secret(wanted: Wanted) -> None:
+def _refuse_secret(wanted: UserFile) -> None:
     if _SECRET_NAME.fullmatch(wanted.path.name) or _holds_private_key(wanted.path):
         raise TandemError(
             f"{wanted.key} names {wanted.path}, which is a secret by its name or holds a private key.",

@@ -8,23 +8,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cluster.jobs.dashboard import Unreachable
+from cluster.jobs.dashboard import DashboardUnreachable
 from cluster.jobs.jobs import Job, Jobs
 
 SILENCE_S = 45.0
 """After so long without a line the connection may be dead without anybody having said so; a new one is made."""
 
-TOLD_AFTER_S = 15.0
+NOTICE_AFTER_S = 15.0
 """A job that has not started by then is said to wait, and what for."""
 
 FIRST_RETRY_S = 0.5
-LONGEST_RETRY_S = 10.0
+MAX_RETRY_S = 10.0
 GIVE_UP_S = 900.0
 """Of a cluster that does not answer; the job goes on."""
 
 
 @dataclass
-class Follower:
+class LogFollower:
     """One who follows one job."""
 
     jobs: Jobs
@@ -56,26 +56,26 @@ class Follower:
                 if job.has_ended:
                     self._write_rest(job)
                     return job
-                waits = job.status == "PENDING" and time.monotonic() - started > TOLD_AFTER_S
+                waits = job.status == "PENDING" and time.monotonic() - started > NOTICE_AFTER_S
                 if waits and job.message != told:
                     told = job.message
                     self.note(f"waiting: {told}")
                 asyncio.run(self._tail())
                 time.sleep(FIRST_RETRY_S)
-            except Unreachable as error:
+            except DashboardUnreachable as error:
                 if broken is None:
                     broken = time.monotonic()
                     self.note(f"{error.seen} Trying again; the job goes on meanwhile.")
                 if time.monotonic() - broken > self.give_up_s:
                     raise
                 time.sleep(pause)
-                pause = min(2 * pause, LONGEST_RETRY_S)
+                pause = min(2 * pause, MAX_RETRY_S)
 
     def _write_rest(self, job: Job) -> None:
         """What came after the last connection. The log of a driver whose node is gone cannot be had."""
         try:
             self._show(self.jobs.log(self.id)[self.shown :])
-        except Unreachable as error:
+        except DashboardUnreachable as error:
             self.note(f"the end of the log cannot be read: {error.seen}")
 
     async def _tail(self) -> None:

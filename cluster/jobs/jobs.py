@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
-from cluster.jobs.dashboard import Dashboard, NotFound, Unreachable
+from cluster.jobs.dashboard import Dashboard, DashboardUnreachable, NotFound
 from cluster.jobs.wheel import Wheel
 
-ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+END_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
 OURS = "tandem"
 """The key in a job's metadata that says that it was submitted by us, and by which version."""
 
@@ -54,7 +54,7 @@ class Job:
 
     @property
     def has_ended(self) -> bool:
-        return self.status in ENDED
+        return self.status in END_STATES
 
     @property
     def is_ours(self) -> bool:
@@ -97,7 +97,7 @@ class Jobs:
         }  # fmt: skip
         try:
             self.dashboard.call("POST", "/api/jobs/", json=asked)
-        except Unreachable:
+        except DashboardUnreachable:
             # The answer may be what was lost, and not the job.
             if not any(job.id == submission.id for job in self.all()):
                 raise
@@ -155,12 +155,12 @@ def runtime_env(working_dir: str | None, code: str, env_vars: Mapping[str, str])
     return {"working_dir": working_dir, **found} if working_dir else found
 
 
-def new_id(project: str, verb: str) -> str:
+def new_job_id(project: str, verb: str) -> str:
     """Such as helpdesk-train-20261126T031500-1a2b3c."""
     return f"{project}-{verb}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
-def jobs_at(address: str) -> Jobs:
+def connect_jobs(address: str) -> Jobs:
     """The jobs of the cluster at an address.
 
     Raises:

@@ -37,7 +37,7 @@ class Wheel:
 def build_wheel(root: Path = Path(__file__).parents[2]) -> Wheel:
     """The packages below `root`, a checkout or the folder that they are installed in."""
     files = {path.relative_to(root).as_posix(): path.read_bytes() for path in _files(root)}
-    version = f"{release()}+{_digest(files)[:12]}"
+    version = f"{package_version()}+{_digest(files)[:12]}"
     info = f"tandem-{version}.dist-info"
     files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: tandem\nVersion: {version}\n".encode()
     files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: tandem\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -45,7 +45,7 @@ def build_wheel(root: Path = Path(__file__).parents[2]) -> Wheel:
     return Wheel(version, zipped(files))
 
 
-def release() -> str:
+def package_version() -> str:
     """Our version, without what a wheel has added to it."""
     try:
         return importlib.metadata.version("tandem").partition("+")[0]

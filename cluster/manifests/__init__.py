@@ -1,1 +1,1 @@
-"""Rendered Kubernetes manifests, and the rules that no schema shows."""
+"""Kubernetes: the manifests that are rendered, and the rules that they have to keep."""

@@ -29,7 +29,7 @@ _TEMPLATES = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class ManifestFinding:
     """One thing that is wrong: the rule, the object, and what to change."""
 
     rule: str
@@ -155,10 +155,10 @@ def pods_of(manifest: Manifest) -> Iterator[Pod]:
     if manifest.kind == "Pod":
         yield Pod(manifest, "", manifest.values)
     elif manifest.kind in _TEMPLATES:
-        yield Pod(manifest, "", at(manifest.values, _TEMPLATES[manifest.kind]) or {})
+        yield Pod(manifest, "", value_at(manifest.values, _TEMPLATES[manifest.kind]) or {})
     elif manifest.kind in RAY_KINDS:
         cluster = cluster_spec(manifest)
-        yield Pod(manifest, "head", at(cluster, "headGroupSpec.template") or {})
+        yield Pod(manifest, "head", value_at(cluster, "headGroupSpec.template") or {})
         for group in cluster.get("workerGroupSpecs", []):
             yield Pod(manifest, "worker", group.get("template", {}))
         if manifest.kind == "RayJob":
@@ -175,26 +175,26 @@ def cluster_spec(manifest: Manifest) -> Values:
     return dict(manifest.spec.get(key) or {}) if key else manifest.spec
 
 
-def at(values: Any, path: str) -> Any:
+def value_at(values: Any, path: str) -> Any:
     """What stands at a path with dots, or None."""
     for key in path.split("."):
         values = values.get(key) if isinstance(values, dict) else None
     return values
 
 
-def texts(values: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def all_texts(values: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Every string with its path."""
     if isinstance(values, dict):
         for key, value in values.items():
-            yield from texts(value, f"{path}.{key}" if path else str(key))
+            yield from all_texts(value, f"{path}.{key}" if path else str(key))
     elif isinstance(values, list):
         for index, value in enumerate(values):
-            yield from texts(value, f"{path}.{index}")
+            yield from all_texts(value, f"{path}.{index}")
     elif isinstance(values, str):
         yield path, values
 
 
-def matches(selector: Values | None, labels: dict[str, str]) -> bool:
+def selector_matches(selector: Values | None, labels: dict[str, str]) -> bool:
     """Whether a label selector takes these labels; an empty one takes all."""
     selector = selector or {}
     plain = all(labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items())

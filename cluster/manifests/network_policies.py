@@ -6,8 +6,8 @@ A connection needs both sides: the caller's policies let it out, and those of th
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cluster.manifests.bundle import Bundle, Finding, Manifest, Pod, Values, matches
-from cluster.manifests.references import port_number, select, services
+from cluster.manifests.bundle import Bundle, Manifest, ManifestFinding, Pod, Values, selector_matches
+from cluster.manifests.references import list_services, port_number, select_pods
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 ANY_PORT = "all"
@@ -32,36 +32,36 @@ class Path:
     port: str
 
 
-def default_deny(bundle: Bundle) -> Iterator[Finding]:
+def check_default_deny(bundle: Bundle) -> Iterator[ManifestFinding]:
     """Where nothing selects a pod everything is allowed: each namespace begins with a policy that denies."""
     for namespace in sorted({pod.namespace for pod in bundle.pods}):
         for side in ("Ingress", "Egress"):
             if not any(_denies(one, side) for one in bundle.of("NetworkPolicy") if one.namespace == namespace):
-                yield Finding("deny", f"Namespace/{namespace}", f"no NetworkPolicy denies all {side}.")
+                yield ManifestFinding("deny", f"Namespace/{namespace}", f"no NetworkPolicy denies all {side}.")
 
 
-def reached(bundle: Bundle) -> Iterator[Finding]:
+def check_services_reached(bundle: Bundle) -> Iterator[ManifestFinding]:
     """Every Service has callers, other than its own pods, that are let in on its ports."""
-    for service in services(bundle):
+    for service in list_services(bundle):
         for target in service.ports.values():
             for pod in service.pods:
                 port = port_number(pod, target)
                 if not any(_lets_in(policy, pod, port) for policy in bundle.of("NetworkPolicy")):
-                    yield Finding(
+                    yield ManifestFinding(
                         "service", service.owner, f"no NetworkPolicy lets anybody in to {service.name} {port}."
                     )
 
 
-def both_sides(bundle: Bundle) -> Iterator[Finding]:
+def check_both_sides(bundle: Bundle) -> Iterator[ManifestFinding]:
     """What one side allows between pods of ours, the other allows too."""
     for policy in bundle.of("NetworkPolicy"):
         for side in ("ingress", "egress"):
             for rule in policy.spec.get(side) or []:
-                for pod in select(bundle, policy.namespace, policy.spec.get("podSelector")):
+                for pod in select_pods(bundle, policy.namespace, policy.spec.get("podSelector")):
                     yield from _one_sided(bundle, policy, side, rule, pod)
 
 
-def paths(bundle: Bundle) -> list[Path]:
+def connection_paths(bundle: Bundle) -> list[Path]:
     """Every allowed connection that has a pod of ours at one end, each once and in order."""
     parties = _parties(bundle)
     found = {
@@ -72,14 +72,14 @@ def paths(bundle: Bundle) -> list[Path]:
     return sorted(found, key=lambda path: (path.called, path.caller, path.port.zfill(5)))
 
 
-def mermaid(bundle: Bundle) -> str:
+def network_diagram(bundle: Bundle) -> str:
     """The paths between groups of pods as a diagram; what a group has inside and the look-up of names are left out."""
     groups: dict[str, str] = {}
     for pod in bundle.pods:  # several objects may have pods with the same part to play, such as the schedules
         name, group = _party(pod).name, f"{pod.owner.kind} {pod.owner.name}"
         groups[name] = group if groups.get(name, group) == group else name
     arrows: dict[tuple[str, str], set[str]] = {}
-    for path in paths(bundle):
+    for path in connection_paths(bundle):
         caller, called = groups.get(path.caller, path.caller), groups.get(path.called, path.called)
         if caller != called and path.port != "53":
             arrows.setdefault((caller, called), set()).add(path.port)
@@ -120,7 +120,7 @@ def _is_outside(bundle: Bundle, policy: Manifest, peer: Values) -> bool:
         return True
     namespace = _namespace_of(policy, peer)
     own = {pod.namespace for pod in bundle.pods}
-    return namespace not in own or not select(bundle, namespace, peer.get("podSelector"))
+    return namespace not in own or not select_pods(bundle, namespace, peer.get("podSelector"))
 
 
 def _peer_party(policy: Manifest, peer: Values) -> Party:
@@ -154,7 +154,7 @@ def _ports(bundle: Bundle, selected: Party, other: Party, side: str) -> set[str]
     for policy in bundle.of("NetworkPolicy"):
         if policy.namespace != selected.namespace:
             continue
-        if not matches(policy.spec.get("podSelector"), dict(selected.labels)):
+        if not selector_matches(policy.spec.get("podSelector"), dict(selected.labels)):
             continue
         for rule in policy.spec.get(side) or []:
             peers = rule.get("from" if side == "ingress" else "to")
@@ -166,7 +166,9 @@ def _ports(bundle: Bundle, selected: Party, other: Party, side: str) -> set[str]
 def _is(policy: Manifest, peer: Values, party: Party) -> bool:
     if "ipBlock" in peer or not party.namespace:
         return "ipBlock" in peer and not party.namespace
-    return party.namespace == _namespace_of(policy, peer) and matches(peer.get("podSelector"), dict(party.labels))
+    return party.namespace == _namespace_of(policy, peer) and selector_matches(
+        peer.get("podSelector"), dict(party.labels)
+    )
 
 
 def _rule_ports(rule: Values) -> set[str]:
@@ -179,7 +181,7 @@ def _denies(policy: Manifest, side: str) -> bool:
 
 
 def _lets_in(policy: Manifest, pod: Pod, port: int | None) -> bool:
-    if policy.namespace != pod.namespace or not matches(policy.spec.get("podSelector"), pod.labels):
+    if policy.namespace != pod.namespace or not selector_matches(policy.spec.get("podSelector"), pod.labels):
         return False
     return any(
         _from_others(policy, rule, pod) and _rule_ports(rule) & {ANY_PORT, str(port)}
@@ -192,16 +194,16 @@ def _from_others(policy: Manifest, rule: Values, pod: Pod) -> bool:
     return any(not _is(policy, peer, _party(pod)) for peer in rule.get("from") or [])
 
 
-def _one_sided(bundle: Bundle, policy: Manifest, side: str, rule: Values, pod: Pod) -> Iterator[Finding]:
+def _one_sided(bundle: Bundle, policy: Manifest, side: str, rule: Values, pod: Pod) -> Iterator[ManifestFinding]:
     other_side = "egress" if side == "ingress" else "ingress"
     own = _party(pod)
     for peer in rule.get("from" if side == "ingress" else "to") or []:
         if _is_outside(bundle, policy, peer) or not (peer.get("podSelector") or peer.get("namespaceSelector")):
             continue
-        others = select(bundle, _namespace_of(policy, peer), peer.get("podSelector"))
+        others = select_pods(bundle, _namespace_of(policy, peer), peer.get("podSelector"))
         open_ports = set().union(*(_ports(bundle, _party(one), own, other_side) for one in others))
         for port in _rule_ports(rule):
             if not open_ports & {ANY_PORT, port}:
                 says = "lets in" if side == "ingress" else "lets out to"
                 names = ", ".join(sorted({_part_name(one) for one in others}))
-                yield Finding("path", str(policy), f"it {says} {names} on {port}, and that side does not.")
+                yield ManifestFinding("path", str(policy), f"it {says} {names} on {port}, and that side does not.")

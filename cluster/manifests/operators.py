@@ -3,164 +3,192 @@
 import re
 from collections.abc import Iterator
 
-from cluster.manifests.bundle import Bundle, Finding, Values, at, cluster_spec
+from cluster.manifests.bundle import Bundle, ManifestFinding, Values, cluster_spec, value_at
 
 # A RayJob's or RayService's cluster gets six characters more than its own name.
-LONGEST = {"RayCluster": 53, "RayJob": 47, "RayService": 47}
+MAX_NAME_LENGTHS = {"RayCluster": 53, "RayJob": 47, "RayService": 47}
 LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 OPERATORS_LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/created-by")
 START_RESOURCES = {"num-cpus": ("cpu",), "num-gpus": ("nvidia.com/gpu",), "memory": ("memory",), "resources": ()}
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 
-def names(bundle: Bundle) -> Iterator[Finding]:
+def check_names(bundle: Bundle) -> Iterator[ManifestFinding]:
     """KubeRay cuts no name: one that is too long for the pods and services made from it is refused."""
-    for one in bundle.of(*LONGEST):
-        most = LONGEST[one.kind]
+    for one in bundle.of(*MAX_NAME_LENGTHS):
+        most = MAX_NAME_LENGTHS[one.kind]
         if len(one.name) > most or not LABEL.fullmatch(one.name):
-            yield Finding("name", str(one), f"a name has at most {most} of a-z, 0-9 and -, and begins with a letter.")
+            yield ManifestFinding(
+                "name", str(one), f"a name has at most {most} of a-z, 0-9 and -, and begins with a letter."
+            )
 
 
-def versions(bundle: Bundle, ray: str, tandem: str) -> Iterator[Finding]:
+def check_operator_versions(bundle: Bundle, ray: str, tandem: str) -> Iterator[ManifestFinding]:
     """All pods of a cluster run the Ray that is said, in an image of this version and for what the pod has."""
     for manifest, cluster in bundle.ray_clusters:
         if cluster.get("rayVersion") != ray:
-            yield Finding("version", str(manifest), f"rayVersion is {cluster.get('rayVersion')}, the image has {ray}.")
+            yield ManifestFinding(
+                "version", str(manifest), f"rayVersion is {cluster.get('rayVersion')}, the image has {ray}."
+            )
     for pod in bundle.pods:
         for container in pod.containers if pod.part in ("head", "worker", "submitter") else ():
             tag = str(container.get("image", "")).partition("@")[0].rpartition(":")[2]
             if not tag.startswith(tandem) and "@" not in str(container.get("image")):
-                yield Finding(
+                yield ManifestFinding(
                     "version", str(pod), f"the image is {container.get('image')}, and this is Tandem {tandem}."
                 )
-            if "nvidia.com/gpu" in (at(container, "resources.limits") or {}) and tag.endswith("-cpu"):
-                yield Finding("version", str(pod), f"it has GPUs, and {container.get('image')} computes on CPUs.")
+            if "nvidia.com/gpu" in (value_at(container, "resources.limits") or {}) and tag.endswith("-cpu"):
+                yield ManifestFinding(
+                    "version", str(pod), f"it has GPUs, and {container.get('image')} computes on CPUs."
+                )
 
 
-def token(bundle: Bundle) -> Iterator[Finding]:
+def check_token(bundle: Bundle) -> Iterator[ManifestFinding]:
     """Whoever reaches Ray's dashboard may run anything: a token, from a Secret that outlives a cluster."""
     for manifest, cluster in bundle.ray_clusters:
         options = cluster.get("authOptions") or {}
         if options.get("mode") != "token" or not options.get("secretName"):
-            yield Finding("token", str(manifest), "authOptions needs mode: token and the secretName of the token.")
+            yield ManifestFinding(
+                "token", str(manifest), "authOptions needs mode: token and the secretName of the token."
+            )
         elif not cluster.get("rayVersion"):
-            yield Finding("token", str(manifest), "a token needs rayVersion (2.52 or newer).")
+            yield ManifestFinding("token", str(manifest), "a token needs rayVersion (2.52 or newer).")
 
 
-def autoscaling(bundle: Bundle) -> Iterator[Finding]:
+def check_autoscaling(bundle: Bundle) -> Iterator[ManifestFinding]:
     """Numbers in order; autoscaler v2 replaces pods itself and refuses a restart policy."""
     for manifest, cluster in bundle.ray_clusters:
         scales = bool(cluster.get("enableInTreeAutoscaling"))
         for group in cluster.get("workerGroupSpecs", []):
             fewest, most, now = (group.get(key) for key in ("minReplicas", "maxReplicas", "replicas"))
             if None in (fewest, most) or not fewest <= (fewest if now is None else now) <= most:
-                yield Finding("autoscaling", str(manifest), "minReplicas, replicas and maxReplicas are not in order.")
-        if scales and at(cluster, "autoscalerOptions.version") == "v2":
+                yield ManifestFinding(
+                    "autoscaling", str(manifest), "minReplicas, replicas and maxReplicas are not in order."
+                )
+        if scales and value_at(cluster, "autoscalerOptions.version") == "v2":
             for template in _templates(cluster):
-                if at(template, "spec.restartPolicy") not in (None, "Never"):
-                    yield Finding("autoscaling", str(manifest), "autoscaler v2 needs restartPolicy Never, or none.")
+                if value_at(template, "spec.restartPolicy") not in (None, "Never"):
+                    yield ManifestFinding(
+                        "autoscaling", str(manifest), "autoscaler v2 needs restartPolicy Never, or none."
+                    )
         if not scales and cluster.get("autoscalerOptions"):
-            yield Finding("autoscaling", str(manifest), "autoscalerOptions without enableInTreeAutoscaling do nothing.")
+            yield ManifestFinding(
+                "autoscaling", str(manifest), "autoscalerOptions without enableInTreeAutoscaling do nothing."
+            )
 
 
-def twice(bundle: Bundle) -> Iterator[Finding]:
+def check_set_once(bundle: Bundle) -> Iterator[ManifestFinding]:
     """An amount in rayStartParams and in the limits: Ray would count one and Kubernetes give the other."""
     for manifest, cluster in bundle.ray_clusters:
         for group in [cluster.get("headGroupSpec", {}), *cluster.get("workerGroupSpecs", [])]:
             params = group.get("rayStartParams") or {}
-            container = (at(group, "template.spec.containers") or [{}])[0]
-            limits = at(container, "resources.limits") or {}
+            container = (value_at(group, "template.spec.containers") or [{}])[0]
+            limits = value_at(container, "resources.limits") or {}
             for name, limited in START_RESOURCES.items():
                 if name in params and (group.get("resources") or any(key in limits for key in limited)):
-                    yield Finding("twice", str(manifest), f"{name} stands in rayStartParams and in the pod: keep one.")
+                    yield ManifestFinding(
+                        "twice", str(manifest), f"{name} stands in rayStartParams and in the pod: keep one."
+                    )
 
 
-def labels(bundle: Bundle) -> Iterator[Finding]:
+def check_labels(bundle: Bundle) -> Iterator[ManifestFinding]:
     """KubeRay's head service selects by these labels of its own."""
     for pod in bundle.pods:
         for key in set(OPERATORS_LABELS) & set(pod.labels) if pod.part in ("head", "worker") else ():
-            yield Finding("label", str(pod), f"{key} is KubeRay's: with another value its service finds no pod.")
+            yield ManifestFinding(
+                "label", str(pod), f"{key} is KubeRay's: with another value its service finds no pod."
+            )
 
 
-def ends(bundle: Bundle) -> Iterator[Finding]:
+def check_job_ends(bundle: Bundle) -> Iterator[ManifestFinding]:
     """How a RayJob ends, and what is removed then."""
     for one in bundle.of("RayJob"):
         spec, shuts = one.spec, bool(one.spec.get("shutdownAfterJobFinishes"))
         if not shuts and (spec.get("suspend") or spec.get("ttlSecondsAfterFinished")):
-            yield Finding("end", str(one), "suspend and ttlSecondsAfterFinished need shutdownAfterJobFinishes.")
-        if shuts and at(spec, "deletionStrategy.deletionRules"):
-            yield Finding("end", str(one), "deletionRules and shutdownAfterJobFinishes exclude each other.")
+            yield ManifestFinding("end", str(one), "suspend and ttlSecondsAfterFinished need shutdownAfterJobFinishes.")
+        if shuts and value_at(spec, "deletionStrategy.deletionRules"):
+            yield ManifestFinding("end", str(one), "deletionRules and shutdownAfterJobFinishes exclude each other.")
         if not spec.get("activeDeadlineSeconds"):
-            yield Finding("end", str(one), "without activeDeadlineSeconds a job that hangs keeps its nodes.")
+            yield ManifestFinding("end", str(one), "without activeDeadlineSeconds a job that hangs keeps its nodes.")
         if spec.get("submissionMode", "K8sJobMode") == "K8sJobMode" and not spec.get("submitterPodTemplate"):
-            yield Finding("end", str(one), "KubeRay's own submitter pod is refused where pods are restricted: say one.")
+            yield ManifestFinding(
+                "end", str(one), "KubeRay's own submitter pod is refused where pods are restricted: say one."
+            )
 
 
-def queues(bundle: Bundle) -> Iterator[Finding]:
+def check_queues(bundle: Bundle) -> Iterator[ManifestFinding]:
     """Kueue takes a cluster whose size does not change and which goes away; the queue exists."""
     for one in bundle.of("RayJob", "RayCluster"):
         queue = one.labels.get(QUEUE_LABEL)
         if queue is None:
             continue
         if cluster_spec(one).get("enableInTreeAutoscaling"):
-            yield Finding("queue", str(one), "what waits in a queue has a fixed size: no enableInTreeAutoscaling.")
+            yield ManifestFinding(
+                "queue", str(one), "what waits in a queue has a fixed size: no enableInTreeAutoscaling."
+            )
         if one.kind == "RayJob" and not one.spec.get("shutdownAfterJobFinishes"):
-            yield Finding("queue", str(one), "what waits in a queue gives its nodes back: shutdownAfterJobFinishes.")
+            yield ManifestFinding(
+                "queue", str(one), "what waits in a queue gives its nodes back: shutdownAfterJobFinishes."
+            )
         if not bundle.has("LocalQueue", queue, one.namespace):
-            yield Finding("queue", str(one), f"there is no LocalQueue {queue} in {one.namespace}.")
+            yield ManifestFinding("queue", str(one), f"there is no LocalQueue {queue} in {one.namespace}.")
     known = {one.name for one in bundle.of("ClusterQueue")}
     for one in bundle.of("LocalQueue"):
         if one.spec.get("clusterQueue") not in known:
-            yield Finding("queue", str(one), f"there is no ClusterQueue {one.spec.get('clusterQueue')}.")
+            yield ManifestFinding("queue", str(one), f"there is no ClusterQueue {one.spec.get('clusterQueue')}.")
 
 
-def serving(bundle: Bundle) -> Iterator[Finding]:
+def check_ray_services(bundle: Bundle) -> Iterator[ManifestFinding]:
     """Requests reach pods in which a gateway listens, and a new version starts from nothing of the old one's."""
     for one in bundle.of("RayService"):
         cluster, spec = cluster_spec(one), one.spec
         if not spec.get("excludeHeadPodFromServeSvc"):
-            yield Finding(
+            yield ManifestFinding(
                 "serving", str(one), "excludeHeadPodFromServeSvc: KubeRay asks Ray's own proxy, which is off."
             )
-        if at(cluster, "gcsFaultToleranceOptions.externalStorageNamespace"):
-            yield Finding(
+        if value_at(cluster, "gcsFaultToleranceOptions.externalStorageNamespace"):
+            yield ManifestFinding(
                 "serving", str(one), "externalStorageNamespace: the new cluster would read the old one's state."
             )
         ports = [_serve_port(template) for template in _templates(cluster)]
         if None in ports or len(set(ports)) > 1:
-            yield Finding("serving", str(one), "head and workers need the same port with the name serve.")
+            yield ManifestFinding("serving", str(one), "head and workers need the same port with the name serve.")
         for group in cluster.get("workerGroupSpecs", []):
-            container = (at(group, "template.spec.containers") or [{}])[0]
-            if at(container, "readinessProbe.httpGet.path") != "/-/healthz":
-                yield Finding("serving", str(one), "a worker is ready while /-/healthz answers: say it as httpGet.")
+            container = (value_at(group, "template.spec.containers") or [{}])[0]
+            if value_at(container, "readinessProbe.httpGet.path") != "/-/healthz":
+                yield ManifestFinding(
+                    "serving", str(one), "a worker is ready while /-/healthz answers: say it as httpGet."
+                )
             if not group.get("minReplicas"):
-                yield Finding("serving", str(one), "minReplicas: the endpoint looks at the first worker's hardware.")
+                yield ManifestFinding(
+                    "serving", str(one), "minReplicas: the endpoint looks at the first worker's hardware."
+                )
 
 
-def milvus(bundle: Bundle) -> Iterator[Finding]:
+def check_milvus_objects(bundle: Bundle) -> Iterator[ManifestFinding]:
     """A Milvus cluster still takes Pulsar where nothing is said, and lets everybody in."""
     for one in bundle.of("Milvus"):
         if one.spec.get("mode") != "cluster":
             continue
-        if at(one.spec, "dependencies.msgStreamType") != "woodpecker":
-            yield Finding("milvus", str(one), "dependencies.msgStreamType: without woodpecker it is Pulsar.")
-        if not at(one.spec, "config.common.security.authorizationEnabled"):
-            yield Finding("milvus", str(one), "config.common.security.authorizationEnabled is not on.")
-        if at(one.spec, "config.common.security.tlsMode") not in (1, 2):
-            yield Finding("milvus", str(one), "config.common.security.tlsMode is off.")
+        if value_at(one.spec, "dependencies.msgStreamType") != "woodpecker":
+            yield ManifestFinding("milvus", str(one), "dependencies.msgStreamType: without woodpecker it is Pulsar.")
+        if not value_at(one.spec, "config.common.security.authorizationEnabled"):
+            yield ManifestFinding("milvus", str(one), "config.common.security.authorizationEnabled is not on.")
+        if value_at(one.spec, "config.common.security.tlsMode") not in (1, 2):
+            yield ManifestFinding("milvus", str(one), "config.common.security.tlsMode is off.")
 
 
-def schedules(bundle: Bundle) -> Iterator[Finding]:
+def check_schedules(bundle: Bundle) -> Iterator[ManifestFinding]:
     """A scheduled job has a zone, one run at a time, an end, and is not begun again where that repeats its work."""
     for one in bundle.of("CronJob"):
         spec = one.spec
         for field in ("timeZone", "startingDeadlineSeconds"):
             if not spec.get(field):
-                yield Finding("schedule", str(one), f"{field} is missing.")
+                yield ManifestFinding("schedule", str(one), f"{field} is missing.")
         if spec.get("concurrencyPolicy") != "Forbid":
-            yield Finding("schedule", str(one), "concurrencyPolicy: Forbid, or a slow run meets the next one.")
-        if not at(spec, "jobTemplate.spec.activeDeadlineSeconds"):
-            yield Finding("schedule", str(one), "jobTemplate.spec.activeDeadlineSeconds is missing.")
+            yield ManifestFinding("schedule", str(one), "concurrencyPolicy: Forbid, or a slow run meets the next one.")
+        if not value_at(spec, "jobTemplate.spec.activeDeadlineSeconds"):
+            yield ManifestFinding("schedule", str(one), "jobTemplate.spec.activeDeadlineSeconds is missing.")
 
 
 def _templates(cluster: Values) -> list[Values]:
@@ -169,6 +197,6 @@ def _templates(cluster: Values) -> list[Values]:
 
 
 def _serve_port(template: Values) -> int | None:
-    container = (at(template, "spec.containers") or [{}])[0]
+    container = (value_at(template, "spec.containers") or [{}])[0]
     found = [port["containerPort"] for port in container.get("ports", []) if port.get("name") == "serve"]
     return found[0] if found else None

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from cluster.manifests.bundle import Bundle, Finding, Pod, Values, at, texts
+from cluster.manifests.bundle import Bundle, ManifestFinding, Pod, Values, all_texts, value_at
 
 UNSET = "CHANGE-ME"
 _SECRET_NAME = re.compile(
@@ -15,37 +15,39 @@ DROPPED_FIELDS = ("hostNetwork", "hostPID", "hostIPC")
 VOLUMES = ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
 
 
-def unset(bundle: Bundle) -> Iterator[Finding]:
+def check_unset_values(bundle: Bundle) -> Iterator[ManifestFinding]:
     """A value that the user has to set is still at its marker. One of the settings is named once, not where it goes."""
     settings = {
         key for one in bundle.of("ConfigMap") if one.name.startswith("tandem-settings")
         for key, value in (one.values.get("data") or {}).items() if UNSET in str(value)
     }  # fmt: skip
     for name in sorted(settings):
-        yield Finding("unset", "settings.env", f"{name} is not set: write its value there.")
+        yield ManifestFinding("unset", "settings.env", f"{name} is not set: write its value there.")
     for manifest in bundle.manifests if not settings else ():
-        for path, text in texts(manifest.values):
+        for path, text in all_texts(manifest.values):
             if UNSET in text:
-                yield Finding("unset", str(manifest), f"{path} is not set.")
+                yield ManifestFinding("unset", str(manifest), f"{path} is not set.")
 
 
-def resources(bundle: Bundle) -> Iterator[Finding]:
+def check_resources(bundle: Bundle) -> Iterator[ManifestFinding]:
     """Every container says what it needs and what it may take."""
     for pod in _ours(bundle):
         for container in pod.containers:
             for side in ("requests", "limits"):
-                amounts = at(container, f"resources.{side}") or {}
+                amounts = value_at(container, f"resources.{side}") or {}
                 for name in ("cpu", "memory"):
                     if name not in amounts:
                         yield _of(pod, container, "resources", f"resources.{side}.{name} is missing.")
     for manifest, cluster in bundle.ray_clusters:
         if cluster.get("enableInTreeAutoscaling"):
             options = cluster.get("autoscalerOptions") or {}
-            if not at(options, "resources.requests") or not at(options, "resources.limits"):
-                yield Finding("resources", str(manifest), "autoscalerOptions.resources has no requests or no limits.")
+            if not value_at(options, "resources.requests") or not value_at(options, "resources.limits"):
+                yield ManifestFinding(
+                    "resources", str(manifest), "autoscalerOptions.resources has no requests or no limits."
+                )
 
 
-def images(bundle: Bundle) -> Iterator[Finding]:
+def check_images(bundle: Bundle) -> Iterator[ManifestFinding]:
     """An image is named by a version or a digest: `latest` is another image tomorrow."""
     for pod in _ours(bundle):
         for container in pod.containers:
@@ -53,17 +55,17 @@ def images(bundle: Bundle) -> Iterator[Finding]:
             if not found or not (found["tag"] or found["digest"]) or found["tag"] == "latest":
                 yield _of(pod, container, "image", f"image {container.get('image')!r} has no fixed tag or digest.")
     for manifest in bundle.of("Milvus"):
-        image = str(at(manifest.spec, "components.image") or "")
+        image = str(value_at(manifest.spec, "components.image") or "")
         found = _IMAGE.fullmatch(image)
         if not found or not (found["tag"] or found["digest"]) or found["tag"] == "latest":
-            yield Finding("image", str(manifest), f"components.image {image!r} has no fixed tag or digest.")
+            yield ManifestFinding("image", str(manifest), f"components.image {image!r} has no fixed tag or digest.")
 
 
-def secrets(bundle: Bundle) -> Iterator[Finding]:
+def check_secrets(bundle: Bundle) -> Iterator[ManifestFinding]:
     """A secret stands in a Secret of the cluster, which is made apart, never in a manifest."""
     for manifest in bundle.of("Secret"):
         if manifest.values.get("data") or manifest.values.get("stringData"):
-            yield Finding(
+            yield ManifestFinding(
                 "secret", str(manifest), "its values stand in the manifest: make it apart (docs/kubernetes.md)."
             )
     for pod in _ours(bundle):
@@ -74,38 +76,40 @@ def secrets(bundle: Bundle) -> Iterator[Finding]:
     for manifest in bundle.of("ConfigMap"):
         for key in manifest.values.get("data") or {}:
             if _SECRET_NAME.search(key):
-                yield Finding("secret", str(manifest), f"{key} belongs into a Secret.")
+                yield ManifestFinding("secret", str(manifest), f"{key} belongs into a Secret.")
     for manifest in bundle.manifests:
-        for path, text in texts(manifest.values):
+        for path, text in all_texts(manifest.values):
             if _URL_WITH_PASSWORD.search(text):
-                yield Finding("secret", str(manifest), f"{path} has a URL with a password in it.")
+                yield ManifestFinding("secret", str(manifest), f"{path} has a URL with a password in it.")
 
 
-def security(bundle: Bundle) -> Iterator[Finding]:
+def check_security(bundle: Bundle) -> Iterator[ManifestFinding]:
     """Kubernetes' `restricted` standard, and a root file system that nothing writes to."""
     for pod in _ours(bundle):
         spec = pod.spec
         for field in DROPPED_FIELDS:
             if spec.get(field):
-                yield Finding("security", str(pod), f"{field} is on.")
+                yield ManifestFinding("security", str(pod), f"{field} is on.")
         for volume in spec.get("volumes", []):
             if not set(volume) & set(VOLUMES):
-                yield Finding("security", str(pod), f"volume {volume['name']} is of a kind that `restricted` refuses.")
+                yield ManifestFinding(
+                    "security", str(pod), f"volume {volume['name']} is of a kind that `restricted` refuses."
+                )
         for container in pod.containers:
             for wrong in _insecure(container.get("securityContext") or {}, spec.get("securityContext") or {}):
                 yield _of(pod, container, "security", wrong)
     for manifest, cluster in bundle.ray_clusters:
         if cluster.get("enableInTreeAutoscaling"):
-            own = at(cluster, "autoscalerOptions.securityContext") or {}
-            of_pod = at(cluster, "headGroupSpec.template.spec.securityContext") or {}
+            own = value_at(cluster, "autoscalerOptions.securityContext") or {}
+            of_pod = value_at(cluster, "headGroupSpec.template.spec.securityContext") or {}
             for wrong in _insecure(own, of_pod):
-                yield Finding("security", f"{manifest} (autoscaler)", wrong)
+                yield ManifestFinding("security", f"{manifest} (autoscaler)", wrong)
     for namespace in bundle.of("Namespace"):
         if namespace.labels.get("pod-security.kubernetes.io/enforce") not in ("restricted", "baseline"):
-            yield Finding("security", str(namespace), "pod-security.kubernetes.io/enforce is not set.")
+            yield ManifestFinding("security", str(namespace), "pod-security.kubernetes.io/enforce is not set.")
 
 
-def volumes(bundle: Bundle) -> Iterator[Finding]:
+def check_volumes(bundle: Bundle) -> Iterator[ManifestFinding]:
     """A mount names a volume, and what Ray writes to has one: /tmp, HOME and /dev/shm."""
     for pod in _ours(bundle):
         known = {volume["name"] for volume in pod.spec.get("volumes", [])}
@@ -123,14 +127,14 @@ def volumes(bundle: Bundle) -> Iterator[Finding]:
                     yield _of(pod, container, "volume", f"Ray writes to {path}, and nothing is mounted there.")
 
 
-def probes(bundle: Bundle) -> Iterator[Finding]:
+def check_probes(bundle: Bundle) -> Iterator[ManifestFinding]:
     """A probe that names a port names one of its container."""
     for pod in _ours(bundle):
         for container in pod.containers:
             names = [port.get("name") for port in container.get("ports", [])]
             for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
                 for action in ("httpGet", "tcpSocket"):
-                    port = at(container, f"{kind}.{action}.port")
+                    port = value_at(container, f"{kind}.{action}.port")
                     if isinstance(port, str) and port not in names:
                         yield _of(pod, container, "probe", f"{kind} asks port {port!r}, which the container lacks.")
 
@@ -153,5 +157,5 @@ def _ours(bundle: Bundle) -> list[Pod]:
     return [pod for pod in bundle.pods if pod.is_ours]
 
 
-def _of(pod: Pod, container: Values, rule: str, text: str) -> Finding:
-    return Finding(rule, f"{pod} container {container.get('name')}", text)
+def _of(pod: Pod, container: Values, rule: str, text: str) -> ManifestFinding:
+    return ManifestFinding(rule, f"{pod} container {container.get('name')}", text)

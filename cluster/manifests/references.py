@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.manifests.bundle import MILVUS_PORTS, Bundle, Finding, Pod, Values, at, matches
+from cluster.manifests.bundle import MILVUS_PORTS, Bundle, ManifestFinding, Pod, Values, selector_matches, value_at
 
 # Secrets that the user makes, by namespace, with their keys (docs/kubernetes.md has the commands).
 USERS_SECRETS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -33,11 +33,11 @@ class ServiceOf:
     ports: dict[int, int | str]
 
 
-def services(bundle: Bundle) -> list[ServiceOf]:
+def list_services(bundle: Bundle) -> list[ServiceOf]:
     """Those in the manifests, and those that KubeRay and the Milvus operator make."""
     found = []
     for one in bundle.of("Service"):
-        selected = select(bundle, one.namespace, {"matchLabels": one.spec.get("selector") or {}})
+        selected = select_pods(bundle, one.namespace, {"matchLabels": one.spec.get("selector") or {}})
         ports = {int(port["port"]): port.get("targetPort", port["port"]) for port in one.spec.get("ports", [])}
         found.append(ServiceOf(one.name, one.namespace, str(one), selected, ports))
     for one in bundle.of("RayCluster", "RayJob", "RayService"):
@@ -61,11 +61,11 @@ def port_number(pod: Pod, port: int | str) -> int | None:
     return port if isinstance(port, int) else (pod.ports or MILVUS_PORTS).get(port)
 
 
-def select(bundle: Bundle, namespace: str, selector: Values | None) -> tuple[Pod, ...]:
-    return tuple(pod for pod in bundle.pods if pod.namespace == namespace and matches(selector, pod.labels))
+def select_pods(bundle: Bundle, namespace: str, selector: Values | None) -> tuple[Pod, ...]:
+    return tuple(pod for pod in bundle.pods if pod.namespace == namespace and selector_matches(selector, pod.labels))
 
 
-def references(bundle: Bundle) -> Iterator[Finding]:
+def check_references(bundle: Bundle) -> Iterator[ManifestFinding]:
     """ConfigMaps, Secrets, claims, accounts and priorities are there, or on the list of what the user makes."""
     for pod in bundle.pods:
         for kind, name, key in _named(pod):
@@ -73,48 +73,50 @@ def references(bundle: Bundle) -> Iterator[Finding]:
                 keys = USERS_SECRETS.get(pod.namespace, {}).get(name)
                 missing = keys is None and not bundle.has("Secret", name, pod.namespace)
                 if missing or (keys and key and key not in keys):
-                    yield Finding("reference", str(pod), f"Secret {name}{f' key {key}' if key else ''} is not known.")
+                    yield ManifestFinding(
+                        "reference", str(pod), f"Secret {name}{f' key {key}' if key else ''} is not known."
+                    )
             elif not bundle.has(kind, name, "" if kind == "PriorityClass" else pod.namespace):
-                yield Finding("reference", str(pod), f"there is no {kind} {name} in {pod.namespace}.")
+                yield ManifestFinding("reference", str(pod), f"there is no {kind} {name} in {pod.namespace}.")
     for manifest, cluster in bundle.ray_clusters:
-        token = at(cluster, "authOptions.secretName")
+        token = value_at(cluster, "authOptions.secretName")
         if token and token not in USERS_SECRETS.get(manifest.namespace, {}):
-            yield Finding("reference", str(manifest), f"Secret {token} is not known.")
+            yield ManifestFinding("reference", str(manifest), f"Secret {token} is not known.")
 
 
-def selectors(bundle: Bundle) -> Iterator[Finding]:
+def check_selectors(bundle: Bundle) -> Iterator[ManifestFinding]:
     """What selects pods selects at least one."""
-    for service in services(bundle):
+    for service in list_services(bundle):
         if not service.pods:
-            yield Finding("selector", service.owner, f"Service {service.name} selects no pod.")
+            yield ManifestFinding("selector", service.owner, f"Service {service.name} selects no pod.")
     for one in bundle.of("PodDisruptionBudget", "PodMonitor", "NetworkPolicy"):
         selector = one.spec.get("podSelector") if one.kind == "NetworkPolicy" else one.spec.get("selector")
-        if not select(bundle, one.namespace, selector):
-            yield Finding("selector", str(one), "it selects no pod.")
+        if not select_pods(bundle, one.namespace, selector):
+            yield ManifestFinding("selector", str(one), "it selects no pod.")
     for one in bundle.of("Deployment", "StatefulSet"):
-        if not matches(one.spec.get("selector"), at(one.values, "spec.template.metadata.labels") or {}):
-            yield Finding("selector", str(one), "its selector does not take its own pods.")
+        if not selector_matches(one.spec.get("selector"), value_at(one.values, "spec.template.metadata.labels") or {}):
+            yield ManifestFinding("selector", str(one), "its selector does not take its own pods.")
 
 
-def ports(bundle: Bundle) -> Iterator[Finding]:
+def check_ports(bundle: Bundle) -> Iterator[ManifestFinding]:
     """A port that is named is one of the pods; a route leads to a service that has it."""
-    known = services(bundle)
+    known = list_services(bundle)
     for service in known:
         for number, target in service.ports.items():
             for pod in service.pods:
                 if pod.is_ours and port_number(pod, target) not in pod.ports.values():
-                    yield Finding(
+                    yield ManifestFinding(
                         "port", service.owner, f"Service {service.name} {number}: {pod} has no port {target}."
                     )
     for one in bundle.of("PodMonitor"):
-        pods = select(bundle, one.namespace, one.spec.get("selector"))
+        pods = select_pods(bundle, one.namespace, one.spec.get("selector"))
         for endpoint in one.spec.get("podMetricsEndpoints", []):
             # The submitter of a job is in the same group and exports nothing.
             if not any(endpoint.get("port") in pod.ports for pod in pods):
-                yield Finding("port", str(one), f"no pod has a port {endpoint.get('port')}.")
+                yield ManifestFinding("port", str(one), f"no pod has a port {endpoint.get('port')}.")
     for name, namespace, port, where in _routes(bundle):
         if not any(one.name == name and one.namespace == namespace and port in one.ports for one in known):
-            yield Finding("port", where, f"there is no Service {name} with port {port} in {namespace}.")
+            yield ManifestFinding("port", where, f"there is no Service {name} with port {port} in {namespace}.")
 
 
 def _named(pod: Pod) -> Iterator[tuple[str, str, str | None]]:
@@ -126,15 +128,15 @@ def _named(pod: Pod) -> Iterator[tuple[str, str, str | None]]:
     for volume in spec.get("volumes", []):
         for kind, path in (("ConfigMap", "configMap.name"), ("Secret", "secret.secretName"),
                            ("PersistentVolumeClaim", "persistentVolumeClaim.claimName")):  # fmt: skip
-            if name := at(volume, path):
+            if name := value_at(volume, path):
                 yield kind, name, None
     for container in pod.containers:
         for one in container.get("env", []):
             yield from _keyed(one.get("valueFrom") or {})
         for one in container.get("envFrom", []):
-            if name := at(one, "configMapRef.name"):
+            if name := value_at(one, "configMapRef.name"):
                 yield "ConfigMap", name, None
-            if name := at(one, "secretRef.name"):
+            if name := value_at(one, "secretRef.name"):
                 yield "Secret", name, None
 
 
@@ -154,6 +156,6 @@ def _routes(bundle: Bundle) -> Iterator[tuple[str, str, int, str]]:
                 yield f"Gateway {parent['name']}", one.namespace, 0, str(one)
     for one in bundle.of("Ingress"):
         for rule in one.spec.get("rules", []):
-            for path in at(rule, "http.paths") or []:
-                service = at(path, "backend.service") or {}
-                yield service.get("name", ""), one.namespace, at(service, "port.number") or 0, str(one)
+            for path in value_at(rule, "http.paths") or []:
+                service = value_at(path, "backend.service") or {}
+                yield service.get("name", ""), one.namespace, value_at(service, "port.number") or 0, str(one)

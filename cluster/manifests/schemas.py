@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
-from cluster.manifests.bundle import Bundle, Finding, Values
+from cluster.manifests.bundle import Bundle, ManifestFinding, Values
 
 _KEPT = ("description", "title", "format", "nullable", "default", "example", "externalDocs")
 
 
-def schemas(folder: Path) -> dict[tuple[str, str], Values]:
+def load_schemas(folder: Path) -> dict[tuple[str, str], Values]:
     """JSON schemas by (apiVersion, kind).
 
     Raises:
@@ -44,11 +44,11 @@ def schemas(folder: Path) -> dict[tuple[str, str], Values]:
     return found
 
 
-def check(bundle: Bundle, folder: Path) -> Iterator[Finding]:
+def check_schemas(bundle: Bundle, folder: Path) -> Iterator[ManifestFinding]:
     """Raises TandemError as `schemas` does."""
     from jsonschema import Draft7Validator
 
-    known = schemas(folder)
+    known = load_schemas(folder)
     groups = {api.partition("/")[0] for api, _ in known}
     for manifest in bundle.manifests:
         api = str(manifest.values.get("apiVersion", ""))
@@ -56,9 +56,9 @@ def check(bundle: Bundle, folder: Path) -> Iterator[Finding]:
         if schema:
             for error in Draft7Validator(schema).iter_errors(manifest.values):
                 where = ".".join(map(str, error.absolute_path)) or "it"
-                yield Finding("schema", str(manifest), f"{where}: {error.message[:200]}")
+                yield ManifestFinding("schema", str(manifest), f"{where}: {error.message[:200]}")
         elif api.partition("/")[0] in groups:
-            yield Finding("schema", str(manifest), f"{api} has no such kind, or that version is not served.")
+            yield ManifestFinding("schema", str(manifest), f"{api} has no such kind, or that version is not served.")
 
 
 def _closed(schema: Values, is_object: bool = False) -> Values:

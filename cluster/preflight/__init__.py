@@ -1,1 +1,1 @@
-"""What is looked at before work begins: one machine, or every node of a Ray cluster (`tandem doctor`)."""
+"""Checks before work begins, each with a remedy."""

@@ -14,10 +14,10 @@ from cluster.preflight.finding import Finding
 
 INDEX = "model.safetensors.index.json"
 ASK_S = 20.0
-GET_IT = "Copy the whole model again (`hf download ...`), or set `model` to another folder or a hub id."
+DOWNLOAD_REMEDY = "Copy the whole model again (`hf download ...`), or set `model` to another folder or a hub id."
 
 
-def check(model: str) -> Iterator[Finding]:
+def check_base_model(model: str) -> Iterator[Finding]:
     """`model` is an absolute folder or a hub id. Raises TandemError where the folder holds no model."""
     folder = find_model(model)
     yield _of_folder(folder) if folder else _of_hub(model)
@@ -27,7 +27,7 @@ def _of_folder(folder: Path) -> Finding:
     lacking = list(_lacking(folder))
     files = {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.is_file()}
     if lacking:
-        return Finding("model", "failed", f"{folder}: {'; '.join(lacking)}", GET_IT)
+        return Finding("model", "failed", f"{folder}: {'; '.join(lacking)}", DOWNLOAD_REMEDY)
     weights = sum(size for name, size in files.items() if name.endswith((".safetensors", ".bin")))
     return Finding("model", "ok", f"{folder}: complete, {weights / 2**20:.0f} MiB of weights", values={"files": files})
 

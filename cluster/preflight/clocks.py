@@ -13,7 +13,7 @@ REMEDY = "Run a time service (chrony, or the cloud's own) on the node."
 
 
 @dataclass(frozen=True)
-class Offset:
+class ClockOffset:
     """Seconds by which another clock is ahead of this one; it may be wrong by half the way there and back."""
 
     ahead_s: float
@@ -25,18 +25,20 @@ class Offset:
         return max(0.0, abs(self.ahead_s) - self.uncertain_s)
 
 
-def offset(ask: Callable[[], float], clock: Callable[[], float] = time.time, num_asked: int = NUM_ASKED) -> Offset:
+def measure_offset(
+    ask: Callable[[], float], clock: Callable[[], float] = time.time, num_asked: int = NUM_ASKED
+) -> ClockOffset:
     """That of a clock which `ask` reads; of several looks the quickest is the surest (Cristian, 1989)."""
     found = []
     for _ in range(num_asked):
         sent = clock()
         there = ask()
         back = clock()
-        found.append(Offset(there - (sent + back) / 2, (back - sent) / 2))
+        found.append(ClockOffset(there - (sent + back) / 2, (back - sent) / 2))
     return min(found, key=lambda one: one.uncertain_s)
 
 
-def check(offsets: dict[str, Offset]) -> Iterator[Finding]:
+def check_clocks(offsets: dict[str, ClockOffset]) -> Iterator[Finding]:
     """A line for each node, against the machine that asks."""
     for node, one in offsets.items():
         text = f"{one.ahead_s:+.3f} s against the machine that asks, ± {one.uncertain_s:.3f} s"

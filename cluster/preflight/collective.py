@@ -57,7 +57,7 @@ def bandwidth(seconds: Sequence[float], size: int, num_bytes: int = NUM_BYTES) -
     return 2 * (size - 1) / size * num_bytes / statistics.median(seconds) / 1e9
 
 
-def found(backend: str, seconds: Sequence[Sequence[float]], where: str) -> Finding:
+def collective_finding(backend: str, seconds: Sequence[Sequence[float]], where: str) -> Finding:
     """What the ranks measured: the slowest of them counts."""
     size = len(seconds)
     speed = min(bandwidth(each, size) for each in seconds)
@@ -71,7 +71,7 @@ def found(backend: str, seconds: Sequence[Sequence[float]], where: str) -> Findi
     return Finding("all-reduce", "ok", text, values=values)
 
 
-def check_here(num_gpus: int = 0) -> Iterator[Finding]:
+def check_all_reduce(num_gpus: int = 0) -> Iterator[Finding]:
     """Between two processes of this machine over gloo, and between its GPUs over NCCL where there are several."""
     yield _between("gloo", 2)
     if num_gpus > 1:
@@ -104,11 +104,11 @@ def _between(backend: str, size: int) -> Finding:
             rank.wait()
     failed = next((said for rank, (_, said) in zip(ranks, ended, strict=True) if rank.returncode), None)
     if failed is not None:
-        return refused(backend, failed.strip().rpartition("\n")[2])
-    return found(backend, [json.loads(out) for out, _ in ended], "this machine")
+        return refused_finding(backend, failed.strip().rpartition("\n")[2])
+    return collective_finding(backend, [json.loads(out) for out, _ in ended], "this machine")
 
 
-def refused(backend: str, reason: str) -> Finding:
+def refused_finding(backend: str, reason: str) -> Finding:
     return Finding(
         "all-reduce", "failed", f"{backend}: {reason[:400]}",
         "Let the nodes reach each other on all ports, and see that GLOO_SOCKET_IFNAME (NCCL_SOCKET_IFNAME) names the "

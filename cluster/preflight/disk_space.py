@@ -17,7 +17,7 @@ SHM_LOW, SHM_TOO_LOW = 1 * GIB, 64 * MIB
 SHM = Path("/dev/shm")
 
 
-def check(storage: Path | None, shm: Path = SHM) -> Iterator[Finding]:
+def check_disk_space(storage: Path | None, shm: Path = SHM) -> Iterator[Finding]:
     """Storage, the folder of temporary files (Ray spills to it), the hub's cache, and shared memory.
 
     Below DISK_TOO_LOW or SHM_TOO_LOW is failed, below DISK_LOW or SHM_LOW a warning. Bytes are those that this user may

@@ -37,7 +37,7 @@ class Finding:
         return replace(self, node=node)
 
 
-def run(checks: dict[str, Callable[[], Iterable[Finding]]]) -> Iterator[Finding]:
+def run_checks(checks: dict[str, Callable[[], Iterable[Finding]]]) -> Iterator[Finding]:
     """The findings of all checks, by name; one that breaks is failed with the reason, and the others go on."""
     for name, check in checks.items():
         try:
@@ -45,10 +45,10 @@ def run(checks: dict[str, Callable[[], Iterable[Finding]]]) -> Iterator[Finding]
         except TandemError as error:
             yield Finding(name, "failed", error.seen, f"{error.accepted} {error.remedy}")
         except BROKEN as error:
-            yield broken(name, error)
+            yield broken_check(name, error)
 
 
-def broken(check: str, error: BaseException, node: str = "") -> Finding:
+def broken_check(check: str, error: BaseException, node: str = "") -> Finding:
     """A check that could not be carried out."""
     reason = str(error).strip().partition("\n")[0][:300]
     said = f"the check did not get through: {type(error).__name__}: {reason}"

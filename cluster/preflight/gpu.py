@@ -22,7 +22,7 @@ class Gpu:
     num_errors: int
 
 
-def check(num_promised: int = 0) -> Iterator[Finding]:
+def check_gpus(num_promised: int = 0) -> Iterator[Finding]:
     """`num_promised` is how many GPUs Ray offers on this node. A machine without any is good for work on its CPUs."""
     gpus, seen = driver_gpus(), torch_gpus()
     usable = len(seen["names"])

@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from cluster.preflight import base_model, disk_space, gpu, ports, storage, versions
-from cluster.preflight.finding import Finding, run
+from cluster.preflight.finding import Finding, run_checks
 
 Check = Callable[[], Iterable[Finding]]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MachineNeeds:
     """What a project needs of a machine.
 
     Args:
@@ -34,16 +34,16 @@ class Wanted:
     more: Mapping[str, Check] = field(default_factory=dict)
 
 
-def look(wanted: Wanted) -> list[Finding]:
+def check_machine(wanted: MachineNeeds) -> list[Finding]:
     """Every check of this machine; what goes wrong with one of them is a finding."""
     checks: dict[str, Check] = {
-        "versions": partial(versions.check, wanted.versions),
-        "gpu": partial(gpu.check, wanted.num_gpus),
-        "disk": partial(disk_space.check, wanted.storage),
-        "port": partial(ports.check, wanted.ports),
+        "versions": partial(versions.check_versions, wanted.versions),
+        "gpu": partial(gpu.check_gpus, wanted.num_gpus),
+        "disk": partial(disk_space.check_disk_space, wanted.storage),
+        "port": partial(ports.check_port, wanted.ports),
     }
     if wanted.storage:
         checks["storage"] = partial(storage.check_folder, wanted.storage)
     checks |= {f"storage {url}": partial(storage.check_bucket, url) for url in wanted.buckets}
-    checks |= {f"model {name}": partial(base_model.check, name) for name in wanted.models}
-    return list(run({**checks, **wanted.more}))
+    checks |= {f"model {name}": partial(base_model.check_base_model, name) for name in wanted.models}
+    return list(run_checks({**checks, **wanted.more}))

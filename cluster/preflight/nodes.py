@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.preflight import clocks, collective, storage
-from cluster.preflight.finding import BROKEN, Finding, broken, run
-from cluster.preflight.machine import Wanted, look
+from cluster.preflight.finding import BROKEN, Finding, broken_check, run_checks
+from cluster.preflight.machine import MachineNeeds, check_machine
 
 START_S = 120.0
 LOOK_S = 300.0
@@ -34,7 +34,7 @@ class Node:
         return self.num_cpus > 0 or self.num_gpus > 0
 
 
-def look_at_all(wanted: Wanted, on_progress: Callable[[str], None]) -> list[Finding]:
+def check_all_nodes(wanted: MachineNeeds, on_progress: Callable[[str], None]) -> list[Finding]:
     """Every check of every node of the open Ray session."""
     nodes, lost = _nodes()
     names = ", ".join(f"{node.address} ({node.num_cpus} CPUs, {node.num_gpus} GPUs)" for node in nodes)
@@ -59,7 +59,7 @@ def look_at_all(wanted: Wanted, on_progress: Callable[[str], None]) -> list[Find
         checks["shared storage"] = lambda: _shared(asked, root)
     works = [node for node in nodes if node.works]
     checks["all-reduce"] = lambda: _all_reduce(asked, works)
-    return [*findings, *run(checks), *asked.findings]
+    return [*findings, *run_checks(checks), *asked.findings]
 
 
 class _Asked:
@@ -137,17 +137,17 @@ class Probe:
     def ready(self) -> bool:
         return True
 
-    def look(self, wanted: Wanted) -> list[Finding]:
-        return look(wanted)
+    def look(self, wanted: MachineNeeds) -> list[Finding]:
+        return check_machine(wanted)
 
     def clock(self) -> float:
         return time.time()
 
     def leave(self, folder: Path, node: str) -> str:
-        return storage.leave(folder, node)
+        return storage.leave_file(folder, node)
 
     def see(self, folder: Path, others: Mapping[str, str]) -> list[Finding]:
-        return list(storage.look(folder, others))
+        return list(storage.look_for_files(folder, others))
 
     def free_address(self) -> str:
         import ray
@@ -158,7 +158,7 @@ class Probe:
         return collective.all_reduce(rank, size, address, backend)
 
     def all_reduce_here(self) -> list[Finding]:
-        return list(collective.check_here())
+        return list(collective.check_all_reduce())
 
 
 def _clocks(asked: _Asked) -> Iterator[Finding]:
@@ -169,10 +169,10 @@ def _clocks(asked: _Asked) -> Iterator[Finding]:
     offsets = {}
     for node, probe in asked.probes.items():
         try:
-            offsets[node] = clocks.offset(lambda probe=probe: ray.get(probe.clock.remote(), timeout=CALL_S))  # type: ignore[misc]
+            offsets[node] = clocks.measure_offset(lambda probe=probe: ray.get(probe.clock.remote(), timeout=CALL_S))  # type: ignore[misc]
         except RayError as error:
-            yield broken("clock", error, node)
-    yield from clocks.check(offsets)
+            yield broken_check("clock", error, node)
+    yield from clocks.check_clocks(offsets)
 
 
 def _shared(asked: _Asked, root: Path) -> Iterator[Finding]:
@@ -185,7 +185,7 @@ def _shared(asked: _Asked, root: Path) -> Iterator[Finding]:
         seen = asked.ask("shared storage", limit_s, lambda probe, at: probe.see.remote(folder, others.get(at, {})))
         yield from (one.on(node) for node, ones in seen.items() for one in ones)
     finally:
-        storage.clear(folder)
+        storage.clear_folder(folder)
 
 
 def _all_reduce(asked: _Asked, works: list[Node]) -> Iterator[Finding]:
@@ -230,15 +230,15 @@ def _between(probes: list[Any], backend: str, where: str) -> Finding:
     try:
         address = ray.get(probes[0].free_address.remote(), timeout=CALL_S)
         calls = [probe.all_reduce.remote(rank, size, address, backend) for rank, probe in enumerate(probes)]
-        return collective.found(backend, ray.get(calls, timeout=2 * collective.JOIN_S), where)
+        return collective.collective_finding(backend, ray.get(calls, timeout=2 * collective.JOIN_S), where)
     except GetTimeoutError:
-        return collective.refused(backend, f"it did not end within {2 * collective.JOIN_S:.0f} s on {where}")
+        return collective.refused_finding(backend, f"it did not end within {2 * collective.JOIN_S:.0f} s on {where}")
     except RayTaskError as error:
         if not isinstance(error.cause, BROKEN):
             raise
-        return collective.refused(backend, f"on {where}: {_first_line(error.cause)}")
+        return collective.refused_finding(backend, f"on {where}: {_first_line(error.cause)}")
     except RayError as error:
-        return collective.refused(backend, f"on {where}: {_first_line(error)}")
+        return collective.refused_finding(backend, f"on {where}: {_first_line(error)}")
 
 
 def _same_model(found: Mapping[str, list[Finding]]) -> Iterator[Finding]:

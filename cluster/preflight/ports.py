@@ -10,7 +10,7 @@ from cluster.preflight.finding import Finding
 ASK_S = 5.0
 
 
-def check(ports: Mapping[str, tuple[str, int]]) -> Iterator[Finding]:
+def check_port(ports: Mapping[str, tuple[str, int]]) -> Iterator[Finding]:
     """Host and port by the name of the setting. A port at which an endpoint of ours answers is as it should be."""
     for setting, (host, port) in ports.items():
         reason = _taken(host, port)

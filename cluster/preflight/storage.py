@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cluster.preflight.finding import Finding
-from cluster.storage.buckets import open_store, reason
+from cluster.storage.buckets import failure_reason, open_store
 
 MIB = 2**20
 FOLDER_PROBE_BYTES = 64 * MIB
@@ -52,7 +52,7 @@ def check_folder(root: Path, num_bytes: int = FOLDER_PROBE_BYTES) -> Iterator[Fi
         yield Finding("storage", "ok", f"{shown}; files are renamed and linked", values=values)
 
 
-def leave(folder: Path, node: str) -> str:
+def leave_file(folder: Path, node: str) -> str:
     """A file of this node in the folder of all; gives the SHA-256 of what is in it. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     content = os.urandom(MIB)
@@ -65,7 +65,7 @@ def leave(folder: Path, node: str) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def look(folder: Path, others: Mapping[str, str], limit_s: float = SEEN_S) -> Iterator[Finding]:
+def look_for_files(folder: Path, others: Mapping[str, str], limit_s: float = SEEN_S) -> Iterator[Finding]:
     """Whether the files that the other nodes left (SHA-256 by node) are seen here, and after how long."""
     started, missing = time.monotonic(), dict(others)
     while missing and time.monotonic() - started < limit_s:
@@ -140,7 +140,7 @@ def _remove(folder: Path) -> None:
         folder.rmdir()
 
 
-def clear(folder: Path) -> None:
+def clear_folder(folder: Path) -> None:
     """Take away what the nodes left."""
     _remove(folder)
 
@@ -175,7 +175,7 @@ def check_bucket(url: str, num_bytes: int = BUCKET_PROBE_BYTES) -> Iterator[Find
             with suppress(BaseError, OSError):
                 store.delete(key)
     except (BaseError, OSError, ValueError) as error:
-        yield Finding("storage", "failed", f"{url} cannot be used: {reason(error)}", BUCKET_REMEDY)
+        yield Finding("storage", "failed", f"{url} cannot be used: {failure_reason(error)}", BUCKET_REMEDY)
         return
     speeds = {"write_mib_s": num_bytes / MIB / (written - started), "read_mib_s": size / MIB / (ended - written)}
     shown = f"{url}: {speeds['write_mib_s']:.0f} MiB/s written, {speeds['read_mib_s']:.0f} MiB/s read"

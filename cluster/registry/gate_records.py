@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from cluster.errors import TandemError
-from cluster.storage.objects import Record
+from cluster.storage.objects import SharedRecord
 
 
 class GateResult(BaseModel):
@@ -52,12 +52,12 @@ class GateCheck(BaseModel):
         return [gate for gate in self.gates if not gate.passed]
 
 
-def read_gates(record: Record) -> GateCheck | None:
+def read_gates(record: SharedRecord) -> GateCheck | None:
     """What stands in a version's record; None where its gates were never measured."""
     return GateCheck.model_validate_json(content) if (content := record.read()) else None
 
 
-def write_gates(record: Record, gates: Iterable[Mapping[str, Any]], run: str | None) -> GateCheck:
+def write_gates(record: SharedRecord, gates: Iterable[Mapping[str, Any]], run: str | None) -> GateCheck:
     """Keep what was measured in the place of what was before; the reasons stay."""
     results = [GateResult.model_validate(gate) for gate in gates]
     check = GateCheck(gates=results, run=run, checked=_now())
@@ -70,7 +70,7 @@ def write_gates(record: Record, gates: Iterable[Mapping[str, Any]], run: str | N
     return check if (found := read_gates(record)) is None else found
 
 
-def pass_gates(record: Record, version: str, despite: str | None) -> None:
+def pass_gates(record: SharedRecord, version: str, despite: str | None) -> None:
     """Let a version go on to promotion, and keep the reason where a gate failed.
 
     Args:

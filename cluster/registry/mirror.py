@@ -15,14 +15,14 @@ from typing import Any
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
 from cluster.registry.registry import AdapterVersion, Registry, UnknownAdapter
-from cluster.registry.transfer import MANIFEST, Damaged, fetch_version, send_files
+from cluster.registry.transfer import MANIFEST, DamagedVersion, fetch_version, send_files
 from cluster.storage.buckets import open_bucket
 from cluster.storage.files import explained_disk, write_atomically
 
 _FILE = re.compile(r"[a-z0-9_-]{1,63}/(v[1-9][0-9]*/.|(aliases|checks)/[a-z0-9_-]+\.json$)")
 
 
-def push(url: str, registry: Registry, name: str) -> list[str]:
+def push_versions(url: str, registry: Registry, name: str) -> list[str]:
     """Copy an adapter's versions, checks and aliases to a store; what is there already is not sent again.
 
     Returns:
@@ -109,7 +109,7 @@ class Mirror:
                 files = [other for other in listed if other.startswith(f"{version}/")]
                 try:
                     fetch_version(self._bucket, version, self._root / version, files)
-                except Damaged as error:
+                except DamagedVersion as error:
                     self.refused[version] = error.seen
                 else:
                     yield version

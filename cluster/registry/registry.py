@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 from cluster.config import NAME_PATTERN
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_folder
-from cluster.fingerprints.provenance import git_commit, versions
+from cluster.fingerprints.provenance import git_commit, package_versions
 from cluster.registry.gate_records import GateCheck, pass_gates, read_gates, write_gates
 from cluster.registry.transfer import MANIFEST, keep_version, send_files
 from cluster.registry.versions import AdapterManifest, AdapterVersion, ParityCheck, UnknownAdapter
-from cluster.storage.objects import Folder, Place, Record
+from cluster.storage.objects import Folder, Place, SharedRecord
 
-__all__ = ["AdapterManifest", "AdapterVersion", "ParityCheck", "Registry", "UnknownAdapter", "percent"]
+__all__ = ["AdapterManifest", "AdapterVersion", "ParityCheck", "Registry", "UnknownAdapter", "share_percent"]
 
 if TYPE_CHECKING:
     from cluster.storage.buckets import Bucket
@@ -75,7 +75,7 @@ class Registry:
             content_digest=digest_folder(staging if self.bucket else path),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             git_commit=git_commit(),
-            versions=versions(),
+            versions=package_versions(),
             **fields,
         )
         content = (manifest.model_dump_json(indent=2) + "\n").encode()
@@ -208,7 +208,7 @@ class Registry:
     def record_check(self, name: str, version: int, **fields: Any) -> ParityCheck:
         """Keep what a parity check found, in the place of an earlier one's; `fields` are those of `ParityCheck`."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        check = ParityCheck(checked=now, versions=versions(), **fields)
+        check = ParityCheck(checked=now, versions=package_versions(), **fields)
         self._check(name, version).update(lambda _: (check.model_dump_json(indent=2) + "\n").encode())
         return check
 
@@ -231,16 +231,16 @@ class Registry:
         found = self.place.glob(f"{name}/v*/{MANIFEST}")
         return [self.get(name, number) for number in sorted(_numbers(key.split("/")[1] for key in found))]
 
-    def _record(self, *key: str) -> Record:
-        return Record(self.place, "/".join(key))
+    def _record(self, *key: str) -> SharedRecord:
+        return SharedRecord(self.place, "/".join(key))
 
-    def _check(self, name: str, version: int) -> Record:
+    def _check(self, name: str, version: int) -> SharedRecord:
         return self._record(name, "checks", f"v{version}.json")
 
-    def _gates(self, name: str, version: int) -> Record:
+    def _gates(self, name: str, version: int) -> SharedRecord:
         return self._record(name, "checks", f"v{version}-gates.json")
 
-    def _alias(self, name: str, alias: str) -> Record:
+    def _alias(self, name: str, alias: str) -> SharedRecord:
         return self._record(name, "aliases", f"{alias}.json")
 
     def _take_number(self, name: str) -> int:
@@ -288,7 +288,7 @@ def _shares(alias: dict[str, Any]) -> dict[int, int]:
     return {int(version): share for version, share in sorted(split.items(), key=lambda item: int(item[0]))}
 
 
-def percent(shares: dict[int, int], version: int) -> float:
+def share_percent(shares: dict[int, int], version: int) -> float:
     """A version's part of an alias' callers."""
     return round(100 * shares.get(version, 0) / sum(shares.values()), 1) if shares else 0.0
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 
 
-class Damaged(TandemError):
+class DamagedVersion(TandemError):
     """A version whose files are not those of its manifest."""
 
 
@@ -45,7 +45,7 @@ def fetch_version(bucket: "Bucket", key: str, folder: Path, files: Iterable[str]
         manifest = (beside / MANIFEST).read_bytes()
         (beside / MANIFEST).unlink()
         if digest_folder(beside) != _digest_in(manifest):
-            raise Damaged(
+            raise DamagedVersion(
                 f"{key} in {bucket.url} is not what its manifest says.",
                 "Files that nobody has changed since they were published.",
                 "Publish the version anew, under a new number.",

@@ -1,0 +1,1 @@
+"""The project's storage: files, objects in buckets, run folders and their copies."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from cluster.errors import TandemError
-from cluster.storage.objects import Found, matches
+from cluster.storage.objects import StoredObject, key_matches
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -35,7 +35,7 @@ _REFUSED = re.compile(r"ExpiredToken|InvalidAccessKeyId|InvalidToken|SignatureDo
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
 
 
-class Unreachable(TandemError):
+class BucketUnreachable(TandemError):
     """A store that is missing, refuses the credentials or does not answer."""
 
 
@@ -74,7 +74,7 @@ def allows_http() -> bool:
     return os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true"
 
 
-def reason(error: BaseException) -> str:
+def failure_reason(error: BaseException) -> str:
     """What obstore's error says, without what the address of the request says, which may be a signature."""
     code = re.search(r"<Code>(\w+)</Code>", str(error))
     return code[1] if code else re.sub(r"\?\S+", "", str(error).split("\n")[0]).strip()[:300]
@@ -103,14 +103,14 @@ class Bucket:
         """A connection does not travel to another process."""
         return open_bucket, (self.url,)
 
-    def read(self, key: str) -> Found | None:
+    def read(self, key: str) -> StoredObject | None:
         """A small object, or None where there is none."""
         try:
             content, meta = self._ask(lambda store: _all_of(store.get(self.prefix + key)))
         except FileNotFoundError:
             return None
         # A conditional put asks for these: S3 and Azure know an object by its ETag, GCS by its version.
-        return Found(content, {name: meta[name] for name in ("e_tag", "version") if meta.get(name)})
+        return StoredObject(content, {name: meta[name] for name in ("e_tag", "version") if meta.get(name)})
 
     def create(self, key: str, content: bytes) -> bool:
         """Put an object only where there is none yet; of several writers exactly one gets True.
@@ -124,12 +124,12 @@ class Bucket:
             self._ask(lambda store: store.put(self.prefix + key, content, mode="create"))
         except AlreadyExistsError:
             return self._holds(key, content)
-        except Unreachable:  # perhaps only its answer did not arrive
+        except BucketUnreachable:  # perhaps only its answer did not arrive
             if not self._holds(key, content):
                 raise
         return True
 
-    def replace(self, key: str, old: Found | None, content: bytes) -> bool:
+    def replace(self, key: str, old: StoredObject | None, content: bytes) -> bool:
         """Put an object only where what is there still is `old`; None: where there is nothing.
 
         False as well where it was put and the answer was lost: `places.update` finds its own content then.
@@ -142,7 +142,7 @@ class Bucket:
             self._ask(lambda store: store.put(self.prefix + key, content, mode=old.tag))
         except (PreconditionError, FileNotFoundError):
             return False
-        except Unreachable:
+        except BucketUnreachable:
             if not self._holds(key, content):
                 raise
         return True
@@ -189,7 +189,7 @@ class Bucket:
 
     def glob(self, pattern: str) -> list[str]:
         """The keys that a pattern matches; `*` stands for what has no `/`."""
-        return sorted(key for key in self.listed(pattern.partition("*")[0]) if matches(key, pattern))
+        return sorted(key for key in self.listed(pattern.partition("*")[0]) if key_matches(key, pattern))
 
     def check(self) -> None:
         """Raises Unreachable where nothing can be written and removed again."""
@@ -242,15 +242,15 @@ def _is_refused(error: BaseException) -> bool:
     return known or _REFUSED.search(str(error)) is not None
 
 
-def _unreachable(url: str, error: BaseException) -> Unreachable:
+def _unreachable(url: str, error: BaseException) -> BucketUnreachable:
     if _NO_BUCKET.search(str(error)):
         remedy = "Make the bucket, or correct its name."
     elif _is_refused(error):
         remedy = "Renew or correct the credentials and run the command again: what was stored before stays."
     else:
         remedy = "Correct the address, or try again: what was stored before stays."
-    return Unreachable(
-        f"The store {url} cannot be used: {reason(error)}.",
+    return BucketUnreachable(
+        f"The store {url} cannot be used: {failure_reason(error)}.",
         "A bucket that may be read and written, with credentials in the environment (for S3: AWS_ACCESS_KEY_ID, "
         "AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL, or a role of the machine).",
         remedy,

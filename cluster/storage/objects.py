@@ -18,7 +18,7 @@ from cluster.storage.files import write_atomically, write_once
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredObject:
     """What was read, and by what its place knows that it is still the same."""
 
     content: bytes
@@ -28,9 +28,9 @@ class Found:
 class Place(Protocol):
     """Where objects lie by their keys, such as `support/aliases/live.json`."""
 
-    def read(self, key: str) -> Found | None: ...
+    def read(self, key: str) -> StoredObject | None: ...
     def create(self, key: str, content: bytes) -> bool: ...
-    def replace(self, key: str, old: Found | None, content: bytes) -> bool: ...
+    def replace(self, key: str, old: StoredObject | None, content: bytes) -> bool: ...
     def delete(self, key: str) -> None: ...
     def glob(self, pattern: str) -> list[str]: ...
 
@@ -46,16 +46,16 @@ class Folder:
     def __str__(self) -> str:
         return str(self.root)
 
-    def read(self, key: str) -> Found | None:
+    def read(self, key: str) -> StoredObject | None:
         try:
-            return Found((self.root / key).read_bytes())
+            return StoredObject((self.root / key).read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def create(self, key: str, content: bytes) -> bool:
         return write_once(self.root / key, content, self.mode)
 
-    def replace(self, key: str, old: Found | None, content: bytes) -> bool:
+    def replace(self, key: str, old: StoredObject | None, content: bytes) -> bool:
         if old is None:
             return self.create(key, content)
         with self._alone(key):
@@ -80,7 +80,7 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Record:
+class SharedRecord:
     """One object of a place."""
 
     place: Place
@@ -91,13 +91,13 @@ class Record:
         return found.content if found else None
 
     def update(self, change: Callable[[bytes | None], bytes]) -> bool:
-        return update(self.place, self.key, change)
+        return update_object(self.place, self.key, change)
 
     def __str__(self) -> str:
         return f"{self.place}/{self.key}"
 
 
-def update(place: Place, key: str, change: Callable[[bytes | None], bytes]) -> bool:
+def update_object(place: Place, key: str, change: Callable[[bytes | None], bytes]) -> bool:
     """Change an object by compare-and-swap: `change` gets what is there, again for as long as others are faster.
 
     Returns:
@@ -115,6 +115,6 @@ def update(place: Place, key: str, change: Callable[[bytes | None], bytes]) -> b
             return True
 
 
-def matches(key: str, pattern: str) -> bool:
+def key_matches(key: str, pattern: str) -> bool:
     """Whether a key is one that a pattern names, in which `*` stands for what has no `/`."""
     return re.fullmatch("[^/]*".join(map(re.escape, pattern.split("*"))), key) is not None

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
-from cluster.storage.buckets import Bucket, Unreachable
+from cluster.storage.buckets import Bucket, BucketUnreachable
 from cluster.storage.files import explained_disk, write_atomically
-from cluster.storage.objects import Found, matches
+from cluster.storage.objects import StoredObject, key_matches
 
 EVERY_S = 10.0
 """Between two copies."""
@@ -38,7 +38,7 @@ HELD, _INDEX = ".held.json", ".copied.json"
 
 
 @dataclass
-class Copy:
+class RunCopy:
     """What lies below `bucket` is the copy of `folder`."""
 
     bucket: Bucket
@@ -71,7 +71,7 @@ class Copy:
         brought = []
         with self._one, self._index() as index, explained_disk(self.folder):
             for name, (tag, changed) in self.bucket.listed().items():
-                wanted = not patterns or any(matches(name, pattern) for pattern in patterns)
+                wanted = not patterns or any(key_matches(name, pattern) for pattern in patterns)
                 if not wanted or name.startswith(NOT_COPIED) or not _is_plain(name):
                     continue
                 if (self.folder / name).exists() and index.get(name, [None])[-1] == tag:
@@ -97,7 +97,7 @@ class Copy:
             with _every(every_s, self.push):
                 yield
         except BaseException:
-            with suppress(Unreachable):  # what went wrong first is what counts
+            with suppress(BucketUnreachable):  # what went wrong first is what counts
                 self.push()
             raise
         self.push()
@@ -132,12 +132,12 @@ class Copy:
 
 
 @dataclass
-class Claim:
+class RunClaim:
     """That one process of all machines is at a run: an object that it renews, and that nobody else takes meanwhile."""
 
     bucket: Bucket
     dead_after_s: float = DEAD_AFTER_S
-    _found: Found | None = None
+    _found: StoredObject | None = None
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -151,7 +151,7 @@ class Claim:
             with _every(self.dead_after_s / 4, self._renew):
                 yield
         finally:
-            with suppress(Unreachable):
+            with suppress(BucketUnreachable):
                 if self._is_ours():
                     self.bucket.delete(HELD)
 
@@ -173,7 +173,7 @@ class Claim:
         if not self._put(found):
             raise self._taken(self.bucket.read(HELD))
 
-    def _put(self, old: Found | None) -> bool:
+    def _put(self, old: StoredObject | None) -> bool:
         me = {"host": socket.gethostname(), "process": os.getpid(), "sign": uuid.uuid4().hex}
         if not self.bucket.replace(HELD, old, json.dumps(me).encode()):
             return False
@@ -184,7 +184,7 @@ class Claim:
         there = self.bucket.read(HELD)
         return there is not None and self._found is not None and there.content == self._found.content
 
-    def _taken(self, by: Found | None) -> TandemError:
+    def _taken(self, by: StoredObject | None) -> TandemError:
         host = json.loads(by.content)["host"] if by else "another machine"
         return TandemError(
             f"The run {self.bucket.url} is still going on in another process, on {host}.",
@@ -200,7 +200,7 @@ def _every(seconds: float, do: Callable[[], object]) -> Iterator[None]:
 
     def again() -> None:
         while not ended.wait(seconds):
-            with suppress(Unreachable):
+            with suppress(BucketUnreachable):
                 do()
 
     thread = threading.Thread(target=again, daemon=True)

@@ -11,18 +11,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from cluster.config import SCHEMA_VERSION
 from cluster.errors import TandemError
-from cluster.fingerprints.provenance import git_commit, machine, versions
+from cluster.fingerprints.provenance import describe_machine, git_commit, package_versions
 from cluster.storage.files import write_atomically
+from cluster.storage.run_copies import RunClaim, RunCopy
 from cluster.storage.storage import Storage
-
-if TYPE_CHECKING:
-    from cluster.storage.run_copies import Copy
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Run:
     path: Path
     verb: str
     started: str
-    copy: "Copy | None" = field(default=None, compare=False, repr=False)
+    copy: "RunCopy | None" = field(default=None, compare=False, repr=False)
 
     @classmethod
     def start(cls, storage: Storage, project: str, verb: str, config: dict[str, Any]) -> "Run":
@@ -73,9 +71,7 @@ class Run:
                     "Wait for it, or stop it first.",
                 ) from error
             if self.copy:
-                from cluster.storage.run_copies import Claim
-
-                there.enter_context(Claim(self.copy.bucket).held())
+                there.enter_context(RunClaim(self.copy.bucket).held())
                 there.enter_context(self.copy.kept_up())
             self._write_manifest("running", {})
             yield
@@ -96,6 +92,6 @@ class Run:
     def _write_manifest(self, status: str, fields: dict[str, Any]) -> None:
         manifest = {
             "schema_version": SCHEMA_VERSION, "verb": self.verb, "status": status, "started": self.started,
-            "git_commit": git_commit(), "machine": machine(), "versions": versions(), **fields,
+            "git_commit": git_commit(), "machine": describe_machine(), "versions": package_versions(), **fields,
         }  # fmt: skip
         write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=2, default=str) + "\n")

@@ -5,16 +5,13 @@ import os
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
+from cluster.storage.buckets import SCHEMES, Bucket, open_bucket
 from cluster.storage.files import CACHE
-
-if TYPE_CHECKING:
-    from cluster.storage.buckets import Bucket
-    from cluster.storage.objects import Place, Record
-    from cluster.storage.run_copies import Copy
+from cluster.storage.objects import Folder, Place, SharedRecord
+from cluster.storage.run_copies import RunCopy
 
 
 @dataclass(frozen=True)
@@ -26,13 +23,11 @@ class Storage:
     """
 
     root: Path
-    bucket: "Bucket | None" = field(default=None)
+    bucket: Bucket | None = field(default=None)
 
     @property
-    def place(self) -> "Place":
+    def place(self) -> Place:
         """Where small things lie that several machines change."""
-        from cluster.storage.objects import Folder
-
         return self.bucket or Folder(self.root)
 
     @property
@@ -54,10 +49,8 @@ class Storage:
         return self.root / "keys"
 
     @property
-    def keys_place(self) -> "Place":
+    def keys_place(self) -> Place:
         """Where keys are made and revoked."""
-        from cluster.storage.objects import Folder
-
         return self.bucket.at("keys") if self.bucket else Folder(self.keys, mode=0o600)
 
     @property
@@ -70,20 +63,16 @@ class Storage:
         """The endpoint's access log, and what callers let it keep."""
         return self.root / "logs"
 
-    def forgotten(self, collection: str) -> "Record":
+    def forgotten(self, collection: str) -> SharedRecord:
         """The names of documents that are left out of a collection."""
-        from cluster.storage.objects import Record
-
-        return Record(self.place, f"forgotten/{collection}.json")
+        return SharedRecord(self.place, f"forgotten/{collection}.json")
 
     def runs(self, project: str) -> Path:
         return self.root / project
 
-    def copy(self, folder: Path) -> "Copy | None":
+    def copy(self, folder: Path) -> RunCopy | None:
         """A folder below `root` with its copy; None where there is no bucket."""
-        from cluster.storage.run_copies import Copy
-
-        return Copy(self.bucket.at(folder.relative_to(self.root).as_posix()), folder) if self.bucket else None
+        return RunCopy(self.bucket.at(folder.relative_to(self.root).as_posix()), folder) if self.bucket else None
 
     def fetch(self, project: str, *patterns: str) -> None:
         """Bring what other machines left of a project's runs, such as `compare-*/report.json`.
@@ -128,8 +117,6 @@ def open_storage(location: str, folder: Path) -> Storage:
 
 
 def _open_bucket(url: str) -> Storage:
-    from cluster.storage.buckets import SCHEMES, open_bucket
-
     if url.partition("://")[0] not in SCHEMES:
         raise TandemError(
             f"storage is {url!r}.",

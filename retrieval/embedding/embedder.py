@@ -17,10 +17,12 @@ from cluster.fingerprints.digests import digest_folder
 from cluster.fingerprints.models import find_folder, is_offline
 from retrieval.config import EmbeddingConfig
 from retrieval.embedding.batches import token_batches
+from retrieval.embedding.endpoint import EndpointEmbedder
 
 if TYPE_CHECKING:
     import numpy as np
 
+    # It imports this module's names; most projects have no endpoint for embeddings.
     from retrieval.embedding.endpoint import EndpointEmbedder
 
 
@@ -162,7 +164,7 @@ class Embedder:
             raise _not_loadable(self.name, self.folder, error) from error
 
 
-def embedder_of(
+def make_embedder(
     config: EmbeddingConfig, device: str | None = None, num_threads: int | None = None
 ) -> "Embedder | EndpointEmbedder":
     """The one that a project file asks for: an endpoint's, or a model in this process.
@@ -171,8 +173,6 @@ def embedder_of(
         TandemError: the tokenizer for an endpoint cannot be loaded.
     """
     if config.embedding_url:
-        from retrieval.embedding.endpoint import EndpointEmbedder
-
         return EndpointEmbedder(config)
     return Embedder(config.embedding_model, device, num_threads, config.query_prefix, config.passage_prefix)
 

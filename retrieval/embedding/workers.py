@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # Chunks in a round: more for many workers, who are soon done, and no more than the memory of this process bears.
-LEAST_ROUND, MOST_ROUND, ROUND_PER_WORKER = 20_000, 100_000, 2_500
+MIN_ROUND, MAX_ROUND, ROUND_PER_WORKER = 20_000, 100_000, 2_500
 # What one worker is handed at a time: small enough that all of them end together, and that little is done again.
 TASK_CHUNKS = 256
 # So few are embedded here before a pool has started: a file that was saved is to be found within two seconds.
@@ -36,7 +36,7 @@ class WorkerEmbedder(Embedder):
     def __init__(self, config: EmbeddingConfig) -> None:
         super().__init__(config.embedding_model, query_prefix=config.query_prefix, passage_prefix=config.passage_prefix)
         self.num_workers, self.gpus = config.embedding_workers, config.embedding_gpus_per_worker
-        self.round_chunks = min(MOST_ROUND, max(LEAST_ROUND, ROUND_PER_WORKER * self.num_workers))
+        self.round_chunks = min(MAX_ROUND, max(MIN_ROUND, ROUND_PER_WORKER * self.num_workers))
 
     def embed_documents(self, texts: list[str]) -> "np.ndarray[Any, Any]":
         """Unit vectors `[len(texts), dimensions]` in float32, in the order of the texts however the workers end."""

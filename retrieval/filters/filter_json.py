@@ -20,15 +20,15 @@ _SHAPES: dict[str, set[str]] = {
 }  # fmt: skip
 
 
-def loads(text: str) -> Filter:
+def parse_filter_text(text: str) -> Filter:
     """The filter that a text in JSON describes. Raises TandemError where it describes none."""
     try:
-        return parse(json.loads(text))
+        return parse_filter(json.loads(text))
     except (ValueError, RecursionError):
         raise _malformed("It is no JSON") from None
 
 
-def parse(value: Any, depth: int = MAX_DEPTH) -> Filter:
+def parse_filter(value: Any, depth: int = MAX_DEPTH) -> Filter:
     """The filter that a JSON value describes.
 
     Raises:
@@ -42,11 +42,11 @@ def parse(value: Any, depth: int = MAX_DEPTH) -> Filter:
     if set(value) != _SHAPES[kind]:
         raise _malformed(f"`{kind}` takes {', '.join(sorted(_SHAPES[kind]))}")
     if kind == "not":
-        return Not(parse(value["filter"], depth - 1))
+        return Not(parse_filter(value["filter"], depth - 1))
     if kind in ("and", "or"):
         if not isinstance(value["filters"], list):
             raise _malformed(f"`{kind}` takes a list of filters")
-        inner = tuple(parse(each, depth - 1) for each in value["filters"])
+        inner = tuple(parse_filter(each, depth - 1) for each in value["filters"])
         return And(inner) if kind == "and" else Or(inner)
     return _leaf(kind, value["key"], value["value"])
 

@@ -1,0 +1,1 @@
+"""Documents to rows of a collection: chunked, embedded, written and forgotten."""

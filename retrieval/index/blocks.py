@@ -43,7 +43,7 @@ class Unit:
     after: str = ""
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """Without spaces at the ends of lines, and without empty lines around."""
     return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
@@ -101,7 +101,7 @@ class Blocks:
         yield from self._cut(self._span(first + 1, last - is_closed), _CODE, before, after)
 
     def _table(self, first: int, last: int) -> Iterator[Unit]:
-        head = clean(self.text[slice(*(self._span(first, first + 2) or (0, 0)))]) + "\n"
+        head = clean_text(self.text[slice(*(self._span(first, first + 2) or (0, 0)))]) + "\n"
         block = self.offsets[first]
         if 2 * self.size(head) > self.room:
             head, first = "", first - 2
@@ -142,7 +142,7 @@ class Blocks:
             yield from self._pieces(part, rest, before, after)
 
     def _fits(self, span: Span, around: str = "") -> bool:
-        size = self.size(clean(self.text[slice(*span)]))
+        size = self.size(clean_text(self.text[slice(*span)]))
         return size + (self.size(around) + _JOINT if around else 0) <= self.room
 
     def _span(self, first: int, last: int) -> Span | None:

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cluster.errors import TandemError
+from cluster.storage.buckets import failure_reason
 from retrieval.sources import clouds
-from retrieval.store.collection import Row, Settings, fields
+from retrieval.store.collection import Row, Settings, collection_fields
 from retrieval.store.store import Store
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _SET_BY_SERVER = "sparse"
 _META = "$meta"
 
 
-class Importer:
+class BulkImporter:
     """Writes to one collection that nobody searches yet.
 
     Args:
@@ -46,7 +47,7 @@ class Importer:
 
     def __init__(self, store: Store, physical: str, settings: Settings, place: str) -> None:
         self.store, self.physical, self.place = store, physical, place
-        self._fields = [field for field in fields(settings) if field.name != _SET_BY_SERVER]
+        self._fields = [field for field in collection_fields(settings) if field.name != _SET_BY_SERVER]
         self._dimensions = settings.dimensions
         self._staging, self._folder = _opened(place, physical)
         self._jobs: dict[int, str] = {}
@@ -128,7 +129,7 @@ class Importer:
                 del self._jobs[job]
 
 
-def check(store: Store, place: str) -> None:
+def check_bulk_import(store: Store, place: str) -> None:
     """Raises a TandemError where the server imports no files or the place cannot be written."""
     if store.is_lite:
         raise TandemError(
@@ -152,7 +153,7 @@ def _opened(place: str, physical: str) -> "tuple[ObjectStore, str]":
     from obstore.store import LocalStore
 
     if _is_url(place):
-        bucket, path = clouds.bucket(place)
+        bucket, path = clouds.open_source_bucket(place)
         return bucket, "/".join(filter(None, [path, physical]))
     with _explained(place):
         return LocalStore(Path(place), mkdir=True), physical
@@ -166,7 +167,7 @@ def _explained(place: str) -> Iterator[None]:
         yield
     except (BaseError, OSError) as error:
         raise TandemError(
-            f"{place} cannot be written: {clouds.reason(error)}.",
+            f"{place} cannot be written: {failure_reason(error)}.",
             "retrieval.milvus.bulk_import is a folder that this process writes and the Milvus servers read under the "
             "same path, or a URL in the bucket that they keep their data in.",
             "Correct the place or its rights (for a bucket the credentials in the environment), or remove the setting.",

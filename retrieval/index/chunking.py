@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING
 
-from retrieval.index.blocks import Blocks, Unit, clean
+from retrieval.index.blocks import Blocks, Unit, clean_text
 
 if TYPE_CHECKING:
     from markdown_it.tree import SyntaxTreeNode
@@ -52,7 +52,7 @@ class _Section:
     children: list["_Section"] = field(default_factory=list)
 
 
-def chunk(text: str, title: str, max_tokens: int, count_tokens: CountTokens) -> list[Chunk]:
+def chunk_document(text: str, title: str, max_tokens: int, count_tokens: CountTokens) -> list[Chunk]:
     """The chunks of a Markdown document, in its order.
 
     Args:
@@ -114,14 +114,14 @@ class _Document:
             return
         blocks = Blocks(self.text, self.offsets, lambda text: _size(text, room, self.count), room)
         units = blocks.units(section.nodes, section.first, section.last)
-        sized = [(unit, self.count(clean(self.text[unit.start : unit.end]))) for unit in units]
+        sized = [(unit, self.count(clean_text(self.text[unit.start : unit.end]))) for unit in units]
         for run in self._runs([unit for unit, _ in sized], [size for _, size in sized], room):
             yield self._chunk(title, self._rendered(run), run[0].start, run[-1].end)
         for child in section.children:
             yield from self.chunks(child, path)
 
     def joined(self, first: int, last: int) -> str:
-        return clean("\n".join(self.lines[first:last]))
+        return clean_text("\n".join(self.lines[first:last]))
 
     def _whole(self, section: _Section, with_heading: bool = False) -> str:
         """A section's text with everything below it."""
@@ -156,7 +156,7 @@ class _Document:
         for _, group in groupby(units, _block):
             first, *others = group
             last = others[-1] if others else first
-            parts.append(first.before + clean(self.text[first.start : last.end]) + first.after)
+            parts.append(first.before + clean_text(self.text[first.start : last.end]) + first.after)
         return "\n\n".join(parts)
 
     def _chunk(self, title: str, text: str, start: int, end: int) -> Chunk:

@@ -11,17 +11,17 @@ import json
 from collections.abc import Callable
 
 from cluster.errors import TandemError
-from cluster.storage.objects import Record
+from cluster.storage.objects import SharedRecord
 from retrieval.config import MilvusConfig
 from retrieval.filters.filters import Comparison, unfit
-from retrieval.index.indexing import alone
+from retrieval.index.indexing import single_writer
 from retrieval.store.rows import EVERY_ROW
 from retrieval.store.store import DEFAULT, Store
 
 MAX_NAMED = 10
 
 
-def forget(collection: str, source: str, uri: str, kept: Record, milvus: MilvusConfig = DEFAULT) -> int:
+def forget_document(collection: str, source: str, uri: str, kept: SharedRecord, milvus: MilvusConfig = DEFAULT) -> int:
     """Remove a document from everything that was built for `collection`, also what is unfinished.
 
     Args:
@@ -35,12 +35,12 @@ def forget(collection: str, source: str, uri: str, kept: Record, milvus: MilvusC
     Raises:
         TandemError: there is no such document; the collection is being indexed; the store is unreachable.
     """
-    with alone(uri, collection):
+    with single_writer(uri, collection):
         store = Store(uri, milvus, patience_s=milvus.retry_s)
         try:
             found = {physical: _rows(store, physical, source) for physical in store.filled(collection)}
             if not any(found.values()):
-                raise _unknown(store, collection, source, read(kept))
+                raise _unknown(store, collection, source, read_forgotten(kept))
             _change(kept, lambda names: names | {source})
             for physical, ids in found.items():
                 store.delete(physical, ids)
@@ -51,13 +51,13 @@ def forget(collection: str, source: str, uri: str, kept: Record, milvus: MilvusC
     return sum(map(len, found.values()))
 
 
-def take_back(collection: str, source: str, kept: Record) -> None:
+def restore_document(collection: str, source: str, kept: SharedRecord) -> None:
     """Let the next run of the index take in a document again.
 
     Raises:
         TandemError: it was not forgotten.
     """
-    if source not in (forgotten := read(kept)):
+    if source not in (forgotten := read_forgotten(kept)):
         raise TandemError(
             f"{source} is not among what {collection} has forgotten.",
             f"Forgotten: {_listed(source, forgotten) or 'nothing'}.",
@@ -66,7 +66,7 @@ def take_back(collection: str, source: str, kept: Record) -> None:
     _change(kept, lambda names: names - {source})
 
 
-def read(kept: Record) -> frozenset[str]:
+def read_forgotten(kept: SharedRecord) -> frozenset[str]:
     """The names of what was forgotten.
 
     Raises:
@@ -78,7 +78,7 @@ def read(kept: Record) -> frozenset[str]:
         return _names(kept, b"")
 
 
-def _names(kept: Record, content: bytes | None) -> frozenset[str]:
+def _names(kept: SharedRecord, content: bytes | None) -> frozenset[str]:
     if content is None:
         return frozenset()
     try:
@@ -94,7 +94,7 @@ def _names(kept: Record, content: bytes | None) -> frozenset[str]:
     )
 
 
-def _change(kept: Record, change: Callable[[frozenset[str]], frozenset[str]]) -> None:
+def _change(kept: SharedRecord, change: Callable[[frozenset[str]], frozenset[str]]) -> None:
     """By compare-and-swap: what others forget meanwhile is forgotten too."""
 
     def changed(there: bytes | None) -> bytes:

@@ -17,7 +17,7 @@ CREATE TABLE present (source TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 
-class Known:
+class IndexedDocuments:
     """The rows of a collection, and which documents the present run has come by. One writer."""
 
     def __init__(self) -> None:

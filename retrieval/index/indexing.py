@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
-from retrieval.embedding.embedder import Embedder, embedder_of
+from retrieval.embedding.embedder import Embedder, make_embedder
 from retrieval.filters.rights import Attributes
 from retrieval.index import bulk_import, chunking
-from retrieval.index.indexed_documents import Known
+from retrieval.index.indexed_documents import IndexedDocuments
 from retrieval.index.report import Failure, IndexReport, nothing_readable
 from retrieval.index.writer import Changed, Vectors, Writer
 from retrieval.sources import sources
@@ -32,7 +32,7 @@ from retrieval.sources.config import SourceConfig
 from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
 from retrieval.store import index_parameters
 from retrieval.store.collection import Settings
-from retrieval.store.store import Store, check_mode
+from retrieval.store.store import Store, require_search_mode
 
 if TYPE_CHECKING:
     from retrieval.embedding.endpoint import EndpointEmbedder
@@ -47,7 +47,7 @@ Progress = Callable[[str], None]
 Forgotten = Callable[[], Collection[str]]
 
 
-def index(
+def index_documents(
     config: RetrievalConfig,
     collection: str,
     uri: str,
@@ -72,7 +72,7 @@ def index(
         return report
 
 
-def follow(
+def follow_changes(
     config: RetrievalConfig,
     collection: str,
     uri: str,
@@ -93,7 +93,7 @@ def follow(
     from watchfiles import watch
 
     with _opened(config, collection, uri, on_progress, forgotten) as sync:
-        paths, polls = sources.folders(config.sources), sources.Polls(config.sources)
+        paths, polls = sources.watched_folders(config.sources), sources.PollSchedule(config.sources)
         is_first = True
         for changes in watch(*paths, stop_event=stop, step=_QUIET_MS, rust_timeout=_QUIET_MS, yield_on_timeout=True):
             # All of them once the watch stands, so that nothing is missed in between; then those that are named.
@@ -114,14 +114,14 @@ def follow(
 def _opened(
     config: RetrievalConfig, collection: str, uri: str, on_progress: Progress, forgotten: Forgotten
 ) -> "Iterator[_Sync]":
-    sources.check(config.sources)  # before a model or a store is looked for
+    sources.check_sources(config.sources)  # before a model or a store is looked for
     embedder = _embedder(config)
-    with alone(uri, collection):
-        store, known = Store(uri, config.milvus, patience_s=config.milvus.retry_s), Known()
+    with single_writer(uri, collection):
+        store, known = Store(uri, config.milvus, patience_s=config.milvus.retry_s), IndexedDocuments()
         try:
-            check_mode(store, config)
+            require_search_mode(store, config)
             if config.milvus.bulk_import:
-                bulk_import.check(store, config.milvus.bulk_import)
+                bulk_import.check_bulk_import(store, config.milvus.bulk_import)
             with closing(_Sync(config, collection, store, embedder, known, on_progress, forgotten)) as sync:
                 yield sync
         finally:
@@ -132,10 +132,11 @@ def _opened(
 def _embedder(config: RetrievalConfig) -> AnyEmbedder:
     """What embeds documents: many workers where the project file asks for them."""
     if config.embedding_workers:
+        # It starts Ray tasks, which most projects do without.
         from retrieval.embedding.workers import WorkerEmbedder
 
         return WorkerEmbedder(config)
-    return embedder_of(config)
+    return make_embedder(config)
 
 
 class _Sync:
@@ -147,7 +148,7 @@ class _Sync:
         collection: str,
         store: Store,
         embedder: AnyEmbedder,
-        known: Known,
+        known: IndexedDocuments,
         on_progress: Progress,
         forgotten: Forgotten,
     ) -> None:
@@ -194,7 +195,7 @@ class _Sync:
     def _present(self, all_sources: bool, polled: SourceConfig | None) -> Iterator[Document]:
         """The documents of all sources, or of the folders and of `polled`, without those that were forgotten."""
         left_out = self.forgotten()
-        for document in sources.documents(self.config.sources, self._skipped(all_sources, polled)):
+        for document in sources.all_documents(self.config.sources, self._skipped(all_sources, polled)):
             if document.source in left_out:
                 self.report.forgotten.append(document.source)
             elif self.known.mark(_printable(document.source)):
@@ -204,9 +205,11 @@ class _Sync:
 
     def _skipped(self, all_sources: bool, polled: SourceConfig | None) -> Sequence[SourceConfig]:
         """The sources that are not looked at now; their documents count as present."""
-        skipped = [] if all_sources else [each for each in sources.polled(self.config.sources) if each is not polled]
+        skipped = (
+            [] if all_sources else [each for each in sources.polled_sources(self.config.sources) if each is not polled]
+        )
         for source in skipped:
-            self.report.unchanged += self.known.mark_below(sources.prefix(source, self.config.sources))
+            self.report.unchanged += self.known.mark_below(sources.source_prefix(source, self.config.sources))
         return skipped
 
     def _open(self) -> str:
@@ -223,12 +226,12 @@ class _Sync:
             self.store.load(current)
         return self.store.ensure(self.report.collection, wanted)
 
-    def _importer(self) -> bulk_import.Importer | None:
+    def _importer(self) -> bulk_import.BulkImporter | None:
         """For a collection that nobody searches yet, where the project file asks for it."""
         place = self.config.milvus.bulk_import
         if place is None or self.store.current(self.collection) == self.physical:
             return None
-        importer = bulk_import.Importer(self.store, self.physical, self._settings(self.embedder.dimensions), place)
+        importer = bulk_import.BulkImporter(self.store, self.physical, self._settings(self.embedder.dimensions), place)
         importer.await_earlier()
         return importer
 
@@ -239,7 +242,7 @@ class _Sync:
             chunk_tokens=min(self.config.chunk_tokens, self.config.embedding_max_tokens or self.config.chunk_tokens),
             chunking_version=chunking.VERSION,
             bm25=self.store.has_bm25,
-            index=index_parameters.described(self.config.milvus),
+            index=index_parameters.describe_index(self.config.milvus),
             num_shards=self.config.milvus.shards,
             num_partitions=self.config.milvus.tenant_partitions,
             passage_prefix=self.config.passage_prefix,
@@ -275,7 +278,7 @@ class _Sync:
 
     def _chunks(self, document: Document) -> list[chunking.Chunk]:
         title = PurePosixPath(document.source).stem
-        return chunking.chunk(document.read(), title, self._max_tokens, self.embedder.count_tokens)
+        return chunking.chunk_document(document.read(), title, self._max_tokens, self.embedder.count_tokens)
 
     @cached_property
     def _max_tokens(self) -> int:
@@ -344,7 +347,7 @@ def _digest_of(attributes: Attributes) -> str:
 
 
 @contextmanager
-def alone(uri: str, collection: str) -> Iterator[None]:
+def single_writer(uri: str, collection: str) -> Iterator[None]:
     """Two writers of one collection would undo each other's work, and Milvus Lite does not bear them at all."""
     key = hashlib.sha256(f"{uri}\0{collection}".encode()).hexdigest()[:16]
     with Path(tempfile.gettempdir(), f"tandem-index-{os.getuid()}-{key}.lock").open("a") as lock:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from retrieval.filters.rights import Attributes
-from retrieval.index.bulk_import import Importer
+from retrieval.index.bulk_import import BulkImporter
 from retrieval.index.chunking import Chunk
 from retrieval.store.collection import Row
 from retrieval.store.store import Store
@@ -50,7 +50,7 @@ class Writer:
     """Writes to one collection, one batch after the other and each of them whole: two writes to one collection at a
     time are not safe on Milvus Lite."""
 
-    def __init__(self, store: Store, physical: str, importer: Importer | None = None) -> None:
+    def __init__(self, store: Store, physical: str, importer: BulkImporter | None = None) -> None:
         self.store, self.physical, self.importer = store, physical, importer
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None

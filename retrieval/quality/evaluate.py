@@ -17,7 +17,7 @@ from cluster.errors import TandemError
 from retrieval.config import Mode, RetrievalConfig
 from retrieval.errors import unknown_collection
 from retrieval.filters.rights import NOBODY, Rights
-from retrieval.quality.judgments import Judged, JudgedQuestion
+from retrieval.quality.judgments import JudgedQuestion, JudgedSet
 from retrieval.search.fusion import Ranking
 from retrieval.search.search import Searcher
 from retrieval.store.store import Store
@@ -30,7 +30,7 @@ MODES: tuple[Mode, ...] = ("dense", "bm25", "hybrid")
 CONFIDENCE = 0.95
 NUM_DRAWS = 10_000
 SEED = 20
-MOST_DRAWN_AT_ONCE = 10_000_000
+MAX_DRAWN_AT_ONCE = 10_000_000
 
 Scores = dict[str, list[float]]
 """By metric, one value for each question."""
@@ -85,11 +85,11 @@ class SearchEvaluation:
     differences: list[Difference]
 
 
-def evaluate(
+def evaluate_search(
     config: RetrievalConfig,
     uri: str,
     collection: str,
-    judged: Judged,
+    judged: JudgedSet,
     on_progress: Progress = print,
     rights: Rights = NOBODY,
 ) -> SearchEvaluation:
@@ -126,7 +126,7 @@ def ranked(
     return rankings
 
 
-def score(questions: Sequence[JudgedQuestion], rankings: Sequence[Sequence[str]]) -> Scores:
+def score_ranking(questions: Sequence[JudgedQuestion], rankings: Sequence[Sequence[str]]) -> Scores:
     """Every metric for each question; `rankings` are of distinct sources, in the questions' order."""
     from ir_measures import RR, Qrel, R, ScoredDoc, iter_calc, nDCG
 
@@ -148,7 +148,7 @@ def score(questions: Sequence[JudgedQuestion], rankings: Sequence[Sequence[str]]
     return scores
 
 
-def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+def bootstrap_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
     """The interval of a mean over questions: percentiles of 10,000 bootstrap draws with a fixed seed. Of paired
     differences it is the paired bootstrap. None with a single question."""
     from scipy.stats import bootstrap
@@ -156,13 +156,13 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[f
     if len(values) < 2:
         return None
     found = bootstrap(
-        (np.asarray(values),), np.mean, n_resamples=NUM_DRAWS, batch=max(1, MOST_DRAWN_AT_ONCE // len(values)),
+        (np.asarray(values),), np.mean, n_resamples=NUM_DRAWS, batch=max(1, MAX_DRAWN_AT_ONCE // len(values)),
         confidence_level=confidence, method="percentile", rng=SEED,
     ).confidence_interval  # fmt: skip
     return float(found.low), float(found.high)
 
 
-def _look_at(config: RetrievalConfig, uri: str, collection: str, judged: Judged) -> tuple[bool, list[str]]:
+def _look_at(config: RetrievalConfig, uri: str, collection: str, judged: JudgedSet) -> tuple[bool, list[str]]:
     """Whether the server has BM25, and which relevant sources the collection does not hold."""
     store = Store(uri, config.milvus)
     try:
@@ -194,13 +194,13 @@ def _measured(
         on_progress(f"{mode}: {number} of {len(questions)} questions")
     p50, p95 = np.percentile([one.took_ms for one in timed], [50, 95])
     embed_s = sum(one.embed_ms for one in timed) / 1000
-    return ModeResult(mode, rankings, score(questions, rankings), float(p50), float(p95), embed_s)
+    return ModeResult(mode, rankings, score_ranking(questions, rankings), float(p50), float(p95), embed_s)
 
 
 def _difference(first: ModeResult, second: ModeResult, metric: str) -> Difference:
     """The same questions were asked of both, so their differences are what is drawn from."""
     values = np.subtract(first.scores[metric], second.scores[metric]).tolist()
-    low, high = interval(values) or (None, None)
+    low, high = bootstrap_interval(values) or (None, None)
     return Difference(first.mode, second.mode, metric, float(np.mean(values)), low, high)
 
 

@@ -18,8 +18,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from cluster.errors import TandemError
 
-MOST_SHOWN = 10
-LONGEST_NAME = 255
+MAX_SHOWN = 10
+MAX_NAME_LENGTH = 255
 QUESTIONS = 'Accepted are lines of JSON such as {"id": "1", "question": "...", "sources": ["faq.md"]}.'
 BEIR = (
     'A BEIR folder holds corpus.jsonl with lines {"_id", "title", "text"}, queries.jsonl with {"_id", "text"}, and '
@@ -40,7 +40,7 @@ class JudgedQuestion:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedSet:
     questions: list[JudgedQuestion]
     """Those with a relevant source."""
 
@@ -51,7 +51,7 @@ class Judged:
     """A BEIR folder's corpus.jsonl: the collection that the questions were judged on."""
 
 
-def read(path: Path, qrels: Path | None = None) -> Judged:
+def read_judgments(path: Path, qrels: Path | None = None) -> JudgedSet:
     """Read judged questions: a JSONL file, a BEIR folder, or a TREC topics file where `qrels` is given.
 
     Raises:
@@ -84,7 +84,7 @@ def write_documents(corpus: Path, folder: Path) -> int:
         if document is None or not mistakes.is_new(document.id, seen, corpus, number):
             continue
         name = source_of(document.id)
-        if len(name) > LONGEST_NAME:
+        if len(name) > MAX_NAME_LENGTH:
             mistakes.add(corpus, number, f"the id {document.id[:40]}... is too long for a file's name")
             continue
         title = f"# {' '.join(document.title.split())}\n\n" if document.title.strip() else ""
@@ -137,12 +137,12 @@ class _Mistakes:
     def refuse(self) -> None:
         if not self.found:
             return
-        more = len(self.found) - MOST_SHOWN
-        shown = "; ".join(self.found[:MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+        more = len(self.found) - MAX_SHOWN
+        shown = "; ".join(self.found[:MAX_SHOWN]) + (f"; and {more} more" if more > 0 else "")
         raise TandemError(f"{shown}.", self.accepted, "Correct these lines.")
 
 
-def _read_questions(path: Path) -> Judged:
+def _read_questions(path: Path) -> JudgedSet:
     mistakes, seen, questions, num_without = _Mistakes(QUESTIONS), dict[str, int](), list[JudgedQuestion](), 0
     for number, line in _lines(path, QUESTIONS):
         question = _parsed(_Question, path, number, line, mistakes)
@@ -156,10 +156,10 @@ def _read_questions(path: Path) -> Judged:
         else:
             num_without += 1
     mistakes.refuse()
-    return Judged(questions, num_without)
+    return JudgedSet(questions, num_without)
 
 
-def _read_beir(folder: Path) -> Judged:
+def _read_beir(folder: Path) -> JudgedSet:
     queries, mistakes, seen = folder / "queries.jsonl", _Mistakes(BEIR), dict[str, int]()
     corpus = folder / "corpus.jsonl"
     if not corpus.is_file():
@@ -176,7 +176,7 @@ def _read_beir(folder: Path) -> Judged:
     return _judged({query: texts[query] for query in named}, named, corpus)
 
 
-def _read_trec(topics: Path, qrels: Path) -> Judged:
+def _read_trec(topics: Path, qrels: Path) -> JudgedSet:
     mistakes, seen, texts = _Mistakes(TREC), dict[str, int](), dict[str, str]()
     for number, key, text in _topics(topics, mistakes):
         if mistakes.is_new(key, seen, topics, number):
@@ -186,10 +186,10 @@ def _read_trec(topics: Path, qrels: Path) -> Judged:
     return _judged(texts, grades)
 
 
-def _judged(texts: dict[str, str], grades: dict[str, dict[str, int]], corpus: Path | None = None) -> Judged:
+def _judged(texts: dict[str, str], grades: dict[str, dict[str, int]], corpus: Path | None = None) -> JudgedSet:
     relevant = {key: {source: grade for source, grade in grades.get(key, {}).items() if grade > 0} for key in texts}
     questions = [JudgedQuestion(key, texts[key], relevant[key]) for key in texts if relevant[key]]
-    return Judged(questions, len(texts) - len(questions), corpus)
+    return JudgedSet(questions, len(texts) - len(questions), corpus)
 
 
 def _topics(path: Path, mistakes: _Mistakes) -> Iterator[tuple[int, str, str]]:

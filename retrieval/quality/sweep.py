@@ -17,9 +17,9 @@ import numpy as np
 from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
 from retrieval.filters.rights import NOBODY, Rights
-from retrieval.index.indexing import index
-from retrieval.quality.evaluate import CONFIDENCE, NDCG, Scores, interval, ranked, score
-from retrieval.quality.judgments import Judged, JudgedQuestion
+from retrieval.index.indexing import index_documents
+from retrieval.quality.evaluate import CONFIDENCE, NDCG, Scores, bootstrap_interval, ranked, score_ranking
+from retrieval.quality.judgments import JudgedQuestion, JudgedSet
 from retrieval.search.fusion import Ranking
 from retrieval.search.search import Searcher
 from retrieval.store.store import Store
@@ -34,16 +34,16 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Setting:
+class SearchSetting:
     chunk_tokens: int
     ranking: Ranking
 
 
 @dataclass(frozen=True)
-class Tried:
+class SweepTrial:
     """What a setting found; `scores` has a value for each question by metric."""
 
-    setting: Setting
+    setting: SearchSetting
     num_chunks: int
     scores: Scores
 
@@ -56,8 +56,8 @@ class Tried:
 class Sweep:
     """Every setting, the best by nDCG@10 first."""
 
-    tried: list[Tried]
-    own: Tried
+    tried: list[SweepTrial]
+    own: SweepTrial
     """The project's present setting."""
     gain: float
     """Mean nDCG@10 of the best less that of the present one, over the same questions."""
@@ -66,7 +66,7 @@ class Sweep:
     """The interval of `gain`, widened for the number of settings; None with a single question."""
 
     @property
-    def best(self) -> Tried:
+    def best(self) -> SweepTrial:
         return self.tried[0]
 
     @property
@@ -74,11 +74,11 @@ class Sweep:
         return self.low is not None and self.low > 0
 
 
-def sweep(
+def sweep_settings(
     config: RetrievalConfig,
     collection: str,
     uri: str,
-    judged: Judged,
+    judged: JudgedSet,
     chunk_tokens: Sequence[int] = CHUNK_TOKENS,
     on_progress: Progress = print,
     rights: Rights = NOBODY,
@@ -111,7 +111,7 @@ def sweep(
         ): size
         for size in sizes
     }
-    tried: list[Tried] = []
+    tried: list[SweepTrial] = []
     try:
         for size, found in _finished(running):
             tried += found
@@ -120,7 +120,7 @@ def sweep(
         _, unfinished = ray.wait(list(running), num_returns=len(running), timeout=0)
         _cancel(unfinished)
         _drop(config, uri, list(names.values()))
-    return _compared(tried, Setting(config.chunk_tokens, rankings[0]))
+    return _compared(tried, SearchSetting(config.chunk_tokens, rankings[0]))
 
 
 def _cancel(running: list[Any]) -> None:
@@ -143,16 +143,16 @@ def _try(
     rankings: Sequence[Ranking],
     rights: Rights,
     forgotten: frozenset[str],
-) -> list[Tried]:
+) -> list[SweepTrial]:
     """Build a collection with one chunk size and ask it everything in every way; runs in a Ray task."""
-    report = index(config, collection, uri, lambda line: None, lambda: forgotten)
+    report = index_documents(config, collection, uri, lambda line: None, lambda: forgotten)
     searcher = Searcher(config.model_copy(update={"mode": "dense"}), uri)
     try:
         return [
-            Tried(
-                Setting(config.chunk_tokens, ranking),
+            SweepTrial(
+                SearchSetting(config.chunk_tokens, ranking),
                 report.num_chunks,
-                score(questions, ranked(searcher, collection, questions, ranking, rights)),
+                score_ranking(questions, ranked(searcher, collection, questions, ranking, rights)),
             )
             for ranking in rankings
         ]
@@ -167,7 +167,7 @@ def _rankings(config: RetrievalConfig, has_bm25: bool) -> list[Ranking]:
     return list(dict.fromkeys([own, *others]))
 
 
-def _finished(running: dict[object, int]) -> Iterator[tuple[int, list[Tried]]]:
+def _finished(running: dict[object, int]) -> Iterator[tuple[int, list[SweepTrial]]]:
     """Each chunk size with what it gave, as they end; the first that fails is raised."""
     import ray
     from ray.exceptions import RayTaskError
@@ -183,11 +183,11 @@ def _finished(running: dict[object, int]) -> Iterator[tuple[int, list[Tried]]]:
             raise
 
 
-def _compared(tried: Sequence[Tried], own: Setting) -> Sweep:
+def _compared(tried: Sequence[SweepTrial], own: SearchSetting) -> Sweep:
     ordered = sorted(tried, key=lambda one: -one.means[NDCG])
     present = next(one for one in ordered if one.setting == own)
     values = np.subtract(ordered[0].scores[NDCG], present.scores[NDCG]).tolist()
-    low, high = interval(values, 1 - (1 - CONFIDENCE) / max(1, len(ordered) - 1)) or (None, None)
+    low, high = bootstrap_interval(values, 1 - (1 - CONFIDENCE) / max(1, len(ordered) - 1)) or (None, None)
     return Sweep(ordered, present, float(np.mean(values)), low, high)
 
 

@@ -10,23 +10,23 @@ from cluster.errors import TandemError
 from retrieval.errors import RetrievalUnavailable
 from retrieval.filters.filters import Filter
 from retrieval.filters.rights import Rights
-from retrieval.search.fusion import Leg, Settled
+from retrieval.search.fusion import ResolvedRanking, RetrieverName
 from retrieval.search.live_engine import LiveEngine
 from retrieval.search.live_query import NotTranslatable
-from retrieval.search.retrievers import CANDIDATES, Found, Legs
+from retrieval.search.retrievers import CANDIDATES, Candidate, Retrievers
 
 NUM_THREADS = 64
 
 
 @dataclass(frozen=True)
-class Asked:
+class SearchRequest:
     """One question, as the stages need it."""
 
     collection: str
     question: str
     vector: list[float]
     """Of the question; empty where nothing goes by meaning."""
-    settled: Settled
+    settled: ResolvedRanking
     rights: Rights
     where: Filter | None
     """What the caller wants to be found."""
@@ -35,39 +35,39 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answers:
+class CandidateLists:
     """What each leg found, in its own order, and how long it took in milliseconds."""
 
-    legs: dict[Leg, list[Found]]
+    legs: dict[RetrieverName, list[Candidate]]
     index_ms: float
     live_ms: float | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     """Legs that did not answer, with the reason."""
 
 
-class Asking:
+class CandidateSearch:
     """Asks the legs of one store and one live engine. Thread-safe."""
 
-    def __init__(self, legs: Legs, live: LiveEngine | None, timeout_s: float) -> None:
+    def __init__(self, legs: Retrievers, live: LiveEngine | None, timeout_s: float) -> None:
         self._legs, self._live, self._timeout_s = legs, live, timeout_s
         self._threads = ThreadPoolExecutor(NUM_THREADS, "leg")
 
-    def ask(self, asked: Asked) -> Answers:
+    def ask(self, asked: SearchRequest) -> CandidateLists:
         """Raises RetrievalUnavailable where the store does not answer, or a live engine that is required."""
         started = time.perf_counter()
         waiting = self._threads.submit(self._ask_live, asked) if self._live is not None else None
         legs = self._index(asked)
         index_ms = _ms(started)
         if waiting is None:
-            return Answers(legs, index_ms)
-        return self._with_live(Answers(legs, index_ms), waiting, started)
+            return CandidateLists(legs, index_ms)
+        return self._with_live(CandidateLists(legs, index_ms), waiting, started)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._live is not None:
             self._live.close()
 
-    def _index(self, asked: Asked) -> dict[Leg, list[Found]]:
+    def _index(self, asked: SearchRequest) -> dict[RetrieverName, list[Candidate]]:
         """Side by side: they cost as much as one after the other, and where a core is free the slower one is waited
         for alone (docs/decisions/017)."""
         mode, common = asked.settled.mode, (asked.visible, CANDIDATES, self._timeout_s)
@@ -78,12 +78,14 @@ class Asking:
         words = self._threads.submit(self._legs.bm25, asked.collection, asked.question, *common)
         return {"dense": self._legs.dense(asked.collection, asked.vector, *common), "bm25": words.result()}
 
-    def _ask_live(self, asked: Asked) -> tuple[list[Found], float]:
+    def _ask_live(self, asked: SearchRequest) -> tuple[list[Candidate], float]:
         assert self._live is not None
         started = time.perf_counter()
         return self._live.search(asked.question, asked.rights, asked.where), _ms(started)
 
-    def _with_live(self, answers: Answers, waiting: "Future[tuple[list[Found], float]]", started: float) -> Answers:
+    def _with_live(
+        self, answers: CandidateLists, waiting: "Future[tuple[list[Candidate], float]]", started: float
+    ) -> CandidateLists:
         assert self._live is not None
         config = self._live.config
         try:
@@ -94,10 +96,10 @@ class Asking:
         except (RetrievalUnavailable, NotTranslatable) as refused:
             error = refused
         else:
-            return Answers({**answers.legs, "live": found}, answers.index_ms, live_ms)
+            return CandidateLists({**answers.legs, "live": found}, answers.index_ms, live_ms)
         if config.required:
             raise error
-        return Answers(answers.legs, answers.index_ms, _ms(started), {"live": error.seen})
+        return CandidateLists(answers.legs, answers.index_ms, _ms(started), {"live": error.seen})
 
 
 def _ms(started: float) -> float:

@@ -12,9 +12,9 @@ from typing import Literal
 
 from retrieval.config import Fusion, Mode
 from retrieval.search.hits import NO_SCORES, Hit, Scores
-from retrieval.search.retrievers import Found
+from retrieval.search.retrievers import Candidate
 
-Leg = Literal["dense", "bm25", "live"]
+RetrieverName = Literal["dense", "bm25", "live"]
 
 RRF_K = 60
 
@@ -33,7 +33,7 @@ AS_CONFIGURED = Ranking()
 
 
 @dataclass(frozen=True)
-class Settled:
+class ResolvedRanking:
     """A Ranking with nothing left open."""
 
     mode: Mode
@@ -41,14 +41,14 @@ class Settled:
     dense_weight: float
 
 
-def fuse(legs: Mapping[Leg, Sequence[Found]], ranking: Settled) -> list[Hit]:
+def fuse_rankings(legs: Mapping[RetrieverName, Sequence[Candidate]], ranking: ResolvedRanking) -> list[Hit]:
     """The passages of all legs, the best first; of a single leg they are as it ranked them, with its own scores.
 
     A passage that a leg did not find has nothing from it: the range of its scores begins below the last one found.
     """
     if len(legs) == 1:
         ((leg, found),) = legs.items()
-        return [as_hit(one, Scores(**{leg: one.score}), one.score) for one in found]
+        return [to_hit(one, Scores(**{leg: one.score}), one.score) for one in found]
     weights = _weights(legs, ranking.dense_weight)
     fused: dict[str, float] = {}
     for leg, found in legs.items():
@@ -59,26 +59,26 @@ def fuse(legs: Mapping[Leg, Sequence[Found]], ranking: Settled) -> list[Hit]:
     known = {one.id: one for found in legs.values() for one in found}
     ordered = sorted(fused, key=lambda key: (-fused[key], key))
     return [
-        as_hit(
+        to_hit(
             known[key], Scores(**{leg: scores.get(key) for leg, scores in own.items()}, fused=fused[key]), fused[key]
         )
         for key in ordered
     ]
 
 
-def _weights(legs: Iterable[Leg], dense_weight: float) -> dict[Leg, float]:
+def _weights(legs: Iterable[RetrieverName], dense_weight: float) -> dict[RetrieverName, float]:
     """A live leg weighs as much as BM25: both go by words."""
     raw = {leg: dense_weight if leg == "dense" else 1 - dense_weight for leg in legs}
     total = sum(raw.values())
     return {leg: weight / total for leg, weight in raw.items()} if total else dict.fromkeys(raw, 1 / len(raw))
 
 
-def _reciprocal_ranks(found: Sequence[Found]) -> list[float]:
+def _reciprocal_ranks(found: Sequence[Candidate]) -> list[float]:
     """1 for the first, falling as 1 / (60 + rank)."""
     return [(RRF_K + 1) / (RRF_K + rank) for rank in range(1, len(found) + 1)]
 
 
-def _scaled(found: Sequence[Found]) -> list[float]:
+def _scaled(found: Sequence[Candidate]) -> list[float]:
     """1 for the best and 0 for the worst score."""
     scores = [one.score for one in found]
     if not scores or max(scores) == min(scores):
@@ -87,6 +87,6 @@ def _scaled(found: Sequence[Found]) -> list[float]:
     return [(score - low) / (high - low) for score in scores]
 
 
-def as_hit(found: Found, scores: Scores = NO_SCORES, score: float = 0.0) -> Hit:
+def to_hit(found: Candidate, scores: Scores = NO_SCORES, score: float = 0.0) -> Hit:
     title, _, text = found.content.partition("\n")
     return Hit(title, text, found.id, found.source, found.position, score, scores)

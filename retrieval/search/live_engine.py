@@ -22,7 +22,7 @@ from retrieval.filters.filters import Filter
 from retrieval.filters.rights import Rights
 from retrieval.search.hits import LIVE_ID
 from retrieval.search.live_query import PASSAGE_CHARACTERS, field_value, request_body, visible
-from retrieval.search.retrievers import Found
+from retrieval.search.retrievers import Candidate
 
 KEY_VARIABLE = "SEARCH_API_KEY"
 MAX_ANSWER_BYTES = 8_000_000
@@ -43,7 +43,7 @@ class LiveEngine:
             follow_redirects=False,
         )
 
-    def search(self, question: str, rights: Rights, where: Filter | None) -> list[Found]:
+    def search(self, question: str, rights: Rights, where: Filter | None) -> list[Candidate]:
         """The engine's best documents that the caller may see and the filter lets through, with its own scores.
 
         Raises:
@@ -108,7 +108,7 @@ class LiveEngine:
         )
 
 
-def _found(config: LiveConfig, hit: Mapping[str, Any]) -> Found | None:
+def _found(config: LiveConfig, hit: Mapping[str, Any]) -> Candidate | None:
     """None where a document has no text."""
     document = hit["_source"]
     text = next(_texts(hit, config.text_field), "").strip()
@@ -119,7 +119,7 @@ def _found(config: LiveConfig, hit: Mapping[str, Any]) -> Found | None:
     title = _text(field_value(document, config.title_field)) if config.title_field else ""
     title = " ".join(title.split())[:MAX_TITLE_CHARACTERS] or source or name
     score = hit.get("_score")
-    return Found(
+    return Candidate(
         id=f"{LIVE_ID}{name}",
         source=source or name,
         position=0,

@@ -30,13 +30,13 @@ def passages_of(hits: Sequence[Hit], top_k: int, prompt_tokens: int) -> list[Hit
     hundred takes as long as finding them."""
     num_read = 2 * top_k
     while True:
-        passages = merged(distinct(hits[:num_read]), top_k, prompt_tokens)
+        passages = merge_passages(drop_near_duplicates(hits[:num_read]), top_k, prompt_tokens)
         if len(passages) == top_k or num_read >= len(hits):
             return passages
         num_read *= 2
 
 
-def distinct(hits: Sequence[Hit]) -> list[Hit]:
+def drop_near_duplicates(hits: Sequence[Hit]) -> list[Hit]:
     """The hits, without those that (nearly) repeat a better one; it names their sources in `also_in`.
 
     Passages with different numbers are never the same: last year's price list is not this year's.
@@ -58,7 +58,7 @@ def distinct(hits: Sequence[Hit]) -> list[Hit]:
     return kept
 
 
-def merged(hits: Sequence[Hit], top_k: int, prompt_tokens: int) -> list[Hit]:
+def merge_passages(hits: Sequence[Hit], top_k: int, prompt_tokens: int) -> list[Hit]:
     """The best `top_k` passages: hits that stand next to each other in a document are one.
 
     Hits are read in their order until one would begin a passage too many. A passage grows only as long as it fits
@@ -74,7 +74,7 @@ def merged(hits: Sequence[Hit], top_k: int, prompt_tokens: int) -> list[Hit]:
     return passages
 
 
-def widened(hits: Sequence[Hit], chunks: Sequence[Hit], prompt_tokens: int) -> list[Hit]:
+def widen_passages(hits: Sequence[Hit], chunks: Sequence[Hit], prompt_tokens: int) -> list[Hit]:
     """The passages with those chunks around them, the best passage first, as far as they fit into `prompt_tokens`."""
     left = list(chunks)
     wide: list[Hit] = []
@@ -85,7 +85,7 @@ def widened(hits: Sequence[Hit], chunks: Sequence[Hit], prompt_tokens: int) -> l
             longer = _joined(passage, added)
             passage = longer if _fits(longer, prompt_tokens) else passage
         wide.append(passage)
-    return merged(wide, len(wide), prompt_tokens)
+    return merge_passages(wide, len(wide), prompt_tokens)
 
 
 def _grown(passages: list[Hit], hit: Hit, prompt_tokens: int) -> bool:

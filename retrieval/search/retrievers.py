@@ -10,11 +10,11 @@ from typing import Any
 
 from retrieval.filters.filters import And, Comparison, Filter, In, Or, encode
 from retrieval.search.hits import Hit
-from retrieval.search.selectivity import Shares
+from retrieval.search.selectivity import Selectivity
 from retrieval.store.collection import alias_of
-from retrieval.store.connection import explained
+from retrieval.store.connection import explained_connection
 from retrieval.store.index_parameters import search_parameters
-from retrieval.store.retries import loaded
+from retrieval.store.retries import load_when_needed
 from retrieval.store.store import Store
 
 # Each leg hands over this many candidates.
@@ -24,7 +24,7 @@ _FOUND = ["source", "position", "content"]
 
 
 @dataclass(frozen=True)
-class Found:
+class Candidate:
     id: str
     source: str
     position: int
@@ -32,7 +32,7 @@ class Found:
     score: float
 
 
-class Legs:
+class Retrievers:
     """Searches in a store's collections. Thread-safe. `where` is what may be found, in each way of searching.
 
     Raises:
@@ -42,16 +42,16 @@ class Legs:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._shares = Shares(store)
+        self._shares = Selectivity(store)
 
-    @loaded
-    def dense(self, name: str, vector: list[float], where: Filter, top_k: int, timeout_s: float) -> list[Found]:
+    @load_when_needed
+    def dense(self, name: str, vector: list[float], where: Filter, top_k: int, timeout_s: float) -> list[Candidate]:
         """By cosine similarity; scores from -1 to 1. `where` is what may be found, in each way of searching."""
         parameters = self._dense_parameters(name, where, top_k, timeout_s)
         return self._search(name, [vector], "vector", parameters, where, top_k, timeout_s)
 
-    @loaded
-    def bm25(self, name: str, question: str, where: Filter, top_k: int, timeout_s: float) -> list[Found]:
+    @load_when_needed
+    def bm25(self, name: str, question: str, where: Filter, top_k: int, timeout_s: float) -> list[Candidate]:
         """By BM25; scores from 0 up."""
         found = self._search(name, [question], "sparse", {"metric_type": "BM25"}, where, top_k, timeout_s)
         # Milvus Lite reports BM25 as a distance below zero; the order is the same.
@@ -61,7 +61,7 @@ class Legs:
         """Into the server's memory again, which forgets it where it restarts. Goes on there where it takes longer."""
         self._store.load(alias_of(name), self._store.timeout_s)
 
-    def around(self, name: str, hits: Sequence[Hit], distance: int, where: Filter, timeout_s: float) -> list[Found]:
+    def around(self, name: str, hits: Sequence[Hit], distance: int, where: Filter, timeout_s: float) -> list[Candidate]:
         """The chunks up to `distance` before and after each passage in its document, those that `where` lets through.
 
         They have no score.
@@ -74,7 +74,7 @@ class Legs:
         if not beside:
             return []
         rows = self._rows(name, where, Or(beside), ["id", *_FOUND], timeout_s)
-        return [Found(**{key: row[key] for key in ("id", *_FOUND)}, score=0.0) for row in rows]
+        return [Candidate(**{key: row[key] for key in ("id", *_FOUND)}, score=0.0) for row in rows]
 
     def vectors(self, name: str, ids: Sequence[str], where: Filter, timeout_s: float) -> dict[str, list[float]]:
         """The vectors of those of `ids` that `where` lets through."""
@@ -83,11 +83,11 @@ class Legs:
         rows = self._rows(name, where, In("id", tuple(ids)), ["id", "vector"], timeout_s)
         return {row["id"]: [float(each) for each in row["vector"]] for row in rows}
 
-    @loaded
+    @load_when_needed
     def _rows(self, name: str, where: Filter, which: Filter, fields: list[str], timeout_s: float) -> list[Any]:
         # Each is within the limits of its own: a caller's filter is as large as it may be without ours beside it.
         expression = f"({encode(where)}) and ({encode(which)})"
-        with explained(self._store.uri, name):
+        with explained_connection(self._store.uri, name):
             rows: list[Any] = self._store.client.query(
                 alias_of(name),
                 filter=expression,
@@ -114,8 +114,8 @@ class Legs:
         where: Filter,
         top_k: int,
         timeout_s: float,
-    ) -> list[Found]:
-        with explained(self._store.uri, name):
+    ) -> list[Candidate]:
+        with explained_connection(self._store.uri, name):
             hits = self._store.client.search(
                 alias_of(name),
                 data=data,
@@ -135,5 +135,5 @@ def _positions_around(hit: Hit, distance: int) -> tuple[int, ...]:
     return (*before, *range(hit.last_position + 1, hit.last_position + 1 + distance))
 
 
-def _found(hit: Any) -> Found:
-    return Found(id=hit["id"], score=float(hit["distance"]), **{key: hit["entity"][key] for key in _FOUND})
+def _found(hit: Any) -> Candidate:
+    return Candidate(id=hit["id"], score=float(hit["distance"]), **{key: hit["entity"][key] for key in _FOUND})

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
 from retrieval.config import Mode, RetrievalConfig
-from retrieval.embedding.embedder import Embedder, embedder_of
+from retrieval.embedding.embedder import Embedder, make_embedder
 from retrieval.errors import unknown_collection
 from retrieval.filters.filters import And, Filter
 from retrieval.filters.rights import NOBODY, Rights, allowed
-from retrieval.search.candidates import Asked, Asking
-from retrieval.search.fusion import AS_CONFIGURED, Ranking, Settled, as_hit, fuse
+from retrieval.search.candidates import CandidateSearch, SearchRequest
+from retrieval.search.fusion import AS_CONFIGURED, Ranking, ResolvedRanking, fuse_rankings, to_hit
 from retrieval.search.hits import Hit
 from retrieval.search.live_engine import LiveEngine
-from retrieval.search.passages import passages_of, widened
+from retrieval.search.passages import passages_of, widen_passages
 from retrieval.search.reranker import Reranker
-from retrieval.search.retrievers import Legs
+from retrieval.search.retrievers import Retrievers
 from retrieval.store.collection import SCHEMA_VERSION
-from retrieval.store.store import Store, check_mode
+from retrieval.store.store import Store, require_search_mode
 
 if TYPE_CHECKING:
     from retrieval.embedding.endpoint import EndpointEmbedder
@@ -76,7 +76,7 @@ class SearchModels:
     def load(cls, config: RetrievalConfig, device: str = "cpu") -> "SearchModels":
         """Raises TandemError where a model cannot be loaded."""
         reranker = Reranker(config.reranker, device) if config.reranker else None
-        return cls(embedder_of(config, device, EMBED_THREADS), reranker)
+        return cls(make_embedder(config, device, EMBED_THREADS), reranker)
 
 
 class Searcher:
@@ -97,9 +97,9 @@ class Searcher:
     ) -> None:
         self.config = config
         self._store = Store(uri, config.milvus, config.timeout_s)
-        check_mode(self._store, config)
-        self._legs = Legs(self._store)
-        self._asking = Asking(self._legs, LiveEngine(config.live) if config.live else None, config.timeout_s)
+        require_search_mode(self._store, config)
+        self._legs = Retrievers(self._store)
+        self._asking = CandidateSearch(self._legs, LiveEngine(config.live) if config.live else None, config.timeout_s)
         models = models or SearchModels.load(config, device)
         self._embedder, self._reranker = models.embedder, models.reranker
         self._checked: dict[str, tuple[str, float]] = {}
@@ -169,8 +169,8 @@ class Searcher:
         rights: Rights,
         where: Filter | None,
         vector: list[float] | None = None,
-    ) -> Asked:
-        settled = Settled(
+    ) -> SearchRequest:
+        settled = ResolvedRanking(
             ranking.mode or self.config.mode,
             ranking.fusion or self.config.fusion,
             self.config.dense_weight if ranking.dense_weight is None else ranking.dense_weight,
@@ -179,15 +179,17 @@ class Searcher:
         embedded = settled.mode != "bm25" and question.strip()
         if embedded and vector is None:
             vector = self._embedder.embed_question(question)
-        return Asked(collection, question, vector if embedded and vector else [], settled, rights, where, visible)
+        return SearchRequest(
+            collection, question, vector if embedded and vector else [], settled, rights, where, visible
+        )
 
-    def _ranked(self, asked: Asked, num_reranked: int, started: float) -> SearchResult:
+    def _ranked(self, asked: SearchRequest, num_reranked: int, started: float) -> SearchResult:
         embed_ms = _ms(started) if asked.vector else 0.0
         if not asked.question.strip():
             return SearchResult([])
         self._check(asked.collection, asked.settled.mode)
         answers = self._asking.ask(asked)
-        hits, rerank_ms = fuse(answers.legs, asked.settled), None
+        hits, rerank_ms = fuse_rankings(answers.legs, asked.settled), None
         if self._reranker is not None:
             reranking = time.perf_counter()
             hits = self._reranker.rerank(asked.question, hits, num_reranked)
@@ -197,7 +199,7 @@ class Searcher:
             answers.missing,
         )  # fmt: skip
 
-    def _passages(self, asked: Asked, hits: Sequence[Hit], top_k: int) -> list[Hit]:
+    def _passages(self, asked: SearchRequest, hits: Sequence[Hit], top_k: int) -> list[Hit]:
         config = self.config
         if self._reranker is not None:
             hits = [hit for hit in hits if hit.scores.rerank is not None]
@@ -207,9 +209,9 @@ class Searcher:
         if not config.neighbours:
             return passages
         around = self._legs.around(asked.collection, passages, config.neighbours, asked.visible, config.timeout_s)
-        return widened(passages, [as_hit(found) for found in around], config.prompt_tokens)
+        return widen_passages(passages, [to_hit(found) for found in around], config.prompt_tokens)
 
-    def _above(self, asked: Asked, hits: Sequence[Hit], min_score: float) -> list[Hit]:
+    def _above(self, asked: SearchRequest, hits: Sequence[Hit], min_score: float) -> list[Hit]:
         """The hits that reach the threshold by the reranker's score, or by the cosine, computed where it's missing."""
         if self._reranker is not None:
             return [hit for hit in hits if hit.score >= min_score]
@@ -222,7 +224,7 @@ class Searcher:
         ]
         return [hit for hit in known if hit.scores.dense is not None and hit.scores.dense >= min_score]
 
-    def _cosines(self, asked: Asked, hits: Sequence[Hit]) -> dict[str, float]:
+    def _cosines(self, asked: SearchRequest, hits: Sequence[Hit]) -> dict[str, float]:
         """Of hits that were found in other ways. Vectors have length one, so a product is the cosine."""
         indexed = [hit.id for hit in hits if not hit.is_live]
         vectors = self._legs.vectors(asked.collection, indexed, asked.visible, self.config.timeout_s)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cluster.errors import TandemError
 from retrieval.store.collection import alias_of
-from retrieval.store.connection import explained
+from retrieval.store.connection import explained_connection
 from retrieval.store.store import Store
 
 FEW = 500
@@ -34,7 +34,7 @@ class _Known:
     """When it is counted again, on the monotonic clock."""
 
 
-class Shares:
+class Selectivity:
     """The shares of one store's collections, as they were a few seconds ago. Thread-safe."""
 
     def __init__(self, store: Store) -> None:
@@ -63,7 +63,7 @@ class Shares:
     def _looked(self, key: Key, timeout_s: float) -> tuple[float, bool]:
         """The share, and whether it is exact."""
         name, expression = key
-        with explained(self._store.uri, name):
+        with explained_connection(self._store.uri, name):
             total = self._store.count(alias_of(name), "", "Bounded", timeout_s)
         if not total or (hidden := self._few(name, f"not ({expression})", timeout_s)) == 0:
             return 1.0, True
@@ -74,7 +74,7 @@ class Shares:
 
     def _few(self, name: str, expression: str, timeout_s: float) -> int:
         """The number of rows that match, up to FEW."""
-        with explained(self._store.uri, name):
+        with explained_connection(self._store.uri, name):
             rows = self._store.client.query(
                 alias_of(name), filter=expression, output_fields=["position"], limit=FEW, timeout=timeout_s
             )
@@ -95,7 +95,7 @@ class Shares:
             with suppress(TandemError, ValueError):
                 share, exact = self._looked(key, COUNT_S)
                 if not exact:
-                    with explained(self._store.uri, name):
+                    with explained_connection(self._store.uri, name):
                         total, visible = (
                             self._store.count(alias_of(name), each, "Bounded", COUNT_S) for each in ("", expression)
                         )

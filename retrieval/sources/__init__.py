@@ -1,1 +1,1 @@
-"""Where documents come from: `documents(sources)` gives every one of them, whatever kind of source it lies in."""
+"""Where documents come from: folders, object stores, databases and sites."""

@@ -9,23 +9,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cluster.fingerprints.digests import digest_json
-from cluster.storage.buckets import SCHEMES, open_store, reason
+from cluster.storage.buckets import failure_reason, open_store
 from retrieval.sources.document import CHUNK_BYTES, Entry, Gone, SourceUnavailable, Unreadable
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["SCHEMES", "bucket", "entries", "reason"]
 REQUEST_S = 60
 
 
-def entries(url: str) -> Iterator[Entry]:
+def list_objects(url: str) -> Iterator[Entry]:
     """The objects below a URL, or the one that it names.
 
     Raises:
         SourceUnavailable: the bucket is missing, is not for us, or does not answer.
     """
-    store, path = bucket(url)
+    store, path = open_source_bucket(url)
     is_empty = True
     with _explained(url):
         for page in store.list(path or None):
@@ -36,7 +35,7 @@ def entries(url: str) -> Iterator[Entry]:
             yield _entry(url, store, found, path.rpartition("/")[2])
 
 
-def bucket(url: str) -> "tuple[ObjectStore, str]":
+def open_source_bucket(url: str) -> "tuple[ObjectStore, str]":
     """The bucket and the path in it.
 
     Raises:
@@ -99,7 +98,7 @@ def _explained(url: str) -> Iterator[None]:
 
 def _unavailable(url: str, error: Exception) -> SourceUnavailable:
     return SourceUnavailable(
-        f"The source {url} cannot be read: {reason(error)}.",
+        f"The source {url} cannot be read: {failure_reason(error)}.",
         "A bucket or container that exists, and credentials in the environment (for S3: AWS_ACCESS_KEY_ID, "
         "AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL; AWS_ALLOW_HTTP=true for http; AWS_SKIP_SIGNATURE=true "
         "for a public bucket).",

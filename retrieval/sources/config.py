@@ -28,7 +28,7 @@ from cluster.errors import TandemError
 from retrieval.filters.filters import METADATA_NAME
 from retrieval.filters.rights import Attributes
 
-Kept = TypeVar("Kept")
+SourceAttributes = TypeVar("SourceAttributes")
 _NAME = re.compile(r"[^/#\x00-\x1f\x7f]{1,100}")
 
 
@@ -255,7 +255,7 @@ SourceItem = Annotated[
 pydantic puts the tag into the location of an error; the brackets tell it from a key."""
 
 
-def _kept(value: Kept, attributes: Callable[[], Attributes]) -> Kept:
+def _kept(value: SourceAttributes, attributes: Callable[[], Attributes]) -> SourceAttributes:
     """The value, where every store gives it back as it was."""
     try:
         attributes()

@@ -15,7 +15,7 @@ from retrieval.sources.parsing import ROWS_SUFFIXES, SUFFIXES, digest, read_mark
 CHUNK_BYTES = 2**20
 
 
-def documents(source: FolderSource, prefix: str) -> Iterator[Document]:
+def folder_documents(source: FolderSource, prefix: str) -> Iterator[Document]:
     """Every document below `source`, in the order of the folders. Hidden files and folders are left out.
 
     Args:
@@ -25,12 +25,12 @@ def documents(source: FolderSource, prefix: str) -> Iterator[Document]:
         path = source.path.joinpath(*parts)
         name = prefix + "/".join(parts) if parts else path.name
         if path.suffix.lower() in ROWS_SUFFIXES:
-            yield from rows.documents(name, _chunks(path), source.attributes, path)
+            yield from rows.row_documents(name, _chunks(path), source.attributes, path)
             continue
         yield Document(name, source.attributes, partial(digest, path), partial(read_markdown, path), path)
 
 
-def check(sources: Sequence[FolderSource]) -> None:
+def check_folder_source(sources: Sequence[FolderSource]) -> None:
     """Look at the folders and files before anything is started.
 
     Raises:

@@ -1,7 +1,4 @@
-"""Documents in object stores, and in whatever else an fsspec protocol reaches.
-
-Every other place that fsspec reaches: sftp, hdfs, memory and whatever is installed.
-"""
+"""Documents in object stores, and in every other place that an fsspec protocol reaches: sftp, hdfs, memory."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,13 +11,14 @@ from urllib.parse import urlsplit
 
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
-from retrieval.sources import clouds, object_stores, rows
+from cluster.storage.buckets import SCHEMES
+from retrieval.sources import clouds, rows
 from retrieval.sources.config import ObjectSource
 from retrieval.sources.document import CHUNK_BYTES, Document, Entry, Gone, SourceUnavailable, Unreadable
 from retrieval.sources.parsing import ROWS_SUFFIXES, SUFFIXES, check_size, read_markdown
 
 
-def documents(source: ObjectSource, prefix: str) -> Iterator[Document]:
+def object_documents(source: ObjectSource, prefix: str) -> Iterator[Document]:
     """Every document below the URL. What is hidden is left out, as in folders.
 
     Raises:
@@ -29,13 +27,13 @@ def documents(source: ObjectSource, prefix: str) -> Iterator[Document]:
     for entry in _entries(source):
         name, suffix = prefix + entry.name, _suffix(entry)
         if suffix in ROWS_SUFFIXES:
-            yield from rows.documents(name, _whole(source, entry), source.attributes, None)
+            yield from rows.row_documents(name, _whole(source, entry), source.attributes, None)
         else:
             version, read = partial(_version, entry), partial(_read, entry, suffix)
             yield Document(name, source.attributes, version, read)
 
 
-def check(source: ObjectSource) -> None:
+def check_object_source(source: ObjectSource) -> None:
     """Look for a first document.
 
     Raises:
@@ -65,8 +63,8 @@ def check_overlap(sources: Sequence[ObjectSource]) -> None:
 
 
 def _entries(source: ObjectSource) -> Iterator[Entry]:
-    place = clouds if urlsplit(source.path).scheme in clouds.SCHEMES else object_stores
-    for entry in place.entries(source.path):
+    is_cloud = urlsplit(source.path).scheme in SCHEMES
+    for entry in clouds.list_objects(source.path) if is_cloud else list_entries(source.path):
         is_hidden = any(part.startswith(".") for part in PurePosixPath(entry.name).parts)
         if not is_hidden and _suffix(entry) in SUFFIXES:
             yield entry
@@ -106,7 +104,7 @@ def _read(entry: Entry, suffix: str) -> str:
         return read_markdown(path)
 
 
-def entries(url: str) -> Iterator[Entry]:
+def list_entries(url: str) -> Iterator[Entry]:
     """The files below a URL, or the one that it names.
 
     Raises:

@@ -123,7 +123,7 @@ TEXTS = ("text", "content")
 _NO_METADATA = {*IDS, *TEXTS, "title"}
 
 
-def documents(file: str, chunks: Iterable[bytes], attributes: Attributes, path: Path | None) -> Iterator[Document]:
+def row_documents(file: str, chunks: Iterable[bytes], attributes: Attributes, path: Path | None) -> Iterator[Document]:
     """Every row of a file, one at a time. Fields that searches can be filtered by become metadata.
 
     A row says nothing of tenant and labels: whoever writes a line must not decide who reads it.

@@ -22,7 +22,7 @@ MAX_CRAWL_DELAY_S = 60.0
 MAX_ROBOTS_BYTES = 500 * 1024
 
 
-def documents(source: SitemapSource, prefix: str) -> Iterator[Document]:
+def site_documents(source: SitemapSource, prefix: str) -> Iterator[Document]:
     """Every page of the sitemap on its own host that robots.txt allows; each is fetched when it is asked for.
 
     Raises:
@@ -34,7 +34,7 @@ def documents(source: SitemapSource, prefix: str) -> Iterator[Document]:
             yield Document(prefix + row_name(_below(url)), source.attributes, page.version, page.read)
 
 
-def check(source: SitemapSource) -> None:
+def check_sitemap_source(source: SitemapSource) -> None:
     """Look for a first page.
 
     Raises:

@@ -15,11 +15,11 @@ from cluster.errors import TandemError
 from retrieval.sources import object_stores, sitemaps, sql
 from retrieval.sources.config import FolderSource, ObjectSource, SitemapSource, SourceConfig, SqlSource
 from retrieval.sources.document import Document
-from retrieval.sources.folders import check as check_folders
-from retrieval.sources.folders import documents as folder_documents
+from retrieval.sources.folders import check_folder_source as check_folders
+from retrieval.sources.folders import folder_documents
 
 
-def documents(sources: Sequence[SourceConfig], skipped: Sequence[SourceConfig] = ()) -> Iterator[Document]:
+def all_documents(sources: Sequence[SourceConfig], skipped: Sequence[SourceConfig] = ()) -> Iterator[Document]:
     """Every document of `sources` but the `skipped`, in a fixed order and one at a time: there may be any number.
 
     Raises:
@@ -27,26 +27,26 @@ def documents(sources: Sequence[SourceConfig], skipped: Sequence[SourceConfig] =
     """
     for source in sources:
         if not any(source is each for each in skipped):
-            yield from _documents_of(source, prefix(source, sources))
+            yield from _documents_of(source, source_prefix(source, sources))
 
 
 def _documents_of(source: SourceConfig, prefix: str) -> Iterator[Document]:
     if isinstance(source, FolderSource):
         return folder_documents(source, prefix)
     if isinstance(source, ObjectSource):
-        return object_stores.documents(source, prefix)
+        return object_stores.object_documents(source, prefix)
     if isinstance(source, SqlSource):
-        return sql.documents(source, prefix)
-    return sitemaps.documents(source, prefix)
+        return sql.sql_documents(source, prefix)
+    return sitemaps.site_documents(source, prefix)
 
 
-def prefix(source: SourceConfig, sources: Sequence[SourceConfig]) -> str:
+def source_prefix(source: SourceConfig, sources: Sequence[SourceConfig]) -> str:
     """What the names of a source's documents begin with: nothing where files are the only source."""
     is_alone = len(sources) == 1 and isinstance(source, FolderSource | ObjectSource)
     return "" if is_alone else f"{source.title}/"
 
 
-def check(sources: Sequence[SourceConfig]) -> None:
+def check_sources(sources: Sequence[SourceConfig]) -> None:
     """Look at the sources before anything is started.
 
     Raises:
@@ -69,31 +69,31 @@ def check(sources: Sequence[SourceConfig]) -> None:
     object_stores.check_overlap([source for source in sources if isinstance(source, ObjectSource)])
     for source in sources:
         if isinstance(source, ObjectSource):
-            object_stores.check(source)
+            object_stores.check_object_source(source)
         elif isinstance(source, SqlSource):
-            sql.check(source)
+            sql.check_sql_source(source)
         elif isinstance(source, SitemapSource):
-            sitemaps.check(source)
+            sitemaps.check_sitemap_source(source)
 
 
 PolledConfig = ObjectSource | SqlSource | SitemapSource
 
 
-def folders(sources: Sequence[SourceConfig]) -> list[Path]:
+def watched_folders(sources: Sequence[SourceConfig]) -> list[Path]:
     """The folders and files that the operating system tells of."""
     return [source.path for source in sources if isinstance(source, FolderSource)]
 
 
-def polled(sources: Sequence[SourceConfig]) -> list[PolledConfig]:
+def polled_sources(sources: Sequence[SourceConfig]) -> list[PolledConfig]:
     """The sources that nothing tells of."""
     return [source for source in sources if not isinstance(source, FolderSource)]
 
 
-class Polls:
+class PollSchedule:
     """The time until each source is due."""
 
     def __init__(self, sources: Sequence[SourceConfig]) -> None:
-        self._sources = polled(sources)
+        self._sources = polled_sources(sources)
         self._next = dict.fromkeys(map(id, self._sources), 0.0)
 
     def begin(self, sources: Iterable[SourceConfig]) -> None:

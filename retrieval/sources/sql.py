@@ -100,7 +100,7 @@ CONNECT_S = 10
 _CONNECT_TIMEOUT = {"psycopg": "connect_timeout", "psycopg2": "connect_timeout", "pymysql": "connect_timeout"}
 
 
-def documents(source: SqlSource, prefix: str) -> Iterator[Document]:
+def sql_documents(source: SqlSource, prefix: str) -> Iterator[Document]:
     """Every row, in the order of the query.
 
     Raises:
@@ -119,7 +119,7 @@ def documents(source: SqlSource, prefix: str) -> Iterator[Document]:
                     yield Document(name, row.attributes, partial(str, row.version), partial(texts.read, position))
 
 
-def check(source: SqlSource) -> None:
+def check_sql_source(source: SqlSource) -> None:
     """Connect, and look at the columns of the query.
 
     Raises:

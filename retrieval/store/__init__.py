@@ -1,0 +1,1 @@
+"""Milvus: the connection, collections and rows, and the local server."""

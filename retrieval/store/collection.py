@@ -75,7 +75,7 @@ class Field:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def fields(settings: Settings) -> list[Field]:
+def collection_fields(settings: Settings) -> list[Field]:
     """The primary key first. BM25's `sparse` is filled by the server, from `content`."""
     analyzed = {"enable_analyzer": True, "analyzer_params": {"type": "standard"}} if settings.bm25 else {}
     partitioned = {"is_partition_key": True} if settings.num_partitions else {}
@@ -93,7 +93,7 @@ def fields(settings: Settings) -> list[Field]:
     return [*found, Field("sparse", "SPARSE_FLOAT_VECTOR")] if settings.bm25 else found
 
 
-def indexes(settings: Settings, dense: Index) -> list[Index]:
+def collection_indexes(settings: Settings, dense: Index) -> list[Index]:
     """`dense` is that of the vectors, as `index_plan` chose it."""
     return [dense, Index("sparse", "SPARSE_INVERTED_INDEX", "BM25")] if settings.bm25 else [dense]
 

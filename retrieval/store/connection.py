@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from cluster.errors import TandemError
 from retrieval.config import MilvusConfig
-from retrieval.errors import TOKEN_VARIABLE, RetrievalUnavailable, translated, unknown_collection
+from retrieval.errors import TOKEN_VARIABLE, RetrievalUnavailable, readable_error, unknown_collection
 from retrieval.store import connection
-from retrieval.store.collection import Settings, fields
+from retrieval.store.collection import Settings, collection_fields
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -36,7 +36,7 @@ def connect(uri: str, config: MilvusConfig, timeout_s: float) -> "MilvusClient":
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     options, token = connection.tls_options(config), os.environ.get(TOKEN_VARIABLE, "")
     try:
-        with explained(uri):
+        with explained_connection(uri):
             return MilvusClient(uri, token=token, timeout=timeout_s, dedicated=True, grpc_options=_RECONNECT, **options)
     except RetrievalUnavailable:
         connection.check_tls(uri, config, timeout_s)
@@ -44,7 +44,7 @@ def connect(uri: str, config: MilvusConfig, timeout_s: float) -> "MilvusClient":
 
 
 @contextmanager
-def explained(uri: str, name: str | None = None) -> Iterator[None]:
+def explained_connection(uri: str, name: str | None = None) -> Iterator[None]:
     """Errors of pymilvus and gRPC as ours; `name` is the collection that was asked for."""
     from grpc import RpcError
     from pymilvus import MilvusException
@@ -54,17 +54,17 @@ def explained(uri: str, name: str | None = None) -> Iterator[None]:
     except (MilvusException, RpcError) as error:
         if name is not None and getattr(error, "code", None) == COLLECTION_NOT_FOUND:
             raise unknown_collection(name, []) from error
-        raise translated(error, uri) from error
+        raise readable_error(error, uri) from error
 
 
-def make(
+def make_client(
     client: "MilvusClient", physical: str, settings: Settings, properties: Mapping[str, str], timeout_s: float
 ) -> None:
     """An empty collection, without indexes; `properties` are kept with it."""
     from pymilvus import DataType, Function, FunctionType
 
     schema = client.create_schema(auto_id=False, enable_dynamic_field=True)
-    for field in fields(settings):
+    for field in collection_fields(settings):
         schema.add_field(field.name, DataType[field.kind], **field.options)
     if settings.bm25:
         schema.add_function(Function("bm25", FunctionType.BM25, ["content"], ["sparse"]))

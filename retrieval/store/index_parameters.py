@@ -30,7 +30,7 @@ class Index:
     params: dict[str, Any] = field(default_factory=dict)
 
 
-def candidates(config: MilvusConfig, num_rows: int, dimensions: int) -> list[Index]:
+def num_candidates(config: MilvusConfig, num_rows: int, dimensions: int) -> list[Index]:
     """The indexes of the vectors to try one after the other, since only a server itself knows whether it has one."""
     if config.index != "auto":
         return [_index(config.index, config)]
@@ -54,7 +54,7 @@ def search_parameters(config: MilvusConfig, limit: int, ef: int = 0) -> dict[str
     }
 
 
-def described(config: MilvusConfig) -> str:
+def describe_index(config: MilvusConfig) -> str:
     """The setting of the index as one line, kept with a collection: another one builds another collection."""
     built_with = {"m": config.m, "ef_construction": config.ef_construction, "nlist": config.nlist}
     return " ".join([config.index, *(f"{name}={value}" for name, value in built_with.items() if value is not None)])

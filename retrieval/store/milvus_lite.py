@@ -57,7 +57,7 @@ def local_server(folder: Path) -> Iterator[str]:
             _stop_if_last(folder, users)
 
 
-def running(folder: Path) -> Address | None:
+def running_server(folder: Path) -> Address | None:
     """The server of `folder`, if there is one that answers. A file left by a dead server is not believed."""
     return _look(folder)[1]
 
@@ -128,7 +128,7 @@ def _start(folder: Path) -> Address:
         )
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
-        if (address := running(folder)) is not None:
+        if (address := running_server(folder)) is not None:
             _children[process.pid] = process
             return address
         time.sleep(POLL_S)
@@ -148,13 +148,13 @@ def _stop_if_last(folder: Path, users: IO[str]) -> None:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return
-    address = running(folder)
+    address = running_server(folder)
     if address is None or address.host != socket.gethostname():
         return
     with suppress(ProcessLookupError):
         os.kill(address.pid, signal.SIGINT)
     deadline = time.monotonic() + STOP_S
-    while running(folder) is not None and time.monotonic() < deadline:
+    while running_server(folder) is not None and time.monotonic() < deadline:
         time.sleep(POLL_S)
     if (child := _children.pop(address.pid, None)) is not None:
         child.wait()

@@ -13,8 +13,9 @@ ANSWER_S = 10.0
 SLOW_S = 0.5
 
 
-def check(config: RetrievalConfig, uri: str) -> Iterator[Finding]:
+def check_milvus(config: RetrievalConfig, uri: str) -> Iterator[Finding]:
     """`uri` is the http(s) address of a server, Milvus Lite's too. A line for the connection and one for features."""
+    # A doctor without a Milvus server to look at does not wait for pymilvus.
     from retrieval.store.store import BM25_SINCE, Store
 
     started = time.monotonic()

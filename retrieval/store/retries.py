@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from retrieval.errors import NotLoaded, RetrievalUnavailable
+from retrieval.errors import CollectionNotLoaded, RetrievalUnavailable
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 3.0
 Arguments = ParamSpec("Arguments")
@@ -29,7 +29,7 @@ Waiter = TypeVar("Waiter", bound=Waits)
 Loader = TypeVar("Loader", bound=Loads)
 
 
-def patient(
+def retry_patiently(
     method: Callable[Concatenate[Waiter, Arguments], Result],
 ) -> Callable[Concatenate[Waiter, Arguments], Result]:
     """Repeat a method that may be repeated, with growing pauses, while the store does not answer.
@@ -59,7 +59,7 @@ def patient(
     return call
 
 
-def loaded(
+def load_when_needed(
     method: Callable[Concatenate[Loader, str, Arguments], Result],
 ) -> Callable[Concatenate[Loader, str, Arguments], Result]:
     """Load the collection, which is the first argument, and repeat once: Milvus Lite forgets that when it restarts."""
@@ -68,7 +68,7 @@ def loaded(
     def call(self: Loader, collection: str, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
         try:
             return method(self, collection, *arguments, **named)
-        except NotLoaded:
+        except CollectionNotLoaded:
             self.load(collection)
             return method(self, collection, *arguments, **named)
 

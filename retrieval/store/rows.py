@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrieval.config import MilvusConfig
-from retrieval.errors import Refused, RetrievalUnavailable, wrong_replicas
+from retrieval.errors import RequestRefused, RetrievalUnavailable, wrong_replicas
 from retrieval.filters.filters import Comparison, Filter, encode
 from retrieval.store.collection import Row
-from retrieval.store.connection import explained
-from retrieval.store.retries import loaded, patient
+from retrieval.store.connection import explained_connection
+from retrieval.store.retries import load_when_needed, retry_patiently
 
 PAGE_ROWS = 1000
 STALE_WAITS_S = (0.2, 1.0, 3.0)
@@ -54,14 +54,14 @@ class Rows:
     gone_since: float | None
     _deleted: Counter[str]
 
-    @patient
+    @retry_patiently
     def load(self, physical: str, timeout_s: float | None = None) -> None:
         """Into the server's memory, where it must be to be read; Milvus Lite forgets that when it restarts."""
         timeout_s = timeout_s or self.write_s
         try:
-            with explained(self.uri):
+            with explained_connection(self.uri):
                 self.client.load_collection(physical, replica_number=self.config.replicas, timeout=timeout_s)
-        except Refused as refused:
+        except RequestRefused as refused:
             if "replica" not in refused.seen and "node" not in refused.seen:
                 raise
             raise wrong_replicas(physical, self.config.replicas, refused) from refused
@@ -77,8 +77,8 @@ class Rows:
         self.read_rows(physical, collect, where)
         return found
 
-    @patient
-    @loaded
+    @retry_patiently
+    @load_when_needed
     def read_rows(
         self, physical: str, collect: Callable[[Iterator[StoredChunk]], int], where: Filter = EVERY_ROW
     ) -> None:
@@ -88,7 +88,7 @@ class Rows:
         be. The count is, and makes the server catch up; where a replica still lags, the pages are read again.
         """
         expression = encode(where)
-        with explained(self.uri):
+        with explained_connection(self.uri):
             for wait_s in STALE_WAITS_S:
                 expected = self.count(physical, expression, "Strong", self.write_s)
                 found = collect(self._rows(physical, expression))
@@ -112,44 +112,44 @@ class Rows:
         finally:
             pages.close()
 
-    @patient
-    @loaded
+    @retry_patiently
+    @load_when_needed
     def vectors(self, physical: str, ids: Sequence[str]) -> dict[str, list[float]]:
         """The vectors of those of `ids` that exist."""
         found: dict[str, list[float]] = {}
-        with explained(self.uri):
+        with explained_connection(self.uri):
             for start in range(0, len(ids), PAGE_ROWS):
                 page = list(ids[start : start + PAGE_ROWS])
                 rows = self.client.get(physical, page, output_fields=["id", "vector"], timeout=self.write_s)
                 found |= {row["id"]: [float(x) for x in row["vector"]] for row in rows}
         return found
 
-    @patient
-    @loaded
+    @retry_patiently
+    @load_when_needed
     def upsert(self, physical: str, rows: Sequence[Row]) -> None:
-        with explained(self.uri):
+        with explained_connection(self.uri):
             for start in range(0, len(rows), PAGE_ROWS):
                 page = [row.record() for row in rows[start : start + PAGE_ROWS]]
                 self.client.upsert(physical, page, timeout=self.write_s)
 
-    @patient
-    @loaded
+    @retry_patiently
+    @load_when_needed
     def delete(self, physical: str, ids: Sequence[str]) -> None:
-        with explained(self.uri):
+        with explained_connection(self.uri):
             for start in range(0, len(ids), PAGE_ROWS):
                 self.client.delete(physical, ids=list(ids[start : start + PAGE_ROWS]), timeout=self.write_s)
         self._deleted[physical] += len(ids)
 
-    @patient
-    @loaded
+    @retry_patiently
+    @load_when_needed
     def compact(self, physical: str) -> None:
         """Ask the server to rewrite its files without the rows that were deleted."""
-        with explained(self.uri):
+        with explained_connection(self.uri):
             self.client.compact(physical, timeout=self.write_s)
         del self._deleted[physical]
 
-    @patient
-    @loaded
+    @retry_patiently
+    @load_when_needed
     def finish(self, physical: str, flush: bool = True) -> int:
         """The number of rows, all visible.
 
@@ -159,7 +159,7 @@ class Rows:
 
         Where much was deleted, the server is asked to compact too.
         """
-        with explained(self.uri):
+        with explained_connection(self.uri):
             if flush:
                 self.client.flush(physical, timeout=self.write_s)
             num_rows = self.count(physical, "", "Strong", self.write_s)
@@ -173,31 +173,31 @@ class Rows:
 
         The one call that is not repeated: a server that took it and was not heard would import the rows twice.
         """
-        with explained(self.uri):
+        with explained_connection(self.uri):
             # MilvusClient has no method for this; the module functions that have are leaving pymilvus.
             job: int = self.client._get_connection().do_bulk_insert(physical, "", [path], timeout=self.write_s)
         return job
 
-    @patient
+    @retry_patiently
     def import_state(self, job: int) -> ImportState:
-        with explained(self.uri):
+        with explained_connection(self.uri):
             state = self.client._get_connection().get_bulk_insert_state(job, timeout=self.write_s)
         failed = (state.failed_reason or "it does not say why") if state.state_name in _NOT_IMPORTED else None
         return ImportState(state.state_name == _IMPORTED, failed)
 
-    @patient
+    @retry_patiently
     def unfinished_imports(self, physical: str) -> list[int]:
         """The jobs of a collection that may still add rows to it."""
-        with explained(self.uri):
+        with explained_connection(self.uri):
             states = self.client._get_connection().list_bulk_insert_tasks(
                 _LISTED_IMPORTS, physical, timeout=self.write_s
             )
         return [state.task_id for state in states if state.state_name not in (_IMPORTED, *_NOT_IMPORTED)]
 
-    @patient
+    @retry_patiently
     def reload(self, physical: str) -> None:
         """Bring in what was imported: a collection that is loaded gets it by and by. Nothing is found meanwhile."""
-        with explained(self.uri):
+        with explained_connection(self.uri):
             self.client.release_collection(physical, timeout=self.write_s)
         self.load(physical)
 

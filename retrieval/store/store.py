@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
 from retrieval.config import MilvusConfig, RetrievalConfig
-from retrieval.errors import Refused, foreign, no_index, no_partitions
-from retrieval.store.collection import Row, Settings, alias_of, indexes, name_of, physical_name
-from retrieval.store.connection import connect, explained, make
-from retrieval.store.index_parameters import Index, candidates
-from retrieval.store.retries import patient
+from retrieval.errors import RequestRefused, foreign_collection, no_index, no_partitions
+from retrieval.store.collection import Row, Settings, alias_of, collection_indexes, name_of, physical_name
+from retrieval.store.connection import connect, explained_connection, make_client
+from retrieval.store.index_parameters import Index, num_candidates
+from retrieval.store.retries import retry_patiently
 from retrieval.store.rows import Rows
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Store(Rows):
         self._deleted: Counter[str] = Counter()
         self._unpublished: Counter[str] = Counter()
         self.client = connect(uri, config, timeout_s)
-        with explained(uri):
+        with explained_connection(uri):
             self.version: str = self.client.get_server_version(timeout=timeout_s)
 
     @property
@@ -93,7 +93,7 @@ class Store(Rows):
 
         One without its indexes holds none: a run was killed while it was made, and the next one makes it anew.
         """
-        with explained(self.uri):
+        with explained_connection(self.uri):
             return [
                 physical for physical in self._ours(name) if self.client.list_indexes(physical, timeout=self.timeout_s)
             ]
@@ -102,7 +102,7 @@ class Store(Rows):
         """Names of the collections that can be searched."""
         return sorted({name for name in self._built() if name_of(self._behind(name) or "") == name})
 
-    @patient
+    @retry_patiently
     def current(self, name: str) -> str | None:
         """The collection behind the alias of `name`; None where none is complete.
 
@@ -111,10 +111,10 @@ class Store(Rows):
         """
         physical = self._behind(name)
         if physical is not None and name_of(physical) != name:
-            raise foreign(self.uri, physical, self._dimensions(physical))
+            raise foreign_collection(self.uri, physical, self._dimensions(physical))
         return physical
 
-    @patient
+    @retry_patiently
     def settings(self, physical: str) -> Settings | None:
         """What `physical` was built with; None where another version of the schema wrote it.
 
@@ -123,12 +123,12 @@ class Store(Rows):
         """
         written = self._written(physical)
         if written is None:
-            raise foreign(self.uri, physical, self._dimensions(physical))
+            raise foreign_collection(self.uri, physical, self._dimensions(physical))
         with suppress(TypeError, ValueError):
             return Settings(**json.loads(written))
         return None
 
-    @patient
+    @retry_patiently
     def ensure(self, name: str, settings: Settings) -> str:
         """The collection of `name` with these settings, created empty where it does not exist.
 
@@ -139,12 +139,12 @@ class Store(Rows):
             raise no_partitions(self.uri, self.version)
         physical = self.physical(name, settings)
         current = self.current(name)
-        with explained(self.uri):
+        with explained_connection(self.uri):
             if current is None and self.client.has_collection(alias_of(name), timeout=self.timeout_s):
-                raise foreign(self.uri, alias_of(name), self._dimensions(alias_of(name)))
+                raise foreign_collection(self.uri, alias_of(name), self._dimensions(alias_of(name)))
             exists = self.client.has_collection(physical, timeout=self.timeout_s)
             if exists and (self._written(physical) is None or self._dimensions(physical) != settings.dimensions):
-                raise foreign(self.uri, physical, self._dimensions(physical))
+                raise foreign_collection(self.uri, physical, self._dimensions(physical))
             if exists and not self._indexed(physical, settings):
                 self.client.drop_collection(physical, timeout=self.timeout_s)
                 exists = False
@@ -158,11 +158,11 @@ class Store(Rows):
     def physical(self, name: str, settings: Settings) -> str:
         return physical_name(name, digest_json(asdict(settings)))
 
-    @patient
+    @retry_patiently
     def publish(self, name: str, physical: str) -> None:
         """Point the alias of `name` at `physical` and drop what was built for it with other settings."""
         current = self.current(name)
-        with explained(self.uri):
+        with explained_connection(self.uri):
             if current is None:
                 self.client.create_alias(physical, alias_of(name), timeout=self.timeout_s)
             elif current != physical:
@@ -172,11 +172,11 @@ class Store(Rows):
                     self.client.drop_collection(other, timeout=self.timeout_s)
         self._unpublished.pop(physical, None)
 
-    @patient
+    @retry_patiently
     def drop(self, name: str) -> None:
         """Remove everything that we built for `name`."""
         built = self._ours(name)
-        with explained(self.uri):
+        with explained_connection(self.uri):
             if built and self.current(name):
                 self.client.drop_alias(alias_of(name), timeout=self.timeout_s)
             for physical in built:
@@ -191,14 +191,14 @@ class Store(Rows):
         self._grew(physical, num_rows, dimensions)
         return super().begin_import(physical, path, num_rows, dimensions)
 
-    @patient
+    @retry_patiently
     def rebuild(self, physical: str, wanted: Sequence[Index]) -> str:
         """Give the vectors another index, the first of `wanted` that the server has. Nothing is found meanwhile.
 
         Returns:
             The kind of index that was built, in Milvus' words.
         """
-        with explained(self.uri):
+        with explained_connection(self.uri):
             self.client.release_collection(physical, timeout=self.write_s)
             if "vector" in self.client.list_indexes(physical, timeout=self.timeout_s):
                 self.client.drop_index(physical, "vector", timeout=self.write_s)
@@ -208,13 +208,13 @@ class Store(Rows):
 
     def index_kind(self, physical: str) -> str:
         """The index of the vectors, in Milvus' words."""
-        with explained(self.uri):
+        with explained_connection(self.uri):
             return str(self.client.describe_index(physical, "vector", timeout=self.timeout_s)["index_type"])
 
     def outgrown(self, physical: str, num_rows: int) -> str | None:
         """What is to be said of a collection that is searched and holds more than `index: auto` would put into such an
         index. It keeps it: another one is built beside it once the setting says so."""
-        wanted = {index.kind for index in candidates(self.config, num_rows, self._dimensions(physical) or 0)}
+        wanted = {index.kind for index in num_candidates(self.config, num_rows, self._dimensions(physical) or 0)}
         kind = self.index_kind(physical)
         if self.is_lite or kind in wanted:
             return None
@@ -231,16 +231,16 @@ class Store(Rows):
         if physical not in self._unpublished:
             return
         self._unpublished[physical] += num_rows
-        wanted = candidates(self.config, self._unpublished[physical], dimensions)
+        wanted = num_candidates(self.config, self._unpublished[physical], dimensions)
         if not self.is_lite and self.index_kind(physical) not in {index.kind for index in wanted}:
             self.rebuild(physical, wanted)
 
     def _behind(self, name: str) -> str | None:
         """The collection that the alias of `name` points to, whoever made it."""
         try:
-            with explained(self.uri):
+            with explained_connection(self.uri):
                 described = self.client.describe_alias(alias_of(name), timeout=self.timeout_s)
-        except Refused as refused:
+        except RequestRefused as refused:
             if refused.code == ALIAS_NOT_FOUND or "not exist" in refused.seen or "not found" in refused.seen:
                 return None
             raise
@@ -248,7 +248,7 @@ class Store(Rows):
 
     def _built(self) -> dict[str, list[str]]:
         """Collections of this server that are named like ours, also incomplete ones, by name."""
-        with explained(self.uri):
+        with explained_connection(self.uri):
             physicals = self.client.list_collections(timeout=self.timeout_s)
         built: dict[str, list[str]] = {}
         for physical in physicals:
@@ -262,14 +262,14 @@ class Store(Rows):
 
     def _written(self, physical: str) -> str | None:
         """The settings that are kept with a collection of ours."""
-        with explained(self.uri):
+        with explained_connection(self.uri):
             described = self.client.describe_collection(physical, timeout=self.timeout_s)
         written = (described.get("properties") or {}).get(SETTINGS_PROPERTY)
         return None if written is None else str(written)
 
     def _dimensions(self, physical: str) -> int | None:
         """Of the field `vector`, or else of the first that has any."""
-        with explained(self.uri):
+        with explained_connection(self.uri):
             described = self.client.describe_collection(physical, timeout=self.timeout_s)
         found = {
             field["name"]: int(field["params"]["dim"]) for field in described["fields"] if "dim" in field["params"]
@@ -279,12 +279,14 @@ class Store(Rows):
     def _indexed(self, physical: str, settings: Settings) -> bool:
         """False where a process was killed between creating a collection and its indexes."""
         names = set(self.client.list_indexes(physical, timeout=self.timeout_s))
-        return names >= {index.field_name for index in indexes(settings, candidates(self.config, 0, 1)[0])}
+        return names >= {
+            index.field_name for index in collection_indexes(settings, num_candidates(self.config, 0, 1)[0])
+        }
 
     def _create(self, physical: str, settings: Settings) -> None:
-        make(self.client, physical, settings, {SETTINGS_PROPERTY: json.dumps(asdict(settings))}, self.write_s)
+        make_client(self.client, physical, settings, {SETTINGS_PROPERTY: json.dumps(asdict(settings))}, self.write_s)
         try:
-            for index in indexes(settings, candidates(self.config, 0, settings.dimensions)[0]):
+            for index in collection_indexes(settings, num_candidates(self.config, 0, settings.dimensions)[0]):
                 self._index(physical, [index])
         except TandemError:
             self.client.drop_collection(physical, timeout=self.timeout_s)
@@ -299,16 +301,16 @@ class Store(Rows):
             try:
                 if self.is_lite and index.kind == "DISKANN":
                     raise no_index(self.uri, self.version, index.kind, "Milvus Lite keeps vectors in memory")
-                with explained(self.uri):
+                with explained_connection(self.uri):
                     self.client.create_index(physical, parameters, timeout=self.write_s)
                 return index.kind
-            except Refused as refused:
+            except RequestRefused as refused:
                 if number == len(wanted):
                     raise no_index(self.uri, self.version, index.kind, refused.seen) from refused
         raise AssertionError("an index is always wanted")
 
 
-def check_mode(store: Store, config: RetrievalConfig) -> None:
+def require_search_mode(store: Store, config: RetrievalConfig) -> None:
     """Raises a TandemError where the server cannot search the way `config.mode` asks for."""
     if config.mode != "dense" and not store.has_bm25:
         raise TandemError(

@@ -7,28 +7,28 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from serving.access.keys import Key, Keys, Limits
-from serving.access.limiter import Admitted, Refused
-from serving.access.token_usage import Spending
+from serving.access.limiter import Admitted, Refusal
+from serving.access.token_usage import TokenUsage
 from serving.api.errors import ApiError
 
 DRAIN_POLL_S = 0.05
 
 
-class Counting(Protocol):
+class UsageCounter(Protocol):
     """What counts the use of keys for all gateways together."""
 
-    async def admit(self, key: str, limits: Limits, num_tokens: int) -> Admitted | Refused: ...
+    async def admit(self, key: str, limits: Limits, num_tokens: int) -> Admitted | Refusal: ...
     async def settle(self, key: str, ticket: int, reserved: int, num_tokens: int) -> None: ...
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AccessRequest:
     """What a request asks for: a model, a collection or both, as they stand in a key and in a refusal."""
 
     asks: str
     model: str | None
     collection: str | None
-    spending: Spending
+    spending: TokenUsage
 
 
 class Admission:
@@ -40,10 +40,10 @@ class Admission:
         limiter: counts what keys use; the same for all gateways.
     """
 
-    def __init__(self, max_requests: int, keys: Keys | None, limiter: Counting | None) -> None:
+    def __init__(self, max_requests: int, keys: Keys | None, limiter: UsageCounter | None) -> None:
         self._max_requests, self._keys, self._limiter = max_requests, keys, limiter
         self._num_requests = 0
-        self._refused: dict[str, tuple[float, Refused]] = {}
+        self._refused: dict[str, tuple[float, Refusal]] = {}
         self._settling: set[asyncio.Future[None]] = set()
         self._is_draining = False
 
@@ -76,7 +76,7 @@ class Admission:
         self._num_requests += 1
         held.callback(self._leave)
 
-    async def admit(self, key: Key | None, wanted: Wanted, held: AsyncExitStack) -> None:
+    async def admit(self, key: Key | None, wanted: AccessRequest, held: AsyncExitStack) -> None:
         """Check the key's rights and limits; what the request takes is settled when `held` is closed.
 
         Raises:
@@ -91,12 +91,12 @@ class Admission:
             assert self._limiter is not None
             self.check_wait(key)
             found = await self._limiter.admit(key.id, key.limits, spending.reserved)
-            if isinstance(found, Refused):
+            if isinstance(found, Refusal):
                 self._remember(key, found)
                 raise _limited(found)
             held.callback(self._settle, key.id, found.ticket, spending)
 
-    def _refused_still(self, key: Key) -> Refused | None:
+    def _refused_still(self, key: Key) -> Refusal | None:
         """Whoever has sent too many requests is refused here until one more may come: refusing is to be cheap."""
         until, refused = self._refused.get(key.id, (0.0, None))
         if refused is None or key.limits.requests_per_minute is None or until <= (now := time.monotonic()):
@@ -104,7 +104,7 @@ class Admission:
             return None
         return replace(refused, retry_after_s=int(until - now) + 1)
 
-    def _remember(self, key: Key, refused: Refused) -> None:
+    def _remember(self, key: Key, refused: Refusal) -> None:
         if refused.limit == "requests_per_minute" and key.id not in self._refused:
             # The time to wait is rounded up to whole seconds: one second less is never too long.
             self._refused[key.id] = time.monotonic() + refused.retry_after_s - 1, refused
@@ -119,7 +119,7 @@ class Admission:
     def _leave(self) -> None:
         self._num_requests -= 1
 
-    def _settle(self, key: str, ticket: int, spending: Spending) -> None:
+    def _settle(self, key: str, ticket: int, spending: TokenUsage) -> None:
         """Sent off and not waited for: whoever asked may have gone."""
         assert self._limiter is not None
         settling = asyncio.ensure_future(self._limiter.settle(key, ticket, spending.reserved, spending.num_tokens))
@@ -127,5 +127,5 @@ class Admission:
         settling.add_done_callback(self._settling.discard)
 
 
-def _limited(refused: Refused) -> ApiError:
+def _limited(refused: Refusal) -> ApiError:
     return ApiError(429, f"{refused.reason}.", code="rate_limit_exceeded", retry_after_s=refused.retry_after_s)

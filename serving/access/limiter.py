@@ -29,7 +29,7 @@ class Admitted:
 
 
 @dataclass(frozen=True)
-class Refused:
+class Refusal:
     """One that may not, why, and when it makes sense to try again."""
 
     reason: str
@@ -74,7 +74,7 @@ class Limiter:
         self._last_ticket, self._written = 0, 0.0
         self._day, self._of_day = _read(daily)
 
-    async def admit(self, key: str, limits: Limits, num_tokens: int) -> Admitted | Refused:
+    async def admit(self, key: str, limits: Limits, num_tokens: int) -> Admitted | Refusal:
         """Whether a request that may take so many tokens (prompt and answer) may begin."""
         now = self._clock()
         self._turn(now)
@@ -104,7 +104,7 @@ class Limiter:
             self._written = now
             write_atomically(self._daily, json.dumps({"day": self._day, "tokens": self._of_day}))
 
-    def _refusal(self, key: str, used: _Used, limits: Limits, num_tokens: int, now: float) -> Refused | None:
+    def _refusal(self, key: str, used: _Used, limits: Limits, num_tokens: int, now: float) -> Refusal | None:
         if limits.concurrency is not None and len(used.running) >= limits.concurrency:
             return refusal("concurrency", limits, 0)
         if limits.requests_per_minute is not None and len(used.requests) >= limits.requests_per_minute:
@@ -122,21 +122,21 @@ class Limiter:
             self._day, self._of_day = day, {}
 
 
-class AskedLimiter:
+class RemoteLimiter:
     """The limiter as a gateway asks for it."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
 
-    async def admit(self, key: str, limits: Limits, num_tokens: int) -> Admitted | Refused:
-        found: Admitted | Refused = await self._handle.admit.remote(key, limits, num_tokens)
+    async def admit(self, key: str, limits: Limits, num_tokens: int) -> Admitted | Refusal:
+        found: Admitted | Refusal = await self._handle.admit.remote(key, limits, num_tokens)
         return found
 
     async def settle(self, key: str, ticket: int, reserved: int, num_tokens: int) -> None:
         self._handle.settle.remote(key, ticket, reserved, num_tokens)
 
 
-def refusal(limit: str, limits: Limits, wait_s: float) -> Refused:
+def refusal(limit: str, limits: Limits, wait_s: float) -> Refusal:
     """Why a request may not begin: the name of the limit, as in `Limits`."""
     most = getattr(limits, limit)
     told = {
@@ -145,7 +145,7 @@ def refusal(limit: str, limits: Limits, wait_s: float) -> Refused:
         "tokens_per_minute": f"may use {most} tokens a minute",
         "tokens_per_day": f"may use {most} tokens a day (UTC)",
     }
-    return Refused(f"This key {told[limit]}", max(1, int(wait_s) + 1), limit)
+    return Refusal(f"This key {told[limit]}", max(1, int(wait_s) + 1), limit)
 
 
 def _read(daily: Path) -> tuple[int, dict[str, int]]:

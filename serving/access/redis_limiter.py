@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from serving.access.keys import Limits
-from serving.access.limiter import DAY_S, MINUTE_S, Admitted, Refused, refusal
+from serving.access.limiter import DAY_S, MINUTE_S, Admitted, Refusal, refusal
 from serving.api.errors import ApiError
 
 TIMEOUT_S = 5.0
@@ -102,7 +102,7 @@ class RedisLimiter:
         self._admit, self._settle = self._redis.register_script(_ADMIT), self._redis.register_script(_SETTLE)
         self._longest_s, self._clock = longest_s, clock
 
-    async def admit(self, key: str, limits: Limits, num_tokens: int) -> Admitted | Refused:
+    async def admit(self, key: str, limits: Limits, num_tokens: int) -> Admitted | Refusal:
         """Whether a request that may take so many tokens (prompt and answer) may begin.
 
         Raises:

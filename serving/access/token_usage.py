@@ -12,7 +12,7 @@ ANSWER_TOKENS = 256
 
 
 @dataclass
-class Spending:
+class TokenUsage:
     """The tokens of one request: reserved before it, counted as they come, and told by the engine at the end."""
 
     prompt: int
@@ -31,7 +31,7 @@ class Spending:
             self.first_at = self.last_at
 
     @classmethod
-    def of_answer(cls, body: dict[str, Any]) -> "Spending":
+    def of_answer(cls, body: dict[str, Any]) -> "TokenUsage":
         """What a request for text may take: its prompt and the longest answer that it allows."""
         prompt = estimate_tokens(str(body.get("messages") or body.get("prompt") or ""))
         longest = body.get("max_completion_tokens") or body.get("max_tokens")
@@ -40,7 +40,7 @@ class Spending:
         return cls(prompt, prompt + length * (choices if type(choices) is int and choices > 0 else 1))
 
     @classmethod
-    def of_texts(cls, texts: Sequence[str]) -> "Spending":
+    def of_texts(cls, texts: Sequence[str]) -> "TokenUsage":
         """What it takes to read texts."""
         prompt = sum(map(estimate_tokens, texts))
         return cls(prompt, prompt)

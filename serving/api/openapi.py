@@ -76,7 +76,7 @@ _REFUSED = {
 }  # fmt: skip
 
 
-def described(kind: str) -> dict[str, Any]:
+def describe_api(kind: str) -> dict[str, Any]:
     """FastAPI's arguments of a route that reads its body itself."""
     schema = jsonref.replace_refs(REQUESTS[kind].model_json_schema(), proxies=False)
     schema.pop("$defs", None)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from cluster.errors import TandemError
-from retrieval.filters.filter_json import parse as parse_filter
+from retrieval.filters.filter_json import parse_filter
 from retrieval.filters.filters import Filter
 from retrieval.prompt import estimate_tokens
 from serving.api.errors import ApiError
@@ -21,30 +21,30 @@ from serving.api.model_name import ModelName, is_name
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-def new_id() -> str:
+def new_request_id() -> str:
     return f"req-{uuid.uuid4().hex}"
 
 
 @dataclass(frozen=True)
-class Sent:
+class IncomingRequest:
     """Body and Authorization header of a request, the address that it came from, and the id that it is logged by."""
 
     raw: bytes = field(repr=False)
     authorization: str | None = field(default=None, repr=False)
     peer: str = ""
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=new_request_id)
     traceparent: str | None = None
     """Of the caller's trace (w3.org/TR/trace-context)."""
 
 
 def request_id(header: str | None) -> str:
     """The caller's own id where it is fit for a log, or a new one."""
-    return header if header and _ID.fullmatch(header) else new_id()
+    return header if header and _ID.fullmatch(header) else new_request_id()
 
 
 MAX_TOP_K = 100
 RETRIEVAL_KEYS = ("collection", "top_k", "filter", "return_messages", "return_passages")
-MAX_ID, MAX_COMMENT = 128, 4000
+MAX_ID_LENGTH, MAX_COMMENT_LENGTH = 128, 4000
 CONTEXT_TOKENS = 64
 """Of earlier questions in a conversation, that go into a search beside the last one."""
 
@@ -52,7 +52,7 @@ Body = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Request:
+class GenerationRequest:
     """What is asked of whom. `body` is what goes on to the engine, less what only the endpoint knows."""
 
     name: ModelName
@@ -64,11 +64,11 @@ class Request:
     return_passages: bool = False
 
 
-def parse_request(raw: bytes) -> Request:
+def parse_request(raw: bytes) -> GenerationRequest:
     """Raises ApiError 400 for what cannot be read; says nothing about whether the model exists."""
-    body = json_object(raw)
+    body = parse_json_object(raw)
     retrieval = body.pop("retrieval", None) or {}
-    name = model_name(body.get("model"))
+    name = parse_model_name(body.get("model"))
     if not isinstance(retrieval, dict) or set(retrieval) - set(RETRIEVAL_KEYS):
         raise _bad(f"`retrieval` takes an object with {', '.join(RETRIEVAL_KEYS)}.", "retrieval")
     name = _with_collection(name, retrieval.get("collection"))
@@ -78,7 +78,7 @@ def parse_request(raw: bytes) -> Request:
     where = _filter(retrieval.get("filter"))
     if (top_k is not None or where is not None) and name.collection is None:
         raise _bad("`retrieval` needs a collection: base+collection, or `retrieval.collection`.", "retrieval")
-    return Request(
+    return GenerationRequest(
         name=name,
         body=body,
         stream=_flag(body.get("stream"), "stream"),
@@ -89,19 +89,19 @@ def parse_request(raw: bytes) -> Request:
     )
 
 
-def rating(body: Body) -> tuple[str, str, str]:
+def parse_rating(body: Body) -> tuple[str, str, str]:
     """Which answer a caller rates, `up` or `down`, and a comment. Raises ApiError 400."""
     answer_id, thumb, comment = body.get("id"), body.get("rating"), body.get("comment", "")
-    if not isinstance(answer_id, str) or not 0 < len(answer_id) <= MAX_ID:
+    if not isinstance(answer_id, str) or not 0 < len(answer_id) <= MAX_ID_LENGTH:
         raise _bad("`id` takes the id of an answer.", "id")
     if thumb not in ("up", "down"):
         raise _bad("`rating` takes up or down.", "rating")
-    if not isinstance(comment, str) or len(comment) > MAX_COMMENT:
-        raise _bad(f"`comment` takes a text of up to {MAX_COMMENT} characters.", "comment")
+    if not isinstance(comment, str) or len(comment) > MAX_COMMENT_LENGTH:
+        raise _bad(f"`comment` takes a text of up to {MAX_COMMENT_LENGTH} characters.", "comment")
     return answer_id, thumb, comment
 
 
-def searched_for(messages: Any) -> str:
+def search_query(messages: Any) -> str:
     """The text of the last user message, behind those before it in a conversation as far as they are short: what is
     asked next may only say "it". Raises ApiError 400 where there is none."""
     turns = messages if isinstance(messages, list) else []
@@ -118,7 +118,7 @@ def searched_for(messages: Any) -> str:
     return "\n".join([*context, last])
 
 
-def json_object(raw: bytes) -> Body:
+def parse_json_object(raw: bytes) -> Body:
     """Raises ApiError 400 where the bytes are none."""
     try:
         text = raw.decode()
@@ -132,7 +132,7 @@ def json_object(raw: bytes) -> Body:
     return body
 
 
-def model_name(model: Any) -> ModelName:
+def parse_model_name(model: Any) -> ModelName:
     """Raises ApiError 400 where it cannot be read."""
     if not isinstance(model, str):
         raise _bad("`model` takes a string; GET /v1/models lists the names.", "model")
@@ -182,13 +182,13 @@ DEFAULT_RESULTS = 10
 MAX_RESULTS = 50
 
 
-def listed(texts: Any) -> Any:
+def as_list(texts: Any) -> Any:
     """One text is a list of one."""
     return [texts] if isinstance(texts, str) else texts
 
 
 Text = Annotated[str, StringConstraints(min_length=1)]
-Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS), BeforeValidator(listed)]
+Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS), BeforeValidator(as_list)]
 
 
 class EmbeddingsRequest(BaseModel):

@@ -1,0 +1,1 @@
+"""How much hardware a load takes; the rest of serving does not import it."""

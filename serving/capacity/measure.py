@@ -33,7 +33,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1", "0.0.0.0")
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class MeasuredEndpoint:
     """What is measured."""
 
     url: str
@@ -61,8 +61,8 @@ class _Measured:
         return Level(clients, self.load.requests_per_s)
 
 
-def measure(
-    endpoint: Endpoint, project_model: str, source: str, seconds: float, on_progress: Callable[[str], None]
+def measure_costs(
+    endpoint: MeasuredEndpoint, project_model: str, source: str, seconds: float, on_progress: Callable[[str], None]
 ) -> UnitCosts:
     """Load it with several numbers of clients, `seconds` each. Everything else on it is measured too: let it be idle.
 
@@ -84,7 +84,7 @@ def measure(
     return UnitCosts(_processes(endpoint, levels[-1], short, source), {project_model: engine})
 
 
-def _processes(endpoint: Endpoint, long: _Measured, short: _Measured, source: str) -> dict[str, Cost]:
+def _processes(endpoint: MeasuredEndpoint, long: _Measured, short: _Measured, source: str) -> dict[str, Cost]:
     """Of what runs on this machine: a line through answers of one token and of many."""
     found: dict[str, Cost] = {}
     if "gateway" in long.cpu_s:
@@ -105,7 +105,9 @@ def _idle(url: str) -> dict[str, float]:
     return {role: (after[role] - before[role]) / IDLE_S for role in before if role in after}
 
 
-def _load(endpoint: Endpoint, clients: int, num_tokens: int, seconds: float, idle: dict[str, float]) -> _Measured:
+def _load(
+    endpoint: MeasuredEndpoint, clients: int, num_tokens: int, seconds: float, idle: dict[str, float]
+) -> _Measured:
     asked = {"url": endpoint.url, "model": endpoint.model, "key": endpoint.key, "concurrency": clients,
              "num_tokens": num_tokens}  # fmt: skip
     before = _processor(endpoint.url)
@@ -133,7 +135,7 @@ def _question(rng: random.Random, words: int) -> str:
     return " ".join("".join(rng.choices("aeioulnrst", k=4)) for _ in range(words))
 
 
-def _sized(endpoint: Endpoint) -> Endpoint:
+def _sized(endpoint: MeasuredEndpoint) -> MeasuredEndpoint:
     """With the number of words that comes closest to the wished tokens, and the tokens that they really come to."""
     few, many = 4, 24
     base, more = _tokens(endpoint, few), _tokens(endpoint, many)
@@ -141,7 +143,7 @@ def _sized(endpoint: Endpoint) -> Endpoint:
     return replace(endpoint, words=words, tokens_in=_tokens(endpoint, words))
 
 
-def _tokens(endpoint: Endpoint, words: int) -> int:
+def _tokens(endpoint: MeasuredEndpoint, words: int) -> int:
     """Tokens of a prompt with so many words, by the endpoint's own count."""
     body = {"model": endpoint.model, "max_tokens": 1,
             "messages": [{"role": "user", "content": _question(random.Random(1), words)}]}  # fmt: skip
@@ -167,7 +169,7 @@ def _processor(url: str) -> dict[str, float]:
     return processor_seconds(parts.port or 80) if parts.hostname in LOCAL else {}
 
 
-def _refused(endpoint: Endpoint, seen: str) -> TandemError:
+def _refused(endpoint: MeasuredEndpoint, seen: str) -> TandemError:
     return TandemError(
         f"{endpoint.url} could not be measured as {endpoint.model!r}: {seen}.",
         "An endpoint that answers every request of the load, with a key (TANDEM_API_KEY) where it asks for one.",

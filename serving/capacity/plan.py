@@ -16,7 +16,7 @@ from retrieval.store.index_parameters import hnsw_gib
 from serving.capacity.adapter_cache import hit_rate, zipf
 from serving.capacity.queueing import Station, open_times
 from serving.capacity.unit_costs import EngineCosts, UnitCosts
-from serving.capacity.workload import Wish
+from serving.capacity.workload import Workload
 
 SEGMENT_GIB = 1.0
 """Most that Milvus puts into one sealed segment (dataCoord.segment.maxSize, 1024 MB); a search looks into each."""
@@ -61,7 +61,7 @@ class Nodes:
 class CapacityPlan:
     """What a load takes."""
 
-    wish: Wish
+    wish: Workload
     engine: EngineCosts
     parts: tuple[Part, ...]
     nodes: tuple[Nodes, ...]
@@ -90,7 +90,7 @@ class CapacityPlan:
         return tuple(part for part in self.parts if not part.fits)
 
 
-def plan(wish: Wish, costs: UnitCosts, model: str) -> CapacityPlan:
+def plan(wish: Workload, costs: UnitCosts, model: str) -> CapacityPlan:
     """Raises TandemError where the model was not measured."""
     engine = costs.engine(model)
     hits = hit_rate(zipf(wish.adapters, wish.zipf), wish.loaded_adapters) if wish.adapters else None
@@ -107,12 +107,12 @@ def plan(wish: Wish, costs: UnitCosts, model: str) -> CapacityPlan:
     return CapacityPlan(wish, engine, tuple(parts), nodes, hits, upstream + _first_token(wish, engine, engines))
 
 
-def segments(wish: Wish) -> int:
+def segments(wish: Workload) -> int:
     """Parts that Milvus keeps the vectors in, each with an index of its own."""
     return max(1, math.ceil(wish.chunks * wish.dimensions * 4 / (SEGMENT_GIB * 2**30)))
 
 
-def _gateways(wish: Wish, costs: UnitCosts) -> Part:
+def _gateways(wish: Workload, costs: UnitCosts) -> Part:
     """Each is a process with one thread, and connections are spread over them at random: M/M/1 for each."""
     fixed, token, passages = (costs[name] for name in ("gateway_s", "gateway_token_s", "gateway_retrieval_s"))
     each_s, said = fixed.value + wish.tokens_out * token.value, _ms(fixed.value)
@@ -122,19 +122,19 @@ def _gateways(wish: Wish, costs: UnitCosts) -> Part:
     return _multiplied("gateways", each_s, wish, fixed.source, line, is_split=True)
 
 
-def _counting(wish: Wish, costs: UnitCosts) -> Part:
+def _counting(wish: Workload, costs: UnitCosts) -> Part:
     name = "redis" if wish.redis else "limiter"
     cost = costs[f"{name}_s"]
     said = "Redis, one" if wish.redis else "one process counts the use of keys"
     return _single(name, cost.value, wish.requests_per_s, cost.source, f"{said}: {_ms(cost.value)} a request")
 
 
-def _retrievers(wish: Wish, costs: UnitCosts) -> Part:
+def _retrievers(wish: Workload, costs: UnitCosts) -> Part:
     cost = costs["retriever_s"]
     return _multiplied("retrievers", cost.value, wish, cost.source, f"{_ms(cost.value)} of a core a question")
 
 
-def _searches(wish: Wish, costs: UnitCosts) -> Part:
+def _searches(wish: Workload, costs: UnitCosts) -> Part:
     """A server is a core of a query node; every search takes some time of it for each segment."""
     cost, number = costs["search_s"], segments(wish)
     each_s = number * cost.value
@@ -143,7 +143,7 @@ def _searches(wish: Wish, costs: UnitCosts) -> Part:
     return _multiplied("milvus cores", each_s, wish, cost.source, size, line)
 
 
-def _engines(wish: Wish, costs: UnitCosts, engine: EngineCosts, hits: float | None) -> Part:
+def _engines(wish: Workload, costs: UnitCosts, engine: EngineCosts, hits: float | None) -> Part:
     each_s, shared_s = engine.each_s(wish.tokens_in, wish.tokens_out), engine.batch_s(wish.tokens_out)
     batch = min(wish.batch, engine.batch)
     lines = [
@@ -161,7 +161,7 @@ def _engines(wish: Wish, costs: UnitCosts, engine: EngineCosts, hits: float | No
     return _multiplied("engines", each_s, wish, engine.source, *lines, shared_s=shared_s, batch=batch)
 
 
-def _controller(wish: Wish, costs: UnitCosts, parts: list[Part]) -> Part:
+def _controller(wish: Workload, costs: UnitCosts, parts: list[Part]) -> Part:
     """Not in a request's way: it looks after replicas, so its load is theirs."""
     cost = costs["controller_s"]
     replicas = sum(part.station.servers for part in parts if part.name in ("gateways", "retrievers", "engines"))
@@ -175,7 +175,7 @@ def _controller(wish: Wish, costs: UnitCosts, parts: list[Part]) -> Part:
 def _multiplied(
     name: str,
     each_s: float,
-    wish: Wish,
+    wish: Workload,
     source: str,
     *arithmetic: str,
     shared_s: float = 0.0,
@@ -199,7 +199,7 @@ def _single(name: str, each_s: float, load: float, source: str, *arithmetic: str
     )
 
 
-def _first_token(wish: Wish, engine: EngineCosts, engines: Part) -> float:
+def _first_token(wish: Workload, engine: EngineCosts, engines: Part) -> float:
     """Prompts are computed one after the other, between the steps of what is being answered; then one step more."""
     prompt_s = wish.tokens_in * engine.prefill_s
     each = wish.requests_per_s / engines.station.servers
@@ -207,7 +207,7 @@ def _first_token(wish: Wish, engine: EngineCosts, engines: Part) -> float:
     return prompt_s / (1 - each * prompt_s) + engine.step_s + batch * engine.step_each_s
 
 
-def _nodes(wish: Wish, engine: EngineCosts, servers: dict[str, int]) -> Iterator[Nodes]:
+def _nodes(wish: Workload, engine: EngineCosts, servers: dict[str, int]) -> Iterator[Nodes]:
     cores = servers["gateways"] + servers.get("retrievers", 0) + 2
     said = f"{servers['gateways']} gateways + {servers.get('retrievers', 0)} retrievers + 2 for the rest"
     if engine.gpus:
@@ -221,7 +221,7 @@ def _nodes(wish: Wish, engine: EngineCosts, servers: dict[str, int]) -> Iterator
         yield _query_nodes(wish, servers["milvus cores"])
 
 
-def _query_nodes(wish: Wish, cores: int) -> Nodes:
+def _query_nodes(wish: Workload, cores: int) -> Nodes:
     """Every replica holds all vectors, so that there are at least as many nodes as hold one, times the replicas."""
     memory = hnsw_gib(wish.milvus, wish.chunks, wish.dimensions)
     each = math.ceil(memory / (wish.node_gib * MEMORY_USED))

@@ -67,7 +67,7 @@ class Times:
 
 
 @dataclass(frozen=True)
-class Closed:
+class ClosedNetwork:
     """What a fixed number of clients gets, each of which asks again at once."""
 
     requests_per_s: float
@@ -100,9 +100,9 @@ def open_times(station: Station, requests_per_s: float) -> Times:
     return Times(number / total, number / total / requests_per_s, busy / total)
 
 
-def closed(
+def closed_times(
     stations: Sequence[Station], clients: int, cores: float = math.inf, delay_s: float = 0.0, elsewhere: float = 0.0
-) -> Closed:
+) -> ClosedNetwork:
     """So many clients, on stations that share `cores` of one machine where their work is done by the processor.
 
     Processes are slowed down by others that want a core at the same moment: how many do is taken as independent from
@@ -126,7 +126,7 @@ def closed(
         if abs(rate - last) < SAME * rate:
             break
         last = rate
-    return Closed(rate, clients / rate, tuple(busy), tuple(slower))
+    return ClosedNetwork(rate, clients / rate, tuple(busy), tuple(slower))
 
 
 def _buzen(stations: Sequence[Station], clients: int, delay_s: float) -> tuple[float, list[float]]:

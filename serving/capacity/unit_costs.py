@@ -16,7 +16,7 @@ from typing import Any
 
 from cluster.errors import TandemError
 
-SHIPPED = Path(__file__).parent / "unit_costs.json"
+SHIPPED_COSTS = Path(__file__).parent / "unit_costs.json"
 NAMES = {
     "gateway_s": "seconds of a core of a gateway for each request",
     "gateway_token_s": "and for each token that it streams",
@@ -144,12 +144,12 @@ def fit_batch(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return each, shared
 
 
-def shipped() -> UnitCosts:
+def shipped_costs() -> UnitCosts:
     """Measured for this project, on the machine that each source names."""
-    return read(SHIPPED)
+    return read_costs(SHIPPED_COSTS)
 
 
-def read(path: Path) -> UnitCosts:
+def read_costs(path: Path) -> UnitCosts:
     """The costs of a file.
 
     Raises:
@@ -171,7 +171,7 @@ def read(path: Path) -> UnitCosts:
     return costs
 
 
-def to_json(costs: UnitCosts) -> dict[str, Any]:
+def costs_to_json(costs: UnitCosts) -> dict[str, Any]:
     return {
         "costs": {name: asdict(cost) for name, cost in costs.costs.items()},
         "engines": {model: asdict(engine) for model, engine in costs.engines.items()},

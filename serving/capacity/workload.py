@@ -8,14 +8,14 @@ from retrieval.config import MilvusConfig
 
 DAY_S = 86_400
 # Beyond these a figure is a slip of the keyboard rather than a plan.
-MOST = {"requests_per_s": 1e6, "tokens_in": 1e6, "tokens_out": 1e6, "chunks": 1e11, "dimensions": 65_536,
+MAX_VALUES = {"requests_per_s": 1e6, "tokens_in": 1e6, "tokens_out": 1e6, "chunks": 1e11, "dimensions": 65_536,
         "milvus_replicas": 64, "adapters": 1e6, "zipf": 10, "loaded_adapters": 1e6, "batch": 65_536,
         "node_cores": 4096, "node_gib": 65_536, "node_gpus": 64}  # fmt: skip
 MAY_BE_ZERO = ("chunks", "adapters", "zipf")
 
 
 @dataclass(frozen=True)
-class Wish:
+class Workload:
     """The load at its peak, and what the nodes have. Raises TandemError for what makes no sense."""
 
     requests_per_s: float
@@ -42,7 +42,7 @@ class Wish:
     node_gpus: int = 8
 
     def __post_init__(self) -> None:
-        for name, most in MOST.items():
+        for name, most in MAX_VALUES.items():
             value = getattr(self, name)
             least_is_zero = name in MAY_BE_ZERO
             if not math.isfinite(value) or value > most or value < 0 or (value == 0 and not least_is_zero):

@@ -1,6 +1,5 @@
 """Settings -> one Ray Serve application: a gateway, an engine for each base model, a retriever for the documents."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from ray import serve
@@ -12,6 +11,7 @@ from retrieval.config import RetrievalConfig
 from serving.access.limiter import USAGE, Limiter
 from serving.config import ServingConfig
 from serving.deploy.serve_options import (
+    BaseSource,
     engine_options,
     gateway_options,
     limiter_options,
@@ -25,18 +25,9 @@ from serving.gateway.settings import GatewaySettings
 from serving.retriever import Retriever
 
 
-@dataclass(frozen=True)
-class Base:
-    """A base model to serve: a folder or hub id, its digest, and the longest sequence it was made for (tokens)."""
-
-    source: str
-    digest: str
-    max_positions: int | None
-
-
 def build_app(
     config: ServingConfig,
-    bases: dict[str, Base],
+    bases: dict[str, BaseSource],
     storage: Storage,
     retrieval: RetrievalConfig | None,
     milvus_uri: str | None,
@@ -81,7 +72,7 @@ def build_app(
     )
 
 
-def _engine(name: str, base: Base, config: ServingConfig, storage: Storage, hardware: Hardware) -> Application:
+def _engine(name: str, base: BaseSource, config: ServingConfig, storage: Storage, hardware: Hardware) -> Application:
     registry = Registry(storage.adapters)
     preload = [adapter for adapter in config.preload if registry.resolve(adapter).manifest.base_digest == base.digest]
     settings = EngineSettings(

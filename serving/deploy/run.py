@@ -24,19 +24,19 @@ from cluster.storage.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.access.keys import follow_keys
 from serving.config import ServingConfig
-from serving.engine.engine_args import Hardware, check_names, engine_kwargs, num_devices
+from serving.deploy.serve_options import BaseSource
+from serving.engine.engine_args import Hardware, check_engine_kwargs, engine_kwargs, num_devices
 
 if TYPE_CHECKING:
     from ray.serve import Application
 
-    from serving.deploy.app import Base
 
 APP = "tandem"
 POLL_S = 0.2
 PROGRESS_EVERY_S = 5.0
 
 
-def check(config: ServingConfig, model: str, has_keys: bool = False) -> None:
+def validate_serving(config: ServingConfig, model: str, has_keys: bool = False) -> None:
     """What can be known to fail before anything is started.
 
     Raises TandemError: the port is taken, a model folder holds no model, two settings contradict each other, or others
@@ -55,14 +55,14 @@ def check(config: ServingConfig, model: str, has_keys: bool = False) -> None:
             f"At most {config.max_loaded_adapters} (`serving.max_loaded_adapters`).",
             "Raise the limit, or name fewer.",
         )
-    for source in models(config, model).values():
+    for source in base_models(config, model).values():
         find_model(source)
     engine_kwargs(config, Hardware(num_gpus=0), None)
-    check_names(config.engine_kwargs)
+    check_engine_kwargs(config.engine_kwargs)
 
 
 @contextmanager
-def served(
+def running_endpoint(
     config: ServingConfig,
     model: str,
     storage: Storage,
@@ -77,11 +77,11 @@ def served(
     `milvus_uri` it serves no collections.
     Raises TandemError: what `check` raises, or the endpoint did not become ready (with the reason).
     """
-    check(config, model, has_keys=keys is not None)
+    validate_serving(config, model, has_keys=keys is not None)
     from ray import serve
     from ray.serve.schema import LoggingConfig
 
-    app = application(config, model, storage, retrieval, milvus_uri, keys, here=True)
+    app = make_application(config, model, storage, retrieval, milvus_uri, keys, here=True)
     _check_that_serve_is_free()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
@@ -96,7 +96,7 @@ def served(
         serve.shutdown()
 
 
-def application(
+def make_application(
     config: ServingConfig,
     model: str,
     storage: Storage,
@@ -109,24 +109,25 @@ def application(
 
     Raises TandemError as `served` does.
     """
+    # It imports Ray Serve, which must not happen before a Ray session has set Ray's environment.
     from serving.deploy.app import build_app
 
     if url := config.adapter_registry or storage.adapters_url:
         Mirror(url, storage.adapters).pull()
     if keys and storage.keys_url:
         follow_keys(storage.keys_url, keys)
-    bases = {name: _base(source) for name, source in models(config, model).items()}
+    bases = {name: _base(source) for name, source in base_models(config, model).items()}
     hardware = _hardware()
-    check_room(config, len(bases), hardware)
+    check_gpu_room(config, len(bases), hardware)
     return build_app(config, bases, storage, retrieval, milvus_uri, hardware, keys, _own_node() if here else None)
 
 
-def models(config: ServingConfig, model: str) -> dict[str, str]:
+def base_models(config: ServingConfig, model: str) -> dict[str, str]:
     """The base models by name; `base` is the project's where none are named."""
     return dict(config.models) or {"base": model}
 
 
-def check_room(config: ServingConfig, num_bases: int, hardware: Hardware) -> None:
+def check_gpu_room(config: ServingConfig, num_bases: int, hardware: Hardware) -> None:
     """Raises TandemError where the cluster's GPUs are fewer than the engines ask for: they would wait for ever."""
     fewest = max(1, config.num_replicas.min)
     needed = num_bases * fewest * num_devices(config)
@@ -155,11 +156,10 @@ def _check_that_serve_is_free() -> None:
     )
 
 
-def _base(source: str) -> "Base":
-    from serving.deploy.app import Base
+def _base(source: str) -> BaseSource:
 
     folder = find_model(source)
-    return Base(source, digest_model(source), _max_positions(folder) if folder else None)
+    return BaseSource(source, digest_model(source), _max_positions(folder) if folder else None)
 
 
 def _max_positions(folder: Path) -> int | None:

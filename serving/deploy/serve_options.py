@@ -1,12 +1,13 @@
-"""Our settings in the words of vLLM and Ray Serve. Pure: nothing here imports either."""
+"""Our settings as Ray Serve's options of each deployment. Pure: nothing here imports Ray."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from serving.config import Replicas, ServingConfig
 from serving.engine.engine_args import Hardware, engine_environment, num_devices
 
 IDLE_S = 300
-RETRIEVALS = 64
+MAX_RETRIEVALS = 64
 """Questions that one retriever has at a time: as many as it embeds in a batch."""
 LIMITER_CPUS = 0.01
 """Taken from the gateway's. With none at all it could be put on a head that has none, and would be lost with it."""
@@ -97,8 +98,8 @@ def retriever_options(config: ServingConfig) -> dict[str, Any]:
     """Options of the deployment that embeds questions and searches."""
     return {
         "name": "retriever",
-        **_scaled(config.num_retrievers, RETRIEVALS),
-        "max_ongoing_requests": RETRIEVALS,
+        **_scaled(config.num_retrievers, MAX_RETRIEVALS),
+        "max_ongoing_requests": MAX_RETRIEVALS,
         "max_queued_requests": _capacity(config),
         "ray_actor_options": {"num_cpus": 1},
         "graceful_shutdown_wait_loop_s": 0.5,
@@ -117,3 +118,12 @@ def limiter_options() -> dict[str, Any]:
         "graceful_shutdown_wait_loop_s": 0.1,
         "graceful_shutdown_timeout_s": 5,
     }
+
+
+@dataclass(frozen=True)
+class BaseSource:
+    """A base model to serve: a folder or hub id, its digest, and the longest sequence it was made for (tokens)."""
+
+    source: str
+    digest: str
+    max_positions: int | None

@@ -1,0 +1,1 @@
+"""vLLM under Ray Serve."""

@@ -18,11 +18,12 @@ from cluster.session import serve_log_kept
 from serving.api.errors import error_body
 
 if TYPE_CHECKING:
+    # It imports vLLM, which takes ten seconds: in the replica only.
     from serving.engine.llm_server import AdapterServer
 
 Kind = Literal["chat", "completions", "tokenize", "detokenize"]
 Body = dict[str, Any]
-STOPPED = "The engine has stopped and is being replaced."
+ENGINE_STOPPED = "The engine has stopped and is being replaced."
 
 _LOGGED = r"^\(EngineCore[^)]*\) (?:ERROR [^\]]*\] )?"
 _EXCEPTION = re.compile(_LOGGED + r"((?:\w+\.)*\w*(?:Error|Exception): .*)$", re.MULTILINE)
@@ -58,6 +59,7 @@ class Engine:
             os.environ["OMP_NUM_THREADS"] = str(num_threads())
         try:
             with serve_log_kept():
+                # It imports vLLM, which takes ten seconds: in the replica only.
                 from serving.engine.llm_server import start_server
 
                 self._server: AdapterServer = await start_server(
@@ -111,10 +113,11 @@ class Engine:
 
     async def _responses(self, kind: Kind, body: Body, headers: dict[str, str]) -> AsyncIterator[Any]:
         """The engine's answers; a pair of status and body is an error and the only item."""
-        from serving.engine.llm_server import FATAL_ERRORS, as_error, parse_request, raw_request
+        # It imports vLLM, which takes ten seconds: in the replica only.
+        from serving.engine.llm_server import FATAL_ERRORS, error_response, parse_engine_request, raw_request
 
         try:
-            request = parse_request(kind, body)
+            request = parse_engine_request(kind, body)
         except ValueError as error:
             yield 400, error_body(400, str(error))
             return
@@ -125,9 +128,9 @@ class Engine:
             return
         try:
             async for response in responses:
-                yield as_error(response) or response
+                yield error_response(response) or response
         except FATAL_ERRORS:
-            yield 503, error_body(503, STOPPED, None, "engine_unavailable")
+            yield 503, error_body(503, ENGINE_STOPPED, None, "engine_unavailable")
 
 
 def num_threads() -> int:

@@ -33,7 +33,7 @@ from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionReq
 
 from serving.api.errors import error_body
 
-__all__ = ["FATAL_ERRORS", "AdapterServer", "as_error", "parse_request", "raw_request", "start_server"]
+__all__ = ["FATAL_ERRORS", "AdapterServer", "error_response", "parse_engine_request", "raw_request", "start_server"]
 UNLOAD_AFTER_S = 2.0
 REQUESTS = {
     "chat": ChatCompletionRequest,
@@ -161,7 +161,7 @@ class NoDownload(CallbackBase):  # type: ignore[misc]
         self.ctx.run_init_node = False
 
 
-def parse_request(kind: str, body: dict[str, Any]) -> Any:
+def parse_engine_request(kind: str, body: dict[str, Any]) -> Any:
     """The request in vLLM's own type. Raises ValueError saying which field is wrong."""
     request = TokenizeChatRequest if kind == "tokenize" and "messages" in body else REQUESTS[kind]
     try:
@@ -179,7 +179,7 @@ def raw_request(headers: dict[str, str]) -> RawRequestInfo | None:
     return RawRequestInfo(headers) if headers else None
 
 
-def as_error(response: Any) -> tuple[int, dict[str, Any]] | None:
+def error_response(response: Any) -> tuple[int, dict[str, Any]] | None:
     """Status and body where the engine's response is an error; streamed responses come as lists."""
     first = response[0] if isinstance(response, list) and response else response
     if not isinstance(first, ErrorResponse):

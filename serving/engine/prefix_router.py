@@ -13,7 +13,7 @@ from ray.serve.request_router import PendingRequest, RequestRouter, RunningRepli
 
 PREFIX_CHARACTERS = 1024
 """About two blocks of a prefix cache: with less in common there is little to gain."""
-MOST_AHEAD = 8
+MAX_AHEAD = 8
 """Requests by which the preferred replica may be ahead of the one with the fewest."""
 
 
@@ -27,14 +27,14 @@ class PrefixRouter(RequestRouter):  # type: ignore[misc]
         beginning = _beginning(pending_request.args) if pending_request else None
         if beginning is None or len(candidate_replicas) < 2:
             return [list(candidate_replicas)]
-        first = preferred(beginning, {replica.replica_id.unique_id: replica for replica in candidate_replicas})
+        first = preferred_replicas(beginning, {replica.replica_id.unique_id: replica for replica in candidate_replicas})
         lengths = {one.replica_id: self._replica_queue_len_cache.get(one.replica_id) or 0 for one in candidate_replicas}
-        if lengths[first.replica_id] > min(lengths.values()) + MOST_AHEAD:
+        if lengths[first.replica_id] > min(lengths.values()) + MAX_AHEAD:
             return [list(candidate_replicas)]
         return [[first], [replica for replica in candidate_replicas if replica is not first]]
 
 
-def preferred(beginning: str, replicas: dict[str, Any]) -> Any:
+def preferred_replicas(beginning: str, replicas: dict[str, Any]) -> Any:
     """The replica with the highest hash of its id and the beginning."""
     return replicas[
         max(replicas, key=lambda id: hashlib.blake2b(f"{id}\0{beginning}".encode(), digest_size=8).digest())

@@ -1,0 +1,1 @@
+"""A request from the port to its answer."""

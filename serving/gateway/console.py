@@ -9,14 +9,14 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 
-from cluster.registry.registry import Registry, percent
+from cluster.registry.registry import Registry, share_percent
 from serving.access.keys import Key
 from serving.api.errors import ApiError
 
-REPORT = "report.json"
+REPORT_FILE = "report.json"
 
 
-def adapters(registry: Registry, bases: list[str], key: Key | None) -> list[dict[str, Any]]:
+def list_adapter_versions(registry: Registry, bases: list[str], key: Key | None) -> list[dict[str, Any]]:
     """Every version of the adapters that a caller may use with one of the bases, the newest first."""
     names = [
         name for name in registry.names() if key is None or any(key.may_use(f"{base}:{name}", None) for base in bases)
@@ -32,7 +32,7 @@ def last_report(storage: Path | None, key: Key | None) -> bytes:
     """
     if key is not None and (key.models is not None or key.collections is not None):
         raise ApiError(403, "Reports are for keys that may use every model and collection.")
-    found = sorted((storage or Path()).glob(f"*/compare-*/{REPORT}"), key=lambda path: path.stat().st_mtime)
+    found = sorted((storage or Path()).glob(f"*/compare-*/{REPORT_FILE}"), key=lambda path: path.stat().st_mtime)
     if storage is None or not found:
         raise ApiError(404, "Nothing has been compared yet: `tandem compare`.")
     return found[-1].read_bytes()
@@ -45,15 +45,15 @@ def _numbers(registry: Registry, name: str) -> list[int]:
 def _version(registry: Registry, name: str, number: int) -> dict[str, Any]:
     found, shares, checked = registry.get(name, number), registry.shares(name), registry.check_of(name, number)
     return {
-        "name": name, "version": number, "share": percent(shares, number), "created": found.manifest.created,
+        "name": name, "version": number, "share": share_percent(shares, number), "created": found.manifest.created,
         "method": found.manifest.method, "rank": found.manifest.rank, "base_model": found.manifest.base_model,
         "parity": checked.mean_difference if checked else None,
     }  # fmt: skip
 
 
-CONSOLE = Path(__file__).parent / "static"
-FILES = {"/": "index.html", "/console.css": "console.css", "/console.js": "console.js"}
-HEADERS = {
+STATIC_FOLDER = Path(__file__).parent / "static"
+STATIC_FILES = {"/": "index.html", "/console.css": "console.css", "/console.js": "console.js"}
+PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -62,14 +62,14 @@ HEADERS = {
 }
 
 
-def add_pages(app: FastAPI) -> None:
+def add_console_pages(app: FastAPI) -> None:
     """Serve each file at its path; whoever may reach the port may read them."""
-    for path, name in FILES.items():
+    for path, name in STATIC_FILES.items():
         app.add_api_route(path, _of(name), methods=["GET"], include_in_schema=False)
 
 
 def _of(name: str):  # type: ignore[no-untyped-def]  # FastAPI reads the inner function's signature
     async def page() -> FileResponse:
-        return FileResponse(CONSOLE / name, headers=HEADERS)
+        return FileResponse(STATIC_FOLDER / name, headers=PAGE_HEADERS)
 
     return page

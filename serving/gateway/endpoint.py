@@ -85,7 +85,7 @@ PULL_EVERY_S = 2.0
 logger = logging.getLogger("ray.serve")
 
 
-async def follow(settings: GatewaySettings) -> None:
+async def follow_registry(settings: GatewaySettings) -> None:
     """Take what is new in the stores of adapters and keys, for as long as the gateway lives. While they do not answer,
     what is here is served."""
     assert settings.adapter_registry
@@ -115,9 +115,9 @@ class Endpoint:
         host: str,
         port: int,
     ) -> None:
-        tracing.start(settings.otlp_endpoint)
+        tracing.start_tracing(settings.otlp_endpoint)
         self._gateway = Gateway(settings, engines, retriever, limiter)
-        self._following = asyncio.create_task(follow(settings)) if settings.adapter_registry else None
+        self._following = asyncio.create_task(follow_registry(settings)) if settings.adapter_registry else None
         self._listener = Listener(make_app(self._gateway), host, port)
         await self._listener.start()
 

@@ -12,21 +12,21 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from retrieval.filters.rights import NOBODY
-from serving.access.admission import Admission, Counting, Wanted
+from serving.access.admission import AccessRequest, Admission, UsageCounter
 from serving.access.keys import Keys
-from serving.access.limiter import AskedLimiter
-from serving.access.token_usage import Spending
+from serving.access.limiter import RemoteLimiter
+from serving.access.token_usage import TokenUsage
 from serving.api.errors import ApiError
 from serving.api.model_name import ModelName
-from serving.api.requests import Body, Sent, json_object, parse_request, rating
+from serving.api.requests import Body, IncomingRequest, parse_json_object, parse_rating, parse_request
 from serving.engine.engine import Kind
 from serving.gateway import console
-from serving.gateway.generation import Generation, Streamed
-from serving.gateway.served_models import Bases
-from serving.gateway.services import Call, Services
+from serving.gateway.generation import Generation, StreamedAnswer
+from serving.gateway.served_models import ServedModels
+from serving.gateway.services import ServiceCall, Services
 from serving.gateway.settings import GatewaySettings
-from serving.gateway.telemetry.record import Record
-from serving.gateway.telemetry.watch import Watch
+from serving.gateway.telemetry.record import RequestRecord
+from serving.gateway.telemetry.watch import RequestWatch
 
 COLLECTIONS_TTL_S = 2.0
 ENGINES_TIMEOUT_S = 5.0
@@ -45,14 +45,14 @@ class Gateway:
         self._settings, self._retriever = settings, retriever
         keys = Keys(settings.keys) if settings.keys else None
         self._admission = Admission(settings.max_requests, keys, _counting(settings, limiter))
-        self._watch = Watch(settings.logs, settings.log_prompts)
-        self._bases = Bases(settings, engines)
+        self._watch = RequestWatch(settings.logs, settings.log_prompts)
+        self._bases = ServedModels(settings, engines)
         self.services = Services(retriever, settings.retrieval_timeout_s)
         self.generation = Generation(settings, self._bases, self.services)
         self._started = int(time.time())
         self._collections: tuple[float, list[str]] = (0.0, [])
 
-    def turn_away(self, kind: str, sent: Sent) -> ApiError | None:
+    def turn_away(self, kind: str, sent: IncomingRequest) -> ApiError | None:
         """The refusal of a request that need not be read to be refused, counted and logged; None lets it in."""
         key = None
         try:
@@ -67,18 +67,18 @@ class Gateway:
             return error
         return None
 
-    async def answer(self, kind: Kind, sent: Sent) -> Response:
+    async def answer(self, kind: Kind, sent: IncomingRequest) -> Response:
         """The response to a request for text. Raises ApiError."""
         async with AsyncExitStack() as held:
             record = self._watch.begin(kind, sent, held)
             with _told(record):
                 response = await self._answer(kind, record, held)
             record.status = response.status_code
-            if isinstance(response, Streamed):
+            if isinstance(response, StreamedAnswer):
                 response.held = held.pop_all()
         return response
 
-    async def call(self, kind: str, read: Callable[[Body], Call], sent: Sent) -> Response:
+    async def call(self, kind: str, read: Callable[[Body], ServiceCall], sent: IncomingRequest) -> Response:
         """The response to a request that needs no text computed. Raises ApiError."""
         async with AsyncExitStack() as held:
             record = self._watch.begin(kind, sent, held)
@@ -86,7 +86,7 @@ class Gateway:
                 record.key = self._admission.identify(sent.authorization)
                 self._admission.enter(held)
                 async with self._in_time(self._deadline()):
-                    call = read(json_object(sent.raw))
+                    call = read(parse_json_object(sent.raw))
                     wanted = call.wanted
                     record.model, record.collection = wanted.model or "", wanted.collection or ""
                     record.spending = wanted.spending
@@ -96,13 +96,13 @@ class Gateway:
             record.status = 200
         return JSONResponse(body)
 
-    async def rate(self, sent: Sent) -> Response:
+    async def rate(self, sent: IncomingRequest) -> Response:
         """Keep what a caller thinks of an answer. Raises ApiError."""
         async with AsyncExitStack() as held:
             record = self._watch.begin("feedback", sent, held)
             with _told(record):
                 record.key = self._admission.identify(sent.authorization)
-                answer_id, thumb, comment = rating(json_object(sent.raw))
+                answer_id, thumb, comment = parse_rating(parse_json_object(sent.raw))
                 if record.key is None or not record.key.keep:
                     raise ApiError(403, "Nothing is kept for this caller: `tandem keys create --keep` allows it.")
             self._watch.rated(record, answer_id, thumb, comment)
@@ -131,7 +131,7 @@ class Gateway:
     async def adapters(self, authorization: str | None = None) -> list[Body]:
         """The published versions that the caller may use. Raises ApiError 401."""
         key = self._admission.identify(authorization)
-        return console.adapters(self._bases.registry, list(self._bases.engines), key)
+        return console.list_adapter_versions(self._bases.registry, list(self._bases.engines), key)
 
     async def report(self, authorization: str | None = None) -> bytes:
         """The last comparison's report.json. Raises ApiError 401, 403 or 404."""
@@ -145,16 +145,16 @@ class Gateway:
         async with _engines_within(ENGINES_TIMEOUT_S):
             await asyncio.gather(*(engine.check_health.remote() for engine in engines))
 
-    async def _answer(self, kind: Kind, record: Record, held: AsyncExitStack) -> Response:
+    async def _answer(self, kind: Kind, record: RequestRecord, held: AsyncExitStack) -> Response:
         record.key = self._admission.identify(record.sent.authorization)
         self._admission.enter(held)
         deadline = self._deadline()
         async with self._in_time(deadline):
             request = parse_request(record.sent.raw)
             record.model, record.collection = request.name.model, request.name.collection or ""
-            record.spending = Spending.of_answer(request.body)
+            record.spending = TokenUsage.of_answer(request.body)
             record.question = request.body.get("messages") or request.body.get("prompt")
-            wanted = Wanted(str(request.name), record.model, request.name.collection, record.spending)
+            wanted = AccessRequest(str(request.name), record.model, request.name.collection, record.spending)
             await self._admission.admit(record.key, wanted, held)
             return await self.generation.answer(kind, request, record, deadline, held)
 
@@ -187,12 +187,13 @@ class Gateway:
         return known
 
 
-def _counting(settings: GatewaySettings, limiter: DeploymentHandle | None) -> Counting | None:
+def _counting(settings: GatewaySettings, limiter: DeploymentHandle | None) -> UsageCounter | None:
     if settings.redis_url:
+        # It imports the Redis client, which most endpoints do without.
         from serving.access.redis_limiter import RedisLimiter
 
         return RedisLimiter(settings.redis_url, settings.request_timeout_s)
-    return AskedLimiter(limiter) if limiter else None
+    return RemoteLimiter(limiter) if limiter else None
 
 
 @asynccontextmanager
@@ -206,7 +207,7 @@ async def _engines_within(seconds: float) -> AsyncGenerator[None]:
 
 
 @contextmanager
-def _told(record: Record) -> Iterator[None]:
+def _told(record: RequestRecord) -> Iterator[None]:
     """Writes down why a request is refused."""
     try:
         yield

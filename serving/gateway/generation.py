@@ -16,22 +16,22 @@ from cluster.fingerprints.digests import digest_json
 from retrieval.filters.rights import NOBODY, Rights
 from retrieval.prompt import fit, render
 from retrieval.search.hits import Hit
-from serving.access.admission import Wanted
+from serving.access.admission import AccessRequest
 from serving.access.keys import Key
-from serving.access.token_usage import Spending
+from serving.access.token_usage import TokenUsage
 from serving.api.errors import ApiError, error_body
-from serving.api.requests import Body, Request, model_name, searched_for
-from serving.engine.engine import STOPPED, Kind
-from serving.gateway.served_models import Bases
-from serving.gateway.services import Call, Services, check
+from serving.api.requests import Body, GenerationRequest, parse_model_name, search_query
+from serving.engine.engine import ENGINE_STOPPED, Kind
+from serving.gateway.served_models import ServedModels
+from serving.gateway.services import ServiceCall, Services, raise_for_status
 from serving.gateway.settings import GatewaySettings
-from serving.gateway.stream import citations, relay
+from serving.gateway.stream import citations, relay_stream
 from serving.gateway.telemetry import tracing
-from serving.gateway.telemetry.record import Record
+from serving.gateway.telemetry.record import RequestRecord
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRequest:
     """A request as the engine gets it, and what is added to its answer."""
 
     handle: DeploymentHandle
@@ -39,8 +39,8 @@ class Prepared:
     public_name: str
     hits: list[Hit] | None
     extras: Body
-    record: Record
-    spending: Spending
+    record: RequestRecord
+    spending: TokenUsage
     with_passages: bool
     hides_usage: bool
     """Whether the engine was told to count tokens and the caller did not ask for it."""
@@ -56,7 +56,7 @@ class Prepared:
         return cited | self.extras
 
 
-class Streamed(StreamingResponse):  # type: ignore[misc]
+class StreamedAnswer(StreamingResponse):  # type: ignore[misc]
     """Closes what it holds when it ends, however it ends, also where its client left before the first byte."""
 
     held: AsyncExitStack
@@ -74,11 +74,11 @@ class Streamed(StreamingResponse):  # type: ignore[misc]
 class Generation:
     """Asks the engines."""
 
-    def __init__(self, settings: GatewaySettings, bases: Bases, services: Services) -> None:
+    def __init__(self, settings: GatewaySettings, bases: ServedModels, services: Services) -> None:
         self._settings, self._bases, self._services = settings, bases, services
 
     async def answer(
-        self, kind: Kind, request: Request, record: Record, deadline: float, held: AsyncExitStack
+        self, kind: Kind, request: GenerationRequest, record: RequestRecord, deadline: float, held: AsyncExitStack
     ) -> Response:
         """The engine's answer with what is ours. A stream takes what is in `held` with it.
 
@@ -89,7 +89,7 @@ class Generation:
         if request.stream:
             return await self._streamed(kind, prepared, deadline, held)
         with ExitStack() as until:
-            headers = tracing.entered(record.span, "engine", until)
+            headers = tracing.enter_span(record.span, "engine", until)
             status, body = await self._whole(kind, prepared, headers)
         if status == 200:
             text = "\n".join(_choice_text(choice) for choice in body["choices"])
@@ -97,9 +97,9 @@ class Generation:
             body = body | {"model": prepared.public_name} | prepared.fields(text)
         return JSONResponse(body, status)
 
-    def tokens(self, kind: Kind, body: Body) -> Call:
+    def tokens(self, kind: Kind, body: Body) -> ServiceCall:
         """Text into tokens and back, by the tokenizer of a base model; its adapters have the same."""
-        name = model_name(body.get("model"))
+        name = parse_model_name(body.get("model"))
         self._bases.check(name)
         if name.collection:
             raise ApiError(400, "Tokens are a model's: leave the collection out.", param="model")
@@ -112,9 +112,9 @@ class Generation:
             tokens: Body = answer
             return tokens
 
-        return Call(Wanted(str(name), name.model, None, Spending.of_texts([])), run)
+        return ServiceCall(AccessRequest(str(name), name.model, None, TokenUsage.of_texts([])), run)
 
-    async def _whole(self, kind: Kind, prepared: Prepared, headers: dict[str, str]) -> tuple[int, Body]:
+    async def _whole(self, kind: Kind, prepared: PreparedRequest, headers: dict[str, str]) -> tuple[int, Body]:
         """Where an engine dies, one of the others is asked once more: nothing has been sent yet."""
         try:
             answer: tuple[int, Body] = await prepared.handle.answer.remote(kind, prepared.body, headers)
@@ -124,9 +124,9 @@ class Generation:
             answer = await prepared.handle.answer.remote(kind, prepared.body, headers)
         return answer
 
-    async def _streamed(self, kind: Kind, prepared: Prepared, deadline: float, held: AsyncExitStack) -> Response:
+    async def _streamed(self, kind: Kind, prepared: PreparedRequest, deadline: float, held: AsyncExitStack) -> Response:
         """A response that leaves `held` to be closed with it; the engine is told to stop where nobody listens."""
-        headers = tracing.entered(prepared.record.span, "engine", held)
+        headers = tracing.enter_span(prepared.record.span, "engine", held)
         try:
             first, items = await self._begun(kind, prepared, headers, held)
         except RayActorError:
@@ -136,18 +136,18 @@ class Generation:
         if not isinstance(first, str):
             status, body = first
             return JSONResponse(body, status)
-        events = relay(_chained(first, items), prepared)
-        return Streamed(_until(events, deadline), media_type="text/event-stream")
+        events = relay_stream(_chained(first, items), prepared)
+        return StreamedAnswer(_until(events, deadline), media_type="text/event-stream")
 
     async def _begun(
-        self, kind: Kind, prepared: Prepared, headers: dict[str, str], held: AsyncExitStack
+        self, kind: Kind, prepared: PreparedRequest, headers: dict[str, str], held: AsyncExitStack
     ) -> "tuple[tuple[int, Body] | str, DeploymentResponseGenerator[tuple[int, Body] | str]]":
         """The first item of a stream, and those that follow."""
         items = prepared.handle.stream.remote(kind, prepared.body, headers)
         held.callback(items.cancel)
         return await anext(items), items
 
-    async def _prepare(self, kind: Kind, request: Request, record: Record) -> Prepared:
+    async def _prepare(self, kind: Kind, request: GenerationRequest, record: RequestRecord) -> PreparedRequest:
         name, key = request.name, record.key
         self._bases.check(name)
         engine_id = None
@@ -173,26 +173,28 @@ class Generation:
         handle = self._bases.engine(name.base, engine_id, request.stream)
         record.exists = True
         assert record.spending is not None
-        return Prepared(
+        return PreparedRequest(
             handle, body, str(name), hits, extras, record, record.spending, request.return_passages, hides_usage
         )
 
-    async def _retrieved(self, request: Request, collection: str, record: Record) -> tuple[Any, list[Hit], Body]:
+    async def _retrieved(
+        self, request: GenerationRequest, collection: str, record: RequestRecord
+    ) -> tuple[Any, list[Hit], Body]:
         messages: Any = request.body.get("messages")
         rights, started = record.key.rights if record.key else NOBODY, asyncio.get_running_loop().time()
-        question = searched_for(messages)
-        with tracing.inside(record.span, "retrieval"):
+        question = search_query(messages)
+        with tracing.inside_span(record.span, "retrieval"):
             found = await self._services.find(collection, question, request.top_k, rights, request.where)
         record.retrieval_s = asyncio.get_running_loop().time() - started
         if found.status == 503 and self._settings.answer_without:
             return messages, [], {"retrieval": {"collection": collection, "failed": found.reason}}
-        hits = fit(check(found).hits, self._settings.prompt_tokens)
+        hits = fit(raise_for_status(found).hits, self._settings.prompt_tokens)
         record.sources = [hit.citation for hit in hits]
         told = {"collection": collection, **found.timings} | ({"missing": found.missing} if found.missing else {})
         return render(messages, hits), hits, {"retrieval": told}
 
 
-def caller(body: Body, record: Record) -> str:
+def caller(body: Body, record: RequestRecord) -> str:
     """Who asks, as far as it is known: the key or the address, and the user that the request names."""
     key: Key | None = record.key
     user = body.get("safety_identifier") or body.get("user")
@@ -223,7 +225,7 @@ async def _until(events: AsyncGenerator[str], deadline: float) -> AsyncGenerator
         yield _event(error_body(408, "No time left."))
     except RayActorError:
         # Its beginning has been sent: nobody else can go on with it.
-        yield _event(error_body(503, STOPPED, None, "engine_unavailable"))
+        yield _event(error_body(503, ENGINE_STOPPED, None, "engine_unavailable"))
 
 
 def _event(body: Body) -> str:

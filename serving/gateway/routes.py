@@ -23,9 +23,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.errors import ApiError, error_body
-from serving.api.openapi import described
-from serving.api.requests import Sent, request_id
-from serving.gateway.console import add_pages
+from serving.api.openapi import describe_api
+from serving.api.requests import IncomingRequest, request_id
+from serving.gateway.console import add_console_pages
 from serving.gateway.gateway import Gateway
 
 logger = logging.getLogger("ray.serve")
@@ -35,8 +35,8 @@ def make_app(gateway: Gateway) -> FastAPI:
     """The ASGI application."""
     app = FastAPI(title="Tandem", docs_url=None, redoc_url=None)
 
-    app.add_middleware(Door, gateway=gateway)
-    app.add_middleware(RequestIds)
+    app.add_middleware(AdmissionMiddleware, gateway=gateway)
+    app.add_middleware(RequestIdMiddleware)
 
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: ApiError) -> JSONResponse:
@@ -51,39 +51,39 @@ def make_app(gateway: Gateway) -> FastAPI:
         logger.error("a request failed", exc_info=error)
         return JSONResponse(error_body(500, "The server failed. Its log says why."), 500)
 
-    @app.post("/v1/chat/completions", **described("chat"))
+    @app.post("/v1/chat/completions", **describe_api("chat"))
     async def chat(request: Request) -> Any:
         return await while_connected(request, gateway.answer("chat", await _sent(request)))
 
-    @app.post("/v1/completions", **described("completions"))
+    @app.post("/v1/completions", **describe_api("completions"))
     async def completions(request: Request) -> Any:
         return await while_connected(request, gateway.answer("completions", await _sent(request)))
 
-    @app.post("/v1/embeddings", **described("embeddings"))
+    @app.post("/v1/embeddings", **describe_api("embeddings"))
     async def embeddings(request: Request) -> Any:
         return await gateway.call("embeddings", gateway.services.embeddings, await _sent(request))
 
-    @app.post("/v1/vector_stores/{collection}/search", **described("search"))
+    @app.post("/v1/vector_stores/{collection}/search", **describe_api("search"))
     async def search(collection: str, request: Request) -> Any:
         return await gateway.call("search", partial(gateway.services.search, collection), await _sent(request))
 
-    @app.post("/v1/rerank", **described("rerank"))
+    @app.post("/v1/rerank", **describe_api("rerank"))
     async def rerank(request: Request) -> Any:
         return await gateway.call("rerank", gateway.services.rerank, await _sent(request))
 
-    @app.post("/v1/score", **described("score"))
+    @app.post("/v1/score", **describe_api("score"))
     async def score(request: Request) -> Any:
         return await gateway.call("score", gateway.services.score, await _sent(request))
 
-    @app.post("/tokenize", **described("tokenize"))
+    @app.post("/tokenize", **describe_api("tokenize"))
     async def tokenize(request: Request) -> Any:
         return await gateway.call("tokenize", partial(gateway.generation.tokens, "tokenize"), await _sent(request))
 
-    @app.post("/detokenize", **described("detokenize"))
+    @app.post("/detokenize", **describe_api("detokenize"))
     async def detokenize(request: Request) -> Any:
         return await gateway.call("detokenize", partial(gateway.generation.tokens, "detokenize"), await _sent(request))
 
-    @app.post("/v1/feedback", **described("feedback"))
+    @app.post("/v1/feedback", **describe_api("feedback"))
     async def feedback(request: Request) -> Any:
         return await gateway.rate(await _sent(request))
 
@@ -116,11 +116,11 @@ def make_app(gateway: Gateway) -> FastAPI:
         """Whether this machine takes requests, as Ray's own proxy tells it to Kubernetes."""
         return PlainTextResponse("success")
 
-    add_pages(app)
+    add_console_pages(app)
     return app
 
 
-class RequestIds:
+class RequestIdMiddleware:
     """Gives each request an id, by which it is logged, and sends it back in `x-request-id`."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -141,10 +141,10 @@ class RequestIds:
         await self._app(scope, receive, send_with_id)
 
 
-async def _sent(request: Request) -> Sent:
+async def _sent(request: Request) -> IncomingRequest:
     peer = request.client.host if request.client else ""
     traceparent = request.headers.get("traceparent")
-    return Sent(await request.body(), _authorization(request), peer, request.state.id, traceparent)
+    return IncomingRequest(await request.body(), _authorization(request), peer, request.state.id, traceparent)
 
 
 def _authorization(request: Request) -> str | None:
@@ -173,7 +173,7 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-KINDS = {
+ROUTE_KINDS = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completions",
     "/v1/embeddings": "embeddings",
@@ -182,14 +182,14 @@ KINDS = {
 }
 
 
-class Door:
+class AdmissionMiddleware:
     """ASGI middleware before everything that reads a request; the ids of requests are given before it."""
 
     def __init__(self, app: ASGIApp, gateway: Gateway) -> None:
         self._app, self._gateway = app, gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = KINDS.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        kind = ROUTE_KINDS.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
         error = self._gateway.turn_away(kind, _unread(scope)) if kind else None
         if error is None:
             await self._app(scope, receive, send)
@@ -197,7 +197,7 @@ class Door:
             await JSONResponse(error.body(), error.status, error.headers)(scope, receive, send)
 
 
-def _unread(scope: Scope) -> Sent:
+def _unread(scope: Scope) -> IncomingRequest:
     """The request without its body, which has not been read."""
     headers, peer = Headers(scope=scope), scope.get("client")
-    return Sent(b"", headers.get("authorization"), peer[0] if peer else "", scope["state"]["id"])
+    return IncomingRequest(b"", headers.get("authorization"), peer[0] if peer else "", scope["state"]["id"])

@@ -69,7 +69,7 @@ def _mismatches(manifest: AdapterManifest, base: ServedBase) -> Iterator[str]:
         yield f"its rank is {manifest.rank} and serving.max_lora_rank is {base.max_lora_rank}"
 
 
-class Bases:
+class ServedModels:
     """Holds handles to the engines."""
 
     def __init__(self, settings: GatewaySettings, engines: "dict[str, DeploymentHandle]") -> None:

@@ -18,11 +18,11 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from cluster.errors import TandemError
-from retrieval.filters.filter_json import parse as parse_filter
+from retrieval.filters.filter_json import parse_filter
 from retrieval.filters.filters import Filter
 from retrieval.filters.rights import Rights
-from serving.access.admission import Wanted
-from serving.access.token_usage import Spending
+from serving.access.admission import AccessRequest
+from serving.access.token_usage import TokenUsage
 from serving.api.errors import ApiError
 from serving.api.requests import EmbeddingsRequest, RerankRequest, ScoreRequest, SearchRequest
 from serving.config import RESERVED_MODELS
@@ -32,14 +32,14 @@ EMBEDDING, RERANKER = RESERVED_MODELS
 
 
 Body = dict[str, Any]
-Asked = TypeVar("Asked", bound=BaseModel)
+RequestBody = TypeVar("RequestBody", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Call:
+class ServiceCall:
     """A request that was read, and what answers it."""
 
-    wanted: Wanted
+    wanted: AccessRequest
     run: Callable[[Rights], Awaitable[Body]]
 
 
@@ -49,11 +49,11 @@ class Services:
     def __init__(self, retriever: DeploymentHandle | None, timeout_s: float) -> None:
         self._retriever, self._timeout_s = retriever, timeout_s
 
-    def embeddings(self, body: Body) -> Call:
+    def embeddings(self, body: Body) -> ServiceCall:
         """`POST /v1/embeddings`. Raises ApiError 400 or 404, as all do."""
         asked = self._read(EmbeddingsRequest, body)
         texts = asked.input
-        spending = Spending.of_texts(texts)
+        spending = TokenUsage.of_texts(texts)
 
         async def run(_: Rights) -> Body:
             found = await self._ask("embed", texts, asked.input_type == "query")
@@ -66,9 +66,9 @@ class Services:
             ]
             return {"object": "list", "data": data, "model": asked.model, "usage": _usage(spending)}
 
-        return Call(Wanted(asked.model, asked.model, None, spending), run)
+        return ServiceCall(AccessRequest(asked.model, asked.model, None, spending), run)
 
-    def search(self, collection: str, body: Body) -> Call:
+    def search(self, collection: str, body: Body) -> ServiceCall:
         """`POST /v1/vector_stores/{collection}/search`."""
         asked = self._read(SearchRequest, body)
         where, questions = _filter(asked.filters), asked.query
@@ -77,7 +77,9 @@ class Services:
             found = await asyncio.gather(
                 *(self.find(collection, question, asked.max_num_results, rights, where) for question in questions)
             )
-            best = {hit.id: hit for each in found for hit in sorted(check(each).hits, key=lambda hit: hit.score)}
+            best = {
+                hit.id: hit for each in found for hit in sorted(raise_for_status(each).hits, key=lambda hit: hit.score)
+            }
             hits = sorted(best.values(), key=lambda hit: -hit.score)[: asked.max_num_results]
             least = asked.ranking_options.score_threshold
             data = [_result(hit) for hit in hits if least is None or hit.score >= least]
@@ -86,13 +88,13 @@ class Services:
                 "has_more": False, "next_page": None,
             }  # fmt: skip
 
-        wanted = Wanted(f"the collection {collection}", None, collection, Spending.of_texts(questions))
-        return Call(wanted, run)
+        wanted = AccessRequest(f"the collection {collection}", None, collection, TokenUsage.of_texts(questions))
+        return ServiceCall(wanted, run)
 
-    def rerank(self, body: Body) -> Call:
+    def rerank(self, body: Body) -> ServiceCall:
         """`POST /v1/rerank`."""
         asked = self._read(RerankRequest, body)
-        spending = Spending.of_texts([asked.query, *asked.documents])
+        spending = TokenUsage.of_texts([asked.query, *asked.documents])
 
         async def run(_: Rights) -> Body:
             scores = await self._scores([(asked.query, text) for text in asked.documents], asked.model, spending)
@@ -104,16 +106,16 @@ class Services:
             ]
             return {"id": _new("rerank"), "model": asked.model, "usage": _usage(spending), "results": results}
 
-        return Call(Wanted(asked.model, asked.model, None, spending), run)
+        return ServiceCall(AccessRequest(asked.model, asked.model, None, spending), run)
 
-    def score(self, body: Body) -> Call:
+    def score(self, body: Body) -> ServiceCall:
         """`POST /v1/score`: one text with each of many, or as many with as many."""
         asked = self._read(ScoreRequest, body)
         left, right = asked.text_1, asked.text_2
         if len(left) not in (1, len(right)):
             raise ApiError(400, f"`text_1` has {len(left)} texts and `text_2` {len(right)}.", param="text_1")
         pairs = list(zip(left * len(right) if len(left) == 1 else left, right, strict=True))
-        spending = Spending.of_texts([*left, *right])
+        spending = TokenUsage.of_texts([*left, *right])
 
         async def run(_: Rights) -> Body:
             scores = await self._scores(pairs, asked.model, spending)
@@ -123,7 +125,7 @@ class Services:
                 "usage": _usage(spending),
             }  # fmt: skip
 
-        return Call(Wanted(asked.model, asked.model, None, spending), run)
+        return ServiceCall(AccessRequest(asked.model, asked.model, None, spending), run)
 
     async def find(
         self, collection: str, question: str, top_k: int | None, rights: Rights, where: Filter | None = None
@@ -142,7 +144,7 @@ class Services:
         """Names of what can be asked for here; whether there is a reranker is seen when it is asked."""
         return [] if self._retriever is None else [EMBEDDING]
 
-    async def _scores(self, pairs: list[tuple[str, str]], model: str, spending: Spending) -> list[float]:
+    async def _scores(self, pairs: list[tuple[str, str]], model: str, spending: TokenUsage) -> list[float]:
         found = await self._ask("score", pairs, model == RERANKER)
         spending.told = found.num_tokens
         scores: list[float] = found.scores
@@ -155,7 +157,7 @@ class Services:
             raise ApiError(found.status, found.reason, code="model_not_found" if found.status == 404 else None)
         return found
 
-    def _read(self, kind: type[Asked], body: Body) -> Asked:
+    def _read(self, kind: type[RequestBody], body: Body) -> RequestBody:
         if self._retriever is None:
             raise ApiError(404, "This endpoint serves without retrieval.", code="model_not_found")
         try:
@@ -170,7 +172,7 @@ class Services:
             raise ApiError(400, f"{where or first['loc'][0]}: {first['msg']}.", param=where or None) from error
 
 
-def check(found: Retrieval) -> Retrieval:
+def raise_for_status(found: Retrieval) -> Retrieval:
     """The same. Raises ApiError where nothing could be searched."""
     if found.status != 200:
         code = {404: "collection_not_found", 503: "retrieval_unavailable"}.get(found.status)
@@ -197,7 +199,7 @@ def _written(row: bytes, encoding: str) -> list[float] | str:
     return base64.b64encode(row).decode() if encoding == "base64" else list(struct.unpack(f"<{len(row) // 4}f", row))
 
 
-def _usage(spending: Spending) -> Body:
+def _usage(spending: TokenUsage) -> Body:
     return {"prompt_tokens": spending.num_tokens, "total_tokens": spending.num_tokens}
 
 

@@ -9,12 +9,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from serving.access.token_usage import Spending
+from serving.access.token_usage import TokenUsage
 
 DONE = "data: [DONE]"
 
 
-class Answering(Protocol):
+class StreamingAnswer(Protocol):
     """What is known of the answer that comes; the gateway's Prepared is one."""
 
     @property
@@ -24,12 +24,12 @@ class Answering(Protocol):
     @property
     def hides_usage(self) -> bool: ...
     @property
-    def spending(self) -> Spending: ...
+    def spending(self) -> TokenUsage: ...
     def began(self, answer_id: str) -> None: ...
     def fields(self, text: str) -> dict[str, Any]: ...
 
 
-async def relay(events: AsyncGenerator[str], answering: Answering) -> AsyncGenerator[str]:
+async def relay_stream(events: AsyncGenerator[str], answering: StreamingAnswer) -> AsyncGenerator[str]:
     """Passes events on as they come; those that come together go on together.
 
     A chunk that may be the last (it ends a choice, or holds the usage) waits for the next one; no token waits.
@@ -98,7 +98,7 @@ def _with_extras(event: str, fields: dict[str, Any]) -> str:
 _MARK = re.compile(r"\[([1-9][0-9]?[0-9]?)\]")
 
 
-class Retrieved(Protocol):
+class CitablePassage(Protocol):
     """What a citation tells of a passage; retrieval's Hit is one."""
 
     @property
@@ -121,7 +121,7 @@ class Retrieved(Protocol):
     def last_position(self) -> int: ...
 
 
-def citations(hits: Sequence[Retrieved], text: str, with_passages: bool = False) -> list[dict[str, Any]]:
+def citations(hits: Sequence[CitablePassage], text: str, with_passages: bool = False) -> list[dict[str, Any]]:
     """One entry per passage in the order of the prompt; `cited` where `text` holds its mark, like [1].
 
     `span` has the numbers of the first and the last chunk of its document that the passage holds;

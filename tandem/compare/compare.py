@@ -14,7 +14,7 @@ from cluster.storage.runs import Run
 from evaluation.measure import measure_again
 from evaluation.results import Report
 from evaluation.verdicts.drift import changes_between, read_report
-from serving.deploy.run import check as check_serving
+from serving.deploy.run import validate_serving as check_serving
 from tandem.compare.arm_training import adapters_of
 from tandem.compare.check import check_data
 from tandem.compare.steps import Comparison

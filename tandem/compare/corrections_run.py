@@ -17,7 +17,7 @@ from evaluation.results import Freshness
 from evaluation.verdicts.freshness import freshness_of
 from retrieval.config import RetrievalConfig
 from retrieval.errors import RetrievalUnavailable
-from retrieval.index.indexing import Forgotten, index
+from retrieval.index.indexing import Forgotten, index_documents
 from retrieval.sources.config import FolderSource
 from retrieval.store.store import Store
 from tandem.console import Console
@@ -82,7 +82,7 @@ def corrected_copy(
         copied = config.model_copy(update={"sources": tuple(copies)})
 
         def sync() -> None:
-            index(copied, name, uri, on_progress=lambda text: None, forgotten=forgotten)
+            index_documents(copied, name, uri, on_progress=lambda text: None, forgotten=forgotten)
 
         def correct() -> None:
             for correction in corrections:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cluster.fingerprints.models import digest_model
-from cluster.fingerprints.provenance import versions as package_versions
+from cluster.fingerprints.provenance import package_versions
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
 from evaluation.arms import RETRIEVING, TRAINED, Arm, make_arms

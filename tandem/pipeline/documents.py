@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 from cluster.errors import TandemError
 from cluster.session import ray_session
-from retrieval.index.forgetting import read as read_forgotten
+from retrieval.index.forgetting import read_forgotten
 from retrieval.index.indexing import Forgotten
-from retrieval.index.indexing import follow as run_follow
-from retrieval.index.indexing import index as run_index
+from retrieval.index.indexing import follow_changes as run_follow
+from retrieval.index.indexing import index_documents as run_index
 from retrieval.index.report import IndexReport
 from retrieval.store.milvus_lite import local_server
 from tandem.console import Console

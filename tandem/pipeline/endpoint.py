@@ -12,8 +12,8 @@ from cluster.registry.registry import AdapterVersion
 from cluster.session import metrics_urls, ray_session
 from serving.access.keys import Keys
 from serving.config import ServingConfig
-from serving.deploy.run import check as check_serving
-from serving.deploy.run import models, served
+from serving.deploy.run import base_models, running_endpoint
+from serving.deploy.run import validate_serving as check_serving
 from tandem.console import Console
 from tandem.pipeline.documents import milvus
 from tandem.project.project import Project
@@ -46,7 +46,7 @@ def serve(
     config, names = _with_adapters(project, adapters)
     if keys is None:
         config = on_loopback(config)
-    with served(config, project.model, project.storage, retrieval, uri, console.progress, keys) as url:
+    with running_endpoint(config, project.model, project.storage, retrieval, uri, console.progress, keys) as url:
         console.stage("serve", f"ready at {url}")
         yield Served(url, names, project.collection if retrieval else None)
 
@@ -81,7 +81,7 @@ def _with_adapters(project: Project, adapters: Mapping[str, AdapterVersion]) -> 
     # They may not be live yet, and what is published elsewhere is not measured.
     changed: dict[str, Any] = {"preload": [], "adapter_registry": None}
     if whole:
-        changed["models"] = {**models(project.serving, project.model), **whole}
+        changed["models"] = {**base_models(project.serving, project.model), **whole}
     return project.serving.model_copy(update=changed), names
 
 

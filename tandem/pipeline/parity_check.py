@@ -7,8 +7,8 @@ from cluster.errors import TandemError
 from cluster.registry.registry import AdapterVersion, ParityCheck, Registry
 from serving.client import connect
 from serving.config import Replicas
-from serving.deploy.run import served
-from serving.parity_replay import replay
+from serving.deploy.run import running_endpoint
+from serving.parity_replay import replay_parity
 from tandem.console import Console
 from tandem.project.project import Project
 from training.config import TrainingConfig
@@ -65,7 +65,7 @@ def serve_and_check(project: Project, version: AdapterVersion, console: Console)
     alone = {"host": "127.0.0.1", "port": _free_port(), "models": {"base": source},
              "num_replicas": Replicas(min=1, max=1), "preload": [], "adapter_registry": None}  # fmt: skip
     config = project.serving.model_copy(update=alone)
-    with served(config, project.model, project.storage, None, None, console.progress) as url:
+    with running_endpoint(config, project.model, project.storage, None, None, console.progress) as url:
         name = "base" if is_whole else f"base:{_pinned(version)}"
         check_parity(project, version, console, ServedModel(url, name))
 
@@ -83,7 +83,7 @@ def check_parity(
     """
     tolerance = project.training.parity_tolerance or DEFAULT_TOLERANCE
     with connect(model.url) as client:
-        parity = replay(client, model.name, version.path / RECORDED, project.serving.max_model_len)
+        parity = replay_parity(client, model.name, version.path / RECORDED, project.serving.max_model_len)
     registry = Registry.of(project.storage)
     check = registry.record_check(version.name, version.version, tolerance=tolerance, **asdict(parity))
     if not check.passed:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from cluster.jobs.job_archive import Wanted
+from cluster.jobs.job_archive import UserFile
 
 FOLDER = "project"
 PROJECT_FILE = f"{FOLDER}/tandem.yaml"
@@ -86,7 +86,7 @@ class PackedProject:
     """A project file for a cluster, and what has to lie beside it there."""
 
     text: str
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[UserFile, ...]
     stays: tuple[str, ...]
     """Absolute paths that it names and that are not sent: the nodes must have them."""
 
@@ -141,7 +141,7 @@ class _Packing:
     def __init__(self, folder: Path, documents: frozenset[str], shared: tuple[Path, ...]) -> None:
         self.folder, self.documents = folder, documents
         self.shared = tuple(Path(folder).expanduser().absolute() for folder in shared)
-        self.wanted: list[Wanted] = []
+        self.wanted: list[UserFile] = []
         self.stays: set[str] = set()
         numbers = ("", *(f"-{n}" for n in range(2, 100)))
         self.elsewhere = next(f"elsewhere{n}" for n in numbers if not (folder / f"elsewhere{n}").exists())
@@ -156,7 +156,7 @@ class _Packing:
             return None
         to = self._place(path)
         suffixes = self.documents if kind is Kind.DOCUMENTS else None
-        self.wanted.append(Wanted(path, to, scalar.location, suffixes))
+        self.wanted.append(UserFile(path, to, scalar.location, suffixes))
         new = to if kind is Kind.MODEL_HERE else os.path.relpath(to, FOLDER)
         if Path(scalar.written) == Path(new):
             return None

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from cluster.jobs.job_log import Follower
+from cluster.jobs.job_log import LogFollower
 from cluster.jobs.jobs import Job, Jobs
 from tandem.console import Console
 
@@ -25,7 +25,7 @@ def follow_job(jobs: Jobs, id: str, console: Console) -> Job:
         print(text, end="", file=output, flush=True)
 
     try:
-        return Follower(jobs, id, write, lambda text: console.stage("job", text)).follow()
+        return LogFollower(jobs, id, write, lambda text: console.stage("job", text)).follow()
     except KeyboardInterrupt:
         console.stage("job", f"{id} goes on; nothing of it was stopped")
         console.hint(f"follow it again: tandem jobs logs -f {id}, or stop it: tandem jobs stop {id}")

@@ -15,8 +15,8 @@ from typing import Any
 
 from cluster.errors import TandemError
 from cluster.jobs.demand import Phase
-from cluster.jobs.job_archive import Package, PackedFile, pack
-from cluster.jobs.jobs import OURS, Submission, new_id, runtime_env
+from cluster.jobs.job_archive import JobArchive, PackedFile, pack_files
+from cluster.jobs.jobs import OURS, Submission, new_job_id, runtime_env
 from cluster.jobs.wheel import Wheel, build_wheel
 from retrieval.sources.parsing import SUFFIXES
 from serving.deploy.serve_options import engine_options, gateway_options, retriever_options
@@ -39,7 +39,7 @@ class PreparedJob:
     verb: str
     arguments: tuple[str, ...]
     packed: PackedProject
-    package: Package
+    package: JobArchive
 
     @cached_property
     def wheel(self) -> Wheel:
@@ -64,7 +64,7 @@ class PreparedJob:
     def submission(self, env_vars: dict[str, str]) -> Submission:
         metadata = {OURS: self.wheel.version, "project": self.project.name, "verb": self.verb}
         return Submission(
-            new_id(self.project.name, self.verb), self.entrypoint, metadata, env_vars, num_cpus=_DRIVER_CPUS
+            new_job_id(self.project.name, self.verb), self.entrypoint, metadata, env_vars, num_cpus=_DRIVER_CPUS
         )
 
     def phases(self, num_gpus: int) -> list[Phase]:
@@ -100,7 +100,7 @@ def prepare_job(project: Project, verb: str, arguments: Sequence[str] = (), shar
     packed = packed_project(project.path, project.name, verb, SUFFIXES, tuple(shared))
     _refuse_secrets(packed.text, project.path)
     storage = Path(project.settings.storage)
-    package = pack(packed.wanted, storage.resolve() if "://" not in project.settings.storage else None)
+    package = pack_files(packed.wanted, storage.resolve() if "://" not in project.settings.storage else None)
     files = (PackedFile(PROJECT_FILE, packed.text.encode()), *package.files)
     return PreparedJob(project, verb, tuple(arguments), packed, replace(package, files=files))
 

@@ -13,9 +13,9 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from cluster.errors import TandemError
-from cluster.jobs.demand import check_room, room_at
-from cluster.jobs.job_archive import told_bytes
-from cluster.jobs.jobs import jobs_at
+from cluster.jobs.demand import capacity_at, check_capacity
+from cluster.jobs.job_archive import format_bytes
+from cluster.jobs.jobs import connect_jobs
 from tandem.console import Console
 from tandem.project.project import load
 from tandem.submit.follow import describe_end, follow_job, job_to_json
@@ -82,10 +82,10 @@ def _write(job: PreparedJob, to: Path, env: Sequence[str], console: Console) -> 
 
 def _submit(job: PreparedJob, options: SubmitOptions, console: Console) -> None:
     env_vars = _read_variables(options.env or ())
-    jobs = jobs_at(job.project.cluster.address)
+    jobs = connect_jobs(job.project.cluster.address)
     jobs.dashboard.check_versions()
-    room = room_at(jobs.dashboard)
-    for missing in check_room(job.phases(room.num_gpus), room):
+    room = capacity_at(jobs.dashboard)
+    for missing in check_capacity(job.phases(room.num_gpus), room):
         console.stage("room", f"{missing}: it waits until nodes are added")
     _show_content(job, env_vars, console)
     with tempfile.TemporaryDirectory() as folder:
@@ -135,8 +135,8 @@ def _show_content(job: PreparedJob, env_vars: dict[str, str], console: Console) 
     """What is sent, what is left out, and what the cluster has to have, before it is sent."""
     package, sent = job.package, _content_to_json(job, env_vars)
     console.table(_files_table(job))
-    code = told_bytes(len(job.wheel.content))
-    console.stage("pack", f"{len(package.files)} files, {told_bytes(package.size)}, and our code, {code}")
+    code = format_bytes(len(job.wheel.content))
+    console.stage("pack", f"{len(package.files)} files, {format_bytes(package.size)}, and our code, {code}")
     for why, number in Counter(each.why for each in package.left_out).items():
         first = next(each.path for each in package.left_out if each.why == why)
         others = f" and {number - 1} more" if number > 1 else ""
@@ -155,6 +155,6 @@ def _files_table(job: PreparedJob) -> Table:
     table = Table("setting", "here", "there", "files", "size", box=SIMPLE)
     for wanted in job.packed.wanted:
         below = [file for file in job.package.files if (file.name + "/").startswith(wanted.to + "/")]
-        size = told_bytes(sum(file.size for file in below))
+        size = format_bytes(sum(file.size for file in below))
         table.add_row(wanted.key, str(wanted.path), wanted.to, str(len(below)), size)
     return table

@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from cluster.manifests.bundle import Bundle, at
+from cluster.manifests.bundle import Bundle, value_at
 from tandem.commands.cluster.render_check import read_project
 from tests.k8s.overlays import K8S, OVERLAYS, ROOT, rendered
 from tests.requirements.test_setup import pins
@@ -62,7 +62,7 @@ def test_names_with_a_hash_are_found_again(overlay: str) -> None:
     (project,) = [one for one in bundle.of("ConfigMap") if one.name.startswith("tandem-project")]
     assert re.fullmatch(r"tandem-project-[a-z0-9]{10}", project.name)
     mounted = {
-        at(volume, "configMap.name") for pod in bundle.pods if pod.part in ("head", "worker") and pod.is_ours
+        value_at(volume, "configMap.name") for pod in bundle.pods if pod.part in ("head", "worker") and pod.is_ours
         for volume in pod.spec["volumes"] if volume["name"] == "project"
     }  # fmt: skip
     assert mounted == {project.name}

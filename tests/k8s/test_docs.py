@@ -13,7 +13,7 @@ import yaml
 
 from cluster.manifests import schemas
 from cluster.manifests.bundle import Bundle
-from cluster.manifests.network_policies import mermaid, paths
+from cluster.manifests.network_policies import connection_paths, network_diagram
 from cluster.manifests.references import USERS_SECRETS
 from tests.k8s.overlays import K8S, ROOT, kustomize, rendered
 
@@ -53,7 +53,7 @@ def sizes_table() -> str:
 
 
 def network() -> str:
-    return f"```mermaid\n{mermaid(Bundle.read(rendered('production')))}\n```"
+    return f"```mermaid\n{network_diagram(Bundle.read(rendered('production')))}\n```"
 
 
 TABLES = {"secrets": secrets_table, "sizes": sizes_table, "network": network}
@@ -98,7 +98,7 @@ def test_each_size_renders(size: str, tmp_path: Path) -> None:
 
 
 def test_only_those_reach_the_endpoint_and_the_dashboard_that_are_meant_to() -> None:
-    allowed = paths(Bundle.read(rendered("production")))
+    allowed = connection_paths(Bundle.read(rendered("production")))
     into = {(one.caller, one.port) for one in allowed if one.called == "serve-worker"}
     assert into == {
         ("namespace example", "8000"), ("pods with tandem/client=true", "8000"), ("namespace monitoring", "8080"),
@@ -119,7 +119,7 @@ def test_the_command_that_exports_schemas_writes_what_the_check_reads(tmp_path: 
     command = [sys.executable, "-c", program[1]]
     subprocess.run(command, input=json.dumps({"items": [crd]}), text=True, check=True, cwd=tmp_path)
     wrong = Bundle.read("{apiVersion: example.com/v1, kind: Thing, metadata: {name: a}, spec: {size: 1, colour: red}}")
-    (found,) = schemas.check(wrong, tmp_path / "crds")
+    (found,) = schemas.check_schemas(wrong, tmp_path / "crds")
     assert "colour" in found.text
 
 

@@ -275,5 +275,5 @@ def test_an_unset_value_hides_what_follows_from_it() -> None:
 def test_a_schema_finds_what_breaks_it(kind: str, break_it: Callable[[dict[str, Any]], Any]) -> None:
     documents = documents_of("production")
     break_it(the(documents, kind)["spec"])
-    found = list(schemas.check(bundle_of(documents), Path(str(CRDS))))
+    found = list(schemas.check_schemas(bundle_of(documents), Path(str(CRDS))))
     assert found and all(kind in finding.where for finding in found)

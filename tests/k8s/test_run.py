@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.manifests.bundle import Bundle, Manifest, at
+from cluster.manifests.bundle import Bundle, Manifest, value_at
 from retrieval.store.milvus_lite import local_server
 from tests.k8s.overlays import ROOT, rendered
 from tests.ports import free_port
@@ -187,7 +187,7 @@ def test_the_serve_config_of_the_ray_service_answers(dev: Mounted, cluster: RayC
     # KubeRay too asks again where a dashboard that has just begun breaks the connection off.
     wait_for(lambda: cluster.run(*deploy).returncode == 0, "a dashboard that takes the config", 120)
     url = f"http://127.0.0.1:{dev.port}"
-    probe = at(_worker(dev), "readinessProbe.httpGet.path")
+    probe = value_at(_worker(dev), "readinessProbe.httpGet.path")
     wait_for(lambda: _status(f"{url}{probe}", {}) == 200, "the gateway")
     wait_for(lambda: _status(f"{url}/health", {}) == 200, "the engine")
     body = {"model": "base", "messages": [{"role": "user", "content": "What is the atomic number of Iron?"}]}

@@ -53,7 +53,7 @@ def _index(folder: Path, uri: str, collection: str, events: Connection) -> None:
     indexing._Sync.run = announced  # type: ignore[method-assign]
     try:
         config = RetrievalConfig.model_validate({"sources": [folder], "milvus": {"retry_s": 1}})
-        indexing.index(config, collection, uri, lambda _: None)
+        indexing.index_documents(config, collection, uri, lambda _: None)
     except TandemError as error:
         events.send(str(error))
     else:

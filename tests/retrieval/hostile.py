@@ -10,7 +10,7 @@ from typing import Any
 
 from retrieval.filters.filters import And, Comparison, Filter, In, Not, Operator, Or, Scalar, encode
 from retrieval.filters.rights import MAX_NAME_BYTES, NOBODY, Attributes, Rights, allowed
-from retrieval.search.retrievers import Found, Legs
+from retrieval.search.retrievers import Candidate, Retrievers
 from retrieval.store.collection import Row, Settings
 from retrieval.store.store import Store
 
@@ -151,11 +151,11 @@ def ids(store: Store, physical: str, where: Filter) -> list[str]:
     return sorted(str(each["id"]) for each in found)
 
 
-def searches(store: Store, name: str, where: Filter) -> dict[str, list[Found]]:
+def searches(store: Store, name: str, where: Filter) -> dict[str, list[Candidate]]:
     """What each leg that the store has finds."""
-    found = {"dense": Legs(store).dense(name, VECTOR, where, 10, TIMEOUT_S)}
+    found = {"dense": Retrievers(store).dense(name, VECTOR, where, 10, TIMEOUT_S)}
     if store.has_bm25:
-        found["bm25"] = Legs(store).bm25(name, "symbol of Iron", where, 10, TIMEOUT_S)
+        found["bm25"] = Retrievers(store).bm25(name, "symbol of Iron", where, 10, TIMEOUT_S)
     return found
 
 

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from serving.api.errors import error_body
-from serving.gateway.console import CONSOLE, FILES, HEADERS
+from serving.gateway.console import PAGE_HEADERS, STATIC_FILES, STATIC_FOLDER
 
 TYPES = {"html": "text/html; charset=utf-8", "css": "text/css", "js": "text/javascript"}
 MODELS = ["base", "base:helpdesk", "base:helpdesk@2", "base+docs", "base:helpdesk@2+docs", "embedding"]
@@ -72,9 +72,13 @@ class _Handler(BaseHTTPRequestHandler):
     server: ConsoleServer
 
     def do_GET(self) -> None:
-        if self.path in FILES:
-            name = FILES[self.path]
-            self._send(200, (CONSOLE / name).read_bytes(), {"Content-Type": TYPES[name.rpartition(".")[2]], **HEADERS})
+        if self.path in STATIC_FILES:
+            name = STATIC_FILES[self.path]
+            self._send(
+                200,
+                (STATIC_FOLDER / name).read_bytes(),
+                {"Content-Type": TYPES[name.rpartition(".")[2]], **PAGE_HEADERS},
+            )
             return
         if self.path == "/favicon.ico":
             self._send(404, b"", {})

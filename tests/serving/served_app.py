@@ -55,9 +55,9 @@ class Endpoint:
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     from ray import serve
 
-    from retrieval.index.indexing import index
+    from retrieval.index.indexing import index_documents
     from retrieval.store.milvus_lite import local_server
-    from serving.deploy.run import served
+    from serving.deploy.run import running_endpoint
 
     folder = tmp_path_factory.mktemp("served")
     storage = Storage(folder / "storage")
@@ -76,10 +76,10 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     adapter = random_adapter(folder / "adapter")
     publish(storage, ADAPTER, adapter)
     with s3_server(), collector() as spans, local_server(storage.milvus) as uri:
-        index(retrieval, COLLECTION, uri, lambda _: None)
+        index_documents(retrieval, COLLECTION, uri, lambda _: None)
         with (
             ray_session(ClusterConfig()),
-            served(
+            running_endpoint(
                 config.model_copy(update={"otlp_endpoint": spans.url, "adapter_registry": REGISTRY}),
                 str(MODEL),
                 storage,

@@ -10,7 +10,7 @@ import torch
 from cluster.errors import TandemError
 from cluster.registry.registry import AdapterVersion, Registry, UnknownAdapter
 from serving.client import connect
-from serving.parity_replay import replay
+from serving.parity_replay import replay_parity
 from tandem.console import Console
 from tandem.pipeline import parity_check
 from tandem.project.project import Project, load
@@ -48,8 +48,8 @@ def encoded() -> Examples:
 def test_the_served_adapter_agrees_and_the_base_does_not(endpoint: Endpoint, adapter: AdapterVersion) -> None:
     recorded = adapter.path / parity_check.RECORDED
     with connect(endpoint.url) as client:
-        found = replay(client, "base:checked@1", recorded, longest=512)
-        other = replay(client, "base", recorded, longest=512)
+        found = replay_parity(client, "base:checked@1", recorded, longest=512)
+        other = replay_parity(client, "base", recorded, longest=512)
     num_tokens = sum(len(json.loads(line)["logprobs"]) for line in recorded.read_text().splitlines())
     assert (found.num_rows, found.num_tokens) == (3, num_tokens)
     assert found.mean_difference < parity_check.DEFAULT_TOLERANCE
@@ -64,9 +64,9 @@ def test_rows_that_are_too_long_to_serve_are_left_out(endpoint: Endpoint, adapte
         for line in map(json.loads, recorded.read_text().splitlines())
     )
     with connect(endpoint.url) as client:
-        assert replay(client, "base", recorded, longest=lengths[1] + 1).num_rows == 2
+        assert replay_parity(client, "base", recorded, longest=lengths[1] + 1).num_rows == 2
         with pytest.raises(TandemError, match="Each of the 3 rows"):
-            replay(client, "base", recorded, longest=lengths[0])
+            replay_parity(client, "base", recorded, longest=lengths[0])
 
 
 def test_only_what_is_served_as_it_was_trained_goes_live(

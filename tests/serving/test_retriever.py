@@ -9,7 +9,7 @@ import pytest
 
 from retrieval.config import RetrievalConfig
 from retrieval.filters.rights import NOBODY
-from retrieval.index.indexing import index
+from retrieval.index.indexing import index_documents
 from retrieval.store.milvus_lite import local_server
 from serving.retriever import Retriever
 from tests.retrieval import tiny_cross_encoder
@@ -24,7 +24,7 @@ def retriever(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Retriever]:
     folder = tmp_path_factory.mktemp("retriever")
     config = RetrievalConfig(sources=[documents(folder / "docs")])
     with local_server(folder / "milvus") as uri:
-        index(config, "elements", uri, lambda _: None)
+        index_documents(config, "elements", uri, lambda _: None)
         yield Retriever(config, uri)
 
 

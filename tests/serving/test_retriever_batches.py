@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from serving.retriever import Batches
+from serving.retriever import Batcher
 
 
 def test_what_comes_meanwhile_is_the_next_batch_and_nothing_waits() -> None:
@@ -14,7 +14,7 @@ def test_what_comes_meanwhile_is_the_next_batch_and_nothing_waits() -> None:
         return [2 * number for number in numbers]
 
     async def run() -> list[int]:
-        batches = Batches(double, most=3)
+        batches = Batcher(double, most=3)
         first = asyncio.create_task(batches.submit(0))
         await asyncio.sleep(0.005)
         return [*await asyncio.gather(*(batches.submit(number) for number in range(1, 6))), await first]
@@ -34,7 +34,7 @@ def test_one_that_fails_fails_its_own_batch_alone_and_one_that_left_is_not_compu
         return numbers
 
     async def run() -> None:
-        batches = Batches(refuse_one, most=8)
+        batches = Batcher(refuse_one, most=8)
         failing = asyncio.create_task(batches.submit(1))
         await asyncio.sleep(0)
         left, stays = asyncio.create_task(batches.submit(2)), asyncio.create_task(batches.submit(3))

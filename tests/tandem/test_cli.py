@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from cluster.jobs.wheel import release
+from cluster.jobs.wheel import package_version
 from tandem.cli import PANELS, Verb, app, load_verb
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +88,7 @@ print([m for m in {HEAVY} if m in sys.modules])
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    assert CliRunner().invoke(app, ["--version"]).stdout == f"tandem {release()}\n"
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"tandem {package_version()}\n"
 
 
 @pytest.mark.parametrize("words", [["open?"], ["--top-k", "3", "open?"], ["for", "open?", "--top-k", "3"]])

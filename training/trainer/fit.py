@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
-from cluster.storage.buckets import Unreachable, open_filesystem
-from cluster.storage.run_copies import Copy
+from cluster.storage.buckets import BucketUnreachable, open_filesystem
+from cluster.storage.run_copies import RunCopy
 from training.trainer.job import METRICS_FILE, SUMMARY_FILE, TrainingJob, local_folder
 
 _POLL_S = 0.25
@@ -39,7 +39,7 @@ def run_job(
     job: TrainingJob,
     reporter: TrainingReporter,
     on_metrics: Callable[[dict[str, Any]], None] = lambda _: None,
-    copy: Copy | None = None,
+    copy: RunCopy | None = None,
 ) -> None:
     """Run the workers to the end, and report each step and each restart; `on_metrics` gets each line of metrics.jsonl.
 
@@ -130,12 +130,14 @@ def _run_ray_train(job: TrainingJob) -> None:
             raise _training_failed_error(error, job) from error
 
 
-def _follow_metrics(path: Path, position: int, outcome: "Future[None]", copy: Copy | None) -> Iterator[dict[str, Any]]:
+def _follow_metrics(
+    path: Path, position: int, outcome: "Future[None]", copy: RunCopy | None
+) -> Iterator[dict[str, Any]]:
     """The lines that the first worker appends behind `position`, until the outcome is known."""
     while True:
         running = not outcome.done()
         if copy:
-            with suppress(Unreachable):
+            with suppress(BucketUnreachable):
                 copy.pull(METRICS_FILE)
         if path.exists():
             with path.open() as file:

@@ -11,9 +11,9 @@ import ray.train
 import ray.train.torch
 
 from cluster.errors import TandemError
-from cluster.storage.buckets import Unreachable, open_bucket
+from cluster.storage.buckets import BucketUnreachable, open_bucket
 from cluster.storage.files import write_atomically
-from cluster.storage.run_copies import Copy
+from cluster.storage.run_copies import RunCopy
 from training.model.model import set_worker_threads
 from training.trainer.checkpointer import Checkpointer
 from training.trainer.job import HELD_OUT_ROWS_FILE, SUMMARY_FILE, TRAINING_ROWS_FILE, TrainingJob, local_folder
@@ -36,16 +36,16 @@ def run_worker(settings: dict[str, Any]) -> None:
         shutil.rmtree(copy.folder, ignore_errors=True)
 
 
-def _pull_copy(job: TrainingJob, rank: int) -> Copy | None:
+def _pull_copy(job: TrainingJob, rank: int) -> RunCopy | None:
     """This worker's copy of a run folder in a bucket. The first worker's copy is sent back there as it grows."""
     if job.store is None:
         return None
-    copy = Copy(open_bucket(job.store), local_folder(f"{job.folder.name}-rank-{rank}"))
+    copy = RunCopy(open_bucket(job.store), local_folder(f"{job.folder.name}-rank-{rank}"))
     copy.pull(*(("*",) if rank == 0 else (TRAINING_ROWS_FILE, HELD_OUT_ROWS_FILE, SUMMARY_FILE)))
     return copy
 
 
-def _train_rank(job: TrainingJob, run: str, rank: int, copy: Copy | None) -> None:
+def _train_rank(job: TrainingJob, run: str, rank: int, copy: RunCopy | None) -> None:
     context = ray.train.get_context()
     summary = job.folder / SUMMARY_FILE
     if summary.exists():
@@ -56,7 +56,7 @@ def _train_rank(job: TrainingJob, run: str, rank: int, copy: Copy | None) -> Non
 
     def send(local: Path, name: str, metrics: dict[str, float], upload: Any, wait: bool) -> None:
         if copy:  # so that the bucket has the metrics up to each checkpoint
-            with suppress(Unreachable):
+            with suppress(BucketUnreachable):
                 copy.push()
         report_checkpoint(local, name, metrics, upload, wait)
 

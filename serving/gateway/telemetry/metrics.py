@@ -4,20 +4,22 @@ from typing import Any
 
 from ray.serve import metrics
 
-from serving.gateway.telemetry.record import Record
+from serving.gateway.telemetry.record import RequestRecord
 
 SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120]
 TOKEN_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1]
-ASKED = ("model", "collection", "key")
+REQUEST_LABELS = ("model", "collection", "key")
 
 
-class Meters:
+class GatewayMetrics:
     """Labels: `model` with the version, `collection`, and `key`, the id of an API key (all may be empty)."""
 
     def __init__(self) -> None:
-        self._requests = metrics.Counter("tandem_requests_total", "Requests that have ended.", (*ASKED, "status"))
+        self._requests = metrics.Counter(
+            "tandem_requests_total", "Requests that have ended.", (*REQUEST_LABELS, "status")
+        )
         self._refused = metrics.Counter("tandem_refusals_total", "Requests that were refused.", ("reason",))
-        self._tokens = metrics.Counter("tandem_tokens_total", "Tokens of prompts and answers.", ASKED)
+        self._tokens = metrics.Counter("tandem_tokens_total", "Tokens of prompts and answers.", REQUEST_LABELS)
         self._seconds = _histogram("tandem_request_seconds", "From arrival to the end.", SECONDS)
         self._first = _histogram("tandem_first_token_seconds", "From arrival to the first token (TTFT).", SECONDS)
         self._per_token = _histogram("tandem_token_seconds", "For each token after the first (TPOT).", TOKEN_SECONDS)
@@ -27,7 +29,7 @@ class Meters:
     def running(self, number: int) -> None:
         self._running.set(number)
 
-    def count(self, record: Record) -> None:
+    def count(self, record: RequestRecord) -> None:
         """A request that has ended."""
         if record.status in (401, 403, 408, 429, 503):
             self._refused.inc(tags={"reason": record.code or str(record.status)})
@@ -49,4 +51,4 @@ class Meters:
 
 
 def _histogram(name: str, description: str, boundaries: list[float]) -> Any:
-    return metrics.Histogram(name, description, boundaries=boundaries, tag_keys=ASKED)
+    return metrics.Histogram(name, description, boundaries=boundaries, tag_keys=REQUEST_LABELS)

@@ -7,20 +7,20 @@ from typing import Any
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from serving.access.keys import Key
-from serving.access.token_usage import Spending
+from serving.access.token_usage import TokenUsage
 from serving.api.errors import ApiError
-from serving.api.requests import Sent
+from serving.api.requests import IncomingRequest
 
 CUT = 499
 """Status in the log of a request whose client went away."""
 
 
 @dataclass
-class Record:
+class RequestRecord:
     """One request, without what was asked and answered but for `question` and `answer`."""
 
     kind: str
-    sent: Sent
+    sent: IncomingRequest
     started: float = field(default_factory=time.monotonic)
     key: Key | None = None
     model: str = ""
@@ -31,7 +31,7 @@ class Record:
     span: Span = INVALID_SPAN
     status: int = CUT
     code: str | None = None
-    spending: Spending | None = None
+    spending: TokenUsage | None = None
     retrieval_s: float | None = None
     sources: list[str] = field(default_factory=list)
     answer_id: str = ""

@@ -11,13 +11,13 @@ from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.util.types import AttributeValue
 
-from serving.gateway.telemetry.record import Record
+from serving.gateway.telemetry.record import RequestRecord
 
 SERVICE = "tandem-gateway"
 _tracer = trace.get_tracer("tandem.serving")
 
 
-def start(endpoint: str | None) -> None:
+def start_tracing(endpoint: str | None) -> None:
     """Send spans to an OTLP collector over HTTP (`http://host:4318/v1/traces`) from now on."""
     if endpoint is None:
         return
@@ -31,13 +31,13 @@ def start(endpoint: str | None) -> None:
     trace.set_tracer_provider(provider)
 
 
-def begin(record: Record) -> Span:
+def begin_span(record: RequestRecord) -> Span:
     """The span of a request, below the caller's own where it sent a `traceparent`."""
     parent = extract({"traceparent": record.sent.traceparent}) if record.sent.traceparent else None
     return _tracer.start_span(f"tandem {record.kind}", context=parent, kind=SpanKind.SERVER)
 
 
-def end(span: Span, record: Record) -> None:
+def end_span(span: Span, record: RequestRecord) -> None:
     """What the access log has of the request."""
     if span.is_recording():
         known: dict[str, AttributeValue] = {
@@ -49,13 +49,13 @@ def end(span: Span, record: Record) -> None:
 
 
 @contextmanager
-def inside(span: Span, name: str) -> Iterator[None]:
+def inside_span(span: Span, name: str) -> Iterator[None]:
     """A part of a request."""
     with _tracer.start_as_current_span(name, context=trace.set_span_in_context(span)):
         yield
 
 
-def entered(span: Span, name: str, held: ExitStack | AsyncExitStack) -> dict[str, str]:
+def enter_span(span: Span, name: str, held: ExitStack | AsyncExitStack) -> dict[str, str]:
     """A part that lasts until `held` is closed; the headers that carry it on."""
     part = _tracer.start_span(name, context=trace.set_span_in_context(span), kind=SpanKind.CLIENT)
     held.callback(part.end)

@@ -9,16 +9,16 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
-from serving.api.requests import Sent
+from serving.api.requests import IncomingRequest
 from serving.gateway.telemetry import tracing
-from serving.gateway.telemetry.metrics import Meters
-from serving.gateway.telemetry.record import Record
+from serving.gateway.telemetry.metrics import GatewayMetrics
+from serving.gateway.telemetry.record import RequestRecord
 
-ACCESS, KEPT = "access", "kept"
+ACCESS_LOG, KEPT_LOG = "access", "kept"
 LOG_BYTES, NUM_LOGS = 64 * 2**20, 5
 
 
-class Watch:
+class RequestWatch:
     """Of one gateway.
 
     Args:
@@ -27,42 +27,42 @@ class Watch:
     """
 
     def __init__(self, folder: Path | None, log_prompts: bool = False) -> None:
-        self._meters, self._log_prompts = Meters(), log_prompts
-        self._access = _log(folder, ACCESS, LOG_BYTES)
-        self._kept = _log(folder, KEPT, 0)
+        self._meters, self._log_prompts = GatewayMetrics(), log_prompts
+        self._access = _log(folder, ACCESS_LOG, LOG_BYTES)
+        self._kept = _log(folder, KEPT_LOG, 0)
         self._num_running = 0
 
-    def begin(self, kind: str, sent: Sent, held: AsyncExitStack | ExitStack) -> Record:
+    def begin(self, kind: str, sent: IncomingRequest, held: AsyncExitStack | ExitStack) -> RequestRecord:
         """A record that is counted and logged when `held` is closed."""
-        record = Record(kind, sent)
-        record.span = tracing.begin(record)
+        record = RequestRecord(kind, sent)
+        record.span = tracing.begin_span(record)
         self._num_running += 1
         self._meters.running(self._num_running)
         held.callback(self._end, record)
         return record
 
-    def rated(self, record: Record, answer_id: str, rating: str, comment: str) -> None:
+    def rated(self, record: RequestRecord, answer_id: str, rating: str, comment: str) -> None:
         """What a caller thinks of an answer."""
         self._keep(record, {"id": answer_id, "rating": rating, "comment": comment})
 
-    def _end(self, record: Record) -> None:
+    def _end(self, record: RequestRecord) -> None:
         self._num_running -= 1
         self._meters.running(self._num_running)
         self._meters.count(record)
-        tracing.end(record.span, record)
+        tracing.end_span(record.span, record)
         if self._access:
             self._access.info(_line(_access(record) | (_texts(record) if self._log_prompts else {})))
         if record.key and record.key.keep and record.status == 200 and record.question is not None:
             self._keep(record, {"id": record.answer_id, "model": record.model, "collection": record.collection,
                                 "sources": record.sources, **_texts(record)})  # fmt: skip
 
-    def _keep(self, record: Record, what: dict[str, Any]) -> None:
+    def _keep(self, record: RequestRecord, what: dict[str, Any]) -> None:
         if self._kept:
             assert record.key
             self._kept.info(_line({"time": _now(), "key": record.key.id, **what}))
 
 
-def _access(record: Record) -> dict[str, Any]:
+def _access(record: RequestRecord) -> dict[str, Any]:
     """No header, no question and no answer: a key is named by its id."""
     spending = record.spending
     return {
@@ -74,7 +74,7 @@ def _access(record: Record) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _texts(record: Record) -> dict[str, Any]:
+def _texts(record: RequestRecord) -> dict[str, Any]:
     return {"question": record.question, "answer": record.answer}
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cluster.jobs.jobs import Job, Jobs, jobs_at
+from cluster.jobs.jobs import Job, Jobs, connect_jobs
 from tandem.commands.options import DEFAULT, AsJson, ProjectFile
 from tandem.console import Console
 from tandem.project.project import load
@@ -20,7 +20,7 @@ def list_jobs(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
 
     Lists every job that the cluster at `cluster.address` remembers.
     """
-    jobs, console = connect_jobs(config).all(), Console(as_json)
+    jobs, console = _jobs_of(config).all(), Console(as_json)
     if as_json or not jobs:
         console.result("There are no jobs.", [job_to_json(job) for job in jobs])
     else:
@@ -30,7 +30,7 @@ def list_jobs(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
 
 def show_job(id: JobId, config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     """Show one job: its command, its status and the end of its log."""
-    jobs, console = connect_jobs(config), Console(as_json)
+    jobs, console = _jobs_of(config), Console(as_json)
     job = jobs.get(id)
     lines = last_log_lines(jobs, job)
     console.table(make_table([job]))
@@ -47,7 +47,7 @@ def print_log(
     as_json: AsJson = False,
 ) -> None:
     """Print the log of a job."""
-    jobs, console = connect_jobs(config), Console(as_json)
+    jobs, console = _jobs_of(config), Console(as_json)
     if not follow:
         log = jobs.log(id)
         console.result(log.rstrip("\n"), {"id": id, "log": log})
@@ -63,15 +63,15 @@ def stop_job(id: JobId, config: ProjectFile = DEFAULT, as_json: AsJson = False) 
 
     The job has a minute to end what it started.
     """
-    jobs, console = connect_jobs(config), Console(as_json)
+    jobs, console = _jobs_of(config), Console(as_json)
     stopped = jobs.stop(id)
     text = f"{id} is being stopped." if stopped else f"{id} had ended already."
     console.result(text, {"id": id, "stopped": stopped})
     console.hint(f"see how it ended: tandem jobs show {id}")
 
 
-def connect_jobs(config: Path) -> Jobs:
-    return jobs_at(load(config, unset_as_written=True).cluster.address)
+def _jobs_of(config: Path) -> Jobs:
+    return connect_jobs(load(config, unset_as_written=True).cluster.address)
 
 
 def make_table(jobs: list[Job]) -> Table:

@@ -14,7 +14,7 @@ import typer
 import yaml
 
 from cluster.errors import TandemError
-from cluster.jobs.wheel import release
+from cluster.jobs.wheel import package_version
 from cluster.manifests.kuberay import PROJECT_FILE, Pods, Target, ray_cluster, ray_job, ray_service
 from cluster.storage.files import write_atomically
 from serving.deploy.run import is_loopback
@@ -53,7 +53,7 @@ class ManifestOptions:
         return Pods(self.cpus, self.memory_gib, self.gpus)
 
     def target(self, queue: str | None = None) -> Target:
-        image = self.image or f"tandem:{release()}-{'gpu' if self.gpus else 'cpu'}"
+        image = self.image or f"tandem:{package_version()}-{'gpu' if self.gpus else 'cpu'}"
         return Target(image, self.namespace, self.storage_claim, queue=queue)
 
 

@@ -23,9 +23,9 @@ import typer
 import yaml
 
 from cluster.errors import TandemError
-from cluster.jobs.wheel import release
+from cluster.jobs.wheel import package_version
 from cluster.manifests import network_policies, operators, pods, references, schemas
-from cluster.manifests.bundle import Bundle, Finding, Manifest, Values, at, cluster_spec
+from cluster.manifests.bundle import Bundle, Manifest, ManifestFinding, Values, cluster_spec, value_at
 from cluster.manifests.kuberay import PROJECT, PROJECT_FILE, SETTINGS
 from cluster.manifests.references import USERS_SECRETS
 from tandem.commands.options import AsJson
@@ -35,7 +35,7 @@ from tandem.project.project import Project, load
 
 # What an unknown verb or option raises; typer carries its click under a private name.
 _USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
-Rule = Callable[[Bundle], Iterator[Finding]]
+Rule = Callable[[Bundle], Iterator[ManifestFinding]]
 
 
 def check_files(
@@ -60,47 +60,66 @@ def check_files(
     console.hint("kubectl apply --server-side --dry-run=server -k FOLDER asks your cluster the same.")
 
 
-def check_manifests(bundle: Bundle, tandem: Any, crds: Path | None = None) -> list[Finding]:
+def check_manifests(bundle: Bundle, tandem: Any, crds: Path | None = None) -> list[ManifestFinding]:
     """Everything that is wrong. Where values are not set yet, these alone are named: the rest follows from them.
 
     Args:
         tandem: the root command, which parses what jobs run.
         crds: a folder with schemas of custom resources; without it custom resources are not checked by a schema.
     """
-    if missing := list(pods.unset(bundle)):
+    if missing := list(pods.check_unset_values(bundle)):
         return missing
     findings = [finding for rule in make_rules(tandem).values() for finding in rule(bundle)]
-    return list(dict.fromkeys([*(schemas.check(bundle, crds) if crds else ()), *findings]))
+    return list(dict.fromkeys([*(schemas.check_schemas(bundle, crds) if crds else ()), *findings]))
 
 
 def make_rules(tandem: Any) -> dict[str, Rule]:
     """Every rule by name; `tandem` is the root command, which parses what jobs run."""
     return {
-        "unset": pods.unset, "resources": pods.resources, "image": pods.images, "secret": pods.secrets,
-        "security": pods.security, "volume": pods.volumes, "probe": pods.probes,
-        "name": operators.names, "version": check_versions, "token": operators.token,
-        "autoscaling": operators.autoscaling,
-        "twice": operators.twice, "label": operators.labels, "end": operators.ends, "queue": operators.queues,
-        "serving": operators.serving, "milvus": operators.milvus, "schedule": operators.schedules,
-        "reference": references.references, "selector": references.selectors, "port": references.ports,
-        "deny": network_policies.default_deny, "service": network_policies.reached, "path": network_policies.both_sides,
-        "entrypoint": partial(entrypoints, tandem), "serve-config": serve_configs, "project": projects, "fit": fits,
-    }  # fmt: skip
+        "unset": pods.check_unset_values,
+        "resources": pods.check_resources,
+        "image": pods.check_images,
+        "secret": pods.check_secrets,
+        "security": pods.check_security,
+        "volume": pods.check_volumes,
+        "probe": pods.check_probes,
+        "name": operators.check_names,
+        "version": check_versions,
+        "token": operators.check_token,
+        "autoscaling": operators.check_autoscaling,
+        "twice": operators.check_set_once,
+        "label": operators.check_labels,
+        "end": operators.check_job_ends,
+        "queue": operators.check_queues,
+        "serving": operators.check_ray_services,
+        "milvus": operators.check_milvus_objects,
+        "schedule": operators.check_schedules,
+        "reference": references.check_references,
+        "selector": references.check_selectors,
+        "port": references.check_ports,
+        "deny": network_policies.check_default_deny,
+        "service": network_policies.check_services_reached,
+        "path": network_policies.check_both_sides,
+        "entrypoint": partial(entrypoints, tandem),
+        "serve-config": serve_configs,
+        "project": projects,
+        "fit": fits,
+    }
 
 
-def check_versions(bundle: Bundle) -> Iterator[Finding]:
+def check_versions(bundle: Bundle) -> Iterator[ManifestFinding]:
     """Images hold the versions that are installed here."""
-    return operators.versions(bundle, version("ray"), release())
+    return operators.check_operator_versions(bundle, version("ray"), package_version())
 
 
-def entrypoints(tandem: Any, bundle: Bundle) -> Iterator[Finding]:
+def entrypoints(tandem: Any, bundle: Bundle) -> Iterator[ManifestFinding]:
     """What jobs run are commands of ours, with options that these have, on the mounted project file."""
     for where, command in _commands(bundle):
         if problem := _find_problem(tandem, command):
-            yield Finding("entrypoint", where, f"{shlex.join(command)}: {problem}")
+            yield ManifestFinding("entrypoint", where, f"{shlex.join(command)}: {problem}")
 
 
-def serve_configs(bundle: Bundle) -> Iterator[Finding]:
+def serve_configs(bundle: Bundle) -> Iterator[ManifestFinding]:
     """The config inside a RayService is the service that `tandem render serve-config` writes."""
     for service in bundle.of("RayService"):
         try:
@@ -110,30 +129,30 @@ def serve_configs(bundle: Bundle) -> Iterator[Finding]:
         except (yaml.YAMLError, TypeError, KeyError, ValueError):
             same = False
         if not same or config.get("proxy_location") != "Disabled":
-            yield Finding(
+            yield ManifestFinding(
                 "serve-config", str(service), "serveConfigV2 is not what `tandem render serve-config` writes."
             )
 
 
-def projects(bundle: Bundle) -> Iterator[Finding]:
+def projects(bundle: Bundle) -> Iterator[ManifestFinding]:
     """The project file that is mounted can be read, and its endpoint can be reached."""
     for config_map in _project_files(bundle):
         try:
             project = read_project(bundle, config_map)
         except TandemError as error:
-            yield Finding("project", str(config_map), str(error))
+            yield ManifestFinding("project", str(config_map), str(error))
             continue
         if bundle.of("RayService") and project.serving.host != "0.0.0.0":
-            yield Finding(
+            yield ManifestFinding(
                 "project", str(config_map), f"serving.host is {project.serving.host}: no other pod reaches it."
             )
         if project.retrieval.uri == "local" and project.retrieval.sources:
-            yield Finding(
+            yield ManifestFinding(
                 "project", str(config_map), "retrieval.uri is local: a cluster needs the address of a Milvus server."
             )
 
 
-def fits(bundle: Bundle) -> Iterator[Finding]:
+def fits(bundle: Bundle) -> Iterator[ManifestFinding]:
     """Manifests and project agree: room for the workers, the endpoint's port, and time for the longest answer."""
     for config_map in _project_files(bundle):
         try:
@@ -222,34 +241,36 @@ def _read_text(file: Path) -> str:
         ) from error
 
 
-def _room(job: Manifest, project: Project) -> Iterator[Finding]:
+def _room(job: Manifest, project: Project) -> Iterator[ManifestFinding]:
     groups: list[Values] = cluster_spec(job).get("workerGroupSpecs", [])
     slots = 0
     for group in groups:
-        limits = at((at(group, "template.spec.containers") or [{}])[0], "resources.limits") or {}
+        limits = value_at((value_at(group, "template.spec.containers") or [{}])[0], "resources.limits") or {}
         per_pod = limits.get("nvidia.com/gpu") or limits.get("cpu") or 0
         slots += int(group.get("replicas") or 0) * int(float(per_pod))
     if project.training.workers.max > slots:
         text = f"`training.workers` is up to {project.training.workers.max}, and its pods have room for {slots}."
-        yield Finding("fit", str(job), text)
+        yield ManifestFinding("fit", str(job), text)
 
 
-def _time(service: Manifest, project: Project) -> Iterator[Finding]:
+def _time(service: Manifest, project: Project) -> Iterator[ManifestFinding]:
     serving, cluster = project.serving, cluster_spec(service)
     longest = math.ceil(serving.request_timeout_s)
     kept = service.spec.get("rayClusterDeletionDelaySeconds", 60)
     if kept < longest:
-        yield Finding(
+        yield ManifestFinding(
             "fit", str(service), f"rayClusterDeletionDelaySeconds is {kept}, and an answer takes {longest} s."
         )
     for group in cluster.get("workerGroupSpecs", []):
-        pod = at(group, "template.spec") or {}
+        pod = value_at(group, "template.spec") or {}
         grace = pod.get("terminationGracePeriodSeconds", 30)
         if grace < longest + serving.drain_s:
             text = f"terminationGracePeriodSeconds is {grace}: the longest answer and the end take {longest} and "
-            yield Finding("fit", str(service), f"{text}{serving.drain_s:g} s.")
+            yield ManifestFinding("fit", str(service), f"{text}{serving.drain_s:g} s.")
         numbers = [
             p["containerPort"] for p in (pod.get("containers") or [{}])[0].get("ports", []) if p["name"] == "serve"
         ]
         if numbers != [serving.port]:
-            yield Finding("fit", str(service), f"the port `serve` is {numbers}, and serving.port is {serving.port}.")
+            yield ManifestFinding(
+                "fit", str(service), f"the port `serve` is {numbers}, and serving.port is {serving.port}."
+            )

@@ -7,8 +7,7 @@ import typer
 
 from cluster.registry.registry import AdapterVersion, Registry
 from evaluation.asking.answer_cache import forget_answers
-from retrieval.index.forgetting import forget as forget_document
-from retrieval.index.forgetting import take_back
+from retrieval.index.forgetting import forget_document, restore_document
 from tandem.commands.options import DEFAULT, AsJson, ProjectFile
 from tandem.console import Console
 from tandem.pipeline.documents import milvus
@@ -58,7 +57,7 @@ def adapters_trained_on(project: Project, source: str) -> list[str]:
 
 
 def _take_back(project: Project, source: str, console: Console) -> None:
-    take_back(project.collection, source, project.storage.forgotten(project.collection))
+    restore_document(project.collection, source, project.storage.forgotten(project.collection))
     console.result(f"{source} is taken in again by the next `tandem index`.", {"source": source, "forgotten": False})
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from retrieval.filters.filter_json import loads as read_filter
+from retrieval.filters.filter_json import parse_filter_text as read_filter
 from retrieval.filters.rights import Rights
 from retrieval.search.hits import Hit
 from retrieval.search.search import Searcher, SearchResult

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from retrieval.config import Mode
 from retrieval.filters.rights import Rights
-from retrieval.index.indexing import index as index_documents
+from retrieval.index.indexing import index_documents
 from retrieval.quality.evaluate import COMPARED, NDCG, Difference, ModeResult, SearchEvaluation
-from retrieval.quality.evaluate import evaluate as evaluate_modes
-from retrieval.quality.judgments import read as read_judged
+from retrieval.quality.evaluate import evaluate_search as evaluate_modes
+from retrieval.quality.judgments import read_judgments as read_judged
 from retrieval.quality.judgments import write_documents
 from retrieval.sources.config import FolderSource
 from tandem.commands.options import DEFAULT, AsJson, JudgedFile, Labels, ProjectFile, Qrels, Tenant

@@ -14,11 +14,10 @@ from cluster.errors import TandemError
 from cluster.session import ray_session
 from retrieval.config import RetrievalConfig
 from retrieval.filters.rights import Rights
-from retrieval.index.forgetting import read as read_forgotten
-from retrieval.quality.judgments import Judged, write_documents
-from retrieval.quality.judgments import read as read_judged
-from retrieval.quality.sweep import CHUNK_TOKENS, Setting, Sweep
-from retrieval.quality.sweep import sweep as sweep_settings
+from retrieval.index.forgetting import read_forgotten
+from retrieval.quality.judgments import JudgedSet, write_documents
+from retrieval.quality.judgments import read_judgments as read_judged
+from retrieval.quality.sweep import CHUNK_TOKENS, SearchSetting, Sweep, sweep_settings
 from retrieval.sources.config import FolderSource
 from tandem.commands.options import DEFAULT, AsJson, JudgedFile, Labels, ProjectFile, Qrels, Tenant
 from tandem.console import Console
@@ -123,7 +122,7 @@ def to_json(result: Sweep) -> dict[str, Any]:
 
 
 @contextmanager
-def _documents(project: Project, judged: Judged) -> Iterator[RetrievalConfig]:
+def _documents(project: Project, judged: JudgedSet) -> Iterator[RetrievalConfig]:
     """The project's settings, with the documents of a BEIR folder in place of its own where there are some."""
     if judged.corpus is None:
         yield project.retrieval
@@ -146,15 +145,15 @@ def _bounds(limit: Any) -> list[int]:
     return [value for name in ("ge", "le") if (value := getattr(limit, name, None)) is not None]
 
 
-def _in_words(setting: Setting) -> str:
+def _in_words(setting: SearchSetting) -> str:
     chosen = _chosen(setting)
     mode = chosen.pop("mode")
     return f"{mode}{''.join(f', {name} {value}' for name, value in chosen.items())}, {setting.chunk_tokens} tokens"
 
 
-def _chosen(setting: Setting) -> dict[str, Any]:
+def _chosen(setting: SearchSetting) -> dict[str, Any]:
     return {name: value for name, value in vars(setting.ranking).items() if value is not None}
 
 
-def _setting_json(setting: Setting) -> dict[str, Any]:
+def _setting_json(setting: SearchSetting) -> dict[str, Any]:
     return {"chunk_tokens": setting.chunk_tokens, **vars(setting.ranking)}

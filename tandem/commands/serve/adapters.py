@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from cluster.errors import TandemError
-from cluster.registry.mirror import push as push_versions
-from cluster.registry.registry import AdapterVersion, Registry, percent
+from cluster.registry.mirror import push_versions
+from cluster.registry.registry import AdapterVersion, Registry, share_percent
 from tandem.commands.options import DEFAULT, AsJson, Despite, ProjectFile
 from tandem.console import Console
 from tandem.project.project import Project, load
@@ -68,7 +68,7 @@ def list_versions(project: Project) -> tuple[str, list[dict[str, Any]]]:
             gates = registry.gates_of(name, version.version)
             rows.append(
                 {"adapter": f"{name}@{version.version}", "live": version.version in shares,
-                 "share": percent(shares, version.version), "created": manifest.created,
+                 "share": share_percent(shares, version.version), "created": manifest.created,
                  "base_model": manifest.base_model, "rank": manifest.rank, "metrics": manifest.metrics,
                  "parity": parity.model_dump(mode="json") if parity else None,
                  "gates": gates.model_dump(mode="json") if gates else None}
@@ -96,7 +96,7 @@ def split(project: Project, adapter: str, parts: list[str], despite: str | None 
         shares[int(version)] = int(share)
     registry = Registry.of(project.storage)
     registry.split(adapter, shares, despite=despite)
-    shares_text = ", ".join(f"@{version} {percent(shares, version):g} %" for version in shares)
+    shares_text = ", ".join(f"@{version} {share_percent(shares, version):g} %" for version in shares)
     return f"{adapter} is split over its callers: {shares_text}."
 
 

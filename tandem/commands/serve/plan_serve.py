@@ -15,14 +15,13 @@ from rich.table import Table
 
 from cluster.errors import TandemError
 from cluster.fingerprints.models import digest_model
-from cluster.fingerprints.provenance import machine
+from cluster.fingerprints.provenance import describe_machine
 from cluster.storage.files import write_atomically
 from serving.capacity import unit_costs
-from serving.capacity.measure import Endpoint
-from serving.capacity.measure import measure as measure_costs
+from serving.capacity.measure import MeasuredEndpoint, measure_costs
 from serving.capacity.plan import CapacityPlan, plan
 from serving.capacity.unit_costs import UnitCosts
-from serving.capacity.workload import Wish, peak
+from serving.capacity.workload import Workload, peak
 from serving.engine.engine_args import num_devices
 from tandem.commands.options import DEFAULT, AsJson, ProjectFile
 from tandem.console import Console
@@ -73,7 +72,7 @@ def plan_serve(
     Give the load as --requests-per-s or as --questions-per-day. `tandem plan` plans a training.
     """
     console, project = Console(as_json), load(config)
-    workload = Wish(
+    workload = Workload(
         peak(requests_per_s, questions_per_day, peak_factor), tokens_in, tokens_out, chunks, dimensions,
         project.retrieval.milvus.replicas, project.retrieval.milvus, adapters, zipf,
         project.serving.max_loaded_adapters, keys=True, redis=project.serving.redis_url is not None,
@@ -86,7 +85,7 @@ def plan_serve(
     show(plan_endpoint(project, workload, costs), console)
 
 
-def check_length(project: Project, workload: Wish) -> None:
+def check_length(project: Project, workload: Workload) -> None:
     """Raises TandemError for requests that the endpoint would refuse."""
     longest, tokens = project.serving.max_model_len, workload.tokens_in + workload.tokens_out
     if tokens > longest:
@@ -97,21 +96,21 @@ def check_length(project: Project, workload: Wish) -> None:
         )
 
 
-def plan_endpoint(project: Project, workload: Wish, costs: Path | None) -> CapacityPlan:
+def plan_endpoint(project: Project, workload: Workload, costs: Path | None) -> CapacityPlan:
     """From the costs of a file, else those measured for this project, over those that come with Tandem.
 
     Raises:
         TandemError: the project's model was not measured.
     """
     measured = costs or project.storage.root / MEASURED
-    known = unit_costs.shipped()
+    known = unit_costs.shipped_costs()
     if costs or measured.is_file():
-        known = unit_costs.read(measured).over(known)
+        known = unit_costs.read_costs(measured).over(known)
     return plan(workload, known, _measured_name(project, known))
 
 
 def measure_endpoint(
-    project: Project, url: str, model: str, key: str | None, workload: Wish, seconds: float, console: Console
+    project: Project, url: str, model: str, key: str | None, workload: Workload, seconds: float, console: Console
 ) -> None:
     """Load the endpoint, and keep what it took under the project's storage."""
     parts = urlsplit(url)
@@ -120,14 +119,14 @@ def measure_endpoint(
             f"{url!r} is no address of an endpoint.", "Such as http://127.0.0.1:8000.", "Correct --measure."
         )
     gpus = num_devices(project.serving) if NVIDIA.exists() else 0
-    endpoint = Endpoint(
+    endpoint = MeasuredEndpoint(
         url.rstrip("/").removesuffix("/v1") + "/v1", model, key, workload.tokens_in, workload.tokens_out,
         project.serving.num_replicas.max, gpus, os.cpu_count() or 1,
     )  # fmt: skip
-    source = f"measured {time.strftime('%Y-%m-%d')} on {machine()}"
+    source = f"measured {time.strftime('%Y-%m-%d')} on {describe_machine()}"
     costs = measure_costs(endpoint, project.model, source, seconds, lambda text: console.stage("measure", text))
     path = project.storage.root / MEASURED
-    before = unit_costs.read(path) if path.is_file() else UnitCosts()
+    before = unit_costs.read_costs(path) if path.is_file() else UnitCosts()
     write_atomically(path, _dumped(costs.over(before)))
     console.stage("measure", f"kept in {path}")
 
@@ -227,4 +226,4 @@ def _number(value: float) -> str:
 
 
 def _dumped(costs: UnitCosts) -> str:
-    return json.dumps(unit_costs.to_json(costs), indent=2) + "\n"
+    return json.dumps(unit_costs.costs_to_json(costs), indent=2) + "\n"

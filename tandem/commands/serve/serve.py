@@ -13,8 +13,8 @@ from cluster.storage.files import write_atomically
 from retrieval.search.search import Searcher
 from serving.access.keys import Keys
 from serving.api.errors import ApiError
-from serving.deploy.run import check as check_serving
-from serving.deploy.run import models
+from serving.deploy.run import base_models
+from serving.deploy.run import validate_serving as check_serving
 from serving.gateway.served_models import ServedBase, find_adapter
 from serving.gateway.served_models import check_adapter as check_served_adapter
 from tandem.commands.options import DEFAULT, ProjectFile
@@ -62,7 +62,7 @@ def check_endpoint(project: Project, console: Console) -> None:
         Registry.of(project.storage).resolve(name)
     console.stage("check", f"port {project.serving.port} is free, and the settings go together")
     console.stage("check", f"{len(keys)} API keys" if keys else "no API key: this machine alone may ask")
-    for name, source in models(project.serving, project.model).items():
+    for name, source in base_models(project.serving, project.model).items():
         console.stage("check", f"{name} is {source}")
         for line in _describe_adapters(project, name, source):
             console.stage("check", line)

@@ -10,7 +10,7 @@ from cluster.session import ray_session
 from serving.api.model_name import ModelName
 from serving.client import AskFailed, connect, list_models
 from serving.client import ask as ask_endpoint
-from serving.deploy.run import check as check_serving
+from serving.deploy.run import validate_serving as check_serving
 from tandem.commands.options import DEFAULT, AsJson, ProjectFile
 from tandem.console import Console
 from tandem.pipeline.documents import index, milvus

@@ -12,15 +12,13 @@ from rich.table import Table
 
 from cluster.errors import TandemError
 from cluster.preflight import collective
-from cluster.preflight.finding import Finding
-from cluster.preflight.finding import run as run_checks
-from cluster.preflight.machine import Check, Wanted
-from cluster.preflight.machine import look as check_machine
-from cluster.preflight.nodes import look_at_all as check_nodes
-from cluster.preflight.versions import tested as tested_versions
+from cluster.preflight.finding import Finding, run_checks
+from cluster.preflight.machine import Check, MachineNeeds, check_machine
+from cluster.preflight.nodes import check_all_nodes as check_nodes
+from cluster.preflight.versions import tested_versions
 from cluster.session import is_in_job, ray_session
-from retrieval.store.preflight import check as check_milvus
-from serving.deploy.run import models
+from retrieval.store.preflight import check_milvus
+from serving.deploy.run import base_models
 from tandem.commands.options import DEFAULT, PARTLY_FAILED, AsJson
 from tandem.console import Console
 from tandem.pipeline.documents import milvus
@@ -59,7 +57,7 @@ def check_this_machine(project: Project | None, console: Console) -> list[Findin
     findings = check_machine(needs_of(project))
     checks = {} if project is None else _shared_checks(project)
     num_gpus = sum(len(finding.values.get("names", [])) for finding in findings if finding.check == "gpu")
-    checks["all-reduce"] = partial(collective.check_here, num_gpus)
+    checks["all-reduce"] = partial(collective.check_all_reduce, num_gpus)
     return [*findings, *run_checks(checks)]
 
 
@@ -96,20 +94,20 @@ def check_cluster(project: Project | None, console: Console) -> list[Finding]:
     ]
 
 
-def needs_of(project: Project | None, more: dict[str, Check] | None = None) -> Wanted:
+def needs_of(project: Project | None, more: dict[str, Check] | None = None) -> MachineNeeds:
     """What the project needs of a machine; `more` are checks that are made on each, too."""
     if project is None:
-        return Wanted(tested_versions())
+        return MachineNeeds(tested_versions())
     location = project.settings.storage
     in_bucket = "://" in location
     root = None if in_bucket else (project.path.parent / Path(location).expanduser()).resolve()
     serving = project.serving
     buckets = (*([location] if in_bucket else []), *([serving.adapter_registry] if serving.adapter_registry else []))
-    return Wanted(
+    return MachineNeeds(
         versions=tested_versions(),
         storage=root,
         buckets=buckets,
-        models=tuple(dict.fromkeys((project.model, *models(serving, project.model).values()))),
+        models=tuple(dict.fromkeys((project.model, *base_models(serving, project.model).values()))),
         ports={"serving.port": (serving.host, serving.port)},
         more=more or {},
     )

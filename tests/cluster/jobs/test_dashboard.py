@@ -16,10 +16,10 @@ from platform import python_version
 import pytest
 
 from cluster.errors import TandemError
-from cluster.jobs.dashboard import Dashboard, Unreachable
-from cluster.jobs.demand import Phase, Room, check_room, room_at
-from cluster.jobs.job_log import Follower
-from cluster.jobs.jobs import Job, Jobs, Submission, jobs_at
+from cluster.jobs.dashboard import Dashboard, DashboardUnreachable
+from cluster.jobs.demand import ClusterCapacity, Phase, capacity_at, check_capacity
+from cluster.jobs.job_log import LogFollower
+from cluster.jobs.jobs import Job, Jobs, Submission, connect_jobs
 from cluster.jobs.wheel import Wheel
 from tests.ports import free_port
 
@@ -70,7 +70,7 @@ def refused(url: str) -> TandemError:
 
 def test_an_address_where_nobody_listens() -> None:
     error = refused(f"http://127.0.0.1:{free_port()}")
-    assert isinstance(error, Unreachable)
+    assert isinstance(error, DashboardUnreachable)
     assert "No Ray cluster answers at http://127.0.0.1:" in error.seen
 
 
@@ -84,7 +84,7 @@ def test_a_cluster_that_accepts_and_says_nothing() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(Unreachable, match="timed out"):
+        with pytest.raises(DashboardUnreachable, match="timed out"):
             Dashboard(url, answer_s=0.3).check_versions()
 
 
@@ -96,7 +96,7 @@ def test_something_else_that_answers(answer: object) -> None:
 
 def test_a_dashboard_that_cannot_answer_now() -> None:
     with answering({"/api/version": 503}) as url:
-        assert isinstance(refused(url), Unreachable)
+        assert isinstance(refused(url), DashboardUnreachable)
 
 
 def test_another_ray() -> None:
@@ -136,7 +136,7 @@ def test_a_certificate_that_has_expired(tmp_path: Path, monkeypatch: pytest.Monk
         error = refused(url)
     assert "is not accepted: certificate has expired." in error.seen
     assert "Renew it" in error.remedy
-    assert not isinstance(error, Unreachable), "asking again does not help"
+    assert not isinstance(error, DashboardUnreachable), "asking again does not help"
 
 
 def test_a_certificate_of_an_authority_that_is_not_trusted_until_it_is(
@@ -152,14 +152,14 @@ def test_a_certificate_of_an_authority_that_is_not_trusted_until_it_is(
 @pytest.mark.parametrize("address", ["local", "auto", "ray://head:10001", "head:6379"])
 def test_an_address_that_takes_no_jobs(address: str) -> None:
     with pytest.raises(TandemError, match="takes no jobs"):
-        jobs_at(address)
+        connect_jobs(address)
 
 
 def test_one_who_follows_says_that_the_cluster_is_away_and_gives_up() -> None:
     notes: list[str] = []
     jobs = Jobs(Dashboard(f"http://127.0.0.1:{free_port()}"))
-    with pytest.raises(Unreachable):
-        Follower(jobs, "some", lambda text: None, notes.append, give_up_s=0.1).follow()
+    with pytest.raises(DashboardUnreachable):
+        LogFollower(jobs, "some", lambda text: None, notes.append, give_up_s=0.1).follow()
     assert len(notes) == 1, "said once, not at each try"
 
 
@@ -175,7 +175,7 @@ def test_a_submission_whose_answer_is_lost_is_not_made_twice(tmp_path: Path, arr
         if arrived:
             assert ask() == "a-train-1"
         else:
-            with pytest.raises(Unreachable):
+            with pytest.raises(DashboardUnreachable):
                 ask()
 
 
@@ -213,12 +213,12 @@ NODES = ({"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0, "GPU": 4.0}, {"CPU": 4.0})
 )
 def test_what_fits_on_nodes(bundles: tuple[dict[str, float], ...], lacks: str | None) -> None:
     phase = Phase("training", bundles)
-    found = check_room([phase], Room(NODES, may_grow=True))
+    found = check_capacity([phase], ClusterCapacity(NODES, may_grow=True))
     assert (found == []) if lacks is None else (lacks in found[0])
     if lacks:
         told = "It has 2 nodes with 8 CPU and 4 GPU, 1 node with 4 CPU and 0 GPU"
         with pytest.raises(TandemError, match=told):
-            check_room([phase], Room(NODES, may_grow=False))
+            check_capacity([phase], ClusterCapacity(NODES, may_grow=False))
 
 
 @pytest.mark.parametrize(
@@ -232,4 +232,4 @@ def test_an_autoscaler_is_known_by_its_kinds_of_nodes(types: dict[str, str] | No
         "/api/cluster_status": {"data": {"clusterStatus": {"autoscalerReport": {"nodeTypeMapping": types}}}},
     }
     with answering(answers) as url:
-        assert room_at(Dashboard(url)) == Room(({"CPU": 4.0},), may_grow)
+        assert capacity_at(Dashboard(url)) == ClusterCapacity(({"CPU": 4.0},), may_grow)

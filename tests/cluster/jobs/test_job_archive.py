@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
-from cluster.jobs.job_archive import UPLOAD_LIMIT, Package, PackedFile, Wanted, pack, told_bytes
+from cluster.jobs.job_archive import UPLOAD_LIMIT, JobArchive, PackedFile, UserFile, format_bytes, pack_files
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 
@@ -18,11 +18,11 @@ def write(path: Path, text: str = "text") -> Path:
     return path
 
 
-def packed(folder: Path, suffixes: frozenset[str] | None = None, storage: Path | None = None) -> Package:
-    return pack([Wanted(folder, "project/docs", "retrieval.sources.0", suffixes)], storage)
+def packed(folder: Path, suffixes: frozenset[str] | None = None, storage: Path | None = None) -> JobArchive:
+    return pack_files([UserFile(folder, "project/docs", "retrieval.sources.0", suffixes)], storage)
 
 
-def names(package: Package) -> list[str]:
+def names(package: JobArchive) -> list[str]:
     return [file.name for file in package.files]
 
 
@@ -30,8 +30,8 @@ def test_a_folder_and_a_file(tmp_path: Path) -> None:
     write(tmp_path / "docs" / "deep" / "b.md")
     write(tmp_path / "docs" / "a.md")
     file = write(tmp_path / "rows.jsonl", "{}")
-    wanted = [Wanted(tmp_path / "docs", "project/docs", "sources"), Wanted(file, "project/rows.jsonl", "data")]
-    package = pack(wanted, None)
+    wanted = [UserFile(tmp_path / "docs", "project/docs", "sources"), UserFile(file, "project/rows.jsonl", "data")]
+    package = pack_files(wanted, None)
     assert names(package) == ["project/docs/a.md", "project/docs/deep/b.md", "project/rows.jsonl"]
     assert package.size == 10
 
@@ -77,12 +77,12 @@ def test_links_to_folders_and_broken_links_stay_here(tmp_path: Path) -> None:
 def test_a_file_that_is_named_and_holds_a_key_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path / "ca.pem", KEY)
     with pytest.raises(TandemError, match=r"retrieval.milvus.ca_file names .*ca.pem, which is a secret"):
-        pack([Wanted(file, "project/ca.pem", "retrieval.milvus.ca_file")], None)
+        pack_files([UserFile(file, "project/ca.pem", "retrieval.milvus.ca_file")], None)
 
 
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(TandemError, match=r"training.data names .*rows.jsonl, which is not there"):
-        pack([Wanted(tmp_path / "rows.jsonl", "project/rows.jsonl", "training.data")], None)
+        pack_files([UserFile(tmp_path / "rows.jsonl", "project/rows.jsonl", "training.data")], None)
 
 
 def test_the_same_files_give_the_same_zip_which_unpacks_to_them(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_an_empty_folder_is_there_too(tmp_path: Path) -> None:
 def test_over_the_limit_the_largest_are_named_and_no_zip_is_left(tmp_path: Path) -> None:
     (tmp_path / "large.bin").write_bytes(os.urandom(300_000))
     write(tmp_path / "small.md")
-    package = pack([Wanted(tmp_path, "project/model", "model")], None)
+    package = pack_files([UserFile(tmp_path, "project/model", "model")], None)
     to = tmp_path.parent / f"{tmp_path.name}.zip"
     with pytest.raises(TandemError) as refused:
         package.write_zip(to, limit=200_000)
@@ -121,13 +121,13 @@ def test_a_file_of_terabytes_is_not_read_to_its_end(tmp_path: Path) -> None:
     with (tmp_path / "huge.bin").open("wb") as file:
         file.write(os.urandom(3 * 2**20))
         file.truncate(4 * 2**40)
-    package = pack([Wanted(tmp_path / "huge.bin", "project/huge.bin", "training.data")], None)
+    package = pack_files([UserFile(tmp_path / "huge.bin", "project/huge.bin", "training.data")], None)
     with pytest.raises(TandemError, match=r"huge.bin \(4096.0 GiB\)"):
         package.write_zip(tmp_path / "one.zip", limit=2**20)
 
 
 def test_what_compresses_below_the_limit_fits(tmp_path: Path) -> None:
-    package = Package((PackedFile("project/rows.jsonl", b"0" * 1_000_000),), (), ())
+    package = JobArchive((PackedFile("project/rows.jsonl", b"0" * 1_000_000),), (), ())
     package.write_zip(tmp_path / "one.zip", limit=100_000)
     assert (tmp_path / "one.zip").stat().st_size < 100_000
 
@@ -143,4 +143,4 @@ def test_the_limit_is_that_of_the_installed_ray() -> None:
     [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (100 * 2**20, "100.0 MiB"), (2**41, "2048.0 GiB")],
 )
 def test_sizes_for_people(size: int, told: str) -> None:
-    assert told_bytes(size) == told
+    assert format_bytes(size) == told

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
-from cluster.jobs.dashboard import Dashboard, NotFound, Unreachable
-from cluster.jobs.demand import Phase, check_room, room_at
-from cluster.jobs.job_archive import UPLOAD_LIMIT, Wanted, pack
-from cluster.jobs.job_log import Follower
-from cluster.jobs.jobs import Job, Jobs, Submission, new_id
+from cluster.jobs.dashboard import Dashboard, DashboardUnreachable, NotFound
+from cluster.jobs.demand import Phase, capacity_at, check_capacity
+from cluster.jobs.job_archive import UPLOAD_LIMIT, UserFile, pack_files
+from cluster.jobs.job_log import LogFollower
+from cluster.jobs.jobs import Job, Jobs, Submission, new_job_id
 from cluster.jobs.wheel import build_wheel
 from tests.cluster.ray_head import Head, ray_head
 
@@ -73,19 +73,19 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("raise SystemExit('the user\\'s file was imported')\n")
     to = tmp_path_factory.mktemp("packed") / "project.zip"
-    pack([Wanted(folder, "project", "retrieval.sources.0")], None).write_zip(to)
+    pack_files([UserFile(folder, "project", "retrieval.sources.0")], None).write_zip(to)
     return to
 
 
 def submit(jobs: Jobs, package: Path, code: str, shell: str = "", **env_vars: str) -> str:
     entrypoint = shell or shlex.join(["python", "-P", "-c", code])
-    submission = Submission(new_id("small", "train"), entrypoint, {"tandem": "0", "project": "small"}, env_vars)
+    submission = Submission(new_job_id("small", "train"), entrypoint, {"tandem": "0", "project": "small"}, env_vars)
     return jobs.submit(submission, package, build_wheel())
 
 
 def followed(jobs: Jobs, id: str) -> tuple[Job, str]:
     written: list[str] = []
-    job = Follower(jobs, id, written.append, lambda text: None).follow()
+    job = LogFollower(jobs, id, written.append, lambda text: None).follow()
     return job, "".join(written)
 
 
@@ -154,7 +154,7 @@ def test_a_log_is_whole_when_the_dashboard_dies_and_comes_back(jobs: Jobs, head:
     written: list[str] = []
     notes: list[str] = []
     result: list[Job] = []
-    follower = Follower(jobs, id, written.append, notes.append)
+    follower = LogFollower(jobs, id, written.append, notes.append)
     thread = threading.Thread(target=lambda: result.append(follower.follow()))
     thread.start()
     wait_for(lambda: "line 20" in "".join(written))
@@ -176,10 +176,10 @@ def test_one_who_follows_gives_up_in_the_end(head: Head, jobs: Jobs, package: Pa
     frozen = [pid for pid, line in processes(head).items() if "dashboard/dashboard.py" in line]
     os.kill(frozen[0], signal.SIGSTOP)  # answers nothing and refuses nothing
     try:
-        follower = Follower(
+        follower = LogFollower(
             Jobs(Dashboard(head.url, answer_s=2)), id, lambda text: None, lambda text: None, give_up_s=1
         )
-        with pytest.raises(Unreachable, match="No Ray cluster answers"):
+        with pytest.raises(DashboardUnreachable, match="No Ray cluster answers"):
             follower.follow()
     finally:
         os.kill(frozen[0], signal.SIGCONT)
@@ -228,13 +228,13 @@ def test_the_dashboard_refuses_what_is_over_the_limit(jobs: Jobs) -> None:
 
 
 def test_what_the_cluster_can_never_satisfy(jobs: Jobs) -> None:
-    room = room_at(jobs.dashboard)
+    room = capacity_at(jobs.dashboard)
     assert (room.told(), room.may_grow, room.num_gpus) == ("1 node with 6 CPU and 0 GPU", False, 0)
-    assert check_room([Phase("training", ({"CPU": 1},) * 6)], room) == []
+    assert check_capacity([Phase("training", ({"CPU": 1},) * 6)], room) == []
     with pytest.raises(
         TandemError, match=r"can never run this: training takes 7 times 1 CPU .* It has 1 node with 6 CPU"
     ):
-        check_room([Phase("training", ({"CPU": 1},) * 7)], room)
+        check_capacity([Phase("training", ({"CPU": 1},) * 7)], room)
 
 
 def test_the_versions_agree(jobs: Jobs) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from cluster.errors import TandemError
 from cluster.preflight import base_model, clocks, collective, disk_space, gpu, machine, ports, storage
-from cluster.preflight.clocks import Offset
-from cluster.preflight.finding import Finding, run
+from cluster.preflight.clocks import ClockOffset
+from cluster.preflight.finding import Finding, run_checks
 from tests.cluster.s3 import s3_server
 
 MODEL = Path(__file__).parents[3] / "examples" / "quickstart" / "model"
@@ -34,7 +34,7 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_go_on() -> None:
         raise TandemError("It is not there.", "It should be.", "Put it there.")
         yield
 
-    found = list(run({"one": breaks, "two": refuses, "three": lambda: [Finding("three", "ok", "fine")]}))
+    found = list(run_checks({"one": breaks, "two": refuses, "three": lambda: [Finding("three", "ok", "fine")]}))
     assert [(one.check, one.status) for one in found] == [
         ("first", "ok"), ("one", "failed"), ("two", "failed"), ("three", "ok")
     ]  # fmt: skip
@@ -47,7 +47,7 @@ def test_a_fault_of_ours_is_no_finding() -> None:
         yield
 
     with pytest.raises(AssertionError):
-        list(run({"x": wrong}))
+        list(run_checks({"x": wrong}))
 
 
 def test_storage_is_measured_and_nothing_is_left(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_disk_that_is_full_is_said_and_nothing_is_left_on_it(small_disk: Path)
 
 
 def test_little_space_is_said_for_disks_and_for_shared_memory(small_disk: Path) -> None:
-    by_check = {one.check: one for one in disk_space.check(small_disk, shm=small_disk)}
+    by_check = {one.check: one for one in disk_space.check_disk_space(small_disk, shm=small_disk)}
     assert by_check["disk: storage"].status == by_check["shared memory"].status == "failed"
     assert "0.001 of 0.001 GiB free" in by_check["disk: storage"].seen
     assert "/dev/shm" in by_check["shared memory"].remedy
@@ -76,13 +76,13 @@ def test_storage_that_is_a_file_is_said(tmp_path: Path) -> None:
 
 def test_what_another_node_wrote_is_read_or_missed(tmp_path: Path) -> None:
     shared, own = tmp_path / "shared" / "round", tmp_path / "own" / "round"
-    digest = storage.leave(shared, "a")
-    assert only(storage.look(shared, {"a": digest})).status == "ok"
-    storage.leave(own, "b")
-    found = only(storage.look(own, {"a": digest}, limit_s=0.3))
+    digest = storage.leave_file(shared, "a")
+    assert only(storage.look_for_files(shared, {"a": digest})).status == "ok"
+    storage.leave_file(own, "b")
+    found = only(storage.look_for_files(own, {"a": digest}, limit_s=0.3))
     assert found.status == "failed" and "what a wrote" in found.seen and "ReadWriteMany" in found.remedy
     (shared / "a").write_bytes(b"half")
-    assert only(storage.look(shared, {"a": digest}, limit_s=0.3)).status == "failed"
+    assert only(storage.look_for_files(shared, {"a": digest}, limit_s=0.3)).status == "failed"
 
 
 def test_a_bucket_is_written_and_cleared_and_one_that_is_not_there_is_said() -> None:
@@ -106,18 +106,20 @@ def test_a_port_is_free_or_taken_or_an_endpoints() -> None:
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        found = only(ports.check({"serving.port": taken.getsockname()}))
+        found = only(ports.check_port({"serving.port": taken.getsockname()}))
         assert found.status == "failed" and "Address already in use" in found.seen and "ss -ltnp" in found.remedy
         address = taken.getsockname()
-    assert only(ports.check({"serving.port": address})).status == "ok"
+    assert only(ports.check_port({"serving.port": address})).status == "ok"
     server = HTTPServer(("127.0.0.1", 0), Answering)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    assert only(ports.check({"serving.port": server.server_address[:2]})).status == "ok"
+    assert only(ports.check_port({"serving.port": server.server_address[:2]})).status == "ok"
     Answering.said = b"<html>"
-    assert only(ports.check({"serving.port": server.server_address[:2]})).status == "failed"
+    assert only(ports.check_port({"serving.port": server.server_address[:2]})).status == "failed"
     server.shutdown()
     server.server_close()
-    assert only(ports.check({"serving.port": ("192.0.2.99", 80)})).status == "failed", "an address of another machine"
+    assert only(ports.check_port({"serving.port": ("192.0.2.99", 80)})).status == "failed", (
+        "an address of another machine"
+    )
 
 
 @pytest.fixture
@@ -126,34 +128,34 @@ def copied(tmp_path: Path) -> Path:
 
 
 def test_a_whole_model_is_found(copied: Path) -> None:
-    found = only(base_model.check(str(copied)))
+    found = only(base_model.check_base_model(str(copied)))
     assert found.status == "ok" and found.values["files"]["config.json"] > 0
 
 
 def test_a_model_that_was_copied_in_part_is_found(copied: Path) -> None:
     weights = next(copied.glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1000])
-    assert "bytes instead of" in only(base_model.check(str(copied))).seen
+    assert "bytes instead of" in only(base_model.check_base_model(str(copied))).seen
     weights.write_bytes(b"no")
-    assert only(base_model.check(str(copied))).status == "failed"
+    assert only(base_model.check_base_model(str(copied))).status == "failed"
     shard = "model-00002-of-00002.safetensors"
     (copied / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": weights.name, "y": shard}}))
-    assert f"{shard} is missing" in only(base_model.check(str(copied))).seen
+    assert f"{shard} is missing" in only(base_model.check_base_model(str(copied))).seen
     for file in copied.glob("tokenizer*"):
         file.unlink()
-    assert "there is no tokenizer" in only(base_model.check(str(copied))).seen
-    (found,) = run({"model": lambda: base_model.check(str(copied / "nowhere"))})
+    assert "there is no tokenizer" in only(base_model.check_base_model(str(copied))).seen
+    (found,) = run_checks({"model": lambda: base_model.check_base_model(str(copied / "nowhere"))})
     assert found.status == "failed" and "does not exist" in found.seen
 
 
 def test_a_model_that_neither_hub_nor_cache_has_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
-    found = only(base_model.check("nobody/nothing"))
+    found = only(base_model.check_base_model("nobody/nothing"))
     assert found.status == "failed" and "HF_HUB_OFFLINE" in found.seen
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    found = only(base_model.check("nobody/nothing"))
+    found = only(base_model.check_base_model("nobody/nothing"))
     assert found.status == "failed" and "HF_TOKEN" in found.remedy
 
 
@@ -169,11 +171,13 @@ def test_clocks_are_compared_with_what_the_way_there_takes() -> None:
         now[0] += way
         return there
 
-    found = clocks.offset(ask, lambda: now[0], num_asked=3)
+    found = clocks.measure_offset(ask, lambda: now[0], num_asked=3)
     assert found.ahead_s == pytest.approx(45.0) and found.uncertain_s == pytest.approx(0.1)
     lines = {
         one.node: one.status
-        for one in clocks.check({"a": found, "b": Offset(-2.0, 0.5), "c": Offset(2.0, 1.5), "d": Offset(0.01, 0.001)})
+        for one in clocks.check_clocks(
+            {"a": found, "b": ClockOffset(-2.0, 0.5), "c": ClockOffset(2.0, 1.5), "d": ClockOffset(0.01, 0.001)}
+        )
     }
     assert lines == {"a": "failed", "b": "warning", "c": "ok", "d": "ok"}
 
@@ -199,20 +203,20 @@ def test_a_driver_with_gpus_that_pytorch_cannot_use_is_said(tmp_path: Path, monk
 
     if torch.version.cuda:
         pytest.skip("needs a CUDA GPU to be absent")
-    assert only(gpu.check()).status == "ok", "no GPU is no failure"
-    assert only(gpu.check(num_promised=1)).status == "failed", "Ray offers one"
+    assert only(gpu.check_gpus()).status == "ok", "no GPU is no failure"
+    assert only(gpu.check_gpus(num_promised=1)).status == "failed", "Ray offers one"
     driver(tmp_path, monkeypatch, "NVIDIA H100 80GB HBM3, 81559, 570.86.15, 0")
-    found = only(gpu.check())
+    found = only(gpu.check_gpus())
     assert found.status == "failed" and "make setup GPU=1" in found.remedy
     assert found.values["driver"][0]["memory_mib"] == 81559
     driver(tmp_path, monkeypatch, "NVIDIA-SMI has failed because it couldn't communicate with the driver", 9)
-    (broken,) = run({"gpu": gpu.check})
+    (broken,) = run_checks({"gpu": gpu.check_gpus})
     assert broken.status == "failed" and "couldn't communicate" in broken.seen
 
 
 @pytest.mark.slow
 def test_two_processes_add_up_and_their_speed_is_told() -> None:
-    found = only(collective.check_here())
+    found = only(collective.check_all_reduce())
     assert found.status in ("ok", "warning") and found.values["bus_gb_s"] > 0 and found.values["ranks"] == 2
 
 
@@ -221,7 +225,9 @@ def test_the_bandwidth_is_that_of_nccl_tests() -> None:
 
 
 def test_all_checks_of_a_machine_run_without_a_project(tmp_path: Path) -> None:
-    found = machine.look(machine.Wanted({}, storage=tmp_path, models=(str(MODEL), str(tmp_path / "nothing"))))
+    found = machine.check_machine(
+        machine.MachineNeeds({}, storage=tmp_path, models=(str(MODEL), str(tmp_path / "nothing")))
+    )
     checks = {one.check for one in found}
     assert {"python", "versions", "gpu", "storage", "model"} <= checks
     assert [one.status for one in found if one.check.startswith("model ")] == ["failed"]

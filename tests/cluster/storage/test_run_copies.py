@@ -9,8 +9,8 @@ import pytest
 
 from cluster.errors import TandemError
 from cluster.storage import buckets
-from cluster.storage.buckets import Unreachable, open_bucket
-from cluster.storage.run_copies import HELD, Claim, Copy
+from cluster.storage.buckets import BucketUnreachable, open_bucket
+from cluster.storage.run_copies import HELD, RunClaim, RunCopy
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from tests.cluster.s3 import Faults, faulty_server
@@ -31,8 +31,8 @@ def server(started: Faults) -> Faults:
     return started
 
 
-def copy_of(folder: Path) -> Copy:
-    return Copy(open_bucket(URL).at("run"), folder)
+def copy_of(folder: Path) -> RunCopy:
+    return RunCopy(open_bucket(URL).at("run"), folder)
 
 
 def test_what_changes_is_sent_once_and_brought_once(server: Faults, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(
         until(lambda: len(server.requests) > before)
         server.expired.clear()
     assert set(open_bucket(URL).listed()) == {"run/a", "run/b"}
-    with pytest.raises(Unreachable), copy.kept_up(every_s=60):
+    with pytest.raises(BucketUnreachable), copy.kept_up(every_s=60):
         (copy.folder / "c").write_text("c")
         server.expired.add("key")
     assert (copy.folder / "c").read_text() == "c"
@@ -83,12 +83,12 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(
 
 def test_a_run_is_held_by_one_machine(server: Faults) -> None:
     bucket = open_bucket(URL).at("run")
-    with Claim(bucket, dead_after_s=1).held():
+    with RunClaim(bucket, dead_after_s=1).held():
         time.sleep(1.5)  # longer than without a sign of life
-        with pytest.raises(TandemError, match="still going on in another process"), Claim(bucket, 1).held():
+        with pytest.raises(TandemError, match="still going on in another process"), RunClaim(bucket, 1).held():
             pass
     assert bucket.read(HELD) is None
-    with Claim(bucket, 1).held():
+    with RunClaim(bucket, 1).held():
         pass
 
 
@@ -99,7 +99,7 @@ def test_a_machine_that_gave_no_word_is_taken_for_dead_after_a_while(server: Fau
 
     def take() -> None:
         try:
-            with Claim(bucket, dead_after_s=1).held():
+            with RunClaim(bucket, dead_after_s=1).held():
                 taken.append(time.monotonic() - began)
                 time.sleep(1)
         except TandemError as error:

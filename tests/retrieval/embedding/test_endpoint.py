@@ -10,11 +10,11 @@ import pytest
 from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
 from retrieval.embedding import endpoint as endpoint_module
-from retrieval.embedding.embedder import Embedder, embedder_of
+from retrieval.embedding.embedder import Embedder, make_embedder
 from retrieval.embedding.endpoint import KEY_VARIABLE, EndpointEmbedder
 from retrieval.errors import RetrievalUnavailable
 from retrieval.index import indexing
-from retrieval.index.indexing import index
+from retrieval.index.indexing import index_documents
 from retrieval.prompt import estimate_tokens
 from retrieval.search.search import Searcher
 from retrieval.store.store import Store
@@ -156,13 +156,13 @@ def test_a_server_that_goes_in_the_middle_of_a_sync_leaves_nothing_half_applied(
     remote = config.model_copy(update={"embedding_url": endpoint.url})
     endpoint.fail(fine, fine, fine, status(500), forever=True)
     with pytest.raises(RetrievalUnavailable, match="answers with status 500"):
-        index(remote, "endpoint", milvus, lambda _: None)
+        index_documents(remote, "endpoint", milvus, lambda _: None)
     assert "endpoint" not in Store(milvus).collections(), "half a collection is not searched"
 
     endpoint.fail()
-    report = index(remote, "endpoint", milvus, lambda _: None)
+    report = index_documents(remote, "endpoint", milvus, lambda _: None)
     assert (report.added, report.unchanged) == (2, 2), "what was indexed stays"
-    index(config, "here", milvus, lambda _: None)
+    index_documents(config, "here", milvus, lambda _: None)
     same(rows(milvus, "endpoint"), rows(milvus, "here"))
 
     searcher = Searcher(remote, milvus)
@@ -171,12 +171,12 @@ def test_a_server_that_goes_in_the_middle_of_a_sync_leaves_nothing_half_applied(
     (documents / "gold.md").write_text("# Gold\n\nIt glitters.\n")
     endpoint.fail(status(500), forever=True)
     with pytest.raises(RetrievalUnavailable):
-        index(remote, "endpoint", milvus, lambda _: None)
+        index_documents(remote, "endpoint", milvus, lambda _: None)
     same(rows(milvus, "endpoint"), before)
     with pytest.raises(RetrievalUnavailable):
         searcher.search("endpoint", "What is the symbol of Gold?")
     endpoint.fail()
-    assert index(remote, "endpoint", milvus, lambda _: None).changed == 1
+    assert index_documents(remote, "endpoint", milvus, lambda _: None).changed == 1
 
 
 _patient = EndpointEmbedder.__init__
@@ -187,5 +187,5 @@ def _impatient(self: EndpointEmbedder, config: RetrievalConfig) -> None:
 
 
 def test_the_project_file_chooses() -> None:
-    assert isinstance(embedder_of(RetrievalConfig()), Embedder)
-    assert isinstance(embedder_of(RetrievalConfig(embedding_url="http://x/v1/")), EndpointEmbedder)
+    assert isinstance(make_embedder(RetrievalConfig()), Embedder)
+    assert isinstance(make_embedder(RetrievalConfig(embedding_url="http://x/v1/")), EndpointEmbedder)

@@ -20,7 +20,7 @@ from retrieval.config import RetrievalConfig
 from retrieval.embedding import workers
 from retrieval.embedding.embedder import Embedder
 from retrieval.embedding.workers import WorkerEmbedder
-from retrieval.index.indexing import index
+from retrieval.index.indexing import index_documents
 from tests.processes import left_after, marked_environment
 from tests.retrieval.index.test_indexing import rows, same
 
@@ -46,11 +46,11 @@ def test_a_sync_is_the_same_as_in_one_process(
 ) -> None:
     (documents / "long.md").write_text("# Long\n\n" + "".join(f"## {n}\n\n" + f"w{n} " * 120 for n in "abcdefgh"))
     many = config.model_copy(update={"embedding_workers": 2})
-    report = index(many, "by-workers", milvus, quiet)
+    report = index_documents(many, "by-workers", milvus, quiet)
     assert report.num_embedded == report.num_chunks > 4 + 8
-    index(config, "by-itself", milvus, quiet)
+    index_documents(config, "by-itself", milvus, quiet)
     same(rows(milvus, "by-workers"), rows(milvus, "by-itself"))
-    assert index(many, "by-itself", milvus, quiet).unchanged == 5, "the same settings: the collection stays"
+    assert index_documents(many, "by-itself", milvus, quiet).unchanged == 5, "the same settings: the collection stays"
 
 
 class Killing(WorkerEmbedder):

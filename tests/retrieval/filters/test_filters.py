@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import TandemError
-from retrieval.filters.filter_json import loads, parse
+from retrieval.filters.filter_json import parse_filter, parse_filter_text
 from retrieval.filters.filters import MAX_DEPTH, MAX_VALUES, And, Comparison, Filter, In, Not, Or, encode
 from retrieval.filters.rights import MAX_HELD, NOBODY, NUM_LABELS, Attributes, Rights, allowed
 from tests.retrieval.hostile import HOSTILE, REFUSED
@@ -94,9 +94,9 @@ def test_a_request_names_fields_by_key() -> None:
             {"type": "ne", "key": "tenant", "value": "acme"},
         ],
     }
-    assert parse(value) == And((YEAR, Not(In("source", ("a.md",))), Comparison("metadata.tenant", "!=", "acme")))
+    assert parse_filter(value) == And((YEAR, Not(In("source", ("a.md",))), Comparison("metadata.tenant", "!=", "acme")))
     with pytest.raises(TandemError, match="no name of metadata"):
-        encode(parse({"type": "eq", "key": "metadata.tenant", "value": "a"}))
+        encode(parse_filter({"type": "eq", "key": "metadata.tenant", "value": "a"}))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_request_names_fields_by_key() -> None:
 )  # fmt: skip
 def test_what_is_no_request_is_explained(text: str) -> None:
     with pytest.raises(TandemError, match="The filter is malformed"):
-        loads(text)
+        parse_filter_text(text)
 
 
 def test_labels_are_counted() -> None:

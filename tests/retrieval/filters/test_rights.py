@@ -7,7 +7,7 @@ import pytest
 
 from cluster.errors import TandemError
 from retrieval.config import Mode, RetrievalConfig
-from retrieval.filters.filter_json import parse
+from retrieval.filters.filter_json import parse_filter
 from retrieval.filters.filters import Comparison, Not, Or
 from retrieval.filters.rights import NOBODY, Attributes, Rights, allowed
 from retrieval.search.fusion import Ranking
@@ -105,9 +105,9 @@ def test_a_caller_finds_what_rights_allow(searcher: Searcher, mode: Mode, rights
     ],
 )
 def test_no_filter_of_a_request_widens_rights(searcher: Searcher, mode: Mode, where: dict[str, object]) -> None:
-    result = searcher.search("tenants", "symbol of Iron", 100, mode, rights=Rights("acme"), where=parse(where))
+    result = searcher.search("tenants", "symbol of Iron", 100, mode, rights=Rights("acme"), where=parse_filter(where))
     assert named(result) == ["0.md", "4.md"]
-    assert named(searcher.search("tenants", "Iron", 100, mode, where=parse(where))) == ["4.md"]
+    assert named(searcher.search("tenants", "Iron", 100, mode, where=parse_filter(where))) == ["4.md"]
 
 
 @pytest.mark.parametrize("mode", MODES)

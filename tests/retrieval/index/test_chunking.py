@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from retrieval.index.chunking import MAX_TITLE_CHARACTERS, Chunk, CountTokens, chunk
+from retrieval.index.chunking import MAX_TITLE_CHARACTERS, Chunk, CountTokens, chunk_document
 from retrieval.prompt import estimate_tokens
 
 
@@ -20,7 +20,7 @@ def texts(text: str, max_tokens: int = 40) -> list[tuple[str, str]]:
 
 
 def cut(text: str, max_tokens: int = 40) -> list[Chunk]:
-    return chunk(text, "file", max_tokens, words)
+    return chunk_document(text, "file", max_tokens, words)
 
 
 def test_a_short_document_with_one_heading_is_one_chunk() -> None:
@@ -221,7 +221,7 @@ class RandomDocument:
 def test_whatever_the_document_nothing_is_lost_and_nothing_is_torn(max_tokens: int, count: CountTokens) -> None:
     for seed in range(60):
         document = RandomDocument(seed)
-        pieces = chunk(document.text, "file", max_tokens, count)
+        pieces = chunk_document(document.text, "file", max_tokens, count)
         found = [word for piece in pieces for word in re.findall(r"w\d+", piece.text)]
         headings = set(re.findall(r"w\d+", " ".join(re.findall(r"^#+ .*$", document.text, re.MULTILINE))))
         expected = [word for word in re.findall(r"w\d+", document.text) if word not in headings]
@@ -241,7 +241,7 @@ def test_the_quickstarts_documents_are_cut_as_its_model_was_trained_on_them() ->
     """Each is one chunk: the small model has read no other passages."""
     folder = Path("examples/quickstart/docs")
     for path in sorted(folder.rglob("*.md")):
-        [piece] = chunk(path.read_text(), path.stem, 200, estimate_tokens)
+        [piece] = chunk_document(path.read_text(), path.stem, 200, estimate_tokens)
         heading, _, body = path.read_text().partition("\n\n")
         assert (piece.title, piece.text) == (heading.removeprefix("# "), body.strip("\n"))
 
@@ -255,5 +255,5 @@ def test_the_time_grows_with_the_document() -> None:
         return words(text)
 
     text = "# T\n\n" + "".join(f"{'word ' * 7}{number}. " for number in range(25_000))
-    chunk(text, "file", 200, count)
+    chunk_document(text, "file", 200, count)
     assert counted < 6 * len(text)

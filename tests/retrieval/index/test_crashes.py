@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from retrieval.store.collection import Row
-from retrieval.store.milvus_lite import local_server, running
+from retrieval.store.milvus_lite import local_server, running_server
 from tests.retrieval.crashing import COLLECTION, Run
 from tests.retrieval.index.test_indexing import rows, same
 
@@ -94,7 +94,7 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(
 def own_server(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "milvus"
     yield folder
-    if address := running(folder):
+    if address := running_server(folder):
         os.kill(address.pid, signal.SIGKILL)
 
 
@@ -114,7 +114,7 @@ def test_a_store_that_is_killed_anywhere_loses_nothing(
             run = Run(documents.folder, uri)
             run.began()
             time.sleep(moments.uniform(0, seconds))
-            address = running(own_server)
+            address = running_server(own_server)
             assert address
             os.kill(address.pid, signal.SIGKILL)
             said = run.ended()

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from retrieval.index.indexed_documents import Known
+from retrieval.index.indexed_documents import IndexedDocuments
 from retrieval.store.rows import StoredChunk
 
 
 @pytest.fixture
-def known() -> Iterator[Known]:
-    found = Known()
+def known() -> Iterator[IndexedDocuments]:
+    found = IndexedDocuments()
     yield found
     found.close()
 
@@ -20,7 +20,7 @@ def chunks(source: str, digest: str, num_chunks: int, present: int) -> list[Stor
     return [StoredChunk(f"{source}-{number}", source, digest, num_chunks) for number in range(present)]
 
 
-def test_a_document_is_known_where_all_its_rows_are_there_and_of_one_state(known: Known) -> None:
+def test_a_document_is_known_where_all_its_rows_are_there_and_of_one_state(known: IndexedDocuments) -> None:
     mixed = [*chunks("mixed", "a", 2, 1), StoredChunk("mixed-9", "mixed", "b", 2)]
     resized = [StoredChunk("resized-1", "resized", "a", 2), StoredChunk("resized-2", "resized", "a", 3)]
     rows = [*chunks("whole", "a", 2, 2), *chunks("torn", "a", 3, 2), *mixed, *resized]
@@ -30,7 +30,7 @@ def test_a_document_is_known_where_all_its_rows_are_there_and_of_one_state(known
     assert known.ids("mixed") == ["mixed-0", "mixed-9"]
 
 
-def test_what_is_written_takes_the_place_of_what_was_known(known: Known) -> None:
+def test_what_is_written_takes_the_place_of_what_was_known(known: IndexedDocuments) -> None:
     known.fill(chunks("a", "old", 3, 3))
     known.replace("a", ["a-0", "x"], "new", 2)
     assert (known.digest("a"), known.ids("a")) == ("new", ["a-0", "x"])
@@ -38,7 +38,7 @@ def test_what_is_written_takes_the_place_of_what_was_known(known: Known) -> None
     assert known.ids("a") == []
 
 
-def test_what_a_run_has_not_come_by_is_missing(known: Known) -> None:
+def test_what_a_run_has_not_come_by_is_missing(known: IndexedDocuments) -> None:
     known.fill([*chunks("a", "a", 1, 1), *chunks("b", "b", 2, 2), *chunks("c", "c", 1, 1)])
     known.begin()
     assert [known.mark("b"), known.mark("new"), known.mark("b")] == [True, True, False]
@@ -48,7 +48,7 @@ def test_what_a_run_has_not_come_by_is_missing(known: Known) -> None:
     assert len(known.missing(10)) == 3
 
 
-def test_a_hundred_thousand_rows_make_no_hundred_thousand_objects(known: Known) -> None:
+def test_a_hundred_thousand_rows_make_no_hundred_thousand_objects(known: IndexedDocuments) -> None:
     tracemalloc.start()
     assert known.fill(StoredChunk(f"{number:032}", f"{number // 10}.md", "d" * 64, 10) for number in range(100_000))
     _, peak = tracemalloc.get_traced_memory()

@@ -15,11 +15,11 @@ from cluster.fingerprints.models import find_folder
 from retrieval.config import MilvusConfig, RetrievalConfig
 from retrieval.embedding.embedder import Embedder
 from retrieval.index import indexing
-from retrieval.index.indexing import follow, index
+from retrieval.index.indexing import follow_changes, index_documents
 from retrieval.index.report import Failure
 from retrieval.search.search import Searcher
 from retrieval.store.collection import Row
-from retrieval.store.connection import make
+from retrieval.store.connection import make_client
 from retrieval.store.store import SETTINGS_PROPERTY, Store
 
 pytestmark = pytest.mark.slow
@@ -50,33 +50,33 @@ def counts(report: indexing.IndexReport) -> tuple[int, int, int, int]:
 
 
 def test_only_what_changed_is_embedded(config: RetrievalConfig, documents: Path, milvus: str, quiet: Quiet) -> None:
-    assert counts(index(config, "sync", milvus, quiet)) == (4, 0, 0, 0)
-    assert counts(again := index(config, "sync", milvus, quiet)) == (0, 0, 4, 0)
+    assert counts(index_documents(config, "sync", milvus, quiet)) == (4, 0, 0, 0)
+    assert counts(again := index_documents(config, "sync", milvus, quiet)) == (0, 0, 4, 0)
     assert again.num_embedded == 0
 
     (documents / "gold.md").unlink()
     (documents / "tin.md").write_text("# Tin\n\nThe symbol of Tin is Sn.\n")
     long = "".join(f"## Part {number}\n\n" + f"word{number} " * 150 + "\n\n" for number in range(3))
     (documents / "iron.md").write_text("# Iron\n\n" + long)
-    report = index(config, "sync", milvus, quiet)
+    report = index_documents(config, "sync", milvus, quiet)
     assert counts(report) == (1, 1, 2, 1)
 
     (documents / "iron.md").write_text("# Iron\n\n" + long.replace("word1 ", "new "))
-    report = index(config, "sync", milvus, quiet)
+    report = index_documents(config, "sync", milvus, quiet)
     assert (*counts(report), report.num_embedded) == (0, 1, 3, 0, 1)
 
-    index(config, "sync-fresh", milvus, quiet)
+    index_documents(config, "sync-fresh", milvus, quiet)
     same(rows(milvus, "sync"), rows(milvus, "sync-fresh"))
 
 
 def test_files_that_cannot_be_read_are_reported_and_keep_their_rows(
     config: RetrievalConfig, documents: Path, milvus: str, quiet: Quiet
 ) -> None:
-    index(config, "failing", milvus, quiet)
+    index_documents(config, "failing", milvus, quiet)
     before = rows(milvus, "failing")
     (documents / "iron.md").write_bytes(b"\xff\xfe")
     (documents / "gold.md").write_text("")
-    report = index(config, "failing", milvus, quiet)
+    report = index_documents(config, "failing", milvus, quiet)
     assert report.failed == [Failure("gold.md", "holds no text"), Failure("iron.md", "is not UTF-8 (byte 0)")]
     after = rows(milvus, "failing")
     assert {row.source for row in before.values()} - {row.source for row in after.values()} == {"gold.md"}
@@ -85,7 +85,7 @@ def test_files_that_cannot_be_read_are_reported_and_keep_their_rows(
 def test_a_folder_of_unreadable_files_is_an_error(tmp_path: Path, milvus: str, quiet: Quiet) -> None:
     (tmp_path / "a.md").write_bytes(b"\xff")
     with pytest.raises(TandemError, match=r"None of the 1 documents could be indexed; a\.md is not UTF-8"):
-        index(RetrievalConfig(sources=[tmp_path / "a.md"]), "broken", milvus, quiet)
+        index_documents(RetrievalConfig(sources=[tmp_path / "a.md"]), "broken", milvus, quiet)
     assert "broken" not in Store(milvus).collections()
 
 
@@ -94,7 +94,7 @@ def test_a_run_that_died_half_way_is_finished_by_the_next(
 ) -> None:
     """It dies after each batch in turn, then rows are lost from the middle of a document."""
     (documents / "long.md").write_text("# Long\n\n" + "".join(f"## {n}\n\n" + f"w{n} " * 120 for n in "abc"))
-    index(config, "whole", milvus, quiet)
+    index_documents(config, "whole", milvus, quiet)
     monkeypatch.setattr(indexing, "BATCH_CHUNKS", 1)
 
     def die(line: str) -> None:
@@ -102,9 +102,9 @@ def test_a_run_that_died_half_way_is_finished_by_the_next(
 
     for _ in range(3):
         with pytest.raises(SystemExit):
-            index(config, "killed", milvus, die)
+            index_documents(config, "killed", milvus, die)
         assert "killed" not in Store(milvus).collections()
-    index(config, "killed", milvus, quiet)
+    index_documents(config, "killed", milvus, quiet)
     same(rows(milvus, "killed"), rows(milvus, "whole"))
 
     store = Store(milvus)
@@ -112,7 +112,7 @@ def test_a_run_that_died_half_way_is_finished_by_the_next(
     assert physical is not None
     lost = next(key for key, row in rows(milvus, "killed").items() if row.source == "long.md" and row.position == 1)
     store.delete(physical, [lost])
-    report = index(config, "killed", milvus, quiet)
+    report = index_documents(config, "killed", milvus, quiet)
     assert (*counts(report), report.num_embedded) == (0, 1, 4, 0, 1)
     same(rows(milvus, "killed"), rows(milvus, "whole"))
 
@@ -120,7 +120,7 @@ def test_a_run_that_died_half_way_is_finished_by_the_next(
 def test_new_settings_build_beside_and_switch(
     config: RetrievalConfig, milvus: str, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index(config, "switch", milvus, quiet)
+    index_documents(config, "switch", milvus, quiet)
     old = Store(milvus).current("switch")
     smaller = config.model_copy(update={"chunk_tokens": 20})
     said: list[str] = []
@@ -130,7 +130,7 @@ def test_new_settings_build_beside_and_switch(
         assert Store(milvus).current("switch") == old, "the old one is searched until the new one is complete"
 
     monkeypatch.setattr(indexing, "BATCH_CHUNKS", 1)
-    report = index(smaller, "switch", milvus, during)
+    report = index_documents(smaller, "switch", milvus, during)
     assert report.added == 4 and "beside" in said[0] and len(said) > 1
     physicals = Store(milvus).client.list_collections()
     assert old not in physicals
@@ -140,43 +140,45 @@ def test_new_settings_build_beside_and_switch(
 def test_another_make_is_built_beside_without_embedding_anything_again(
     config: RetrievalConfig, milvus: str, quiet: Quiet
 ) -> None:
-    index(config, "make", milvus, quiet)
+    index_documents(config, "make", milvus, quiet)
     before, old = rows(milvus, "make"), Store(milvus).current("make")
     for settings in ({"index": "flat"}, {"tenant_partitions": 4}, {"index": "hnsw", "m": 32}):
         other = config.model_copy(update={"milvus": MilvusConfig.model_validate(settings)})
-        report = index(other, "make", milvus, quiet)
+        report = index_documents(other, "make", milvus, quiet)
         assert (*counts(report), report.num_embedded) == (4, 0, 0, 0, 0)
         assert Store(milvus).current("make") != old
         same(rows(milvus, "make"), before)
     same_make = other.model_copy(
         update={"milvus": other.milvus.model_copy(update={"ef": 500, "consistency": "strong"})}
     )
-    assert counts(index(same_make, "make", milvus, quiet)) == (0, 0, 4, 0), "only what changes the make builds anew"
+    assert counts(index_documents(same_make, "make", milvus, quiet)) == (0, 0, 4, 0), (
+        "only what changes the make builds anew"
+    )
 
 
 def test_another_passage_prefix_is_another_collection_and_another_query_prefix_is_not(
     config: RetrievalConfig, milvus: str, quiet: Quiet
 ) -> None:
-    index(config, "prefix", milvus, quiet)
+    index_documents(config, "prefix", milvus, quiet)
     first, before = Store(milvus).current("prefix"), rows(milvus, "prefix")
     asked = config.model_copy(update={"query_prefix": "query: "})
-    assert index(asked, "prefix", milvus, quiet).unchanged == 4
+    assert index_documents(asked, "prefix", milvus, quiet).unchanged == 4
     prefixed = config.model_copy(update={"passage_prefix": "passage: "})
-    assert index(prefixed, "prefix", milvus, quiet).added == 4
+    assert index_documents(prefixed, "prefix", milvus, quiet).added == 4
     assert Store(milvus).current("prefix") != first
     after = rows(milvus, "prefix")
     assert after.keys() == before.keys(), "what is stored has no prefix"
     assert all(after[key].content == row.content and after[key].vector != row.vector for key, row in before.items())
     too_long = config.model_copy(update={"passage_prefix": "passage " * 195})
     with pytest.raises(TandemError, match=r"passage_prefix takes 195 tokens of each chunk, which leaves 5\."):
-        index(too_long, "prefix", milvus, quiet)
+        index_documents(too_long, "prefix", milvus, quiet)
 
 
 def test_what_is_being_written_is_written_before_a_document_goes(
     config: RetrievalConfig, documents: Path, milvus: str, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One write at a time, in the order of the documents, and no run ends before its last."""
-    index(config, "order", milvus, quiet)
+    index_documents(config, "order", milvus, quiet)
     for name in ("codes.md", "iron.md"):
         (documents / name).write_text(f"# {name}\n\nIt is another text.\n")
     (documents / "gold.md").write_text("")
@@ -196,7 +198,7 @@ def test_what_is_being_written_is_written_before_a_document_goes(
 
     monkeypatch.setattr(Store, "upsert", slow_upsert)
     monkeypatch.setattr(Store, "delete", seen_delete)
-    index(config, "order", milvus, quiet)
+    index_documents(config, "order", milvus, quiet)
     changed = ["upsert codes.md", "upserted", "delete 1"], ["upsert iron.md", "upserted", "delete 1"]
     assert writes == [*changed[0], "delete 1", *changed[1]]
     assert {row.source for row in rows(milvus, "order").values()} == {"codes.md", "iron.md", "people/curie.txt"}
@@ -210,14 +212,14 @@ def test_a_write_that_fails_ends_the_run(
 
     monkeypatch.setattr(Store, "upsert", failing)
     with pytest.raises(TandemError, match="disk is full"):
-        index(config, "failing-write", milvus, quiet)
+        index_documents(config, "failing-write", milvus, quiet)
     assert "failing-write" not in Store(milvus).collections()
 
 
 def test_a_collection_whose_indexes_are_missing_is_made_again(
     config: RetrievalConfig, milvus: str, quiet: Quiet
 ) -> None:
-    index(config, "half", milvus, quiet)
+    index_documents(config, "half", milvus, quiet)
     store = Store(milvus)
     physical = store.current("half")
     assert physical is not None
@@ -226,20 +228,20 @@ def test_a_collection_whose_indexes_are_missing_is_made_again(
     store.client.drop_alias("tandem_half")
     store.client.drop_collection(physical)
     # Killed between the two: the collection is there, its indexes are not.
-    make(store.client, physical, settings, {SETTINGS_PROPERTY: json.dumps(asdict(settings))}, 30)
+    make_client(store.client, physical, settings, {SETTINGS_PROPERTY: json.dumps(asdict(settings))}, 30)
     assert store.ensure("half", settings) == physical
-    assert index(config, "half", milvus, quiet).added == 4
+    assert index_documents(config, "half", milvus, quiet).added == 4
 
 
 def test_two_runs_at_once_are_refused(config: RetrievalConfig, milvus: str, quiet: Quiet) -> None:
-    with indexing.alone(milvus, "busy"), pytest.raises(TandemError, match="being indexed by another process"):
-        index(config, "busy", milvus, quiet)
+    with indexing.single_writer(milvus, "busy"), pytest.raises(TandemError, match="being indexed by another process"):
+        index_documents(config, "busy", milvus, quiet)
 
 
 def test_a_model_that_is_not_there_is_explained(config: RetrievalConfig, milvus: str, quiet: Quiet) -> None:
     unknown = config.model_copy(update={"embedding_model": "nobody/no-such-model"})
     with pytest.raises(TandemError, match="nobody/no-such-model cannot be loaded"):
-        index(unknown, "no-model", milvus, quiet)
+        index_documents(unknown, "no-model", milvus, quiet)
     assert "no-model" not in Store(milvus).collections()
 
 
@@ -258,7 +260,9 @@ def test_a_watched_folder_is_followed_until_it_is_ended(
 ) -> None:
     reports: queue.Queue[indexing.IndexReport] = queue.Queue()
     stop = threading.Event()
-    watch = threading.Thread(target=follow, args=(config, "watched", milvus, reports.put, quiet, stop), daemon=True)
+    watch = threading.Thread(
+        target=follow_changes, args=(config, "watched", milvus, reports.put, quiet, stop), daemon=True
+    )
     watch.start()
     assert counts(reports.get(timeout=60)) == (4, 0, 0, 0)
 
@@ -274,6 +278,6 @@ def test_a_watched_folder_is_followed_until_it_is_ended(
     stop.set()
     watch.join(timeout=30)
     assert not watch.is_alive()
-    index(config, "watched-fresh", milvus, quiet)
+    index_documents(config, "watched-fresh", milvus, quiet)
     kept = {key: row for key, row in rows(milvus, "watched").items() if row.source != "iron.md"}
     same(kept, rows(milvus, "watched-fresh"))

@@ -13,7 +13,7 @@ import pytest
 from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
 from retrieval.filters.rights import Rights
-from retrieval.index.indexing import follow, index
+from retrieval.index.indexing import follow_changes, index_documents
 from retrieval.index.report import IndexReport
 from retrieval.search.search import Searcher
 from retrieval.store.store import Store
@@ -62,17 +62,17 @@ def counts(report: IndexReport) -> tuple[int, int, int, int]:
 
 
 def test_a_table_is_followed_row_by_row(both: RetrievalConfig, database: Path, milvus: str, quiet: Quiet) -> None:
-    assert counts(index(both, "table", milvus, quiet)) == (6, 0, 0, 0)
+    assert counts(index_documents(both, "table", milvus, quiet)) == (6, 0, 0, 0)
     run(database, "UPDATE article SET body = 'The symbol of Tin is Sn, from stannum.' WHERE id = 1")
     run(database, "DELETE FROM article WHERE id = 2; INSERT INTO article VALUES (3, 'Lead is heavy.', 'acme')")
-    assert counts(index(both, "table", milvus, quiet)) == (1, 1, 4, 1)
+    assert counts(index_documents(both, "table", milvus, quiet)) == (1, 1, 4, 1)
     searcher = Searcher(both, milvus)
     sources = {hit.source for hit in searcher.search("table", "What is the symbol of Tin?", rights=Rights("acme")).hits}
     assert "help/1" in sources
     assert not [hit for hit in searcher.search("table", "What is the symbol of Tin?").hits if "help/" in hit.source]
 
     run(database, "UPDATE article SET owner = NULL WHERE id = 1")
-    report = index(both, "table", milvus, quiet)
+    report = index_documents(both, "table", milvus, quiet)
     assert [(failure.source, failure.reason) for failure in report.failed] == [("help/1", "has no owner")]
     assert "help/1" not in held(milvus, "table"), "nobody knows whom it is for"
 
@@ -89,11 +89,11 @@ def test_a_table_is_followed_row_by_row(both: RetrievalConfig, database: Path, m
 def test_a_failing_source_deletes_nothing(
     both: RetrievalConfig, database: Path, documents: Path, milvus: str, quiet: Quiet, harm: str
 ) -> None:
-    index(both, "harmed", milvus, quiet)
+    index_documents(both, "harmed", milvus, quiet)
     before = held(milvus, "harmed")
     run(database, harm)
     with pytest.raises(TandemError):
-        index(both, "harmed", milvus, quiet)
+        index_documents(both, "harmed", milvus, quiet)
     assert held(milvus, "harmed") == before and len(before) == 6
 
 
@@ -103,7 +103,9 @@ def test_watching_looks_at_a_table_from_time_to_time(
     reports: queue.Queue[IndexReport] = queue.Queue()
     said: queue.Queue[str] = queue.Queue()
     stop = threading.Event()
-    watch = threading.Thread(target=follow, args=(both, "polled", milvus, reports.put, said.put, stop), daemon=True)
+    watch = threading.Thread(
+        target=follow_changes, args=(both, "polled", milvus, reports.put, said.put, stop), daemon=True
+    )
     watch.start()
     assert counts(reports.get(timeout=60)) == (6, 0, 0, 0)
 
@@ -152,15 +154,15 @@ def test_a_page_that_is_gone_is_deleted_and_a_broken_one_stays(
 ) -> None:
     url, folder = site
     config = RetrievalConfig.model_validate({"sources": [{"sitemap": f"{url}/sitemap.xml", "pages_per_s": 100}]})
-    assert counts(index(config, "site", milvus, quiet)) == (2, 0, 0, 0)
+    assert counts(index_documents(config, "site", milvus, quiet)) == (2, 0, 0, 0)
     (folder / "iron.txt").unlink()
-    report = index(config, "site", milvus, quiet)
+    report = index_documents(config, "site", milvus, quiet)
     assert (counts(report), report.failed) == ((0, 0, 1, 1), [])
     assert held(milvus, "site") == {f"{url}/gold.txt"}
     (folder / "iron.txt").write_bytes(b"\xff")
-    report = index(config, "site", milvus, quiet)
+    report = index_documents(config, "site", milvus, quiet)
     assert [failure.source for failure in report.failed] == [f"{url}/iron.txt"]
     (folder / "gold.txt").write_bytes(b"\xff")
     with pytest.raises(TandemError, match="None of the 2"):
-        index(config, "site", milvus, quiet)
+        index_documents(config, "site", milvus, quiet)
     assert held(milvus, "site") == {f"{url}/gold.txt"}

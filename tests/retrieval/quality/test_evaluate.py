@@ -10,13 +10,13 @@ from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
 from retrieval.errors import UnknownCollection
 from retrieval.filters.rights import Rights
-from retrieval.index.indexing import index
-from retrieval.quality.evaluate import NDCG, evaluate, interval, score
-from retrieval.quality.judgments import Judged, JudgedQuestion
+from retrieval.index.indexing import index_documents
+from retrieval.quality.evaluate import NDCG, bootstrap_interval, evaluate_search, score_ranking
+from retrieval.quality.judgments import JudgedQuestion, JudgedSet
 
 
 def one(grades: dict[str, int], ranking: list[str]) -> dict[str, float]:
-    scores = score([JudgedQuestion("q", "?", grades)], [ranking])
+    scores = score_ranking([JudgedQuestion("q", "?", grades)], [ranking])
     return {metric: values[0] for metric, values in scores.items()}
 
 
@@ -52,22 +52,22 @@ def test_a_question_that_finds_nothing_counts_as_nought_in_its_place() -> None:
         JudgedQuestion("b", "?", {"b": 1}),
         JudgedQuestion("c", "?", {"c": 1}),
     ]
-    scores = score(questions, [["a"], [], ["x", "c"]])
+    scores = score_ranking(questions, [["a"], [], ["x", "c"]])
     assert scores["MRR@10"] == [1, 0, 1 / 2]
     assert scores["recall@1"] == [1, 0, 0]
 
 
 def test_intervals() -> None:
-    assert interval([0.25] * 8) == (0.25, 0.25)
-    assert interval([1.0]) is None
-    found = interval([1.0] * 50 + [0.0] * 50)
-    assert found is not None and found == interval([1.0] * 50 + [0.0] * 50), "the seed is fixed"
+    assert bootstrap_interval([0.25] * 8) == (0.25, 0.25)
+    assert bootstrap_interval([1.0]) is None
+    found = bootstrap_interval([1.0] * 50 + [0.0] * 50)
+    assert found is not None and found == bootstrap_interval([1.0] * 50 + [0.0] * 50), "the seed is fixed"
     # The mean of 100 draws of 0 or 1 is binomial: 95 % lie between 40 and 60 of them.
     assert found == (pytest.approx(0.4, abs=0.011), pytest.approx(0.6, abs=0.011))
 
 
 def test_pairing_shows_a_difference_that_is_small_beside_the_spread() -> None:
-    low, high = interval([0.01] * 90 + [0.0] * 10) or (0.0, 0.0)
+    low, high = bootstrap_interval([0.01] * 90 + [0.0] * 10) or (0.0, 0.0)
     assert 0 < low < 0.009 < high < 0.01
 
 
@@ -88,13 +88,13 @@ def long_documents(tmp_path: Path) -> RetrievalConfig:
 def test_a_source_counts_once_in_every_mode(
     long_documents: RetrievalConfig, milvus: str, quiet: Callable[[str], None]
 ) -> None:
-    assert index(long_documents, "judged", milvus, quiet).num_chunks > 8
+    assert index_documents(long_documents, "judged", milvus, quiet).num_chunks > 8
     questions = [
         JudgedQuestion("1", "Iron Fe", {"iron.md": 1, "gold.md": 1}),
         JudgedQuestion("2", "symbol of Gold", {"gold.md": 1, "silver.md": 1}),
     ]
     said: list[str] = []
-    found = evaluate(long_documents, milvus, "judged", Judged(questions, 3), said.append)
+    found = evaluate_search(long_documents, milvus, "judged", JudgedSet(questions, 3), said.append)
     assert [mode.mode for mode in found.modes] == ["dense", "bm25", "hybrid"]
     for mode in found.modes:
         assert mode.rankings == [["iron.md", "gold.md"], ["gold.md", "iron.md"]], mode.mode
@@ -113,12 +113,12 @@ def test_a_source_counts_once_in_every_mode(
 def test_a_collection_without_the_judged_sources_is_refused(
     config: RetrievalConfig, milvus: str, quiet: Callable[[str], None]
 ) -> None:
-    index(config, "unjudged", milvus, quiet)
-    judged = Judged([JudgedQuestion("1", "symbol of Gold", {"elements/gold.md": 1})], 0)
+    index_documents(config, "unjudged", milvus, quiet)
+    judged = JudgedSet([JudgedQuestion("1", "symbol of Gold", {"elements/gold.md": 1})], 0)
     with pytest.raises(TandemError, match=r"none of the 1 relevant sources, such as elements/gold\.md\..*codes\.md"):
-        evaluate(config, milvus, "unjudged", judged, quiet)
+        evaluate_search(config, milvus, "unjudged", judged, quiet)
     with pytest.raises(UnknownCollection, match="never-built does not exist"):
-        evaluate(config, milvus, "never-built", judged, quiet)
+        evaluate_search(config, milvus, "never-built", judged, quiet)
 
 
 @pytest.mark.slow
@@ -126,8 +126,8 @@ def test_questions_are_asked_as_a_caller_with_rights(
     documents: Path, milvus: str, quiet: Callable[[str], None]
 ) -> None:
     config = RetrievalConfig.model_validate({"sources": [{"path": documents, "tenant": "acme"}]})
-    index(config, "judged-tenants", milvus, quiet)
-    judged = Judged([JudgedQuestion("1", "symbol of Gold", {"gold.md": 1})], 0)
+    index_documents(config, "judged-tenants", milvus, quiet)
+    judged = JudgedSet([JudgedQuestion("1", "symbol of Gold", {"gold.md": 1})], 0)
     for rights, recall in ((Rights("acme"), 1.0), (Rights("globex"), 0.0), (Rights(), 0.0)):
-        found = evaluate(config, milvus, "judged-tenants", judged, quiet, rights)
+        found = evaluate_search(config, milvus, "judged-tenants", judged, quiet, rights)
         assert {mode.means["recall@1"] for mode in found.modes} == {recall}

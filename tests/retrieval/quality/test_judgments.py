@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
-from retrieval.quality.judgments import JudgedQuestion, read, source_of, write_documents
+from retrieval.quality.judgments import JudgedQuestion, read_judgments, source_of, write_documents
 from retrieval.sources import sources
 from retrieval.sources.config import FolderSource
 
@@ -34,7 +34,7 @@ def beir(tmp_path: Path) -> Path:
 
 
 def test_questions_of_a_project(tmp_path: Path) -> None:
-    judged = read(
+    judged = read_judgments(
         lines(
             tmp_path / "questions.jsonl",
             {"id": "one", "question": "Which?", "sources": ["a.md", "b.md"], "answers": ["x"]},
@@ -52,27 +52,27 @@ def test_questions_of_a_project(tmp_path: Path) -> None:
 
 
 def test_the_quickstarts_questions_name_its_documents() -> None:
-    judged = read(QUICKSTART / "data" / "questions.jsonl")
+    judged = read_judgments(QUICKSTART / "data" / "questions.jsonl")
     assert len(judged.questions) + judged.num_without == 241
-    held = {document.source for document in sources.documents([FolderSource(path=QUICKSTART / "docs")])}
+    held = {document.source for document in sources.all_documents([FolderSource(path=QUICKSTART / "docs")])}
     assert {source for question in judged.questions for source in question.grades} <= held
 
 
 def test_a_beir_folder_and_its_documents(beir: Path, tmp_path: Path) -> None:
-    judged = read(beir)
+    judged = read_judgments(beir)
     assert judged.questions == [JudgedQuestion("q1", "iron?", {"a%2F1.md": 2})]
     assert (judged.num_without, judged.corpus) == (1, beir / "corpus.jsonl")
     (tmp_path / "out").mkdir()
     assert write_documents(beir / "corpus.jsonl", tmp_path / "out") == 2
     written = {
-        document.source: document.read() for document in sources.documents([FolderSource(path=tmp_path / "out")])
+        document.source: document.read() for document in sources.all_documents([FolderSource(path=tmp_path / "out")])
     }
     assert written == {source_of("a/1"): "# Iron\n\nFe.", source_of(".b"): "Gold is Au."}
 
 
 def test_qrels_without_a_heading(beir: Path) -> None:
     lines(beir / "qrels/test.tsv", "q1\ta/1\t1", "q2\t.b\t3")
-    assert [question.grades for question in read(beir).questions] == [{"a%2F1.md": 1}, {"%2Eb.md": 3}]
+    assert [question.grades for question in read_judgments(beir).questions] == [{"a%2F1.md": 1}, {"%2Eb.md": 3}]
 
 
 TAGGED = """<top>
@@ -97,7 +97,7 @@ def test_trec_topics_in_both_forms(tmp_path: Path) -> None:
     tagged.write_text(TAGGED)
     expected = [JudgedQuestion("301", "International Organized Crime", {"a.md": 2})]
     for topics in (tagged, tabbed):
-        judged = read(topics, qrels)
+        judged = read_judgments(topics, qrels)
         assert (judged.questions, judged.num_without) == (expected, 1)
 
 
@@ -115,7 +115,7 @@ def test_trec_topics_in_both_forms(tmp_path: Path) -> None:
 def test_a_bad_question_names_its_line(tmp_path: Path, line: str, reason: str) -> None:
     path = lines(tmp_path / "q.jsonl", {"id": "1", "question": "x", "sources": ["a.md"]}, line)
     with pytest.raises(TandemError) as raised:
-        read(path)
+        read_judgments(path)
     assert f"{path}:2: " in raised.value.seen and reason in raised.value.seen
     assert '"sources"' in raised.value.accepted
 
@@ -123,7 +123,7 @@ def test_a_bad_question_names_its_line(tmp_path: Path, line: str, reason: str) -
 def test_ten_mistakes_are_shown_and_the_others_counted(tmp_path: Path) -> None:
     path = lines(tmp_path / "q.jsonl", *["{"] * 12)
     with pytest.raises(TandemError, match=r"q\.jsonl:10: .*; and 2 more\.") as raised:
-        read(path)
+        read_judgments(path)
     assert "q.jsonl:11" not in str(raised.value)
 
 
@@ -142,14 +142,14 @@ def test_ten_mistakes_are_shown_and_the_others_counted(tmp_path: Path) -> None:
 def test_a_bad_beir_folder(beir: Path, file: str, content: str, expected: str) -> None:
     (beir / file).write_text(content)
     with pytest.raises(TandemError, match=expected):
-        read(beir)
+        read_judgments(beir)
 
 
 @pytest.mark.parametrize("file", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])
 def test_a_beir_folder_that_lacks_a_file(beir: Path, file: str) -> None:
     (beir / file).unlink()
     with pytest.raises(TandemError, match=Path(file).name):
-        read(beir)
+        read_judgments(beir)
 
 
 @pytest.mark.parametrize(
@@ -170,17 +170,17 @@ def test_a_bad_document_names_its_line(beir: Path, tmp_path: Path, line: str, re
 def test_bad_trec_files(tmp_path: Path) -> None:
     qrels = lines(tmp_path / "qrels", "301 0 a.md 1")
     with pytest.raises(TandemError, match=r"topics:1: has no number and question"):
-        read(lines(tmp_path / "topics", "301 Crime"), qrels)
+        read_judgments(lines(tmp_path / "topics", "301 Crime"), qrels)
     (tmp_path / "topics").write_text(TAGGED.replace("<title>Polio</title>", ""))
     with pytest.raises(TandemError, match=r"topics:7: the topic has no <title>"):
-        read(tmp_path / "topics", qrels)
+        read_judgments(tmp_path / "topics", qrels)
     with pytest.raises(TandemError, match=r"qrels:1: .*does not end in a grade"):
-        read(lines(tmp_path / "topics", "301\tCrime"), lines(tmp_path / "qrels", "301 a.md 1"))
+        read_judgments(lines(tmp_path / "topics", "301\tCrime"), lines(tmp_path / "qrels", "301 a.md 1"))
 
 
 def test_files_that_are_no_text_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_bytes(b'{"question": "a", "sources": ["b"]}\n\xff\n')
     with pytest.raises(TandemError, match=r"q\.jsonl:2: the text is not UTF-8"):
-        read(tmp_path / "q.jsonl")
+        read_judgments(tmp_path / "q.jsonl")
     with pytest.raises(TandemError, match=r"nowhere\.jsonl cannot be read"):
-        read(tmp_path / "nowhere.jsonl")
+        read_judgments(tmp_path / "nowhere.jsonl")

@@ -11,8 +11,8 @@ from cluster.errors import TandemError
 from cluster.session import ray_session
 from retrieval.config import RetrievalConfig
 from retrieval.quality.evaluate import NDCG
-from retrieval.quality.judgments import Judged, JudgedQuestion
-from retrieval.quality.sweep import HYBRID, Setting, Sweep, Tried, _compared, sweep
+from retrieval.quality.judgments import JudgedQuestion, JudgedSet
+from retrieval.quality.sweep import HYBRID, SearchSetting, Sweep, SweepTrial, _compared, sweep_settings
 from retrieval.search.fusion import Ranking
 from retrieval.sources.config import FolderSource
 from retrieval.store.store import Store
@@ -40,11 +40,11 @@ def elements(tmp_path: Path) -> RetrievalConfig:
 def test_every_setting_is_tried_and_nothing_of_it_stays(
     elements: RetrievalConfig, milvus: str, ray: None, quiet: Callable[[str], None]
 ) -> None:
-    found = sweep(elements, "elements", milvus, Judged(QUESTIONS, 0, None), (64,), quiet)
+    found = sweep_settings(elements, "elements", milvus, JudgedSet(QUESTIONS, 0, None), (64,), quiet)
     tried = {one.setting for one in found.tried}
     rankings = {Ranking("dense"), Ranking("bm25"), *HYBRID}
-    assert tried == {Setting(size, ranking) for size in (64, 200) for ranking in rankings}
-    assert found.own.setting == Setting(200, Ranking("bm25"))
+    assert tried == {SearchSetting(size, ranking) for size in (64, 200) for ranking in rankings}
+    assert found.own.setting == SearchSetting(200, Ranking("bm25"))
     sizes = {one.setting.chunk_tokens: one.num_chunks for one in found.tried}
     assert sizes[64] > sizes[200] >= len(ELEMENTS)
     means = [one.means[NDCG] for one in found.tried]
@@ -61,15 +61,15 @@ def test_an_error_in_a_task_is_the_users(
 ) -> None:
     broken = elements.model_copy(update={"sources": (FolderSource(path=Path("/nowhere")),)})
     with pytest.raises(TandemError, match="/nowhere does not exist"):
-        sweep(broken, "broken", milvus, Judged(QUESTIONS, 0, None), (64,), quiet)
+        sweep_settings(broken, "broken", milvus, JudgedSet(QUESTIONS, 0, None), (64,), quiet)
 
 
 def compared(best: list[float], own: list[float], others: int) -> Sweep:
-    def tried(size: int, values: list[float]) -> Tried:
-        return Tried(Setting(size, Ranking("dense")), 1, {NDCG: values})
+    def tried(size: int, values: list[float]) -> SweepTrial:
+        return SweepTrial(SearchSetting(size, Ranking("dense")), 1, {NDCG: values})
 
     poor = [tried(1000 + number, [0.0] * len(own)) for number in range(others)]
-    return _compared([*poor, tried(1, own), tried(2, best)], Setting(1, Ranking("dense")))
+    return _compared([*poor, tried(1, own), tried(2, best)], SearchSetting(1, Ranking("dense")))
 
 
 def test_the_best_of_many_must_be_better_by_more() -> None:
@@ -77,7 +77,7 @@ def test_the_best_of_many_must_be_better_by_more() -> None:
     own = rng.uniform(0.2, 0.6, 100)
     best = own + rng.normal(0.03, 0.09, 100)
     pair, many = compared(best.tolist(), own.tolist(), 0), compared(best.tolist(), own.tolist(), 30)
-    assert pair.best.setting == many.best.setting == Setting(2, Ranking("dense"))
+    assert pair.best.setting == many.best.setting == SearchSetting(2, Ranking("dense"))
     assert pair.gain == many.gain
     assert pair.separated
     assert not many.separated

@@ -2,20 +2,20 @@
 
 import pytest
 
-from retrieval.search.fusion import Leg, Settled, fuse
+from retrieval.search.fusion import ResolvedRanking, RetrieverName, fuse_rankings
 from retrieval.search.hits import Hit
-from retrieval.search.retrievers import Found
+from retrieval.search.retrievers import Candidate
 
 
-def found(**scores: float) -> list[Found]:
-    return [Found(name, f"{name}.md", 0, f"T\ntext of {name}", score) for name, score in scores.items()]
+def found(**scores: float) -> list[Candidate]:
+    return [Candidate(name, f"{name}.md", 0, f"T\ntext of {name}", score) for name, score in scores.items()]
 
 
-LEGS: dict[Leg, list[Found]] = {"dense": found(a=0.9, b=0.8, c=0.4), "bm25": found(b=12.0, d=6.0, a=4.0)}
+LEGS: dict[RetrieverName, list[Candidate]] = {"dense": found(a=0.9, b=0.8, c=0.4), "bm25": found(b=12.0, d=6.0, a=4.0)}
 
 
-def fused(legs: dict[Leg, list[Found]], how: str = "rrf", dense_weight: float = 0.5) -> dict[str, float]:
-    hits = fuse(legs, Settled("hybrid", how, dense_weight))  # type: ignore[arg-type]
+def fused(legs: dict[RetrieverName, list[Candidate]], how: str = "rrf", dense_weight: float = 0.5) -> dict[str, float]:
+    hits = fuse_rankings(legs, ResolvedRanking("hybrid", how, dense_weight))  # type: ignore[arg-type]
     return {hit.id: hit.score for hit in hits}
 
 
@@ -40,14 +40,14 @@ def test_the_weights_at_their_ends_are_single_legs() -> None:
 
 
 def test_a_single_leg_keeps_its_order_and_its_scores() -> None:
-    hits = fuse({"bm25": LEGS["bm25"]}, Settled("bm25", "weighted", 0.7))
+    hits = fuse_rankings({"bm25": LEGS["bm25"]}, ResolvedRanking("bm25", "weighted", 0.7))
     assert [(hit.id, hit.score, hit.scores.bm25, hit.scores.fused) for hit in hits] == [
         ("b", 12.0, 12.0, None), ("d", 6.0, 6.0, None), ("a", 4.0, 4.0, None)
     ]  # fmt: skip
 
 
 def test_the_scores_of_every_leg_are_kept() -> None:
-    best, *_, last = fuse(LEGS, Settled("hybrid", "rrf", 0.5))
+    best, *_, last = fuse_rankings(LEGS, ResolvedRanking("hybrid", "rrf", 0.5))
     assert isinstance(best, Hit)
     assert (best.scores.dense, best.scores.bm25, best.scores.live) == (0.8, 12.0, None)
     assert best.scores.fused == best.score

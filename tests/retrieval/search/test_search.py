@@ -14,10 +14,10 @@ from cluster.errors import TandemError
 from cluster.fingerprints.models import find_folder
 from retrieval.config import Mode, RetrievalConfig
 from retrieval.errors import RetrievalUnavailable, UnknownCollection
-from retrieval.index.indexing import index
+from retrieval.index.indexing import index_documents
 from retrieval.prompt import render_system
 from retrieval.search.search import Searcher
-from retrieval.store.milvus_lite import local_server, running
+from retrieval.store.milvus_lite import local_server, running_server
 from tests.retrieval.conftest import FACTS
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ def searcher(milvus: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     config = RetrievalConfig(sources=[folder])
-    index(config, "facts", milvus, lambda line: None)
+    index_documents(config, "facts", milvus, lambda line: None)
     searcher = Searcher(config, milvus)
     yield searcher
     searcher.close()
@@ -97,9 +97,9 @@ def test_a_store_that_hangs_or_dies_fails_in_seconds_and_comes_back(
     config: RetrievalConfig, tmp_path: Path, quiet: Callable[[str], None]
 ) -> None:
     with local_server(tmp_path / "milvus") as uri:
-        index(config, "facts", uri, quiet)
+        index_documents(config, "facts", uri, quiet)
         searcher = Searcher(config, uri)
-        server = running(tmp_path / "milvus")
+        server = running_server(tmp_path / "milvus")
         assert server is not None
         os.kill(server.pid, signal.SIGSTOP)
         assert _unavailable_after(searcher) < 5

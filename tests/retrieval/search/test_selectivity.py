@@ -10,7 +10,7 @@ from retrieval.errors import UnknownCollection
 from retrieval.filters.filters import And, Comparison, encode
 from retrieval.filters.rights import NOBODY, Attributes, Rights, allowed
 from retrieval.search import selectivity
-from retrieval.search.selectivity import Shares
+from retrieval.search.selectivity import Selectivity
 from retrieval.store.collection import Row
 from retrieval.store.store import Store
 from tests.retrieval.store.test_contract import built
@@ -32,7 +32,7 @@ def store(milvus: str) -> Store:
     return Store(milvus)
 
 
-def settled(counting: Shares, name: str, expression: str) -> float:
+def settled(counting: Selectivity, name: str, expression: str) -> float:
     """The share once nothing is being counted."""
     counting.of(name, expression, 10)
     deadline = time.monotonic() + 20
@@ -44,7 +44,7 @@ def settled(counting: Shares, name: str, expression: str) -> float:
 def test_few_of_either_kind_are_exact_at_once(store: Store) -> None:
     name = f"shares-{next(NUMBERS)}"
     built(store, name, rows(acme=700, globex=50))
-    counting = Shares(store)
+    counting = Selectivity(store)
     assert counting.of(name, encode(allowed(Rights("globex"))), 10) == pytest.approx(50 / 750)
     assert counting.of(name, encode(allowed(Rights("acme"))), 10) == pytest.approx(700 / 750)
     assert counting.of(name, encode(allowed(NOBODY)), 10) == 0
@@ -57,7 +57,7 @@ def test_few_of_either_kind_are_exact_at_once(store: Store) -> None:
 def test_many_of_both_kinds_are_bounded_first_and_counted_beside(store: Store) -> None:
     name = f"shares-{next(NUMBERS)}"
     built(store, name, rows(acme=900, globex=600))
-    counting, expression = Shares(store), encode(allowed(Rights("acme")))
+    counting, expression = Selectivity(store), encode(allowed(Rights("acme")))
     assert counting.of(name, expression, 10) == pytest.approx(selectivity.FEW / 1500)
     assert settled(counting, name, expression) == pytest.approx(900 / 1500)
 
@@ -66,7 +66,7 @@ def test_a_share_follows_the_collection(store: Store, monkeypatch: pytest.Monkey
     monkeypatch.setattr(selectivity, "KEPT_S", 0.0)
     name = f"shares-{next(NUMBERS)}"
     physical = built(store, name, rows(acme=30))
-    counting, expression = Shares(store), encode(allowed(NOBODY))
+    counting, expression = Selectivity(store), encode(allowed(NOBODY))
     assert counting.of(name, expression, 10) == 0
     store.upsert(physical, [replace(row, attributes=Attributes()) for row in rows(acme=15)])
     store.finish(physical)
@@ -78,4 +78,4 @@ def test_a_share_follows_the_collection(store: Store, monkeypatch: pytest.Monkey
 
 def test_a_collection_that_is_not_there_is_said(store: Store) -> None:
     with pytest.raises(UnknownCollection):
-        Shares(store).of("shares-none", encode(allowed(NOBODY)), 10)
+        Selectivity(store).of("shares-none", encode(allowed(NOBODY)), 10)

@@ -11,7 +11,7 @@ from retrieval.config import LiveConfig, RetrievalConfig
 from retrieval.errors import RetrievalUnavailable
 from retrieval.filters.filters import Comparison
 from retrieval.filters.rights import NOBODY, Rights
-from retrieval.index.indexing import index
+from retrieval.index.indexing import index_documents
 from retrieval.search.fusion import Ranking
 from retrieval.search.search import Searcher
 from tests.retrieval.conftest import FACTS
@@ -41,7 +41,7 @@ def documents(milvus: str, tmp_path_factory: pytest.TempPathFactory) -> Retrieva
     (folder / "acme" / "secret.md").write_text(f"# Secret\n\n{NOTICE}\n")
     sources = [{"path": folder / "all"}, {"path": folder / "acme", "tenant": "acme"}]
     config = RetrievalConfig.model_validate({"sources": sources, "chunk_tokens": 80})
-    index(config, "stages", milvus, lambda line: None)
+    index_documents(config, "stages", milvus, lambda line: None)
     return config
 
 

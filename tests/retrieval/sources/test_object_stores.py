@@ -16,7 +16,7 @@ from retrieval.filters.rights import Attributes
 from retrieval.sources import clouds, parsing
 from retrieval.sources.config import ObjectSource
 from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
-from retrieval.sources.sources import check, documents
+from retrieval.sources.sources import all_documents, check_sources
 from tests.cluster.s3 import s3_server
 
 
@@ -44,8 +44,8 @@ def source(path: str = "s3://bucket/docs", **settings: Any) -> ObjectSource:
 
 
 def listed(*sources: ObjectSource) -> dict[str, Document]:
-    check(sources)
-    return {document.source: document for document in documents(sources)}
+    check_sources(sources)
+    return {document.source: document for document in all_documents(sources)}
 
 
 def test_objects_are_documents(bucket: S3Store) -> None:
@@ -131,12 +131,12 @@ def test_rows_of_an_object_that_changes_are_not_taken_for_deleted(
     monkeypatch.setattr(clouds, "CHUNK_BYTES", 100)
     rows = "".join(f'{{"id": {number}, "text": "one"}}\n' for number in range(100))
     put(bucket, "docs/a.jsonl", rows)
-    found = documents([source()])
+    found = all_documents([source()])
     assert next(found).source == "a.jsonl#0"
     put(bucket, "docs/a.jsonl", rows.replace("one", "two"))
     with pytest.raises(SourceUnavailable, match=r"a\.jsonl in the source s3://bucket/docs was changed"):
         list(found)
-    found = documents([source()])
+    found = all_documents([source()])
     next(found)
     bucket.delete("docs/a.jsonl")
     assert len(list(found)) < 99, "it is gone, and so are its rows"

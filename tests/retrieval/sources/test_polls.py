@@ -3,9 +3,9 @@
 import time
 from pathlib import Path
 
-from retrieval.index.indexed_documents import Known
+from retrieval.index.indexed_documents import IndexedDocuments
 from retrieval.sources.config import FolderSource, ObjectSource
-from retrieval.sources.sources import Polls, folders, polled, prefix
+from retrieval.sources.sources import PollSchedule, polled_sources, source_prefix, watched_folders
 from retrieval.store.rows import StoredChunk
 
 DOCS = FolderSource(path=Path("/docs"))
@@ -13,11 +13,11 @@ BUCKET = ObjectSource(path="s3://bucket", poll_s=1)
 
 
 def test_folders_are_watched_and_the_rest_is_polled() -> None:
-    assert folders([DOCS, BUCKET]) == [Path("/docs")] and polled([DOCS, BUCKET]) == [BUCKET]
+    assert watched_folders([DOCS, BUCKET]) == [Path("/docs")] and polled_sources([DOCS, BUCKET]) == [BUCKET]
 
 
 def test_a_source_is_due_after_its_time() -> None:
-    polls = Polls([DOCS, BUCKET])
+    polls = PollSchedule([DOCS, BUCKET])
     assert polls.due() == [BUCKET]
     polls.begin([DOCS, BUCKET])
     assert polls.due() == []
@@ -26,12 +26,12 @@ def test_a_source_is_due_after_its_time() -> None:
 
 
 def test_names_begin_with_their_source_where_there_are_several() -> None:
-    assert [prefix(each, [each]) for each in (DOCS, BUCKET)] == ["", ""]
-    assert [prefix(each, [DOCS, BUCKET]) for each in (DOCS, BUCKET)] == ["docs/", "bucket/"]
+    assert [source_prefix(each, [each]) for each in (DOCS, BUCKET)] == ["", ""]
+    assert [source_prefix(each, [DOCS, BUCKET]) for each in (DOCS, BUCKET)] == ["docs/", "bucket/"]
 
 
 def test_a_source_that_is_not_looked_at_keeps_its_documents() -> None:
-    known = Known()
+    known = IndexedDocuments()
     names = ["docs/a.md", "docs/é.md", "docs2/b.md", "doc", "docs/z/c.md"]
     known.fill(StoredChunk(str(number), name, "digest", 1) for number, name in enumerate(names))
     known.begin()

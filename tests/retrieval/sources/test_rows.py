@@ -12,7 +12,7 @@ from retrieval.filters.rights import Attributes
 from retrieval.sources import rows as jsonl
 from retrieval.sources.config import FolderSource
 from retrieval.sources.document import Document, Unreadable
-from retrieval.sources.sources import check, documents
+from retrieval.sources.sources import all_documents, check_sources
 
 
 def write(path: Path, *lines: "dict[str, Any] | str") -> Path:
@@ -23,8 +23,8 @@ def write(path: Path, *lines: "dict[str, Any] | str") -> Path:
 
 def rows(path: Path, **settings: Any) -> list[Document]:
     source = FolderSource.model_validate({"path": path, **settings})
-    check([source])
-    return list(documents([source]))
+    check_sources([source])
+    return list(all_documents([source]))
 
 
 def test_each_row_is_a_document(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_long_line_is_left_out_however_the_file_is_cut(monkeypatch: pytest.Mon
     file = b'{"text": "a"}\n{"text": "' + b"x" * 100 + b'"}\n{"text": "b"}'
     for size in (1, 7, 50, 500):
         chunks = [file[start : start + size] for start in range(0, len(file), size)]
-        first, long, last = jsonl.documents("f", chunks, Attributes(), None)
+        first, long, last = jsonl.row_documents("f", chunks, Attributes(), None)
         assert (first.read(), long.source, last.read()) == ("a", "f#2", "b")
         with pytest.raises(Unreadable, match="on its line"):
             long.read()
@@ -112,7 +112,7 @@ def test_a_file_of_any_size_takes_little_memory() -> None:
             yield line * 1000
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert sum(1 for _ in jsonl.documents("f", chunks(), Attributes(), None)) == 300_000
+    assert sum(1 for _ in jsonl.row_documents("f", chunks(), Attributes(), None)) == 300_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024  # KiB, of 300 MB
 
 

@@ -15,7 +15,7 @@ from retrieval.filters.rights import Attributes
 from retrieval.sources import sitemaps, web
 from retrieval.sources.config import SitemapSource
 from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
-from retrieval.sources.sources import check, documents
+from retrieval.sources.sources import all_documents, check_sources
 
 ARTICLE = """<html><head><title>{0}</title></head><body><nav><a href="/">Home</a> <a href="/menu">The menu</a></nav>
 <article><h1>{0}</h1><p>The atomic number of {0} is {1}. It is a metal, and this sentence says so at some length.</p>
@@ -94,29 +94,29 @@ def source(site: Web, path: str = "/sitemap.xml", **settings: Any) -> SitemapSou
 
 def listed(site: Web, **settings: Any) -> dict[str, Document]:
     pages = source(site, **settings)
-    return {document.source.removeprefix(f"{site.url}/"): document for document in documents([pages])}
+    return {document.source.removeprefix(f"{site.url}/"): document for document in all_documents([pages])}
 
 
 @pytest.fixture
 def first(site: Web) -> Iterator[Document]:
     """The only page, while its source is open."""
     site.sitemap("/iron")
-    pages = documents([source(site)])
+    pages = all_documents([source(site)])
     yield next(pages)
 
 
 def test_pages_are_documents_without_their_menus(site: Web) -> None:
     site.sitemap("/iron", "/notes.txt?a=1&amp;b=2", "/iron", "/iron#use")
     site.page("/notes.txt?a=1&b=2", "Plain.", "text/plain")
-    check([pages := source(site, tenant="acme")])
-    found = {document.source: (document.read(), document.attributes) for document in documents([pages])}
+    check_sources([pages := source(site, tenant="acme")])
+    found = {document.source: (document.read(), document.attributes) for document in all_documents([pages])}
     assert list(found) == [f"{site.url}/iron", f"{site.url}/notes.txt?a=1&b=2"]
     text, attributes = found[f"{site.url}/iron"]
     assert text.startswith("# Iron\n\nThe atomic number of Iron is 26.") and "menu" not in text and "footer" not in text
     assert "## Use" in text
     assert attributes == Attributes("acme")
     assert found[f"{site.url}/notes.txt?a=1&b=2"][0] == "Plain."
-    assert next(documents([source(site, name="site")])).source == "site/iron"
+    assert next(all_documents([source(site, name="site")])).source == "site/iron"
 
 
 def test_lastmod_is_the_version_and_the_text_is_where_there_is_none(site: Web) -> None:
@@ -124,7 +124,7 @@ def test_lastmod_is_the_version_and_the_text_is_where_there_is_none(site: Web) -
 
     def versions(changed: str) -> list[str]:
         site.sitemap(("/iron", changed), "/gold")
-        return [document.version() for document in documents([source(site)])]
+        return [document.version() for document in all_documents([source(site)])]
 
     iron, gold = versions("2024-01-01")
     assert "/iron" not in site.asked, "a page whose lastmod is known is not fetched"
@@ -169,13 +169,13 @@ def test_a_sitemap_that_cannot_be_read_is_not_taken_for_an_empty_one(site: Web, 
 
 def test_a_sitemap_that_is_not_there(site: Web) -> None:
     with pytest.raises(SourceUnavailable, match="HTTP 404"):
-        check([source(site)])
+        check_sources([source(site)])
     site.sitemap("http://other.invalid/x")
     with pytest.raises(TandemError, match="names no page"):
-        check([source(site)])
+        check_sources([source(site)])
     nobody = SitemapSource(sitemap="http://127.0.0.1:9/sitemap.xml")
     with pytest.raises(SourceUnavailable, match="cannot be reached"):
-        check([nobody])
+        check_sources([nobody])
 
 
 def test_only_pages_of_its_own_host_are_read(site: Web) -> None:
@@ -195,7 +195,7 @@ def test_robots_txt_is_kept(site: Web) -> None:
     assert list(listed(site)) == ["iron"]
     site.page("/robots.txt", "User-agent: Tandem\nDisallow: /\n", "text/plain")
     with pytest.raises(TandemError, match="names no page"):
-        check([source(site)])
+        check_sources([source(site)])
     site.status("/robots.txt", 500, 500, 500)
     with pytest.raises(SourceUnavailable, match=r"robots\.txt answers HTTP 500"):
         listed(site)
@@ -206,7 +206,7 @@ def test_no_more_pages_a_second_than_set(site: Web) -> None:
     for name in names:
         site.page(name, "Text.", "text/plain")
     site.sitemap(*names)
-    for document in documents([source(site, pages_per_s=20)]):
+    for document in all_documents([source(site, pages_per_s=20)]):
         document.read()
     assert len(site.times) == 7 and site.times[-1] - site.times[0] > 0.28
 
@@ -260,7 +260,7 @@ def test_a_public_name_that_leads_into_the_own_network_is_not_read(site: Web) ->
 
 def test_a_host_that_goes_away_ends_the_run(site: Web) -> None:
     site.sitemap("/iron")
-    pages = documents([source(site)])
+    pages = all_documents([source(site)])
     page = next(pages)
     site.server.shutdown()
     site.server.server_close()

@@ -15,7 +15,7 @@ from retrieval.sources import parsing
 from retrieval.sources.config import FolderSource
 from retrieval.sources.document import Document, Unreadable
 from retrieval.sources.parsing import digest, read_markdown
-from retrieval.sources.sources import check, documents
+from retrieval.sources.sources import all_documents, check_sources
 
 
 def write(path: Path, content: str | bytes = "text") -> Path:
@@ -25,8 +25,8 @@ def write(path: Path, content: str | bytes = "text") -> Path:
 
 
 def checked(*sources: FolderSource) -> list[Document]:
-    check(sources)
-    return list(documents(sources))
+    check_sources(sources)
+    return list(all_documents(sources))
 
 
 def names(*roots: Path) -> list[str]:

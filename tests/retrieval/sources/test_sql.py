@@ -13,7 +13,7 @@ from cluster.errors import TandemError
 from retrieval.filters.rights import Attributes
 from retrieval.sources.config import SqlSource
 from retrieval.sources.document import UNKNOWN, Document, SourceUnavailable, Unreadable
-from retrieval.sources.sources import check, documents
+from retrieval.sources.sources import all_documents, check_sources
 from retrieval.sources.sql import _Texts
 
 ARTICLES = """
@@ -43,18 +43,18 @@ def source(path: Path, query: str = "SELECT * FROM article", **settings: Any) ->
 
 
 def checked(*sources: SqlSource) -> list[Document]:
-    check(sources)
-    return list(documents(sources))
+    check_sources(sources)
+    return list(all_documents(sources))
 
 
 def versions(source: SqlSource) -> dict[str, str]:
-    return {document.source: document.version() for document in documents([source])}
+    return {document.source: document.version() for document in all_documents([source])}
 
 
 def test_each_row_is_a_document(database: Path) -> None:
     settings: dict[str, Any] = {"text": ["body", "note"], "title": "heading", "tenant": "owner", "access": "labels"}
-    found = list(documents([articles := source(database, **settings, metadata=["year"])]))
-    check([articles])
+    found = list(all_documents([articles := source(database, **settings, metadata=["year"])]))
+    check_sources([articles])
     assert [document.source for document in found] == ["help/1", "help/2", "help/3"]
     assert [document.attributes for document in found] == [
         Attributes("acme", ("hr", "it"), {"year": 2024}),
@@ -72,7 +72,7 @@ def test_each_row_is_a_document(database: Path) -> None:
 @contextmanager
 def opened(*sources: SqlSource) -> Iterator[Iterator[Document]]:
     """Rows that are read while they are listed, as the index does it."""
-    rows = documents(sources)
+    rows = all_documents(sources)
     yield rows
     assert next(rows, None) is None
 
@@ -164,11 +164,11 @@ def test_a_query_that_fails_half_way_lists_nothing(database: Path) -> None:
         "SELECT id, body, CASE WHEN id < 10 THEN '' WHEN id > 2500 THEN json('{') ELSE json(body) END AS b FROM article"
     )
     with pytest.raises(SourceUnavailable, match="malformed JSON"):
-        next(documents([source(database, query, text="b")]))
+        next(all_documents([source(database, query, text="b")]))
 
 
 def test_a_row_that_has_gone_since_it_was_listed_is_said(database: Path) -> None:
-    rows = documents([source(database)])
+    rows = all_documents([source(database)])
     first = next(rows)
     run(database, "DELETE FROM article WHERE id = 1")
     with pytest.raises(Unreadable, match="no longer"):
@@ -194,7 +194,7 @@ def test_the_password_is_never_shown() -> None:
     assert configured.title == "x"
     assert "secret" not in f"{configured!r} {configured.model_dump_json()}"
     with pytest.raises(TandemError) as caught:
-        check([configured])
+        check_sources([configured])
     assert "secret" not in str(caught.value)
 
 

@@ -9,7 +9,7 @@ import pytest
 from retrieval.errors import UnknownCollection
 from retrieval.filters.filters import And, Comparison, In, Not
 from retrieval.filters.rights import Attributes
-from retrieval.search.retrievers import Legs
+from retrieval.search.retrievers import Retrievers
 from retrieval.store.collection import Row, Settings
 from retrieval.store.rows import PAGE_ROWS
 from retrieval.store.store import Store
@@ -49,7 +49,7 @@ def built(store: Store, name: str, rows: list[Row], settings: Settings = SETTING
 
 
 def found(store: Store, name: str, where: object = Comparison("id", "!=", ""), top_k: int = 10) -> list[int]:
-    hits = Legs(store).dense(name, [1.0, 0.0, 0.0, 0.0], where, top_k, 30)  # type: ignore[arg-type]
+    hits = Retrievers(store).dense(name, [1.0, 0.0, 0.0, 0.0], where, top_k, 30)  # type: ignore[arg-type]
     return [hit.position for hit in hits]
 
 

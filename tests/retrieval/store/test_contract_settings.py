@@ -12,9 +12,9 @@ from cluster.errors import TandemError
 from retrieval.config import MilvusConfig
 from retrieval.filters.filters import Comparison, In
 from retrieval.filters.rights import Attributes
-from retrieval.search.retrievers import Legs
+from retrieval.search.retrievers import Retrievers
 from retrieval.store.collection import alias_of
-from retrieval.store.index_parameters import candidates
+from retrieval.store.index_parameters import num_candidates
 from retrieval.store.store import Store
 from tests.retrieval.store.test_contract import SETTINGS, built, found, name, row
 
@@ -49,13 +49,13 @@ def test_each_index_finds_the_nearest(opened: Callable[..., Store], name: str, k
     store = opened(index=kind)
     physical = built(store, name, [row(number) for number in range(300)], replace(SETTINGS, index=kind))
     assert found(store, name) == list(range(10))
-    assert store.index_kind(physical) == candidates(store.config, 0, 4)[0].kind
+    assert store.index_kind(physical) == num_candidates(store.config, 0, 4)[0].kind
 
 
 def test_an_index_is_rebuilt_in_place(store: Store, name: str) -> None:
     physical = built(store, name, [row(number) for number in range(300)])
     assert store.index_kind(physical) == "HNSW"
-    assert store.rebuild(physical, candidates(MilvusConfig(index="flat"), 0, 4)) == "FLAT"
+    assert store.rebuild(physical, num_candidates(MilvusConfig(index="flat"), 0, 4)) == "FLAT"
     assert store.index_kind(physical) == "FLAT"
     assert found(store, name) == list(range(10))
     assert len(store.chunks(physical)) == 300
@@ -201,7 +201,7 @@ def test_one_row_in_a_hundred_of_ten_thousand_is_found_as_if_it_were_alone(store
         num_missed = 0
         for asked in vectors[1:30]:
             nearest = sorted(mine, key=lambda number: -float(vectors[number] @ asked))[:10]
-            hits = Legs(store).dense(name, asked.tolist(), Comparison("tenant", "==", "small"), 10, 30)
+            hits = Retrievers(store).dense(name, asked.tolist(), Comparison("tenant", "==", "small"), 10, 30)
             num_missed += len(set(nearest) - {hit.position for hit in hits})
         return num_missed
 

@@ -4,11 +4,11 @@ import pytest
 from pydantic import ValidationError
 
 from retrieval.config import MilvusConfig, RetrievalConfig
-from retrieval.store.index_parameters import candidates, described, hnsw_gib, search_parameters
+from retrieval.store.index_parameters import describe_index, hnsw_gib, num_candidates, search_parameters
 
 
 def kinds(config: MilvusConfig, num_rows: int) -> list[str]:
-    return [index.kind for index in candidates(config, num_rows, dimensions=384)]
+    return [index.kind for index in num_candidates(config, num_rows, dimensions=384)]
 
 
 def test_auto_takes_a_graph_in_memory_while_it_fits() -> None:
@@ -26,9 +26,9 @@ def test_memory_of_the_graph_is_its_vectors_and_its_links() -> None:
 
 
 def test_parameters_of_the_build() -> None:
-    assert candidates(MilvusConfig(m=32, ef_construction=400), 0, 4)[0].params == {"M": 32, "efConstruction": 400}
-    assert candidates(MilvusConfig(index="ivf", nlist=64), 0, 4)[0].params == {"nlist": 64}
-    assert candidates(MilvusConfig(index="flat"), 0, 4)[0].params == {}
+    assert num_candidates(MilvusConfig(m=32, ef_construction=400), 0, 4)[0].params == {"M": 32, "efConstruction": 400}
+    assert num_candidates(MilvusConfig(index="ivf", nlist=64), 0, 4)[0].params == {"nlist": 64}
+    assert num_candidates(MilvusConfig(index="flat"), 0, 4)[0].params == {}
 
 
 def test_a_search_looks_at_more_than_it_returns() -> None:
@@ -42,8 +42,12 @@ def test_a_search_looks_at_more_than_it_returns() -> None:
 
 
 def test_only_what_changes_the_build_changes_its_description() -> None:
-    assert described(MilvusConfig()) == described(MilvusConfig(ef=500, replicas=2, consistency="strong")) == "auto"
-    assert described(MilvusConfig(index="hnsw", m=32)) == "hnsw m=32"
+    assert (
+        describe_index(MilvusConfig())
+        == describe_index(MilvusConfig(ef=500, replicas=2, consistency="strong"))
+        == "auto"
+    )
+    assert describe_index(MilvusConfig(index="hnsw", m=32)) == "hnsw m=32"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
-from retrieval.store.milvus_lite import local_server, running
+from retrieval.store.milvus_lite import local_server, running_server
 from retrieval.store.store import Store
 
 ROOT = str(Path(__file__).parents[3])
@@ -71,7 +71,7 @@ def test_a_file_left_by_a_dead_server_is_not_believed(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as foreign:
         stale = {"pid": os.getpid(), "host": socket.gethostname(), "port": foreign.getsockname()[1]}
         (tmp_path / "server.json").write_text(json.dumps(stale))
-        assert running(tmp_path) is None
+        assert running_server(tmp_path) is None
 
 
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_users_share_a_server_which_ends_with_the_last_of_them(tmp_path: Path) -> None:
     with user(tmp_path) as (first, uri):
-        server = running(tmp_path)
+        server = running_server(tmp_path)
         assert server is not None and server.uri == uri
         with local_server(tmp_path) as shared:
             assert shared == uri
@@ -92,13 +92,13 @@ def test_users_share_a_server_which_ends_with_the_last_of_them(tmp_path: Path) -
             assert alive(server.pid), "it must live on for its second user"
             assert Store(shared).version.startswith("milvus_lite")
         assert not alive(server.pid), "the last user waits for the end"
-    assert running(tmp_path) is None
+    assert running_server(tmp_path) is None
 
 
 @pytest.mark.slow
 def test_a_killed_user_leaves_no_server_and_the_next_finds_the_data(tmp_path: Path) -> None:
     with user(tmp_path) as (process, uri):
-        server = running(tmp_path)
+        server = running_server(tmp_path)
         assert server is not None
         Store(uri).client.create_collection("kept", dimension=4, timeout=10)
         process.kill()
@@ -111,7 +111,7 @@ def test_a_killed_user_leaves_no_server_and_the_next_finds_the_data(tmp_path: Pa
 @pytest.mark.slow
 def test_ctrl_c_reaches_the_user_and_not_the_server(tmp_path: Path) -> None:
     with user(tmp_path) as (process, _):
-        server = running(tmp_path)
+        server = running_server(tmp_path)
         assert server is not None
         assert os.getsid(server.pid) != os.getsid(process.pid)
         os.killpg(process.pid, signal.SIGINT)
@@ -124,7 +124,7 @@ def test_ctrl_c_reaches_the_user_and_not_the_server(tmp_path: Path) -> None:
 def test_nobody_else_can_listen_on_the_servers_port(tmp_path: Path) -> None:
     """gRPC's default would let a second server share the port, and half of the calls would go to it."""
     with local_server(tmp_path):
-        server = running(tmp_path)
+        server = running_server(tmp_path)
         assert server is not None
         with socket.socket() as other, pytest.raises(OSError):
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -134,11 +134,11 @@ def test_nobody_else_can_listen_on_the_servers_port(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
     with local_server(tmp_path) as first:
-        server = running(tmp_path)
+        server = running_server(tmp_path)
         assert server is not None
         os.kill(server.pid, signal.SIGKILL)
         assert gone_within(server.pid, GONE_S)
-        while running(tmp_path):  # the kernel closes a dead process' files and sockets a moment later
+        while running_server(tmp_path):  # the kernel closes a dead process' files and sockets a moment later
             time.sleep(0.05)
         with local_server(tmp_path) as second:
             assert Store(second).collections() == []

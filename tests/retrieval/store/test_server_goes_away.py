@@ -14,7 +14,7 @@ from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
 from retrieval.errors import RetrievalUnavailable
 from retrieval.index import indexing
-from retrieval.index.indexing import index
+from retrieval.index.indexing import index_documents
 from retrieval.search.search import Searcher
 from retrieval.store.store import Store
 from tests.retrieval.index.test_indexing import rows, same
@@ -62,7 +62,7 @@ def test_a_restart_in_the_middle_is_borne(
     server: Server, documents: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     config = configured(server, documents, retry_s=90)
-    index(config, "one-go", server.uri, lambda _: None)
+    index_documents(config, "one-go", server.uri, lambda _: None)
     monkeypatch.setattr(indexing, "BATCH_CHUNKS", 4)
     at, moments, seen = Random(seed).randint(2, 6), Random(seed), []
     back = threading.Event()
@@ -79,7 +79,7 @@ def test_a_restart_in_the_middle_is_borne(
         if len(seen) == at:
             threading.Thread(target=kill_and_restart).start()
 
-    report = index(config, f"killed-{seed}", server.uri, on_progress)
+    report = index_documents(config, f"killed-{seed}", server.uri, on_progress)
     assert back.wait(60) and report.added == 16
     same(rows(server.uri, f"killed-{seed}"), rows(server.uri, "one-go"))
 
@@ -89,7 +89,7 @@ def test_a_server_that_does_not_come_back_is_told_and_the_next_run_finishes(
     server: Server, documents: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configured(server, documents, retry_s=3)
-    index(config, "one-go", server.uri, lambda _: None)
+    index_documents(config, "one-go", server.uri, lambda _: None)
     seen: list[str] = []
 
     def on_progress(line: str) -> None:
@@ -101,17 +101,17 @@ def test_a_server_that_does_not_come_back_is_told_and_the_next_run_finishes(
     with monkeypatch.context() as patched:
         patched.setattr(indexing, "BATCH_CHUNKS", 4)
         with pytest.raises(RetrievalUnavailable, match="does not answer"):
-            index(config, "unfinished", server.uri, on_progress)
+            index_documents(config, "unfinished", server.uri, on_progress)
     assert time.monotonic() - float(seen[3].split()[1]) < 15
     server.start()
-    assert index(configured(server, documents, 60), "unfinished", server.uri, lambda _: None).failed == []
+    assert index_documents(configured(server, documents, 60), "unfinished", server.uri, lambda _: None).failed == []
     same(rows(server.uri, "unfinished"), rows(server.uri, "one-go"))
 
 
 @BOTH
 def test_a_search_does_not_wait_for_it(server: Server, documents: Path) -> None:
     config = configured(server, documents, retry_s=60)
-    index(config, "one-go", server.uri, lambda _: None)
+    index_documents(config, "one-go", server.uri, lambda _: None)
     searcher = Searcher(config.model_copy(update={"timeout_s": 1.0}), server.uri)
     assert searcher.search("one-go", "Part 1 of 7").hits
     server.kill()

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from cluster.errors import TandemError
-from cluster.storage.objects import Folder, Record
+from cluster.storage.objects import Folder, SharedRecord
 from retrieval.config import RetrievalConfig
 from retrieval.filters.filters import Comparison
 from retrieval.filters.rights import Rights
 from retrieval.index import indexing
-from retrieval.index.forgetting import forget, read, take_back
-from retrieval.index.indexing import index
+from retrieval.index.forgetting import forget_document, read_forgotten, restore_document
+from retrieval.index.indexing import index_documents
 from retrieval.index.report import Failure, IndexReport
 from retrieval.search.search import Searcher
 from retrieval.sources.config import FolderSource
@@ -48,7 +48,7 @@ def counts(report: IndexReport) -> tuple[int, ...]:
 def test_documents_move_between_tenants_without_being_embedded_again(
     documents: Path, milvus: str, quiet: Quiet
 ) -> None:
-    assert counts(index(config(documents, tenant="acme"), "moving", milvus, quiet)) == (4, 0, 0, 0, 4)
+    assert counts(index_documents(config(documents, tenant="acme"), "moving", milvus, quiet)) == (4, 0, 0, 0, 4)
     searcher = Searcher(config(documents), milvus)
     acme, globex = Rights("acme"), Rights("globex", frozenset(["hr"]))
     store = Store(milvus)
@@ -60,7 +60,7 @@ def test_documents_move_between_tenants_without_being_embedded_again(
     assert found(searcher, "moving", globex) == found(searcher, "moving", Rights()) == set()
 
     moved = config(documents, tenant="globex", access=["hr"], metadata={"year": 2024})
-    assert counts(index(moved, "moving", milvus, quiet)) == (0, 4, 0, 0, 0)
+    assert counts(index_documents(moved, "moving", milvus, quiet)) == (0, 4, 0, 0, 0)
     assert len(found(searcher, "moving", globex)) == 4
     assert found(searcher, "moving", acme) == found(searcher, "moving", Rights("globex")) == set()
     assert (
@@ -68,18 +68,18 @@ def test_documents_move_between_tenants_without_being_embedded_again(
         == 4
     )
     assert store.current("moving") == physical and store.vectors(physical, everything) == vectors
-    assert counts(index(moved, "moving", milvus, quiet)) == (0, 0, 4, 0, 0)
-    assert counts(index(config(documents), "moving", milvus, quiet)) == (0, 4, 0, 0, 0)
+    assert counts(index_documents(moved, "moving", milvus, quiet)) == (0, 0, 4, 0, 0)
+    assert counts(index_documents(config(documents), "moving", milvus, quiet)) == (0, 4, 0, 0, 0)
     assert len(found(searcher, "moving", Rights())) == 4
 
 
 def test_an_unreadable_document_is_not_left_to_those_it_was_for(documents: Path, milvus: str, quiet: Quiet) -> None:
-    index(config(documents, tenant="acme"), "revoked", milvus, quiet)
+    index_documents(config(documents, tenant="acme"), "revoked", milvus, quiet)
     (documents / "gold.md").write_bytes(b"\xff\xfe")
-    assert index(config(documents, tenant="acme"), "revoked", milvus, quiet).failed
+    assert index_documents(config(documents, tenant="acme"), "revoked", milvus, quiet).failed
     searcher = Searcher(config(documents), milvus)
     assert "gold.md" in found(searcher, "revoked", Rights("acme"))
-    report = index(config(documents, tenant="globex"), "revoked", milvus, quiet)
+    report = index_documents(config(documents, tenant="globex"), "revoked", milvus, quiet)
     assert report.failed == [Failure("gold.md", "is not UTF-8 (byte 0)")]
     assert found(searcher, "revoked", Rights("acme")) == set()
     assert found(searcher, "revoked", Rights("globex")) == {"iron.md", "codes.md", "people/curie.txt"}
@@ -88,8 +88,8 @@ def test_an_unreadable_document_is_not_left_to_those_it_was_for(documents: Path,
 def test_a_forgotten_document_leaves_everything_and_stays_out(
     documents: Path, milvus: str, quiet: Quiet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = Record(Folder(tmp_path), "forgotten/leaving.json")
-    index(config(documents), "leaving", milvus, quiet)
+    kept = SharedRecord(Folder(tmp_path), "forgotten/leaving.json")
+    index_documents(config(documents), "leaving", milvus, quiet)
     monkeypatch.setattr(indexing, "BATCH_CHUNKS", 1)
     smaller = config(documents).model_copy(update={"chunk_tokens": 50})
     left = iter(range(3))
@@ -99,33 +99,33 @@ def test_a_forgotten_document_leaves_everything_and_stays_out(
             raise SystemExit(line)
 
     with pytest.raises(SystemExit):
-        index(smaller, "leaving", milvus, die)
+        index_documents(smaller, "leaving", milvus, die)
     before = rows_of(milvus, "leaving", "gold.md")
     assert list(before.values()) == [1, 1], "in the collection that is searched and in the unfinished one"
 
-    assert forget("leaving", "gold.md", milvus, kept) == 2
+    assert forget_document("leaving", "gold.md", milvus, kept) == 2
     assert set(rows_of(milvus, "leaving", "gold.md").values()) == {0}
-    assert read(kept) == {"gold.md"}
+    assert read_forgotten(kept) == {"gold.md"}
     with pytest.raises(TandemError, match=r"forgotten already"):
-        forget("leaving", "gold.md", milvus, kept)
+        forget_document("leaving", "gold.md", milvus, kept)
 
     for settings in (smaller, config(documents)):
-        report = index(settings, "leaving", milvus, quiet, lambda: read(kept))
+        report = index_documents(settings, "leaving", milvus, quiet, lambda: read_forgotten(kept))
         assert report.forgotten == ["gold.md"] and report.num_chunks == 3
         assert set(rows_of(milvus, "leaving", "gold.md").values()) == {0}
-    take_back("leaving", "gold.md", kept)
-    assert index(config(documents), "leaving", milvus, quiet, lambda: read(kept)).added == 1
+    restore_document("leaving", "gold.md", kept)
+    assert index_documents(config(documents), "leaving", milvus, quiet, lambda: read_forgotten(kept)).added == 1
 
 
 def test_a_run_that_died_while_forgetting_is_finished_by_the_index(
     documents: Path, milvus: str, quiet: Quiet, tmp_path: Path
 ) -> None:
     """The list is written first, so what is on it goes with the next run, also when it is all that there was."""
-    index(config(documents), "dying", milvus, quiet)
+    index_documents(config(documents), "dying", milvus, quiet)
     names = {"gold.md", "iron.md", "codes.md", "people/curie.txt"}
-    report = index(config(documents), "dying", milvus, quiet, lambda: {"gold.md"})
+    report = index_documents(config(documents), "dying", milvus, quiet, lambda: {"gold.md"})
     assert (report.deleted, report.unchanged, report.forgotten) == (1, 3, ["gold.md"])
-    report = index(config(documents), "dying", milvus, quiet, lambda: names)
+    report = index_documents(config(documents), "dying", milvus, quiet, lambda: names)
     assert (report.deleted, report.num_chunks, len(report.forgotten)) == (3, 0, 4)
 
 
@@ -136,33 +136,33 @@ def test_a_document_with_a_strange_name_is_indexed_and_forgotten(
     for name in names:
         (documents / name).write_text("# Tin\n\nThe symbol of Tin is Sn.\n")
     (documents / "caf\udce9.md").write_text("# Tin\n\nThe symbol of Tin is Sn.\n")
-    report = index(config(documents), "strange", milvus, quiet)
+    report = index_documents(config(documents), "strange", milvus, quiet)
     assert report.failed == [Failure("caf\\udce9.md", "has a name that is not UTF-8")]
     for number, name in enumerate(names):
-        assert forget("strange", name, milvus, Record(Folder(tmp_path), "kept.json")) == 1
+        assert forget_document("strange", name, milvus, SharedRecord(Folder(tmp_path), "kept.json")) == 1
         store = Store(milvus)
         assert store.finish(store.filled("strange")[0]) == 7 - number
         store.close()
 
 
 def test_what_is_not_there_cannot_be_forgotten(documents: Path, milvus: str, quiet: Quiet, tmp_path: Path) -> None:
-    kept = Record(Folder(tmp_path), "kept.json")
-    index(config(documents), "unknown-source", milvus, quiet)
+    kept = SharedRecord(Folder(tmp_path), "kept.json")
+    index_documents(config(documents), "unknown-source", milvus, quiet)
     for source in ("glod.md", "", '") or (source != ""', "x" * 4000):
         with pytest.raises(TandemError, match=r"holds no document .*codes\.md"):
-            forget("unknown-source", source, milvus, kept)
+            forget_document("unknown-source", source, milvus, kept)
     with pytest.raises(TandemError, match=r"glod\.md.*that it holds: gold\.md"):
-        forget("unknown-source", "glod.md", milvus, kept)
+        forget_document("unknown-source", "glod.md", milvus, kept)
     with pytest.raises(TandemError, match=r"that it holds: none"):
-        forget("no-such-collection", "gold.md", milvus, kept)
+        forget_document("no-such-collection", "gold.md", milvus, kept)
     assert kept.read() is None
     with pytest.raises(TandemError, match=r"not among what unknown-source has forgotten"):
-        take_back("unknown-source", "gold.md", kept)
-    with indexing.alone(milvus, "unknown-source"), pytest.raises(TandemError, match="another process"):
-        forget("unknown-source", "gold.md", milvus, kept)
+        restore_document("unknown-source", "gold.md", kept)
+    with indexing.single_writer(milvus, "unknown-source"), pytest.raises(TandemError, match="another process"):
+        forget_document("unknown-source", "gold.md", milvus, kept)
     (tmp_path / "kept.json").write_text("{}")
     with pytest.raises(TandemError, match="cannot be read"):
-        index(config(documents), "unknown-source", milvus, quiet, lambda: read(kept))
+        index_documents(config(documents), "unknown-source", milvus, quiet, lambda: read_forgotten(kept))
 
 
 @pytest.mark.parametrize("store", ["milvus", pytest.param("server", marks=pytest.mark.matrix)])
@@ -174,7 +174,7 @@ def test_metadata_that_were_taken_away_are_gone(
     for metadata in ({"year": 2024, "kind": "fact"}, {"kind": "fact"}):
         source = FolderSource(path=tmp_path, metadata=metadata)
         config = RetrievalConfig(sources=[source], mode="dense")
-        assert index(config, "taken-away", uri, quiet).num_embedded == (1 if "year" in metadata else 0)
+        assert index_documents(config, "taken-away", uri, quiet).num_embedded == (1 if "year" in metadata else 0)
     searcher = Searcher(config, uri)
     assert len(searcher.search("taken-away", "rust", where=Comparison("metadata.kind", "==", "fact")).hits) == 1
     assert searcher.search("taken-away", "rust", where=Comparison("metadata.year", "==", 2024)).hits == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serving.access.keys import Limits
-from serving.access.limiter import DAY_S, Admitted, Limiter, Refused
+from serving.access.limiter import DAY_S, Admitted, Limiter, Refusal
 from serving.access.redis_limiter import RedisLimiter
 from serving.api.errors import ApiError
 from tests.serving.redis_server import redis_server
@@ -42,7 +42,7 @@ class Counter:
     def __post_init__(self) -> None:
         self._limiter = None if self.redis else Limiter(self.daily, longest_s=120, clock=self.clock)
 
-    def admit(self, limits: Limits, num_tokens: int = 1, key: str = "a") -> Admitted | Refused:
+    def admit(self, limits: Limits, num_tokens: int = 1, key: str = "a") -> Admitted | Refusal:
         return asyncio.run(self._asked("admit", self.prefix + key, limits, num_tokens))
 
     def settle(self, ticket: int, reserved: int, num_tokens: int) -> None:
@@ -92,7 +92,7 @@ def test_a_refusal_says_when_to_come_back(limiter: Counter, clock: Clock) -> Non
     assert isinstance(limiter.admit(limits), Admitted)
     clock.now += 20
     refused = limiter.admit(limits)
-    assert isinstance(refused, Refused) and refused.retry_after_s == 41
+    assert isinstance(refused, Refusal) and refused.retry_after_s == 41
     clock.now += refused.retry_after_s
     assert isinstance(limiter.admit(limits), Admitted)
 
@@ -100,9 +100,9 @@ def test_a_refusal_says_when_to_come_back(limiter: Counter, clock: Clock) -> Non
 def test_concurrency_is_given_back_by_the_end_or_in_time(limiter: Counter, clock: Clock) -> None:
     limits = Limits(concurrency=1)
     first = limiter.admit(limits)
-    assert isinstance(first, Admitted) and isinstance(limiter.admit(limits), Refused)
+    assert isinstance(first, Admitted) and isinstance(limiter.admit(limits), Refusal)
     limiter.settle(first.ticket, 1, 1)
-    assert isinstance(limiter.admit(limits), Admitted) and isinstance(limiter.admit(limits), Refused)
+    assert isinstance(limiter.admit(limits), Admitted) and isinstance(limiter.admit(limits), Refusal)
     clock.now += 120
     assert isinstance(limiter.admit(limits), Admitted), "its gateway has died"
 
@@ -110,13 +110,13 @@ def test_concurrency_is_given_back_by_the_end_or_in_time(limiter: Counter, clock
 def test_tokens_are_reserved_and_then_settled(limiter: Counter, clock: Clock) -> None:
     limits = Limits(tokens_per_minute=100)
     first = limiter.admit(limits, 80)
-    assert isinstance(first, Admitted) and isinstance(limiter.admit(limits, 21), Refused)
+    assert isinstance(first, Admitted) and isinstance(limiter.admit(limits, 21), Refusal)
     limiter.settle(first.ticket, 80, 30)
     assert isinstance(limiter.admit(limits, 70), Admitted)
-    assert isinstance(limiter.admit(limits, 1), Refused)
+    assert isinstance(limiter.admit(limits, 1), Refusal)
     clock.now += 60
     assert isinstance(limiter.admit(limits, 100), Admitted)
-    assert isinstance(limiter.admit(limits, 101, key="b"), Refused), "more than a whole minute's"
+    assert isinstance(limiter.admit(limits, 101, key="b"), Refusal), "more than a whole minute's"
 
 
 def test_a_days_tokens_are_kept_over_a_restart_and_forgotten_at_midnight(limiter: Counter, clock: Clock) -> None:
@@ -126,7 +126,7 @@ def test_a_days_tokens_are_kept_over_a_restart_and_forgotten_at_midnight(limiter
     limiter.settle(first.ticket, 90, 95)
     restarted = limiter.restarted()
     refused = restarted.admit(limits, 6)
-    assert isinstance(refused, Refused) and 0 <= refused.retry_after_s - (DAY_S - 1000) <= 1
+    assert isinstance(refused, Refusal) and 0 <= refused.retry_after_s - (DAY_S - 1000) <= 1
     assert isinstance(restarted.admit(limits, 5), Admitted)
     clock.now += refused.retry_after_s
     assert isinstance(restarted.admit(limits, 100), Admitted)
@@ -157,7 +157,7 @@ def test_nobody_is_let_in_uncounted_while_redis_is_gone(clock: Clock, tmp_path: 
 
 
 def test_redis_own_clock_is_taken_where_none_is_given(redis: str) -> None:
-    async def admit() -> list[Admitted | Refused]:
+    async def admit() -> list[Admitted | Refusal]:
         limiter = RedisLimiter(redis, longest_s=120)
         found = [await limiter.admit("clock", Limits(requests_per_minute=2), 1) for _ in range(3)]
         await limiter.close()
@@ -165,7 +165,7 @@ def test_redis_own_clock_is_taken_where_none_is_given(redis: str) -> None:
 
     *admitted, refused = asyncio.run(admit())
     assert all(isinstance(each, Admitted) for each in admitted)
-    assert isinstance(refused, Refused) and 59 <= refused.retry_after_s <= 61
+    assert isinstance(refused, Refusal) and 59 <= refused.retry_after_s <= 61
 
 
 def test_an_answer_that_ends_after_midnight_gives_nothing_back_to_the_new_day(limiter: Counter, clock: Clock) -> None:
@@ -176,4 +176,4 @@ def test_an_answer_that_ends_after_midnight_gives_nothing_back_to_the_new_day(li
     clock.now = START - 960
     assert isinstance(limiter.admit(limits, 90), Admitted)
     limiter.settle(before.ticket, reserved=90, num_tokens=1)
-    assert isinstance(limiter.admit(limits, 20), Refused), "the new day has 90 of 100, whatever ended in it"
+    assert isinstance(limiter.admit(limits, 20), Refusal), "the new day has 90 of 100, whatever ended in it"

@@ -7,7 +7,7 @@ import pytest
 
 from retrieval.filters.filters import Comparison
 from serving.api.errors import ApiError
-from serving.api.requests import parse_request, searched_for
+from serving.api.requests import parse_request, search_query
 
 USER = {"role": "user", "content": "How many?"}
 
@@ -66,20 +66,20 @@ def test_what_is_no_json_object_is_400(raw: bytes) -> None:
 
 def test_whole_surrogate_pairs_are_text() -> None:
     raw = b'{"model": "base", "messages": [{"role": "user", "content": "\\ud83d\\ude00"}]}'
-    assert searched_for(parse_request(raw).body["messages"]) == "😀"
+    assert search_query(parse_request(raw).body["messages"]) == "😀"
 
 
 def test_the_last_user_message_is_the_question() -> None:
-    assert searched_for([{"role": "system", "content": "s"}, USER, {"role": "tool"}]) == "How many?"
+    assert search_query([{"role": "system", "content": "s"}, USER, {"role": "tool"}]) == "How many?"
     parts = [{"type": "text", "text": "How"}, {"type": "image_url"}, {"type": "text", "text": "many?"}]
-    assert searched_for([{"role": "user", "content": parts}]) == "How\nmany?"
+    assert search_query([{"role": "user", "content": parts}]) == "How\nmany?"
 
 
 def test_what_is_asked_next_is_searched_with_what_was_asked_before() -> None:
     turns = [user("What is the symbol of Iron?"), {"role": "assistant", "content": "Fe"}, user("And its number?")]
-    assert searched_for(turns) == "What is the symbol of Iron?\nAnd its number?"
-    assert searched_for([user("long " * 500), *turns]) == "What is the symbol of Iron?\nAnd its number?"
-    assert searched_for([user("Iron?"), user("long " * 500), user("How many?")]) == "How many?", "no gap in the context"
+    assert search_query(turns) == "What is the symbol of Iron?\nAnd its number?"
+    assert search_query([user("long " * 500), *turns]) == "What is the symbol of Iron?\nAnd its number?"
+    assert search_query([user("Iron?"), user("long " * 500), user("How many?")]) == "How many?", "no gap in the context"
 
 
 def user(text: str) -> dict[str, str]:
@@ -105,5 +105,5 @@ def test_a_filter_is_read_as_a_tree() -> None:
 )  # fmt: skip
 def test_no_question_no_retrieval(messages: Any) -> None:
     with pytest.raises(ApiError) as refused:
-        searched_for(messages)
+        search_query(messages)
     assert refused.value.status == 400

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.errors import TandemError
 from serving.access.keys import Keys
-from serving.capacity.measure import Endpoint, busy_seconds, measure, processor_seconds
+from serving.capacity.measure import MeasuredEndpoint, busy_seconds, measure_costs, processor_seconds
 from tests.ports import free_port
 from tests.serving.gateway_process import gateway_process
 
@@ -16,18 +16,18 @@ WORK_S = 0.05
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Endpoint]":
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[MeasuredEndpoint]":
     keys = tmp_path_factory.mktemp("keys")
     _, secret = Keys(keys).create("plan")
     with gateway_process(free_port(), keys, WORK_S) as url:
-        yield Endpoint(url, "base", secret, tokens_in=10, tokens_out=8, engines=1, gpus=0, cores=2)
+        yield MeasuredEndpoint(url, "base", secret, tokens_in=10, tokens_out=8, engines=1, gpus=0, cores=2)
 
 
 @pytest.mark.slow
-def test_the_engines_time_is_found_again(endpoint: Endpoint) -> None:
+def test_the_engines_time_is_found_again(endpoint: MeasuredEndpoint) -> None:
     """One answer at a time, so that a batch shares nothing but what the way through the gateway hides."""
     told: list[str] = []
-    found = measure(endpoint, "some/model", "here", 2.0, told.append)
+    found = measure_costs(endpoint, "some/model", "here", 2.0, told.append)
     engine = found.engine("some/model")
     assert engine.each_s(10, 8) >= 0.7 * WORK_S
     assert len(told) == 3
@@ -36,7 +36,7 @@ def test_the_engines_time_is_found_again(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.slow
-def test_what_the_processes_took(endpoint: Endpoint) -> None:
+def test_what_the_processes_took(endpoint: MeasuredEndpoint) -> None:
     roles = processor_seconds(urlsplit(endpoint.url).port or 0)
     assert {"gateway", "engine", "limiter", "controller", "ray"} <= roles.keys()
     assert all(seconds > 0 for seconds in roles.values())
@@ -44,10 +44,10 @@ def test_what_the_processes_took(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.slow
-def test_who_is_not_let_in_is_told_why(endpoint: Endpoint) -> None:
+def test_who_is_not_let_in_is_told_why(endpoint: MeasuredEndpoint) -> None:
     for changed, seen in (({"key": "wrong"}, "status 401"), ({"model": "nobody"}, "status 404")):
         with pytest.raises(TandemError, match=seen):
-            measure(Endpoint(**{**vars(endpoint), **changed}), "m", "here", 1.0, lambda _: None)
+            measure_costs(MeasuredEndpoint(**{**vars(endpoint), **changed}), "m", "here", 1.0, lambda _: None)
 
 
 def test_a_port_where_nothing_of_ours_listens() -> None:
@@ -71,5 +71,5 @@ def test_an_address_that_answers_something_else(tmp_path: Path) -> None:
         Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/v1"
         with pytest.raises(TandemError, match="none of a chat completion"):
-            measure(Endpoint(url, "base", None, 10, 8, 1, 0, 2), "m", "here", 1.0, lambda _: None)
+            measure_costs(MeasuredEndpoint(url, "base", None, 10, 8, 1, 0, 2), "m", "here", 1.0, lambda _: None)
         server.shutdown()

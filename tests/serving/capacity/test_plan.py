@@ -8,7 +8,7 @@ import pytest
 from cluster.errors import TandemError
 from serving.capacity.plan import CapacityPlan, plan, segments
 from serving.capacity.unit_costs import Cost, EngineCosts, UnitCosts
-from serving.capacity.workload import MOST, Wish, peak
+from serving.capacity.workload import MAX_VALUES, Workload, peak
 
 ENGINE = EngineCosts("m", prefill_s=1e-4, step_s=0.01, step_each_s=1e-4, batch=32, gpus=1, cores=2, source="by hand")
 COSTS = UnitCosts(
@@ -25,7 +25,9 @@ COSTS = UnitCosts(
 
 
 def planned(requests_per_s: float = 50.0, **changed: Any) -> CapacityPlan:
-    return plan(Wish(**{"requests_per_s": requests_per_s, "tokens_in": 1000, "tokens_out": 100} | changed), COSTS, "m")
+    return plan(
+        Workload(**{"requests_per_s": requests_per_s, "tokens_in": 1000, "tokens_out": 100} | changed), COSTS, "m"
+    )
 
 
 def number(found: CapacityPlan, name: str) -> int:
@@ -67,7 +69,7 @@ def test_what_can_be_one_only_gives_out_first() -> None:
 
 
 def test_segments_and_memory_of_a_hundred_million_chunks() -> None:
-    wish = Wish(1.0, 100, 100, chunks=100_000_000, milvus_replicas=2, node_gib=64)
+    wish = Workload(1.0, 100, 100, chunks=100_000_000, milvus_replicas=2, node_gib=64)
     assert segments(wish) == math.ceil(100e6 * 384 * 4 / 2**30) == 144
     query = plan(wish, COSTS, "m").nodes[-1]
     assert (query.kind, query.number) == ("Milvus query", 2 * math.ceil(100e6 * (4 * 384 + 160) / 2**30 / (64 * 0.7)))
@@ -87,21 +89,21 @@ def test_no_more_in_a_batch_than_was_measured() -> None:
 
 def test_a_model_that_was_not_measured_is_refused() -> None:
     with pytest.raises(TandemError, match="no figure is guessed") as raised:
-        plan(Wish(1, 1, 1), COSTS, "Qwen/Qwen3-0.6B")
+        plan(Workload(1, 1, 1), COSTS, "Qwen/Qwen3-0.6B")
     assert "--measure" in raised.value.remedy
 
 
-@pytest.mark.parametrize("name", MOST)
+@pytest.mark.parametrize("name", MAX_VALUES)
 def test_numbers_that_make_no_sense_are_refused(name: str) -> None:
     for value in (-1, math.nan, math.inf, 1e12):
         with pytest.raises(TandemError, match=name.replace("_", " ")):
-            Wish(**{"requests_per_s": 1.0, "tokens_in": 1, "tokens_out": 1} | {name: value})
+            Workload(**{"requests_per_s": 1.0, "tokens_in": 1, "tokens_out": 1} | {name: value})
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -1.0, math.nan])
 def test_a_share_that_leaves_no_room_is_refused(share: float) -> None:
     with pytest.raises(TandemError, match="are to be busy"):
-        Wish(1.0, 1, 1, most_busy=share)
+        Workload(1.0, 1, 1, most_busy=share)
 
 
 def test_the_peak_of_a_day() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.errors import TandemError
 from serving.capacity.queueing import Station
-from serving.capacity.unit_costs import NAMES, Level, engine_costs, fit_batch, read, shipped, to_json
+from serving.capacity.unit_costs import NAMES, Level, costs_to_json, engine_costs, fit_batch, read_costs, shipped_costs
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 
@@ -38,7 +38,7 @@ def test_one_number_of_clients_is_not_enough() -> None:
 
 def test_what_is_shipped_was_measured() -> None:
     """Each figure stands in a committed result."""
-    found = shipped()
+    found = shipped_costs()
     assert set(found.costs) == set(NAMES)
     rows = {
         row["metric"]: row["ours"]
@@ -55,8 +55,8 @@ def test_what_is_shipped_was_measured() -> None:
 
 def test_costs_are_the_same_when_read_again(tmp_path: Path) -> None:
     path = tmp_path / "costs.json"
-    path.write_text(json.dumps(to_json(shipped())))
-    assert read(path) == shipped()
+    path.write_text(json.dumps(costs_to_json(shipped_costs())))
+    assert read_costs(path) == shipped_costs()
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_a_file_that_holds_none_is_refused(tmp_path: Path, content: str) -> None
     path = tmp_path / "costs.json"
     path.write_text(content)
     with pytest.raises(TandemError, match="holds no unit costs"):
-        read(path)
+        read_costs(path)
 
 
 @pytest.mark.parametrize("changed", [{"step_s": -1.0}, {"batch": 0}, {"prefill_s": 0, "step_s": 0, "step_each_s": 0}])
 def test_an_engine_that_cannot_be_is_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
-    value = to_json(shipped())
+    value = costs_to_json(shipped_costs())
     value["engines"]["quickstart"] |= changed
     path = tmp_path / "costs.json"
     path.write_text(json.dumps(value))
     with pytest.raises(TandemError, match="holds no unit costs"):
-        read(path)
+        read_costs(path)

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.registry.mirror import push
+from cluster.registry.mirror import push_versions
 from cluster.registry.registry import Registry
 from cluster.storage.storage import Storage
 from tests.serving.served_app import ADAPTER, MAX_LOADED, REGISTRY, Endpoint, publish, random_adapter
@@ -62,11 +62,11 @@ def test_what_is_pushed_to_the_bucket_is_served_and_followed(endpoint: Endpoint,
     for promote in (True, False):
         publish(elsewhere, "remote", endpoint.adapter, promote=promote)
     registry = Registry(elsewhere.adapters)
-    push(REGISTRY, registry, "remote")
+    push_versions(REGISTRY, registry, "remote")
     wait_until(lambda: asked(endpoint, "base:remote").status_code == 200, 10)
     assert asked(endpoint, "base:remote").json()["model"] == "base:remote@1"
     registry.promote("remote", 2)
-    push(REGISTRY, registry, "remote")
+    push_versions(REGISTRY, registry, "remote")
     wait_until(lambda: asked(endpoint, "base:remote").json()["model"] == "base:remote@2", 5)
 
 

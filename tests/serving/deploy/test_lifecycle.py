@@ -25,7 +25,7 @@ from cluster.config import ClusterConfig
 from cluster.session import ray_session
 from cluster.storage.storage import Storage
 from serving.config import ServingConfig
-from serving.deploy.run import served
+from serving.deploy.run import running_endpoint
 model, storage, settings = sys.argv[1:]
 with ray_session(ClusterConfig()), served(
     ServingConfig(**json.loads(settings)), model, Storage(Path(storage)), None, None, lambda _: None

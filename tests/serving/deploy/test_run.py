@@ -7,7 +7,7 @@ import pytest
 
 from cluster.errors import TandemError
 from serving.config import ServingConfig
-from serving.deploy.run import check
+from serving.deploy.run import validate_serving
 from tests.ports import free_port
 
 
@@ -19,7 +19,7 @@ def model(tmp_path: Path) -> str:
 
 
 def test_a_sound_configuration_passes(model: str) -> None:
-    check(ServingConfig(port=free_port()), model)
+    validate_serving(ServingConfig(port=free_port()), model)
 
 
 def test_a_busy_port_is_named(model: str) -> None:
@@ -28,27 +28,27 @@ def test_a_busy_port_is_named(model: str) -> None:
         busy.listen()
         port = busy.getsockname()[1]
         with pytest.raises(TandemError, match=rf"Port {port} .* serving\.port"):
-            check(ServingConfig(port=port), model)
+            validate_serving(ServingConfig(port=port), model)
 
 
 def test_a_port_on_an_address_of_another_machine(model: str) -> None:
     with pytest.raises(TandemError, match=r"serving\.port"):
-        check(ServingConfig(host="203.0.113.7", port=free_port()), model, has_keys=True)
+        validate_serving(ServingConfig(host="203.0.113.7", port=free_port()), model, has_keys=True)
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(TandemError, match=r"config\.json"):
-        check(ServingConfig(port=free_port()), str(tmp_path))
+        validate_serving(ServingConfig(port=free_port()), str(tmp_path))
     with pytest.raises(TandemError, match="does not exist"):
-        check(ServingConfig(port=free_port(), models={"base": str(tmp_path / "no")}), str(tmp_path))
+        validate_serving(ServingConfig(port=free_port(), models={"base": str(tmp_path / "no")}), str(tmp_path))
 
 
 def test_contradicting_engine_kwargs(model: str) -> None:
     with pytest.raises(TandemError, match="max_num_seqs"):
-        check(ServingConfig(port=free_port(), engine_kwargs={"max_num_seqs": 3}), model)
+        validate_serving(ServingConfig(port=free_port(), engine_kwargs={"max_num_seqs": 3}), model)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.7", "::", "example.org"])
 def test_without_keys_only_this_machine_is_let_in(model: str, host: str) -> None:
     with pytest.raises(TandemError, match="no API keys"):
-        check(ServingConfig(host=host, port=free_port()), model)
+        validate_serving(ServingConfig(host=host, port=free_port()), model)

@@ -5,12 +5,12 @@ import logging.config
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
-from cluster.session import SERVE, serve_log_kept
+from cluster.session import SERVE_LOGGER, serve_log_kept
 
 
 def test_what_serve_writes_still_reaches_its_file(tmp_path: Path) -> None:
     handler = MemoryHandler(1, target=logging.FileHandler(tmp_path / "replica.log"))
-    logger = logging.getLogger(SERVE)
+    logger = logging.getLogger(SERVE_LOGGER)
     logger.addHandler(handler)
     try:
         with serve_log_kept():

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.instant_engine import gateway_only
 from serving.config import ServingConfig
 from serving.deploy.serve_options import PREFIX_ROUTER
-from serving.engine.prefix_router import PrefixRouter, preferred
+from serving.engine.prefix_router import PrefixRouter, preferred_replicas
 from tests.ports import free_port
 from tests.serving.served_app import Endpoint
 
@@ -21,11 +21,13 @@ BEGINNINGS = [f"System prompt {number}. " * 100 for number in range(300)]
 
 def test_each_replica_is_preferred_for_its_share_and_keeps_it_when_another_goes() -> None:
     replicas = {name: name for name in ("a", "b", "c")}
-    chosen = [preferred(beginning, replicas) for beginning in BEGINNINGS]
+    chosen = [preferred_replicas(beginning, replicas) for beginning in BEGINNINGS]
     assert all(70 < number < 130 for number in Counter(chosen).values())
     left = {name: name for name in ("a", "c")}
     assert all(
-        preferred(each, left) == before for each, before in zip(BEGINNINGS, chosen, strict=True) if before != "b"
+        preferred_replicas(each, left) == before
+        for each, before in zip(BEGINNINGS, chosen, strict=True)
+        if before != "b"
     )
 
 
@@ -61,7 +63,7 @@ class Id:
 @pytest.mark.parametrize(("ahead", "is_preferred"), [(0, True), (8, True), (9, False)])
 def test_a_replica_with_many_more_requests_is_passed_over(ahead: int, is_preferred: bool) -> None:
     replicas = [SimpleNamespace(replica_id=Id(name)) for name in ("a", "b", "c")]
-    first = preferred("base\0None\0[{}]", {one.replica_id.unique_id: one for one in replicas})
+    first = preferred_replicas("base\0None\0[{}]", {one.replica_id.unique_id: one for one in replicas})
     router = object.__new__(PrefixRouter)
     router._replica_queue_len_cache = SimpleNamespace(
         get=lambda replica_id: 3 + ahead if replica_id == first.replica_id else 3

@@ -12,10 +12,10 @@ import httpx
 from starlette.types import Message
 
 from serving.access.keys import Keys, Limits
-from serving.access.limiter import Refused
+from serving.access.limiter import Refusal
 from serving.gateway.endpoint import Listener
 from serving.gateway.gateway import Gateway
-from serving.gateway.generation import Streamed
+from serving.gateway.generation import StreamedAnswer
 from serving.gateway.routes import make_app
 from serving.gateway.settings import GatewaySettings
 from tests.serving.gateway.test_gateway import Handle, answered, settings_of
@@ -86,7 +86,7 @@ def test_those_who_are_refused_together_do_not_come_back_together() -> None:
 
 def test_an_unknown_key_and_one_that_has_to_wait_are_refused_and_logged(tmp_path: Path) -> None:
     key, secret = Keys(tmp_path / "keys").create("x", limits=Limits(requests_per_minute=1))
-    limiter = Handle(admit=lambda *_: Refused("This key may send 1 requests a minute", 30, "requests_per_minute"))
+    limiter = Handle(admit=lambda *_: Refusal("This key may send 1 requests a minute", 30, "requests_per_minute"))
     known = {"authorization": f"Bearer {secret}"}
 
     async def ask(client: httpx.AsyncClient) -> None:
@@ -121,7 +121,7 @@ def test_a_place_is_free_before_the_last_byte_is_sent() -> None:
         yield "data: 26\n\n"
 
     async def respond() -> None:
-        response = Streamed(tokens())
+        response = StreamedAnswer(tokens())
         response.held = AsyncExitStack()
         response.held.callback(order.append, "place is free")
         await response({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send)

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.access.token_usage import Spending
-from serving.gateway.stream import citations, relay
+from serving.access.token_usage import TokenUsage
+from serving.gateway.stream import citations, relay_stream
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Answering:
     """As the gateway knows an answer that comes."""
 
     hides_usage: bool = False
-    spending: Spending = field(default_factory=lambda: Spending(prompt=5, reserved=50))
+    spending: TokenUsage = field(default_factory=lambda: TokenUsage(prompt=5, reserved=50))
     body: dict[str, Any] = field(default_factory=lambda: {"model": "a.v7.0123"})
     public_name: str = "base:a@7"
 
@@ -65,7 +65,7 @@ def relayed(*batches: str, answering: Answering | None = None) -> list[str]:
             yield batch
 
     async def collect() -> list[str]:
-        stream = relay(events(), answering or Answering())
+        stream = relay_stream(events(), answering or Answering())
         sent = "".join([events async for events in stream])
         return [f"{event}\n\n" for event in sent.split("\n\n") if event]
 
@@ -92,7 +92,7 @@ def test_tokens_do_not_wait_for_the_next_one() -> None:
             yield chunk("one")
             await asyncio.sleep(3600)
 
-        return await asyncio.wait_for(anext(relay(events(), Answering())), 1)
+        return await asyncio.wait_for(anext(relay_stream(events(), Answering())), 1)
 
     assert "one" in asyncio.run(first_token())
 

@@ -10,7 +10,7 @@ from cluster.registry.registry import Registry
 from cluster.storage.storage import Storage
 from serving.access.keys import Key, Keys
 from serving.api.errors import ApiError
-from serving.gateway.console import CONSOLE, FILES, adapters, last_report
+from serving.gateway.console import STATIC_FILES, STATIC_FOLDER, last_report, list_adapter_versions
 from tests.serving.served_app import ADAPTER, COLLECTION, Endpoint, publish
 
 
@@ -27,11 +27,11 @@ def test_a_key_sees_the_adapters_that_it_may_use(tmp_path: Path) -> None:
         publish(storage, name, files)
     registry = Registry(storage.adapters)
     registry.split("support", {1: 25, 2: 75})
-    everything = adapters(registry, ["base"], None)
+    everything = list_adapter_versions(registry, ["base"], None)
     assert [(one["name"], one["version"], one["share"]) for one in everything] == [
         ("sales", 1, 100.0), ("support", 2, 75.0), ("support", 1, 25.0),
     ]  # fmt: skip
-    mine = adapters(registry, ["base"], key(tmp_path, models=("base:sales",)))
+    mine = list_adapter_versions(registry, ["base"], key(tmp_path, models=("base:sales",)))
     assert [one["name"] for one in mine] == ["sales"]
 
 
@@ -51,20 +51,20 @@ def test_the_newest_report_is_for_keys_that_may_see_everything(tmp_path: Path) -
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_sets_no_html() -> None:
-    texts = {name: (CONSOLE / name).read_text() for name in FILES.values()}
+    texts = {name: (STATIC_FOLDER / name).read_text() for name in STATIC_FILES.values()}
     assert not re.search(r"https?://|//\w", re.sub(r"^\s*//.*$", "", "".join(texts.values()), flags=re.MULTILINE))
     assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", texts["console.js"])
     assert " style=" not in texts["index.html"] and "onclick" not in texts["index.html"]
 
 
 def test_everything_that_the_script_looks_for_is_on_the_page() -> None:
-    page, script = ((CONSOLE / name).read_text() for name in ("index.html", "console.js"))
+    page, script = ((STATIC_FOLDER / name).read_text() for name in ("index.html", "console.js"))
     assert set(re.findall(r'at\("([a-z]+)"\)', script)) <= set(re.findall(r'id="([a-z]+)"', page))
 
 
 @pytest.mark.slow
 def test_the_page_and_what_it_asks_for_are_served(endpoint: Endpoint) -> None:
-    for path in FILES:
+    for path in STATIC_FILES:
         answer = httpx.get(f"{endpoint.root}{path}")
         assert answer.status_code == 200 and "default-src 'none'" in answer.headers["content-security-policy"]
     assert httpx.get(f"{endpoint.root}/").headers["content-type"].startswith("text/html")

@@ -15,9 +15,9 @@ from openai import OpenAI
 from cluster.errors import TandemError
 from cluster.registry.registry import Registry
 from retrieval.prompt import INSTRUCTION
-from retrieval.store.milvus_lite import running
+from retrieval.store.milvus_lite import running_server
 from serving.client import Answer, AskFailed, ask, ask_async, connect, connect_async, list_models
-from serving.deploy.run import check
+from serving.deploy.run import validate_serving
 from tests.serving.served_app import ADAPTER, COLLECTION, Endpoint
 
 pytestmark = pytest.mark.slow
@@ -254,7 +254,7 @@ def test_many_at_once_are_all_answered(endpoint: Endpoint) -> None:
 
 
 def test_a_store_that_hangs_is_503_for_retrieval_only(endpoint: Endpoint, client: OpenAI) -> None:
-    store = running(endpoint.storage.milvus)
+    store = running_server(endpoint.storage.milvus)
     assert store
     os.kill(store.pid, signal.SIGSTOP)
     try:
@@ -275,4 +275,4 @@ def test_no_other_origin_is_allowed(endpoint: Endpoint) -> None:
 
 def test_its_port_is_busy(endpoint: Endpoint) -> None:
     with pytest.raises(TandemError, match=str(endpoint.config.port)):
-        check(endpoint.config, endpoint.model)
+        validate_serving(endpoint.config, endpoint.model)

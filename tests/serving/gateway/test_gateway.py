@@ -16,9 +16,9 @@ from retrieval.filters.rights import NOBODY, Rights
 from retrieval.prompt import INSTRUCTION, estimate_tokens
 from retrieval.search.hits import Hit
 from serving.access.keys import Keys, Limits
-from serving.access.limiter import Refused
+from serving.access.limiter import Refusal
 from serving.api.errors import ApiError
-from serving.api.requests import Sent
+from serving.api.requests import IncomingRequest
 from serving.gateway import gateway as gateway_module
 from serving.gateway.gateway import Gateway
 from serving.gateway.settings import GatewaySettings
@@ -81,7 +81,7 @@ def asked(
 
     async def ask() -> dict[str, Any]:
         gateway = Gateway(known, {"base": engine}, retriever)  # type: ignore[dict-item, arg-type]
-        response = await gateway.answer("chat", Sent(raw))
+        response = await gateway.answer("chat", IncomingRequest(raw))
         return {"status": response.status_code, **json.loads(bytes(response.body))}
 
     return asyncio.run(ask())
@@ -222,7 +222,7 @@ def test_more_than_it_may_hold_is_refused_at_once_and_places_are_given_back() ->
 
         async def ask() -> int:
             try:
-                return (await gateway.answer("chat", Sent(RAW))).status_code
+                return (await gateway.answer("chat", IncomingRequest(RAW))).status_code
             except ApiError as error:
                 assert (error.code, error.headers["Retry-After"]) == ("overloaded", "1")
                 return error.status
@@ -240,12 +240,12 @@ def test_one_that_drains_answers_what_it_has_and_takes_nothing_new() -> None:
 
     async def drained() -> None:
         gateway = Gateway(settings_of(drain_s=5.0), {"base": Handle(answer=answer)}, None)  # type: ignore[dict-item]
-        began = asyncio.ensure_future(gateway.answer("chat", Sent(RAW)))
+        began = asyncio.ensure_future(gateway.answer("chat", IncomingRequest(RAW)))
         await asyncio.sleep(0.05)
         draining = asyncio.ensure_future(gateway.drain())
         await asyncio.sleep(0.05)
         with pytest.raises(ApiError) as refused:
-            await gateway.answer("chat", Sent(RAW))
+            await gateway.answer("chat", IncomingRequest(RAW))
         assert (refused.value.status, refused.value.code) == (503, "shutting_down")
         assert not draining.done()
         assert (await began).status_code == 200
@@ -262,7 +262,7 @@ def test_tenants_share_no_cached_prefix(tmp_path: Path) -> None:
     async def ask_all() -> None:
         gateway = Gateway(settings_of(keys=tmp_path), {"base": engine}, None)  # type: ignore[dict-item]
         for secret in secrets:
-            await gateway.answer("chat", Sent(RAW, f"Bearer {secret}"))
+            await gateway.answer("chat", IncomingRequest(RAW, f"Bearer {secret}"))
 
     asyncio.run(ask_all())
     salts = [body.get("cache_salt") for _, body, _ in engine.asked]
@@ -276,7 +276,7 @@ def test_a_key_searches_with_its_own_rights(tmp_path: Path) -> None:
     async def ask(model: str) -> None:
         gateway = Gateway(settings_of(keys=tmp_path), {"base": Handle(answer=answered)}, retriever)  # type: ignore
         body = {"model": model, "messages": [{"role": "user", "content": "Iron?"}], "tenant": "globex"}
-        await gateway.answer("chat", Sent(json.dumps(body).encode(), f"Bearer {secret}"))
+        await gateway.answer("chat", IncomingRequest(json.dumps(body).encode(), f"Bearer {secret}"))
 
     asyncio.run(ask("base+docs"))
     assert retriever.asked == [("docs", "Iron?", None, Rights("acme", frozenset({"hr"})), None)]
@@ -308,14 +308,14 @@ def test_an_answer_whose_engine_dies_is_asked_of_another_once(num_engines: int, 
 @pytest.mark.parametrize(("limit", "num_asked"), [("requests_per_minute", 1), ("concurrency", 3)])
 def test_whoever_has_sent_too_many_is_refused_without_asking_again(tmp_path: Path, limit: str, num_asked: int) -> None:
     _, secret = Keys(tmp_path).create("x", limits=Limits(requests_per_minute=1, concurrency=1))
-    limiter = Handle(admit=lambda *_: Refused("This key may not", 30, limit))
+    limiter = Handle(admit=lambda *_: Refusal("This key may not", 30, limit))
 
     async def ask_thrice() -> list[str]:
         gateway = Gateway(settings_of(keys=tmp_path), {}, None, limiter)  # type: ignore[arg-type]
         waits = []
         for _ in range(3):
             with pytest.raises(ApiError) as refused:
-                await gateway.answer("chat", Sent(RAW, f"Bearer {secret}"))
+                await gateway.answer("chat", IncomingRequest(RAW, f"Bearer {secret}"))
             assert refused.value.status == 429
             waits.append(refused.value.headers["Retry-After"])
         return waits
@@ -358,7 +358,9 @@ def streamed(*streams: Events, num_engines: int = 2) -> str:
 
     async def ask() -> str:
         gateway = Gateway(settings_of(num_engines=num_engines), {"base": engine}, None)  # type: ignore[dict-item]
-        response = await gateway.answer("chat", Sent(json.dumps({**json.loads(RAW), "stream": True}).encode()))
+        response = await gateway.answer(
+            "chat", IncomingRequest(json.dumps({**json.loads(RAW), "stream": True}).encode())
+        )
         sent: list[str] = []
 
         async def send(message: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from retrieval.filters.rights import NOBODY, Rights
 from retrieval.search.hits import Hit
 from serving.access.keys import Keys
 from serving.api.errors import ApiError
-from serving.api.requests import Sent
+from serving.api.requests import IncomingRequest
 from serving.gateway.gateway import Gateway
 from serving.retriever import Retrieval, ScoredTexts, Vectors
 from tests.serving.gateway.test_gateway import Handle, settings_of
@@ -36,7 +36,9 @@ def answered(
     async def ask() -> dict[str, Any]:
         gateway = Gateway(settings_of(**known.get("settings", {})), {}, retriever)  # type: ignore[arg-type]
         read: Any = partial(gateway.services.search, path) if path else getattr(gateway.services, method)
-        response = await gateway.call(method, read, Sent(json.dumps(body).encode(), known.get("authorization")))
+        response = await gateway.call(
+            method, read, IncomingRequest(json.dumps(body).encode(), known.get("authorization"))
+        )
         found: dict[str, Any] = json.loads(bytes(response.body))
         return found
 

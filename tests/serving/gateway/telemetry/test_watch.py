@@ -9,7 +9,7 @@ import pytest
 
 from serving.access.keys import Keys
 from serving.api.errors import ApiError
-from serving.api.requests import Sent, request_id
+from serving.api.requests import IncomingRequest, request_id
 from serving.gateway.gateway import Gateway
 from tests.serving.gateway.test_gateway import FOUND, Handle, answered, settings_of
 
@@ -25,12 +25,14 @@ def asked(tmp_path: Path, *, keep: bool = False, log_prompts: bool = False, rate
 
     async def ask() -> None:
         gateway = Gateway(settings, {"base": engine}, retriever)  # type: ignore[dict-item, arg-type]
-        await gateway.answer("chat", Sent(json.dumps(body).encode(), f"Bearer {secret}", "10.0.0.7", "req-1"))
+        await gateway.answer(
+            "chat", IncomingRequest(json.dumps(body).encode(), f"Bearer {secret}", "10.0.0.7", "req-1")
+        )
         with pytest.raises(ApiError):
-            await gateway.answer("chat", Sent(b"{", "Bearer nonsense"))
+            await gateway.answer("chat", IncomingRequest(b"{", "Bearer nonsense"))
         if rate:
             rating = {"id": "c", "rating": "down", "comment": "wrong"}
-            await gateway.rate(Sent(json.dumps(rating).encode(), f"Bearer {secret}"))
+            await gateway.rate(IncomingRequest(json.dumps(rating).encode(), f"Bearer {secret}"))
 
     asyncio.run(ask())
     return secret

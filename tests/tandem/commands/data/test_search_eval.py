@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from retrieval.config import Mode
-from retrieval.quality.evaluate import NDCG, Difference, ModeResult, SearchEvaluation, score
+from retrieval.quality.evaluate import NDCG, Difference, ModeResult, SearchEvaluation, score_ranking
 from retrieval.quality.judgments import JudgedQuestion
 from tandem.commands.data.search_eval import advise, as_text, make_tables, to_json
 from tests.tandem.test_command import project, refused, tandem
@@ -21,7 +21,7 @@ QUESTIONS = [JudgedQuestion("1", "Which?", {"a.md": 1}), JudgedQuestion("2", "Wh
 
 
 def result(mode: Mode, *rankings: list[str]) -> ModeResult:
-    return ModeResult(mode, list(rankings), score(QUESTIONS, rankings), 12.5, 30.0, 0.02)
+    return ModeResult(mode, list(rankings), score_ranking(QUESTIONS, rankings), 12.5, 30.0, 0.02)
 
 
 @pytest.fixture

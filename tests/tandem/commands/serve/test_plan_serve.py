@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.capacity.unit_costs import shipped, to_json
+from serving.capacity.unit_costs import costs_to_json, shipped_costs
 
 ROOT = Path(__file__).parents[4]
 QUICKSTART = ROOT / "examples" / "quickstart" / "model"
@@ -40,7 +40,7 @@ def test_a_plan_from_what_is_shipped(tmp_path: Path) -> None:
 
 
 def test_costs_of_ones_own(tmp_path: Path) -> None:
-    value = to_json(shipped())
+    value = costs_to_json(shipped_costs())
     value["engines"]["some/model"] = value["engines"]["quickstart"] | {"model": "some/model", "gpus": 2}
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "capacity.json").write_text(json.dumps(value))
