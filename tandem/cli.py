@@ -118,7 +118,7 @@ PANELS = {
     ),
     "Compare": (
         Verb("compare", "Measure base, tuned, retrieval and both on your questions, and recommend one.",
-             "compare:compare"),
+             "compare:compare_command"),
     ),
     "Cluster": (
         Verb("jobs", "List, follow and stop the jobs of the cluster.", verbs=JOBS),

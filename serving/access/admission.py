@@ -28,7 +28,7 @@ class AccessRequest:
     asks: str
     model: str | None
     collection: str | None
-    spending: TokenUsage
+    token_usage: TokenUsage
 
 
 class Admission:
@@ -82,7 +82,7 @@ class Admission:
         Raises:
             ApiError: 403 or 429.
         """
-        spending = wanted.spending
+        token_usage = wanted.token_usage
         if key is None:
             return
         if not key.may_use(wanted.model, wanted.collection):
@@ -90,11 +90,11 @@ class Admission:
         if key.limits.is_any:
             assert self._limiter is not None
             self.check_wait(key)
-            found = await self._limiter.admit(key.id, key.limits, spending.reserved)
+            found = await self._limiter.admit(key.id, key.limits, token_usage.reserved)
             if isinstance(found, Refusal):
                 self._remember(key, found)
                 raise _limited(found)
-            held.callback(self._settle, key.id, found.ticket, spending)
+            held.callback(self._settle, key.id, found.ticket, token_usage)
 
     def _refused_still(self, key: Key) -> Refusal | None:
         """Whoever has sent too many requests is refused here until one more may come: refusing is to be cheap."""
@@ -119,10 +119,12 @@ class Admission:
     def _leave(self) -> None:
         self._num_requests -= 1
 
-    def _settle(self, key: str, ticket: int, spending: TokenUsage) -> None:
+    def _settle(self, key: str, ticket: int, token_usage: TokenUsage) -> None:
         """Sent off and not waited for: whoever asked may have gone."""
         assert self._limiter is not None
-        settling = asyncio.ensure_future(self._limiter.settle(key, ticket, spending.reserved, spending.num_tokens))
+        settling = asyncio.ensure_future(
+            self._limiter.settle(key, ticket, token_usage.reserved, token_usage.num_tokens)
+        )
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
 

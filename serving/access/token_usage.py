@@ -13,12 +13,12 @@ ANSWER_TOKENS = 256
 
 @dataclass
 class TokenUsage:
-    """The tokens of one request: reserved before it, counted as they come, and told by the engine at the end."""
+    """The tokens of one request: reserved before it, counted as they come, and reported by the engine at the end."""
 
     prompt: int
     reserved: int
     generated: int = 0
-    told: int | None = None
+    reported: int | None = None
     first_at: float | None = None
     last_at: float | None = None
     """When the first and the latest token of a stream came (time.monotonic)."""
@@ -47,4 +47,4 @@ class TokenUsage:
 
     @property
     def num_tokens(self) -> int:
-        return self.told if self.told is not None else min(self.reserved, self.prompt + self.generated)
+        return self.reported if self.reported is not None else min(self.reserved, self.prompt + self.generated)

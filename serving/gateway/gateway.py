@@ -52,25 +52,25 @@ class Gateway:
         self._started = int(time.time())
         self._collections: tuple[float, list[str]] = (0.0, [])
 
-    def turn_away(self, kind: str, sent: IncomingRequest) -> ApiError | None:
+    def turn_away(self, kind: str, incoming: IncomingRequest) -> ApiError | None:
         """The refusal of a request that need not be read to be refused, counted and logged; None lets it in."""
         key = None
         try:
-            key = self._admission.identify(sent.authorization)
+            key = self._admission.identify(incoming.authorization)
             self._admission.check_room()
             self._admission.check_wait(key)
         except ApiError as error:
             with ExitStack() as held:
-                record = self._watch.begin(kind, sent, held)
+                record = self._watch.begin(kind, incoming, held)
                 record.key = key
                 record.refused(error)
             return error
         return None
 
-    async def answer(self, kind: Kind, sent: IncomingRequest) -> Response:
+    async def answer(self, kind: Kind, incoming: IncomingRequest) -> Response:
         """The response to a request for text. Raises ApiError."""
         async with AsyncExitStack() as held:
-            record = self._watch.begin(kind, sent, held)
+            record = self._watch.begin(kind, incoming, held)
             with _told(record):
                 response = await self._answer(kind, record, held)
             record.status = response.status_code
@@ -78,31 +78,31 @@ class Gateway:
                 response.held = held.pop_all()
         return response
 
-    async def call(self, kind: str, read: Callable[[Body], ServiceCall], sent: IncomingRequest) -> Response:
+    async def call(self, kind: str, read: Callable[[Body], ServiceCall], incoming: IncomingRequest) -> Response:
         """The response to a request that needs no text computed. Raises ApiError."""
         async with AsyncExitStack() as held:
-            record = self._watch.begin(kind, sent, held)
+            record = self._watch.begin(kind, incoming, held)
             with _told(record):
-                record.key = self._admission.identify(sent.authorization)
+                record.key = self._admission.identify(incoming.authorization)
                 self._admission.enter(held)
                 async with self._in_time(self._deadline()):
-                    call = read(parse_json_object(sent.raw))
+                    call = read(parse_json_object(incoming.raw))
                     wanted = call.wanted
                     record.model, record.collection = wanted.model or "", wanted.collection or ""
-                    record.spending = wanted.spending
+                    record.token_usage = wanted.token_usage
                     await self._admission.admit(record.key, wanted, held)
                     body = await call.run(record.key.rights if record.key else NOBODY)
                     record.exists = True
             record.status = 200
         return JSONResponse(body)
 
-    async def rate(self, sent: IncomingRequest) -> Response:
+    async def rate(self, incoming: IncomingRequest) -> Response:
         """Keep what a caller thinks of an answer. Raises ApiError."""
         async with AsyncExitStack() as held:
-            record = self._watch.begin("feedback", sent, held)
+            record = self._watch.begin("feedback", incoming, held)
             with _told(record):
-                record.key = self._admission.identify(sent.authorization)
-                answer_id, thumb, comment = parse_rating(parse_json_object(sent.raw))
+                record.key = self._admission.identify(incoming.authorization)
+                answer_id, thumb, comment = parse_rating(parse_json_object(incoming.raw))
                 if record.key is None or not record.key.keep:
                     raise ApiError(403, "Nothing is kept for this caller: `tandem keys create --keep` allows it.")
             self._watch.rated(record, answer_id, thumb, comment)
@@ -146,15 +146,15 @@ class Gateway:
             await asyncio.gather(*(engine.check_health.remote() for engine in engines))
 
     async def _answer(self, kind: Kind, record: RequestRecord, held: AsyncExitStack) -> Response:
-        record.key = self._admission.identify(record.sent.authorization)
+        record.key = self._admission.identify(record.incoming.authorization)
         self._admission.enter(held)
         deadline = self._deadline()
         async with self._in_time(deadline):
-            request = parse_request(record.sent.raw)
+            request = parse_request(record.incoming.raw)
             record.model, record.collection = request.name.model, request.name.collection or ""
-            record.spending = TokenUsage.of_answer(request.body)
+            record.token_usage = TokenUsage.of_answer(request.body)
             record.question = request.body.get("messages") or request.body.get("prompt")
-            wanted = AccessRequest(str(request.name), record.model, request.name.collection, record.spending)
+            wanted = AccessRequest(str(request.name), record.model, request.name.collection, record.token_usage)
             await self._admission.admit(record.key, wanted, held)
             return await self.generation.answer(kind, request, record, deadline, held)
 

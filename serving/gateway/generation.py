@@ -40,7 +40,7 @@ class PreparedRequest:
     hits: list[Hit] | None
     extras: Body
     record: RequestRecord
-    spending: TokenUsage
+    token_usage: TokenUsage
     with_passages: bool
     hides_usage: bool
     """Whether the engine was told to count tokens and the caller did not ask for it."""
@@ -93,7 +93,7 @@ class Generation:
             status, body = await self._whole(kind, prepared, headers)
         if status == 200:
             text = "\n".join(_choice_text(choice) for choice in body["choices"])
-            prepared.spending.told, record.answer_id = body["usage"]["total_tokens"], body["id"]
+            prepared.token_usage.reported, record.answer_id = body["usage"]["total_tokens"], body["id"]
             body = body | {"model": prepared.public_name} | prepared.fields(text)
         return JSONResponse(body, status)
 
@@ -172,9 +172,9 @@ class Generation:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         handle = self._bases.engine(name.base, engine_id, request.stream)
         record.exists = True
-        assert record.spending is not None
+        assert record.token_usage is not None
         return PreparedRequest(
-            handle, body, str(name), hits, extras, record, record.spending, request.return_passages, hides_usage
+            handle, body, str(name), hits, extras, record, record.token_usage, request.return_passages, hides_usage
         )
 
     async def _retrieved(
@@ -198,7 +198,7 @@ def caller(body: Body, record: RequestRecord) -> str:
     """Who asks, as far as it is known: the key or the address, and the user that the request names."""
     key: Key | None = record.key
     user = body.get("safety_identifier") or body.get("user")
-    return f"{key.id if key else record.sent.peer}/{user if isinstance(user, str) else ''}"
+    return f"{key.id if key else record.incoming.peer}/{user if isinstance(user, str) else ''}"
 
 
 def _wants_usage(body: Body) -> bool:

@@ -53,20 +53,20 @@ class Services:
         """`POST /v1/embeddings`. Raises ApiError 400 or 404, as all do."""
         asked = self._read(EmbeddingsRequest, body)
         texts = asked.input
-        spending = TokenUsage.of_texts(texts)
+        token_usage = TokenUsage.of_texts(texts)
 
         async def run(_: Rights) -> Body:
             found = await self._ask("embed", texts, asked.input_type == "query")
-            spending.told = found.num_tokens
+            token_usage.reported = found.num_tokens
             if asked.dimensions not in (None, len(found.rows[0]) // 4):
                 raise ApiError(400, f"The model gives {len(found.rows[0]) // 4} dimensions.", param="dimensions")
             data = [
                 {"object": "embedding", "index": index, "embedding": _written(row, asked.encoding_format)}
                 for index, row in enumerate(found.rows)
             ]
-            return {"object": "list", "data": data, "model": asked.model, "usage": _usage(spending)}
+            return {"object": "list", "data": data, "model": asked.model, "usage": _usage(token_usage)}
 
-        return ServiceCall(AccessRequest(asked.model, asked.model, None, spending), run)
+        return ServiceCall(AccessRequest(asked.model, asked.model, None, token_usage), run)
 
     def search(self, collection: str, body: Body) -> ServiceCall:
         """`POST /v1/vector_stores/{collection}/search`."""
@@ -94,19 +94,19 @@ class Services:
     def rerank(self, body: Body) -> ServiceCall:
         """`POST /v1/rerank`."""
         asked = self._read(RerankRequest, body)
-        spending = TokenUsage.of_texts([asked.query, *asked.documents])
+        token_usage = TokenUsage.of_texts([asked.query, *asked.documents])
 
         async def run(_: Rights) -> Body:
-            scores = await self._scores([(asked.query, text) for text in asked.documents], asked.model, spending)
+            scores = await self._scores([(asked.query, text) for text in asked.documents], asked.model, token_usage)
             order = sorted(range(len(scores)), key=lambda index: -scores[index])[: asked.top_n]
             results = [
                 {"index": index, "relevance_score": scores[index]}
                 | ({"document": {"text": asked.documents[index]}} if asked.return_documents else {})
                 for index in order
             ]
-            return {"id": _new("rerank"), "model": asked.model, "usage": _usage(spending), "results": results}
+            return {"id": _new("rerank"), "model": asked.model, "usage": _usage(token_usage), "results": results}
 
-        return ServiceCall(AccessRequest(asked.model, asked.model, None, spending), run)
+        return ServiceCall(AccessRequest(asked.model, asked.model, None, token_usage), run)
 
     def score(self, body: Body) -> ServiceCall:
         """`POST /v1/score`: one text with each of many, or as many with as many."""
@@ -115,17 +115,17 @@ class Services:
         if len(left) not in (1, len(right)):
             raise ApiError(400, f"`text_1` has {len(left)} texts and `text_2` {len(right)}.", param="text_1")
         pairs = list(zip(left * len(right) if len(left) == 1 else left, right, strict=True))
-        spending = TokenUsage.of_texts([*left, *right])
+        token_usage = TokenUsage.of_texts([*left, *right])
 
         async def run(_: Rights) -> Body:
-            scores = await self._scores(pairs, asked.model, spending)
+            scores = await self._scores(pairs, asked.model, token_usage)
             data = [{"index": index, "object": "score", "score": score} for index, score in enumerate(scores)]
             return {
                 "id": _new("score"), "object": "list", "created": int(time.time()), "model": asked.model, "data": data,
-                "usage": _usage(spending),
+                "usage": _usage(token_usage),
             }  # fmt: skip
 
-        return ServiceCall(AccessRequest(asked.model, asked.model, None, spending), run)
+        return ServiceCall(AccessRequest(asked.model, asked.model, None, token_usage), run)
 
     async def find(
         self, collection: str, question: str, top_k: int | None, rights: Rights, where: Filter | None = None
@@ -144,9 +144,9 @@ class Services:
         """Names of what can be asked for here; whether there is a reranker is seen when it is asked."""
         return [] if self._retriever is None else [EMBEDDING]
 
-    async def _scores(self, pairs: list[tuple[str, str]], model: str, spending: TokenUsage) -> list[float]:
+    async def _scores(self, pairs: list[tuple[str, str]], model: str, token_usage: TokenUsage) -> list[float]:
         found = await self._ask("score", pairs, model == RERANKER)
-        spending.told = found.num_tokens
+        token_usage.reported = found.num_tokens
         scores: list[float] = found.scores
         return scores
 
@@ -199,8 +199,8 @@ def _written(row: bytes, encoding: str) -> list[float] | str:
     return base64.b64encode(row).decode() if encoding == "base64" else list(struct.unpack(f"<{len(row) // 4}f", row))
 
 
-def _usage(spending: TokenUsage) -> Body:
-    return {"prompt_tokens": spending.num_tokens, "total_tokens": spending.num_tokens}
+def _usage(token_usage: TokenUsage) -> Body:
+    return {"prompt_tokens": token_usage.num_tokens, "total_tokens": token_usage.num_tokens}
 
 
 def _new(kind: str) -> str:

@@ -15,7 +15,7 @@ DONE = "data: [DONE]"
 
 
 class StreamingAnswer(Protocol):
-    """What is known of the answer that comes; the gateway's Prepared is one."""
+    """What is known of the answer that comes; the gateway's PreparedRequest is an example."""
 
     @property
     def body(self) -> dict[str, Any]: ...
@@ -24,7 +24,7 @@ class StreamingAnswer(Protocol):
     @property
     def hides_usage(self) -> bool: ...
     @property
-    def spending(self) -> TokenUsage: ...
+    def token_usage(self) -> TokenUsage: ...
     def began(self, answer_id: str) -> None: ...
     def fields(self, text: str) -> dict[str, Any]: ...
 
@@ -50,7 +50,7 @@ async def relay_stream(events: AsyncGenerator[str], answering: StreamingAnswer) 
                     has_begun = True
                     answering.began(str(chunk.get("id", "")))
                 if usage := chunk.get("usage"):
-                    answering.spending.told = usage["total_tokens"]
+                    answering.token_usage.reported = usage["total_tokens"]
                     if answering.hides_usage:
                         continue
                 if waiting:
@@ -59,7 +59,7 @@ async def relay_stream(events: AsyncGenerator[str], answering: StreamingAnswer) 
                 event = event.replace(old, new, 1)
                 said = _texts(chunk)
                 if any(said) or _calls_a_tool(chunk):
-                    answering.spending.came()
+                    answering.token_usage.came()
                 texts.extend(said)
                 if _may_be_last(chunk):
                     waiting = event

@@ -21,7 +21,7 @@ from tandem.submit.submit import SubmitOptions, submit_if_asked
 
 
 @with_option_groups
-def compare(
+def compare_command(
     spend_all: Annotated[
         bool, typer.Option("--all", help="Train and measure every arm, even where training could not pay off.")
     ] = False,

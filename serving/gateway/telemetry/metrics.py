@@ -39,7 +39,7 @@ class GatewayMetrics:
         }  # fmt: skip
         self._requests.inc(tags=asked | {"status": str(record.status)})
         self._seconds.observe(record.seconds, tags=asked)
-        if record.spending and record.status in (200, 499) and (number := record.spending.num_tokens):
+        if record.token_usage and record.status in (200, 499) and (number := record.token_usage.num_tokens):
             self._tokens.inc(number, tags=asked)
         for histogram, value in (
             (self._first, record.first_token_s),

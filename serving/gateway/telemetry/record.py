@@ -20,7 +20,7 @@ class RequestRecord:
     """One request, without what was asked and answered but for `question` and `answer`."""
 
     kind: str
-    sent: IncomingRequest
+    incoming: IncomingRequest
     started: float = field(default_factory=time.monotonic)
     key: Key | None = None
     model: str = ""
@@ -31,7 +31,7 @@ class RequestRecord:
     span: Span = INVALID_SPAN
     status: int = CUT
     code: str | None = None
-    spending: TokenUsage | None = None
+    token_usage: TokenUsage | None = None
     retrieval_s: float | None = None
     sources: list[str] = field(default_factory=list)
     answer_id: str = ""
@@ -49,13 +49,18 @@ class RequestRecord:
     @property
     def first_token_s(self) -> float | None:
         """Seconds to the first token of a streamed answer."""
-        first = self.spending.first_at if self.spending else None
+        first = self.token_usage.first_at if self.token_usage else None
         return None if first is None else first - self.started
 
     @property
     def per_token_s(self) -> float | None:
         """Seconds for each token after the first."""
-        spending = self.spending
-        if spending is None or spending.first_at is None or spending.last_at is None or spending.generated < 2:
+        token_usage = self.token_usage
+        if (
+            token_usage is None
+            or token_usage.first_at is None
+            or token_usage.last_at is None
+            or token_usage.generated < 2
+        ):
             return None
-        return (spending.last_at - spending.first_at) / (spending.generated - 1)
+        return (token_usage.last_at - token_usage.first_at) / (token_usage.generated - 1)

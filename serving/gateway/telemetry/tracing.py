@@ -33,7 +33,7 @@ def start_tracing(endpoint: str | None) -> None:
 
 def begin_span(record: RequestRecord) -> Span:
     """The span of a request, below the caller's own where it sent a `traceparent`."""
-    parent = extract({"traceparent": record.sent.traceparent}) if record.sent.traceparent else None
+    parent = extract({"traceparent": record.incoming.traceparent}) if record.incoming.traceparent else None
     return _tracer.start_span(f"tandem {record.kind}", context=parent, kind=SpanKind.SERVER)
 
 
@@ -41,9 +41,12 @@ def end_span(span: Span, record: RequestRecord) -> None:
     """What the access log has of the request."""
     if span.is_recording():
         known: dict[str, AttributeValue] = {
-            "tandem.request_id": record.sent.id, "tandem.model": record.model, "tandem.collection": record.collection,
-            "tandem.key": record.key.id if record.key else "", "http.response.status_code": record.status,
-        }  # fmt: skip
+            "tandem.request_id": record.incoming.id,
+            "tandem.model": record.model,
+            "tandem.collection": record.collection,
+            "tandem.key": record.key.id if record.key else "",
+            "http.response.status_code": record.status,
+        }
         span.set_attributes(known)
     span.end()
 

@@ -32,9 +32,9 @@ class RequestWatch:
         self._kept = _log(folder, KEPT_LOG, 0)
         self._num_running = 0
 
-    def begin(self, kind: str, sent: IncomingRequest, held: AsyncExitStack | ExitStack) -> RequestRecord:
+    def begin(self, kind: str, incoming: IncomingRequest, held: AsyncExitStack | ExitStack) -> RequestRecord:
         """A record that is counted and logged when `held` is closed."""
-        record = RequestRecord(kind, sent)
+        record = RequestRecord(kind, incoming)
         record.span = tracing.begin_span(record)
         self._num_running += 1
         self._meters.running(self._num_running)
@@ -64,13 +64,13 @@ class RequestWatch:
 
 def _access(record: RequestRecord) -> dict[str, Any]:
     """No header, no question and no answer: a key is named by its id."""
-    spending = record.spending
+    token_usage = record.token_usage
     return {
-        "time": _now(), "id": record.sent.id, "peer": record.sent.peer, "kind": record.kind,
+        "time": _now(), "id": record.incoming.id, "peer": record.incoming.peer, "kind": record.kind,
         "key": record.key.id if record.key else None, "model": record.model, "collection": record.collection or None,
         "status": record.status, "code": record.code, "seconds": round(record.seconds, 4),
         "first_token_s": _rounded(record.first_token_s), "token_s": _rounded(record.per_token_s),
-        "retrieval_s": _rounded(record.retrieval_s), "tokens": spending.num_tokens if spending else None,
+        "retrieval_s": _rounded(record.retrieval_s), "tokens": token_usage.num_tokens if token_usage else None,
     }  # fmt: skip
 
 

@@ -48,7 +48,7 @@ class Answering:
     """As the gateway knows an answer that comes."""
 
     hides_usage: bool = False
-    spending: TokenUsage = field(default_factory=lambda: TokenUsage(prompt=5, reserved=50))
+    token_usage: TokenUsage = field(default_factory=lambda: TokenUsage(prompt=5, reserved=50))
     body: dict[str, Any] = field(default_factory=lambda: {"model": "a.v7.0123"})
     public_name: str = "base:a@7"
 
@@ -126,7 +126,7 @@ USAGE = 'data: {"id":"c","model":"a.v7.0123","choices":[],"usage":{"total_tokens
 def test_usage_that_the_caller_did_not_ask_for_is_counted_and_not_sent() -> None:
     answering = Answering(hides_usage=True)
     events = relayed(chunk("x"), chunk("y", "stop"), USAGE, "data: [DONE]\n\n", answering=answering)
-    assert answering.spending.num_tokens == 9
+    assert answering.token_usage.num_tokens == 9
     assert not any("usage" in event for event in events)
     assert last_chunk(events)["text"] == "xy"
 
@@ -134,6 +134,6 @@ def test_usage_that_the_caller_did_not_ask_for_is_counted_and_not_sent() -> None
 def test_an_answer_that_is_cut_counts_what_came() -> None:
     answering = Answering()
     relayed(chunk("x"), chunk("y"), answering=answering)
-    assert answering.spending.num_tokens == 5 + 2
-    answering.spending.generated = 100
-    assert answering.spending.num_tokens == 50, "never more than was reserved"
+    assert answering.token_usage.num_tokens == 5 + 2
+    answering.token_usage.generated = 100
+    assert answering.token_usage.num_tokens == 50, "never more than was reserved"
