@@ -206,7 +206,7 @@ def test_an_interrupted_training_is_found(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_documents_are_found_in_the_earlier_index(tmp_path: Path) -> None:
     found = json.loads(tandem(support(tmp_path), "search", "When does the museum open?", "--json").out)
-    assert "museum.md" in json.dumps(found)
+    assert found["hits"][0]["source"] == "museum.md"
 
 
 @pytest.mark.slow
