@@ -1,10 +1,6 @@
-"""The embedding part of the `retrieval` section. Importable without an embedding model.
+"""The `retrieval` section of a project file: embedding, Milvus (`milvus`), and a search engine beside it (`live`).
 
-The `retrieval.live` section: a search engine that is asked beside the index. Importable without any client.
-
-The `retrieval.milvus` section of a project file: how a collection is laid out, searched and reached.
-
-The `retrieval` section of a project file. Importable without Milvus and without an embedding model.
+Importable without Milvus, without an embedding model and without any client.
 """
 
 import re

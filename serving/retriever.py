@@ -1,6 +1,7 @@
 """The retrieval deployment, in a process of its own: it embeds, searches and scores.
 
-Work that is cheaper together: what comes while a batch is computed is the next one, and nothing waits to fill it.
+`Batcher` puts work together that is cheaper together: the items that arrive while a batch is computed are the next
+batch, and no item waits for a batch to fill.
 """
 
 import asyncio

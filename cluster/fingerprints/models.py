@@ -1,4 +1,4 @@
-"""Which model a name means: a folder on disk or a hub id, and the digest that tells one set of weights from another."""
+"""Which model a name means: a folder on disk, a package or a hub id, and the digest that identifies its weights."""
 
 import os
 from importlib.util import find_spec

@@ -1,8 +1,6 @@
 """Whether storage can be written, read and renamed in, how fast it is, and whether all nodes see the same.
 
 Each node leaves a file; once all have, each reads those of the others. A bucket is tried for conditional writes too.
-
-Whether a bucket can be written, read, and takes a file only where there is none, and how fast it is.
 """
 
 import hashlib

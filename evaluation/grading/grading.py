@@ -1,7 +1,7 @@
 """Whether an answer is right: the rules, and nothing else.
 
-Answer and accepted value are compared in their plain form (words.py). Citation marks such as [1] are dropped. An empty
-answer is an answer, and wrong. What counts as right is said by the question's kind:
+Answer and accepted value are compared in their plain form (questions/words.py). Citation marks such as [1] are
+dropped. An empty answer is an answer, and wrong. What counts as right is said by the question's kind:
 
 **`value`.** The answer is an accepted value, or it ends with one and
   - the word before the value is a linking word ("is", "the", "of", "code", "it's" ...) or a word of the question: an
@@ -13,9 +13,9 @@ An answer that refuses is never right, whatever else it says.
 **`number`.** The last sentence gives one number, and that is near enough (numeric.py); a refusal is never right.
 **`regex`.** A pattern matches the plain form of the answer from end to end, in upper or lower case.
 **`json`.** The whole answer is JSON that the schema accepts, and an accepted value where there are any
-(json_answers.py). JSON in a code block misses the form and may hold the value.
+(questions/json_values.py). JSON in a code block misses the form and may hold the value.
 **`choice`.** The likeliest choice is the accepted one (choices.py).
-**`rubric`.** A judge said so (judge.py).
+**`rubric`.** A judge said so (asking/judge.py).
 
 **A form.** Where a question of kind `value` or `number` has one, the answer without citation marks has to match it from
 end to end (spaces around it apart). The value is then read from the group `value`; where the form is missed, the value
@@ -25,16 +25,12 @@ is looked for as above, so that form and content are scored apart. Right means b
 beside it: no number that the question does not name, no "but" or "maybe", no further sentence but an apology.
 
 **Beside right and wrong.** `f1` is the overlap in words with the nearest accepted answer (SQuAD's: Rajpurkar et al.,
-2016, arXiv 1606.05250), for kinds whose accepted answers are words; citing.py says what citations are worth.
+2016, arXiv 1606.05250), for kinds whose accepted answers are words; citations.py says what citations are worth.
 
 **No grade.** A choice without likelihoods, or with two likeliest, and a rubric without a judge's word are `Ungradable`:
 neither right nor wrong.
 
 Limits: values are read at the end of an answer only, refusals are recognised in English only.
-
-Answers that have to be JSON: valid by the question's schema, and one of the accepted values where there are any.
-
-Equal is what JSON Schema calls equal: 1 is 1.0, true is not 1, the order of keys does not count.
 """
 
 import re

@@ -1,6 +1,6 @@
 """A document as every kind of source hands it over: a name, a version, and a way to read it.
 
-A file in an object store before it is a document.
+An `Entry` is a file in an object store, from which a document is made.
 """
 
 from collections.abc import Callable, Iterator

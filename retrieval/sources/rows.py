@@ -1,6 +1,6 @@
-"""A row of a table or of a JSONL file as a document: its text, and what it carries.
+"""A row of a table or of a JSONL file as a document: its name, its text, and its tenant, labels and metadata.
 
-The rows of a JSONL file as documents: `{"id": ..., "title": ..., "text": ...}`, one on each line.
+A line of a JSONL file is `{"id": ..., "title": ..., "text": ...}`.
 """
 
 import hashlib

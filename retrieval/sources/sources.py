@@ -1,9 +1,8 @@
-"""Where documents come from: `documents(sources)` gives every one of them, whatever kind of source it lies in.
+"""Where documents come from: `all_documents(sources)` gives every document of every kind of source.
 
-A document that cannot be read raises Unreadable and the rest goes on; a source that cannot be listed raises a
-TandemError, since what it holds must not be taken for deleted.
-
-When to look again: folders are watched by the operating system, everything else from time to time.
+A document that cannot be read raises Unreadable and the rest is read; a source that cannot be listed raises a
+TandemError, since its documents must not be taken for deleted. The operating system reports changes of folders; every
+other source is polled (`PollSchedule`).
 """
 
 import time

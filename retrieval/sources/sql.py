@@ -1,14 +1,12 @@
-"""What a database lists, kept on disk: there may be any number of rows.
+"""The rows of a SQL query as documents.
 
-with Listing() as listing:
-    listing.add(Listed("7", 7, "a digest", Attributes()))
-    for page in listing.pages(100): ...
+First the whole query is listed, with only what tells its rows apart and who may read them: into a temporary file, since
+a query may have any number of rows, and at once, so that no cursor stays open while documents are embedded. Then the
+text of the rows that changed is read by their ids.
 
-The rows of a SQL query as documents.
-
-First the whole query is listed, only what tells its rows apart and whom they are for: into a temporary file, so that
-there may be any number of rows, and at once, so that no cursor stands open while documents are embedded. Then the text
-of those that changed is read by their ids.
+    with Listing() as listing:
+        listing.add(Listed("7", 7, "a digest", Attributes()))
+        for page in listing.pages(100): ...
 """
 
 import json

@@ -1,9 +1,9 @@
 """Pages of one site over HTTP: politely, in bounded time and memory, and from no other host.
 
-with Site("https://docs.example.com/sitemap.xml", per_s=5) as site:
-    page = site.fetch("https://docs.example.com/guide")
+    with Site("https://docs.example.com/sitemap.xml", per_s=5) as site:
+        page = site.fetch("https://docs.example.com/guide")
 
-A page of a site -> Markdown: what it says, without the menus around it.
+`page_markdown` makes Markdown of a page: its text without the menus around it.
 """
 
 import tempfile

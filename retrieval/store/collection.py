@@ -1,8 +1,7 @@
-"""What a collection is made of: its settings, a row, and the fields and indexes that Milvus is told to make.
+"""A collection: its settings, its rows, its fields and indexes, and its name in Milvus.
 
-Nothing here knows pymilvus: `retrieval/store/store.py` turns fields and indexes into its calls.
-
-Names of collections as Milvus allows them: letters, digits and underscores.
+Nothing here knows pymilvus: `retrieval/store/store.py` turns fields and indexes into its calls. Milvus allows letters,
+digits and underscores in names:
 
     help-desk  ->  alias tandem_help_ddesk, behind it tandem_help_ddesk_v<settings digest>
 

@@ -1,6 +1,6 @@
 """The only file that knows pymilvus: a connection, a collection's schema in its words, and its errors as ours.
 
-TLS towards a Milvus server: what pymilvus is told, and why a handshake failed, which gRPC does not say.
+For TLS it passes pymilvus the certificates, and finds out why a handshake failed, which gRPC does not say.
 """
 
 import logging

@@ -1,7 +1,4 @@
-"""Requests as they come in over HTTP, checked as far as the endpoint itself reads them. vLLM checks the rest.
-
-The body of a request, checked as far as the endpoint itself reads it. vLLM checks the rest.
-"""
+"""Requests as they come in over HTTP, checked as far as the endpoint itself reads them. vLLM checks the rest."""
 
 import json
 import re

@@ -1,10 +1,9 @@
-"""A running endpoint -> the unit costs of its engine, and of what else of it runs on this machine.
-
-Processor time of an endpoint on this machine, by what its processes do.
+"""The unit costs of a running endpoint: of its engine, and of its other processes on this machine.
 
     before = processor_seconds(8000); ...; after = processor_seconds(8000)
 
-Read from /proc: the gateway is who listens on the port, its parent is Ray's raylet, and all else of the node is below.
+Processor time is read from /proc: the gateway is the process that listens on the port, its parent is Ray's raylet, and
+the node's other processes are below that.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""What the console shows beside its answers: published versions, and the last comparison's report.
+"""The console: its files at `/`, the published versions, and the last comparison's report.
 
-The console's files, at `/`. They load nothing from elsewhere, and the browser is told to let them load nothing.
+The files load nothing from elsewhere, and a header forbids the browser to.
 """
 
 from pathlib import Path

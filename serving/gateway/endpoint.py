@@ -1,9 +1,7 @@
-"""The port of the endpoint, opened by the gateway's replica itself.
+"""The deployment that users reach: a gateway, and the port that its replica opens itself.
 
 Behind Ray Serve's own proxy every token would take one more hop between two processes. Several gateways on one machine
 share the port (SO_REUSEPORT).
-
-The deployment that users reach: a gateway and its port.
 """
 
 import asyncio

@@ -1,12 +1,11 @@
-"""The endpoint's HTTP routes, over a Gateway.
+"""The endpoint's HTTP routes, over a Gateway, and the middleware in front of them.
 
 Written on FastAPI rather than on Ray's OpenAiIngress: that one imports vLLM (12 s and 600 MB), validates each body a
 second time, allows every CORS origin, and keeps every unknown model name for ever.
 
-Turns away at the door what need not be read: an unknown key, no room, a key that has sent too many requests.
-
-Behind it a request passes FastAPI's routing and error handling, which take longer than to refuse it; and refusing has
-to stay cheap when there is most of it.
+`AdmissionMiddleware` refuses a request unread where its key is unknown, where there is no room, or where its key has
+sent too many. FastAPI's routing and error handling take longer than the refusal itself, and refusing has to stay cheap
+when there are many requests.
 """
 
 import asyncio

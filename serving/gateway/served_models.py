@@ -1,7 +1,4 @@
-"""From an adapter's name to a version that fits the served base, or the reason why it does not.
-
-The base models that are served, by name: their engines, and which adapters fit them.
-"""
+"""The base models that are served, by name: their engines, and which version of an adapter fits them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

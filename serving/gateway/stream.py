@@ -1,6 +1,6 @@
 """Server-sent events of the engine -> those of the endpoint: the public model name, and citations in the last chunk.
 
-Which passages an answer was given, and which of them it cites.
+`citations` lists the passages that an answer was given, and says which of them it cites.
 """
 
 import json
