@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.results import FOLDER, ratio_row, row, write
 from benchmarks.simulation import Choice, Place, Seen, simulate
 from serving.capacity.adapter_cache import hit_rate, zipf
-from serving.capacity.plan import CapacityPlan, Part, plan
+from serving.capacity.plan import CapacityPlan, PlannedPart, plan
 from serving.capacity.unit_costs import NAMES, UnitCosts, shipped_costs
 from serving.capacity.workload import Workload
 
@@ -122,14 +122,14 @@ def without_singles(wish: Workload) -> Workload:
     return replace(wish, keys=False)
 
 
-def simulated(found: CapacityPlan, num_requests: int) -> list[tuple[Part, Seen]]:
+def simulated(found: CapacityPlan, num_requests: int) -> list[tuple[PlannedPart, Seen]]:
     """Each part that a request passes, on paper and simulated."""
     parts = [part for part in found.parts if part.name != "controller"]
     places = [Place(part.station, CHOICES[part.name]) for part in parts]
     return list(zip(parts, simulate(places, found.wish.requests_per_s, num_requests), strict=True))
 
 
-def simulated_table(seen: list[tuple[Part, Seen]]) -> str:
+def simulated_table(seen: list[tuple[PlannedPart, Seen]]) -> str:
     lines = [
         [
             part.name,
@@ -171,7 +171,7 @@ def lru_hits(shares: list[float], slots: int) -> float:
     return hits / NUM_ASKED
 
 
-def rows(costs: UnitCosts, seen: list[tuple[Part, Seen]]) -> Iterator[dict[str, Any]]:
+def rows(costs: UnitCosts, seen: list[tuple[PlannedPart, Seen]]) -> Iterator[dict[str, Any]]:
     for redis in (False, True):
         found = plan(replace(WISH, redis=redis), costs, MODEL)
         yield row(f"gives_out_at: {found.first.name}", "1/s", round(found.most_requests_per_s, 1))

@@ -29,7 +29,7 @@ from retrieval.index.indexing import follow_changes, index_documents
 from retrieval.search.retrievers import CANDIDATES, Retrievers
 from retrieval.search.search import Searcher
 from retrieval.sources.sources import all_documents
-from retrieval.store.collection import Settings
+from retrieval.store.collection import CollectionSettings
 from retrieval.store.index_parameters import search_parameters
 from retrieval.store.milvus_lite import local_server, running_server
 from retrieval.store.store import Store
@@ -225,7 +225,7 @@ def saved_to_searchable(
 
 def fill(store: Store, vectors: Any, model: str) -> None:
     """A collection of these vectors, as `index` would make it."""
-    settings = Settings(model, DIMENSIONS, 200, chunking.VERSION, bm25=False)
+    settings = CollectionSettings(model, DIMENSIONS, 200, chunking.VERSION, bm25=False)
     physical = store.ensure(NAME, settings)
     store.load(physical)
     for start in range(0, len(vectors), ROWS_AT_ONCE):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from retrieval.store.collection import Row
+from retrieval.store.collection import ChunkRow
 
 LETTERS = "aeioulnrstmdkpg"
 NUM_WORDS = 20_000
@@ -38,10 +38,10 @@ def write_documents(folder: Path, num_documents: int, parts: int = 10, words: in
     return folder
 
 
-def rows_of(vectors: Any, start: int) -> list[Row]:
+def rows_of(vectors: Any, start: int) -> list[ChunkRow]:
     """A row for each of `vectors` `[n, dimensions]`, ten to a document."""
     return [
-        Row(f"{number:032}", f"{number // 10}.md", "", 10, number, f"Chunk\nNumber {number}", vector)
+        ChunkRow(f"{number:032}", f"{number // 10}.md", "", 10, number, f"Chunk\nNumber {number}", vector)
         for number, vector in enumerate(vectors.tolist(), start)
     ]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.fingerprints.digests import normalise_question
-from evaluation.drafts.documents import Document, Documents
+from evaluation.drafts.documents import Documents, DraftDocument
 from evaluation.drafts.near_duplicates import find_near_duplicates
 from evaluation.questions.leaks import Leak, describe_leak, find_leaks_among
 from evaluation.questions.question import Question
@@ -138,11 +138,11 @@ def _can_be_looked_up(question: Question) -> bool:
     return question.answerable and bool(question.answers) and question.kind in LOOKED_UP_KINDS
 
 
-def _sources(question: Question, documents: Documents) -> list[Document]:
+def _sources(question: Question, documents: Documents) -> list[DraftDocument]:
     return [document for source in question.sources for document in documents.find(source)[:1]]
 
 
-def _holds_answer(question: Question, sources: Sequence[Document]) -> bool:
+def _holds_answer(question: Question, sources: Sequence[DraftDocument]) -> bool:
     """As whole words, up to case, spacing and thousands separators."""
     texts = [_plain(source.text) for source in sources]
     answers = [re.escape(_plain(answer).rstrip(".")) for answer in question.answers]

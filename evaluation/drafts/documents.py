@@ -17,7 +17,7 @@ SUFFIXES = (".md", ".markdown", ".txt")
 
 
 @dataclass(frozen=True)
-class Document:
+class DraftDocument:
     """One file. `source` is its path in its folder, after the folder's name where there are several sources."""
 
     source: str
@@ -29,18 +29,18 @@ class Document:
 class Documents:
     """What was read, and in words what was not."""
 
-    documents: tuple[Document, ...]
+    documents: tuple[DraftDocument, ...]
     not_read: tuple[str, ...]
 
-    def find(self, source: str) -> list[Document]:
+    def find(self, source: str) -> list[DraftDocument]:
         """The documents of this path; like citations, paths are compared from their ends."""
         name = source.replace("\\", "/").removeprefix("./")
         same = (each for each in self._by_last_part.get(name.split("/")[-1], ()) if _ends_alike(each.source, name))
         return sorted(same, key=lambda each: each.source != name)
 
     @cached_property
-    def _by_last_part(self) -> dict[str, list[Document]]:
-        found: dict[str, list[Document]] = {}
+    def _by_last_part(self) -> dict[str, list[DraftDocument]]:
+        found: dict[str, list[DraftDocument]] = {}
         for each in self.documents:
             found.setdefault(each.source.split("/")[-1], []).append(each)
         return found
@@ -67,7 +67,9 @@ def read_documents(config: RetrievalConfig) -> Documents:
         for path in _files(folder):
             if path.suffix.lower() in SUFFIXES:
                 name = path.name if path == folder else path.relative_to(folder).as_posix()
-                documents.append(Document(f"{title}/{name}" if len(config.sources) > 1 else name, path, _text(path)))
+                documents.append(
+                    DraftDocument(f"{title}/{name}" if len(config.sources) > 1 else name, path, _text(path))
+                )
             else:
                 other[path.suffix.lower() or "no ending"] += 1
     not_read += [f"{number} files with {suffix}" for suffix, number in sorted(other.items())]

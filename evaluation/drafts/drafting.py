@@ -15,7 +15,7 @@ from random import Random
 from typing import TypeVar
 
 from cluster.errors import TandemError
-from evaluation.drafts.documents import Document, Documents
+from evaluation.drafts.documents import Documents, DraftDocument
 from evaluation.drafts.draft_files import Draft, Span
 from evaluation.drafts.facts import find_facts
 from evaluation.drafts.near_duplicates import near_duplicate_indices
@@ -48,7 +48,7 @@ class DraftingResult:
 
 
 @dataclass(frozen=True)
-class Writer:
+class DraftWriter:
     """A model that drafts, at an OpenAI-compatible endpoint (its URL with /v1)."""
 
     url: str
@@ -58,10 +58,10 @@ class Writer:
 
 
 @dataclass(frozen=True)
-class Passage:
+class DraftPassage:
     """`document.text[start:end]`, one or more paragraphs."""
 
-    document: Document
+    document: DraftDocument
     start: int
     end: int
 
@@ -73,7 +73,7 @@ class Passage:
 def draft_questions(
     documents: Documents,
     number: int,
-    writer: Writer | None = None,
+    writer: DraftWriter | None = None,
     seed: int = 0,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> DraftingResult:
@@ -97,20 +97,20 @@ def draft_questions(
     return drafted
 
 
-def find_passages(document: Document) -> list[Passage]:
+def find_passages(document: DraftDocument) -> list[DraftPassage]:
     """Paragraphs of 12 words and more, joined up to 1,500 characters; a longer paragraph is one passage, cut there."""
-    passages: list[Passage] = []
+    passages: list[DraftPassage] = []
     for match in re.finditer(r"\S(?:.|\n(?!\s*\n))*", document.text):
         start, end = match.start(), match.start() + min(len(match[0].rstrip()), MAX_CHARACTERS)
         if match[0].startswith("#") or len(match[0].split()) < MIN_WORDS:
             continue
         if passages and end - passages[-1].start <= MAX_CHARACTERS:
             start = passages.pop().start
-        passages.append(Passage(document, start, end))
+        passages.append(DraftPassage(document, start, end))
     return passages
 
 
-def check_reply(passage: Passage, text: str, name: str) -> Draft | str:
+def check_reply(passage: DraftPassage, text: str, name: str) -> Draft | str:
     """The draft in a model's reply, or the reason why it is not kept."""
     found = re.search(r"\{.*\}", text, re.DOTALL)
     try:
@@ -171,13 +171,13 @@ class _Writing:
     """Calls in flight at once, until there are enough drafts, no passages, or the endpoint is gone."""
 
     def __init__(
-        self, writer: Writer, drafted: DraftingResult, number: int, on_progress: Callable[[str], None]
+        self, writer: DraftWriter, drafted: DraftingResult, number: int, on_progress: Callable[[str], None]
     ) -> None:
         self.writer, self.drafted, self.number, self.on_progress = writer, drafted, number, on_progress
         self.kept: dict[int, Draft] = {}
         self.num_open = self.num_failed_in_a_row = 0
 
-    async def run(self, passages: Iterator[Passage]) -> None:
+    async def run(self, passages: Iterator[DraftPassage]) -> None:
         self.client = connect_async(self.writer.url, timeout_s=self.writer.timeout_s)
         turns = enumerate(passages)
         try:
@@ -186,7 +186,7 @@ class _Writing:
             await self.client.close()
         self.drafted.drafts += [self.kept[place] for place in sorted(self.kept)]
 
-    async def _work(self, turns: Iterator[tuple[int, Passage]]) -> None:
+    async def _work(self, turns: Iterator[tuple[int, DraftPassage]]) -> None:
         while not self.drafted.gave_up and self._wanted() > self.num_open:
             turn = next(turns, None)
             if turn is None:
@@ -200,7 +200,7 @@ class _Writing:
     def _wanted(self) -> int:
         return self.number - len(self.drafted.drafts) - len(self.kept)
 
-    async def _draft(self, place: int, passage: Passage) -> None:
+    async def _draft(self, place: int, passage: DraftPassage) -> None:
         prompt = PROMPT.format(title=passage.document.source, text=passage.text)
         try:
             answer = await ask_async(self.client, self.writer.model, prompt, max_tokens=512)

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from evaluation.drafts.documents import Document
+from evaluation.drafts.documents import DraftDocument
 from evaluation.drafts.draft_files import Draft, Span
 
 MAX_KEY_WORDS = 6
@@ -42,7 +42,7 @@ _NO_VALUE = re.compile(r"\]\(|https?://|[|<>{}]")
 class Fact:
     """`document.text[start:end]` is the value."""
 
-    document: Document
+    document: DraftDocument
     subject: str
     key: str
     value: str
@@ -66,7 +66,7 @@ class Fact:
         )
 
 
-def find_facts(document: Document) -> list[Fact]:
+def find_facts(document: DraftDocument) -> list[Fact]:
     """The facts of a document, in its order, each once."""
     found: dict[tuple[str, str], Fact] = {}
     for fact in _facts(document):
@@ -75,7 +75,7 @@ def find_facts(document: Document) -> list[Fact]:
     return list(found.values())
 
 
-def _facts(document: Document) -> Iterator[Fact | None]:
+def _facts(document: DraftDocument) -> Iterator[Fact | None]:
     subject, fenced = _title(document), False
     headings: list[str] = []
     for start, line, in_front_matter in _lines(document.text):
@@ -111,7 +111,7 @@ def _lines(text: str) -> Iterator[tuple[int, str, bool]]:
         start += len(line)
 
 
-def _title(document: Document) -> str:
+def _title(document: DraftDocument) -> str:
     """The first heading, else what the front matter calls `title`, else the file's name."""
     heading = re.search(r"^#\s+(.+?)\s*#*\s*$", document.text, re.MULTILINE)
     title = re.search(r"\A---\n(?:.*\n)*?title:\s*(.+?)\s*\n", document.text)
@@ -126,13 +126,13 @@ def _cells(line: str, start: int) -> list[tuple[str, int]]:
     return [(cell[0], start + cell.start() - len(before)) for cell in _CELL.finditer(full)]
 
 
-def _row(document: Document, headings: list[str], cells: list[tuple[str, int]]) -> Iterator[Fact | None]:
+def _row(document: DraftDocument, headings: list[str], cells: list[tuple[str, int]]) -> Iterator[Fact | None]:
     if len(cells) == len(headings):
         for heading, (value, start) in zip(headings[1:], cells[1:], strict=True):
             yield _fact(document, cells[0][0], heading, value, start)
 
 
-def _fact(document: Document, subject: str, key: str, value: str, start: int) -> Fact | None:
+def _fact(document: DraftDocument, subject: str, key: str, value: str, start: int) -> Fact | None:
     """None where one of the three is not what a question can be made of."""
     left = value.lstrip(_AROUND_A_VALUE)
     start, value = start + len(value) - len(left), left.rstrip(_AROUND_A_VALUE)

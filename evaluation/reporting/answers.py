@@ -17,7 +17,7 @@ SHOWN_OF_A_LONG_ANSWER = 600
 
 
 @dataclass
-class Passage:
+class ShownPassage:
     """A passage that stood in front of the question; `seen`: by which arms, as which number, cited or not."""
 
     source: str
@@ -80,12 +80,12 @@ class Questions:
             begin=SHOWN_OF_A_LONG_ANSWER,
         )
 
-    def _seen(self, row: Row) -> list[Passage]:
+    def _seen(self, row: Row) -> list[ShownPassage]:
         """The passages of all arms, each once."""
-        found: dict[tuple[str, str | None], Passage] = {}
+        found: dict[tuple[str, str | None], ShownPassage] = {}
         for arm in self.report.arms:
             for each in row.replies[arm.name].citations:
-                passage = found.setdefault((each.source, each.text), Passage(each.source, each.title, each.text))
+                passage = found.setdefault((each.source, each.text), ShownPassage(each.source, each.title, each.text))
                 passage.seen.append((arm.title, each.index, each.cited))
         return list(found.values())
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 
 from evaluation.reporting.earlier import EarlierRun
-from evaluation.reporting.sections import Section, make_sections
-from evaluation.reporting.tables import Line, Table
+from evaluation.reporting.sections import ReportSection, make_sections
+from evaluation.reporting.tables import Table, TableLine
 from evaluation.results import Report
 
 # What Markdown or HTML would read as more than a letter.
@@ -60,7 +60,7 @@ def _answer(report: Report) -> list[str]:
     return parts
 
 
-def _section(section: Section) -> list[str]:
+def _section(section: ReportSection) -> list[str]:
     words = [_list(section.sentences)] if section.sentences else []
     tables = [part for table in section.tables for part in _table(table, alone=len(section.tables) == 1)]
     if not words and not tables:
@@ -77,7 +77,7 @@ def _table(table: Table, alone: bool) -> list[str]:
     return [*title, table_of(headings, [_cells(table, line) for line in table.lines], table.words), *note]
 
 
-def _cells(table: Table, line: Line) -> list[str]:
+def _cells(table: Table, line: TableLine) -> list[str]:
     cells = [escaped(words) for words in line.cells]
     if line.strong:
         cells = [f"**{words}**" if words else "" for words in cells]

@@ -28,7 +28,7 @@ MARKERS = (
 
 
 @dataclass(frozen=True)
-class Line:
+class PlotLine:
     """A row of a plot: an arm's value with its interval. `value` None: not measured, `note` says why."""
 
     label: str
@@ -53,7 +53,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Part:
+class StackPart:
     """A piece of a bar: so many answers of this kind. `kind` is a class of report.css."""
 
     kind: str
@@ -86,7 +86,7 @@ def shapes() -> Markup:
     return Markup('<svg width="0" height="0" class="shapes" aria-hidden="true"><defs>{}</defs></svg>').format(paths)
 
 
-def shares_plot(described: str, lines: Sequence[Line]) -> Markup:
+def shares_plot(described: str, lines: Sequence[PlotLine]) -> Markup:
     """A row per arm on an axis from 0 to 1: the share as its marker, the interval as a line through it."""
     parts = [_grid([(_across(value), label) for value, label in ((0, "0"), (0.5, ".5"), (1, "1"))], len(lines))]
     for index, line in enumerate(lines):
@@ -99,7 +99,7 @@ def shares_plot(described: str, lines: Sequence[Line]) -> Markup:
     return _svg(described, 26 + ROW * len(lines), parts)
 
 
-def times_plot(described: str, lines: Sequence[Line]) -> Markup:
+def times_plot(described: str, lines: Sequence[PlotLine]) -> Markup:
     """A row per arm on an axis of seconds: `value` (p50) as its marker, `high` (p95) as a bar's end."""
     top = max((line.high or line.value or 0 for line in lines), default=0)
     ticks = _ticks(top)
@@ -144,7 +144,7 @@ def cost_plot(described: str, points: Sequence[Point], unit: str) -> Markup:
     return _svg(described, bottom + 36, parts)
 
 
-def stacked_plot(described: str, rows: Sequence[tuple[Line, Sequence[Part]]]) -> Markup:
+def stacked_plot(described: str, rows: Sequence[tuple[PlotLine, Sequence[StackPart]]]) -> Markup:
     """A row per arm: a bar whose pieces are its answers by kind, with their numbers where there is room."""
     parts = []
     for index, (line, pieces) in enumerate(rows):
@@ -161,7 +161,7 @@ def stacked_plot(described: str, rows: Sequence[tuple[Line, Sequence[Part]]]) ->
     return _svg(described, 28 * len(rows) + 6, parts)
 
 
-def _piece(piece: Part, x: float, y: float, width: float) -> Markup:
+def _piece(piece: StackPart, x: float, y: float, width: float) -> Markup:
     words = f"{piece.label}: {piece.count}"
     box = Markup('<rect class="{}" x="{}" y="{}" width="{}" height="20"><title>{}</title></rect>').format(
         piece.kind, _short(x), _short(y), _short(max(width - 1, 0.5)), words
@@ -171,7 +171,7 @@ def _piece(piece: Part, x: float, y: float, width: float) -> Markup:
     return box + _text(f"on-{piece.kind} inside", x + (width - 1) / 2, y + 14, str(piece.count), "middle")
 
 
-def _row(line: Line, y: float, drawn: Markup, value: str) -> Markup:
+def _row(line: PlotLine, y: float, drawn: Markup, value: str) -> Markup:
     words = _text("", 0, y + 4, _cut(line.label), "start", line.label)
     strong = " leads" if line.strong else ""
     end = _text("", WIDTH, y + 4, value, "end") if value else Markup("")

@@ -31,7 +31,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """`lead` says how to read it. `more`: figures that stand folded away."""
 
     id: str
@@ -50,7 +50,7 @@ class Section:
         return [table for table in self.tables if table not in self.beside()]
 
 
-def make_sections(report: Report, earlier: Sequence[EarlierRun] = ()) -> list[Section]:
+def make_sections(report: Report, earlier: Sequence[EarlierRun] = ()) -> list[ReportSection]:
     """All that this comparison has, in the order in which a reader asks for it."""
     sections = [
         _accuracy(report), _cost(report), _latency(report), _failures(report), _judge(report), _consistency(report),
@@ -59,13 +59,13 @@ def make_sections(report: Report, earlier: Sequence[EarlierRun] = ()) -> list[Se
     return [section for section in sections if section]
 
 
-def _accuracy(report: Report) -> Section:
+def _accuracy(report: Report) -> ReportSection:
     figures = [_panel(report, name) for name in tables.slice_names(report)]
     lead = (
         "Share of right answers, 0 to 1. The line is the 95 % interval: where the truth may well lie, given this many "
         "questions. Calls that failed and answers that nobody can grade are not counted."
     )
-    return Section("accuracy", "Right answers by slice", lead, figures[:MAX_PANELS], figures[MAX_PANELS:])
+    return ReportSection("accuracy", "Right answers by slice", lead, figures[:MAX_PANELS], figures[MAX_PANELS:])
 
 
 def _panel(report: Report, slice_name: str) -> Figure:
@@ -81,18 +81,20 @@ def _ungraded(cell: Cell) -> str:
     return "failed" if cell.num_failed >= cell.num_ungradable else "ungradable"
 
 
-def _share_line(report: Report, arm: str, share: Share | None, strong: bool = False, note: str = "none") -> plots.Line:
+def _share_line(
+    report: Report, arm: str, share: Share | None, strong: bool = False, note: str = "none"
+) -> plots.PlotLine:
     order = _order(report)[arm]
     if share is None or not share.n:
-        return plots.Line(arm_title(report, arm), order, None, note=note)
-    return plots.Line(arm_title(report, arm), order, share.share, share.low, share.high, strong=strong)
+        return plots.PlotLine(arm_title(report, arm), order, None, note=note)
+    return plots.PlotLine(arm_title(report, arm), order, share.share, share.low, share.high, strong=strong)
 
 
 def _described(name: str, report: Report, cells: Sequence[Cell]) -> str:
     return f"{name}: " + "; ".join(f"{arm_title(report, cell.arm)} {format_interval(cell.accuracy)}" for cell in cells)
 
 
-def _cost(report: Report) -> Section | None:
+def _cost(report: Report) -> ReportSection | None:
     table = tables.costs_table(report)
     if table is None:
         return None
@@ -113,15 +115,15 @@ def _cost(report: Report) -> Section | None:
     )
     lead = f"Upwards: share of right answers with its 95 % interval. To the right: {unit}. High and left is best."
     sentences = tables.break_even_sentences(report)
-    return Section("cost", "What it costs", lead if figures else "", figures, sentences=sentences, tables=[table])
+    return ReportSection("cost", "What it costs", lead if figures else "", figures, sentences=sentences, tables=[table])
 
 
-def _latency(report: Report) -> Section | None:
+def _latency(report: Report) -> ReportSection | None:
     cells = [cell for cell in tables.cells_of(report, OVERALL) if cell.latency_p50_s is not None]
     if not cells:
         return None
     lines = [
-        plots.Line(
+        plots.PlotLine(
             arm_title(report, cell.arm), _order(report)[cell.arm], cell.latency_p50_s, high=cell.latency_p95_s,
             note=f"{format_seconds(cell.latency_p95_s)}",
         )
@@ -134,18 +136,18 @@ def _latency(report: Report) -> Section | None:
     described = "; ".join(f"{line.label}: {format_seconds(line.value)}, {line.note}" for line in lines)
     table = tables.latency_table(report)
     figure = Figure("Time to the whole answer", plots.times_plot(described, lines))
-    return Section("latency", "How long an answer takes", lead, [figure], tables=[table] if table else [])
+    return ReportSection("latency", "How long an answer takes", lead, [figure], tables=[table] if table else [])
 
 
-def _failures(report: Report) -> Section | None:
+def _failures(report: Report) -> ReportSection | None:
     counts = tables.outcome_counts(report)
     kinds = [kind for kind in tables.OUTCOMES if any(counted[kind] for counted in counts.values())]
     if not any(counts.values()):
         return None
     rows = [
         (
-            plots.Line(arm_title(report, arm), _order(report)[arm], None),
-            [plots.Part(f"kind-{kind}", tables.OUTCOMES[kind], counted[kind]) for kind in kinds],
+            plots.PlotLine(arm_title(report, arm), _order(report)[arm], None),
+            [plots.StackPart(f"kind-{kind}", tables.OUTCOMES[kind], counted[kind]) for kind in kinds],
         )
         for arm, counted in counts.items()
     ]
@@ -158,10 +160,10 @@ def _failures(report: Report) -> Section | None:
         kinds=[(f"kind-{kind}", tables.OUTCOMES[kind]) for kind in kinds],
     )
     sentences = [report.staging.reason] if report.staging else []
-    return Section("failures", "What went wrong", "", [figure], sentences=sentences, tables=[table])
+    return ReportSection("failures", "What went wrong", "", [figure], sentences=sentences, tables=[table])
 
 
-def _judge(report: Report) -> Section | None:
+def _judge(report: Report) -> ReportSection | None:
     check = report.judge
     if check is None:
         return None
@@ -173,13 +175,13 @@ def _judge(report: Report) -> Section | None:
     used = "Its grades were used" if check.trusted else "Its grades were not used"
     sentences = [f"{agreement}{kappa}{failed}".strip(), f"{used}: {check.reason.rstrip('.')}."]
     lead = f"Questions with a rubric are graded by a model, {check.model}. People graded {check.n} answers too."
-    return Section(
+    return ReportSection(
         "judge", "Can the judge be trusted", lead, sentences=[each for each in sentences if each],
         tables=[tables.judge_table(check)],
     )  # fmt: skip
 
 
-def _consistency(report: Report) -> Section | None:
+def _consistency(report: Report) -> ReportSection | None:
     table = tables.consistency_table(report)
     if table is None:
         return None
@@ -194,29 +196,29 @@ def _consistency(report: Report) -> Section | None:
         if any(share(measured) for measured in report.consistency)
     ]
     lead = "Whether an arm stays with its answer: the same question once more, and the same in other words."
-    return Section("consistency", "Does it stay with its answer", lead, figures, tables=[table])
+    return ReportSection("consistency", "Does it stay with its answer", lead, figures, tables=[table])
 
 
-def _freshness(report: Report) -> Section | None:
+def _freshness(report: Report) -> ReportSection | None:
     table = tables.freshness_table(report)
     if table is None:
         return None
     shown = [("Still the old value", [(measured.arm, measured.stale) for measured in report.freshness]),
              ("The new value", [(measured.arm, measured.new) for measured in report.freshness])]  # fmt: skip
     lead = "A document was corrected while the arms served. What they answered when the watching ended:"
-    return Section(
+    return ReportSection(
         "freshness", "Does it follow a correction", lead, [_share_figure(report, *each) for each in shown],
         tables=[table],
     )  # fmt: skip
 
 
-def _forgetting(report: Report) -> Section | None:
+def _forgetting(report: Report) -> ReportSection | None:
     table, cells = tables.forgetting_table(report), tables.cells_of(report, GENERAL)
     if table is None:
         return None
     figure = _share_figure(report, "General questions", [(cell.arm, cell.accuracy) for cell in cells])
     lead = "General questions that have nothing to do with the documents: a training may cost some of what was known."
-    return Section("forgetting", "What was forgotten", lead, [figure], tables=[table])
+    return ReportSection("forgetting", "What was forgotten", lead, [figure], tables=[table])
 
 
 def _share_figure(report: Report, caption: str, shares: Sequence[tuple[str, Share | None]]) -> Figure:
@@ -225,7 +227,7 @@ def _share_figure(report: Report, caption: str, shares: Sequence[tuple[str, Shar
     return Figure(caption, plots.shares_plot(f"{caption}: {described}", lines))
 
 
-def _gates(report: Report) -> Section | None:
+def _gates(report: Report) -> ReportSection | None:
     table = tables.gates_table(report)
     if table is None:
         return None
@@ -235,10 +237,10 @@ def _gates(report: Report) -> Section | None:
         if not num_failed
         else f"{num_failed} of {len(report.gates)} gates failed."
     )
-    return Section("gates", "May it be made live", lead, tables=[table])
+    return ReportSection("gates", "May it be made live", lead, tables=[table])
 
 
-def _earlier(report: Report, runs: Sequence[EarlierRun]) -> Section | None:
+def _earlier(report: Report, runs: Sequence[EarlierRun]) -> ReportSection | None:
     table = tables.earlier_runs_table(report, runs)
     if table is None:
         return None
@@ -259,16 +261,16 @@ def _earlier(report: Report, runs: Sequence[EarlierRun]) -> Section | None:
     changed = any(not run.same_questions for run in comparable)
     lead = "Right on all questions, this run above those before it."
     note = " Runs marked * asked other questions: their numbers say little about a change for better or worse."
-    return Section("earlier", "Earlier runs", lead + (note if changed else ""), figures, tables=[table])
+    return ReportSection("earlier", "Earlier runs", lead + (note if changed else ""), figures, tables=[table])
 
 
-def _renamed(line: plots.Line, label: str) -> plots.Line:
-    return plots.Line(label, line.order, line.value, line.low, line.high, line.note, line.strong)
+def _renamed(line: plots.PlotLine, label: str) -> plots.PlotLine:
+    return plots.PlotLine(label, line.order, line.value, line.low, line.high, line.note, line.strong)
 
 
-def _numbers(report: Report) -> Section:
+def _numbers(report: Report) -> ReportSection:
     candidates = [tables.numbers_table(report), tables.differences_table(report)]
-    return Section("numbers", "The numbers", tables=[table for table in candidates if table])
+    return ReportSection("numbers", "The numbers", tables=[table for table in candidates if table])
 
 
 def _order(report: Report) -> dict[str, int]:

@@ -29,7 +29,7 @@ from evaluation.results import Cell, Consistency, Cost, Difference, Freshness, J
 
 
 @dataclass(frozen=True)
-class Line:
+class TableLine:
     """One row. `arm`: whose it is, for its colour; `group`: rows with the same one stand together."""
 
     cells: Sequence[str]
@@ -47,13 +47,13 @@ class Table:
 
     title: str
     headings: Sequence[str]
-    lines: Sequence[Line]
+    lines: Sequence[TableLine]
     note: str = ""
     group: str = ""
     words: bool = False
     folded: bool = False
 
-    def groups(self) -> list[list[Line]]:
+    def groups(self) -> list[list[TableLine]]:
         """The lines of each group, in order."""
         return [list(lines) for _, lines in groupby(self.lines, key=lambda line: line.group)]
 
@@ -93,7 +93,7 @@ def numbers_table(report: Report) -> Table:
     columns = [column for column in columns if any(column[1](cell) for cell in cells)]
     leaders = report.recommendation.leaders
     lines = [
-        Line(
+        TableLine(
             [arm_title(report, cell.arm), *(words(cell) for _, words in columns)],
             cell.arm,
             cell.arm in leaders.get(cell.slice, []),
@@ -123,7 +123,7 @@ def differences_table(report: Report) -> Table | None:
     differences.sort(key=lambda each: (not {each.first, each.second} & {*leaders}, -abs(each.difference or 0)))
     more = any(each.more_questions for each in differences)
     lines = [
-        Line(
+        TableLine(
             [
                 f"{arm_title(report, each.first)} less {arm_title(report, each.second)}",
                 format_signed(each.difference),
@@ -146,7 +146,8 @@ def failures_table(report: Report) -> Table:
     counts = outcome_counts(report)
     kinds = [kind for kind in OUTCOMES if any(counted[kind] for counted in counts.values())]
     lines = [
-        Line([arm_title(report, arm), *(str(counted[kind]) for kind in kinds)], arm) for arm, counted in counts.items()
+        TableLine([arm_title(report, arm), *(str(counted[kind]) for kind in kinds)], arm)
+        for arm, counted in counts.items()
     ]
     meanings = [f"{FAILURE_WORDS[kind]}: {words}" for kind, words in FAILURE_MEANINGS.items() if kind in kinds]
     note = f"{'; '.join(meanings)}."
@@ -248,14 +249,14 @@ def judge_table(check: JudgeCheck) -> Table:
     """People's word by the judge's, on the rows that people graded."""
     counts = check.counts
     lines = [
-        Line([f"people: {word}", str(counts.get(f"{word}_right", 0)), str(counts.get(f"{word}_wrong", 0))])
+        TableLine([f"people: {word}", str(counts.get(f"{word}_right", 0)), str(counts.get(f"{word}_wrong", 0))])
         for word in ("right", "wrong")
     ]
     return Table(f"{check.n} answers graded by people and by the judge", ["", "judge: right", "judge: wrong"], lines)
 
 
 def gates_table(report: Report) -> Table | None:
-    lines = [Line([gate.name, "✓ passed" if gate.passed else "✗ failed", gate.seen]) for gate in report.gates]
+    lines = [TableLine([gate.name, "✓ passed" if gate.passed else "✗ failed", gate.seen]) for gate in report.gates]
     return Table("Gates for making this version live", ["gate", "", "seen"], lines, words=True) if lines else None
 
 
@@ -265,11 +266,11 @@ def earlier_runs_table(report: Report, runs: Sequence[EarlierRun]) -> Table | No
         return None
     own = {arm.name: report.cell(arm.name, OVERALL).accuracy for arm in report.arms}
     names = list(dict.fromkeys([*own, *(arm for run in runs for arm in run.arms)]))
-    this = Line(
+    this = TableLine(
         [f"{report.created:%-d %b %Y, %H:%M} (this run)", *(_interval(own.get(arm)) for arm in names), ""], None, True
     )
     lines = [this] + [
-        Line(
+        TableLine(
             [
                 f"{run.created:%-d %b %Y, %H:%M}" if run.created else run.run,
                 *(_interval(run.arms.get(arm)) for arm in names),
@@ -311,7 +312,9 @@ def _by_arm(
     folded: bool = False,
 ) -> Table | None:
     used = [column for column in columns if any(column[1](each) for each in measured)]
-    lines = [Line([arm_title(report, each.arm), *(words(each) for _, words in used)], each.arm) for each in measured]
+    lines = [
+        TableLine([arm_title(report, each.arm), *(words(each) for _, words in used)], each.arm) for each in measured
+    ]
     return Table(title, ["arm", *(heading for heading, _ in used)], lines, note, folded=folded) if lines else None
 
 

@@ -10,7 +10,7 @@ import json
 from typing import Any, get_args
 
 from cluster.errors import TandemError
-from retrieval.filters.filters import MAX_DEPTH, METADATA, And, Comparison, Filter, In, Not, Operator, Or
+from retrieval.filters.filters import MAX_DEPTH, METADATA, And, FieldComparison, Filter, In, Not, Operator, Or
 
 _OPERATORS: dict[str, Operator] = dict(zip(("eq", "ne", "lt", "lte", "gt", "gte"), get_args(Operator), strict=True))
 _COLUMNS = ("source", "position")
@@ -56,7 +56,7 @@ def _leaf(kind: str, key: Any, value: Any) -> Filter:
         raise _malformed("`key` is the name of a field")
     field = key if key in _COLUMNS else f"{METADATA}{key}"
     if kind not in ("in", "nin"):
-        return Comparison(field, _OPERATORS[kind], value)
+        return FieldComparison(field, _OPERATORS[kind], value)
     if not isinstance(value, list):
         raise _malformed(f"`{kind}` takes a list of values")
     found = In(field, tuple(value))

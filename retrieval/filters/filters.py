@@ -48,7 +48,7 @@ _MANGLED = re.compile("[\U00016fe2\U00016fe3\U00016ff0\U00016ff1\U00020000-\U000
 
 
 @dataclass(frozen=True)
-class Comparison:
+class FieldComparison:
     """`field` is one of `COLUMNS`, or `metadata.` and a name."""
 
     field: str
@@ -79,7 +79,7 @@ class Not:
     filter: "Filter"
 
 
-Filter = Comparison | In | And | Or | Not
+Filter = FieldComparison | In | And | Or | Not
 
 
 def encode(tree: Filter) -> str:
@@ -157,7 +157,7 @@ def _count_values(tree: Filter, depth: int) -> int:
         if not isinstance(tree.values, tuple) or not tree.values:
             raise _malformed("`in` takes a list of at least one value")
         return len(tree.values)
-    if not isinstance(tree, Comparison) or tree.operator not in _OPERATORS:
+    if not isinstance(tree, FieldComparison) or tree.operator not in _OPERATORS:
         raise _malformed(f"a filter compares with one of {' '.join(_OPERATORS)}, or is `in`, `and`, `or` or `not`")
     return 1
 
@@ -172,7 +172,7 @@ def _encoded(tree: Filter) -> str:
         column, values = _column(tree.field, tree.values)
         return _present(column, f"{column} in [{', '.join(map(_literal, values))}]")
     if tree.operator == "!=" and tree.field not in COLUMNS:
-        return f"not ({_encoded(Comparison(tree.field, '==', tree.value))})"
+        return f"not ({_encoded(FieldComparison(tree.field, '==', tree.value))})"
     column, (value,) = _column(tree.field, (tree.value,))
     if isinstance(value, bool) and tree.operator != "==":
         raise _malformed("true and false are compared with == and !=")

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from cluster.errors import TandemError
 from cluster.storage.buckets import failure_reason
 from retrieval.sources import clouds
-from retrieval.store.collection import Row, Settings, collection_fields
+from retrieval.store.collection import ChunkRow, CollectionSettings, collection_fields
 from retrieval.store.store import Store
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class BulkImporter:
         TandemError: (by any member) the place cannot be written, or the server could not import what is there.
     """
 
-    def __init__(self, store: Store, physical: str, settings: Settings, place: str) -> None:
+    def __init__(self, store: Store, physical: str, settings: CollectionSettings, place: str) -> None:
         self.store, self.physical, self.place = store, physical, place
         self._fields = [field for field in collection_fields(settings) if field.name != _SET_BY_SERVER]
         self._dimensions = settings.dimensions
@@ -64,7 +64,7 @@ class BulkImporter:
                 self._staging.delete(left)
         self.store.reload(self.physical)
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[ChunkRow]) -> None:
         """Rows that the collection does not hold. Those of one document come in one call, and into one file."""
         if not rows:
             return
@@ -95,7 +95,7 @@ class BulkImporter:
         kinds = {"VARCHAR": pa.string(), "INT64": pa.int64(), "FLOAT_VECTOR": pa.list_(pa.float32())}
         return pa.schema([*((field.name, kinds[field.kind]) for field in self._fields), (_META, pa.string())])
 
-    def _table(self, rows: Sequence[Row]) -> Any:
+    def _table(self, rows: Sequence[ChunkRow]) -> Any:
         """Columns as the schema has them; metadata, which have no field, as one JSON object a row."""
         import pyarrow as pa
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from cluster.errors import TandemError
 from cluster.storage.objects import SharedRecord
 from retrieval.config import MilvusConfig
-from retrieval.filters.filters import Comparison, unfit
+from retrieval.filters.filters import FieldComparison, unfit
 from retrieval.index.indexing import single_writer
 from retrieval.store.rows import EVERY_ROW
 from retrieval.store.store import DEFAULT, Store
@@ -106,7 +106,7 @@ def _change(kept: SharedRecord, change: Callable[[frozenset[str]], frozenset[str
 def _rows(store: Store, physical: str, source: str) -> list[str]:
     store.load(physical)
     # A file may have a name that no filter can hold; then every row is looked at.
-    where = EVERY_ROW if unfit(source) else Comparison("source", "==", source)
+    where = EVERY_ROW if unfit(source) else FieldComparison("source", "==", source)
     return [row.id for row in store.chunks(physical, where) if row.source == source]
 
 

@@ -26,12 +26,12 @@ from retrieval.filters.rights import Attributes
 from retrieval.index import bulk_import, chunking
 from retrieval.index.indexed_documents import IndexedDocuments
 from retrieval.index.report import Failure, IndexReport, nothing_readable
-from retrieval.index.writer import Changed, Vectors, Writer
+from retrieval.index.writer import Changed, ChunkWriter, Vectors
 from retrieval.sources import sources
 from retrieval.sources.config import SourceConfig
 from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
 from retrieval.store import index_parameters
-from retrieval.store.collection import Settings
+from retrieval.store.collection import CollectionSettings
 from retrieval.store.store import Store, require_search_mode
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class _Sync:
         self.previous: str | None = None
         self.physical = self._open()
         store.load(self.physical)
-        self.writer = Writer(store, self.physical, self._importer())
+        self.writer = ChunkWriter(store, self.physical, self._importer())
         store.read_rows(self.physical, known.fill)
 
     def run(self, named: set[Path] | None = None, polled: SourceConfig | None = None) -> IndexReport:
@@ -235,8 +235,8 @@ class _Sync:
         importer.await_earlier()
         return importer
 
-    def _settings(self, dimensions: int) -> Settings:
-        return Settings(
+    def _settings(self, dimensions: int) -> CollectionSettings:
+        return CollectionSettings(
             embedding_model=self.embedder.identity,
             dimensions=dimensions,
             chunk_tokens=min(self.config.chunk_tokens, self.config.embedding_max_tokens or self.config.chunk_tokens),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from retrieval.filters.rights import Attributes
 from retrieval.index.bulk_import import BulkImporter
 from retrieval.index.chunking import Chunk
-from retrieval.store.collection import Row
+from retrieval.store.collection import ChunkRow
 from retrieval.store.store import Store
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Changed:
         return dict(zip(_chunk_ids(self.source, contents), contents, strict=True))
 
 
-class Writer:
+class ChunkWriter:
     """Writes to one collection, one batch after the other and each of them whole: two writes to one collection at a
     time are not safe on Milvus Lite."""
 
@@ -114,10 +114,10 @@ def _chunk_ids(source: str, contents: Sequence[str]) -> list[str]:
     return ids
 
 
-def _rows(document: Changed, vectors: Vectors) -> Iterator[Row]:
+def _rows(document: Changed, vectors: Vectors) -> Iterator[ChunkRow]:
     for position, (key, text) in enumerate(document.texts.items()):
         vector = [float(x) for x in vectors[key]]
-        yield Row(
+        yield ChunkRow(
             key, document.source, document.digest, len(document.chunks), position, text, vector, document.attributes
         )
 

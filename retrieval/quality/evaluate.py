@@ -57,7 +57,7 @@ class ModeResult:
 
 
 @dataclass(frozen=True)
-class Difference:
+class ModeDifference:
     """The mean of `first` less that of `second` over the same questions, with its 95 % interval."""
 
     first: Mode
@@ -82,7 +82,7 @@ class SearchEvaluation:
     missing: list[str]
     """Relevant sources that the collection does not hold: they are counted as not found."""
     modes: list[ModeResult]
-    differences: list[Difference]
+    differences: list[ModeDifference]
 
 
 def evaluate_search(
@@ -197,11 +197,11 @@ def _measured(
     return ModeResult(mode, rankings, score_ranking(questions, rankings), float(p50), float(p95), embed_s)
 
 
-def _difference(first: ModeResult, second: ModeResult, metric: str) -> Difference:
+def _difference(first: ModeResult, second: ModeResult, metric: str) -> ModeDifference:
     """The same questions were asked of both, so their differences are what is drawn from."""
     values = np.subtract(first.scores[metric], second.scores[metric]).tolist()
     low, high = bootstrap_interval(values) or (None, None)
-    return Difference(first.mode, second.mode, metric, float(np.mean(values)), low, high)
+    return ModeDifference(first.mode, second.mode, metric, float(np.mean(values)), low, high)
 
 
 def _none_held(collection: str, relevant: Sequence[str], held: Sequence[str]) -> TandemError:

@@ -19,7 +19,7 @@ NUM_THREADS = 64
 
 
 @dataclass(frozen=True)
-class SearchRequest:
+class CandidateRequest:
     """One question, as the stages need it."""
 
     collection: str
@@ -52,7 +52,7 @@ class CandidateSearch:
         self._legs, self._live, self._timeout_s = legs, live, timeout_s
         self._threads = ThreadPoolExecutor(NUM_THREADS, "leg")
 
-    def ask(self, asked: SearchRequest) -> CandidateLists:
+    def ask(self, asked: CandidateRequest) -> CandidateLists:
         """Raises RetrievalUnavailable where the store does not answer, or a live engine that is required."""
         started = time.perf_counter()
         waiting = self._threads.submit(self._ask_live, asked) if self._live is not None else None
@@ -67,7 +67,7 @@ class CandidateSearch:
         if self._live is not None:
             self._live.close()
 
-    def _index(self, asked: SearchRequest) -> dict[RetrieverName, list[Candidate]]:
+    def _index(self, asked: CandidateRequest) -> dict[RetrieverName, list[Candidate]]:
         """Side by side: they cost as much as one after the other, and where a core is free the slower one is waited
         for alone (docs/decisions/017)."""
         mode, common = asked.settled.mode, (asked.visible, CANDIDATES, self._timeout_s)
@@ -78,7 +78,7 @@ class CandidateSearch:
         words = self._threads.submit(self._legs.bm25, asked.collection, asked.question, *common)
         return {"dense": self._legs.dense(asked.collection, asked.vector, *common), "bm25": words.result()}
 
-    def _ask_live(self, asked: SearchRequest) -> tuple[list[Candidate], float]:
+    def _ask_live(self, asked: CandidateRequest) -> tuple[list[Candidate], float]:
         assert self._live is not None
         started = time.perf_counter()
         return self._live.search(asked.question, asked.rights, asked.where), _ms(started)

@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.errors import TandemError
 from retrieval.config import LiveConfig
-from retrieval.filters.filters import METADATA, And, Comparison, Filter, In, Not, Or, Scalar, encode
+from retrieval.filters.filters import METADATA, And, FieldComparison, Filter, In, Not, Or, Scalar, encode
 from retrieval.filters.rights import Rights
 
 # Engines refuse a question of more than 1,024 clauses.
@@ -147,7 +147,7 @@ def _matches(config: LiveConfig, document: Mapping[str, Any], tree: Filter) -> b
     return _compared(values, tree)
 
 
-def _compared(values: list[Any], tree: Comparison) -> bool:
+def _compared(values: list[Any], tree: FieldComparison) -> bool:
     """As in the index: text and numbers never meet, and what a document lacks is different from everything."""
     if tree.operator in ("==", "!="):
         return any(_equal(value, tree.value) for value in values) == (tree.operator == "==")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from retrieval.filters.filters import And, Comparison, Filter, In, Or, encode
+from retrieval.filters.filters import And, FieldComparison, Filter, In, Or, encode
 from retrieval.search.hits import Hit
 from retrieval.search.selectivity import Selectivity
 from retrieval.store.collection import alias_of
@@ -67,7 +67,7 @@ class Retrievers:
         They have no score.
         """
         beside = tuple(
-            And((Comparison("source", "==", hit.source), In("position", positions)))
+            And((FieldComparison("source", "==", hit.source), In("position", positions)))
             for hit in hits
             if (positions := _positions_around(hit, distance)) and not hit.is_live
         )

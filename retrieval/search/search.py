@@ -19,7 +19,7 @@ from retrieval.embedding.embedder import Embedder, make_embedder
 from retrieval.errors import unknown_collection
 from retrieval.filters.filters import And, Filter
 from retrieval.filters.rights import NOBODY, Rights, allowed
-from retrieval.search.candidates import CandidateSearch, SearchRequest
+from retrieval.search.candidates import CandidateRequest, CandidateSearch
 from retrieval.search.fusion import AS_CONFIGURED, Ranking, ResolvedRanking, fuse_rankings, to_hit
 from retrieval.search.hits import Hit
 from retrieval.search.live_engine import LiveEngine
@@ -169,7 +169,7 @@ class Searcher:
         rights: Rights,
         where: Filter | None,
         vector: list[float] | None = None,
-    ) -> SearchRequest:
+    ) -> CandidateRequest:
         settled = ResolvedRanking(
             ranking.mode or self.config.mode,
             ranking.fusion or self.config.fusion,
@@ -179,11 +179,11 @@ class Searcher:
         embedded = settled.mode != "bm25" and question.strip()
         if embedded and vector is None:
             vector = self._embedder.embed_question(question)
-        return SearchRequest(
+        return CandidateRequest(
             collection, question, vector if embedded and vector else [], settled, rights, where, visible
         )
 
-    def _ranked(self, asked: SearchRequest, num_reranked: int, started: float) -> SearchResult:
+    def _ranked(self, asked: CandidateRequest, num_reranked: int, started: float) -> SearchResult:
         embed_ms = _ms(started) if asked.vector else 0.0
         if not asked.question.strip():
             return SearchResult([])
@@ -199,7 +199,7 @@ class Searcher:
             answers.missing,
         )  # fmt: skip
 
-    def _passages(self, asked: SearchRequest, hits: Sequence[Hit], top_k: int) -> list[Hit]:
+    def _passages(self, asked: CandidateRequest, hits: Sequence[Hit], top_k: int) -> list[Hit]:
         config = self.config
         if self._reranker is not None:
             hits = [hit for hit in hits if hit.scores.rerank is not None]
@@ -211,7 +211,7 @@ class Searcher:
         around = self._legs.around(asked.collection, passages, config.neighbours, asked.visible, config.timeout_s)
         return widen_passages(passages, [to_hit(found) for found in around], config.prompt_tokens)
 
-    def _above(self, asked: SearchRequest, hits: Sequence[Hit], min_score: float) -> list[Hit]:
+    def _above(self, asked: CandidateRequest, hits: Sequence[Hit], min_score: float) -> list[Hit]:
         """The hits that reach the threshold by the reranker's score, or by the cosine, computed where it's missing."""
         if self._reranker is not None:
             return [hit for hit in hits if hit.score >= min_score]
@@ -224,7 +224,7 @@ class Searcher:
         ]
         return [hit for hit in known if hit.scores.dense is not None and hit.scores.dense >= min_score]
 
-    def _cosines(self, asked: SearchRequest, hits: Sequence[Hit]) -> dict[str, float]:
+    def _cosines(self, asked: CandidateRequest, hits: Sequence[Hit]) -> dict[str, float]:
         """Of hits that were found in other ways. Vectors have length one, so a product is the cosine."""
         indexed = [hit.id for hit in hits if not hit.is_live]
         vectors = self._legs.vectors(asked.collection, indexed, asked.visible, self.config.timeout_s)

@@ -20,7 +20,7 @@ SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
-class Settings:
+class CollectionSettings:
     """What a collection was built with. Another value means another collection."""
 
     embedding_model: str
@@ -40,14 +40,14 @@ class Settings:
     num_partitions: int = 0
     """Partitions that tenants are spread among; 0 where all rows are together."""
 
-    def embeds_like(self, other: "Settings") -> bool:
+    def embeds_like(self, other: "CollectionSettings") -> bool:
         """Whether the same text has the same vector in both."""
         own = (self.embedding_model, self.dimensions, self.passage_prefix)
         return own == (other.embedding_model, other.dimensions, other.passage_prefix)
 
 
 @dataclass(frozen=True)
-class Row:
+class ChunkRow:
     """A chunk as it is stored. `content` is the title, a line end, and the text."""
 
     id: str
@@ -74,7 +74,7 @@ class Field:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def collection_fields(settings: Settings) -> list[Field]:
+def collection_fields(settings: CollectionSettings) -> list[Field]:
     """The primary key first. BM25's `sparse` is filled by the server, from `content`."""
     analyzed = {"enable_analyzer": True, "analyzer_params": {"type": "standard"}} if settings.bm25 else {}
     partitioned = {"is_partition_key": True} if settings.num_partitions else {}
@@ -92,7 +92,7 @@ def collection_fields(settings: Settings) -> list[Field]:
     return [*found, Field("sparse", "SPARSE_FLOAT_VECTOR")] if settings.bm25 else found
 
 
-def collection_indexes(settings: Settings, dense: Index) -> list[Index]:
+def collection_indexes(settings: CollectionSettings, dense: Index) -> list[Index]:
     """`dense` is that of the vectors, as `index_plan` chose it."""
     return [dense, Index("sparse", "SPARSE_INVERTED_INDEX", "BM25")] if settings.bm25 else [dense]
 

@@ -16,7 +16,7 @@ from cluster.errors import TandemError
 from retrieval.config import MilvusConfig
 from retrieval.errors import TOKEN_VARIABLE, RetrievalUnavailable, readable_error, unknown_collection
 from retrieval.store import connection
-from retrieval.store.collection import Settings, collection_fields
+from retrieval.store.collection import CollectionSettings, collection_fields
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -58,7 +58,7 @@ def explained_connection(uri: str, name: str | None = None) -> Iterator[None]:
 
 
 def make_client(
-    client: "MilvusClient", physical: str, settings: Settings, properties: Mapping[str, str], timeout_s: float
+    client: "MilvusClient", physical: str, settings: CollectionSettings, properties: Mapping[str, str], timeout_s: float
 ) -> None:
     """An empty collection, without indexes; `properties` are kept with it."""
     from pymilvus import DataType, Function, FunctionType

@@ -8,8 +8,8 @@ from typing import Any
 
 from retrieval.config import MilvusConfig
 from retrieval.errors import RequestRefused, RetrievalUnavailable, wrong_replicas
-from retrieval.filters.filters import Comparison, Filter, encode
-from retrieval.store.collection import Row
+from retrieval.filters.filters import FieldComparison, Filter, encode
+from retrieval.store.collection import ChunkRow
 from retrieval.store.connection import explained_connection
 from retrieval.store.retries import load_when_needed, retry_patiently
 
@@ -18,7 +18,7 @@ STALE_WAITS_S = (0.2, 1.0, 3.0)
 # A server compacts a segment by itself from a fifth of deleted rows on, but looks only now and then.
 COMPACT_SHARE = 0.2
 _STORED = ("id", "source", "source_hash", "num_chunks")
-EVERY_ROW = Comparison("id", "!=", "")
+EVERY_ROW = FieldComparison("id", "!=", "")
 _IMPORTED, _NOT_IMPORTED = "Completed", ("Failed", "Failed and cleaned")
 _LISTED_IMPORTS = 10_000
 
@@ -126,7 +126,7 @@ class Rows:
 
     @retry_patiently
     @load_when_needed
-    def upsert(self, physical: str, rows: Sequence[Row]) -> None:
+    def upsert(self, physical: str, rows: Sequence[ChunkRow]) -> None:
         with explained_connection(self.uri):
             for start in range(0, len(rows), PAGE_ROWS):
                 page = [row.record() for row in rows[start : start + PAGE_ROWS]]

@@ -17,7 +17,14 @@ from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
 from retrieval.config import MilvusConfig, RetrievalConfig
 from retrieval.errors import RequestRefused, foreign_collection, no_index, no_partitions
-from retrieval.store.collection import Row, Settings, alias_of, collection_indexes, name_of, physical_name
+from retrieval.store.collection import (
+    ChunkRow,
+    CollectionSettings,
+    alias_of,
+    collection_indexes,
+    name_of,
+    physical_name,
+)
 from retrieval.store.connection import connect, explained_connection, make_client
 from retrieval.store.index_parameters import Index, num_candidates
 from retrieval.store.retries import retry_patiently
@@ -115,7 +122,7 @@ class Store(Rows):
         return physical
 
     @retry_patiently
-    def settings(self, physical: str) -> Settings | None:
+    def settings(self, physical: str) -> CollectionSettings | None:
         """What `physical` was built with; None where another version of the schema wrote it.
 
         Raises:
@@ -125,11 +132,11 @@ class Store(Rows):
         if written is None:
             raise foreign_collection(self.uri, physical, self._dimensions(physical))
         with suppress(TypeError, ValueError):
-            return Settings(**json.loads(written))
+            return CollectionSettings(**json.loads(written))
         return None
 
     @retry_patiently
-    def ensure(self, name: str, settings: Settings) -> str:
+    def ensure(self, name: str, settings: CollectionSettings) -> str:
         """The collection of `name` with these settings, created empty where it does not exist.
 
         Raises:
@@ -155,7 +162,7 @@ class Store(Rows):
                 self._unpublished[physical] = int(held["row_count"])
         return physical
 
-    def physical(self, name: str, settings: Settings) -> str:
+    def physical(self, name: str, settings: CollectionSettings) -> str:
         return physical_name(name, digest_json(asdict(settings)))
 
     @retry_patiently
@@ -182,7 +189,7 @@ class Store(Rows):
             for physical in built:
                 self.client.drop_collection(physical, timeout=self.write_s)
 
-    def upsert(self, physical: str, rows: Sequence[Row]) -> None:
+    def upsert(self, physical: str, rows: Sequence[ChunkRow]) -> None:
         super().upsert(physical, rows)
         if rows:
             self._grew(physical, len(rows), len(rows[0].vector))
@@ -276,14 +283,14 @@ class Store(Rows):
         }
         return found.get("vector", next(iter(found.values()), None))
 
-    def _indexed(self, physical: str, settings: Settings) -> bool:
+    def _indexed(self, physical: str, settings: CollectionSettings) -> bool:
         """False where a process was killed between creating a collection and its indexes."""
         names = set(self.client.list_indexes(physical, timeout=self.timeout_s))
         return names >= {
             index.field_name for index in collection_indexes(settings, num_candidates(self.config, 0, 1)[0])
         }
 
-    def _create(self, physical: str, settings: Settings) -> None:
+    def _create(self, physical: str, settings: CollectionSettings) -> None:
         make_client(self.client, physical, settings, {SETTINGS_PROPERTY: json.dumps(asdict(settings))}, self.write_s)
         try:
             for index in collection_indexes(settings, num_candidates(self.config, 0, settings.dimensions)[0]):

@@ -23,7 +23,7 @@ import httpx
 
 from cluster.errors import TandemError
 from serving.capacity.load import Clients, Load
-from serving.capacity.unit_costs import Cost, Level, UnitCosts, engine_costs
+from serving.capacity.unit_costs import Level, UnitCost, UnitCosts, engine_costs
 
 CLIENTS = (1, 4, 16)
 WARM_S, IDLE_S = 2.0, 3.0
@@ -83,16 +83,16 @@ def measure_costs(
     return UnitCosts(_processes(endpoint, levels[-1], short, source), {project_model: engine})
 
 
-def _processes(endpoint: MeasuredEndpoint, long: _Measured, short: _Measured, source: str) -> dict[str, Cost]:
+def _processes(endpoint: MeasuredEndpoint, long: _Measured, short: _Measured, source: str) -> dict[str, UnitCost]:
     """Of what runs on this machine: a line through answers of one token and of many."""
-    found: dict[str, Cost] = {}
+    found: dict[str, UnitCost] = {}
     if "gateway" in long.cpu_s:
         token = max(0.0, long.cpu_s["gateway"] - short.cpu_s["gateway"]) / max(1, endpoint.tokens_out - 1)
-        found["gateway_token_s"] = Cost(token, source)
-        found["gateway_s"] = Cost(max(0.0, long.cpu_s["gateway"] - endpoint.tokens_out * token), source)
+        found["gateway_token_s"] = UnitCost(token, source)
+        found["gateway_s"] = UnitCost(max(0.0, long.cpu_s["gateway"] - endpoint.tokens_out * token), source)
     if "gateway" in long.cpu_s and "+" in endpoint.model:
-        found["gateway_retrieval_s"] = Cost(0.0, f"{source}, in gateway_s")
-        found["retriever_s"] = Cost(long.cpu_s.get("retriever", 0.0), source)
+        found["gateway_retrieval_s"] = UnitCost(0.0, f"{source}, in gateway_s")
+        found["retriever_s"] = UnitCost(long.cpu_s.get("retriever", 0.0), source)
     return found
 
 

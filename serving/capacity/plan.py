@@ -25,7 +25,7 @@ MEMORY_USED = 0.7
 
 
 @dataclass(frozen=True)
-class Part:
+class PlannedPart:
     """One kind of process."""
 
     name: str
@@ -63,7 +63,7 @@ class CapacityPlan:
 
     wish: Workload
     engine: EngineCosts
-    parts: tuple[Part, ...]
+    parts: tuple[PlannedPart, ...]
     nodes: tuple[Nodes, ...]
     hits: float | None
     """Share of the requests whose adapter is loaded."""
@@ -71,7 +71,7 @@ class CapacityPlan:
     """Mean seconds to the first token."""
 
     @property
-    def first(self) -> Part:
+    def first(self) -> PlannedPart:
         """The part that gives out first when the load grows."""
         return max(self.parts, key=lambda part: part.busy)
 
@@ -86,7 +86,7 @@ class CapacityPlan:
         return sum(part.seconds for part in self.parts if part.name != "controller" and part.fits)
 
     @property
-    def too_small(self) -> tuple[Part, ...]:
+    def too_small(self) -> tuple[PlannedPart, ...]:
         return tuple(part for part in self.parts if not part.fits)
 
 
@@ -112,7 +112,7 @@ def segments(wish: Workload) -> int:
     return max(1, math.ceil(wish.chunks * wish.dimensions * 4 / (SEGMENT_GIB * 2**30)))
 
 
-def _gateways(wish: Workload, costs: UnitCosts) -> Part:
+def _gateways(wish: Workload, costs: UnitCosts) -> PlannedPart:
     """Each is a process with one thread, and connections are spread over them at random: M/M/1 for each."""
     fixed, token, passages = (costs[name] for name in ("gateway_s", "gateway_token_s", "gateway_retrieval_s"))
     each_s, said = fixed.value + wish.tokens_out * token.value, _ms(fixed.value)
@@ -122,19 +122,19 @@ def _gateways(wish: Workload, costs: UnitCosts) -> Part:
     return _multiplied("gateways", each_s, wish, fixed.source, line, is_split=True)
 
 
-def _counting(wish: Workload, costs: UnitCosts) -> Part:
+def _counting(wish: Workload, costs: UnitCosts) -> PlannedPart:
     name = "redis" if wish.redis else "limiter"
     cost = costs[f"{name}_s"]
     said = "Redis, one" if wish.redis else "one process counts the use of keys"
     return _single(name, cost.value, wish.requests_per_s, cost.source, f"{said}: {_ms(cost.value)} a request")
 
 
-def _retrievers(wish: Workload, costs: UnitCosts) -> Part:
+def _retrievers(wish: Workload, costs: UnitCosts) -> PlannedPart:
     cost = costs["retriever_s"]
     return _multiplied("retrievers", cost.value, wish, cost.source, f"{_ms(cost.value)} of a core a question")
 
 
-def _searches(wish: Workload, costs: UnitCosts) -> Part:
+def _searches(wish: Workload, costs: UnitCosts) -> PlannedPart:
     """A server is a core of a query node; every search takes some time of it for each segment."""
     cost, number = costs["search_s"], segments(wish)
     each_s = number * cost.value
@@ -143,7 +143,7 @@ def _searches(wish: Workload, costs: UnitCosts) -> Part:
     return _multiplied("milvus cores", each_s, wish, cost.source, size, line)
 
 
-def _engines(wish: Workload, costs: UnitCosts, engine: EngineCosts, hits: float | None) -> Part:
+def _engines(wish: Workload, costs: UnitCosts, engine: EngineCosts, hits: float | None) -> PlannedPart:
     each_s, shared_s = engine.each_s(wish.tokens_in, wish.tokens_out), engine.batch_s(wish.tokens_out)
     batch = min(wish.batch, engine.batch)
     lines = [
@@ -161,7 +161,7 @@ def _engines(wish: Workload, costs: UnitCosts, engine: EngineCosts, hits: float 
     return _multiplied("engines", each_s, wish, engine.source, *lines, shared_s=shared_s, batch=batch)
 
 
-def _controller(wish: Workload, costs: UnitCosts, parts: list[Part]) -> Part:
+def _controller(wish: Workload, costs: UnitCosts, parts: list[PlannedPart]) -> PlannedPart:
     """Not in a request's way: it looks after replicas, so its load is theirs."""
     cost = costs["controller_s"]
     replicas = sum(part.station.servers for part in parts if part.name in ("gateways", "retrievers", "engines"))
@@ -181,25 +181,25 @@ def _multiplied(
     shared_s: float = 0.0,
     batch: int = 1,
     is_split: bool = False,
-) -> Part:
+) -> PlannedPart:
     load = wish.requests_per_s
     one = Station(name, each_s, shared_s, batch=batch)
     number = max(1, math.ceil(load / (one.capacity * wish.most_busy) - 1e-9))
     station = Station(name, each_s, shared_s, number, batch)
     seconds = open_times(one, load / number).seconds if is_split else open_times(station, load).seconds
     line = f"{load:,g}/s / ({one.capacity:.4g}/s each x {wish.most_busy:g}) = {number:,}"
-    return Part(name, station, load, seconds, False, (*arithmetic, line), source)
+    return PlannedPart(name, station, load, seconds, False, (*arithmetic, line), source)
 
 
-def _single(name: str, each_s: float, load: float, source: str, *arithmetic: str) -> Part:
+def _single(name: str, each_s: float, load: float, source: str, *arithmetic: str) -> PlannedPart:
     station = Station(name, each_s)
     seconds = open_times(station, load).seconds if load < station.capacity else math.inf
-    return Part(
+    return PlannedPart(
         name, station, load, seconds, True, (*arithmetic, f"at most {station.capacity:,.0f} requests/s"), source
     )
 
 
-def _first_token(wish: Workload, engine: EngineCosts, engines: Part) -> float:
+def _first_token(wish: Workload, engine: EngineCosts, engines: PlannedPart) -> float:
     """Prompts are computed one after the other, between the steps of what is being answered; then one step more."""
     prompt_s = wish.tokens_in * engine.prefill_s
     each = wish.requests_per_s / engines.station.servers

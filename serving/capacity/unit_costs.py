@@ -32,7 +32,7 @@ NAMES = {
 
 
 @dataclass(frozen=True)
-class Cost:
+class UnitCost:
     """One figure and where it comes from."""
 
     value: float
@@ -70,10 +70,10 @@ class EngineCosts:
 class UnitCosts:
     """All of them; `engines` by the model as a project file names it."""
 
-    costs: Mapping[str, Cost] = field(default_factory=dict)
+    costs: Mapping[str, UnitCost] = field(default_factory=dict)
     engines: Mapping[str, EngineCosts] = field(default_factory=dict)
 
-    def __getitem__(self, name: str) -> Cost:
+    def __getitem__(self, name: str) -> UnitCost:
         return self.costs[name]
 
     def over(self, other: "UnitCosts") -> "UnitCosts":
@@ -158,7 +158,7 @@ def read_costs(path: Path) -> UnitCosts:
     try:
         found = json.loads(path.read_text())
         costs = UnitCosts(
-            {name: Cost(**cost) for name, cost in found["costs"].items()},
+            {name: UnitCost(**cost) for name, cost in found["costs"].items()},
             {model: EngineCosts(**engine) for model, engine in found["engines"].items()},
         )
         _check(costs)

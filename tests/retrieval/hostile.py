@@ -8,10 +8,10 @@ import math
 import random
 from typing import Any
 
-from retrieval.filters.filters import And, Comparison, Filter, In, Not, Operator, Or, Scalar, encode
+from retrieval.filters.filters import And, FieldComparison, Filter, In, Not, Operator, Or, Scalar, encode
 from retrieval.filters.rights import MAX_NAME_BYTES, NOBODY, Attributes, Rights, allowed
 from retrieval.search.retrievers import Candidate, Retrievers
-from retrieval.store.collection import Row, Settings
+from retrieval.store.collection import ChunkRow, CollectionSettings
 from retrieval.store.store import Store
 
 _QUOTES = ["".join(each) for length in (1, 2, 3) for each in itertools.product("\\\"'", repeat=length)]
@@ -124,8 +124,10 @@ def check_store(uri: str, name: str) -> None:
     store.close()
 
 
-def row(number: int, attributes: Attributes, vector: list[float] = VECTOR) -> Row:
-    return Row(f"{number:04}", f"{number}.md", "0" * 64, 1, 0, "Iron\nThe symbol of Iron is Fe.", vector, attributes)
+def row(number: int, attributes: Attributes, vector: list[float] = VECTOR) -> ChunkRow:
+    return ChunkRow(
+        f"{number:04}", f"{number}.md", "0" * 64, 1, 0, "Iron\nThe symbol of Iron is Fe.", vector, attributes
+    )
 
 
 def near(number: float) -> list[float]:
@@ -133,9 +135,9 @@ def near(number: float) -> list[float]:
     return [math.cos(number / 1000), math.sin(number / 1000)]
 
 
-def built(store: Store, name: str, rows: list[Row]) -> str:
+def built(store: Store, name: str, rows: list[ChunkRow]) -> str:
     """A published collection of exactly these rows."""
-    physical = store.ensure(name, Settings("hand-made", len(VECTOR), 200, 1, store.has_bm25))
+    physical = store.ensure(name, CollectionSettings("hand-made", len(VECTOR), 200, 1, store.has_bm25))
     store.load(physical)
     store.delete(physical, [stored.id for stored in store.chunks(physical)])
     store.upsert(physical, rows)
@@ -167,7 +169,7 @@ def _check_values(store: Store, physical: str) -> None:
     for number, value in enumerate(HOSTILE):
         stored = by_id[f"{number:04}"]
         assert [stored[field] for field in ("tenant", "access_1", "m_text_text")] == [value] * 3, ascii(value)
-        leaves = tuple(Comparison(field, "==", value) for field in ("tenant", "access_1", "metadata.text"))
+        leaves = tuple(FieldComparison(field, "==", value) for field in ("tenant", "access_1", "metadata.text"))
         assert ids(store, physical, And(leaves)) == [f"{number:04}"], ascii(value)
         assert ids(store, physical, Or(leaves)) == [f"{number:04}"], ascii(value)
     everyone = [f"{number:04}" for number in range(len(HOSTILE))]
@@ -192,11 +194,11 @@ def _check_numbers(store: Store, name: str) -> None:
     rows = [row(number, Attributes(metadata={"value": value})) for number, value in enumerate(values)]
     physical = built(store, name, rows)
     for number, value in enumerate(values):
-        assert ids(store, physical, Comparison("metadata.value", "==", value)) == [f"{number:04}"], value
+        assert ids(store, physical, FieldComparison("metadata.value", "==", value)) == [f"{number:04}"], value
         assert ids(store, physical, In("metadata.value", (value, value))) == [f"{number:04}"], value
         if not isinstance(value, bool):
             below = sorted(f"{other:04}" for other, each in enumerate(NUMBERS) if each < value)
-            assert ids(store, physical, Comparison("metadata.value", "<", value)) == below, value
+            assert ids(store, physical, FieldComparison("metadata.value", "<", value)) == below, value
 
 
 def _check_trees(store: Store, name: str) -> None:
@@ -219,10 +221,10 @@ def random_tree(rng: random.Random, depth: int) -> Filter:
     field = rng.choice(["metadata.x", "metadata.y", "metadata.z", "metadata.none", "source"])
     if kind == "leaf":
         if field == "source":
-            return Comparison(field, rng.choice(["==", "!=", "<"]), f"{rng.randrange(40)}.md")
+            return FieldComparison(field, rng.choice(["==", "!=", "<"]), f"{rng.randrange(40)}.md")
         value: Scalar = rng.choice([1, 2, 2.5, "1", "b", '"', True])
         operators: list[Operator] = ["==", "!="] if value is True else ["==", "!=", "<", "<=", ">", ">="]
-        return Comparison(field, rng.choice(operators), value)
+        return FieldComparison(field, rng.choice(operators), value)
     if kind == "in":
         return In("metadata.x", rng.choice([(1, 2.5), ("1", '"'), (True, False), (3,)]))
     if kind == "not":
@@ -231,16 +233,16 @@ def random_tree(rng: random.Random, depth: int) -> Filter:
     return And(inner) if kind == "and" else Or(inner)
 
 
-def holds(tree: Filter, row: Row) -> bool:
+def holds(tree: Filter, row: ChunkRow) -> bool:
     """What a tree means, in Python."""
     if isinstance(tree, Not):
         return not holds(tree.filter, row)
     if isinstance(tree, And | Or):
         return (all if isinstance(tree, And) else any)(holds(each, row) for each in tree.filters)
     if isinstance(tree, In):
-        return any(holds(Comparison(tree.field, "==", value), row) for value in tree.values)
+        return any(holds(FieldComparison(tree.field, "==", value), row) for value in tree.values)
     if tree.operator == "!=":
-        return not holds(Comparison(tree.field, "==", tree.value), row)
+        return not holds(FieldComparison(tree.field, "==", tree.value), row)
     kept = row.source if tree.field == "source" else row.attributes.metadata.get(tree.field.removeprefix("metadata."))
     if kept is None or _kind(kept) != _kind(tree.value):
         return False

@@ -9,7 +9,7 @@ from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
 from evaluation.drafts.documents import read_documents
 from evaluation.drafts.draft_files import approved_questions, refuse_draft, write_drafts
-from evaluation.drafts.drafting import DraftingResult, Writer, draft_questions
+from evaluation.drafts.drafting import DraftingResult, DraftWriter, draft_questions
 from evaluation.drafts.splitting import split_questions, to_jsonl, to_training_rows
 from evaluation.questions.files import load_questions
 from tandem.commands.options import DEFAULT, PARTLY_FAILED, DraftFile, ProjectFile
@@ -86,12 +86,12 @@ def split(
     )
 
 
-def _writer(project: Project, model: str | None, url: str | None) -> Writer | None:
+def _writer(project: Project, model: str | None, url: str | None) -> DraftWriter | None:
     if model is None:
         if url is not None:
             raise TandemError("--url names an endpoint and no model.", "Both, or --model alone.", "Add --model.")
         return None
-    return Writer(url or f"http://127.0.0.1:{project.serving.port}/v1", model)
+    return DraftWriter(url or f"http://127.0.0.1:{project.serving.port}/v1", model)
 
 
 def _nothing_drafted(drafted: DraftingResult) -> TandemError:

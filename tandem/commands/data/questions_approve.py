@@ -7,7 +7,7 @@ import typer
 from pydantic import ValidationError
 
 from cluster.errors import TandemError
-from evaluation.drafts.documents import Document, read_documents
+from evaluation.drafts.documents import DraftDocument, read_documents
 from evaluation.drafts.draft_files import Draft, read_drafts, write_drafts
 from tandem.commands.options import DEFAULT, DraftFile, ProjectFile
 from tandem.console import Console
@@ -29,7 +29,7 @@ def approve(draft: DraftFile, config: ProjectFile = DEFAULT) -> None:
         console.hint(f"take them over: tandem questions accept {draft} --out questions.jsonl")
 
 
-def approve_drafts(path: Path, documents: list[Document]) -> tuple[int, int, int]:
+def approve_drafts(path: Path, documents: list[DraftDocument]) -> tuple[int, int, int]:
     """Ask about every draft that nobody has decided on; each decision is written at once, so one can stop anywhere.
 
     Args:
@@ -52,14 +52,14 @@ def approve_drafts(path: Path, documents: list[Document]) -> tuple[int, int, int
     return states.count(True), states.count(False), states.count(None)
 
 
-def _read_documents(config: Path) -> list[Document]:
+def _read_documents(config: Path) -> list[DraftDocument]:
     """The documents whose passages are shown; none where there is no project."""
     if config == DEFAULT and not config.exists():
         return []
     return list(read_documents(load(config).retrieval).documents)
 
 
-def _decide(draft: Draft, documents: list[Document]) -> Draft | None:
+def _decide(draft: Draft, documents: list[DraftDocument]) -> Draft | None:
     """The draft as it was decided on, the same one where it is skipped, None to stop."""
     _show(draft, documents)
     while True:
@@ -102,7 +102,7 @@ def _ask(text: str) -> str | None:
         raise TandemError("The line is not UTF-8.", "Text in UTF-8.", "Set the terminal to UTF-8.") from error
 
 
-def _show(draft: Draft, documents: list[Document]) -> None:
+def _show(draft: Draft, documents: list[DraftDocument]) -> None:
     typer.echo(f"Question: {draft.question}\nAnswer:   {' | '.join(draft.answers)}", err=True)
     if draft.span is None:
         return

@@ -12,7 +12,7 @@ from rich.table import Table
 from retrieval.config import Mode
 from retrieval.filters.rights import Rights
 from retrieval.index.indexing import index_documents
-from retrieval.quality.evaluate import COMPARED, NDCG, Difference, ModeResult, SearchEvaluation
+from retrieval.quality.evaluate import COMPARED, NDCG, ModeDifference, ModeResult, SearchEvaluation
 from retrieval.quality.evaluate import evaluate_search as evaluate_modes
 from retrieval.quality.judgments import read_judgments as read_judged
 from retrieval.quality.judgments import write_documents
@@ -142,7 +142,7 @@ def _index_corpus(project: Project, corpus: Path, uri: str, console: Console) ->
     return name
 
 
-def _interval(difference: Difference) -> str:
+def _interval(difference: ModeDifference) -> str:
     mean = f"{difference.difference:+.3f}"
     if difference.low is None:
         return mean

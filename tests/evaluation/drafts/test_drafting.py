@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from cluster.errors import TandemError
-from evaluation.drafts.documents import Document, Documents
+from evaluation.drafts.documents import Documents, DraftDocument
 from evaluation.drafts.draft_files import Draft, approved_questions, is_draft, read_drafts, refuse_draft, write_drafts
-from evaluation.drafts.drafting import Passage, Writer, check_reply, draft_questions, find_passages
+from evaluation.drafts.drafting import DraftPassage, DraftWriter, check_reply, draft_questions, find_passages
 from evaluation.drafts.facts import find_facts
 from evaluation.questions.question import Question
 
@@ -42,11 +42,11 @@ The floor of Map room is 2. The height of Map room is 15.5.
 """
 
 
-def document(text: str, source: str = "a.md") -> Document:
-    return Document(source, Path(source), text)
+def document(text: str, source: str = "a.md") -> DraftDocument:
+    return DraftDocument(source, Path(source), text)
 
 
-def prose(number: int) -> Document:
+def prose(number: int) -> DraftDocument:
     text = f"Room {number} was built in the year {1900 + number} by people who liked to read long books in the evening."
     return document(f"# Room {number}\n\n{text}\n", f"{number}.md")
 
@@ -156,7 +156,7 @@ def documents_of(number: int) -> Documents:
 
 def test_a_model_drafts_from_prose_until_there_are_enough() -> None:
     with endpoint(well) as url:
-        drafted = draft_questions(documents_of(30), 12, Writer(url, "m", concurrency=4))
+        drafted = draft_questions(documents_of(30), 12, DraftWriter(url, "m", concurrency=4))
     assert len(drafted.drafts) == 12
     assert all(each.slice == "prose" and each.answers[0] in (each.reference or "") for each in drafted.drafts)
     assert not +drafted.left_out
@@ -167,7 +167,7 @@ def test_what_is_not_as_it_should_be_is_counted_and_others_fill_up() -> None:
         return (None, "no JSON", well(call, prompt), well(call, prompt))[call % 4]
 
     with endpoint(half) as url:
-        drafted = draft_questions(documents_of(40), 8, Writer(url, "m", concurrency=2))
+        drafted = draft_questions(documents_of(40), 8, DraftWriter(url, "m", concurrency=2))
     assert len(drafted.drafts) == 8
     assert drafted.left_out["the call failed"] >= 3
     assert drafted.left_out["the reply is not the JSON that was asked for"] >= 3
@@ -176,7 +176,7 @@ def test_what_is_not_as_it_should_be_is_counted_and_others_fill_up() -> None:
 
 def test_an_endpoint_that_dies_keeps_what_was_drafted() -> None:
     with endpoint(lambda call, prompt: well(call, prompt) if call < 6 else None) as url:
-        drafted = draft_questions(documents_of(40), 30, Writer(url, "m", concurrency=1))
+        drafted = draft_questions(documents_of(40), 30, DraftWriter(url, "m", concurrency=1))
     assert len(drafted.drafts) == 6
     assert drafted.left_out["the call failed"] == 5
     assert drafted.gave_up
@@ -184,7 +184,7 @@ def test_an_endpoint_that_dies_keeps_what_was_drafted() -> None:
 
 
 def test_an_endpoint_that_is_not_there_is_given_up() -> None:
-    drafted = draft_questions(documents_of(40), 30, Writer("http://127.0.0.1:9/v1", "m", concurrency=1))
+    drafted = draft_questions(documents_of(40), 30, DraftWriter("http://127.0.0.1:9/v1", "m", concurrency=1))
     assert (drafted.drafts, drafted.left_out["the call failed"]) == ([], 5)
     assert drafted.gave_up
     assert "could not be reached" in drafted.gave_up
@@ -225,4 +225,4 @@ def test_a_line_that_is_no_draft_is_named(tmp_path: Path) -> None:
     with pytest.raises(TandemError, match="holds no questions"):
         read_drafts(path)
     assert not is_draft(tmp_path / "gone.jsonl")
-    assert Passage(document("abc"), 1, 2).text == "b"
+    assert DraftPassage(document("abc"), 1, 2).text == "b"

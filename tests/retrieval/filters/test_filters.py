@@ -6,15 +6,15 @@ import pytest
 
 from cluster.errors import TandemError
 from retrieval.filters.filter_json import parse_filter, parse_filter_text
-from retrieval.filters.filters import MAX_DEPTH, MAX_VALUES, And, Comparison, Filter, In, Not, Or, encode
+from retrieval.filters.filters import MAX_DEPTH, MAX_VALUES, And, FieldComparison, Filter, In, Not, Or, encode
 from retrieval.filters.rights import MAX_HELD, NOBODY, NUM_LABELS, Attributes, Rights, allowed
 from tests.retrieval.hostile import HOSTILE, REFUSED
 
-YEAR = Comparison("metadata.year", ">=", 2024)
+YEAR = FieldComparison("metadata.year", ">=", 2024)
 
 
 def test_a_tree_is_written_as_it_is_built() -> None:
-    tree = And((Or((Comparison("source", "==", 'a "b"\\\n'), In("position", (1, -2)))), Not(YEAR)))
+    tree = And((Or((FieldComparison("source", "==", 'a "b"\\\n'), In("position", (1, -2)))), Not(YEAR)))
     assert encode(tree) == (
         '((source == "a \\"b\\"\\\\\\n") or (position in [1, -2])) and '
         "(not ((exists m_number_year) and m_number_year >= 2024.0))"
@@ -25,7 +25,7 @@ def test_a_tree_is_written_as_it_is_built() -> None:
 def test_no_value_ends_its_literal() -> None:
     """Between the outer quotes every quote and backslash is escaped, and no line ends."""
     for value in HOSTILE:
-        text = encode(Comparison("tenant", "==", value)).removeprefix('tenant == "').removesuffix('"')
+        text = encode(FieldComparison("tenant", "==", value)).removeprefix('tenant == "').removesuffix('"')
         rest = text.replace("\\\\", "").replace('\\"', "")
         assert '"' not in rest and not set(rest) & set("\r\n"), ascii(value)
         assert "\\" not in rest.replace("\\n", "").replace("\\r", "").replace("\\t", ""), ascii(value)
@@ -34,9 +34,9 @@ def test_no_value_ends_its_literal() -> None:
 @pytest.mark.parametrize("value", REFUSED, ids=lambda value: type(value).__name__)
 def test_what_a_store_would_change_is_refused(value: Any) -> None:
     for make in (
-        lambda: encode(Comparison("metadata.text", "==", value)),
+        lambda: encode(FieldComparison("metadata.text", "==", value)),
         lambda: encode(In("metadata.text", (value,))),
-        lambda: encode(Comparison("source", "==", value)),
+        lambda: encode(FieldComparison("source", "==", value)),
         lambda: Attributes(metadata={"text": value}),
         lambda: Attributes(access=(value,)),
         lambda: Rights(value or ()),
@@ -50,16 +50,16 @@ def test_what_a_store_would_change_is_refused(value: Any) -> None:
 @pytest.mark.parametrize(
     ("tree", "says"),
     [
-        (Comparison("tenants", "==", "a"), "no field 'tenants'"),
-        (Comparison("content", "==", "a"), "no field 'content'"),
-        (Comparison('source == "" or source', "==", "a"), "no field"),
-        (Comparison("metadata.Year", "==", 1), "no name of metadata"),
-        (Comparison('metadata.a" or true', "==", 1), "no name of metadata"),
-        (Comparison("metadata.", "==", 1), "no name of metadata"),
-        (Comparison("position", "==", "1"), "where int is kept"),
-        (Comparison("position", "==", True), "where int is kept"),
-        (Comparison("source", "or true or source ==", "a"), "compares with one of"),  # type: ignore[arg-type]
-        (Comparison("metadata.a", "<", True), "True and false are compared"),
+        (FieldComparison("tenants", "==", "a"), "no field 'tenants'"),
+        (FieldComparison("content", "==", "a"), "no field 'content'"),
+        (FieldComparison('source == "" or source', "==", "a"), "no field"),
+        (FieldComparison("metadata.Year", "==", 1), "no name of metadata"),
+        (FieldComparison('metadata.a" or true', "==", 1), "no name of metadata"),
+        (FieldComparison("metadata.", "==", 1), "no name of metadata"),
+        (FieldComparison("position", "==", "1"), "where int is kept"),
+        (FieldComparison("position", "==", True), "where int is kept"),
+        (FieldComparison("source", "or true or source ==", "a"), "compares with one of"),  # type: ignore[arg-type]
+        (FieldComparison("metadata.a", "<", True), "True and false are compared"),
         (In("source", ()), "at least one value"),
         (In("source", ["a"]), "at least one value"),  # type: ignore[arg-type]
         (In("metadata.a", (1, "a")), "all text, all numbers"),
@@ -94,7 +94,9 @@ def test_a_request_names_fields_by_key() -> None:
             {"type": "ne", "key": "tenant", "value": "acme"},
         ],
     }
-    assert parse_filter(value) == And((YEAR, Not(In("source", ("a.md",))), Comparison("metadata.tenant", "!=", "acme")))
+    assert parse_filter(value) == And(
+        (YEAR, Not(In("source", ("a.md",))), FieldComparison("metadata.tenant", "!=", "acme"))
+    )
     with pytest.raises(TandemError, match="no name of metadata"):
         encode(parse_filter({"type": "eq", "key": "metadata.tenant", "value": "a"}))
 

@@ -8,7 +8,7 @@ import pytest
 from cluster.errors import TandemError
 from retrieval.config import Mode, RetrievalConfig
 from retrieval.filters.filter_json import parse_filter
-from retrieval.filters.filters import Comparison, Not, Or
+from retrieval.filters.filters import FieldComparison, Not, Or
 from retrieval.filters.rights import NOBODY, Attributes, Rights, allowed
 from retrieval.search.fusion import Ranking
 from retrieval.search.search import Searcher, SearchResult
@@ -113,7 +113,7 @@ def test_no_filter_of_a_request_widens_rights(searcher: Searcher, mode: Mode, wh
 @pytest.mark.parametrize("mode", MODES)
 def test_a_filter_narrows_what_rights_allow(searcher: Searcher, mode: Mode) -> None:
     rights = Rights("acme", frozenset(["it"]))
-    year = Comparison("metadata.year", ">=", 2024)
+    year = FieldComparison("metadata.year", ">=", 2024)
     for where, expected in (
         (year, ["3.md"]),
         (Not(year), ["0.md", "4.md"]),

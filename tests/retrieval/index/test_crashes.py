@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from retrieval.store.collection import Row
+from retrieval.store.collection import ChunkRow
 from retrieval.store.milvus_lite import local_server, running_server
 from tests.retrieval.crashing import COLLECTION, Run
 from tests.retrieval.index.test_indexing import rows, same
@@ -44,7 +44,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
 
 
 @pytest.fixture(scope="module")
-def built(documents: Documents, milvus: str) -> tuple[list[dict[str, Row]], float]:
+def built(documents: Documents, milvus: str) -> tuple[list[dict[str, ChunkRow]], float]:
     """What each state's collection holds when it is built in one go, and the seconds that a run from one to the other
     takes."""
     states = []
@@ -69,7 +69,7 @@ def finish(documents: Documents, uri: str, collection: str = COLLECTION) -> None
 
 @pytest.mark.parametrize("rounds", ROUNDS)
 def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(
-    documents: Documents, milvus: str, built: tuple[list[dict[str, Row]], float], rounds: int
+    documents: Documents, milvus: str, built: tuple[list[dict[str, ChunkRow]], float], rounds: int
 ) -> None:
     states, seconds = built
     documents.become(0)
@@ -100,7 +100,7 @@ def own_server(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("rounds", ROUNDS)
 def test_a_store_that_is_killed_anywhere_loses_nothing(
-    documents: Documents, own_server: Path, built: tuple[list[dict[str, Row]], float], rounds: int
+    documents: Documents, own_server: Path, built: tuple[list[dict[str, ChunkRow]], float], rounds: int
 ) -> None:
     states, seconds = built
     documents.become(0)
@@ -124,7 +124,7 @@ def test_a_store_that_is_killed_anywhere_loses_nothing(
             same(rows(uri, COLLECTION), states[state])
 
 
-def unchanged(states: list[dict[str, Row]]) -> set[str]:
+def unchanged(states: list[dict[str, ChunkRow]]) -> set[str]:
     """Ids of the rows that both states have, apart from the last digits of their vectors."""
     both = states[0].keys() & states[1].keys()
     return {key for key in both if states[0][key].source_hash == states[1][key].source_hash}

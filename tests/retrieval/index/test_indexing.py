@@ -18,7 +18,7 @@ from retrieval.index import indexing
 from retrieval.index.indexing import follow_changes, index_documents
 from retrieval.index.report import Failure
 from retrieval.search.search import Searcher
-from retrieval.store.collection import Row
+from retrieval.store.collection import ChunkRow
 from retrieval.store.connection import make_client
 from retrieval.store.store import SETTINGS_PROPERTY, Store
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 Quiet = Callable[[str], None]
 
 
-def rows(uri: str, collection: str) -> dict[str, Row]:
+def rows(uri: str, collection: str) -> dict[str, ChunkRow]:
     """Everything that a collection holds, by id."""
     store = Store(uri)
     physical = store.current(collection)
@@ -35,10 +35,10 @@ def rows(uri: str, collection: str) -> dict[str, Row]:
     fields = ["id", "source", "source_hash", "num_chunks", "position", "content", "vector"]
     found = store.client.query(physical, filter='id != ""', output_fields=fields, limit=1000)
     assert len(found) == store.finish(physical)
-    return {row["id"]: Row(**{key: row[key] for key in fields}) for row in found}
+    return {row["id"]: ChunkRow(**{key: row[key] for key in fields}) for row in found}
 
 
-def same(one: dict[str, Row], other: dict[str, Row]) -> None:
+def same(one: dict[str, ChunkRow], other: dict[str, ChunkRow]) -> None:
     assert one.keys() == other.keys()
     for key, row in one.items():
         assert row.vector == pytest.approx(other[key].vector, abs=1e-5)
@@ -186,7 +186,7 @@ def test_what_is_being_written_is_written_before_a_document_goes(
     upsert, delete = Store.upsert, Store.delete
     writes: list[str] = []
 
-    def slow_upsert(self: Store, physical: str, new: Sequence[Row]) -> None:
+    def slow_upsert(self: Store, physical: str, new: Sequence[ChunkRow]) -> None:
         writes.append(f"upsert {new[0].source}")
         time.sleep(0.3)
         upsert(self, physical, new)
@@ -207,7 +207,7 @@ def test_what_is_being_written_is_written_before_a_document_goes(
 def test_a_write_that_fails_ends_the_run(
     config: RetrievalConfig, milvus: str, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(self: Store, physical: str, new: Sequence[Row]) -> None:
+    def failing(self: Store, physical: str, new: Sequence[ChunkRow]) -> None:
         raise TandemError("The disk is full.", "Room.", "Make some.")
 
     monkeypatch.setattr(Store, "upsert", failing)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from cluster.errors import TandemError
 from retrieval.config import LiveConfig
 from retrieval.errors import RetrievalUnavailable
-from retrieval.filters.filters import And, Comparison, Filter, In, Not, Or
+from retrieval.filters.filters import And, FieldComparison, Filter, In, Not, Or
 from retrieval.filters.rights import NOBODY, Rights
 from retrieval.search.live_engine import KEY_VARIABLE, MAX_ANSWER_BYTES, LiveEngine
 from retrieval.search.live_query import MAX_WORDS, NotTranslatable, request_body
@@ -102,15 +102,18 @@ YEAR, TEAM = {"year": "year"}, {"year": "year", "team": "team"}
 @pytest.mark.parametrize(
     ("where", "expected"),
     [
-        (Comparison("metadata.year", "==", 2024), {"1"}),
-        (Comparison("metadata.year", "==", "2024"), set()),
-        (Comparison("metadata.year", "!=", 2024), {"2", "3", "4"}),
-        (Comparison("metadata.year", "<", 2024), {"2"}),
+        (FieldComparison("metadata.year", "==", 2024), {"1"}),
+        (FieldComparison("metadata.year", "==", "2024"), set()),
+        (FieldComparison("metadata.year", "!=", 2024), {"2", "3", "4"}),
+        (FieldComparison("metadata.year", "<", 2024), {"2"}),
         (In("metadata.year", (2023, 2024)), {"1", "2"}),
         (Not(In("metadata.year", (2023, 2024))), {"3", "4"}),
-        (And((Comparison("metadata.year", ">=", 2024), Comparison("metadata.team", "==", "hr"))), {"1"}),
-        (Or((Comparison("metadata.year", "<=", 2023), Comparison("metadata.team", "==", "hr"))), {"1", "2"}),
-        (Not(And((Comparison("metadata.team", "==", "hr"), Comparison("metadata.year", ">", 2000)))), {"2", "3", "4"}),
+        (And((FieldComparison("metadata.year", ">=", 2024), FieldComparison("metadata.team", "==", "hr"))), {"1"}),
+        (Or((FieldComparison("metadata.year", "<=", 2023), FieldComparison("metadata.team", "==", "hr"))), {"1", "2"}),
+        (
+            Not(And((FieldComparison("metadata.team", "==", "hr"), FieldComparison("metadata.year", ">", 2000)))),
+            {"2", "3", "4"},
+        ),
     ],
 )
 def test_filters_mean_what_they_mean_in_the_index(
@@ -123,7 +126,11 @@ def test_filters_mean_what_they_mean_in_the_index(
 def test_a_filter_on_what_the_engine_does_not_have_is_refused(engine: Engine) -> None:
     for field in ("metadata.team", "source", "position", "tenant"):
         with pytest.raises(NotTranslatable, match="which the live engine's documents do not have"):
-            found(engine, where=Not(Comparison(field, "==", "hr" if field != "position" else 1)), metadata_fields=YEAR)
+            found(
+                engine,
+                where=Not(FieldComparison(field, "==", "hr" if field != "position" else 1)),
+                metadata_fields=YEAR,
+            )
     assert engine.asked == []
     with pytest.raises(TandemError, match="malformed"):
         found(engine, where=And(()), metadata_fields=YEAR)

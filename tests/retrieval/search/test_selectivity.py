@@ -7,11 +7,11 @@ from itertools import count
 import pytest
 
 from retrieval.errors import UnknownCollection
-from retrieval.filters.filters import And, Comparison, encode
+from retrieval.filters.filters import And, FieldComparison, encode
 from retrieval.filters.rights import NOBODY, Attributes, Rights, allowed
 from retrieval.search import selectivity
 from retrieval.search.selectivity import Selectivity
-from retrieval.store.collection import Row
+from retrieval.store.collection import ChunkRow
 from retrieval.store.store import Store
 from tests.retrieval.store.test_contract import built
 
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.slow
 NUMBERS = count()
 
 
-def rows(**num_by_tenant: int) -> list[Row]:
+def rows(**num_by_tenant: int) -> list[ChunkRow]:
     return [
-        Row(f"{tenant}-{number:05}", "a.md", "h", 1, number, "T\ntext", [1.0, 0.0, 0.0, 0.0], Attributes(tenant))
+        ChunkRow(f"{tenant}-{number:05}", "a.md", "h", 1, number, "T\ntext", [1.0, 0.0, 0.0, 0.0], Attributes(tenant))
         for tenant, num in num_by_tenant.items()
         for number in range(num)
     ]
@@ -48,8 +48,8 @@ def test_few_of_either_kind_are_exact_at_once(store: Store) -> None:
     assert counting.of(name, encode(allowed(Rights("globex"))), 10) == pytest.approx(50 / 750)
     assert counting.of(name, encode(allowed(Rights("acme"))), 10) == pytest.approx(700 / 750)
     assert counting.of(name, encode(allowed(NOBODY)), 10) == 0
-    assert counting.of(name, encode(Comparison("position", ">=", 0)), 10) == 1
-    both = And((allowed(Rights("acme")), Comparison("position", "<", 7)))
+    assert counting.of(name, encode(FieldComparison("position", ">=", 0)), 10) == 1
+    both = And((allowed(Rights("acme")), FieldComparison("position", "<", 7)))
     assert counting.of(name, encode(both), 10) == pytest.approx(7 / 750)
     assert not counting._counting, "nothing had to be counted beside the searches"
 

@@ -9,7 +9,7 @@ import pytest
 
 from retrieval.config import LiveConfig, RetrievalConfig
 from retrieval.errors import RetrievalUnavailable
-from retrieval.filters.filters import Comparison
+from retrieval.filters.filters import FieldComparison
 from retrieval.filters.rights import NOBODY, Rights
 from retrieval.index.indexing import index_documents
 from retrieval.search.fusion import Ranking
@@ -135,11 +135,11 @@ def test_chunks_around_a_hit_are_added_with_the_same_rights(
         assert hit.citation == f"acme/manual.md#{3 - distance}-{3 + distance}"
         words = [part for part in PARTS if part in hit.text]
         assert words == PARTS[3 - distance : 4 + distance]
-        around = searcher._legs.around("stages", [hit], 2, Comparison("tenant", "==", "globex"), 10)
+        around = searcher._legs.around("stages", [hit], 2, FieldComparison("tenant", "==", "globex"), 10)
         assert around == [] and hit.scores.bm25 == hit.score
         assert searcher.search("stages", "delta", 1, "bm25").hits == []
         only = searcher.search(
-            "stages", "delta", 1, "bm25", rights=Rights("acme"), where=Comparison("position", "<=", 3)
+            "stages", "delta", 1, "bm25", rights=Rights("acme"), where=FieldComparison("position", "<=", 3)
         ).hits[0]
         assert only.citation == f"acme/manual.md#{3 - distance}-3"
 
@@ -182,11 +182,11 @@ def test_a_live_engine_is_fused_as_a_third_leg(opened: Callable[..., Any]) -> No
             assert not result.missing and result.live_ms and result.live_ms > 0
             acme = searcher.search("stages", GOLD, 5, rights=Rights("acme")).hits
             assert {"docs/1", "docs/2"} <= {hit.source for hit in acme}
-            year = Comparison("metadata.year", "==", 2024)
+            year = FieldComparison("metadata.year", "==", 2024)
             assert [h.source for h in searcher.search("stages", GOLD, 5, rights=Rights("acme"), where=year).hits] == [
                 "docs/2"
             ]
-            unknown = searcher.search("stages", GOLD, 5, where=Comparison("source", "==", "all/gold.md"))
+            unknown = searcher.search("stages", GOLD, 5, where=FieldComparison("source", "==", "all/gold.md"))
             assert [hit.source for hit in unknown.hits] == ["all/gold.md"]
             assert "names source, which the live engine's documents do not have" in unknown.missing["live"]
 

@@ -7,16 +7,16 @@ from itertools import count
 import pytest
 
 from retrieval.errors import UnknownCollection
-from retrieval.filters.filters import And, Comparison, In, Not
+from retrieval.filters.filters import And, FieldComparison, In, Not
 from retrieval.filters.rights import Attributes
 from retrieval.search.retrievers import Retrievers
-from retrieval.store.collection import Row, Settings
+from retrieval.store.collection import ChunkRow, CollectionSettings
 from retrieval.store.rows import PAGE_ROWS
 from retrieval.store.store import Store
 
 pytestmark = pytest.mark.slow
 NUMBERS = count()
-SETTINGS = Settings("a model", dimensions=4, chunk_tokens=100, chunking_version=1, bm25=False)
+SETTINGS = CollectionSettings("a model", dimensions=4, chunk_tokens=100, chunking_version=1, bm25=False)
 
 
 @pytest.fixture(params=["milvus", "server"])
@@ -31,15 +31,15 @@ def name() -> str:
     return f"contract-{next(NUMBERS)}"
 
 
-def row(number: int, **changed: object) -> Row:
+def row(number: int, **changed: object) -> ChunkRow:
     """A chunk whose vector points the nearer to the first axis the lower its number."""
     vector = [1.0, number / 10, 0.0, 0.0]
     return replace(
-        Row(f"id-{number:05}", f"{number % 3}.md", "hash", 3, number, f"T\ntext {number}", vector), **changed
+        ChunkRow(f"id-{number:05}", f"{number % 3}.md", "hash", 3, number, f"T\ntext {number}", vector), **changed
     )
 
 
-def built(store: Store, name: str, rows: list[Row], settings: Settings = SETTINGS) -> str:
+def built(store: Store, name: str, rows: list[ChunkRow], settings: CollectionSettings = SETTINGS) -> str:
     physical = store.ensure(name, settings)
     store.upsert(physical, rows)
     store.load(physical)
@@ -48,7 +48,7 @@ def built(store: Store, name: str, rows: list[Row], settings: Settings = SETTING
     return physical
 
 
-def found(store: Store, name: str, where: object = Comparison("id", "!=", ""), top_k: int = 10) -> list[int]:
+def found(store: Store, name: str, where: object = FieldComparison("id", "!=", ""), top_k: int = 10) -> list[int]:
     hits = Retrievers(store).dense(name, [1.0, 0.0, 0.0, 0.0], where, top_k, 30)  # type: ignore[arg-type]
     return [hit.position for hit in hits]
 
@@ -102,12 +102,15 @@ def test_filters_keep_what_they_say(store: Store, name: str) -> None:
     acme, globex = Attributes("acme", ("hr",), {"year": 2024}), Attributes("globex", (), {"year": "2024"})
     rows = [row(number, attributes=acme if number % 2 else globex) for number in range(8)]
     built(store, name, rows)
-    assert found(store, name, Comparison("tenant", "==", "acme")) == [1, 3, 5, 7]
-    assert found(store, name, And((Comparison("tenant", "==", "acme"), Comparison("position", ">", 3)))) == [5, 7]
+    assert found(store, name, FieldComparison("tenant", "==", "acme")) == [1, 3, 5, 7]
+    assert found(store, name, And((FieldComparison("tenant", "==", "acme"), FieldComparison("position", ">", 3)))) == [
+        5,
+        7,
+    ]
     assert found(store, name, Not(In("source", ("0.md", "1.md")))) == [2, 5]
-    assert found(store, name, Comparison("metadata.year", "==", 2024)) == [1, 3, 5, 7]
-    assert found(store, name, Comparison("metadata.year", "==", "2024")) == [0, 2, 4, 6]
-    assert found(store, name, Comparison("access_1", "==", "hr"), top_k=2) == [1, 3]
+    assert found(store, name, FieldComparison("metadata.year", "==", 2024)) == [1, 3, 5, 7]
+    assert found(store, name, FieldComparison("metadata.year", "==", "2024")) == [0, 2, 4, 6]
+    assert found(store, name, FieldComparison("access_1", "==", "hr"), top_k=2) == [1, 3]
 
 
 def test_new_settings_take_the_place_of_the_old_in_one_step(store: Store, name: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from cluster.errors import TandemError
 from retrieval.config import MilvusConfig
-from retrieval.filters.filters import Comparison, In
+from retrieval.filters.filters import FieldComparison, In
 from retrieval.filters.rights import Attributes
 from retrieval.search.retrievers import Retrievers
 from retrieval.store.collection import alias_of
@@ -201,7 +201,7 @@ def test_one_row_in_a_hundred_of_ten_thousand_is_found_as_if_it_were_alone(store
         num_missed = 0
         for asked in vectors[1:30]:
             nearest = sorted(mine, key=lambda number: -float(vectors[number] @ asked))[:10]
-            hits = Retrievers(store).dense(name, asked.tolist(), Comparison("tenant", "==", "small"), 10, 30)
+            hits = Retrievers(store).dense(name, asked.tolist(), FieldComparison("tenant", "==", "small"), 10, 30)
             num_missed += len(set(nearest) - {hit.position for hit in hits})
         return num_missed
 

@@ -9,7 +9,7 @@ import pytest
 from cluster.errors import TandemError
 from cluster.storage.objects import Folder, SharedRecord
 from retrieval.config import RetrievalConfig
-from retrieval.filters.filters import Comparison
+from retrieval.filters.filters import FieldComparison
 from retrieval.filters.rights import Rights
 from retrieval.index import indexing
 from retrieval.index.forgetting import forget_document, read_forgotten, restore_document
@@ -37,7 +37,7 @@ def rows_of(uri: str, collection: str, source: str) -> dict[str, int]:
     counts = {}
     for physical in store.filled(collection):
         store.load(physical)
-        counts[physical] = len(list(store.chunks(physical, Comparison("source", "==", source))))
+        counts[physical] = len(list(store.chunks(physical, FieldComparison("source", "==", source))))
     return counts
 
 
@@ -64,7 +64,11 @@ def test_documents_move_between_tenants_without_being_embedded_again(
     assert len(found(searcher, "moving", globex)) == 4
     assert found(searcher, "moving", acme) == found(searcher, "moving", Rights("globex")) == set()
     assert (
-        len(searcher.search("moving", "Gold", 10, rights=globex, where=Comparison("metadata.year", "==", 2024)).hits)
+        len(
+            searcher.search(
+                "moving", "Gold", 10, rights=globex, where=FieldComparison("metadata.year", "==", 2024)
+            ).hits
+        )
         == 4
     )
     assert store.current("moving") == physical and store.vectors(physical, everything) == vectors
@@ -176,6 +180,6 @@ def test_metadata_that_were_taken_away_are_gone(
         config = RetrievalConfig(sources=[source], mode="dense")
         assert index_documents(config, "taken-away", uri, quiet).num_embedded == (1 if "year" in metadata else 0)
     searcher = Searcher(config, uri)
-    assert len(searcher.search("taken-away", "rust", where=Comparison("metadata.kind", "==", "fact")).hits) == 1
-    assert searcher.search("taken-away", "rust", where=Comparison("metadata.year", "==", 2024)).hits == []
+    assert len(searcher.search("taken-away", "rust", where=FieldComparison("metadata.kind", "==", "fact")).hits) == 1
+    assert searcher.search("taken-away", "rust", where=FieldComparison("metadata.year", "==", 2024)).hits == []
     searcher.close()

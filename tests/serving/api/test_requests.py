@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from retrieval.filters.filters import Comparison
+from retrieval.filters.filters import FieldComparison
 from serving.api.errors import ApiError
 from serving.api.requests import parse_request, search_query
 
@@ -88,7 +88,9 @@ def user(text: str) -> dict[str, str]:
 
 def test_a_filter_is_read_as_a_tree() -> None:
     written = {"type": "eq", "key": "year", "value": 2024}
-    assert parsed(model="base+docs", retrieval={"filter": written}).where == Comparison("metadata.year", "==", 2024)
+    assert parsed(model="base+docs", retrieval={"filter": written}).where == FieldComparison(
+        "metadata.year", "==", 2024
+    )
     for wrong in ({"filter": "year == 2024"}, {"filter": {"type": "eq", "key": "tenant"}}):
         with pytest.raises(ApiError) as refused:
             parsed(model="base+docs", retrieval=wrong)

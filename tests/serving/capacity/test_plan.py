@@ -7,13 +7,13 @@ import pytest
 
 from cluster.errors import TandemError
 from serving.capacity.plan import CapacityPlan, plan, segments
-from serving.capacity.unit_costs import Cost, EngineCosts, UnitCosts
+from serving.capacity.unit_costs import EngineCosts, UnitCost, UnitCosts
 from serving.capacity.workload import MAX_VALUES, Workload, peak
 
 ENGINE = EngineCosts("m", prefill_s=1e-4, step_s=0.01, step_each_s=1e-4, batch=32, gpus=1, cores=2, source="by hand")
 COSTS = UnitCosts(
     {
-        name: Cost(value, "by hand")
+        name: UnitCost(value, "by hand")
         for name, value in {
             "gateway_s": 0.004, "gateway_token_s": 0.0001, "gateway_retrieval_s": 0.0,
             "limiter_s": 0.001, "redis_s": 0.0001, "retriever_s": 0.02,

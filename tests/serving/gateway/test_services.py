@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from retrieval.filters.filters import Comparison
+from retrieval.filters.filters import FieldComparison
 from retrieval.filters.rights import NOBODY, Rights
 from retrieval.search.hits import Hit
 from serving.access.keys import Keys
@@ -112,7 +112,7 @@ def test_a_search_carries_the_filter_and_the_callers_rights(tmp_path: Path) -> N
         authorization=f"Bearer {secret}",
     )  # fmt: skip
     answered("search", {"query": "x"}, retriever, "docs")
-    where = Comparison("metadata.year", "==", 2024)
+    where = FieldComparison("metadata.year", "==", 2024)
     assert retriever.asked == [
         ("docs", "x", 10, Rights("acme", frozenset({"hr"})), where),
         ("docs", "x", 10, NOBODY, None),

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from retrieval.config import Mode
-from retrieval.quality.evaluate import NDCG, Difference, ModeResult, SearchEvaluation, score_ranking
+from retrieval.quality.evaluate import NDCG, ModeDifference, ModeResult, SearchEvaluation, score_ranking
 from retrieval.quality.judgments import JudgedQuestion
 from tandem.commands.data.search_eval import advise, as_text, make_tables, to_json
 from tests.tandem.test_command import project, refused, tandem
@@ -29,7 +29,7 @@ def found() -> SearchEvaluation:
     """BM25 finds both first, dense one of them second and the other not at all."""
     dense, bm25 = result("dense", ["x", "a.md"], ["x"]), result("bm25", ["a.md"], ["b.md"])
     differences = [
-        Difference("bm25", "dense", metric, bm25.means[metric] - dense.means[metric], 0.1, 0.9)
+        ModeDifference("bm25", "dense", metric, bm25.means[metric] - dense.means[metric], 0.1, 0.9)
         for metric in dense.scores
     ]
     return SearchEvaluation("help-desk", QUESTIONS, 3, ["c.md"], [dense, bm25], differences)
