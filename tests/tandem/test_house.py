@@ -8,23 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import (
-    DOCS,
-    MAX_FILES,
-    PACKAGES,
-    ROOMS,
-    ROOT,
-    WAYS,
-    arrows,
-    circle,
-    file_graph,
-    files,
-    imports,
-    missing_stops,
-    modules,
-    package,
-    written,
-)  # fmt: skip
+from tests.architecture import DOCS, WAYS, missing_stops, written
+from tests.house import MAX_FILES, PACKAGES, ROOMS, ROOT, arrows, circle, file_graph, files, imports, modules, package
 
 ARROWS = {
     "tandem": {"evaluation", "training", "serving", "retrieval", "cluster"},
@@ -136,7 +121,7 @@ def test_a_way_that_the_code_does_not_have_is_found() -> None:
 
 
 def test_the_page_on_architecture_shows_the_code() -> None:
-    assert written(DOCS.read_text()) == DOCS.read_text(), "run `python -m tests.house --write`"
+    assert written(DOCS.read_text()) == DOCS.read_text(), "run `python -m tests.architecture`"
 
 
 @pytest.mark.parametrize("vendor", sorted(VENDOR_FILES))
