@@ -1,4 +1,4 @@
-"""The one root of every error that a user can cause or mend."""
+"""The root class of every error that a user can cause or fix."""
 
 
 class TandemError(Exception):

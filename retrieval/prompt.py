@@ -1,4 +1,4 @@
-"""How retrieved passages stand in a prompt. The one owner of that format.
+"""The format of a prompt with retrieved passages, which has this one owner.
 
     system = [the caller's own system message, then an empty line]
              INSTRUCTION
