@@ -98,8 +98,8 @@ def readable_error(error: Exception, uri: str) -> TandemError:
             "Start the server or correct the address; the same question works again once it answers.",
         )
     code = getattr(error, "code", 0)
-    said = str(getattr(error, "message", ""))
-    if code in NOT_READY or any(words in said.lower() for words in NOT_READY_SAYS):
+    message = str(getattr(error, "message", ""))
+    if code in NOT_READY or any(words in message.lower() for words in NOT_READY_SAYS):
         return RetrievalUnavailable(
             f"Milvus at {uri} is not ready: {reason}.",
             "A server that has just started, or that lost a node, needs some seconds.",

@@ -94,10 +94,10 @@ class Retriever:
         except TandemError as error:
             return Retrieval(503 if isinstance(error, RetrievalUnavailable) else 409, str(error))
         embed_ms = round(1e3 * (time.perf_counter() - started), 2)
-        found = await self._in(self._threads, self._search, collection, question, top_k, rights, where, vector)
-        if vector is not None and found.status == 200:
-            found.timings.update(embed_ms=embed_ms, took_ms=round(found.timings["took_ms"] + embed_ms, 2))
-        return found
+        result = await self._in(self._threads, self._search, collection, question, top_k, rights, where, vector)
+        if vector is not None and result.status == 200:
+            result.timings.update(embed_ms=embed_ms, took_ms=round(result.timings["took_ms"] + embed_ms, 2))
+        return result
 
     async def collections(self) -> list[str] | None:
         """Names of what can be searched; None while the store is down."""
@@ -128,14 +128,14 @@ class Retriever:
         vector: list[float] | None,
     ) -> Retrieval:
         try:
-            found = self._open().search(collection, question, top_k, rights=rights, where=where, vector=vector)
+            result = self._open().search(collection, question, top_k, rights=rights, where=where, vector=vector)
         except UnknownCollection as error:
             return Retrieval(404, str(error))
         except RetrievalUnavailable as error:
             return Retrieval(503, str(error))
         except TandemError as error:
             return Retrieval(409, str(error))
-        return Retrieval(200, hits=found.hits, timings=found.timings, missing=dict(found.missing))
+        return Retrieval(200, hits=result.hits, timings=result.timings, missing=dict(result.missing))
 
     def _embed(self, texts: list[str], as_questions: bool) -> Vectors:
         embedder = self._models.embedder
@@ -226,14 +226,14 @@ class Batcher(Generic[BatchItem, BatchResult]):
     async def _run(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-            wanted = [(item, result) for item, result in batch if not result.done()]
+            waiting = [(item, result) for item, result in batch if not result.done()]
             try:
-                found = await self._compute([item for item, _ in wanted]) if wanted else []
+                results = await self._compute([item for item, _ in waiting]) if waiting else []
             except Exception as error:  # noqa: BLE001  # whoever waits gets it
-                for _, result in wanted:
+                for _, result in waiting:
                     if not result.done():
                         result.set_exception(error)
                 continue
-            for (_, result), value in zip(wanted, found, strict=True):
+            for (_, result), value in zip(waiting, results, strict=True):
                 if not result.done():
                     result.set_result(value)

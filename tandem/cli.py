@@ -204,8 +204,8 @@ def _refuse_endpoint_options(words: Sequence[str]) -> None:
         )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
         typer.echo(f"tandem {package_version()}")
         raise typer.Exit
 

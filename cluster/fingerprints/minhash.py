@@ -67,9 +67,9 @@ def plain_words(text: str) -> list[str]:
 
 def minhash(shingles: Iterable[str], num_permutations: int = NUM_PERMUTATIONS) -> Any:
     """A datasketch MinHash; its `hashvalues` are the numbers."""
-    found = _empty(num_permutations).copy()
-    found.update_batch([shingle.encode() for shingle in shingles])
-    return found
+    numbers = _empty(num_permutations).copy()
+    numbers.update_batch([shingle.encode() for shingle in shingles])
+    return numbers
 
 
 def word_shingles(text: str) -> set[str]:

@@ -82,7 +82,7 @@ def find_folder(name: str) -> Path | None:
     if not package.isidentifier() or (spec := find_spec(package)) is None:
         return None
     roots = [Path(root) for root in spec.submodule_search_locations or []]
-    return next((found.parent.resolve() for root in roots for found in sorted(root.rglob("modules.json"))), None)
+    return next((file.parent.resolve() for root in roots for file in sorted(root.rglob("modules.json"))), None)
 
 
 def is_offline() -> bool:

@@ -18,13 +18,13 @@ PACKAGES = (
 
 def package_versions() -> dict[str, str]:
     """Installed versions of Python and the packages that decide a result."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def describe_machine() -> str:

@@ -98,8 +98,8 @@ class Dashboard:
             TandemError: as `call`, or another version runs there.
         """
         try:
-            found = self.get("/api/version")
-            cluster = {"Ray": str(found["ray_version"]), **self._python()}
+            versions = self.get("/api/version")
+            cluster = {"Ray": str(versions["ray_version"]), **self._python()}
         except (NotFound, KeyError, TypeError) as error:
             raise self._no_dashboard() from error
         here = {"Ray": importlib.metadata.version("ray"), "Python": _minor(platform.python_version())}
@@ -113,15 +113,15 @@ class Dashboard:
 
     def refuse(self, error: Exception) -> NoReturn:
         """Say what a connection that failed means."""
-        told = str(error) or type(error).__name__
-        if "CERTIFICATE_VERIFY_FAILED" in told:
+        reason = str(error) or type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
             raise TandemError(
-                f"The certificate of {self.address} is not accepted: {_reason(told)}.",
+                f"The certificate of {self.address} is not accepted: {_reason(reason)}.",
                 "A certificate that is valid today, for this name, signed by an authority that this machine trusts.",
                 "Renew it on the cluster; for an authority of your own set SSL_CERT_FILE to its certificate.",
             ) from error
         raise DashboardUnreachable(
-            f"No Ray cluster answers at {self.address} ({told.rstrip('.')}).",
+            f"No Ray cluster answers at {self.address} ({reason.rstrip('.')}).",
             "The address of the dashboard on the head node, such as http://head:8265.",
             "Check `cluster.address`, and that this machine reaches it: "
             "`kubectl port-forward service/NAME-head-svc 8265`.",
@@ -135,7 +135,7 @@ class Dashboard:
             return {}
 
     def _refused(self, answer: httpx.Response) -> NoReturn:
-        status, told = answer.status_code, answer.text.strip().splitlines()
+        status, lines = answer.status_code, answer.text.strip().splitlines()
         if status in (401, 403):
             raise TandemError(
                 f"The cluster at {self.address} "
@@ -143,7 +143,7 @@ class Dashboard:
                 "The token that the cluster was started with (on Kubernetes: key auth_token of its Secret).",
                 "Set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to a file with it.",
             )
-        reason = told[-1] if told else "no reason given"
+        reason = lines[-1] if lines else "no reason given"
         if status == 404:
             raise NotFound(
                 f"{self.address} answered 404: {reason}.", "A path of Ray's dashboard.", "Check the address."
@@ -172,6 +172,6 @@ def _minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def _reason(told: str) -> str:
+def _reason(text: str) -> str:
     """What OpenSSL says of a certificate, as in `certificate has expired`."""
-    return told.partition("verify failed: ")[2].partition(" (_ssl.c")[0] or told
+    return text.partition("verify failed: ")[2].partition(" (_ssl.c")[0] or text

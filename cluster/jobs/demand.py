@@ -75,20 +75,20 @@ def check_capacity(phases: Iterable[Phase], room: ClusterCapacity) -> list[str]:
 
 def _lacking(phase: Phase, room: ClusterCapacity) -> list[str]:
     """What is certain: too few places for bundles of a kind, or too little of a resource for all together."""
-    found = []
+    lacking = []
     for bundle, number in Counter(tuple(sorted(bundle.items())) for bundle in phase.bundles).items():
         places = sum(_places(dict(bundle), node) for node in room.nodes)
         if places < number:
             each = " and ".join(f"{value:g} {name}" for name, value in bundle)
-            found.append(f"{phase.name} takes {number} times {each} on one node, and there is room for {places}")
-    if found:
-        return found
+            lacking.append(f"{phase.name} takes {number} times {each} on one node, and there is room for {places}")
+    if lacking:
+        return lacking
     for name in sorted({name for bundle in phase.bundles for name in bundle}):
         needed = sum(bundle.get(name, 0) for bundle in phase.bundles)
         there = sum(node.get(name, 0) for node in room.nodes)
         if there < needed:
-            found.append(f"{phase.name} takes {needed:g} {name} in all, and there are {there:g}")
-    return found
+            lacking.append(f"{phase.name} takes {needed:g} {name} in all, and there are {there:g}")
+    return lacking
 
 
 def _places(bundle: Resources, node: Resources) -> int:

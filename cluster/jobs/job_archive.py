@@ -147,8 +147,8 @@ def format_bytes(size: float) -> str:
         return f"{size:.0f} B"
     units = iter(("KiB", "MiB", "GiB"))
     while size >= 1024 and (unit := next(units, "")):
-        size, told = size / 1024, unit
-    return f"{size:.1f} {told}"
+        size, shown_unit = size / 1024, unit
+    return f"{size:.1f} {shown_unit}"
 
 
 def _below(wanted: UserFile, storage: Path | None, leave: Callable[[LeftOutFile], None]) -> Iterator[PackedFile]:

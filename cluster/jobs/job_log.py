@@ -46,7 +46,7 @@ class LogFollower:
             NotFound: there is no such job, or none any more.
         """
         broken: float | None = None
-        started, pause, told = time.monotonic(), FIRST_RETRY_S, ""
+        started, pause, notice = time.monotonic(), FIRST_RETRY_S, ""
         while True:
             try:
                 job = self.jobs.get(self.id)
@@ -57,9 +57,9 @@ class LogFollower:
                     self._write_rest(job)
                     return job
                 waits = job.status == "PENDING" and time.monotonic() - started > NOTICE_AFTER_S
-                if waits and job.message != told:
-                    told = job.message
-                    self.note(f"waiting: {told}")
+                if waits and job.message != notice:
+                    notice = job.message
+                    self.note(f"waiting: {notice}")
                 asyncio.run(self._tail())
                 time.sleep(FIRST_RETRY_S)
             except DashboardUnreachable as error:

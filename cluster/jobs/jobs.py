@@ -90,13 +90,13 @@ class Jobs:
         # The names that Ray itself gives: it unpacks by suffix, and a wheel's name is part of what pip installs.
         working_dir = self._upload(f"_ray_pkg_{hashlib.sha1(content).hexdigest()}.zip", content)
         code = self._upload(wheel.name, wheel.content)
-        asked = {
+        request = {
             "entrypoint": submission.entrypoint, "submission_id": submission.id, "metadata": dict(submission.metadata),
             "runtime_env": runtime_env(working_dir, code, submission.env_vars),
             "entrypoint_num_cpus": submission.num_cpus,
         }  # fmt: skip
         try:
-            self.dashboard.call("POST", "/api/jobs/", json=asked)
+            self.dashboard.call("POST", "/api/jobs/", json=request)
         except DashboardUnreachable:
             # The answer may be what was lost, and not the job.
             if not any(job.id == submission.id for job in self.all()):
@@ -151,8 +151,8 @@ def runtime_env(working_dir: str | None, code: str, env_vars: Mapping[str, str])
         # As in a session of our own: a process without a GPU of its own may look at those there are.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
-    found: dict[str, Any] = {"py_modules": [code], "env_vars": {**ours, **env_vars}}
-    return {"working_dir": working_dir, **found} if working_dir else found
+    environment: dict[str, Any] = {"py_modules": [code], "env_vars": {**ours, **env_vars}}
+    return {"working_dir": working_dir, **environment} if working_dir else environment
 
 
 def new_job_id(project: str, verb: str) -> str:
@@ -175,12 +175,12 @@ def connect_jobs(address: str) -> Jobs:
     return Jobs(Dashboard(address.rstrip("/")))
 
 
-def _job(told: dict[str, Any]) -> Job:
+def _job(values: dict[str, Any]) -> Job:
     return Job(
-        id=told["submission_id"] or told["job_id"], status=told["status"], entrypoint=told["entrypoint"],
-        message=told.get("message") or "", metadata=told.get("metadata") or {}, started=_time(told.get("start_time")),
-        ended=_time(told.get("end_time")), driver_exit_code=told.get("driver_exit_code"),
-        is_submitted=told.get("type") == "SUBMISSION",
+        id=values["submission_id"] or values["job_id"], status=values["status"], entrypoint=values["entrypoint"],
+        message=values.get("message") or "", metadata=values.get("metadata") or {},
+        started=_time(values.get("start_time")), ended=_time(values.get("end_time")),
+        driver_exit_code=values.get("driver_exit_code"), is_submitted=values.get("type") == "SUBMISSION",
     )  # fmt: skip
 
 

@@ -70,8 +70,8 @@ def member(name: str) -> zipfile.ZipInfo:
 
 
 def _files(root: Path) -> list[Path]:
-    found = [path for package in PACKAGES for path in (root / package).rglob("*") if path.is_file()]
-    return sorted(path for path in found if "__pycache__" not in path.parts)
+    paths = [path for package in PACKAGES for path in (root / package).rglob("*") if path.is_file()]
+    return sorted(path for path in paths if "__pycache__" not in path.parts)
 
 
 def _digest(files: dict[str, bytes]) -> str:

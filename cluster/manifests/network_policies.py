@@ -64,12 +64,12 @@ def check_both_sides(bundle: Bundle) -> Iterator[ManifestFinding]:
 def connection_paths(bundle: Bundle) -> list[Path]:
     """Every allowed connection that has a pod of ours at one end, each once and in order."""
     parties = _parties(bundle)
-    found = {
+    paths = {
         Path(caller.name, called.name, port)
         for caller in parties for called in parties if not (caller.is_outside and called.is_outside)
         for port in _allowed(bundle, caller, called)
     }  # fmt: skip
-    return sorted(found, key=lambda path: (path.called, path.caller, path.port.zfill(5)))
+    return sorted(paths, key=lambda path: (path.called, path.caller, path.port.zfill(5)))
 
 
 def network_diagram(bundle: Bundle) -> str:
@@ -150,7 +150,7 @@ def _allowed(bundle: Bundle, caller: Party, called: Party) -> set[str]:
 
 def _ports(bundle: Bundle, selected: Party, other: Party, side: str) -> set[str]:
     """Ports that the policies of the selected end allow with the other one."""
-    found: set[str] = set()
+    ports: set[str] = set()
     for policy in bundle.of("NetworkPolicy"):
         if policy.namespace != selected.namespace:
             continue
@@ -159,8 +159,8 @@ def _ports(bundle: Bundle, selected: Party, other: Party, side: str) -> set[str]
         for rule in policy.spec.get(side) or []:
             peers = rule.get("from" if side == "ingress" else "to")
             if peers is None or any(_is(policy, peer, other) for peer in peers):
-                found |= _rule_ports(rule)
-    return found
+                ports |= _rule_ports(rule)
+    return ports
 
 
 def _is(policy: Manifest, peer: Values, party: Party) -> bool:

@@ -198,5 +198,5 @@ def _templates(cluster: Values) -> list[Values]:
 
 def _serve_port(template: Values) -> int | None:
     container = (value_at(template, "spec.containers") or [{}])[0]
-    found = [port["containerPort"] for port in container.get("ports", []) if port.get("name") == "serve"]
-    return found[0] if found else None
+    ports = [port["containerPort"] for port in container.get("ports", []) if port.get("name") == "serve"]
+    return ports[0] if ports else None

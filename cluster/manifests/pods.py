@@ -51,13 +51,13 @@ def check_images(bundle: Bundle) -> Iterator[ManifestFinding]:
     """An image is named by a version or a digest: `latest` is another image tomorrow."""
     for pod in _ours(bundle):
         for container in pod.containers:
-            found = _IMAGE.fullmatch(str(container.get("image", "")))
-            if not found or not (found["tag"] or found["digest"]) or found["tag"] == "latest":
+            match = _IMAGE.fullmatch(str(container.get("image", "")))
+            if not match or not (match["tag"] or match["digest"]) or match["tag"] == "latest":
                 yield _of(pod, container, "image", f"image {container.get('image')!r} has no fixed tag or digest.")
     for manifest in bundle.of("Milvus"):
         image = str(value_at(manifest.spec, "components.image") or "")
-        found = _IMAGE.fullmatch(image)
-        if not found or not (found["tag"] or found["digest"]) or found["tag"] == "latest":
+        match = _IMAGE.fullmatch(image)
+        if not match or not (match["tag"] or match["digest"]) or match["tag"] == "latest":
             yield ManifestFinding("image", str(manifest), f"components.image {image!r} has no fixed tag or digest.")
 
 

@@ -35,25 +35,25 @@ class ServiceOf:
 
 def list_services(bundle: Bundle) -> list[ServiceOf]:
     """Those in the manifests, and those that KubeRay and the Milvus operator make."""
-    found = []
+    services = []
     for one in bundle.of("Service"):
         selected = select_pods(bundle, one.namespace, {"matchLabels": one.spec.get("selector") or {}})
         ports = {int(port["port"]): port.get("targetPort", port["port"]) for port in one.spec.get("ports", [])}
-        found.append(ServiceOf(one.name, one.namespace, str(one), selected, ports))
+        services.append(ServiceOf(one.name, one.namespace, str(one), selected, ports))
     for one in bundle.of("RayCluster", "RayJob", "RayService"):
         own = [pod for pod in bundle.pods if pod.owner is one or pod.owner == one]
         heads = tuple(pod for pod in own if pod.part == "head")
         dashboard: dict[int, int | str] = {8265: "dashboard"}
-        found.append(ServiceOf(f"{one.name}-head-svc", one.namespace, str(one), heads, dashboard))
+        services.append(ServiceOf(f"{one.name}-head-svc", one.namespace, str(one), heads, dashboard))
         if one.kind == "RayService":
             workers = tuple(pod for pod in own if pod.part == "worker")
             ports = {pod.ports["serve"]: "serve" for pod in heads if "serve" in pod.ports}
-            found.append(ServiceOf(f"{one.name}-serve-svc", one.namespace, str(one), workers, dict(ports)))
+            services.append(ServiceOf(f"{one.name}-serve-svc", one.namespace, str(one), workers, dict(ports)))
     for one in bundle.of("Milvus"):
         part = "proxy" if one.spec.get("mode") == "cluster" else "standalone"
         proxies = tuple(pod for pod in bundle.pods if pod.owner == one and pod.part == part)
-        found.append(ServiceOf(f"{one.name}-milvus", one.namespace, str(one), proxies, {19530: "milvus"}))
-    return found
+        services.append(ServiceOf(f"{one.name}-milvus", one.namespace, str(one), proxies, {19530: "milvus"}))
+    return services
 
 
 def port_number(pod: Pod, port: int | str) -> int | None:

@@ -29,19 +29,19 @@ def load_schemas(folder: Path) -> dict[tuple[str, str], Values]:
             "A folder with a JSON file for each custom resource.",
             "Write them with the command in docs/kubernetes.md, or leave TANDEM_CRDS unset.",
         )
-    found = {}
+    loaded = {}
     for file in files:
         try:
             read = json.loads(file.read_text())
             for version, schema in read["versions"].items():
-                found[f"{read['group']}/{version}", read["kind"]] = _closed(schema, is_object=True)
+                loaded[f"{read['group']}/{version}", read["kind"]] = _closed(schema, is_object=True)
         except (json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
             raise TandemError(
                 f"{file} is no schema ({type(error).__name__}: {error}).",
                 'JSON with "group", "kind" and "versions".',
                 "Write it again with the command in docs/kubernetes.md.",
             ) from error
-    return found
+    return loaded
 
 
 def check_schemas(bundle: Bundle, folder: Path) -> Iterator[ManifestFinding]:

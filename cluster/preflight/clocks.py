@@ -29,13 +29,13 @@ def measure_offset(
     ask: Callable[[], float], clock: Callable[[], float] = time.time, num_asked: int = NUM_ASKED
 ) -> ClockOffset:
     """That of a clock which `ask` reads; of several looks the quickest is the surest (Cristian, 1989)."""
-    found = []
+    offsets = []
     for _ in range(num_asked):
         sent = clock()
         there = ask()
         back = clock()
-        found.append(ClockOffset(there - (sent + back) / 2, (back - sent) / 2))
-    return min(found, key=lambda one: one.uncertain_s)
+        offsets.append(ClockOffset(there - (sent + back) / 2, (back - sent) / 2))
+    return min(offsets, key=lambda one: one.uncertain_s)
 
 
 def check_clocks(offsets: dict[str, ClockOffset]) -> Iterator[Finding]:

@@ -49,9 +49,9 @@ def hub_cache() -> Path:
 def _room(check: str, folder: Path, too_low: int, low: int, remedy: str) -> Finding:
     usage = shutil.disk_usage(folder)
     status: Status = "failed" if usage.free <= too_low else "warning" if usage.free < low else "ok"
-    wanted = f"; at least {_gib(low)} GiB are wanted" if status != "ok" else ""
+    minimum = f"; at least {_gib(low)} GiB are wanted" if status != "ok" else ""
     return Finding(
-        check, status, f"{_gib(usage.free)} of {_gib(usage.total)} GiB free at {folder}{wanted}",
+        check, status, f"{_gib(usage.free)} of {_gib(usage.total)} GiB free at {folder}{minimum}",
         "" if status == "ok" else remedy, values={"free_bytes": usage.free, "total_bytes": usage.total},
     )  # fmt: skip
 

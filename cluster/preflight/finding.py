@@ -51,5 +51,5 @@ def run_checks(checks: dict[str, Callable[[], Iterable[Finding]]]) -> Iterator[F
 def broken_check(check: str, error: BaseException, node: str = "") -> Finding:
     """A check that could not be carried out."""
     reason = str(error).strip().partition("\n")[0][:300]
-    said = f"the check did not get through: {type(error).__name__}: {reason}"
-    return Finding(check, "failed", said, "Mend what the message names, and run `tandem doctor` again.", node)
+    message = f"the check did not get through: {type(error).__name__}: {reason}"
+    return Finding(check, "failed", message, "Mend what the message names, and run `tandem doctor` again.", node)

@@ -34,16 +34,16 @@ class MachineNeeds:
     more: Mapping[str, Check] = field(default_factory=dict)
 
 
-def check_machine(wanted: MachineNeeds) -> list[Finding]:
+def check_machine(needs: MachineNeeds) -> list[Finding]:
     """Every check of this machine; what goes wrong with one of them is a finding."""
     checks: dict[str, Check] = {
-        "versions": partial(versions.check_versions, wanted.versions),
-        "gpu": partial(gpu.check_gpus, wanted.num_gpus),
-        "disk": partial(disk_space.check_disk_space, wanted.storage),
-        "port": partial(ports.check_port, wanted.ports),
+        "versions": partial(versions.check_versions, needs.versions),
+        "gpu": partial(gpu.check_gpus, needs.num_gpus),
+        "disk": partial(disk_space.check_disk_space, needs.storage),
+        "port": partial(ports.check_port, needs.ports),
     }
-    if wanted.storage:
-        checks["storage"] = partial(storage.check_folder, wanted.storage)
-    checks |= {f"storage {url}": partial(storage.check_bucket, url) for url in wanted.buckets}
-    checks |= {f"model {name}": partial(base_model.check_base_model, name) for name in wanted.models}
-    return list(run_checks({**checks, **wanted.more}))
+    if needs.storage:
+        checks["storage"] = partial(storage.check_folder, needs.storage)
+    checks |= {f"storage {url}": partial(storage.check_bucket, url) for url in needs.buckets}
+    checks |= {f"model {name}": partial(base_model.check_base_model, name) for name in needs.models}
+    return list(run_checks({**checks, **needs.more}))

@@ -44,8 +44,8 @@ def is_endpoint(host: str, port: int) -> bool:
     connection = http.client.HTTPConnection(host, port, timeout=ASK_S)
     try:
         connection.request("GET", "/health")
-        said = json.loads(connection.getresponse().read(1000))
-        return isinstance(said, dict) and (said.get("status") == "ok" or "type" in said.get("error", {}))
+        answer = json.loads(connection.getresponse().read(1000))
+        return isinstance(answer, dict) and (answer.get("status") == "ok" or "type" in answer.get("error", {}))
     except (OSError, http.client.HTTPException, ValueError):
         return False
     finally:

@@ -35,30 +35,34 @@ def check_versions(pinned: Mapping[str, str], search: list[str] | None = None) -
     if not pinned:
         yield Finding("versions", "warning", "there is nothing to compare with: Tandem is not installed here", REMEDY)
         return
-    found = installed_version(search)
-    engines = [name for name in ENGINES if name in found]
-    wanted = {name: version for name, version in pinned.items() if name not in ENGINES or name in engines}
+    installed = installed_version(search)
+    engines = [name for name in ENGINES if name in installed]
+    expected = {name: version for name, version in pinned.items() if name not in ENGINES or name in engines}
     other = {
-        name: (found.get(name), version) for name, version in wanted.items() if not _same(found.get(name), version)
+        name: (installed.get(name), version)
+        for name, version in expected.items()
+        if not _same(installed.get(name), version)
     }
     optional = {name for name, (version, _) in other.items() if version is None and name in _OPTIONAL}
     wrong = {name: pair for name, pair in other.items() if name not in optional}
     if not engines:
         wrong["vllm"] = (None, pinned.get(ENGINES[0], ""))
     if wrong:
-        told = ", ".join(
+        differences = ", ".join(
             f"{name} {has or 'is not installed'} (tested: {tested})" for name, (has, tested) in wrong.items()
         )
         missing = any(has is None for has, _ in wrong.values())
         serious = missing or any(name in _CRITICAL for name in wrong)
-        yield Finding("versions", "failed" if serious else "warning", told, REMEDY, values={"different": wrong})
+        yield Finding("versions", "failed" if serious else "warning", differences, REMEDY, values={"different": wrong})
         return
-    shown = ", ".join(f"{name} {found[name]}" for name in ("ray", "torch", "deepspeed", *engines) if name in found)
+    shown = ", ".join(
+        f"{name} {installed[name]}" for name in ("ray", "torch", "deepspeed", *engines) if name in installed
+    )
     yield Finding(
         "versions",
         "ok",
-        f"all {len(wanted) - len(optional)} pinned: {shown}",
-        values={"versions": {name: found.get(name) for name in wanted}},
+        f"all {len(expected) - len(optional)} pinned: {shown}",
+        values={"versions": {name: installed.get(name) for name in expected}},
     )
 
 
@@ -70,12 +74,12 @@ _OPTIONAL = {"bitsandbytes", "liger-kernel"}
 
 def installed_version(search: list[str] | None = None) -> dict[str, str]:
     """Versions by distribution; the first on the path counts, as for an import."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for each in metadata.distributions(path=sys.path if search is None else search):
         name = each.metadata["Name"] if each.metadata else None
         if name:
-            found.setdefault(_normal(name), each.version)
-    return found
+            versions.setdefault(_normal(name), each.version)
+    return versions
 
 
 def _python(version: tuple[int, ...]) -> Finding:
@@ -85,9 +89,9 @@ def _python(version: tuple[int, ...]) -> Finding:
     return Finding("python", "failed", shown, "Use Python 3.11, which everything is tested with, or 3.12.")
 
 
-def _same(found: str | None, pinned: str) -> bool:
+def _same(installed: str | None, pinned: str) -> bool:
     """A local part such as +cpu or +cu130 says how it was built, not what it is."""
-    return found is not None and found.partition("+")[0] == pinned.partition("+")[0]
+    return installed is not None and installed.partition("+")[0] == pinned.partition("+")[0]
 
 
 def _of_checkout(path: Path) -> Iterable[str]:

@@ -67,7 +67,7 @@ def write_gates(record: SharedRecord, gates: Iterable[Mapping[str, Any]], run: s
         return _json(check.model_copy(update={"despite": despite}))
 
     record.update(measured)
-    return check if (found := read_gates(record)) is None else found
+    return check if (earlier := read_gates(record)) is None else earlier
 
 
 def pass_gates(record: SharedRecord, version: str, despite: str | None) -> None:

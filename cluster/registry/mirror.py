@@ -72,8 +72,8 @@ def _push_version(there: Registry, version: AdapterVersion) -> bool:
 
 
 def _content(registry: Registry, key: str) -> bytes | None:
-    found = registry.place.read(key)
-    return found.content if found else None
+    stored = registry.place.read(key)
+    return stored.content if stored else None
 
 
 class Mirror:
@@ -120,16 +120,16 @@ class Mirror:
             folder = rest.partition("/")[0]
             if folder not in ("aliases", "checks") or self._tags.get(key, "") == tag:
                 continue
-            if (found := self._bucket.read(key)) is None:
+            if (stored := self._bucket.read(key)) is None:
                 continue
             if folder == "aliases":
-                if not (versions := _named(found.content)):
+                if not (versions := _named(stored.content)):
                     self._tags[key], self.refused[key] = tag, f"{key} in {self.url} names no version."
                     continue
                 if not all((self._root / name / f"v{version}" / MANIFEST).exists() for version in versions):
                     continue  # asked again with the next pull
             self._tags[key] = tag
-            if self._keep(key, found.content):
+            if self._keep(key, stored.content):
                 yield key.removesuffix(".json")
 
     def _keep(self, key: str, content: bytes) -> bool:

@@ -94,12 +94,12 @@ class Registry:
             UnknownAdapter: there is no such version.
         """
         path = self.root / name / f"v{version}"
-        found = self._record(name, f"v{version}", MANIFEST).read() if NAME_PATTERN.fullmatch(name) else None
-        if found is None:
+        manifest = self._record(name, f"v{version}", MANIFEST).read() if NAME_PATTERN.fullmatch(name) else None
+        if manifest is None:
             raise UnknownAdapter(
                 f"There is no adapter {name}@{version}.", self._known(name), "Train one with `tandem train`."
             )
-        return AdapterVersion(path, AdapterManifest.model_validate_json(found), self.bucket)
+        return AdapterVersion(path, AdapterManifest.model_validate_json(manifest), self.bucket)
 
     def resolve(self, name: str, selector: str = "live", caller: str | None = None) -> AdapterVersion:
         """The version that an alias (`live`) or a number (`7`) names.
@@ -126,8 +126,8 @@ class Registry:
 
     def shares(self, name: str, alias: str = "live") -> dict[int, int]:
         """The versions that an alias names, with their shares of the callers; empty where there is no such alias."""
-        found = self._alias(name, alias).read()
-        return _shares(json.loads(found)) if found else {}
+        alias_values = self._alias(name, alias).read()
+        return _shares(json.loads(alias_values)) if alias_values else {}
 
     def promote(self, name: str, version: int, alias: str = "live", *, despite: str | None = None) -> None:
         """Point an alias at a version; readers see the old one or the new one.
@@ -214,12 +214,12 @@ class Registry:
 
     def check_of(self, name: str, version: int) -> ParityCheck | None:
         """What the last parity check of a version found; None where it was never checked."""
-        found = self._check(name, version).read()
-        return ParityCheck.model_validate_json(found) if found else None
+        values = self._check(name, version).read()
+        return ParityCheck.model_validate_json(values) if values else None
 
     def find(self, name: str, fingerprint: str) -> AdapterVersion | None:
         """The newest version that was made from exactly these inputs, if there is one."""
-        matching = [found for found in self.versions(name) if found.manifest.fingerprint == fingerprint]
+        matching = [version for version in self.versions(name) if version.manifest.fingerprint == fingerprint]
         return matching[-1] if matching else None
 
     def names(self) -> list[str]:
@@ -228,8 +228,8 @@ class Registry:
 
     def versions(self, name: str) -> list[AdapterVersion]:
         """The published versions of an adapter, oldest first."""
-        found = self.place.glob(f"{name}/v*/{MANIFEST}")
-        return [self.get(name, number) for number in sorted(_numbers(key.split("/")[1] for key in found))]
+        keys = self.place.glob(f"{name}/v*/{MANIFEST}")
+        return [self.get(name, number) for number in sorted(_numbers(key.split("/")[1] for key in keys))]
 
     def _record(self, *key: str) -> SharedRecord:
         return SharedRecord(self.place, "/".join(key))
@@ -263,7 +263,9 @@ class Registry:
         return True
 
     def _known(self, name: str) -> str:
-        numbers = ", ".join(str(found.version) for found in self.versions(name)) if NAME_PATTERN.fullmatch(name) else ""
+        numbers = (
+            ", ".join(str(version.version) for version in self.versions(name)) if NAME_PATTERN.fullmatch(name) else ""
+        )
         if numbers:
             return f"Versions of {name}: {numbers}."
         return f"Known adapters: {', '.join(self.names()) or 'none yet'}."

@@ -148,8 +148,8 @@ class Bucket:
         return True
 
     def _holds(self, key: str, content: bytes) -> bool:
-        found = self.read(key)
-        return found is not None and found.content == content
+        stored = self.read(key)
+        return stored is not None and stored.content == content
 
     def put(self, key: str, content: bytes | Path) -> str | None:
         """Put an object whatever is there; its ETag. A large file goes in parts and appears whole."""
@@ -183,9 +183,9 @@ class Bucket:
         # obstore takes a prefix in whole folders only.
         folder = (self.prefix + below).rpartition("/")[0]
         pages: Any = self._ask(lambda store: list(store.list(folder or None)))
-        found = {each["path"]: (each["e_tag"], each["last_modified"]) for page in pages for each in page}
+        entries = {each["path"]: (each["e_tag"], each["last_modified"]) for page in pages for each in page}
         whole = self.prefix + below
-        return {path.removeprefix(self.prefix): about for path, about in found.items() if path.startswith(whole)}
+        return {path.removeprefix(self.prefix): about for path, about in entries.items() if path.startswith(whole)}
 
     def glob(self, pattern: str) -> list[str]:
         """The keys that a pattern matches; `*` stands for what has no `/`."""
@@ -221,8 +221,8 @@ class Bucket:
             raise _unreachable(self.url, error) from error
 
 
-def _all_of(found: Any) -> tuple[bytes, Any]:
-    return bytes(found.bytes()), found.meta
+def _all_of(result: Any) -> tuple[bytes, Any]:
+    return bytes(result.bytes()), result.meta
 
 
 def _opened(url: str) -> "tuple[ObjectStore, str]":

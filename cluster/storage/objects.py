@@ -87,8 +87,8 @@ class SharedRecord:
     key: str
 
     def read(self) -> bytes | None:
-        found = self.place.read(self.key)
-        return found.content if found else None
+        stored = self.place.read(self.key)
+        return stored.content if stored else None
 
     def update(self, change: Callable[[bytes | None], bytes]) -> bool:
         return update_object(self.place, self.key, change)
@@ -105,13 +105,13 @@ def update_object(place: Place, key: str, change: Callable[[bytes | None], bytes
     """
     written: bytes | None = None
     while True:
-        found = place.read(key)
-        if found and found.content == written:  # only the answer to our own put was lost
+        stored = place.read(key)
+        if stored and stored.content == written:  # only the answer to our own put was lost
             return True
-        written = change(found.content if found else None)
-        if found and found.content == written:
+        written = change(stored.content if stored else None)
+        if stored and stored.content == written:
             return False
-        if place.replace(key, found, written):
+        if place.replace(key, stored, written):
             return True
 
 

@@ -71,8 +71,8 @@ class RunCopy:
         brought = []
         with self._one, self._index() as index, explained_disk(self.folder):
             for name, (tag, changed) in self.bucket.listed().items():
-                wanted = not patterns or any(key_matches(name, pattern) for pattern in patterns)
-                if not wanted or name.startswith(NOT_COPIED) or not _is_plain(name):
+                is_selected = not patterns or any(key_matches(name, pattern) for pattern in patterns)
+                if not is_selected or name.startswith(NOT_COPIED) or not _is_plain(name):
                     continue
                 if (self.folder / name).exists() and index.get(name, [None])[-1] == tag:
                     continue
@@ -160,17 +160,17 @@ class RunClaim:
             self._put(self._found)
 
     def _take(self) -> None:
-        found, began = self.bucket.read(HELD), time.monotonic()
+        holder, began = self.bucket.read(HELD), time.monotonic()
         last = self.bucket.listed(HELD).get(HELD)
         wait_s = self.dead_after_s if last and _age_s(last[1]) < LONG_AGO_S else 0.0
-        while found and time.monotonic() - began < wait_s:
+        while holder and time.monotonic() - began < wait_s:
             time.sleep(min(1.0, wait_s / 5))
-            if (now := self.bucket.read(HELD)) is None or now.content != found.content:
+            if (now := self.bucket.read(HELD)) is None or now.content != holder.content:
                 if now is None:
-                    found = None
+                    holder = None
                     break
                 raise self._taken(now)
-        if not self._put(found):
+        if not self._put(holder):
             raise self._taken(self.bucket.read(HELD))
 
     def _put(self, old: StoredObject | None) -> bool:

@@ -46,13 +46,13 @@ class AnswerCache:
     def get(self, key: str) -> Reply | None:
         """The answer under this key; None where it was not asked yet."""
         with self._explained():
-            found = self._db.execute("SELECT reply FROM answer WHERE key = ?", (key,)).fetchone()
-        return Reply.model_validate_json(found[0]) if found else None
+            row = self._db.execute("SELECT reply FROM answer WHERE key = ?", (key,)).fetchone()
+        return Reply.model_validate_json(row[0]) if row else None
 
     def put(self, key: str, reply: Reply) -> None:
         """Keep an answer, with what it was read from."""
         kept = reply.model_copy(update={"grade": None, "ungradable": None}).model_dump_json(exclude_none=True)
-        named = {source for found in reply.citations for source in (found.source, *found.also_in)}
+        named = {source for citation in reply.citations for source in (citation.source, *citation.also_in)}
         with self._explained():
             self._db.execute("INSERT OR REPLACE INTO answer VALUES (?, ?)", (key, kept))
             self._db.executemany("INSERT OR IGNORE INTO passage VALUES (?, ?)", [(source, key) for source in named])

@@ -149,21 +149,21 @@ class _Asking:
             self._count(reply)
 
     async def _reply(self, turn: Turn) -> Reply:
-        said = await self._call(turn.arm, turn_body(self.config, turn))
-        if turn.question.kind != "choice" or said.reply.failed:
-            return said.reply
-        return said.reply.model_copy(
-            update={"choices": choices.read_choice_probabilities(said.tops or (), turn.question)}
+        completion = await self._call(turn.arm, turn_body(self.config, turn))
+        if turn.question.kind != "choice" or completion.reply.failed:
+            return completion.reply
+        return completion.reply.model_copy(
+            update={"choices": choices.read_choice_probabilities(completion.tops or (), turn.question)}
         )
 
     async def _call(self, arm: Arm, sent: dict[str, Any]) -> Completion:
         """One call. A failure is counted for its arm, and for the endpoint where that gave no response at all."""
         endpoint = self.endpoints[arm.name]
-        said = await endpoint.complete(sent)
-        failed = said.reply.failed
+        completion = await endpoint.complete(sent)
+        failed = completion.reply.failed
         self.failures[arm.name] = [*self.failures[arm.name], failed] if failed else []
-        self.unreachable[endpoint.url] = [] if said.responded else [*self.unreachable[endpoint.url], failed or ""]
-        return said
+        self.unreachable[endpoint.url] = [] if completion.responded else [*self.unreachable[endpoint.url], failed or ""]
+        return completion
 
     def _given_up(self, arm: Arm) -> str | None:
         """Why this call is not worth its time: a dead endpoint would cost every question its full time limit."""

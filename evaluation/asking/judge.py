@@ -77,11 +77,11 @@ async def verdict(question: Question, answer: str, ask: Ask) -> bool | str:
 
 def read_verdict(reply: str) -> bool:
     """Yes or no, as the first word and the only one of the two. Raises JudgementFailed where it is neither."""
-    found = VERDICT.fullmatch(reply)
-    said = {word for word in re.findall(r"\w+", reply.casefold()) if word in ("yes", "no")}
-    if found is None or len(said) != 1:
+    match = VERDICT.fullmatch(reply)
+    verdict_words = {word for word in re.findall(r"\w+", reply.casefold()) if word in ("yes", "no")}
+    if match is None or len(verdict_words) != 1:
         raise JudgementFailed("The judge's reply is neither yes nor no.")
-    return found[1].casefold() == "yes"
+    return match[1].casefold() == "yes"
 
 
 def make_messages(question: Question, answer: str) -> list[dict[str, Any]]:

@@ -96,10 +96,10 @@ def cohens_kappa(pairs: Sequence[tuple[bool, bool]]) -> float | None:
 
 def read_calibration(path: Path) -> list[CalibrationRow]:
     """The rows that people graded. Raises a TandemError that names the first ten mistakes with file and line."""
-    found = read_models(path, CalibrationRow, "calibration file", ACCEPTED)
-    if not found:
+    rows = read_models(path, CalibrationRow, "calibration file", ACCEPTED)
+    if not rows:
         raise TandemError(f"The calibration file {path} holds no rows.", ACCEPTED, "Grade some answers by hand.")
-    return found
+    return rows
 
 
 def _trust(config: Judge, pairs: Sequence[tuple[bool, bool]], kappa: float | None) -> tuple[bool, str]:

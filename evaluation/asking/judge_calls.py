@@ -51,8 +51,8 @@ def judge_replies(
     }
     if not answers:
         return JudgedReplies()
-    asked = [(question, text) for (_, text), question in answers.items()]
-    check, verdicts = asyncio.run(_judge(config, base_url, asked, on_progress))
+    pairs = [(question, text) for (_, text), question in answers.items()]
+    check, verdicts = asyncio.run(_judge(config, base_url, pairs, on_progress))
     return JudgedReplies(check, dict(zip(answers, verdicts, strict=True)))
 
 

@@ -40,10 +40,10 @@ class Documents:
 
     @cached_property
     def _by_last_part(self) -> dict[str, list[DraftDocument]]:
-        found: dict[str, list[DraftDocument]] = {}
+        documents: dict[str, list[DraftDocument]] = {}
         for each in self.documents:
-            found.setdefault(each.source.split("/")[-1], []).append(each)
-        return found
+            documents.setdefault(each.source.split("/")[-1], []).append(each)
+        return documents
 
 
 def read_documents(config: RetrievalConfig) -> Documents:

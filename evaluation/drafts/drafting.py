@@ -112,9 +112,9 @@ def find_passages(document: DraftDocument) -> list[DraftPassage]:
 
 def check_reply(passage: DraftPassage, text: str, name: str) -> Draft | str:
     """The draft in a model's reply, or the reason why it is not kept."""
-    found = re.search(r"\{.*\}", text, re.DOTALL)
+    match = re.search(r"\{.*\}", text, re.DOTALL)
     try:
-        values = json.loads(found[0]) if found else None
+        values = json.loads(match[0]) if match else None
     except ValueError:
         values = None
     if not isinstance(values, dict) or not all(isinstance(values.get(key), str) for key in _KEYS):
@@ -212,12 +212,12 @@ class _Writing:
             self._failed(f"The endpoint's answer is no chat completion ({type(error).__name__}).")
             return
         self.num_failed_in_a_row = 0
-        found = check_reply(passage, answer.text, f"prose-{place:04}")
-        if isinstance(found, Draft):
-            self.kept[place] = found
+        checked = check_reply(passage, answer.text, f"prose-{place:04}")
+        if isinstance(checked, Draft):
+            self.kept[place] = checked
             self.on_progress(f"drafted {len(self.drafted.drafts) + len(self.kept):,} of {self.number:,}")
         else:
-            self.drafted.left_out[found] += 1
+            self.drafted.left_out[checked] += 1
 
     def _failed(self, seen: str) -> None:
         self.drafted.left_out["the call failed"] += 1

@@ -68,11 +68,11 @@ class Fact:
 
 def find_facts(document: DraftDocument) -> list[Fact]:
     """The facts of a document, in its order, each once."""
-    found: dict[tuple[str, str], Fact] = {}
+    facts: dict[tuple[str, str], Fact] = {}
     for fact in _facts(document):
         if fact is not None:
-            found.setdefault((fact.question.casefold(), fact.value), fact)
-    return list(found.values())
+            facts.setdefault((fact.question.casefold(), fact.value), fact)
+    return list(facts.values())
 
 
 def _facts(document: DraftDocument) -> Iterator[Fact | None]:

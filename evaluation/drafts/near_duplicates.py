@@ -35,11 +35,11 @@ def find_near_duplicates(questions: Sequence[Question]) -> list[NearDuplicate]:
 
 def near_duplicate_indices(questions: Sequence[Question]) -> list[tuple[int, int, float]]:
     """As `alike`, by the questions' numbers."""
-    found: dict[tuple[int, int], float] = {}
+    similarities: dict[tuple[int, int], float] = {}
     for first, second, how in [*_same_words(questions), *_same_answer(questions)]:
         if first != second:
-            found.setdefault((min(first, second), max(first, second)), how)
-    return [(first, second, how) for (first, second), how in sorted(found.items())]
+            similarities.setdefault((min(first, second), max(first, second)), how)
+    return [(first, second, how) for (first, second), how in sorted(similarities.items())]
 
 
 def _same_words(questions: Sequence[Question]) -> Iterator[tuple[int, int, float]]:

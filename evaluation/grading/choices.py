@@ -33,13 +33,13 @@ def read_choice_probabilities(top_logprobs: Sequence[tuple[str, float]], questio
     Args:
         top_logprobs: tokens and their natural log-probabilities, in place of the first token of the answer.
     """
-    found: dict[str, list[float]] = {}
+    by_letter: dict[str, list[float]] = {}
     letters = dict(zip(string.ascii_uppercase, question.choices, strict=False))
     for token, logprob in top_logprobs:
         choice = letters.get(token.strip(AROUND_A_LETTER))
         if choice is not None and math.isfinite(logprob):
-            found.setdefault(choice, []).append(logprob)
-    return {choice: _log_of_sum(found[choice]) for choice in question.choices if choice in found} or None
+            by_letter.setdefault(choice, []).append(logprob)
+    return {choice: _log_of_sum(by_letter[choice]) for choice in question.choices if choice in by_letter} or None
 
 
 def likeliest_choice(choices: Mapping[str, float]) -> str | None:

@@ -95,10 +95,10 @@ def grade_reply(question: Question, reply: Reply, retrieves: bool, *, judged: bo
     try:
         if isinstance(judged, str):
             raise Ungradable(judged)
-        found = grade(question, reply.text, reply.citations, retrieves, choices=reply.choices, judged=judged)
+        graded = grade(question, reply.text, reply.citations, retrieves, choices=reply.choices, judged=judged)
     except Ungradable as error:
         return reply.model_copy(update={"grade": None, "ungradable": str(error)})
-    return reply.model_copy(update={"grade": found, "ungradable": None})
+    return reply.model_copy(update={"grade": graded, "ungradable": None})
 
 
 def grade(
@@ -154,8 +154,8 @@ def _content_and_form(
     if question.kind == "rubric":
         return _judged(plain, judged), None
     if question.kind == "json":
-        found = grade_json(question, answer)
-        return found.content, found.form
+        json_grade = grade_json(question, answer)
+        return json_grade.content, json_grade.form
     if question.kind == "regex":
         return any(_pattern(pattern).fullmatch(plain) for pattern in question.answers), None
     match = _form(question.form).fullmatch(text) if question.form else None
@@ -166,10 +166,10 @@ def _content_and_form(
 def _choice(choices: Mapping[str, float] | None) -> str:
     if not choices:
         raise Ungradable("The endpoint told no likelihood of any of the choices' letters.")
-    found = likeliest_choice(choices)
-    if found is None:
+    choice = likeliest_choice(choices)
+    if choice is None:
         raise Ungradable("Two of the choices are equally likely.")
-    return found
+    return choice
 
 
 def _judged(plain: str, judged: bool | None) -> bool:
@@ -212,20 +212,20 @@ def _ends_with(question: Question, words: list[tuple[str, str]], expected: tuple
     if not expected or tuple(word for word, _ in words[-len(expected) :]) != expected:
         return False
     before = last_sentence(words[: -len(expected)])
-    asked = asked_words(question.question)
-    if denies((word for word, _ in before), asked):
+    question_words = asked_words(question.question)
+    if denies((word for word, _ in before), question_words):
         return False
     if not before:
         return True
     last, mark = before[-1]
-    return mark == ":" or last in LINKING_WORDS or last.removesuffix("'s") in asked
+    return mark == ":" or last in LINKING_WORDS or last.removesuffix("'s") in question_words
 
 
 def _gives_value(question: Question, text: str) -> bool:
     """Whether a refusal says more than that it refuses."""
-    asked = asked_words(question.question)
+    question_words = asked_words(question.question)
     for sentence in map(normalise, SENTENCE_END.split(text)):
-        new_words = [word for word in sentence.split() if word not in asked]
+        new_words = [word for word in sentence.split() if word not in question_words]
         if not new_words or APOLOGY.fullmatch(sentence):
             continue
         if REFUSAL.search(sentence) is None:

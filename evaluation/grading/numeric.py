@@ -26,8 +26,8 @@ BOUNDS = {"than", "least", "most", "over", "under", "above", "below", "exceeds",
 def gives_number(question: "Question", text: str) -> bool:
     """Whether the answer's last sentence gives one number, an accepted one, and neither denies nor bounds it."""
     sentences = [sentence for sentence in SENTENCE_END.split(text) if any(map(str.isalnum, sentence))]
-    found = _answering(find_numbers(sentences[-1]), question) if sentences else []
-    return len(found) == 1 and is_accepted(found[0], question) and not _is_denied(found[0], question)
+    numbers = _answering(find_numbers(sentences[-1]), question) if sentences else []
+    return len(numbers) == 1 and is_accepted(numbers[0], question) and not _is_denied(numbers[0], question)
 
 
 def is_accepted(number: Number, question: "Question") -> bool:
@@ -56,15 +56,15 @@ def _accepted(answers: tuple[str, ...], tolerance: float | None, tolerance_perce
     return tuple(_Near(number.value, number.unit, margin) for number, margin in zip(numbers, margins, strict=True))
 
 
-def _answering(found: list[Number], question: "Question") -> list[Number]:
+def _answering(numbers: list[Number], question: "Question") -> list[Number]:
     """Of several numbers those that can be the answer: not named by the question, then those of the right unit."""
-    if len(found) > 1:
+    if len(numbers) > 1:
         named = Counter(_named(question.question))
-        found = [number for number in found if not named[number.value] or named.subtract([number.value])]
+        numbers = [number for number in numbers if not named[number.value] or named.subtract([number.value])]
     units = {near.unit for near in _accepted(question.answers, None, None)} - {""}
-    if len(found) > 1 and units:
-        found = [number for number in found if number.unit in units]
-    return found
+    if len(numbers) > 1 and units:
+        numbers = [number for number in numbers if number.unit in units]
+    return numbers
 
 
 @lru_cache(maxsize=4_096)
@@ -73,5 +73,5 @@ def _named(question: str) -> tuple[Decimal, ...]:
 
 
 def _is_denied(number: Number, question: "Question") -> bool:
-    words, asked = normalise(number.text[: number.start]).split(), asked_words(question.question)
-    return denies(words, asked) or bool(words and words[-1] in BOUNDS - asked)
+    words, question_words = normalise(number.text[: number.start]).split(), asked_words(question.question)
+    return denies(words, question_words) or bool(words and words[-1] in BOUNDS - question_words)

@@ -68,11 +68,11 @@ def read_models(path: Path, model: type[Model], what: str, accepted: str) -> lis
     Raises:
         TandemError: where the file cannot be read, or a line is none; the first ten are named.
     """
-    found = [(row.line, _model(row, model)) for row in read_json_rows(read_utf8(path, what, accepted))]
-    mistakes = [f"{path}:{line}: {row}" for line, row in found if isinstance(row, str)]
+    rows = [(row.line, _model(row, model)) for row in read_json_rows(read_utf8(path, what, accepted))]
+    mistakes = [f"{path}:{line}: {row}" for line, row in rows if isinstance(row, str)]
     if mistakes:
         raise rejected_file(mistakes, accepted)
-    return [row for _, row in found if not isinstance(row, str)]
+    return [row for _, row in rows if not isinstance(row, str)]
 
 
 def _model(row: FileRow, model: type[Model]) -> Model | str:

@@ -201,8 +201,8 @@ class _LeakSearch:
         for place in np.flatnonzero(similar >= MIN_SIMILARITY):
             yield candidates[place][0], float(similar[place])
 
-    def _keep(self, row: dict[str, Any], kind: LeakKind, found: Iterable[tuple[int, float]]) -> None:
-        for number, similarity in found:
+    def _keep(self, row: dict[str, Any], kind: LeakKind, matches: Iterable[tuple[int, float]]) -> None:
+        for number, similarity in matches:
             known = self.found.get(number)
             if known is None or _strength(kind, similarity) > _strength(known.kind, known.similarity):
                 self.found[number] = Leak(self.questions[number], row["id"], kind, similarity)

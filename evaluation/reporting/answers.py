@@ -82,12 +82,14 @@ class Questions:
 
     def _seen(self, row: Row) -> list[ShownPassage]:
         """The passages of all arms, each once."""
-        found: dict[tuple[str, str | None], ShownPassage] = {}
+        passages: dict[tuple[str, str | None], ShownPassage] = {}
         for arm in self.report.arms:
             for each in row.replies[arm.name].citations:
-                passage = found.setdefault((each.source, each.text), ShownPassage(each.source, each.title, each.text))
+                passage = passages.setdefault(
+                    (each.source, each.text), ShownPassage(each.source, each.title, each.text)
+                )
                 passage.seen.append((arm.title, each.index, each.cited))
-        return list(found.values())
+        return list(passages.values())
 
     def _number_of(self, text: str) -> int:
         return self._passages.setdefault(text, len(self._passages))

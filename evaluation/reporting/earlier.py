@@ -36,10 +36,10 @@ def read_earlier_runs(folder: Path, report: Report) -> list[EarlierRun]:
     """
     # A run's name holds the time at which it began.
     paths = sorted(folder.glob("*-*/report.json"), key=lambda path: path.parent.name.partition("-")[2], reverse=True)
-    found = [_read(path, report) for path in paths if path.parent.name != report.run][: 2 * MAX_RUNS]
-    comparable = [run for run in found if run.created is not None and run.created < report.created]
+    runs = [_read(path, report) for path in paths if path.parent.name != report.run][: 2 * MAX_RUNS]
+    comparable = [run for run in runs if run.created is not None and run.created < report.created]
     comparable.sort(key=lambda run: run.created or report.created, reverse=True)
-    return comparable[:MAX_RUNS] + [run for run in found if run.not_comparable][:MAX_RUNS]
+    return comparable[:MAX_RUNS] + [run for run in runs if run.not_comparable][:MAX_RUNS]
 
 
 class _Numbers(BaseModel):

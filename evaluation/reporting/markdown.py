@@ -42,20 +42,20 @@ def table_of(headings: Sequence[str], lines: Sequence[Sequence[str]], words: boo
 
 
 def _answer(report: Report) -> list[str]:
-    found = report.recommendation
-    parts = [escaped(sentence) for sentence in found.sentences[:1]]
-    if len(found.sentences) > 1:
-        parts.append(_list(found.sentences[1:]))
-    if found.more_questions:
-        parts.append(f"About {found.more_questions:,} more questions would settle it.")
-    if found.by_slice:
-        best = [[escaped(name), escaped(words)] for name, words in found.by_slice.items()]
+    recommendation = report.recommendation
+    parts = [escaped(sentence) for sentence in recommendation.sentences[:1]]
+    if len(recommendation.sentences) > 1:
+        parts.append(_list(recommendation.sentences[1:]))
+    if recommendation.more_questions:
+        parts.append(f"About {recommendation.more_questions:,} more questions would settle it.")
+    if recommendation.by_slice:
+        best = [[escaped(name), escaped(words)] for name, words in recommendation.by_slice.items()]
         parts += ["## Best on each slice", table_of(["slice", "best"], best, words=True)]
-    if found.would_change:
-        parts += ["## What would change this", _list(found.would_change)]
-    if found.adopt:
-        fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", found.adopt)), 3)
-        lines = found.adopt.strip("\n")
+    if recommendation.would_change:
+        parts += ["## What would change this", _list(recommendation.would_change)]
+    if recommendation.adopt:
+        fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", recommendation.adopt)), 3)
+        lines = recommendation.adopt.strip("\n")
         parts += ["## To adopt it, in the project file", f"{fence}yaml\n{lines}\n{fence}"]
     return parts
 

@@ -39,8 +39,8 @@ def readme_table(report: Report) -> str:
             cost = priced.get(arm.name)
             line.append(escaped(format_money(cost.answer_money, cost.currency)) if cost else "")
     number = report.cell(report.arms[0].name, OVERALL).num_questions
-    said = f"{number:,} questions, {report.created:%-d %B %Y}. {escaped(report.recommendation.headline)}"
-    return f"{table_of(headings, lines)}\n\n{said}"
+    caption = f"{number:,} questions, {report.created:%-d %B %Y}. {escaped(report.recommendation.headline)}"
+    return f"{table_of(headings, lines)}\n\n{caption}"
 
 
 def put_between_the_marks(text: str, table: str) -> str:

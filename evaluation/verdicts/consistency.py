@@ -20,9 +20,11 @@ def measure_consistency(rows: Sequence[Row], arms: Sequence[Arm]) -> list[Consis
 
 def _consistency(rows: Sequence[Row], arm: ArmName) -> Consistency:
     again = [(row, [row.replies[arm], *row.again[arm]]) for row in rows if row.again.get(arm)]
-    answered = [(row, [normalise(reply.text or "") for reply in asked]) for row, asked in again if _all_answered(asked)]
+    answered = [
+        (row, [normalise(reply.text or "") for reply in replies]) for row, replies in again if _all_answered(replies)
+    ]
     wordings = [(row, [row.replies[arm], *row.paraphrased[arm]]) for row in rows if row.paraphrased.get(arm)]
-    verdicts = [(row, _verdicts(asked)) for row, asked in wordings]
+    verdicts = [(row, _verdicts(replies)) for row, replies in wordings]
     graded = [(row, marks) for row, marks in verdicts if None not in marks]
     return Consistency(
         arm=arm,

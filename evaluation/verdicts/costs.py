@@ -30,8 +30,8 @@ def costs_of_arms(
         training_s: worker-seconds of each trained arm's training; None or nothing where it is not known.
         indexing_s: seconds to index all documents anew; None where it is not known.
     """
-    asked = [row for row in rows if row.question.slice != GENERAL]
-    return [_cost(asked, arm, config, training_s.get(arm.name), indexing_s) for arm in arms]
+    counted = [row for row in rows if row.question.slice != GENERAL]
+    return [_cost(counted, arm, config, training_s.get(arm.name), indexing_s) for arm in arms]
 
 
 def find_break_even(arm_costs: Sequence[Cost]) -> list[BreakEven]:

@@ -25,9 +25,9 @@ def decide_training(rows: Sequence[Row], config: EvaluationConfig, *, is_trained
     Args:
         is_trained: the adapter is there already, and costs nothing more.
     """
-    asked = [row for row in rows if row.question.slice != GENERAL]
-    best = _best(asked)
-    graded = [row for row in asked if best and row.replies[best].grade]
+    counted = [row for row in rows if row.question.slice != GENERAL]
+    best = _best(counted)
+    graded = [row for row in counted if best and row.replies[best].grade]
     flags = [best is not None and _is_mended(row, best) for row in graded]
     mended = share(flags, clusters_of(graded))
     trains, reason = _decided(best, mended, config.worth)
@@ -36,7 +36,7 @@ def decide_training(rows: Sequence[Row], config: EvaluationConfig, *, is_trained
     return Staging(
         trained=trains,
         reason=reason,
-        failures=count_failures(asked, best) if best else {},
+        failures=count_failures(counted, best) if best else {},
         num_questions=mended.n,
         repayable=mended.right,
     )

@@ -59,8 +59,8 @@ def _leaf(kind: str, key: Any, value: Any) -> Filter:
         return FieldComparison(field, _OPERATORS[kind], value)
     if not isinstance(value, list):
         raise _malformed(f"`{kind}` takes a list of values")
-    found = In(field, tuple(value))
-    return found if kind == "in" else Not(found)
+    leaf = In(field, tuple(value))
+    return leaf if kind == "in" else Not(leaf)
 
 
 def _malformed(seen: str) -> TandemError:

@@ -138,8 +138,8 @@ def _unfit_text(text: str) -> str | None:
         return f"has {length} bytes of UTF-8, more than {MAX_TEXT_BYTES}"
     if "\0" in text:
         return "holds a NUL character"
-    if found := _MANGLED.search(text):
-        return f"holds U+{ord(found[0]):X}, which newer Milvus servers take for another character"
+    if match := _MANGLED.search(text):
+        return f"holds U+{ord(match[0]):X}, which newer Milvus servers take for another character"
     return None
 
 

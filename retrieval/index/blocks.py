@@ -154,11 +154,11 @@ class Blocks:
 
 
 def _trimmed(text: str, start: int, end: int) -> Span | None:
-    found = text[start:end]
-    if not found.strip():
+    piece = text[start:end]
+    if not piece.strip():
         return None
-    end = start + len(found.rstrip())
-    blank = re.match(r"(?:[^\S\n]*\n)*", found)
+    end = start + len(piece.rstrip())
+    blank = re.match(r"(?:[^\S\n]*\n)*", piece)
     return start + (blank.end() if blank else 0), end
 
 
@@ -168,23 +168,23 @@ def _between(text: str, cuts: Sequence[int]) -> list[Span]:
 
 def _groups(text: str, start: int, end: int) -> list[Span]:
     """Code between blank lines, where the next line stands at the margin."""
-    cuts = [found.end() for found in re.compile(r"\n[^\S\n]*\n(?=\S)").finditer(text, start, end)]
+    cuts = [match.end() for match in re.compile(r"\n[^\S\n]*\n(?=\S)").finditer(text, start, end)]
     return _between(text, [start, *cuts, end])
 
 
 def _statements(text: str, start: int, end: int) -> list[Span]:
     """Code from one line at the margin to the next; a bracket that closes belongs to what it closes."""
-    found = (found.end() for found in re.compile(r"\n(?=\S)").finditer(text, start, end))
-    return _between(text, [start, *(cut for cut in found if not text.startswith(_CLOSERS, cut)), end])
+    match = (match.end() for match in re.compile(r"\n(?=\S)").finditer(text, start, end))
+    return _between(text, [start, *(cut for cut in match if not text.startswith(_CLOSERS, cut)), end])
 
 
 def _lines(text: str, start: int, end: int) -> list[Span]:
-    return _between(text, [start, *(found.end() for found in re.compile(r"\n").finditer(text, start, end)), end])
+    return _between(text, [start, *(match.end() for match in re.compile(r"\n").finditer(text, start, end)), end])
 
 
 def _sentences(text: str, start: int, end: int) -> list[Span]:
     ends = _SENTENCE_END.finditer(text, start, end)
-    cuts = [found.end() for found in ends if _ends(text, found)]
+    cuts = [match.end() for match in ends if _ends(text, match)]
     return [_left_trimmed(text, *span) for span in _between(text, [start, *cuts, end])]
 
 
@@ -200,7 +200,7 @@ def _ends(text: str, mark: re.Match[str]) -> bool:
 
 
 def _words(text: str, start: int, end: int) -> list[Span]:
-    return [found.span() for found in re.compile(r"\S+").finditer(text, start, end)]
+    return [match.span() for match in re.compile(r"\S+").finditer(text, start, end)]
 
 
 def _halves(text: str, start: int, end: int) -> list[Span]:

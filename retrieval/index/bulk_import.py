@@ -114,8 +114,8 @@ class BulkImporter:
         path = f"{self._folder}/{uuid.uuid4().hex}.parquet"
         with _explained(self.place):
             self._staging.put(path, content)
-        told = path if _is_url(self.place) else str(Path(self.place, path))
-        self._jobs[self.store.begin_import(self.physical, told, num_rows, self._dimensions)] = path
+        place = path if _is_url(self.place) else str(Path(self.place, path))
+        self._jobs[self.store.begin_import(self.physical, place, num_rows, self._dimensions)] = path
         self._look_after_jobs()
 
     def _look_after_jobs(self) -> None:

@@ -161,8 +161,8 @@ class _Document:
 
     def _chunk(self, title: str, text: str, start: int, end: int) -> Chunk:
         """With the span that is left without white space around it."""
-        found = self.text[start:end]
-        start, end = start + len(found) - len(found.lstrip()), start + len(found.rstrip())
+        piece = self.text[start:end]
+        start, end = start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())
         return Chunk(title, text, self.skipped + start, self.skipped + end)
 
 

@@ -42,8 +42,8 @@ class IndexedDocuments:
 
     def documents(self) -> Iterator[tuple[str, str]]:
         """Every document with its digest, in the order of the names."""
-        found = self._db.execute("SELECT source, max(digest) FROM chunk GROUP BY source ORDER BY source")
-        yield from ((source, digest) for source, digest in found)
+        rows = self._db.execute("SELECT source, max(digest) FROM chunk GROUP BY source ORDER BY source")
+        yield from ((source, digest) for source, digest in rows)
 
     def ids(self, source: str) -> list[str]:
         """The ids of a document's rows, in their order; none where there is no such document."""
@@ -79,11 +79,11 @@ class IndexedDocuments:
 
     def missing(self, limit: int) -> list[str]:
         """Documents of the collection that the run has not come by: at most so many of them."""
-        found = self._db.execute(
+        rows = self._db.execute(
             "SELECT DISTINCT source FROM chunk WHERE source NOT IN (SELECT source FROM present) LIMIT ?",
             (limit,),
         )
-        return [source for (source,) in found]
+        return [source for (source,) in rows]
 
     def close(self) -> None:
         self._db.close()

@@ -187,8 +187,8 @@ class _Sync:
         self.report.num_chunks = self.store.finish(self.physical, flush=named is None or self.store.is_lite)
         self.store.publish(self.report.collection, self.physical)
         self.previous = None
-        if told := self.store.outgrown(self.physical, self.report.num_chunks):
-            self.on_progress(told)
+        if advice := self.store.outgrown(self.physical, self.report.num_chunks):
+            self.on_progress(advice)
         self.report.seconds = round(time.monotonic() - started, 2)
         return self.report
 
@@ -220,11 +220,11 @@ class _Sync:
             return current
         if current:
             self.on_progress("the settings have changed: building a new collection beside the old one")
-        wanted = self._settings(self.embedder.dimensions)
-        if current and built and built.embeds_like(wanted):
+        settings = self._settings(self.embedder.dimensions)
+        if current and built and built.embeds_like(settings):
             self.previous = current
             self.store.load(current)
-        return self.store.ensure(self.report.collection, wanted)
+        return self.store.ensure(self.report.collection, settings)
 
     def _importer(self) -> bulk_import.BulkImporter | None:
         """For a collection that nobody searches yet, where the project file asks for it."""

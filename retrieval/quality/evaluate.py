@@ -143,8 +143,8 @@ def score_ranking(questions: Sequence[JudgedQuestion], rankings: Sequence[Sequen
         for rank, source in enumerate(ranking)
     ]
     scores: Scores = {name: [0.0] * len(questions) for name in measures.values()}
-    for found in iter_calc(list(measures), qrels, run):
-        scores[measures[found.measure]][int(found.query_id)] = float(found.value)
+    for metric in iter_calc(list(measures), qrels, run):
+        scores[measures[metric.measure]][int(metric.query_id)] = float(metric.value)
     return scores
 
 
@@ -155,11 +155,11 @@ def bootstrap_interval(values: Sequence[float], confidence: float = CONFIDENCE) 
 
     if len(values) < 2:
         return None
-    found = bootstrap(
+    result = bootstrap(
         (np.asarray(values),), np.mean, n_resamples=NUM_DRAWS, batch=max(1, MAX_DRAWN_AT_ONCE // len(values)),
         confidence_level=confidence, method="percentile", rng=SEED,
     ).confidence_interval  # fmt: skip
-    return float(found.low), float(found.high)
+    return float(result.low), float(result.high)
 
 
 def _look_at(config: RetrievalConfig, uri: str, collection: str, judged: JudgedSet) -> tuple[bool, list[str]]:

@@ -113,8 +113,8 @@ def sweep_settings(
     }
     tried: list[SweepTrial] = []
     try:
-        for size, found in _finished(running):
-            tried += found
+        for size, evaluations in _finished(running):
+            tried += evaluations
             on_progress(f"{len(tried) // len(rankings)} of {len(sizes)} chunk sizes tried: {size} tokens")
     finally:
         _, unfinished = ray.wait(list(running), num_returns=len(running), timeout=0)

@@ -89,14 +89,14 @@ class CandidateSearch:
         assert self._live is not None
         config = self._live.config
         try:
-            found, live_ms = waiting.result(max(0.0, started + config.timeout_s - time.perf_counter()))
+            candidates, live_ms = waiting.result(max(0.0, started + config.timeout_s - time.perf_counter()))
         except NotInTime:
             waiting.cancel()
             error: TandemError = self._live.late()
         except (RetrievalUnavailable, NotTranslatable) as refused:
             error = refused
         else:
-            return CandidateLists({**answers.legs, "live": found}, answers.index_ms, live_ms)
+            return CandidateLists({**answers.legs, "live": candidates}, answers.index_ms, live_ms)
         if config.required:
             raise error
         return CandidateLists(answers.legs, answers.index_ms, _ms(started), {"live": error.seen})

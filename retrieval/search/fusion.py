@@ -47,16 +47,16 @@ def fuse_rankings(legs: Mapping[RetrieverName, Sequence[Candidate]], ranking: Re
     A passage that a leg did not find has nothing from it: the range of its scores begins below the last one found.
     """
     if len(legs) == 1:
-        ((leg, found),) = legs.items()
-        return [to_hit(one, Scores(**{leg: one.score}), one.score) for one in found]
+        ((leg, candidates),) = legs.items()
+        return [to_hit(one, Scores(**{leg: one.score}), one.score) for one in candidates]
     weights = _weights(legs, ranking.dense_weight)
     fused: dict[str, float] = {}
-    for leg, found in legs.items():
-        shares = _reciprocal_ranks(found) if ranking.fusion == "rrf" else _scaled(found)
-        for one, share in zip(found, shares, strict=True):
+    for leg, candidates in legs.items():
+        shares = _reciprocal_ranks(candidates) if ranking.fusion == "rrf" else _scaled(candidates)
+        for one, share in zip(candidates, shares, strict=True):
             fused[one.id] = fused.get(one.id, 0.0) + weights[leg] * share
-    own = {leg: {one.id: one.score for one in found} for leg, found in legs.items()}
-    known = {one.id: one for found in legs.values() for one in found}
+    own = {leg: {one.id: one.score for one in candidates} for leg, candidates in legs.items()}
+    known = {one.id: one for candidates in legs.values() for one in candidates}
     ordered = sorted(fused, key=lambda key: (-fused[key], key))
     return [
         to_hit(
@@ -73,20 +73,20 @@ def _weights(legs: Iterable[RetrieverName], dense_weight: float) -> dict[Retriev
     return {leg: weight / total for leg, weight in raw.items()} if total else dict.fromkeys(raw, 1 / len(raw))
 
 
-def _reciprocal_ranks(found: Sequence[Candidate]) -> list[float]:
+def _reciprocal_ranks(candidates: Sequence[Candidate]) -> list[float]:
     """1 for the first, falling as 1 / (60 + rank)."""
-    return [(RRF_K + 1) / (RRF_K + rank) for rank in range(1, len(found) + 1)]
+    return [(RRF_K + 1) / (RRF_K + rank) for rank in range(1, len(candidates) + 1)]
 
 
-def _scaled(found: Sequence[Candidate]) -> list[float]:
+def _scaled(candidates: Sequence[Candidate]) -> list[float]:
     """1 for the best and 0 for the worst score."""
-    scores = [one.score for one in found]
+    scores = [one.score for one in candidates]
     if not scores or max(scores) == min(scores):
         return [1.0] * len(scores)
     low, high = min(scores), max(scores)
     return [(score - low) / (high - low) for score in scores]
 
 
-def to_hit(found: Candidate, scores: Scores = NO_SCORES, score: float = 0.0) -> Hit:
-    title, _, text = found.content.partition("\n")
-    return Hit(title, text, found.id, found.source, found.position, score, scores)
+def to_hit(candidate: Candidate, scores: Scores = NO_SCORES, score: float = 0.0) -> Hit:
+    title, _, text = candidate.content.partition("\n")
+    return Hit(title, text, candidate.id, candidate.source, candidate.position, score, scores)

@@ -59,7 +59,7 @@ class LiveEngine:
             raise self._unavailable(reason, f"within {self.config.timeout_s:g} seconds") from error
         documents = self._documents(answer)
         allowed = [each for each in documents if visible(self.config, each["_source"], rights, where)]
-        return [found for each in allowed if (found := _found(self.config, each)) is not None]
+        return [candidate for each in allowed if (candidate := _found(self.config, each)) is not None]
 
     def late(self) -> RetrievalUnavailable:
         """The error for a search that nobody waits for any more."""

@@ -143,7 +143,7 @@ def _matches(config: LiveConfig, document: Mapping[str, Any], tree: Filter) -> b
         return not _matches(config, document, tree.filter)
     values = _values(document, _engine_field(config, tree.field))
     if isinstance(tree, In):
-        return any(_equal(value, wanted) for value in values for wanted in tree.values)
+        return any(_equal(value, accepted) for value in values for accepted in tree.values)
     return _compared(values, tree)
 
 
@@ -155,8 +155,8 @@ def _compared(values: list[Any], tree: FieldComparison) -> bool:
     return any(_kind(value) == _kind(tree.value) and compare(value, tree.value) for value in values)
 
 
-def _equal(value: Any, wanted: Scalar) -> bool:
-    return _kind(value) == _kind(wanted) and bool(value == wanted)
+def _equal(value: Any, accepted: Scalar) -> bool:
+    return _kind(value) == _kind(accepted) and bool(value == accepted)
 
 
 def _kind(value: Any) -> str:

@@ -53,9 +53,9 @@ class Retrievers:
     @load_when_needed
     def bm25(self, name: str, question: str, where: Filter, top_k: int, timeout_s: float) -> list[Candidate]:
         """By BM25; scores from 0 up."""
-        found = self._search(name, [question], "sparse", {"metric_type": "BM25"}, where, top_k, timeout_s)
+        candidates = self._search(name, [question], "sparse", {"metric_type": "BM25"}, where, top_k, timeout_s)
         # Milvus Lite reports BM25 as a distance below zero; the order is the same.
-        return [replace(hit, score=abs(hit.score)) for hit in found]
+        return [replace(hit, score=abs(hit.score)) for hit in candidates]
 
     def load(self, name: str) -> None:
         """Into the server's memory again, which forgets it where it restarts. Goes on there where it takes longer."""

@@ -134,9 +134,9 @@ class Searcher:
         ranking = replace(ranking, mode=mode or ranking.mode)
         top_k = top_k or self.config.top_k
         started = time.perf_counter()
-        asked = self._asked(collection, question, ranking, rights, where, vector)
-        ranked = self._ranked(asked, max(top_k, self.config.rerank_candidates), started)
-        hits = self._passages(asked, ranked.hits, top_k) if ranked.hits else []
+        request = self._asked(collection, question, ranking, rights, where, vector)
+        ranked = self._ranked(request, max(top_k, self.config.rerank_candidates), started)
+        hits = self._passages(request, ranked.hits, top_k) if ranked.hits else []
         return replace(ranked, hits=hits, search_ms=round(_ms(started) - ranked.embed_ms, 2))
 
     def candidates(
@@ -150,8 +150,8 @@ class Searcher:
     ) -> SearchResult:
         """The ranked chunks, up to 50 of each leg, of which `search` makes its passages. Raises as it does."""
         started = time.perf_counter()
-        asked = self._asked(collection, question, ranking, rights, where)
-        return self._ranked(asked, self.config.rerank_candidates, started)
+        request = self._asked(collection, question, ranking, rights, where)
+        return self._ranked(request, self.config.rerank_candidates, started)
 
     def collections(self) -> list[str]:
         """Names of the collections that can be searched."""
@@ -209,7 +209,7 @@ class Searcher:
         if not config.neighbours:
             return passages
         around = self._legs.around(asked.collection, passages, config.neighbours, asked.visible, config.timeout_s)
-        return widen_passages(passages, [to_hit(found) for found in around], config.prompt_tokens)
+        return widen_passages(passages, [to_hit(candidate) for candidate in around], config.prompt_tokens)
 
     def _above(self, asked: CandidateRequest, hits: Sequence[Hit], min_score: float) -> list[Hit]:
         """The hits that reach the threshold by the reranker's score, or by the cosine, computed where it's missing."""

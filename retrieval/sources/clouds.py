@@ -31,8 +31,8 @@ def list_objects(url: str) -> Iterator[Entry]:
             for each in page:
                 is_empty = False
                 yield _entry(url, store, each, each["path"].removeprefix(path).removeprefix("/"))
-        if is_empty and path and (found := _one(store, path)):
-            yield _entry(url, store, found, path.rpartition("/")[2])
+        if is_empty and path and (meta := _one(store, path)):
+            yield _entry(url, store, meta, path.rpartition("/")[2])
 
 
 def open_source_bucket(url: str) -> "tuple[ObjectStore, str]":
@@ -58,11 +58,11 @@ def _one(store: "ObjectStore", path: str) -> Any:
         return None
 
 
-def _entry(url: str, store: "ObjectStore", found: Any, name: str) -> Entry:
+def _entry(url: str, store: "ObjectStore", meta: Any, name: str) -> Entry:
     # Without an ETag a store gives a version, or at least a time.
-    told = found["e_tag"] or found["version"] or found["last_modified"].isoformat()
-    chunks = partial(_chunks, url, store, found["path"], found["size"], found["e_tag"])
-    return Entry(name, found["size"], digest_json([told, found["size"]]), chunks)
+    version = meta["e_tag"] or meta["version"] or meta["last_modified"].isoformat()
+    chunks = partial(_chunks, url, store, meta["path"], meta["size"], meta["e_tag"])
+    return Entry(name, meta["size"], digest_json([version, meta["size"]]), chunks)
 
 
 def _chunks(url: str, store: "ObjectStore", path: str, size: int, tag: str | None) -> Iterator[bytes]:

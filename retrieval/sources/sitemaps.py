@@ -95,16 +95,16 @@ def _robots(source: SitemapSource, site: Site) -> RobotFileParser:
 
 def _pages(source: SitemapSource, site: Site, url: str, depth: int) -> Iterator[tuple[str, str]]:
     try:
-        is_index, found = _parsed(_unpacked(site.fetch(url, MAX_SITEMAP_BYTES).content))
+        is_index, entries = _parsed(_unpacked(site.fetch(url, MAX_SITEMAP_BYTES).content))
     except Unreadable as error:
         # Also one sitemap of several: the pages in it must not be taken for deleted.
         raise _unavailable(source, url, error) from None
     if not is_index:
-        yield from found
+        yield from entries
     elif depth >= MAX_DEPTH:
         raise _unavailable(source, url, Unreadable(f"lies more than {MAX_DEPTH} indexes deep"))
     else:
-        for inner, _ in found:
+        for inner, _ in entries:
             if site.holds(inner):
                 yield from _pages(source, site, inner, depth + 1)
 
@@ -129,7 +129,7 @@ def _parsed(content: bytes) -> tuple[bool, list[tuple[str, str]]]:
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import ParseError, iterparse
 
-    found: list[tuple[str, str]] = []
+    entries: list[tuple[str, str]] = []
     root, values = "", dict[str, str]()
     try:
         for event, element in iterparse(BytesIO(content), events=("start", "end")):
@@ -140,14 +140,14 @@ def _parsed(content: bytes) -> tuple[bool, list[tuple[str, str]]]:
             if name in ("loc", "lastmod"):
                 values.setdefault(name, (element.text or "").strip())
             elif name in ("url", "sitemap"):
-                found.append((urldefrag(values.get("loc", "")).url, values.get("lastmod", "")))
+                entries.append((urldefrag(values.get("loc", "")).url, values.get("lastmod", "")))
                 values = {}
                 element.clear()
     except (ParseError, DefusedXmlException, ValueError) as error:
         raise Unreadable(f"is no XML that is read: {error or type(error).__name__}") from error
     if root not in ("urlset", "sitemapindex"):
         raise Unreadable("is no sitemap")
-    return root == "sitemapindex", found
+    return root == "sitemapindex", entries
 
 
 def _below(url: str) -> str:

@@ -80,10 +80,10 @@ class Listing:
             last = page[-1][0]
 
     def _page(self, last: int, size: int) -> list[tuple[int, Listed]]:
-        found = self._db.execute("SELECT rowid, * FROM listed WHERE rowid > ? ORDER BY rowid LIMIT ?", (last, size))
+        rows = self._db.execute("SELECT rowid, * FROM listed WHERE rowid > ? ORDER BY rowid LIMIT ?", (last, size))
         return [
             (number, Listed(name, pickle.loads(key), version, _attributes(attributes), reason))
-            for number, name, key, version, attributes, reason in found.fetchall()
+            for number, name, key, version, attributes, reason in rows.fetchall()
         ]
 
 
@@ -126,11 +126,11 @@ def check_sql_source(source: SqlSource) -> None:
     from sqlalchemy import select, text
 
     with _engine(source) as engine, _explained(source), engine.connect() as connection:
-        found = list(connection.execute(select(text("*")).select_from(_rows(source.sql)).limit(0)).keys())
-    if missing := [name for name in source.sql.columns if name not in found]:
+        columns = list(connection.execute(select(text("*")).select_from(_rows(source.sql)).limit(0)).keys())
+    if missing := [name for name in source.sql.columns if name not in columns]:
         raise TandemError(
             f"The query of the source {source.title} has no column {missing[0]}.",
-            f"Its columns: {', '.join(found)}.",
+            f"Its columns: {', '.join(columns)}.",
             "Name one of these, or give the column that name in the query with AS.",
         )
 
@@ -208,11 +208,11 @@ class _Texts:
         sql, rows = self.source.sql, _rows(self.source.sql)
         # Otherwise the first key of a page decides how wide the others may be.
         kind = BigInteger() if all(type(key) is int for key in keys) else None
-        wanted = rows.c[sql.id].in_(bindparam("keys", keys, expanding=True, type_=kind))
+        condition = rows.c[sql.id].in_(bindparam("keys", keys, expanding=True, type_=kind))
         names = dict.fromkeys(filter(None, [sql.id, sql.title, *sql.text]))
         with _explained(self.source), self.engine.connect() as connection:
-            found = connection.execute(select(*(rows.c[name] for name in names)).where(wanted)).mappings().all()
-        return {row[sql.id]: self._text(row) for row in found}
+            fetched = connection.execute(select(*(rows.c[name] for name in names)).where(condition)).mappings().all()
+        return {row[sql.id]: self._text(row) for row in fetched}
 
     def _text(self, row: Mapping[Any, Any]) -> str | Unreadable:
         try:

@@ -78,7 +78,7 @@ def collection_fields(settings: CollectionSettings) -> list[Field]:
     """The primary key first. BM25's `sparse` is filled by the server, from `content`."""
     analyzed = {"enable_analyzer": True, "analyzer_params": {"type": "standard"}} if settings.bm25 else {}
     partitioned = {"is_partition_key": True} if settings.num_partitions else {}
-    found = [
+    columns = [
         Field("id", "VARCHAR", {"is_primary": True, "max_length": 64}),
         Field("source", "VARCHAR", {"max_length": 4096}),
         Field("source_hash", "VARCHAR", {"max_length": 64}),
@@ -89,7 +89,7 @@ def collection_fields(settings: CollectionSettings) -> list[Field]:
         *(Field(name, "VARCHAR", {"max_length": MAX_NAME_BYTES}) for name in LABEL_COLUMNS),
         Field("vector", "FLOAT_VECTOR", {"dim": settings.dimensions}),
     ]
-    return [*found, Field("sparse", "SPARSE_FLOAT_VECTOR")] if settings.bm25 else found
+    return [*columns, Field("sparse", "SPARSE_FLOAT_VECTOR")] if settings.bm25 else columns
 
 
 def collection_indexes(settings: CollectionSettings, dense: Index) -> list[Index]:

@@ -89,13 +89,13 @@ def tls_options(config: MilvusConfig) -> dict[str, str]:
     Raises:
         TandemError: `ca_file` holds no certificates.
     """
-    found = {}
+    options = {}
     if config.ca_file is not None:
         _context(config)
-        found["server_pem_path"] = str(config.ca_file)
+        options["server_pem_path"] = str(config.ca_file)
     if config.server_name is not None:
-        found["server_name"] = config.server_name
-    return found
+        options["server_name"] = config.server_name
+    return options
 
 
 def check_tls(uri: str, config: MilvusConfig, timeout_s: float) -> None:

@@ -68,14 +68,14 @@ class Rows:
 
     def chunks(self, physical: str, where: Filter = EVERY_ROW) -> list[StoredChunk]:
         """The rows of a collection, without their text and vector, with all that was written before the call."""
-        found: list[StoredChunk] = []
+        stored: list[StoredChunk] = []
 
         def collect(rows: Iterator[StoredChunk]) -> int:
-            found[:] = rows
-            return len(found)
+            stored[:] = rows
+            return len(stored)
 
         self.read_rows(physical, collect, where)
-        return found
+        return stored
 
     @retry_patiently
     @load_when_needed
@@ -91,12 +91,12 @@ class Rows:
         with explained_connection(self.uri):
             for wait_s in STALE_WAITS_S:
                 expected = self.count(physical, expression, "Strong", self.write_s)
-                found = collect(self._rows(physical, expression))
-                if found == expected:
+                collected = collect(self._rows(physical, expression))
+                if collected == expected:
                     return
                 time.sleep(wait_s)
         raise RetrievalUnavailable(
-            f"Milvus at {self.uri} shows {found} of the {expected} rows of {physical}.",
+            f"Milvus at {self.uri} shows {collected} of the {expected} rows of {physical}.",
             "A server whose replicas catch up within seconds, and one writer of a collection.",
             "Run this again once the server is less busy.",
         )
@@ -116,13 +116,13 @@ class Rows:
     @load_when_needed
     def vectors(self, physical: str, ids: Sequence[str]) -> dict[str, list[float]]:
         """The vectors of those of `ids` that exist."""
-        found: dict[str, list[float]] = {}
+        by_id: dict[str, list[float]] = {}
         with explained_connection(self.uri):
             for start in range(0, len(ids), PAGE_ROWS):
                 page = list(ids[start : start + PAGE_ROWS])
                 rows = self.client.get(physical, page, output_fields=["id", "vector"], timeout=self.write_s)
-                found |= {row["id"]: [float(x) for x in row["vector"]] for row in rows}
-        return found
+                by_id |= {row["id"]: [float(x) for x in row["vector"]] for row in rows}
+        return by_id
 
     @retry_patiently
     @load_when_needed

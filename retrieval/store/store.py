@@ -199,7 +199,7 @@ class Store(Rows):
         return super().begin_import(physical, path, num_rows, dimensions)
 
     @retry_patiently
-    def rebuild(self, physical: str, wanted: Sequence[Index]) -> str:
+    def rebuild(self, physical: str, indexes: Sequence[Index]) -> str:
         """Give the vectors another index, the first of `wanted` that the server has. Nothing is found meanwhile.
 
         Returns:
@@ -209,7 +209,7 @@ class Store(Rows):
             self.client.release_collection(physical, timeout=self.write_s)
             if "vector" in self.client.list_indexes(physical, timeout=self.timeout_s):
                 self.client.drop_index(physical, "vector", timeout=self.write_s)
-        built = self._index(physical, wanted)
+        built = self._index(physical, indexes)
         self.load(physical)
         return built
 
@@ -221,9 +221,9 @@ class Store(Rows):
     def outgrown(self, physical: str, num_rows: int) -> str | None:
         """What is to be said of a collection that is searched and holds more than `index: auto` would put into such an
         index. It keeps it: another one is built beside it once the setting says so."""
-        wanted = {index.kind for index in num_candidates(self.config, num_rows, self._dimensions(physical) or 0)}
+        kinds = {index.kind for index in num_candidates(self.config, num_rows, self._dimensions(physical) or 0)}
         kind = self.index_kind(physical)
-        if self.is_lite or kind in wanted:
+        if self.is_lite or kind in kinds:
             return None
         return (
             f"{num_rows} rows are kept in {kind}, which takes more than retrieval.milvus.memory_gib "
@@ -238,9 +238,9 @@ class Store(Rows):
         if physical not in self._unpublished:
             return
         self._unpublished[physical] += num_rows
-        wanted = num_candidates(self.config, self._unpublished[physical], dimensions)
-        if not self.is_lite and self.index_kind(physical) not in {index.kind for index in wanted}:
-            self.rebuild(physical, wanted)
+        indexes = num_candidates(self.config, self._unpublished[physical], dimensions)
+        if not self.is_lite and self.index_kind(physical) not in {index.kind for index in indexes}:
+            self.rebuild(physical, indexes)
 
     def _behind(self, name: str) -> str | None:
         """The collection that the alias of `name` points to, whoever made it."""
@@ -278,10 +278,10 @@ class Store(Rows):
         """Of the field `vector`, or else of the first that has any."""
         with explained_connection(self.uri):
             described = self.client.describe_collection(physical, timeout=self.timeout_s)
-        found = {
+        dimensions = {
             field["name"]: int(field["params"]["dim"]) for field in described["fields"] if "dim" in field["params"]
         }
-        return found.get("vector", next(iter(found.values()), None))
+        return dimensions.get("vector", next(iter(dimensions.values()), None))
 
     def _indexed(self, physical: str, settings: CollectionSettings) -> bool:
         """False where a process was killed between creating a collection and its indexes."""
@@ -300,9 +300,9 @@ class Store(Rows):
             raise
         self.load(physical)
 
-    def _index(self, physical: str, wanted: Sequence[Index]) -> str:
+    def _index(self, physical: str, indexes: Sequence[Index]) -> str:
         """Build the first of `wanted` that the server has: only it knows."""
-        for number, index in enumerate(wanted, start=1):
+        for number, index in enumerate(indexes, start=1):
             parameters = self.client.prepare_index_params()
             parameters.add_index(index.field_name, index_type=index.kind, metric_type=index.metric, params=index.params)
             try:
@@ -312,7 +312,7 @@ class Store(Rows):
                     self.client.create_index(physical, parameters, timeout=self.write_s)
                 return index.kind
             except RequestRefused as refused:
-                if number == len(wanted):
+                if number == len(indexes):
                     raise no_index(self.uri, self.version, index.kind, refused.seen) from refused
         raise AssertionError("an index is always wanted")
 

@@ -54,8 +54,8 @@ class Admission:
         scheme, _, secret = (authorization or "").partition(" ")
         key = self._keys.find(secret.strip()) if scheme.lower() == "bearer" else None
         if key is None:
-            said = "The API key is not known." if authorization else "No API key was sent."
-            raise ApiError(401, f"{said} Send one as `Authorization: Bearer tdm_...`.", code="invalid_api_key")
+            message = "The API key is not known." if authorization else "No API key was sent."
+            raise ApiError(401, f"{message} Send one as `Authorization: Bearer tdm_...`.", code="invalid_api_key")
         return key
 
     def check_room(self) -> None:
@@ -90,11 +90,11 @@ class Admission:
         if key.limits.is_any:
             assert self._limiter is not None
             self.check_wait(key)
-            found = await self._limiter.admit(key.id, key.limits, token_usage.reserved)
-            if isinstance(found, Refusal):
-                self._remember(key, found)
-                raise _limited(found)
-            held.callback(self._settle, key.id, found.ticket, token_usage)
+            admission = await self._limiter.admit(key.id, key.limits, token_usage.reserved)
+            if isinstance(admission, Refusal):
+                self._remember(key, admission)
+                raise _limited(admission)
+            held.callback(self._settle, key.id, admission.ticket, token_usage)
 
     def _refused_still(self, key: Key) -> Refusal | None:
         """Whoever has sent too many requests is refused here until one more may come: refusing is to be cheap."""

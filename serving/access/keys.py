@@ -123,8 +123,8 @@ class Keys:
 
     def all(self) -> list[Key]:
         """Every key, the oldest first."""
-        found = (self._load(name.removesuffix(".json")) for name in self._place.glob("*.json"))
-        return sorted((key for key in found if key), key=lambda key: (key.created, key.id))
+        keys = (self._load(name.removesuffix(".json")) for name in self._place.glob("*.json"))
+        return sorted((key for key in keys if key), key=lambda key: (key.created, key.id))
 
     def revoke(self, id: str) -> Key:
         """Remove a key by its id. Raises TandemError where there is none."""
@@ -152,9 +152,9 @@ class Keys:
         return key
 
     def _load(self, id: str) -> Key | None:
-        found = self._place.read(f"{id}.json")
+        stored = self._place.read(f"{id}.json")
         try:
-            return Key.model_validate_json(found.content) if found else None
+            return Key.model_validate_json(stored.content) if stored else None
         except ValidationError as error:
             raise TandemError(
                 f"The file {self._place}/{id}.json is no key.", "Files that `tandem keys create` writes.",
@@ -173,8 +173,8 @@ def follow_keys(url: str, folder: Path) -> None:
     for name in set(here.glob("*.json")) - set(there):
         here.delete(name)
     for name in set(there) - set(here.glob("*.json")):  # a key never changes
-        if found := bucket.read(name):
-            write_atomically(folder / name, found.content, 0o600)
+        if stored := bucket.read(name):
+            write_atomically(folder / name, stored.content, 0o600)
 
 
 def _digest(secret: str) -> str:

@@ -129,8 +129,8 @@ class RemoteLimiter:
         self._handle = handle
 
     async def admit(self, key: str, limits: Limits, num_tokens: int) -> Admitted | Refusal:
-        found: Admitted | Refusal = await self._handle.admit.remote(key, limits, num_tokens)
-        return found
+        decision: Admitted | Refusal = await self._handle.admit.remote(key, limits, num_tokens)
+        return decision
 
     async def settle(self, key: str, ticket: int, reserved: int, num_tokens: int) -> None:
         self._handle.settle.remote(key, ticket, reserved, num_tokens)
@@ -139,13 +139,13 @@ class RemoteLimiter:
 def refusal(limit: str, limits: Limits, wait_s: float) -> Refusal:
     """Why a request may not begin: the name of the limit, as in `Limits`."""
     most = getattr(limits, limit)
-    told = {
+    reasons = {
         "concurrency": f"may have {most} requests answered at a time",
         "requests_per_minute": f"may send {most} requests a minute",
         "tokens_per_minute": f"may use {most} tokens a minute",
         "tokens_per_day": f"may use {most} tokens a day (UTC)",
     }
-    return Refusal(f"This key {told[limit]}", max(1, int(wait_s) + 1), limit)
+    return Refusal(f"This key {reasons[limit]}", max(1, int(wait_s) + 1), limit)
 
 
 def _read(daily: Path) -> tuple[int, dict[str, int]]:

@@ -110,14 +110,14 @@ class RedisLimiter:
         """
         wanted = (limits.concurrency, limits.requests_per_minute, limits.tokens_per_minute, limits.tokens_per_day)
         try:
-            found, value = await self._admit(
+            outcome, value = await self._admit(
                 self._names(key), [self._now(), self._longest_s, num_tokens, *(limit or 0 for limit in wanted)]
             )
         except RedisError as error:
             raise ApiError(503, "The limits of keys cannot be counted.", code="limits_unavailable") from error
-        if found == b"admitted":
+        if outcome == b"admitted":
             return Admitted(int(value))
-        return refusal(found.decode(), limits, float(value))
+        return refusal(outcome.decode(), limits, float(value))
 
     async def settle(self, key: str, ticket: int, reserved: int, num_tokens: int) -> None:
         """A request has ended, and has taken `num_tokens` instead of those that were reserved for it."""

@@ -83,5 +83,5 @@ def describe_api(kind: str) -> dict[str, Any]:
     body = {"required": True, "content": {"application/json": {"schema": schema}}}
     return {
         "openapi_extra": {"requestBody": body},
-        "responses": {status: {"description": told} for status, told in _REFUSED.items()},
+        "responses": {status: {"description": description} for status, description in _REFUSED.items()},
     }

@@ -85,15 +85,15 @@ def measure_costs(
 
 def _processes(endpoint: MeasuredEndpoint, long: _Measured, short: _Measured, source: str) -> dict[str, UnitCost]:
     """Of what runs on this machine: a line through answers of one token and of many."""
-    found: dict[str, UnitCost] = {}
+    unit_costs: dict[str, UnitCost] = {}
     if "gateway" in long.cpu_s:
         token = max(0.0, long.cpu_s["gateway"] - short.cpu_s["gateway"]) / max(1, endpoint.tokens_out - 1)
-        found["gateway_token_s"] = UnitCost(token, source)
-        found["gateway_s"] = UnitCost(max(0.0, long.cpu_s["gateway"] - endpoint.tokens_out * token), source)
+        unit_costs["gateway_token_s"] = UnitCost(token, source)
+        unit_costs["gateway_s"] = UnitCost(max(0.0, long.cpu_s["gateway"] - endpoint.tokens_out * token), source)
     if "gateway" in long.cpu_s and "+" in endpoint.model:
-        found["gateway_retrieval_s"] = UnitCost(0.0, f"{source}, in gateway_s")
-        found["retriever_s"] = UnitCost(long.cpu_s.get("retriever", 0.0), source)
-    return found
+        unit_costs["gateway_retrieval_s"] = UnitCost(0.0, f"{source}, in gateway_s")
+        unit_costs["retriever_s"] = UnitCost(long.cpu_s.get("retriever", 0.0), source)
+    return unit_costs
 
 
 def _idle(url: str) -> dict[str, float]:
@@ -107,11 +107,11 @@ def _idle(url: str) -> dict[str, float]:
 def _load(
     endpoint: MeasuredEndpoint, clients: int, num_tokens: int, seconds: float, idle: dict[str, float]
 ) -> _Measured:
-    asked = {"url": endpoint.url, "model": endpoint.model, "key": endpoint.key, "concurrency": clients,
+    settings = {"url": endpoint.url, "model": endpoint.model, "key": endpoint.key, "concurrency": clients,
              "num_tokens": num_tokens}  # fmt: skip
     before = _processor(endpoint.url)
     try:
-        load = asyncio.run(Clients(asked, _prompts(endpoint.words, seconds)).run())
+        load = asyncio.run(Clients(settings, _prompts(endpoint.words, seconds)).run())
     except aiohttp.ClientError as error:
         raise _refused(endpoint, f"the connection broke ({error})") from error
     if load.refused_s:
@@ -148,9 +148,9 @@ def _tokens(endpoint: MeasuredEndpoint, words: int) -> int:
             "messages": [{"role": "user", "content": _question(random.Random(1), words)}]}  # fmt: skip
     headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
     try:
-        found = httpx.post(f"{endpoint.url}/chat/completions", json=body, headers=headers, timeout=ANSWER_S)
-        found.raise_for_status()
-        return int(found.json()["usage"]["prompt_tokens"])
+        response = httpx.post(f"{endpoint.url}/chat/completions", json=body, headers=headers, timeout=ANSWER_S)
+        response.raise_for_status()
+        return int(response.json()["usage"]["prompt_tokens"])
     except httpx.HTTPStatusError as error:
         raise _refused(endpoint, f"status {error.response.status_code}: {error.response.text[:300]}") from error
     except httpx.HTTPError as error:
@@ -191,9 +191,9 @@ def processor_seconds(port: int) -> dict[str, float]:
     raylet = _parent(gateway)
     above = _parent(raylet)
     node = above if above > 1 else raylet
-    found: dict[str, float] = defaultdict(float)
-    _add(node, "", _children(), found)
-    return dict(found)
+    seconds: dict[str, float] = defaultdict(float)
+    _add(node, "", _children(), seconds)
+    return dict(seconds)
 
 
 def busy_seconds() -> float:
@@ -204,15 +204,15 @@ def busy_seconds() -> float:
     return (user + nice + system + sum(rest[:2])) / _TICKS
 
 
-def _add(process: int, above: str, children: dict[int, list[int]], found: dict[str, float]) -> None:
+def _add(process: int, above: str, children: dict[int, list[int]], seconds: dict[str, float]) -> None:
     """The time of a process and of all below it; what an engine starts is its core."""
     role = _role(process) or {"engine": "core", "": ""}.get(above, above)
     with suppress(OSError, IndexError):
         fields = (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()
         if role:
-            found[role] += (int(fields[11]) + int(fields[12])) / _TICKS
+            seconds[role] += (int(fields[11]) + int(fields[12])) / _TICKS
     for child in children[process]:
-        _add(child, role, children, found)
+        _add(child, role, children, seconds)
 
 
 def _role(process: int) -> str:
@@ -246,11 +246,11 @@ def _listener(port: int) -> int | None:
 
 
 def _children() -> dict[int, list[int]]:
-    found: dict[int, list[int]] = defaultdict(list)
+    children: dict[int, list[int]] = defaultdict(list)
     for process in _pids():
         with suppress(OSError, IndexError):
-            found[_parent(process)].append(process)
-    return found
+            children[_parent(process)].append(process)
+    return children
 
 
 def _parent(process: int) -> int:

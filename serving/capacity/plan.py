@@ -115,18 +115,18 @@ def segments(wish: Workload) -> int:
 def _gateways(wish: Workload, costs: UnitCosts) -> PlannedPart:
     """Each is a process with one thread, and connections are spread over them at random: M/M/1 for each."""
     fixed, token, passages = (costs[name] for name in ("gateway_s", "gateway_token_s", "gateway_retrieval_s"))
-    each_s, said = fixed.value + wish.tokens_out * token.value, _ms(fixed.value)
+    each_s, reason = fixed.value + wish.tokens_out * token.value, _ms(fixed.value)
     if wish.chunks:
-        each_s, said = each_s + passages.value, f"{said} + {_ms(passages.value)} with passages"
-    line = f"{said} + {wish.tokens_out} tokens x {_ms(token.value)} = {_ms(each_s)} of a core"
+        each_s, reason = each_s + passages.value, f"{reason} + {_ms(passages.value)} with passages"
+    line = f"{reason} + {wish.tokens_out} tokens x {_ms(token.value)} = {_ms(each_s)} of a core"
     return _multiplied("gateways", each_s, wish, fixed.source, line, is_split=True)
 
 
 def _counting(wish: Workload, costs: UnitCosts) -> PlannedPart:
     name = "redis" if wish.redis else "limiter"
     cost = costs[f"{name}_s"]
-    said = "Redis, one" if wish.redis else "one process counts the use of keys"
-    return _single(name, cost.value, wish.requests_per_s, cost.source, f"{said}: {_ms(cost.value)} a request")
+    reason = "Redis, one" if wish.redis else "one process counts the use of keys"
+    return _single(name, cost.value, wish.requests_per_s, cost.source, f"{reason}: {_ms(cost.value)} a request")
 
 
 def _retrievers(wish: Workload, costs: UnitCosts) -> PlannedPart:
@@ -209,14 +209,14 @@ def _first_token(wish: Workload, engine: EngineCosts, engines: PlannedPart) -> f
 
 def _nodes(wish: Workload, engine: EngineCosts, servers: dict[str, int]) -> Iterator[Nodes]:
     cores = servers["gateways"] + servers.get("retrievers", 0) + 2
-    said = f"{servers['gateways']} gateways + {servers.get('retrievers', 0)} retrievers + 2 for the rest"
+    reason = f"{servers['gateways']} gateways + {servers.get('retrievers', 0)} retrievers + 2 for the rest"
     if engine.gpus:
         number = math.ceil(servers["engines"] * engine.gpus / wish.node_gpus)
         yield Nodes("GPU", number, f"{servers['engines']} engines x {engine.gpus} GPUs / {wish.node_gpus} a node")
     else:
         cores += servers["engines"] * engine.cores
-        said += f" + {servers['engines']} engines x {engine.cores} cores"
-    yield Nodes("CPU", math.ceil(cores / wish.node_cores), f"({said}) / {wish.node_cores} cores a node")
+        reason += f" + {servers['engines']} engines x {engine.cores} cores"
+    yield Nodes("CPU", math.ceil(cores / wish.node_cores), f"({reason}) / {wish.node_cores} cores a node")
     if wish.chunks:
         yield _query_nodes(wish, servers["milvus cores"])
 

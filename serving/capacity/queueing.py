@@ -121,8 +121,8 @@ def closed_times(
             for one, factor in zip(stations, slower, strict=True)
         ]
         rate, busy = _buzen(slowed, clients, delay_s)
-        wanted = _slowdowns(stations, busy, clients, cores, elsewhere)
-        slower = [(old + new) / 2 for old, new in zip(slower, wanted, strict=True)]
+        slowdowns = _slowdowns(stations, busy, clients, cores, elsewhere)
+        slower = [(old + new) / 2 for old, new in zip(slower, slowdowns, strict=True)]
         if abs(rate - last) < SAME * rate:
             break
         last = rate
@@ -153,10 +153,10 @@ def _buzen(stations: Sequence[Station], clients: int, delay_s: float) -> tuple[f
 
 
 def _weights(station: Station, clients: int, unit: float) -> list[float]:
-    found = [1.0]
+    weights = [1.0]
     for number in range(1, clients + 1):
-        found.append(found[-1] / (station.rate(number) * unit))
-    return found
+        weights.append(weights[-1] / (station.rate(number) * unit))
+    return weights
 
 
 def _convolved(left: list[float], right: list[float]) -> list[float]:
@@ -172,13 +172,13 @@ def _slowdowns(
         chance for one, chance in zip(stations, wanting, strict=True) if one.on_cores for _ in range(one.servers)
     ]
     programs = _counts([1.0] * int(elsewhere) + [elsewhere % 1])
-    found = []
+    slowdowns = []
     for one, chance in zip(stations, wanting, strict=True):
         others = list(processes)
         if one.on_cores:
             others.remove(chance)
-        found.append(_slowdown(_counts(others), programs, clients, cores) if one.on_cores else 1.0)
-    return found
+        slowdowns.append(_slowdown(_counts(others), programs, clients, cores) if one.on_cores else 1.0)
+    return slowdowns
 
 
 def _slowdown(others: Sequence[float], programs: Sequence[float], clients: int, cores: float) -> float:
@@ -192,10 +192,10 @@ def _slowdown(others: Sequence[float], programs: Sequence[float], clients: int, 
 
 def _counts(chances: Sequence[float]) -> list[float]:
     """Probability of each number of independent events."""
-    found = [1.0]
+    counts = [1.0]
     for chance in chances:
-        found = [
-            (found[n] * (1 - chance) if n < len(found) else 0.0) + (found[n - 1] * chance if n else 0.0)
-            for n in range(len(found) + 1)
+        counts = [
+            (counts[n] * (1 - chance) if n < len(counts) else 0.0) + (counts[n - 1] * chance if n else 0.0)
+            for n in range(len(counts) + 1)
         ]
-    return found
+    return counts

@@ -156,10 +156,10 @@ def read_costs(path: Path) -> UnitCosts:
         TandemError: it is missing, or not such a file.
     """
     try:
-        found = json.loads(path.read_text())
+        values = json.loads(path.read_text())
         costs = UnitCosts(
-            {name: UnitCost(**cost) for name, cost in found["costs"].items()},
-            {model: EngineCosts(**engine) for model, engine in found["engines"].items()},
+            {name: UnitCost(**cost) for name, cost in values["costs"].items()},
+            {model: EngineCosts(**engine) for model, engine in values["engines"].items()},
         )
         _check(costs)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

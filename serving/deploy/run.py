@@ -163,8 +163,8 @@ def _base(source: str) -> BaseSource:
 
 
 def _max_positions(folder: Path) -> int | None:
-    found = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
-    return found if isinstance(found, int) else None
+    positions = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
+    return positions if isinstance(positions, int) else None
 
 
 def _hardware() -> Hardware:
@@ -206,7 +206,7 @@ def _check_port(host: str, port: int) -> None:
 def _wait_until_ready(url: str, limit_s: float, on_progress: Callable[[str], None]) -> None:
     from ray import serve
 
-    started, told = time.monotonic(), 0.0
+    started, last_progress = time.monotonic(), 0.0
     while True:
         seconds = time.monotonic() - started
         app = serve.status().applications.get(APP)
@@ -217,8 +217,8 @@ def _wait_until_ready(url: str, limit_s: float, on_progress: Callable[[str], Non
             return
         if seconds > limit_s:
             raise _not_started(f"it was not ready after {limit_s:g} s")
-        if seconds - told >= PROGRESS_EVERY_S:
-            told = seconds
+        if seconds - last_progress >= PROGRESS_EVERY_S:
+            last_progress = seconds
             waiting = [name for name, one in app.deployments.items() if one.status != "HEALTHY"] if app else []
             on_progress(f"serving: {seconds:.0f} s, waiting for {', '.join(waiting) or 'the first answer'}")
         time.sleep(POLL_S)
@@ -235,10 +235,10 @@ def _is_healthy(url: str) -> bool:
 def _not_started(reason: str) -> TandemError:
     """Serve's reason is a traceback; its last line says what happened."""
     lines = [line.strip() for line in reason.strip().splitlines()]
-    told = next((line for line in reversed(lines) if line and not line.startswith("For further information")), "")
-    told = told[:2000].removeprefix("serving.engine.engine.EngineNotStarted: ").rstrip(".")
+    cause = next((line for line in reversed(lines) if line and not line.startswith("For further information")), "")
+    cause = cause[:2000].removeprefix("serving.engine.engine.EngineNotStarted: ").rstrip(".")
     return TandemError(
-        f"The endpoint did not start: {told}.",
+        f"The endpoint did not start: {cause}.",
         "A model that vLLM can load with the memory of this machine.",
         "Correct what the message names; the whole of it is in Ray's log folder, under session_latest/logs/serve.",
     )

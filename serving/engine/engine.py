@@ -145,8 +145,8 @@ def num_threads() -> int:
 
 def root_cause(log: str) -> str | None:
     """The last exception that vLLM's child process printed. Its parent only learns that it has failed."""
-    found = _EXCEPTION.findall(log)
-    return found[-1] if found else None
+    exceptions = _EXCEPTION.findall(log)
+    return exceptions[-1] if exceptions else None
 
 
 def _own_log() -> str:

@@ -32,21 +32,21 @@ def last_report(storage: Path | None, key: Key | None) -> bytes:
     """
     if key is not None and (key.models is not None or key.collections is not None):
         raise ApiError(403, "Reports are for keys that may use every model and collection.")
-    found = sorted((storage or Path()).glob(f"*/compare-*/{REPORT_FILE}"), key=lambda path: path.stat().st_mtime)
-    if storage is None or not found:
+    reports = sorted((storage or Path()).glob(f"*/compare-*/{REPORT_FILE}"), key=lambda path: path.stat().st_mtime)
+    if storage is None or not reports:
         raise ApiError(404, "Nothing has been compared yet: `tandem compare`.")
-    return found[-1].read_bytes()
+    return reports[-1].read_bytes()
 
 
 def _numbers(registry: Registry, name: str) -> list[int]:
-    return [found.version for found in registry.versions(name)]
+    return [version.version for version in registry.versions(name)]
 
 
 def _version(registry: Registry, name: str, number: int) -> dict[str, Any]:
-    found, shares, checked = registry.get(name, number), registry.shares(name), registry.check_of(name, number)
+    version, shares, checked = registry.get(name, number), registry.shares(name), registry.check_of(name, number)
     return {
-        "name": name, "version": number, "share": share_percent(shares, number), "created": found.manifest.created,
-        "method": found.manifest.method, "rank": found.manifest.rank, "base_model": found.manifest.base_model,
+        "name": name, "version": number, "share": share_percent(shares, number), "created": version.manifest.created,
+        "method": version.manifest.method, "rank": version.manifest.rank, "base_model": version.manifest.base_model,
         "parity": checked.mean_difference if checked else None,
     }  # fmt: skip
 

@@ -87,7 +87,7 @@ async def follow_registry(settings: GatewaySettings) -> None:
     """Take what is new in the stores of adapters and keys, for as long as the gateway lives. While they do not answer,
     what is here is served."""
     assert settings.adapter_registry
-    mirror, told = Mirror(settings.adapter_registry, settings.adapters), set[str]()
+    mirror, reported = Mirror(settings.adapter_registry, settings.adapters), set[str]()
     while True:
         try:
             if settings.keys and settings.key_registry:
@@ -95,9 +95,9 @@ async def follow_registry(settings: GatewaySettings) -> None:
             await asyncio.to_thread(mirror.pull)
         except TandemError as error:
             logger.warning("%s", error)
-        for name in mirror.refused.keys() - told:
+        for name in mirror.refused.keys() - reported:
             logger.warning("%s", mirror.refused[name])
-            told.add(name)
+            reported.add(name)
         await asyncio.sleep(PULL_EVERY_S)
 
 

@@ -87,10 +87,10 @@ class Gateway:
                 self._admission.enter(held)
                 async with self._in_time(self._deadline()):
                     call = read(parse_json_object(incoming.raw))
-                    wanted = call.wanted
-                    record.model, record.collection = wanted.model or "", wanted.collection or ""
-                    record.token_usage = wanted.token_usage
-                    await self._admission.admit(record.key, wanted, held)
+                    access = call.wanted
+                    record.model, record.collection = access.model or "", access.collection or ""
+                    record.token_usage = access.token_usage
+                    await self._admission.admit(record.key, access, held)
                     body = await call.run(record.key.rights if record.key else NOBODY)
                     record.exists = True
             record.status = 200
@@ -154,8 +154,8 @@ class Gateway:
             record.model, record.collection = request.name.model, request.name.collection or ""
             record.token_usage = TokenUsage.of_answer(request.body)
             record.question = request.body.get("messages") or request.body.get("prompt")
-            wanted = AccessRequest(str(request.name), record.model, request.name.collection, record.token_usage)
-            await self._admission.admit(record.key, wanted, held)
+            access = AccessRequest(str(request.name), record.model, request.name.collection, record.token_usage)
+            await self._admission.admit(record.key, access, held)
             return await self.generation.answer(kind, request, record, deadline, held)
 
     def _deadline(self) -> float:
@@ -180,8 +180,8 @@ class Gateway:
         return asked + [ModelName(name) for name in self.services.models()]
 
     async def _known_collections(self) -> list[str]:
-        asked, known = self._collections
-        if self._retriever is not None and time.monotonic() - asked > COLLECTIONS_TTL_S:
+        asked_at, known = self._collections
+        if self._retriever is not None and time.monotonic() - asked_at > COLLECTIONS_TTL_S:
             known = await self._retriever.collections.remote() or []
             self._collections = (time.monotonic(), known)
         return known

@@ -184,14 +184,16 @@ class Generation:
         rights, started = record.key.rights if record.key else NOBODY, asyncio.get_running_loop().time()
         question = search_query(messages)
         with tracing.inside_span(record.span, "retrieval"):
-            found = await self._services.find(collection, question, request.top_k, rights, request.where)
+            retrieval = await self._services.find(collection, question, request.top_k, rights, request.where)
         record.retrieval_s = asyncio.get_running_loop().time() - started
-        if found.status == 503 and self._settings.answer_without:
-            return messages, [], {"retrieval": {"collection": collection, "failed": found.reason}}
-        hits = fit(raise_for_status(found).hits, self._settings.prompt_tokens)
+        if retrieval.status == 503 and self._settings.answer_without:
+            return messages, [], {"retrieval": {"collection": collection, "failed": retrieval.reason}}
+        hits = fit(raise_for_status(retrieval).hits, self._settings.prompt_tokens)
         record.sources = [hit.citation for hit in hits]
-        told = {"collection": collection, **found.timings} | ({"missing": found.missing} if found.missing else {})
-        return render(messages, hits), hits, {"retrieval": told}
+        retrieval_fields = {"collection": collection, **retrieval.timings} | (
+            {"missing": retrieval.missing} if retrieval.missing else {}
+        )
+        return render(messages, hits), hits, {"retrieval": retrieval_fields}
 
 
 def caller(body: Body, record: RequestRecord) -> str:

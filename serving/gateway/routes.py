@@ -147,8 +147,8 @@ async def _sent(request: Request) -> IncomingRequest:
 
 
 def _authorization(request: Request) -> str | None:
-    found: str | None = request.headers.get("authorization")
-    return found
+    header: str | None = request.headers.get("authorization")
+    return header
 
 
 async def while_connected(request: Request, answer: Coroutine[Any, Any, Response]) -> Response:

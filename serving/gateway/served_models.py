@@ -34,22 +34,23 @@ def find_adapter(registry: Registry, name: str, version: int | None, caller: str
         raise ApiError(409, f"The manifest of the adapter {name} cannot be read.", code="adapter_refused") from error
 
 
-def check_adapter(found: AdapterVersion, base: ServedBase) -> None:
+def check_adapter(version: AdapterVersion, base: ServedBase) -> None:
     """Raises ApiError 409 where the version is no adapter, or was not made for what is served."""
-    if found.manifest.kind == "merged":
+    if version.manifest.kind == "merged":
         raise ApiError(
             409,
-            f"{found.name}@{found.version} is a whole model ({found.manifest.method}), not an adapter to {base.name}. "
-            f"Serve it as a base of its own: `serving.models: {{{found.name}: {found.path}}}`.",
+            f"{version.name}@{version.version} is a whole model ({version.manifest.method}), not an adapter to "
+            f"{base.name}. "
+            f"Serve it as a base of its own: `serving.models: {{{version.name}: {version.path}}}`.",
             param="model",
             code="adapter_refused",
         )
-    reasons = list(_mismatches(found.manifest, base))
+    reasons = list(_mismatches(version.manifest, base))
     if reasons:
         raise ApiError(
             409,
-            f"The adapter {found.name}@{found.version} is refused: {'; '.join(reasons)}. "
-            f"Serve the model it was trained on ({found.manifest.base_model}), or train it again.",
+            f"The adapter {version.name}@{version.version} is refused: {'; '.join(reasons)}. "
+            f"Serve the model it was trained on ({version.manifest.base_model}), or train it again.",
             param="model",
             code="adapter_refused",
         )
@@ -83,9 +84,9 @@ class ServedModels:
     async def adapter(self, name: ModelName, caller: str) -> AdapterVersion:
         """The version that answers this caller. Raises ApiError 404 or 409."""
         assert name.adapter
-        found = find_adapter(self.registry, name.adapter, name.version, caller)
-        check_adapter(found, await self._base(name.base))
-        return found
+        version = find_adapter(self.registry, name.adapter, name.version, caller)
+        check_adapter(version, await self._base(name.base))
+        return version
 
     def engine(self, base: str, engine_id: str | None, stream: bool) -> "DeploymentHandle":
         """Serve routes by the adapter's id to a replica that holds it. Only ids of existing versions come here."""

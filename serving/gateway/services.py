@@ -135,8 +135,8 @@ class Services:
             return Retrieval(404, f"There is no collection {collection!r}: this endpoint serves without retrieval.")
         try:
             async with asyncio.timeout(self._timeout_s):
-                found: Retrieval = await self._retriever.search.remote(collection, question, top_k, rights, where)
-                return found
+                retrieval: Retrieval = await self._retriever.search.remote(collection, question, top_k, rights, where)
+                return retrieval
         except (TimeoutError, RayActorError, DeploymentUnavailableError):
             return Retrieval(503, "Retrieval gave no answer in time. Ask again, or ask without a collection.")
 
@@ -145,17 +145,17 @@ class Services:
         return [] if self._retriever is None else [EMBEDDING]
 
     async def _scores(self, pairs: list[tuple[str, str]], model: str, token_usage: TokenUsage) -> list[float]:
-        found = await self._ask("score", pairs, model == RERANKER)
-        token_usage.reported = found.num_tokens
-        scores: list[float] = found.scores
+        scored = await self._ask("score", pairs, model == RERANKER)
+        token_usage.reported = scored.num_tokens
+        scores: list[float] = scored.scores
         return scores
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
         assert self._retriever is not None
-        found = await getattr(self._retriever, method).remote(*arguments)
-        if found.status != 200:
-            raise ApiError(found.status, found.reason, code="model_not_found" if found.status == 404 else None)
-        return found
+        result = await getattr(self._retriever, method).remote(*arguments)
+        if result.status != 200:
+            raise ApiError(result.status, result.reason, code="model_not_found" if result.status == 404 else None)
+        return result
 
     def _read(self, kind: type[RequestBody], body: Body) -> RequestBody:
         if self._retriever is None:
@@ -172,12 +172,12 @@ class Services:
             raise ApiError(400, f"{where or first['loc'][0]}: {first['msg']}.", param=where or None) from error
 
 
-def raise_for_status(found: Retrieval) -> Retrieval:
+def raise_for_status(retrieval: Retrieval) -> Retrieval:
     """The same. Raises ApiError where nothing could be searched."""
-    if found.status != 200:
-        code = {404: "collection_not_found", 503: "retrieval_unavailable"}.get(found.status)
-        raise ApiError(found.status, found.reason, param="model", code=code)
-    return found
+    if retrieval.status != 200:
+        code = {404: "collection_not_found", 503: "retrieval_unavailable"}.get(retrieval.status)
+        raise ApiError(retrieval.status, retrieval.reason, param="model", code=code)
+    return retrieval
 
 
 def _filter(written: Any) -> Filter | None:

@@ -64,8 +64,8 @@ class Trainings:
         if kind == "raft" and not self.raft_rows.exists():
             return None
         project = self.project_for(kind)
-        wanted = fingerprint(project.training, project.model, digest_model(project.model))
-        return Registry.of(project.storage).find(project.adapter, wanted)
+        fingerprint_of_arm = fingerprint(project.training, project.model, digest_model(project.model))
+        return Registry.of(project.storage).find(project.adapter, fingerprint_of_arm)
 
     def train(self, kind: str, run: Run, console: Console) -> AdapterVersion:
         """Train or reuse; a second training has another run, since its files have the same names."""

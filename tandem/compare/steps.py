@@ -76,8 +76,8 @@ class Comparison:
         """Measure the arms that cost nothing to make, and decide whether a training could repay what it costs."""
         config, questions = self.project.evaluation, self.data.questions
         arms, progress = self.arms(served, self._arms_to_decide_by), self.console.progress
-        asked = ask_arms(config, served.url, arms, questions, progress, self.setting())
-        rows, _ = grade_all(config, served.url, arms, questions, asked, progress)
+        collected = ask_arms(config, served.url, arms, questions, progress, self.setting())
+        rows, _ = grade_all(config, served.url, arms, questions, collected, progress)
         staging = decide_staging(rows, config)
         self.console.stage("stage", staging.reason)
         return staging

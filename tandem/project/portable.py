@@ -205,5 +205,5 @@ def _scalars(node: yaml.Node, location: str) -> Iterator[Scalar]:
 
 
 def _matches(location: str, pattern: str) -> bool:
-    parts, wanted = location.split("."), pattern.split(".")
-    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+    parts, pattern_parts = location.split("."), pattern.split(".")
+    return len(parts) == len(pattern_parts) and all(map(fnmatch.fnmatchcase, parts, pattern_parts))

@@ -33,21 +33,21 @@ class GatewayMetrics:
         """A request that has ended."""
         if record.status in (401, 403, 408, 429, 503):
             self._refused.inc(tags={"reason": record.code or str(record.status)})
-        asked = {
+        labels = {
             "model": record.model if record.exists else "", "collection": record.collection if record.exists else "",
             "key": record.key.id if record.key else "",
         }  # fmt: skip
-        self._requests.inc(tags=asked | {"status": str(record.status)})
-        self._seconds.observe(record.seconds, tags=asked)
+        self._requests.inc(tags=labels | {"status": str(record.status)})
+        self._seconds.observe(record.seconds, tags=labels)
         if record.token_usage and record.status in (200, 499) and (number := record.token_usage.num_tokens):
-            self._tokens.inc(number, tags=asked)
+            self._tokens.inc(number, tags=labels)
         for histogram, value in (
             (self._first, record.first_token_s),
             (self._per_token, record.per_token_s),
             (self._retrieval, record.retrieval_s),
         ):
             if value is not None:
-                histogram.observe(value, tags=asked)
+                histogram.observe(value, tags=labels)
 
 
 def _histogram(name: str, description: str, boundaries: list[float]) -> Any:

@@ -185,10 +185,10 @@ def _absolute(path: str) -> str:
 
 def _check_room(project: Project, num_pods: int, pods: Pods) -> None:
     """A training whose workers never find room would wait until its deadline."""
-    wanted, slots = project.training.workers.min, num_pods * (pods.gpus or pods.cpus)
-    if wanted > slots:
+    num_workers, slots = project.training.workers.min, num_pods * (pods.gpus or pods.cpus)
+    if num_workers > slots:
         raise TandemError(
-            f"`training.workers` asks for {wanted} workers, and {num_pods} pods have room for {slots}.",
+            f"`training.workers` asks for {num_workers} workers, and {num_pods} pods have room for {slots}.",
             "A GPU for each worker, or a CPU where there are none.",
             "Raise --pods, --gpus or --cpus, or lower `training.workers`.",
         )
