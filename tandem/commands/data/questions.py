@@ -20,8 +20,8 @@ Seed = Annotated[int, typer.Option(help="The seed of the random choice.")]
 
 
 def build(
-    out: Annotated[Path, typer.Option(help="The draft_questions to write.")] = Path("questions.draft.jsonl"),
-    number: Annotated[int, typer.Option(min=1, help="The largest number of questions to draft_questions.")] = 200,
+    out: Annotated[Path, typer.Option(help="The draft to write.")] = Path("questions.draft.jsonl"),
+    number: Annotated[int, typer.Option(min=1, help="The largest number of questions to draft.")] = 200,
     model: Annotated[str | None, typer.Option(help="A model that drafts from prose too, such as base.")] = None,
     url: Annotated[
         str | None, typer.Option(help="The address of its endpoint, with /v1. Without: the project's endpoint.")
