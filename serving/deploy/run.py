@@ -1,6 +1,6 @@
 """Start the endpoint inside an open Ray session, and end it with everything it started.
 
-with ray_session(cluster), served(config, model, storage, retrieval, uri, print) as url:
+with ray_session(cluster), running_endpoint(config, model, storage, retrieval, uri, print) as url:
     ask(connect(url), "base", "...")
 """
 
@@ -75,7 +75,7 @@ def running_endpoint(
 
     `keys` is a folder of API keys, one of which every request must carry; None asks for none. Without `retrieval` and
     `milvus_uri` it serves no collections.
-    Raises TandemError: what `check` raises, or the endpoint did not become ready (with the reason).
+    Raises TandemError: what `validate_serving` raises, or the endpoint did not become ready (with the reason).
     """
     validate_serving(config, model, has_keys=keys is not None)
     from ray import serve
@@ -107,7 +107,7 @@ def make_application(
 ) -> "Application":
     """What is deployed, for the open Ray session's hardware. With `here` this machine takes the requests.
 
-    Raises TandemError as `served` does.
+    Raises TandemError as `running_endpoint` does.
     """
     # It imports Ray Serve, which must not happen before a Ray session has set Ray's environment.
     from serving.deploy.app import build_app
