@@ -95,7 +95,7 @@ class LiveConfig(Section):
     """Number of documents asked for."""
 
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 1.0
-    """Seconds after which a search goes on without the engine."""
+    """Seconds after which a search continues without the engine."""
 
     required: bool = False
     """Whether a search fails where the engine does not answer. Else it goes on, and the result says what is missing."""

@@ -157,7 +157,7 @@ class Dashboard:
         raise TandemError(
             f"The cluster at {self.address} refused the request ({status}: {reason}).",
             "What Ray's Jobs API of the same version takes.",
-            "Mend what it names.",
+            "Correct what it names.",
         )
 
     def _no_dashboard(self) -> TandemError:

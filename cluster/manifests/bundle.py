@@ -4,7 +4,6 @@ bundle = Bundle.read(text)
 for pod in bundle.pods: ...
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -206,8 +205,3 @@ def _holds(expression: Values, labels: dict[str, str]) -> bool:
     return {
         "In": value in listed, "NotIn": value not in listed, "Exists": value is not None, "DoesNotExist": value is None,
     }[expression["operator"]]  # fmt: skip
-
-
-def without_hash(name: str) -> str:
-    """A name without the hash that kustomize puts behind it."""
-    return re.sub(r"-[a-z0-9]{10}$", "", name)

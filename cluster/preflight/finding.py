@@ -52,4 +52,4 @@ def broken_check(check: str, error: BaseException, node: str = "") -> Finding:
     """A check that could not be carried out."""
     reason = str(error).strip().partition("\n")[0][:300]
     message = f"the check did not get through: {type(error).__name__}: {reason}"
-    return Finding(check, "failed", message, "Mend what the message names, and run `tandem doctor` again.", node)
+    return Finding(check, "failed", message, "Correct what the message names, and run `tandem doctor` again.", node)

@@ -32,7 +32,7 @@ ACCEPTED = (
 
 @dataclass(frozen=True)
 class FileRow:
-    """One question as it stands in the file. `line` is its first; `problem`: why it could not be read."""
+    """One question of the file. `line` is its first line; `problem` says why it could not be read."""
 
     line: int
     values: dict[str, Any] = field(default_factory=dict)

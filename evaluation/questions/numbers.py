@@ -2,7 +2,7 @@
 
 Read are digits with a sign and a decimal point, thousands in groups ("1,526,000", "1 526 000", "1'526'000"), powers of
 ten ("1.5e6", "1.5 × 10^6", "10⁶") and the words hundred to trillion behind a number ("1.5 million"). A unit may follow
-("26 km", "26%", "26km") or a currency sign stand in front. Not read are numbers in words ("twelve"), decimal commas
+("26 km", "26%", "26km") or a currency sign come before it. Not read are numbers in words ("twelve"), decimal commas
 ("4,5") and what only looks like a number ("1.2.3", "H2O", "ISO-9001").
 """
 

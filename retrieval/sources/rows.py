@@ -126,7 +126,7 @@ _NO_METADATA = {*IDS, *TEXTS, "title"}
 def row_documents(file: str, chunks: Iterable[bytes], attributes: Attributes, path: Path | None) -> Iterator[Document]:
     """Every row of a file, one at a time. Fields that searches can be filtered by become metadata.
 
-    A row says nothing of tenant and labels: whoever writes a line must not decide who reads it.
+    A row says nothing of tenant and labels: its author must not decide who reads it.
 
     Args:
         file: the file's name in the index; a row's is `file#id`, with the number of its line where it has no id.

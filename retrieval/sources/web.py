@@ -186,7 +186,7 @@ SUFFIXES = {
 
 
 def page_markdown(page: Page) -> str:
-    """The main content of an HTML page, or all of it where none is told apart; other formats as files of theirs.
+    """The main content of an HTML page, or the whole page where none is found; other formats as their files.
 
     Raises:
         Unreadable: its media type is none of these, or it cannot be converted.

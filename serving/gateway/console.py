@@ -63,7 +63,7 @@ PAGE_HEADERS = {
 
 
 def add_console_pages(app: FastAPI) -> None:
-    """Serve each file at its path; whoever may reach the port may read them."""
+    """Serve each file at its path, to every caller that reaches the port."""
     for path, name in STATIC_FILES.items():
         app.add_api_route(path, _of(name), methods=["GET"], include_in_schema=False)
 
