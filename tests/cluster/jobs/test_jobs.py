@@ -163,8 +163,9 @@ def test_a_log_is_whole_when_the_dashboard_dies_and_comes_back(jobs: Jobs, head:
     head.start_dashboard(command)
     thread.join(200)
     assert result and result[0].status == "SUCCEEDED", notes
-    lines = "".join(written).splitlines()
-    assert lines[-301:] == [*(f"line {n} ä" for n in range(300)), "end"]
+    # Ray writes the entrypoint into the log unflushed, so that it may come behind the first lines of the job.
+    lines = [line for line in "".join(written).splitlines() if line.startswith("line ") or line == "end"]
+    assert lines == [*(f"line {n} ä" for n in range(300)), "end"]
     assert "Trying again; the job goes on" in notes[0]
     assert notes[-1] == "the cluster answers again"
 
