@@ -35,6 +35,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "fingerprints": "errors",
         "jobs": "errors",
         "manifests": "errors",
+        "hardware": "fingerprints",
         "storage": "config errors fingerprints",
         "registry": "config errors fingerprints storage",
         "preflight": "errors fingerprints storage",
