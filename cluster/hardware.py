@@ -6,11 +6,13 @@ be written by hand, which is how decisions for machines that are not at hand are
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.errors import TandemError
 from cluster.fingerprints.provenance import cpu_has_bf16
 
 MIB = 2**20
@@ -56,6 +58,7 @@ class Node:
     gpus: tuple[Gpu, ...] = ()
     cpu_has_bf16: bool = True
     address: str = ""
+    """The name or address of the machine; empty where it does not matter."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ def read_hardware() -> Hardware:
     """The nodes of the open Ray session that have GPUs, and this machine; this machine alone where none is open.
 
     Raises:
+        TandemError: Ray offers GPUs on a node that neither `nvidia-smi` nor PyTorch finds there.
         RuntimeError: `nvidia-smi` of a node fails.
     """
     import ray
@@ -120,15 +124,19 @@ def read_hardware() -> Hardware:
     this_node = ray.get_runtime_context().get_node_id()
     alive = [node for node in ray.nodes() if node["Alive"]]
     offered = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in alive}
-    elsewhere = [each for each, number in offered.items() if number and each != this_node]
-    here = read_node(offered.get(this_node, 0))
-    return Hardware((here, *_ask_nodes({each: offered[each] for each in elsewhere})), _autoscaled_gpus())
+    elsewhere = {each: number for each, number in offered.items() if number and each != this_node}
+    here = offered.get(this_node, 0)
+    nodes = [read_node(here), *_ask_nodes(elsewhere)]
+    for node, number in zip(nodes, (here, *elsewhere.values()), strict=True):
+        if len(node.gpus) < number:
+            raise _missing_gpus(node, number)
+    return Hardware(tuple(nodes), _autoscaled_gpus())
 
 
 def read_node(max_gpus: int | None = None) -> Node:
     """This machine; `max_gpus` is how many of its GPUs Ray offers, None for all of them."""
-    gpus = read_gpus()
-    return Node(os.cpu_count() or 1, available_bytes(), gpus[:max_gpus], cpu_has_bf16())
+    gpus = read_gpus() or (_torch_gpus() if max_gpus else ())
+    return Node(os.cpu_count() or 1, available_bytes(), gpus[:max_gpus], cpu_has_bf16(), socket.gethostname())
 
 
 def read_gpus() -> tuple[Gpu, ...]:
@@ -181,6 +189,22 @@ def container_free_bytes(folder: Path) -> int | None:
     except (OSError, ValueError):  # not limited says "max"
         return None
     return max(0, limit - used + int(counts.get("inactive_file", 0)))
+
+
+def _torch_gpus() -> tuple[Gpu, ...]:
+    """As PyTorch describes them, for a container without `nvidia-smi` and for GPUs of other makers."""
+    import torch
+
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return tuple(Gpu(each.name, each.total_memory, (each.major, each.minor)) for each in found)
+
+
+def _missing_gpus(node: Node, number: int) -> TandemError:
+    return TandemError(
+        f"Ray offers {number} GPUs on the node {node.address}, and {len(node.gpus)} are found there.",
+        "GPUs that `nvidia-smi` or PyTorch lists, with the GPU packages and a driver for their CUDA.",
+        "Run `tandem doctor --cluster`, or start the node with the GPUs that it has (`ray start --num-gpus`).",
+    )
 
 
 def _visible(gpus: Sequence[Gpu], variable: str | None) -> list[Gpu]:

@@ -53,6 +53,13 @@ class WorkerRange(Section):
         return self
 
 
+class AutoWorkers(WorkerRange):
+    """As many workers as there are GPUs; two where there are none, which `min` and `max` say until that is known."""
+
+    min: int = 2
+    max: int = 2
+
+
 class TuningConfig(Section):
     """Several trainings with different settings, the best of which is published."""
 
@@ -79,6 +86,8 @@ def _sources(value: Any) -> Any:
 
 
 def _workers(value: Any) -> Any:
+    if value == "auto":
+        return AutoWorkers()
     return {"min": value, "max": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -160,9 +169,10 @@ class TrainingConfig(Section):
     packing: bool = True
     """Lay rows end to end, with no attention from one to another. Without it each row is padded to the longest."""
 
-    workers: Annotated[WorkerRange, BeforeValidator(_workers)] = WorkerRange(min=2, max=2)
+    workers: Annotated[WorkerRange, BeforeValidator(_workers)] = AutoWorkers()
     """Data-parallel worker processes, on a GPU cluster one GPU each: a number, or `{min: 1, max: 4}` for a training
-    that continues with fewer while nodes are missing."""
+    that continues with fewer while nodes are missing. `auto` is one for each GPU that there is, and two without GPUs.
+    The global batch follows from it."""
 
     zero_stage: Literal["auto", 0, 1, 2, 3] = "auto"
     """What DeepSpeed ZeRO (arXiv:1910.02054) shares out: 1 optimizer state, 2 gradients as well, 3 weights as well.
@@ -231,6 +241,14 @@ class TrainingConfig(Section):
         for former, current in FORMER_NAMES.items():
             if isinstance(values, dict) and {former, current} <= values.keys():
                 raise ValueError(f"`{former}` is the former name of `{current}`; write one of them")
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_workers_are_not_set(cls, values: Any) -> Any:
+        """So that copies made of what is set keep `auto`."""
+        if isinstance(values, dict) and values.get("workers") == "auto":
+            return {key: value for key, value in values.items() if key != "workers"}
         return values
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from typing import Any
 
 from cluster.errors import TandemError
 from cluster.fingerprints.models import digest_model
+from cluster.hardware import Hardware, read_hardware
 from cluster.registry.registry import AdapterVersion
 from cluster.storage.files import write_atomically
 from cluster.storage.runs import Run
@@ -24,10 +25,18 @@ from training.data.rows import DataReport, check_rows, warn_of_left_out_rows
 from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens
 from training.model.lora import check_method
 from training.plan.deepspeed_config import check_elastic_workers, deepspeed_config
-from training.plan.zero_stage import choose_zero_stage, resolve_precision, workers_device
+from training.plan.placement import Placement, place_workers, resolve_workers, training_kind, workers_device
+from training.plan.zero_stage import choose_zero_stage, resolve_precision
 from training.publish.model_card import write_model_card
-from training.publish.publish import digest_sources, fingerprint, publish_version, template_hash, write_trained_rows
-from training.trainer.fit import TrainingReporter, num_gpus, run_job
+from training.publish.publish import (
+    digest_sources,
+    known_fingerprints,
+    publish_version,
+    template_hash,
+    trained_fingerprint,
+    write_trained_rows,
+)
+from training.trainer.fit import TrainingReporter, run_job
 from training.trainer.job import (
     ADAPTER_FOLDER,
     HELD_OUT_ROWS_FILE,
@@ -40,6 +49,9 @@ from training.trainer.job import (
 )
 from training.trainer.metrics import check_mlflow_installed, read_metrics
 from training.tune import TRIALS_FOLDER, run_trials, trial_configs
+
+GPU_NODE_S = 1800.0
+"""How long a training waits for the first GPU node of an autoscaler."""
 
 
 def run_training(
@@ -63,7 +75,7 @@ def run_training(
     if config.tune:
         _check_tuning_storage(run)
         return publish_run(_tune(config, model, run, reporter, data), config, model, adapter, storage)
-    prepare_run(config, model, run.path, data)
+    prepare_run(config, model, run.path, data, find_hardware(config, reporter))
     return resume_training(config, model, adapter, storage, run, reporter)
 
 
@@ -80,6 +92,8 @@ def resume_training(
     # another machine has another copy.
     store = run.copy.bucket.url if run.copy else None
     job = replace(TrainingJob.from_dict(prepared["job"]), model=model, folder=run.path, store=store)
+    if job.placement.kind == "gpu" or "placement" not in prepared["job"]:  # nodes may have come and gone
+        job = replace(job, placement=place_workers(job.config, find_hardware(job.config, reporter)))
     run_job(job, reporter, copy=run.copy)
     raise_workers_error(run.path)
     return publish_run(run.path, config, model, adapter, storage)
@@ -109,7 +123,7 @@ def find_interrupted(
         )
     newest = max(runs, key=lambda run: (run / JOB_FILE).stat().st_mtime)
     prepared = json.loads((newest / JOB_FILE).read_text())
-    if prepared["fingerprint"] != fingerprint(config, model, base_digest):
+    if prepared["fingerprint"] not in known_fingerprints(config, model, base_digest):
         raise TandemError(
             f"The training {newest.name} was started with other data, settings, packages or another model.",
             "What it was started with: the settings are in its config.yaml.",
@@ -130,30 +144,38 @@ def _check_tuning_storage(run: Run) -> None:
 def _tune(config: TrainingConfig, model: str, run: Run, reporter: TrainingReporter, data: DataReport | None) -> Path:
     """Run the trials; returns the folder of the best one. No setting that is tuned decides which rows are read."""
     assert config.tune is not None
-    jobs, trials = [], trial_configs(config)
+    jobs, hardware = [], find_hardware(config, reporter)
+    trials = trial_configs(resolve_workers(config, hardware))
     for number, (_, trial_config) in enumerate(trials):
         # Files that are kept on nodes are named after this folder.
         folder = run.path / TRIALS_FOLDER / f"{run.id}-trial-{number + 1}"
         folder.mkdir(parents=True)
-        jobs.append(prepare_run(trial_config, model, folder, data))
+        jobs.append(prepare_run(trial_config, model, folder, data, hardware))
     return run_trials(jobs, [settings for settings, _ in trials], config.tune, reporter).folder
 
 
-def prepare_run(config: TrainingConfig, model: str, folder: Path, data: DataReport | None = None) -> TrainingJob:
+def prepare_run(
+    config: TrainingConfig,
+    model: str,
+    folder: Path,
+    data: DataReport | None = None,
+    hardware: Hardware | None = None,
+) -> TrainingJob:
     """Check and encode every row, hold some out, and count the steps; no worker is needed for this.
 
     Leaves the encoded rows, `trained.jsonl` and `job.json` in the run folder: all that `resume` needs.
 
     Args:
         data: the result of `check_rows(config)`; the rows are read here where it is not given.
+        hardware: what the training may run on; it is looked at here where it is not given.
 
     Raises:
         TandemError: as `train`.
     """
     check_mlflow_installed(config)
-    settled = resolve_auto_settings(config, model)
+    settled, placement = resolve_auto_settings(config, model, hardware or read_hardware())
     check_elastic_workers(settled)
-    check_method(settled, num_gpus() > 0)
+    check_method(settled, placement.kind == "gpu")
     report = data or check_rows(config)
     tokenizer = load_tokenizer(model)
     encoded = encode_rows(report, tokenizer, max_row_tokens(config, model), config.max_bad_rows)
@@ -163,21 +185,50 @@ def prepare_run(config: TrainingConfig, model: str, folder: Path, data: DataRepo
     rows.save(folder / TRAINING_ROWS_FILE)
     Examples.from_rows(held_out).save(folder / HELD_OUT_ROWS_FILE)
     write_trained_rows([row.row for row in trained], folder)
-    job = TrainingJob(settled, model, folder, num_steps=len(OptimizerSteps(rows, settled)))
+    job = TrainingJob(settled, model, folder, len(OptimizerSteps(rows, settled)), placement=placement)
     deepspeed_config(settled, settled.workers.max)
-    prepared = {"job": job.to_dict(), "template_hash": template_hash(tokenizer), "prompt_hash": report.prompt_hash,
-                "num_rows": len(trained), "fingerprint": fingerprint(config, model, digest_model(model))}  # fmt: skip
+    prepared = {
+        "job": job.to_dict(), "template_hash": template_hash(tokenizer), "prompt_hash": report.prompt_hash,
+        "num_rows": len(trained), "fingerprint": trained_fingerprint(config, settled, model, digest_model(model)),
+    }  # fmt: skip
     write_atomically(folder / JOB_FILE, json.dumps(prepared, indent=2) + "\n")
     return job
 
 
-def resolve_auto_settings(config: TrainingConfig, model: str) -> TrainingConfig:
-    """The settings with the ZeRO stage, the offload and the precision that suit the workers instead of `auto`.
+def find_hardware(config: TrainingConfig, reporter: TrainingReporter) -> Hardware:
+    """The hardware of the open Ray session; where a training waits for its first GPU node, once that is up.
 
     Raises:
-        TandemError: nothing fits, or nothing fits with `workers.min` workers.
+        TandemError: no GPU node came up in time.
     """
-    device, min_workers = workers_device(config), config.workers.min
+    hardware = read_hardware()
+    if training_kind(config, hardware) == "cpu" or hardware.gpu_nodes:
+        return hardware
+    import ray
+
+    reporter.note(f"no GPU node is up: waiting for the autoscaler, which brings up to {hardware.max_gpus} GPUs")
+    try:
+        ray.get(ray.remote(num_gpus=1)(lambda: None).remote(), timeout=GPU_NODE_S)
+    except ray.exceptions.GetTimeoutError as error:
+        raise TandemError(
+            f"No GPU node came up within {GPU_NODE_S / 60:.0f} minutes.",
+            f"A node with a GPU; the autoscaler may bring up to {hardware.max_gpus} GPUs.",
+            "Look at the pods or machines that the autoscaler asked for, or set `training.ray_options: "
+            "{use_gpu: false}` to train on CPUs.",
+        ) from error
+    return read_hardware()
+
+
+def resolve_auto_settings(config: TrainingConfig, model: str, hardware: Hardware) -> tuple[TrainingConfig, Placement]:
+    """The settings with workers, ZeRO stage, offload and precision that suit the hardware instead of `auto`, and what
+    the workers run on.
+
+    Raises:
+        TandemError: there are too few GPUs, nothing fits, or nothing fits with `workers.min` workers.
+    """
+    config = resolve_workers(config, hardware)
+    placement = place_workers(config, hardware)
+    device, min_workers = workers_device(config, placement, hardware), config.workers.min
     config = resolve_precision(config, device)
     chosen = choose_zero_stage(config, model, device)
     settled = config.model_copy(update={"zero_stage": chosen.zero_stage, "offload": chosen.offload})
@@ -185,7 +236,7 @@ def resolve_auto_settings(config: TrainingConfig, model: str) -> TrainingConfig:
         choose_zero_stage(
             settled.model_copy(update={"workers": WorkerRange(min=min_workers, max=min_workers)}), model, device
         )
-    return settled
+    return settled, placement
 
 
 def raise_workers_error(folder: Path) -> None:
@@ -219,7 +270,7 @@ def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, 
     base_digest = digest_model(model)
     return publish_version(
         storage, adapter, files, job.config, model=model, base_digest=base_digest, metrics=metrics,
-        fingerprint=fingerprint(config, model, base_digest), template=prepared["template_hash"],
+        fingerprint=trained_fingerprint(config, job.config, model, base_digest), template=prepared["template_hash"],
         prompt_hash=prepared["prompt_hash"],
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cluster.errors import TandemError
+from cluster.hardware import Gpu, Hardware, Node
 from cluster.jobs.dashboard import Dashboard
 
 Resources = Mapping[str, float]
@@ -35,6 +36,14 @@ class ClusterCapacity:
     @property
     def num_gpus(self) -> int:
         return int(sum(node.get("GPU", 0) for node in self.nodes))
+
+    @property
+    def hardware(self) -> Hardware:
+        """The nodes by the number of their GPUs. Ray's dashboard does not say of which kind they are."""
+        return Hardware(tuple(
+            Node(int(node.get("CPU", 0)), int(node.get("memory", 0)), (Gpu("GPU", 0),) * int(node.get("GPU", 0)))
+            for node in self.nodes
+        ))  # fmt: skip
 
     def told(self) -> str:
         """Such as 2 nodes with 16 CPU and 4 GPU, 1 node with 4 CPU."""

@@ -217,9 +217,9 @@ class Registry:
         values = self._check(name, version).read()
         return ParityCheck.model_validate_json(values) if values else None
 
-    def find(self, name: str, fingerprint: str) -> AdapterVersion | None:
-        """The newest version that was made from exactly these inputs, if there is one."""
-        matching = [version for version in self.versions(name) if version.manifest.fingerprint == fingerprint]
+    def find(self, name: str, *fingerprints: str) -> AdapterVersion | None:
+        """The newest version that was made from exactly the inputs of one of these fingerprints, if there is one."""
+        matching = [version for version in self.versions(name) if version.manifest.fingerprint in fingerprints]
         return matching[-1] if matching else None
 
     def names(self) -> list[str]:

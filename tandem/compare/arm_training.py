@@ -22,7 +22,7 @@ from tandem.pipeline.runs import recorded
 from tandem.pipeline.training import CheckedRows, train
 from tandem.project.project import Project
 from training.config import DataSource
-from training.publish.publish import fingerprint
+from training.publish.publish import known_fingerprints
 
 ARMS_OF: dict[str, tuple[str, ...]] = {"tuned": ("tuned", "tuned_retrieval"), "raft": ("raft",)}
 
@@ -64,8 +64,8 @@ class Trainings:
         if kind == "raft" and not self.raft_rows.exists():
             return None
         project = self.project_for(kind)
-        fingerprint_of_arm = fingerprint(project.training, project.model, digest_model(project.model))
-        return Registry.of(project.storage).find(project.adapter, fingerprint_of_arm)
+        fingerprints = known_fingerprints(project.training, project.model, digest_model(project.model))
+        return Registry.of(project.storage).find(project.adapter, *fingerprints)
 
     def train(self, kind: str, run: Run, console: Console) -> AdapterVersion:
         """Train or reuse; a second training has another run, since its files have the same names."""

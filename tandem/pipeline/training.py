@@ -10,7 +10,7 @@ from tandem.console import Console
 from tandem.project.project import Project
 from training.config import TrainingConfig
 from training.data.rows import DataReport, check_rows
-from training.publish.publish import digest_sources, fingerprint, result_kind
+from training.publish.publish import digest_sources, known_fingerprints, result_kind
 from training.run import find_interrupted, resume_training, run_training
 from training.trainer.fit import TrainingReporter
 
@@ -78,7 +78,7 @@ def train(
     check_sources(project)
     base_digest = digest_model(project.model)
     known = Registry.of(project.storage).find(
-        project.adapter, fingerprint(project.training, project.model, base_digest)
+        project.adapter, *known_fingerprints(project.training, project.model, base_digest)
     )
     if known:
         console.stage("train", f"reused {known.name}@{known.version}: data, model and settings have not changed")

@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
+from cluster.hardware import Hardware
 from cluster.jobs.demand import Phase
 from cluster.jobs.job_archive import JobArchive, PackedFile, pack_files
 from cluster.jobs.jobs import OURS, Submission, new_job_id, runtime_env
 from cluster.jobs.wheel import Wheel, build_wheel
 from retrieval.sources.parsing import SUFFIXES
 from serving.deploy.serve_options import engine_options, gateway_options, retriever_options
-from serving.engine.engine_args import Hardware
+from serving.engine import engine_args
 from tandem.project.portable import PROJECT_FILE, PackedProject, packed_project, scalars
 from tandem.project.project import Project
+from training.plan.placement import resolve_workers, training_kind
 
 _DRIVER_CPUS = 1.0
 """The driver reads, embeds and asks: it is kept off heads that are given no CPUs so that nothing computes there."""
@@ -67,13 +69,14 @@ class PreparedJob:
             new_job_id(self.project.name, self.verb), self.entrypoint, metadata, env_vars, num_cpus=_DRIVER_CPUS
         )
 
-    def phases(self, num_gpus: int) -> list[Phase]:
-        """What has to be there at once, on a cluster with so many GPUs."""
+    def phases(self, hardware: Hardware) -> list[Phase]:
+        """What has to be there at once, on a cluster with these nodes."""
+        num_gpus = hardware.num_gpus
         steps = {
-            "train": [*_training(self.project, num_gpus), *_parity(self.project, num_gpus)],
+            "train": [*_training(self.project, hardware), *_parity(self.project, num_gpus)],
             "index": _indexing(self.project),
             "compare": [
-                *(_training(self.project, num_gpus) if self.project.tunes else ()), *_indexing(self.project),
+                *(_training(self.project, hardware) if self.project.tunes else ()), *_indexing(self.project),
                 _serving(self.project, num_gpus, with_documents=bool(self.project.retrieval.sources)),
             ],
         }  # fmt: skip
@@ -181,13 +184,15 @@ def _refuse_secrets(text: str, path: Path) -> None:
             )
 
 
-def _training(project: Project, num_gpus: int) -> list[Phase]:
+def _training(project: Project, hardware: Hardware) -> list[Phase]:
     """Ray Train's workers: a GPU each where the cluster has any, else a CPU, or what `ray_options` says."""
     config, options = project.training, project.training.ray_options
-    on_gpu = options.get("use_gpu", num_gpus > 0 or config.method == "qlora")
     resources = options.get("resources_per_worker")
-    bundle = {"GPU": 1.0, **(resources or {})} if on_gpu else resources or {"CPU": 1.0}
-    return [Phase("training", (bundle,) * config.workers.min)]
+    if options.get("use_gpu") or config.method == "qlora" or training_kind(config, hardware) == "gpu":
+        bundle = {"GPU": 1.0, **(resources or {})}
+    else:
+        bundle = resources or {"CPU": 1.0}
+    return [Phase("training", (bundle,) * resolve_workers(config, hardware).workers.min)]
 
 
 def _parity(project: Project, num_gpus: int) -> list[Phase]:
@@ -205,7 +210,7 @@ def _indexing(project: Project) -> list[Phase]:
 def _serving(project: Project, num_gpus: int, with_documents: bool) -> Phase:
     """The engines, gateways and retrievers that the endpoint starts with."""
     config = project.serving
-    hardware = Hardware(num_gpus)
+    hardware = engine_args.Hardware(num_gpus)
     engine = engine_options(config, hardware, "base")["placement_group_bundles"]
     engines = max(1, config.num_replicas.min) * max(1, len(config.models))
     gateway = {"CPU": float(gateway_options(config)["ray_actor_options"]["num_cpus"])}

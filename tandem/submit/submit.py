@@ -85,7 +85,7 @@ def _submit(job: PreparedJob, options: SubmitOptions, console: Console) -> None:
     jobs = connect_jobs(job.project.cluster.address)
     jobs.dashboard.check_versions()
     room = capacity_at(jobs.dashboard)
-    for missing in check_capacity(job.phases(room.num_gpus), room):
+    for missing in check_capacity(job.phases(room.hardware), room):
         console.stage("room", f"{missing}: it waits until nodes are added")
     _show_content(job, env_vars, console)
     with tempfile.TemporaryDirectory() as folder:

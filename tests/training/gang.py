@@ -21,6 +21,7 @@ from pyarrow.fs import FileSystem, LocalFileSystem
 
 import training.trainer.checkpoint_store
 from training.data.packing import Pack
+from training.plan.placement import ON_CPU, worker_environment
 from training.trainer.checkpointer import Checkpointer
 from training.trainer.deepspeed_engine import _import_deepspeed
 from training.trainer.job import TrainingJob
@@ -95,6 +96,7 @@ def run(job: TrainingJob, num_workers: int, death: Death | None = None, root: Pa
 
 
 def work(rank: int, job: TrainingJob, num_workers: int, death: Death | None, root: Path, store: Path) -> None:
+    os.environ.update(worker_environment(ON_CPU))
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(num_workers))
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=num_workers)

@@ -11,7 +11,7 @@ import pytest
 from cluster.errors import TandemError
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
-from training.config import TrainingConfig
+from training.config import TrainingConfig, WorkerRange
 from training.publish.publish import fingerprint
 from training.run import find_interrupted
 from training.trainer.job import TrainingJob
@@ -68,7 +68,8 @@ def test_a_run_that_was_prepared_before_search_was_called_tune_is_resumed(
     settings = config.model_dump(mode="json")
     settings["search"] = settings.pop("tune")
     values = {"config": settings, "model": MODEL, "folder": str(tmp_path), "num_steps": 7, "store": None}
-    assert TrainingJob.from_dict(values) == TrainingJob(config, MODEL, tmp_path, num_steps=7)
+    resolved = config.model_copy(update={"workers": WorkerRange(min=2, max=2)})
+    assert TrainingJob.from_dict(values) == TrainingJob(resolved, MODEL, tmp_path, num_steps=7)
 
 
 def test_a_tuning_cannot_be_resumed(tmp_path: Path, config: TrainingConfig) -> None:

@@ -19,6 +19,7 @@ from training.data.examples import Examples
 from training.data.micro_batch import make_micro_batch
 from training.model.model import load_model
 from training.model.objective import make_objective
+from training.plan.placement import ON_CPU, worker_environment
 from training.trainer.deepspeed_engine import open_engine, sharded_loading, trained_weights
 from training.trainer.loop import LearningRateSchedule
 
@@ -33,6 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def run(rank: int, model: str, output: Path) -> None:
+    os.environ.update(worker_environment(ON_CPU))
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{output}/store", rank=rank, world_size=2)

@@ -1,35 +1,17 @@
 """The cheapest ZeRO stage and offload that fit the memory: each further step saves memory and costs time."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
-from cluster.fingerprints.provenance import cpu_has_bf16
 from training.config import TrainingConfig, WorkerRange
 from training.plan.memory import GIB, MemoryEstimate, estimate_memory, memory_setup
+from training.plan.placement import WorkerDevice
 from training.plan.shapes import ModelShapes, read_model_shapes
 
 _USABLE_SHARE = 0.9
 """Share of a GPU's memory that is planned with: an allocator holds more than is in use (benchmarks/plan_memory.py)."""
-
-
-@dataclass(frozen=True)
-class WorkerDevice:
-    """The device that one worker trains on, with the memory it has for it."""
-
-    kind: str
-    """`gpu` or `cpu`."""
-
-    name: str
-    memory_bytes: int
-    host_bytes: int
-    """Main memory for one worker's offloaded state; on CPU the same memory as `memory_bytes`."""
-
-    has_bf16: bool = True
-    """Whether it has instructions for bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -108,57 +90,6 @@ def fits_with_workers(config: TrainingConfig, model: Any, device: WorkerDevice, 
     """Whether any stage and offload that the settings leave open fits on this number of workers."""
     workers = WorkerRange(min=num_workers, max=max(num_workers, config.workers.max))
     return _any_fits(config.model_copy(update={"workers": workers}), model, device)
-
-
-def workers_device(config: TrainingConfig) -> WorkerDevice:
-    """The device of each worker: of the open Ray session's GPUs where this machine is not one of them."""
-    import ray
-    import torch
-
-    gpus_are_elsewhere = ray.is_initialized() and not torch.cuda.is_available()
-    if gpus_are_elsewhere and ray.cluster_resources().get("GPU", 0) >= config.workers.min:
-        gpu: WorkerDevice = ray.get(ray.remote(num_gpus=1)(local_device).remote(config.workers.max))
-        return gpu
-    return local_device(config.workers.max)
-
-
-def local_device(num_workers: int) -> WorkerDevice:
-    """The device of each of `num_workers` workers on a machine like this one."""
-    import torch
-
-    available = _available_bytes()
-    host = available // num_workers
-    if torch.cuda.is_available():
-        # A worker has a GPU to itself.
-        host = available // min(num_workers, torch.cuda.device_count())
-        memory = torch.cuda.get_device_properties(0).total_memory
-        return WorkerDevice("gpu", torch.cuda.get_device_name(0), memory, host)
-    return WorkerDevice("cpu", "this machine", host, host, cpu_has_bf16())
-
-
-def _available_bytes() -> int:
-    """Main memory that programs can still take, on Linux also where a container may have less; elsewhere all of it."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    return min(free, container_free_bytes(Path("/sys/fs/cgroup")) or free)
-
-
-def container_free_bytes(folder: Path) -> int | None:
-    """What a container's limit leaves, without file caches that can be dropped; None where nothing is limited.
-
-    Args:
-        folder: where the control group is mounted (version 2: docs.kernel.org/admin-guide/cgroup-v2.html).
-    """
-    try:
-        limit = int((folder / "memory.max").read_text())
-        used = int((folder / "memory.current").read_text())
-        counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # not limited says "max"
-        return None
-    return max(0, limit - used + int(counts.get("inactive_file", 0)))
 
 
 def _stages_and_offloads(config: TrainingConfig) -> Iterator[tuple[int, str]]:

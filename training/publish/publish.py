@@ -10,7 +10,7 @@ from cluster.fingerprints.digests import digest_json, digest_question
 from cluster.fingerprints.minhash import NUM_PERMUTATIONS, digest_answer, digest_words, question_minhash
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.storage import Storage
-from training.config import FORMER_NAMES, TrainingConfig
+from training.config import FORMER_NAMES, AutoWorkers, TrainingConfig
 from training.data.duplicates import row_minhash
 from training.data.rows import TrainingRow
 from training.data.sources import digest_source
@@ -25,16 +25,21 @@ _FINGERPRINT_FORMAT = 2
 _ROLES = ("user", "assistant")
 
 
-def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
+def fingerprint(config: TrainingConfig, model: str, base_digest: str, workers: str | None = None) -> str:
     """A digest of everything that decides the adapter: rows, settings, base weights and the packages that train.
 
     A base in a folder is known by its content alone, so that a project can be moved. A setting that was renamed keeps
     its former name in the digest, so that a version that is published already is found again.
 
+    Args:
+        workers: what counts as the number of workers, where it is not that of the settings.
+
     Raises:
         TandemError: a source of `config.data` does not exist or cannot be read.
     """
     settings = config.model_dump(mode="json", exclude=_SETTINGS_WITHOUT_EFFECT)
+    if workers is not None:
+        settings["workers"] = workers
     for former, current in FORMER_NAMES.items():
         settings[former] = settings.pop(current)
     return digest_json({
@@ -44,6 +49,23 @@ def fingerprint(config: TrainingConfig, model: str, base_digest: str) -> str:
         "base": base_digest if Path(model).exists() else [model, base_digest],
         "packages": {package: importlib.metadata.version(package) for package in _PACKAGES},
     })  # fmt: skip
+
+
+def trained_fingerprint(config: TrainingConfig, trained: TrainingConfig, model: str, base_digest: str) -> str:
+    """The fingerprint of a training with these settings, `auto` in `config` and resolved in `trained`.
+
+    `auto` workers that are two have the fingerprint of two workers, which earlier versions took where nothing was set.
+    Any other number has one of its own, so that a training with the number that somebody sets later is another.
+    """
+    is_auto = isinstance(config.workers, AutoWorkers)
+    same = trained.workers.model_dump() == config.workers.model_dump()
+    return fingerprint(config, model, base_digest, "auto" if is_auto and not same else None)
+
+
+def known_fingerprints(config: TrainingConfig, model: str, base_digest: str) -> tuple[str, ...]:
+    """Every fingerprint that `trained_fingerprint` may give a training with these settings, on any hardware."""
+    workers = ("auto", None) if isinstance(config.workers, AutoWorkers) else (None,)
+    return tuple(fingerprint(config, model, base_digest, each) for each in workers)
 
 
 def digest_sources(config: TrainingConfig) -> str:

@@ -1,7 +1,6 @@
 """The only file that imports DeepSpeed: its engine, its checkpoints, and whole weights out of shares."""
 
 import logging
-import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -146,13 +145,11 @@ def _check_nvme_offload() -> None:
 
 
 def _import_deepspeed() -> Any:
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     import deepspeed
     import deepspeed.ops
 
-    if not torch.cuda.is_available():
+    if deepspeed.get_accelerator().device_name() == "cpu":
         # On CPU, DeepSpeed compiles (about 50 s) a shared-memory all-reduce that only its inference engine calls. Its
         # table of usable ops is the switch; writing it also saves the compiler runs that would fill it.
         vars(deepspeed.ops).setdefault("__compatible_ops__", {"deepspeed_shm_comm": False})

@@ -15,6 +15,7 @@ from typing import Any
 from cluster.errors import TandemError
 from cluster.storage.buckets import BucketUnreachable, open_filesystem
 from cluster.storage.run_copies import RunCopy
+from training.plan.placement import worker_environment
 from training.trainer.job import METRICS_FILE, SUMMARY_FILE, TrainingJob, local_folder
 
 _POLL_S = 0.25
@@ -78,14 +79,6 @@ def remove_local_files(job: TrainingJob) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def num_gpus() -> int:
-    """GPUs of the cluster, or of this machine where no Ray session is open."""
-    import ray
-    import torch
-
-    return int(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else torch.cuda.device_count()
-
-
 def _run_in_thread(outcome: "Future[None]", job: TrainingJob) -> None:
     try:
         _run_ray_train(job)
@@ -103,16 +96,18 @@ def _run_ray_train(job: TrainingJob) -> None:
 
     config = job.config
     filesystem, path = open_filesystem(job.store) if job.store else (None, str(job.folder))
-    use_gpu = num_gpus() >= config.workers.min
+    placement = job.placement
+    scaling = {"use_gpu": placement.kind == "gpu", **config.ray_options}
     workers = config.workers.max if config.workers.min == config.workers.max else tuple(dict(config.workers).values())
     by_loss = config.keep_by == "held_out_loss"
     trainer = TorchTrainer(
         run_worker,
         train_loop_config=job.to_dict(),
-        scaling_config=ScalingConfig(**{"num_workers": workers, "use_gpu": use_gpu, **config.ray_options}),
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        scaling_config=ScalingConfig(num_workers=workers, **scaling),
+        torch_config=TorchConfig(backend=placement.backend),
         run_config=RunConfig(
             name=CHECKPOINTS_FOLDER,
+            worker_runtime_env={"env_vars": worker_environment(placement)},
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=config.max_failures),

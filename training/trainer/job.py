@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config import TrainingConfig
+from training.plan.placement import ON_CPU, Placement
 
 TRAINING_ROWS_FILE = "training.npz"
 HELD_OUT_ROWS_FILE = "held_out.npz"
@@ -31,6 +32,7 @@ class TrainingJob:
     folder: Path
     num_steps: int
     store: str | None = None
+    placement: Placement = ON_CPU
 
     @property
     def checkpoint_steps(self) -> int:
@@ -45,7 +47,8 @@ class TrainingJob:
     def from_dict(cls, values: dict[str, Any]) -> "TrainingJob":
         """The job that `to_dict` wrote, in this version or an earlier one."""
         config = TrainingConfig.model_validate(values["config"])
-        return cls(**{**values, "folder": Path(values["folder"]), "config": config})
+        placement = Placement(**values.get("placement", {}))
+        return cls(**{**values, "folder": Path(values["folder"]), "config": config, "placement": placement})
 
 
 def local_folder(run: str) -> Path:

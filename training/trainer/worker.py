@@ -9,6 +9,7 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
+import torch
 
 from cluster.errors import TandemError
 from cluster.storage.buckets import BucketUnreachable, open_bucket
@@ -64,7 +65,7 @@ def _train_rank(job: TrainingJob, run: str, rank: int, copy: RunCopy | None) -> 
         storage.storage_filesystem, storage.experiment_fs_path, run, rank, num_workers, context.get_local_rank(), send
     )
     try:
-        loop = TrainingLoop(job, rank, num_workers, ray.train.torch.get_device(), checkpoints)
+        loop = TrainingLoop(job, rank, num_workers, _device(job), checkpoints)
         loop.train()
         figures: dict[str, Any] = loop.finish()
     except TrainingDiverged as error:
@@ -76,6 +77,24 @@ def _train_rank(job: TrainingJob, run: str, rank: int, copy: RunCopy | None) -> 
         raise
     if rank == 0:
         write_atomically(summary, json.dumps(figures) + "\n")
+
+
+def _device(job: TrainingJob) -> torch.device:
+    """The device that the driver placed this worker on.
+
+    Raises:
+        TandemError: it is a GPU, and PyTorch cannot use it.
+    """
+    if job.placement.kind == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise TandemError(
+            f"Ray gave this worker a GPU, and PyTorch {torch.__version__} (built for CUDA "
+            f"{torch.version.cuda or 'no version'}) cannot use it.",
+            "The GPU packages, and a driver for their CUDA, on every node.",
+            "Run `tandem doctor --cluster`: it names the node and what is missing there.",
+        )
+    return ray.train.torch.get_device()
 
 
 def _error_parts(error: TandemError) -> list[str]:

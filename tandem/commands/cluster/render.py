@@ -23,6 +23,7 @@ from tandem.commands.options import DEFAULT, AsJson, ProjectFile, with_option_gr
 from tandem.console import Console
 from tandem.deployment import serve_config
 from tandem.project.project import Project, load
+from training.config import AutoWorkers, WorkerRange
 
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead of standard output.")]
 Cpus = Annotated[int, typer.Option(min=1, help="CPUs of a worker pod.")]
@@ -79,7 +80,8 @@ def render_ray_job(
     The job trains as the project file says.
     """
     project = load(options.config)
-    number = num_pods or math.ceil(project.training.workers.max / (options.gpus or options.cpus))
+    workers = _workers_in_pods(project, options.pods)
+    number = num_pods or math.ceil(workers.max / (options.gpus or options.cpus))
     _check_room(project, number, options.pods)
     command = f"python -P -m tandem train{' --resume' if resume else ''} -c {_absolute(project_path)}"
     document = ray_job(options.target(queue), options.pods, number, command, int(deadline_h * 3600))
@@ -183,9 +185,16 @@ def _absolute(path: str) -> str:
     return path
 
 
+def _workers_in_pods(project: Project, pods: Pods) -> WorkerRange:
+    """Automatic workers fill the GPUs of however many pods there are."""
+    workers = project.training.workers
+    is_filling = pods.gpus and isinstance(workers, AutoWorkers)
+    return WorkerRange(min=1, max=1) if is_filling else workers
+
+
 def _check_room(project: Project, num_pods: int, pods: Pods) -> None:
     """A training whose workers never find room would wait until its deadline."""
-    num_workers, slots = project.training.workers.min, num_pods * (pods.gpus or pods.cpus)
+    num_workers, slots = _workers_in_pods(project, pods).min, num_pods * (pods.gpus or pods.cpus)
     if num_workers > slots:
         raise TandemError(
             f"`training.workers` asks for {num_workers} workers, and {num_pods} pods have room for {slots}.",

@@ -32,6 +32,7 @@ from tandem.commands.options import AsJson
 from tandem.console import Console
 from tandem.deployment import DEPLOYED
 from tandem.project.project import Project, load
+from training.config import AutoWorkers
 
 # What an unknown verb or option raises; typer carries its click under a private name.
 _USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
@@ -243,13 +244,15 @@ def _read_text(file: Path) -> str:
 
 def _room(job: Manifest, project: Project) -> Iterator[ManifestFinding]:
     groups: list[Values] = cluster_spec(job).get("workerGroupSpecs", [])
-    slots = 0
+    workers, slots, gpus = project.training.workers, 0, 0
     for group in groups:
         limits = value_at((value_at(group, "template.spec.containers") or [{}])[0], "resources.limits") or {}
+        gpus += int(limits.get("nvidia.com/gpu") or 0)
         per_pod = limits.get("nvidia.com/gpu") or limits.get("cpu") or 0
         slots += int(group.get("replicas") or 0) * int(float(per_pod))
-    if project.training.workers.max > slots:
-        text = f"`training.workers` is up to {project.training.workers.max}, and its pods have room for {slots}."
+    most = 1 if gpus and isinstance(workers, AutoWorkers) else workers.max
+    if most > slots:
+        text = f"`training.workers` is up to {most}, and its pods have room for {slots}."
         yield ManifestFinding("fit", str(job), text)
 
 

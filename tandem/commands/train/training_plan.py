@@ -8,6 +8,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from cluster.errors import TandemError
+from cluster.hardware import Gpu, Hardware, Node, read_hardware
 from training.config import TrainingConfig, WorkerRange
 from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
@@ -15,15 +16,9 @@ from training.data.rows import check_rows
 from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens
 from training.plan.flops import flops_per_token, peak_flops
 from training.plan.memory import GIB, MEMORY_ALLOWANCE, checkpoint_bytes, published_error_range
+from training.plan.placement import WorkerDevice, place_workers, resolve_workers, workers_device
 from training.plan.shapes import ModelShapes, read_model_shapes
-from training.plan.zero_stage import (
-    WorkerDevice,
-    ZeroChoice,
-    all_choices,
-    choose_zero_stage,
-    local_device,
-    resolve_precision,
-)
+from training.plan.zero_stage import ZeroChoice, all_choices, choose_zero_stage, resolve_precision
 
 _METHODS = ("full", "lora", "dora", "qlora")
 _ASSUMED_MFU = 0.4
@@ -77,7 +72,9 @@ def plan_training(
     """
     if workers is not None:
         config = config.model_copy(update={"workers": WorkerRange(min=workers, max=workers)})
-    device = _device(memory_gib, host_gib, config.workers.max)
+    hardware = read_hardware() if memory_gib is None else _described(memory_gib, host_gib, config.workers.max)
+    config = resolve_workers(config, hardware)
+    device = workers_device(config, place_workers(config, hardware), hardware)
     config = resolve_precision(config, device)
     shapes = read_model_shapes(config, model)
     by_method = {
@@ -184,11 +181,10 @@ def _lines(plan: TrainingPlan) -> Iterator[str]:
     yield f"Published: {published_as(plan.config)}"
 
 
-def _device(memory_gib: float | None, host_gib: float | None, workers: int) -> WorkerDevice:
-    if memory_gib is None:
-        return local_device(workers)
-    host = round(host_gib * GIB) if host_gib is not None else 2**62
-    return WorkerDevice("gpu", "a GPU", round(memory_gib * GIB), host)
+def _described(memory_gib: float, host_gib: float | None, workers: int) -> Hardware:
+    """A node with such a GPU for each worker."""
+    host = round(host_gib * GIB) * workers if host_gib is not None else 2**62
+    return Hardware((Node(workers, host, (Gpu("a GPU", round(memory_gib * GIB)),) * workers),))
 
 
 def _work(config: TrainingConfig, model: str) -> tuple[Work | None, str | None]:

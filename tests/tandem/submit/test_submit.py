@@ -13,6 +13,7 @@ from serving.deploy.serve_options import LIMITER_CPUS
 from tandem.project.project import load
 from tandem.submit.job_package import prepare_job
 from tandem.submit.submit import SubmitOptions, submit_if_asked
+from tests.machines import nodes
 from tests.ports import free_port
 from tests.tandem.test_command import MODEL, refused, replace, tandem
 
@@ -158,7 +159,7 @@ def test_json_names_every_file(project: Path) -> None:
 
 def phases(project: Path, verb: str, num_gpus: int) -> dict[str, list[dict[str, float]]]:
     prepared = prepare_job(load(project / "tandem.yaml"), verb)
-    return {phase.name: [dict(bundle) for bundle in phase.bundles] for phase in prepared.phases(num_gpus)}
+    return {phase.name: [dict(bundle) for bundle in phase.bundles] for phase in prepared.phases(nodes(num_gpus))}
 
 
 def test_what_a_verb_needs_is_named(project: Path) -> None:
@@ -171,6 +172,11 @@ def test_what_a_verb_needs_is_named(project: Path) -> None:
     assert phases(project, "compare", 8)["serving"] == [driver, {"CPU": 1, "GPU": 1}, gateway, cpu]
     replace(project, "sources: [docs]", "sources: [docs], embedding_workers: 2, embedding_gpus_per_worker: 0.5")
     assert phases(project, "index", 8)["indexing"] == [driver, {"GPU": 0.5}, {"GPU": 0.5}]
+
+
+def test_automatic_workers_take_the_gpus_of_the_cluster(project: Path) -> None:
+    assert phases(project, "train", 8)["training"] == [{"CPU": 1.0}, *[{"GPU": 1.0}] * 8]
+    assert phases(project, "train", 0)["training"] == [{"CPU": 1.0}, {"CPU": 1.0}, {"CPU": 1.0}]
 
 
 def test_a_training_that_may_shrink_needs_its_fewest_workers(project: Path) -> None:

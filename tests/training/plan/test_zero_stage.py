@@ -1,4 +1,3 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,14 +6,12 @@ from transformers import AutoConfig
 from cluster.errors import TandemError
 from training.config import TrainingConfig
 from training.plan.memory import GIB
+from training.plan.placement import WorkerDevice
 from training.plan.shapes import read_model_shapes
 from training.plan.zero_stage import (
-    WorkerDevice,
     ZeroChoice,
     choose_zero_stage,
-    container_free_bytes,
     fits_with_workers,
-    local_device,
     open_choices,
     resolve_precision,
 )
@@ -110,20 +107,3 @@ def test_offload_does_not_help_where_the_memory_is_the_same() -> None:
     moved = next(each for each in open_choices(config(offload="cpu"), read_model_shapes(config(), LLAMA)))
     small = WorkerDevice("cpu", "this machine", moved.estimate.total + moved.estimate.host - 1, 10**15)
     assert not ZeroChoice(moved.zero_stage, moved.offload, moved.estimate).fits(small)
-
-
-def test_this_machine_has_memory_for_its_workers() -> None:
-    one, two = local_device(1), local_device(2)
-    assert one.memory_bytes > 0
-    assert one.kind in ("cpu", "gpu")
-    assert one.host_bytes >= two.host_bytes * 0.9
-
-
-def test_a_containers_limit_counts(tmp_path: Path) -> None:
-    (tmp_path / "memory.max").write_text("1000\n")
-    (tmp_path / "memory.current").write_text("700\n")
-    (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 250\n")
-    assert container_free_bytes(tmp_path) == 550
-    (tmp_path / "memory.max").write_text("max\n")
-    assert container_free_bytes(tmp_path) is None
-    assert container_free_bytes(tmp_path / "none") is None

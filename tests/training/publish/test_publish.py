@@ -12,7 +12,14 @@ from training.config import TrainingConfig, WorkerRange
 from training.data.duplicates import row_minhash
 from training.data.rows import check_rows, draw_held_out_rows
 from training.publish.parity_rows import find_last_answer
-from training.publish.publish import fingerprint, result_kind, trained_row, write_trained_rows
+from training.publish.publish import (
+    fingerprint,
+    known_fingerprints,
+    result_kind,
+    trained_fingerprint,
+    trained_row,
+    write_trained_rows,
+)
 
 ROW = {"prompt": "Hi", "completion": "Yo", "id": "r1", "sources": ["a.md", "b.md"]}
 
@@ -129,3 +136,14 @@ def test_held_out_rows(share: float, num_rows: int, number: int) -> None:
 def test_the_last_answer_of_a_row_with_two_turns() -> None:
     marks = np.array([0, 0, 1, 1, 0, 0, 1, 1, 0], dtype=bool)
     assert find_last_answer(marks) == (6, 8)
+
+
+def test_automatic_workers_are_two_or_have_a_fingerprint_of_their_own(write_rows) -> None:
+    """A version of two workers is found again, and one of eight is not taken for that of two."""
+    auto = TrainingConfig(data=write_rows([ROW]))
+    two, eight = (auto.model_copy(update={"workers": WorkerRange(min=n, max=n)}) for n in (2, 8))
+    base = ("org/model", "digest")
+    assert trained_fingerprint(auto, two, *base) == fingerprint(two, *base) == fingerprint(auto, *base)
+    on_eight = trained_fingerprint(auto, eight, *base)
+    assert {on_eight, fingerprint(two, *base)} == set(known_fingerprints(auto, *base))
+    assert on_eight not in known_fingerprints(two, *base) + known_fingerprints(eight, *base)
