@@ -43,7 +43,7 @@ ROOMS: dict[str, dict[str, str]] = {
     "training": {
         "config": "",
         "data": "config",
-        "plan": "config",
+        "plan": "config model",
         "model": "config data",
         "publish": "config data model",
         "trainer": "config data model plan publish",

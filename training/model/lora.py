@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
+from training.model.targets import find_targets, linear_layer_names, saved_modules
 
 # PyTorch takes a second to load; importing this module must not.
 if TYPE_CHECKING:
@@ -41,17 +42,20 @@ def add_adapter(base: Any, config: TrainingConfig) -> Any:
     """Freeze a base model and put a fresh adapter around its layers, drawn from torch's generator.
 
     Raises:
-        TandemError: the model has no layers of the names in `target_modules` or `modules_to_save`.
+        TandemError: the model has no layers of the names in `target_modules` or `modules_to_save`, or they cannot have
+            an adapter.
     """
     from peft import LoraConfig, get_peft_model
 
-    _check_module_names(base, config.modules_to_save)
+    saved_modules(base, config.modules_to_save)
+    targets = find_targets(base, config)
     settings = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         use_dora=config.method == "dora",
-        target_modules=config.target_modules,
+        target_modules=targets.target_modules,
+        target_parameters=targets.target_parameters or None,
         modules_to_save=config.modules_to_save or None,
         task_type="CAUSAL_LM",
     )
@@ -61,7 +65,7 @@ def add_adapter(base: Any, config: TrainingConfig) -> Any:
     except ValueError as error:
         raise TandemError(
             f"No adapter can be put on {config.target_modules!r} ({error}).",
-            f"`all-linear`, or names of layers such as {', '.join(_linear_layer_names(base))}.",
+            f"`all-linear`, or names of layers such as {', '.join(linear_layer_names(base))}.",
             "Set `training.target_modules`.",
         ) from error
 
@@ -76,21 +80,3 @@ def four_bit_config(dtype: "torch.dtype") -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-
-
-def _check_module_names(base: Any, names: list[str]) -> None:
-    module_names = {name.split(".")[-1] for name, _ in base.named_modules() if name}
-    for name in names:
-        if name.split(".")[-1] not in module_names:
-            raise TandemError(
-                f"`modules_to_save` names {name}, which the model does not have.",
-                f"Names of modules such as {', '.join(sorted(name for name in module_names if not name.isdigit()))}.",
-                "Set `training.modules_to_save`.",
-            )
-
-
-def _linear_layer_names(base: Any) -> list[str]:
-    import torch
-
-    linear = {name.split(".")[-1] for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)}
-    return sorted(linear - {"lm_head"})

@@ -6,6 +6,14 @@ from typing import Any
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
+from training.model.targets import (
+    AdaptedLayer,
+    expert_weights,
+    find_targets,
+    linear_layers,
+    router_layers,
+    saved_modules,
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,9 @@ class ModelShapes:
 
     hidden: int
     intermediate: int
+    """Width inside the feed-forward that a token goes through: of its experts and those that all tokens share together,
+    the mean over layers."""
+
     layers: int
     vocabulary: int
 
@@ -42,6 +53,28 @@ class ModelShapes:
     """Width of their outputs, summed over the model."""
 
     num_adapters: int
+    active: int
+    """Weights that each token is multiplied with: those of linear layers but the output head, and of experts the share
+    that a token goes to; no embeddings, no adapter."""
+
+    active_adapter: int
+    """The same of the adapter."""
+
+    active_trained: int
+    """Of both, those with a gradient."""
+
+    head: int
+    """Weights of the output head, which only answer tokens are multiplied with."""
+
+    is_head_trained: bool
+    adapted_experts: int = 0
+    """Weights of experts with an adapter. PEFT adds the adapter to a copy of these weights in every forward pass."""
+
+    left_out: tuple[str, ...] = ()
+    """Layers that `all-linear` gives no adapter: experts, routers, and layers that PEFT takes for experts."""
+
+    unknown_names: tuple[str, ...] = ()
+    """Names in `target_modules` that nothing in the model has; PEFT passes over them."""
 
     @property
     def frozen(self) -> int:
@@ -55,38 +88,70 @@ def read_model_shapes(config: TrainingConfig, model: Any) -> ModelShapes:
         model: a folder or hub id, or a transformers configuration.
 
     Raises:
-        TandemError: there is no such configuration, or no layers of the names in `target_modules`.
+        TandemError: there is no such configuration, no layers of the names in `target_modules` or `modules_to_save`, or
+            a layer that cannot have an adapter.
     """
     architecture = _read_architecture(model) if isinstance(model, str) else model
     base = _build_without_weights(architecture)
-    head = base.get_output_embeddings()
-    linear = {
-        name: widths
-        for name, module in base.named_modules()
-        if module is not head and (widths := _linear_widths(module))
-    }
-    num_base = sum(int(parameter.numel()) for parameter in base.parameters())
-    targets = [] if config.method == "full" else _adapter_targets(linear, config.target_modules)
-    trained = _num_trained(base, targets, config, num_base)
     text = architecture.get_text_config()
-    heads = text.num_attention_heads
+    linear, experts, is_full = linear_layers(base), expert_weights(base), config.method == "full"
+    targets = None if is_full else find_targets(base, config)
+    layers = targets.layers if targets else ()
+    saved = {} if is_full else saved_modules(base, config.modules_to_save)
+    num_base = sum(int(parameter.numel()) for parameter in base.parameters())
+    trainable = sum(int(parameter.numel()) for parameter in base.parameters() if parameter.requires_grad)
+    trained = trainable if is_full else _num_trained(layers, saved, config)
+    active = _active_weights(base, linear, experts, text)
+    low_rank = sum(round(layer.num_parameters * _share(layer.num_experts, text)) for layer in layers)
+    head = base.get_output_embeddings()
+    heads = _num_heads(text)
     head_width = getattr(text, "head_dim", None) or text.hidden_size // heads
     weights = [inputs * outputs for inputs, outputs in linear.values()]
     return ModelShapes(
-        total=num_base if config.method == "full" else num_base + trained,
+        total=num_base if is_full else num_base + trained,
         trained=trained,
-        quantized=0 if config.method == "full" else sum(weights),
+        quantized=0 if is_full else sum(weights),
         largest_layer=max(weights),
         hidden=text.hidden_size,
-        intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        intermediate=_feed_forward_width(linear, experts, text),
         layers=text.num_hidden_layers,
         vocabulary=text.vocab_size,
         queries=heads * head_width,
         keys=(getattr(text, "num_key_value_heads", None) or heads) * head_width,
-        adapter_inputs=sum(inputs for inputs, _ in targets),
-        adapter_outputs=sum(outputs for _, outputs in targets),
-        num_adapters=len(targets),
+        adapter_inputs=sum(layer.inputs for layer in layers),
+        adapter_outputs=sum(layer.outputs for layer in layers),
+        num_adapters=len(layers),
+        active=sum(active.values()),
+        active_adapter=low_rank,
+        active_trained=sum(active.values())
+        if is_full
+        else low_rank + sum(size for name, size in active.items() if _is_inside(name, saved)),
+        head=int(head.weight.numel()) if head is not None else 0,
+        is_head_trained=is_full or any(module is head for module in saved.values()),
+        adapted_experts=sum(_num_weights(experts, layer) for layer in layers),
+        left_out=targets.left_out if targets else (),
+        unknown_names=targets.unknown_names if targets else (),
     )
+
+
+def experts_per_token(text: Any) -> int | None:
+    """How many experts a router sends a token to, by the text model's configuration; None where it does not say."""
+    for name in ("num_experts_per_tok", "moe_topk", "moe_top_k", "moe_k", "top_k_experts"):
+        number = getattr(text, name, None)
+        if number:
+            return int(max(number) if isinstance(number, list | tuple) else number)
+    return None
+
+
+def _num_heads(text: Any) -> int:
+    heads = getattr(text, "num_attention_heads", None)
+    if not heads:
+        raise TandemError(
+            f"The model is of type {text.model_type}, which has no attention.",
+            "A transformer whose only way from token to token is attention.",
+            "Set `model` to such a model.",
+        )
+    return int(heads)
 
 
 def _read_architecture(model: str) -> Any:
@@ -112,51 +177,69 @@ def _build_without_weights(architecture: Any) -> Any:
         return AutoModelForCausalLM.from_config(architecture)
 
 
-def _linear_widths(module: Any) -> tuple[int, int] | None:
-    """Inputs and outputs of a linear layer (GPT-2's Conv1D is one too); None for other modules."""
-    import torch
-
-    if isinstance(module, torch.nn.Linear):
-        return module.in_features, module.out_features
-    if type(module).__name__ == "Conv1D":
-        inputs, outputs = module.weight.shape
-        return int(inputs), int(outputs)
-    return None
+def _num_trained(layers: tuple[AdaptedLayer, ...], saved: dict[str, Any], config: TrainingConfig) -> int:
+    """Parameters with a gradient beside frozen weights: an adapter's, and the modules that are trained whole."""
+    low_rank = sum(layer.num_parameters for layer in layers)
+    magnitudes = sum(layer.outputs for layer in layers) if config.method == "dora" else 0
+    copies = sum(int(parameter.numel()) for module in saved.values() for parameter in module.parameters())
+    return low_rank + magnitudes + copies
 
 
-def _adapter_targets(linear: dict[str, tuple[int, int]], target_modules: str | list[str]) -> list[tuple[int, int]]:
-    if target_modules == "all-linear":
-        return list(linear.values())
-    if isinstance(target_modules, str):
-        targets = [widths for name, widths in linear.items() if re.fullmatch(target_modules, name)]
-    else:
-        targets = [
-            widths
-            for name, widths in linear.items()
-            if any(_has_name(name, module_name) for module_name in target_modules)
-        ]
-    if targets:
-        return targets
-    raise TandemError(
-        f"The model has no linear layers of the name {target_modules!r}.",
-        f"`all-linear`, or names such as {', '.join(sorted({name.split('.')[-1] for name in linear}))}.",
-        "Set `training.target_modules`.",
+def _active_weights(
+    base: Any, linear: dict[str, tuple[int, int]], experts: dict[str, tuple[int, int, int]], text: Any
+) -> dict[str, int]:
+    """Weights that each token is multiplied with, by the name of their layer."""
+    active = {}
+    for name, (inputs, outputs) in linear.items():
+        active[name] = round(inputs * outputs * _share(_num_in_list(name, linear), text))
+    for name, (num_experts, inputs, outputs) in experts.items():
+        active[name] = round(num_experts * inputs * outputs * _share(num_experts, text))
+    for name in router_layers(base) - linear.keys():
+        weights = base.get_submodule(name).named_parameters(recurse=False)
+        active[name] = sum(int(weight.numel()) for weight_name, weight in weights if weight_name == "weight")
+    return active
+
+
+def _feed_forward_width(
+    linear: dict[str, tuple[int, int]], experts: dict[str, tuple[int, int, int]], text: Any
+) -> int:
+    dense: int = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+    if not experts:
+        return dense
+    # What comes back to the model's width from inside a feed-forward: experts, shared experts, and layers without any.
+    inner = sum(num * inputs * _share(num, text) for num, inputs, outputs in experts.values() if outputs == text.hidden_size)
+    blocks = {name.rsplit(".", 2)[0] for name in experts}
+    shared = sum(
+        inputs
+        for name, (inputs, outputs) in linear.items()
+        if outputs == text.hidden_size and any(name.startswith(f"{block}.") for block in blocks)
     )
+    num_dense = max(0, text.num_hidden_layers - len(blocks))
+    return round((inner + shared + num_dense * dense) / text.num_hidden_layers)
 
 
-def _num_trained(base: Any, targets: list[tuple[int, int]], config: TrainingConfig, num_base: int) -> int:
-    if config.method == "full":
-        return num_base
-    low_rank = sum(config.rank * (inputs + outputs) for inputs, outputs in targets)
-    magnitudes = sum(outputs for _, outputs in targets) if config.method == "dora" else 0
-    saved = sum(
-        int(parameter.numel())
-        for name, module in base.named_modules()
-        if any(_has_name(name, module_name) for module_name in config.modules_to_save)
-        for parameter in module.parameters()
-    )
-    return low_rank + magnitudes + saved
+def _share(num_experts: int | None, text: Any) -> float:
+    """The share of a layer's experts that a token goes to; all of them where the configuration does not say."""
+    chosen = experts_per_token(text)
+    return min(1.0, chosen / num_experts) if num_experts and num_experts > 1 and chosen else 1.0
 
 
-def _has_name(name: str, suffix: str) -> bool:
-    return name == suffix or name.endswith(f".{suffix}")
+def _num_in_list(name: str, linear: dict[str, tuple[int, int]]) -> int | None:
+    """How many experts stand beside the one that a linear layer belongs to; None for a layer of no expert."""
+    found = re.match(r"(.*\.experts)\.\d+\.(.*)", name)
+    if found is None:
+        return None
+    beside = re.compile(rf"{re.escape(found[1])}\.\d+\.{re.escape(found[2])}")
+    return sum(beside.fullmatch(other) is not None for other in linear)
+
+
+def _num_weights(experts: dict[str, tuple[int, int, int]], layer: AdaptedLayer) -> int:
+    """The weights under an adapter that PEFT adds to a copy of them; none for a linear layer's adapter."""
+    if layer.num_experts is None:
+        return 0
+    num_experts, inputs, outputs = experts.get(layer.name, (1, layer.inputs, layer.outputs))
+    return num_experts * inputs * outputs
+
+
+def _is_inside(name: str, modules: dict[str, Any]) -> bool:
+    return any(name == outer or name.startswith(f"{outer}.") for outer in modules)
