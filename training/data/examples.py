@@ -94,6 +94,12 @@ class Examples:
         before = np.concatenate([[0], np.cumsum(self.is_answer)])
         return [int(number) for number in np.diff(before[self.offsets])]
 
+    @cached_property
+    def row_answers(self) -> list[int]:
+        """Answer tokens of each row."""
+        per_row = self.sequences_per_row
+        return [sum(self.num_answers[start : start + per_row]) for start in range(0, len(self.num_answers), per_row)]
+
     def sequence(self, index: int) -> tuple[Tokens, Flags]:
         """Token ids and answer marks of one sequence."""
         start, end = self.offsets[index], self.offsets[index + 1]

@@ -1,49 +1,96 @@
 """How much arithmetic a training takes, and which share of a device's peak that is (MFU)."""
 
-# Peak dense 16-bit FLOP/s (bf16; fp16 on V100 and T4, which have no bf16), from NVIDIA's data sheets without sparsity.
-# The first key that is part of the device's name counts, so longer names stand before shorter ones.
-_PEAK_FLOPS = {
+import re
+
+from training.plan.shapes import ModelShapes
+
+# Peak dense 16-bit FLOP/s (bf16 with fp32 accumulation; fp16 on V100 and T4, which have no bf16), without sparsity, from
+# the vendors' data sheets and architecture papers: docs/decisions/027-arithmetic.md has each with its source. All words
+# of a key are words of the device's name; the first key that fits counts, so special models stand before general ones.
+_PEAK_FLOPS: dict[str, float] = {
+    "GB300": 2500e12,
+    "B300": 2250e12,
+    "GB200": 2500e12,
+    "B200": 2250e12,
+    "GH200": 989e12,
     "H200 NVL": 835e12,
     "H200": 989e12,
     "H100 PCIe": 756e12,
     "H100 NVL": 835e12,
     "H100": 989e12,
+    "H800 PCIe": 756e12,
+    "H800": 989e12,
+    "H20": 148e12,
     "A100": 312e12,
+    "A800": 312e12,
+    "A30": 165e12,
+    "A40": 149.7e12,
+    "A10": 125e12,
+    "A10G": 70e12,
     "L40S": 362e12,
+    "L40": 181e12,
     "L4": 121e12,
+    "RTX PRO 6000 Blackwell Workstation": 503.8e12,
+    "RTX 6000 Ada": 364.2e12,
+    "RTX A6000": 154.8e12,
+    "RTX 5090": 209.5e12,
+    "RTX 4090": 165.2e12,
+    "RTX 3090": 71e12,
+    "V100S": 130e12,
+    "V100 PCIE": 112e12,
     "V100": 125e12,
     "T4": 65e12,
+    "MI300X": 1307.4e12,
+    "MI325X": 1307.4e12,
 }
+# A part of a GPU (MIG, a virtual GPU such as A10-24Q), or a slower one of the same name.
+_NOT_THE_WHOLE = re.compile(r"\bMIG\b|\bGRID\b|-\d+[ABCQ]\b|\b(Laptop|Mobile|Max-Q)\b|\bRTX [345]090 (D|Ti)\b", re.IGNORECASE)
 
 
-def mfu(num_parameters: int, num_trained: int, tokens_per_s: float, device_name: str) -> float | None:
-    """Share of one device's peak that the model's own arithmetic makes up; None where the peak is not known.
-
-    Args:
-        num_parameters: all parameters of the model, an adapter's with them.
-        num_trained: those that get a gradient.
-        tokens_per_s: useful tokens per second and device.
-        device_name: as `torch.cuda.get_device_name()` gives it.
-    """
-    peak = peak_flops(device_name)
-    return None if peak is None else flops_per_token(num_parameters, num_trained) * tokens_per_s / peak
-
-
-def flops_per_token(num_parameters: int, num_trained: int, with_reference: bool = False) -> int:
-    """Floating-point operations per token of one training step.
+def step_flops(shapes: ModelShapes, num_tokens: int, num_answers: int, with_reference: bool = False) -> int:
+    """Floating-point operations that a model's own arithmetic takes for these tokens in one training step.
 
     Two per weight forward, two for the gradients of activations, and two for those of each trained weight
-    (arXiv:2001.08361, section 2.1). As MFU is defined (arXiv:2204.02311, appendix B), activations that are computed
-    again do not count. The scores of attention are left out: they matter only where rows are much longer than the
-    model is wide.
+    (arXiv:2001.08361, section 2.1). A token is multiplied with the experts that it goes to and with no others; an
+    embedding is looked up; the output head sees the answers' tokens alone. As MFU is defined (arXiv:2204.02311, appendix
+    B), activations that are computed again do not count. The scores of attention are left out: they matter only where
+    rows are much longer than the model is wide.
 
     Args:
-        with_reference: DPO passes every token through the reference as well.
+        num_tokens: tokens that go through the layers.
+        num_answers: tokens whose logits are computed.
+        with_reference: DPO passes every token through the base model as well.
     """
-    return (6 if with_reference else 4) * num_parameters + 2 * num_trained
+    layers = 4 * (shapes.active + shapes.active_adapter) + 2 * shapes.active_trained
+    head = (6 if shapes.is_head_trained else 4) * shapes.head
+    if with_reference:
+        layers, head = layers + 2 * shapes.active, head + 2 * shapes.head
+    return layers * num_tokens + head * num_answers
 
 
-def peak_flops(device_name: str) -> float | None:
-    """Peak dense 16-bit FLOP/s of a device by its name; None where it is not known."""
-    words = f" {device_name.replace('-', ' ')} "
-    return next((peak for name, peak in _PEAK_FLOPS.items() if f" {name} " in words), None)
+def mfu(num_flops: float, seconds: float, num_devices: int, device_name: str, precision: str) -> float | None:
+    """Share of the devices' peak that arithmetic of `num_flops` in `seconds` makes up; None where it is not known.
+
+    Args:
+        device_name: as `torch.cuda.get_device_name()` gives it.
+        precision: of the weights: `bf16` or `fp32`.
+    """
+    peak = peak_flops(device_name, precision)
+    return None if peak is None else num_flops / seconds / num_devices / peak
+
+
+def peak_flops(device_name: str, precision: str = "bf16") -> float | None:
+    """Peak dense FLOP/s of a device by its name; None where `why_no_mfu` gives a reason."""
+    if precision != "bf16" or _NOT_THE_WHOLE.search(device_name):
+        return None
+    words = set(re.split(r"[ _/-]+", device_name.lower()))
+    return next((peak for name, peak in _PEAK_FLOPS.items() if words.issuperset(name.lower().split())), None)
+
+
+def why_no_mfu(device_name: str, precision: str) -> str | None:
+    """Why no MFU is recorded on a device, in words; None where it is recorded."""
+    if peak_flops(device_name, precision) is not None:
+        return None
+    if precision != "bf16":
+        return f"MFU is not recorded: only the 16-bit peak of {device_name} could be known, and this trains in {precision}"
+    return f"MFU is not recorded: the peak of {device_name} is not known"

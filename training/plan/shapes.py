@@ -134,6 +134,19 @@ def read_model_shapes(config: TrainingConfig, model: Any) -> ModelShapes:
     )
 
 
+def adapter_notes(shapes: ModelShapes) -> list[str]:
+    """What a reader of `target_modules` would not expect, a sentence each."""
+    notes = []
+    if shapes.left_out:
+        notes.append(
+            f"`all-linear` gives no adapter to {', '.join(shapes.left_out)}: these are experts, routers, or layers that "
+            "PEFT takes for experts"
+        )
+    if shapes.unknown_names:
+        notes.append(f"`target_modules` names {', '.join(shapes.unknown_names)}, which the model does not have")
+    return notes
+
+
 def experts_per_token(text: Any) -> int | None:
     """How many experts a router sends a token to, by the text model's configuration; None where it does not say."""
     for name in ("num_experts_per_tok", "moe_topk", "moe_top_k", "moe_k", "top_k_experts"):

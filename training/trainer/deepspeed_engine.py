@@ -93,12 +93,6 @@ def convert_to_universal(source: Path, target: Path) -> None:
     )  # fmt: skip
 
 
-def count_parameters(model: Any) -> tuple[int, int]:
-    """How many parameters a model has and how many of them are trained, also where ZeRO-3 holds them in shares."""
-    sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in model.parameters()]
-    return sum(size for size, _ in sizes), sum(size for size, is_trained in sizes if is_trained)
-
-
 def trained_weights(engine: Any, keep: bool = True) -> dict[str, torch.Tensor]:
     """Copies of the trained weights by name in main memory, whole whatever the ZeRO stage.
 

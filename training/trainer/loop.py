@@ -27,7 +27,8 @@ from training.data.packing import Pack, plan_epoch
 from training.model.model import check_rows_stay_apart, load_model
 from training.model.objective import make_objective
 from training.plan.deepspeed_config import deepspeed_config, num_forward_passes
-from training.plan.flops import mfu
+from training.plan.flops import mfu, step_flops, why_no_mfu
+from training.plan.shapes import ModelShapes, adapter_notes, read_model_shapes
 from training.publish.parity_rows import write_parity_rows
 from training.publish.publish import result_kind
 from training.publish.weights import load_served, merge_adapter, save_adapter, save_full
@@ -67,6 +68,7 @@ class TrainingLoop:
         self.steps = OptimizerSteps(self.rows, self.config)
         self.objective = make_objective(self.config)
         self.row_weights = self.objective.row_weights(self.rows)
+        self.shapes: ModelShapes | None = None
         self.position, self.latest_figures, self.evaluated_at = TrainingPosition(), dict[str, float](), -1
         checkpoint, problems = checkpoints.find_latest()
         self.engine = self._open_engine(checkpoint)
@@ -121,7 +123,6 @@ class TrainingLoop:
         settings = deepspeed_config(self.config, self.num_workers, converted)
         with deepspeed_engine.sharded_loading(settings):
             model = load_model(self.job.model, self.config, self.device)
-        self.num_parameters = deepspeed_engine.count_parameters(model)
         engine = deepspeed_engine.open_engine(
             model, settings, LearningRateSchedule.from_config(self.config, self.job.num_steps)
         )
@@ -142,8 +143,9 @@ class TrainingLoop:
         step = self.position.step
         recorder = MetricsRecorder(self.job.folder, self.config, step + 1, self.position.mlflow_run)
         self.position.mlflow_run = recorder.mlflow_run
-        for problem in problems:
-            recorder.record_note(step, problem)
+        self.shapes = read_model_shapes(self.config, self.job.model)
+        for note in (*problems, *adapter_notes(self.shapes), *self._notes_on_speed()):
+            recorder.record_note(step, note)
         if checkpoint is not None:
             workers = f" of {checkpoint.num_workers} workers" if checkpoint.num_workers != self.num_workers else ""
             recorder.record_note(
@@ -250,14 +252,25 @@ class TrainingLoop:
 
     def _speed(self, packs: list[Pack], seconds: float) -> dict[str, float]:
         """Useful tokens per second, the most memory so far in bytes, and MFU where the device's peak is known."""
-        tokens = sum(self.rows.row_lengths[row] for pack in packs for row in pack)
-        tokens_per_s = tokens / seconds
-        speed = {"time": time.time(), "tokens": tokens, "tokens_per_s": tokens_per_s}
+        rows = [row for pack in packs for row in pack]
+        tokens, answers = (sum(counts[row] for row in rows) for counts in (self.rows.row_lengths, self.rows.row_answers))
+        speed = {"time": time.time(), "tokens": tokens, "tokens_per_s": tokens / seconds}
         if self.device.type != "cuda":
             return {**speed, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-        share = mfu(*self.num_parameters, tokens_per_s / self.num_workers, torch.cuda.get_device_name(self.device))
-        memory = float(torch.cuda.max_memory_allocated(self.device))
-        return {**speed, "memory": memory, **({} if share is None else {"mfu": share})}
+        speed["memory"] = float(torch.cuda.max_memory_allocated(self.device))
+        if self.shapes is None:  # this rank records nothing
+            return speed
+        flops = step_flops(self.shapes, tokens, answers, with_reference=self.config.objective == "dpo")
+        name = torch.cuda.get_device_name(self.device)
+        share = mfu(flops, seconds, self.num_workers, name, self.config.precision)
+        return speed if share is None else {**speed, "mfu": share}
+
+    def _notes_on_speed(self) -> list[str]:
+        """Why no MFU is recorded on a GPU, where none is."""
+        if self.device.type != "cuda":
+            return []
+        reason = why_no_mfu(torch.cuda.get_device_name(self.device), self.config.precision)
+        return [reason] if reason else []
 
     def _sum_over_workers(self, value: torch.Tensor) -> float:
         torch.distributed.all_reduce(value)

@@ -14,10 +14,10 @@ from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
 from training.data.rows import check_rows
 from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens
-from training.plan.flops import flops_per_token, peak_flops
+from training.plan.flops import peak_flops, step_flops
 from training.plan.memory import GIB, MEMORY_ALLOWANCE, checkpoint_bytes, published_error_range
 from training.plan.placement import WorkerDevice, place_workers, resolve_workers, workers_device
-from training.plan.shapes import ModelShapes, read_model_shapes
+from training.plan.shapes import ModelShapes, adapter_notes, read_model_shapes
 from training.plan.zero_stage import ZeroChoice, all_choices, choose_zero_stage, resolve_precision
 
 _METHODS = ("full", "lora", "dora", "qlora")
@@ -30,6 +30,9 @@ class Work:
 
     num_rows: int
     tokens_per_epoch: int
+    answers_per_epoch: int
+    """Tokens of answers: the only ones whose logits are computed."""
+
     steps_per_epoch: int
     num_steps: int
 
@@ -159,6 +162,7 @@ def _lines(plan: TrainingPlan) -> Iterator[str]:
         "others"
     )
     yield f"Parameters: {shapes.total:,} in all, {shapes.trained:,} trained, {shapes.frozen:,} frozen"
+    yield from (f"Adapter: {note}" for note in adapter_notes(shapes))
     yield f"Device: {plan.device.name}, {_gib(plan.device.memory_bytes)} GiB for each worker"
     if plan.chosen:
         estimate = plan.chosen.estimate
@@ -199,17 +203,19 @@ def _work(config: TrainingConfig, model: str) -> tuple[Work | None, str | None]:
     trained, _ = data.split(config)
     rows = Examples.from_rows(trained)
     steps = OptimizerSteps(rows, config)
-    tokens = sum(length * weight for length, weight in zip(rows.row_lengths, rows.weights, strict=True))
-    return Work(len(trained), round(float(tokens)), len(steps.steps_of_epoch(0)), len(steps)), None
+    tokens, answers = (
+        round(float(sum(count * weight for count, weight in zip(counts, rows.weights, strict=True))))
+        for counts in (rows.row_lengths, rows.row_answers)
+    )
+    return Work(len(trained), tokens, answers, len(steps.steps_of_epoch(0)), len(steps)), None
 
 
 def _hours(config: TrainingConfig, shapes: ModelShapes, device: WorkerDevice, work: Work | None) -> float | None:
-    peak = peak_flops(device.name)
+    peak = peak_flops(device.name, config.precision)
     if work is None or peak is None:
         return None
-    arithmetic = flops_per_token(shapes.total, shapes.trained, config.objective == "dpo")
-    tokens = work.tokens_per_epoch * config.epochs
-    return arithmetic * tokens / (peak * _ASSUMED_MFU * config.workers.max) / 3600
+    arithmetic = step_flops(shapes, work.tokens_per_epoch, work.answers_per_epoch, config.objective == "dpo")
+    return arithmetic * config.epochs / (peak * _ASSUMED_MFU * config.workers.max) / 3600
 
 
 def _choice_json(plan: TrainingPlan, method: str, choice: ZeroChoice) -> dict[str, Any]:

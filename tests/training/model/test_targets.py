@@ -21,7 +21,7 @@ from training.publish.weights import merge_adapter, save_adapter
 _SETTINGS: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "intermediate_size_mlp": 64, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 300, "pad_token_id": 0,
-    "max_position_embeddings": 64, "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4,
+    "max_position_embeddings": 512, "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4,
     "num_experts_per_tok": 2, "moe_intermediate_size": 16, "expert_ffn_hidden_size": 16, "n_shared_experts": 1,
     "shared_expert_intermediate_size": 16, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1,
     "kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8,

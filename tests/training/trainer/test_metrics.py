@@ -9,7 +9,6 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
-from training.plan.flops import mfu, peak_flops
 from training.trainer.job import METRICS_FILE
 from training.trainer.metrics import TENSORBOARD_FOLDER, MetricsRecorder, check_mlflow_installed, read_metrics
 
@@ -72,25 +71,3 @@ def test_mlflow_that_is_not_installed_is_refused() -> None:
     with pytest.raises(TandemError, match="mlflow"):
         check_mlflow_installed(TrainingConfig(mlflow="file:///mlruns"))
     check_mlflow_installed(TrainingConfig())
-
-
-def test_mfu_counts_weight_gradients_of_trained_weights_only() -> None:
-    name = "NVIDIA A100-SXM4-80GB"
-    assert mfu(10**9, 10**9, 52_000, name) == pytest.approx(1.0)
-    assert mfu(10**9, 0, 52_000, name) == pytest.approx(2 / 3)
-    assert mfu(10**9, 0, 52_000, "cpu") is None
-
-
-@pytest.mark.parametrize(
-    ("name", "peak"),
-    [
-        ("NVIDIA H100 80GB HBM3", 989e12),
-        ("NVIDIA H100 PCIe", 756e12),
-        ("NVIDIA L40S", 362e12),
-        ("NVIDIA L4", 121e12),
-        ("Tesla V100-SXM2-16GB", 125e12),
-        ("NVIDIA L40", None),
-    ],
-)
-def test_peaks_by_the_names_that_cuda_gives(name: str, peak: float | None) -> None:
-    assert peak_flops(name) == peak
