@@ -134,7 +134,8 @@ class TrainingConfig(Section):
     """Share of an adapter's inputs that are set to zero while training."""
 
     target_modules: str | list[str] = "all-linear"
-    """Names of the layers that get an adapter, or `all-linear`: every linear layer but the output head."""
+    """Names of the layers that get an adapter, or `all-linear`: every linear layer but the output head, and in a
+    mixture of experts none of the experts and routers."""
 
     modules_to_save: list[str] = Field(default_factory=list)
     """Names of layers that are trained whole beside the adapter, such as `lm_head`. Published merged."""
@@ -188,6 +189,11 @@ class TrainingConfig(Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Number format of weights and activations; the optimizer keeps fp32 copies of what it trains. `auto` is bf16, and
     fp32 on a CPU without instructions for bf16."""
+
+    gradient_precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Number format that bf16 gradients are added up and exchanged in. `auto` is fp32 on GPUs with more than four
+    forward passes per step or more than 16 workers, where small contributions would be lost, and bf16 elsewhere. fp32
+    takes ZeRO 2 or 3."""
 
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time."""

@@ -102,14 +102,13 @@ def _load_base(model: str, config: TrainingConfig, device: torch.device) -> Any:
 
     attention.register_packed_attention()
     dtype = DTYPES[config.precision]
-    quantization = (
-        {"quantization_config": four_bit_config(dtype), "device_map": {"": device}} if config.method == "qlora" else {}
-    )
+    quantization = {"quantization_config": four_bit_config(dtype)} if config.method == "qlora" else {}
     try:
         return AutoModelForCausalLM.from_pretrained(
             model,
             dtype=dtype,
             attn_implementation=choose_attention(AutoConfig.from_pretrained(model), config, device),
+            **place_weights(config, device),
             **quantization,
         )
     except (OSError, ValueError, SafetensorError) as error:
@@ -118,6 +117,12 @@ def _load_base(model: str, config: TrainingConfig, device: torch.device) -> Any:
             "A causal language model with its weights, in a folder or on the hub.",
             "Set `model` in the project file.",
         ) from error
+
+
+def place_weights(config: TrainingConfig, device: torch.device) -> dict[str, Any]:
+    """Where transformers puts weights as it reads them: straight on a GPU, so that no worker holds the model in main
+    memory. ZeRO-3 places its shares itself."""
+    return {"device_map": {"": device}} if device.type == "cuda" and config.zero_stage != 3 else {}
 
 
 def _restore_rotary_frequencies(base: Any) -> None:

@@ -9,6 +9,14 @@ of the length: variable-length attention never keeps the scores.
 from dataclasses import dataclass
 
 from training.config import TrainingConfig
+from training.plan.deepspeed_config import (
+    ON_CPU,
+    PERSISTENT_PARAMETER,
+    REDUCE_BUCKET,
+    Placement,
+    hierarchical_group,
+    uses_fused_optimizer,
+)
 from training.plan.shapes import ModelShapes
 
 GIB = 2**30
@@ -16,9 +24,10 @@ MEMORY_ALLOWANCE = GIB
 """Bytes that are not computed: CUDA context, communication library, rounding of the allocator; in a worker on CPU, the
 interpreter and its libraries."""
 
-# DeepSpeed's defaults (https://www.deepspeed.ai/docs/config-json/): reduce_bucket_size, stage3_max_live_parameters.
-_REDUCE_BUCKET = 500_000_000
+# DeepSpeed's default of stage3_max_live_parameters (https://www.deepspeed.ai/docs/config-json/).
 _LIVE_PARAMETERS = 1_000_000_000
+_WEIGHTS_FILE = 5 * 10**9
+"""Bytes of one file of weights, as they are published: what is in main memory while weights go to a GPU."""
 
 # Estimate divided by published peak, minimum and maximum over all published figures (benchmarks/plan_memory.py).
 _PUBLISHED_ERRORS = {
@@ -70,7 +79,21 @@ class MemorySetup:
     live_parameters: int = _LIVE_PARAMETERS
     """Parameters that stage 3 holds together for a moment."""
 
-    reduce_bucket: int = _REDUCE_BUCKET
+    reduce_bucket: int = REDUCE_BUCKET
+    on_gpu: bool = False
+    """With the buffers that Tandem has DeepSpeed use on GPUs: two buckets of gradients, one of which is reduced while
+    the other fills, and an adapter that ZeRO-3 keeps whole."""
+
+    reduces_in_fp32: bool = False
+    hierarchical_group: int = 1
+    """GPUs that share a second copy of all weights with ZeRO-3; 1 for no such copy."""
+
+    workers_on_node: int = 1
+    """Workers that share the main memory of the first worker's node."""
+
+    published_merged: bool = False
+    stored_size: int = 2
+    """Bytes per parameter of the base as it is stored, which a merged result is written in."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +118,19 @@ class MemoryEstimate:
     disk: int
     """Disk for state offloaded to NVMe."""
 
+    loading: int = 0
+    """Main memory of a worker on a GPU while it loads the base, before anything is offloaded."""
+
+    publishing: int = 0
+    """Main memory of the first worker while it publishes, beside `host`: the trained weights whole, and for a merged
+    result the base and one file of what is written."""
+
+    publishing_share: int = 0
+    """The same, divided among the workers of the node: what each of their shares of main memory must have room for."""
+
+    kept: int = 0
+    """Bytes of the device that are still held then: weights, gradients and optimizer state."""
+
     @property
     def computed(self) -> int:
         """The peak without the allowance: what an allocator's own counter can see."""
@@ -106,8 +142,16 @@ class MemoryEstimate:
         return self.computed + self.allowance
 
 
-def memory_setup(config: TrainingConfig, stage: int, offload: str) -> MemorySetup:
-    """The setup of a training as Tandem runs it, with the fewest workers; every token counted as an answer's."""
+def memory_setup(
+    config: TrainingConfig, stage: int, offload: str, kind: str = "cpu", placement: Placement = ON_CPU
+) -> MemorySetup:
+    """The setup of a training as Tandem runs it, with the fewest workers; every token counted as an answer's.
+
+    Args:
+        kind: what the workers train on: `gpu` or `cpu`.
+        placement: on which nodes they are.
+    """
+    chosen = config.model_copy(update={"zero_stage": stage, "offload": offload})
     return MemorySetup(
         stage=stage,
         offload=offload,
@@ -116,20 +160,32 @@ def memory_setup(config: TrainingConfig, stage: int, offload: str) -> MemorySetu
         checkpointing=config.gradient_checkpointing,
         method=config.method,
         rank=config.rank,
-        formats=number_formats(config),
+        formats=number_formats(chosen, kind),
+        on_gpu=kind == "gpu",
+        reduces_in_fp32=config.precision != "fp32" and config.gradient_precision == "fp32",
+        hierarchical_group=hierarchical_group(chosen, config.workers.min, placement) if stage == 3 else 1,
+        workers_on_node=_workers_on_node(config, kind, placement),
+        published_merged=config.method in ("full", "dora") or bool(config.modules_to_save),
     )
 
 
-def number_formats(config: TrainingConfig) -> NumberFormats:
+def _workers_on_node(config: TrainingConfig, kind: str, placement: Placement) -> int:
+    """On a CPU all of them; on GPUs those of the node with the fewest, where the nodes are known."""
+    return config.workers.min if kind == "cpu" else max(1, min(placement.workers_per_node, config.workers.min))
+
+
+def number_formats(config: TrainingConfig, kind: str = "cpu") -> NumberFormats:
     """Tandem's number formats: weights and gradients in `precision`, an fp32 copy and two moments in the optimizer.
 
     DeepSpeed keeps the fp32 copy of fp32 weights as well. In a step it makes an fp32 copy of the gradients, and
-    torch's AdamW another of the moments. QLoRA's 4 bits have an 8-bit scale for 64 weights and a 32-bit one for 256 of
-    those (arXiv:2305.14314, section 3).
+    torch's AdamW another of the moments where it is not fused. QLoRA's 4 bits have an 8-bit scale for 64 weights and a
+    32-bit one for 256 of those (arXiv:2305.14314, section 3).
     """
     size = 4 if config.precision == "fp32" else 2
+    gradient = 4 if config.gradient_precision == "fp32" else size
     nf4 = 0.5 + (1 + 4 / 256) / 64 if config.method == "qlora" else None
-    return NumberFormats(size, size, size, size, optimizer=12, step=8, quantized=nf4)
+    step = 4 if uses_fused_optimizer(config, kind) else 8
+    return NumberFormats(size, size, size, gradient, optimizer=12, step=step, quantized=nf4)
 
 
 def estimate_memory(shapes: ModelShapes, setup: MemorySetup) -> MemoryEstimate:
@@ -146,7 +202,9 @@ def estimate_memory(shapes: ModelShapes, setup: MemorySetup) -> MemoryEstimate:
         offloaded = optimizer + gradients + step + (weights if setup.stage == 3 else 0)
         optimizer = step = gradients = 0
         weights = 0 if setup.stage == 3 else weights
+    weights += _whole_weights(shapes, setup)
     activations, logits = _activation_bytes(shapes, setup), _logit_bytes(shapes, setup)
+    publishing = _publishing_bytes(shapes, setup)
     if setup.checkpointing:
         # Logits are gone before the first layer is computed again: the larger of the two counts.
         layer = setup.num_tokens * _layer_bytes(shapes, setup)
@@ -162,6 +220,10 @@ def estimate_memory(shapes: ModelShapes, setup: MemorySetup) -> MemoryEstimate:
         allowance=MEMORY_ALLOWANCE,
         host=round(offloaded) if setup.offload == "cpu" else 0,
         disk=round(offloaded) if setup.offload == "nvme" else 0,
+        loading=round(_loading_bytes(shapes, setup)),
+        publishing=round(publishing),
+        publishing_share=round(publishing / setup.workers_on_node),
+        kept=round(weights + gradients + optimizer),
     )
 
 
@@ -191,20 +253,22 @@ def _frozen_bytes(shapes: ModelShapes, formats: NumberFormats) -> float:
 def _activation_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
     """All layers' activations, or only each layer's input where the rest is computed again."""
     per_layer = setup.formats.activation * shapes.hidden if setup.checkpointing else _layer_bytes(shapes, setup)
-    return setup.num_tokens * shapes.layers * per_layer
+    adapted = shapes.adapted_experts * setup.formats.frozen / (shapes.layers if setup.checkpointing else 1)
+    return setup.num_tokens * shapes.layers * per_layer + adapted
 
 
 def _layer_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
     """Bytes per token that one layer keeps for its backward pass.
 
     Two norms, each with its fp32 input, its normed value and its output; queries, keys, values and the attention's
-    output; gate, activated gate, up and their product. An adapter adds its inner values, where its format is another
+    output; gate, activated gate, up and their product; a copy of the layer's input and of its output for each expert that
+    a token goes to. An adapter adds its inner values, where its format is another
     one its cast input as well, and DoRA the layer's output twice (arXiv:2402.09353, as PEFT computes it).
     """
     size = setup.formats.activation
     norms = 2 * shapes.hidden * (4 + 2 * size)
     attention = size * 2 * (shapes.queries + shapes.keys)
-    feed_forward = size * 4 * shapes.intermediate
+    feed_forward = size * (4 * shapes.intermediate + 2 * shapes.routed * shapes.hidden)
     adapter = setup.formats.weight * setup.rank * shapes.num_adapters
     if setup.formats.weight != size:
         adapter += setup.formats.weight * shapes.adapter_inputs
@@ -220,6 +284,19 @@ def _logit_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
     return num_tokens * shapes.vocabulary * (size + (4 if size < 4 else 0) + 8)
 
 
+def _whole_weights(shapes: ModelShapes, setup: MemorySetup) -> float:
+    """What ZeRO-3 holds beside its share: an adapter, whose matrices stay whole, and the copy within a node."""
+    if setup.stage < 3 or not setup.on_gpu:
+        return 0.0
+    whole, adapter = 0.0, shapes.adapter * setup.formats.weight
+    if shapes.largest_width * setup.rank <= PERSISTENT_PARAMETER:
+        whole = adapter if setup.offload != "none" else adapter * (1 - 1 / setup.num_workers)
+    if setup.hierarchical_group > 1:
+        trained = shapes.trained * setup.formats.weight
+        whole += (_frozen_bytes(shapes, setup.formats) + trained) / setup.hierarchical_group
+    return whole
+
+
 def _temporary_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
     formats = setup.formats
     temporary = 0.0
@@ -227,8 +304,38 @@ def _temporary_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
         num_frozen = shapes.frozen or 1
         size = formats.weight if shapes.trained == shapes.total else _frozen_bytes(shapes, formats) / num_frozen
         temporary += min(shapes.total, setup.live_parameters) * size
-    if setup.stage in (1, 2) and setup.num_workers > 1:
-        temporary += min(shapes.trained, setup.reduce_bucket) * formats.weight
+    bucket = min(shapes.trained, setup.reduce_bucket)
+    if setup.on_gpu and setup.stage:
+        num_buckets = 2 if setup.num_workers > 1 and setup.stage < 3 else 1
+        temporary += bucket * (num_buckets * formats.weight + (4 if setup.reduces_in_fp32 else 0))
+    elif setup.stage in (1, 2) and setup.num_workers > 1:
+        temporary += bucket * formats.weight
     if formats.quantized is not None:
         temporary += shapes.largest_layer * formats.activation
     return temporary
+
+
+def _loading_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
+    """Main memory for loading the base to a GPU; on a CPU the base is loaded to where it stays.
+
+    Files of weights are mapped, and only what is read of one is held. With ZeRO-3 transformers puts the stacked experts
+    of a mixture together in main memory, in every worker.
+    """
+    if not setup.on_gpu:
+        return 0.0
+    base = shapes.frozen if setup.method != "full" else shapes.total
+    if setup.stage == 3 and shapes.experts:
+        return base * float(setup.stored_size)
+    return min(base * setup.stored_size, _WEIGHTS_FILE)
+
+
+def _publishing_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
+    """Main memory for the trained weights, and for a merged result the base that they are added to."""
+    state = shapes.trained * setup.formats.weight
+    if not setup.published_merged:
+        return state
+    whole = shapes.total * setup.stored_size
+    written = min(whole, _WEIGHTS_FILE)
+    # A full training's weights are the result; where they are in another format, a copy of them is written.
+    merged = whole if setup.method != "full" or setup.formats.weight != setup.stored_size else 0
+    return state + merged + written

@@ -67,6 +67,18 @@ class ModelShapes:
     """Weights of the output head, which only answer tokens are multiplied with."""
 
     is_head_trained: bool
+    adapter: int = 0
+    """Parameters of the low-rank matrices: without modules that are trained whole."""
+
+    largest_width: int = 0
+    """The widest input or output of a layer with an adapter."""
+
+    experts: int = 0
+    """Weights of all experts."""
+
+    routed: int = 0
+    """Experts that a token goes to in a layer, the mean over layers."""
+
     adapted_experts: int = 0
     """Weights of experts with an adapter. PEFT adds the adapter to a copy of these weights in every forward pass."""
 
@@ -128,6 +140,10 @@ def read_model_shapes(config: TrainingConfig, model: Any) -> ModelShapes:
         else low_rank + sum(size for name, size in active.items() if _is_inside(name, saved)),
         head=int(head.weight.numel()) if head is not None else 0,
         is_head_trained=is_full or any(module is head for module in saved.values()),
+        adapter=sum(layer.num_parameters for layer in layers),
+        largest_width=max((width for layer in layers for width in (layer.inputs, layer.outputs)), default=0),
+        experts=sum(num * inputs * outputs for num, inputs, outputs in experts.values()),
+        routed=round(len(_moe_blocks(experts)) * (experts_per_token(text) or 1) / text.num_hidden_layers),
         adapted_experts=sum(_num_weights(experts, layer) for layer in layers),
         left_out=targets.left_out if targets else (),
         unknown_names=targets.unknown_names if targets else (),
@@ -221,7 +237,7 @@ def _feed_forward_width(
         return dense
     # What comes back to the model's width from inside a feed-forward: experts, shared experts, and layers without any.
     inner = sum(num * inputs * _share(num, text) for num, inputs, outputs in experts.values() if outputs == text.hidden_size)
-    blocks = {name.rsplit(".", 2)[0] for name in experts}
+    blocks = _moe_blocks(experts)
     shared = sum(
         inputs
         for name, (inputs, outputs) in linear.items()
@@ -229,6 +245,11 @@ def _feed_forward_width(
     )
     num_dense = max(0, text.num_hidden_layers - len(blocks))
     return round((inner + shared + num_dense * dense) / text.num_hidden_layers)
+
+
+def _moe_blocks(experts: dict[str, tuple[int, int, int]]) -> set[str]:
+    """The modules that hold experts with their router and what all tokens share."""
+    return {name.rsplit(".", 2)[0] for name in experts}
 
 
 def _share(num_experts: int | None, text: Any) -> float:

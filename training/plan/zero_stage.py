@@ -6,12 +6,17 @@ from typing import Any
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig, WorkerRange
+from training.plan.deepspeed_config import ON_CPU, Placement, num_forward_passes
 from training.plan.memory import GIB, MemoryEstimate, estimate_memory, memory_setup
 from training.plan.placement import WorkerDevice
 from training.plan.shapes import ModelShapes, read_model_shapes
 
 _USABLE_SHARE = 0.9
 """Share of a GPU's memory that is planned with: an allocator holds more than is in use (benchmarks/plan_memory.py)."""
+
+_MANY_PASSES, _MANY_WORKERS = 4, 16
+"""More forward passes per step, or more workers, than these are added up in fp32 on GPUs: bf16 has 8 bits of precision,
+so that what is a 256th of a sum or less is lost from it."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +29,53 @@ class ZeroChoice:
 
     def fits(self, device: WorkerDevice) -> bool:
         """Whether a worker has room for it."""
+        return not self.lacks(device)
+
+    def lacks(self, device: WorkerDevice) -> list[str]:
+        """Which memory a worker has too little of, in words with figures; nothing where it fits."""
+        estimate = self.estimate
         if device.kind == "cpu":
-            return self.estimate.total + self.estimate.host <= device.memory_bytes
-        return self.estimate.total <= _USABLE_SHARE * device.memory_bytes and self.estimate.host <= device.host_bytes
+            # What is published is put together once activations are freed.
+            publishing = estimate.kept + estimate.publishing_share + estimate.allowance
+            needed = max(estimate.total, publishing) + estimate.host
+            needs = [("main memory", needed, device.memory_bytes)]
+        else:
+            host = max(estimate.loading, estimate.host + estimate.publishing_share)
+            needs = [
+                ("GPU memory", estimate.total, round(_USABLE_SHARE * device.memory_bytes)),
+                ("main memory", host, device.host_bytes),
+            ]
+        return [
+            f"{needed / GIB:.2f} GiB of {memory} (it has {available / GIB:.2f} GiB to plan with)"
+            for memory, needed, available in needs
+            if needed > available
+        ]
 
 
 def resolve_precision(config: TrainingConfig, device: WorkerDevice) -> TrainingConfig:
-    """The settings with the number format that this device computes fastest instead of `precision: auto`."""
-    if config.precision != "auto":
+    """The settings with number formats instead of `auto`: the one that this device computes fastest, and of gradients.
+
+    Raises:
+        TandemError: gradients are to be added up in fp32 with a ZeRO stage that cannot do it.
+    """
+    if config.precision == "auto":
+        config = config.model_copy(update={"precision": "bf16" if device.has_bf16 else "fp32"})
+    if config.gradient_precision == "fp32" and config.precision == "bf16" and config.zero_stage in (0, 1):
+        raise TandemError(
+            f"`gradient_precision: fp32` with `zero_stage: {config.zero_stage}` cannot be run in bf16.",
+            "ZeRO 2 or 3, which share the gradients out.",
+            "Set `training.zero_stage: auto`, or `training.gradient_precision: bf16`.",
+        )
+    if config.gradient_precision != "auto":
         return config
-    return config.model_copy(update={"precision": "bf16" if device.has_bf16 else "fp32"})
+    adds_up_many = num_forward_passes(config, config.workers.min) > _MANY_PASSES or config.workers.max > _MANY_WORKERS
+    in_fp32 = config.precision == "bf16" and device.kind == "gpu" and adds_up_many and config.zero_stage not in (0, 1)
+    return config.model_copy(update={"gradient_precision": "fp32" if in_fp32 else "bf16"})
 
 
-def choose_zero_stage(config: TrainingConfig, model: Any, device: WorkerDevice) -> ZeroChoice:
+def choose_zero_stage(
+    config: TrainingConfig, model: Any, device: WorkerDevice, placement: Placement = ON_CPU
+) -> ZeroChoice:
     """The first of `open_choices` that fits; a stage and an offload that the user has set are kept.
 
     Args:
@@ -46,7 +85,7 @@ def choose_zero_stage(config: TrainingConfig, model: Any, device: WorkerDevice) 
         TandemError: nothing fits; says what would.
     """
     shapes = read_model_shapes(config, model)
-    candidates = list(open_choices(config, shapes))
+    candidates = list(open_choices(config, shapes, device.kind, placement))
     for choice in candidates:
         if choice.fits(device):
             return choice
@@ -57,33 +96,52 @@ def choose_zero_stage(config: TrainingConfig, model: Any, device: WorkerDevice) 
             "An offload with ZeRO 1 to 3; `qlora` with ZeRO 0 to 2.",
             "Set `training.zero_stage: auto`.",
         )
-    smallest = min(candidates, key=lambda choice: choice.estimate.total)
-    changes = [text for text, changed in _cheaper_settings(config, device) if _any_fits(changed, model, device)]
+    changes = [
+        text for text, changed in _cheaper_settings(config, device) if _any_fits(changed, model, device, placement)
+    ]
     raise TandemError(
-        f"Each worker needs at least {smallest.estimate.total / GIB:.2f} GiB, and {device.name} has "
-        f"{device.memory_bytes / GIB:.2f} GiB for it.",
+        _what_lacks(candidates, device),
         f"Settings that fit; each of these would: {'; '.join(changes)}."
         if changes
-        else "A smaller model, or more memory.",
+        else "A smaller model, or more of the memory that is named.",
         "Change `training` in the project file; `tandem plan` shows what it takes."
         if changes
         else "None of `gradient_checkpointing`, a smaller micro batch, another method or more workers would do alone.",
     )
 
 
-def open_choices(config: TrainingConfig, shapes: ModelShapes) -> Iterator[ZeroChoice]:
+def _what_lacks(candidates: list[ZeroChoice], device: WorkerDevice) -> str:
+    """What the choice that is nearest to fitting lacks, and the one nearest to it that keeps its state elsewhere."""
+    parts = []
+    for is_offloading in (False, True):
+        group = [choice for choice in candidates if (choice.offload != "none") == is_offloading]
+        if group:
+            # Fewest memories that lack, then the least of the device's own.
+            least = min(group, key=lambda choice: (len(choice.lacks(device)), choice.estimate.total))
+            offload = "" if least.offload == "none" else f" and offload to {least.offload}"
+            parts.append(f"{' and '.join(least.lacks(device))} with ZeRO {least.zero_stage}{offload}")
+    return f"Each worker on {device.name} needs at least {'; or '.join(parts)}."
+
+
+def open_choices(
+    config: TrainingConfig, shapes: ModelShapes, kind: str = "cpu", placement: Placement = ON_CPU
+) -> Iterator[ZeroChoice]:
     """Every stage and offload that the settings leave open, the cheapest in time first."""
-    for stage, offload in _stages_and_offloads(config):
+    for stage, offload in _stages_and_offloads(config, kind):
         if config.zero_stage in ("auto", stage) and config.offload in ("auto", offload):
-            yield ZeroChoice(stage, offload, estimate_memory(shapes, memory_setup(config, stage, offload)))
+            setup = memory_setup(config, stage, offload, kind, placement)
+            yield ZeroChoice(stage, offload, estimate_memory(shapes, setup))
 
 
-def all_choices(config: TrainingConfig, shapes: ModelShapes) -> Iterator[ZeroChoice]:
+def all_choices(
+    config: TrainingConfig, shapes: ModelShapes, kind: str = "cpu", placement: Placement = ON_CPU
+) -> Iterator[ZeroChoice]:
     """Every stage and offload of the method, whatever the settings say; to disk only where there is a path."""
     places = ("none", "cpu") if config.nvme_path is None else ("none", "cpu", "nvme")
     for stage in range(3 if config.method == "qlora" else 4):
         for offload in places if stage else ("none",):
-            yield ZeroChoice(stage, offload, estimate_memory(shapes, memory_setup(config, stage, offload)))
+            setup = memory_setup(config, stage, offload, kind, placement)
+            yield ZeroChoice(stage, offload, estimate_memory(shapes, setup))
 
 
 def fits_with_workers(config: TrainingConfig, model: Any, device: WorkerDevice, num_workers: int) -> bool:
@@ -92,9 +150,12 @@ def fits_with_workers(config: TrainingConfig, model: Any, device: WorkerDevice, 
     return _any_fits(config.model_copy(update={"workers": workers}), model, device)
 
 
-def _stages_and_offloads(config: TrainingConfig) -> Iterator[tuple[int, str]]:
-    first = 0 if config.workers.max == 1 else 1
+def _stages_and_offloads(config: TrainingConfig, kind: str) -> Iterator[tuple[int, str]]:
+    # In bf16 without ZeRO DeepSpeed looks at every gradient by itself for an overflow, and waits for a GPU each time.
+    first = 0 if config.workers.max == 1 and (kind == "cpu" or config.precision == "fp32") else 1
     stages = [first, 2, 3]
+    if config.gradient_precision == "fp32" and config.precision == "bf16":
+        stages = [2, 3]
     if config.zero_stage not in ("auto", *stages):
         stages = [int(config.zero_stage)]
     if config.method == "qlora":
@@ -110,8 +171,9 @@ def _stages_and_offloads(config: TrainingConfig) -> Iterator[tuple[int, str]]:
             yield stage, "nvme"
 
 
-def _any_fits(config: TrainingConfig, model: Any, device: WorkerDevice) -> bool:
-    return any(choice.fits(device) for choice in open_choices(config, read_model_shapes(config, model)))
+def _any_fits(config: TrainingConfig, model: Any, device: WorkerDevice, placement: Placement = ON_CPU) -> bool:
+    shapes = read_model_shapes(config, model)
+    return any(choice.fits(device) for choice in open_choices(config, shapes, device.kind, placement))
 
 
 def _cheaper_settings(config: TrainingConfig, device: WorkerDevice) -> Iterator[tuple[str, TrainingConfig]]:

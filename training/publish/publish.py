@@ -20,6 +20,8 @@ _SETTINGS_WITHOUT_EFFECT = {
     "data", "held_out_data", "adapter", "max_failures", "checkpoint_steps", "checkpoint_upload", "keep_checkpoints",
     "parity_tolerance", "mlflow", "ray_options",
 }  # fmt: skip
+# Settings that came later: at their default a training is what it was before, and keeps its digest.
+_SETTINGS_ADDED = ("gradient_precision",)
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _FINGERPRINT_FORMAT = 2
 _ROLES = ("user", "assistant")
@@ -40,6 +42,9 @@ def fingerprint(config: TrainingConfig, model: str, base_digest: str, workers: s
     settings = config.model_dump(mode="json", exclude=_SETTINGS_WITHOUT_EFFECT)
     if workers is not None:
         settings["workers"] = workers
+    for added in _SETTINGS_ADDED:
+        if settings[added] == TrainingConfig.model_fields[added].default:
+            del settings[added]
     for former, current in FORMER_NAMES.items():
         settings[former] = settings.pop(current)
     return digest_json({

@@ -81,7 +81,7 @@ def plan_training(
     config = resolve_precision(config, device)
     shapes = read_model_shapes(config, model)
     by_method = {
-        method: tuple(all_choices(changed, read_model_shapes(changed, model)))
+        method: tuple(all_choices(changed, read_model_shapes(changed, model), device.kind))
         for method in _METHODS
         for changed in [config.model_copy(update={"method": method})]
     }
@@ -169,6 +169,10 @@ def _lines(plan: TrainingPlan) -> Iterator[str]:
         yield (
             f"Chosen: ZeRO {plan.chosen.zero_stage}, offload {plan.chosen.offload}; {_gib(estimate.total)} GiB of "
             "each worker, the cheapest that fits"
+        )
+        yield (
+            f"Main memory: {_gib(estimate.loading)} GiB of each worker to load the base to its GPU, and "
+            f"{_gib(estimate.publishing)} GiB of the first worker to publish the result"
         )
     yield f"Disk: {plan.checkpoint_bytes / 1e9:,.3g} GB for each checkpoint, {plan.config.keep_checkpoints} are kept"
     if plan.work:

@@ -22,7 +22,7 @@ LLAMA = AutoConfig.for_model(
 )
 
 
-def gpu(memory_gib: float, host_gib: float = 0) -> WorkerDevice:
+def gpu(memory_gib: float, host_gib: float = 24) -> WorkerDevice:
     return WorkerDevice("gpu", "a GPU", round(memory_gib * GIB), round(host_gib * GIB))
 
 
@@ -32,7 +32,7 @@ def config(**settings: Any) -> TrainingConfig:
 
 @pytest.mark.parametrize(
     ("memory", "host", "stage", "offload"),
-    [(90, 0, 1, "none"), (40, 0, 2, "none"), (28, 0, 3, "none"), (12, 64, 3, "cpu")],
+    [(90, 24, 1, "none"), (42, 24, 2, "none"), (28, 24, 3, "none"), (12, 64, 3, "cpu")],
 )
 def test_less_memory_takes_a_later_stage(memory: float, host: float, stage: int, offload: str) -> None:
     chosen = choose_zero_stage(config(), LLAMA, gpu(memory, host))
@@ -48,14 +48,14 @@ def test_the_precision_is_what_the_device_computes_in() -> None:
 
 
 def test_one_worker_has_nothing_to_share() -> None:
-    assert choose_zero_stage(config(workers=1, method="lora"), LLAMA, gpu(80)).zero_stage == 0
+    assert choose_zero_stage(config(workers=1, method="lora", precision="fp32"), LLAMA, gpu(80)).zero_stage == 0
     assert choose_zero_stage(config(workers={"min": 1, "max": 2}, method="lora"), LLAMA, gpu(80)).zero_stage == 1
 
 
 def test_a_disk_is_used_only_where_there_is_a_path(tmp_path: Any) -> None:
     with pytest.raises(TandemError):
-        choose_zero_stage(config(), LLAMA, gpu(12, host_gib=1))
-    assert choose_zero_stage(config(nvme_path=tmp_path), LLAMA, gpu(12, host_gib=1)).offload == "nvme"
+        choose_zero_stage(config(), LLAMA, gpu(12, host_gib=24))
+    assert choose_zero_stage(config(nvme_path=tmp_path), LLAMA, gpu(12, host_gib=24)).offload == "nvme"
 
 
 def test_what_the_user_sets_is_kept() -> None:

@@ -47,7 +47,8 @@ def test_without_data_it_says_so() -> None:
 
 
 def test_another_machine_and_other_workers() -> None:
-    assert planned(workers=1)["chosen"]["zero_stage"] == 0
+    assert planned(workers=1)["chosen"]["zero_stage"] == 1
+    assert planned(workers=1, precision="fp32")["chosen"]["zero_stage"] == 0
     assert planned(workers=4)["chosen"]["zero_stage"] == 1
     assert planned(workers=4)["workers"] == {"min": 4, "max": 4}
 
@@ -55,6 +56,7 @@ def test_another_machine_and_other_workers() -> None:
 def test_what_does_not_fit_is_shown_and_refused() -> None:
     found = planned(memory_gib=0.5)
     assert found["chosen"] is None
-    assert "Each worker needs at least" in found["refusal"]
+    assert "Each worker on a GPU needs at least" in found["refusal"]
+    assert "GiB of GPU memory" in found["refusal"]
     assert not any(choice["fits"] for choice in found["methods"]["lora"])
     assert {choice["zero_stage"] for choice in found["methods"]["qlora"]} == {0, 1, 2}
