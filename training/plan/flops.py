@@ -5,7 +5,7 @@ import re
 from training.plan.shapes import ModelShapes
 
 # Peak dense 16-bit FLOP/s (bf16 with fp32 accumulation; fp16 on V100 and T4, which have no bf16), without sparsity, from
-# the vendors' data sheets and architecture papers: docs/decisions/027-arithmetic.md has each with its source. All words
+# the vendors' data sheets and architecture papers: docs/decisions/031-arithmetic.md has each with its source. All words
 # of a key are words of the device's name; the first key that fits counts, so special models stand before general ones.
 _PEAK_FLOPS: dict[str, float] = {
     "GB300": 2500e12,

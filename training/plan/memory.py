@@ -15,6 +15,7 @@ from training.plan.deepspeed_config import (
     REDUCE_BUCKET,
     Placement,
     hierarchical_group,
+    uses_deepspeeds_cpu_optimizer,
     uses_fused_optimizer,
 )
 from training.plan.shapes import ModelShapes
@@ -178,13 +179,14 @@ def number_formats(config: TrainingConfig, kind: str = "cpu") -> NumberFormats:
     """Tandem's number formats: weights and gradients in `precision`, an fp32 copy and two moments in the optimizer.
 
     DeepSpeed keeps the fp32 copy of fp32 weights as well. In a step it makes an fp32 copy of the gradients, and
-    torch's AdamW another of the moments where it is not fused. QLoRA's 4 bits have an 8-bit scale for 64 weights and a
+    torch's AdamW another of the moments where it is not fused; DeepSpeed's own for CPUs does without. QLoRA's 4 bits have an 8-bit scale for 64 weights and a
     32-bit one for 256 of those (arXiv:2305.14314, section 3).
     """
     size = 4 if config.precision == "fp32" else 2
     gradient = 4 if config.gradient_precision == "fp32" else size
     nf4 = 0.5 + (1 + 4 / 256) / 64 if config.method == "qlora" else None
-    step = 4 if uses_fused_optimizer(config, kind) else 8
+    copies_moments = not (uses_fused_optimizer(config, kind) or uses_deepspeeds_cpu_optimizer(config, kind))
+    step = 8 if copies_moments else 4
     return NumberFormats(size, size, size, gradient, optimizer=12, step=step, quantized=nf4)
 
 

@@ -8,7 +8,7 @@ from tests.training.data.test_packing import random_rows
 from training.config import TrainingConfig
 from training.data.examples import Examples
 from training.data.micro_batch import make_micro_batch
-from training.model.model import answer_losses, load_model
+from training.model.model import answer_losses, load_model, place_weights
 
 CPU = torch.device("cpu")
 ROWS = Examples.from_sequences(random_rows([10, 20, 30]))
@@ -32,6 +32,28 @@ def test_what_each_method_trains(model_folder: Path) -> None:
     assert [name for name in with_head if name not in lora] == [
         "base_model.model.lm_head.modules_to_save.default.weight"
     ]
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
+def test_weights_go_straight_to_a_gpu_unless_zero_3_shares_them_out(method: str) -> None:
+    gpu = torch.device("cuda", 3)
+    for stage in (0, 1, 2):
+        assert place_weights(TrainingConfig(method=method, zero_stage=stage), gpu) == {"device_map": {"": gpu}}
+    assert place_weights(TrainingConfig(method=method, zero_stage=3), gpu) == {}
+    assert place_weights(TrainingConfig(method=method, zero_stage=1), CPU) == {}
+
+
+def test_weights_that_are_read_to_a_device_are_those_of_a_model_that_is_moved(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainingConfig(precision="fp32", rank=4, zero_stage=1)
+    moved = load_model(str(model_folder), config, CPU)
+    monkeypatch.setattr("training.model.model.place_weights", lambda *_: {"device_map": {"": CPU}})
+    placed = load_model(str(model_folder), config, CPU)
+    assert all(torch.equal(one, other) for one, other in zip(moved.parameters(), placed.parameters(), strict=True))
+    assert not [name for name, module in placed.named_modules() if hasattr(module, "_hf_hook")]
+    batch = make_micro_batch(ROWS, (0, 1, 2))
+    assert torch.equal(answer_losses(moved, batch), answer_losses(placed, batch))
 
 
 def test_the_seed_alone_decides_the_first_weights(model_folder: Path) -> None:

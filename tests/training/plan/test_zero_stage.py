@@ -5,6 +5,7 @@ from transformers import AutoConfig
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
+from training.plan.deepspeed_config import Placement
 from training.plan.memory import GIB
 from training.plan.placement import WorkerDevice
 from training.plan.shapes import read_model_shapes
@@ -107,3 +108,136 @@ def test_offload_does_not_help_where_the_memory_is_the_same() -> None:
     moved = next(each for each in open_choices(config(offload="cpu"), read_model_shapes(config(), LLAMA)))
     small = WorkerDevice("cpu", "this machine", moved.estimate.total + moved.estimate.host - 1, 10**15)
     assert not ZeroChoice(moved.zero_stage, moved.offload, moved.estimate).fits(small)
+
+
+def shape(hidden: int, intermediate: int, layers: int, heads: int, vocabulary: int = 128256, tied: bool = False) -> Any:
+    return AutoConfig.for_model(
+        "llama", hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers, vocab_size=vocabulary,
+        num_attention_heads=heads, num_key_value_heads=8, tie_word_embeddings=tied,
+    )  # fmt: skip
+
+
+MODELS = {
+    "1B": shape(2048, 8192, 16, 32, tied=True),
+    "8B": shape(4096, 14336, 32, 32),
+    "32B": shape(5120, 27648, 64, 40, 152064),
+    "70B": shape(8192, 28672, 80, 64),
+}
+# The share of each worker: memory and main memory in GiB; workers per node, nodes.
+MACHINES = {
+    "1 x 24 GB": (24, 60, 1, 1),
+    "1 x H200": (139, 128, 1, 1),
+    "8 x H100": (79, 250, 8, 1),
+    "2 x 8 x H100": (79, 250, 8, 2),
+}
+CHOSEN = {
+    ("1 x 24 GB", "1B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": (3, "cpu")},
+    ("1 x 24 GB", "8B"): {"lora": (3, "cpu"), "qlora": (1, "none"), "full": "main memory"},
+    ("1 x 24 GB", "32B"): {"lora": "main memory", "qlora": "GPU memory", "full": "main memory"},
+    ("1 x 24 GB", "70B"): {"lora": "main memory", "qlora": "GPU memory", "full": "main memory"},
+    ("1 x H200", "1B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": (1, "none")},
+    ("1 x H200", "8B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": "main memory"},
+    ("1 x H200", "32B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": "main memory"},
+    ("1 x H200", "70B"): {"lora": "main memory", "qlora": (1, "none"), "full": "main memory"},
+    ("8 x H100", "1B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": (1, "none")},
+    ("8 x H100", "8B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": (1, "none")},
+    ("8 x H100", "32B"): {"lora": (3, "none"), "qlora": (1, "none"), "full": (3, "cpu")},
+    ("8 x H100", "70B"): {"lora": (3, "none"), "qlora": (1, "none"), "full": (3, "cpu")},
+    ("2 x 8 x H100", "8B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": (1, "none")},
+    ("2 x 8 x H100", "32B"): {"lora": (3, "none"), "qlora": (1, "none"), "full": (3, "none")},
+    ("2 x 8 x H100", "70B"): {"lora": (3, "none"), "qlora": (1, "none"), "full": (3, "cpu")},
+}
+
+
+def described(machine: str, **settings: Any) -> tuple[TrainingConfig, WorkerDevice, Placement]:
+    memory, host, per_node, num_nodes = MACHINES[machine]
+    device = gpu(memory, host)
+    wanted = TrainingConfig(
+        workers=per_node * num_nodes, micro_batch_size=1, sequence_length=4096, gradient_checkpointing=True, **settings
+    )
+    return resolve_precision(wanted, device), device, Placement("gpu", per_node, num_nodes)
+
+
+@pytest.mark.parametrize(
+    ("machine", "model", "method", "expected"),
+    [(*place, method, expected) for place, methods in CHOSEN.items() for method, expected in methods.items()],
+)
+def test_described_machines(machine: str, model: str, method: Any, expected: Any) -> None:
+    wanted, device, placement = described(machine, method=method)
+    if isinstance(expected, tuple):
+        chosen = choose_zero_stage(wanted, MODELS[model], device, placement)
+        assert (chosen.zero_stage, chosen.offload) == expected
+        assert chosen.estimate.host + chosen.estimate.publishing_share <= device.host_bytes
+        return
+    with pytest.raises(TandemError) as refused:
+        choose_zero_stage(wanted, MODELS[model], device, placement)
+    # The last named is what keeps its state elsewhere: it lacks this and nothing else.
+    with_offload = refused.value.seen.split("; or ")[1]
+    assert f"GiB of {expected} (it has " in with_offload
+    assert "GPU memory" not in with_offload or expected == "GPU memory"
+
+
+def test_a_full_training_on_one_h200_lacks_main_memory_and_says_how_much() -> None:
+    wanted, device, placement = described("1 x H200", method="full")
+    with pytest.raises(TandemError) as refused:
+        choose_zero_stage(wanted, MODELS["8B"], device, placement)
+    assert "(it has 125.10 GiB to plan with) with ZeRO 1" in refused.value.seen
+    needed = float(refused.value.seen.split("; or ")[1].split(" GiB of main memory")[0])
+    enough = gpu(139, needed + 0.01)
+    assert choose_zero_stage(wanted, MODELS["8B"], enough, placement).offload == "cpu"
+    with pytest.raises(TandemError):
+        choose_zero_stage(wanted, MODELS["8B"], gpu(139, needed - 0.01), placement)
+
+
+def test_a_merged_result_is_put_together_in_main_memory() -> None:
+    wanted, device, placement = described("8 x H100", method="dora")
+    chosen = choose_zero_stage(wanted, MODELS["70B"], device, placement)
+    assert chosen.estimate.publishing > 2 * 70e9
+    assert choose_zero_stage(described("8 x H100")[0], MODELS["70B"], device, placement).estimate.publishing < 2e9
+    short = gpu(79, 10)
+    with pytest.raises(TandemError, match="main memory"):
+        choose_zero_stage(wanted, MODELS["70B"], short, placement)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "expected"),
+    [
+        ({"workers": 8}, "gpu", "bf16"),
+        ({"workers": 8, "gradient_accumulation": 4}, "gpu", "bf16"),
+        ({"workers": 8, "gradient_accumulation": 5}, "gpu", "fp32"),
+        ({"workers": {"min": 2, "max": 16}}, "gpu", "fp32"),  # two workers make eight passes each
+        ({"workers": 17}, "gpu", "fp32"),
+        ({"workers": 17}, "cpu", "bf16"),
+        ({"workers": 17, "zero_stage": 1}, "gpu", "bf16"),
+        ({"workers": 17, "precision": "fp32"}, "gpu", "bf16"),
+        ({"workers": 17, "gradient_precision": "bf16"}, "gpu", "bf16"),
+        ({"workers": 1, "gradient_precision": "fp32"}, "cpu", "fp32"),
+    ],
+    ids=str,
+)
+def test_many_small_gradients_are_added_up_in_fp32(settings: dict[str, Any], kind: str, expected: str) -> None:
+    resolved = resolve_precision(TrainingConfig(**settings), WorkerDevice(kind, "it", 80 * GIB, 80 * GIB))
+    assert resolved.gradient_precision == expected
+
+
+def test_gradients_in_fp32_take_a_stage_that_shares_them_out() -> None:
+    wanted, device, placement = described("1 x H200", gradient_accumulation=8)
+    assert wanted.gradient_precision == "fp32"
+    chosen = choose_zero_stage(wanted, MODELS["8B"], device, placement)
+    assert chosen.zero_stage == 2
+    in_bf16 = wanted.model_copy(update={"gradient_precision": "bf16", "zero_stage": 2})
+    less = choose_zero_stage(in_bf16, MODELS["8B"], device, placement).estimate
+    trained = read_model_shapes(wanted, MODELS["8B"]).trained
+    assert chosen.estimate.gradients == 2 * less.gradients == 4 * trained
+    with pytest.raises(TandemError, match="gradient_precision: fp32"):
+        resolve_precision(TrainingConfig(gradient_precision="fp32", zero_stage=1), device)
+
+
+def test_a_copy_of_the_weights_within_each_node_is_counted() -> None:
+    wanted, device, placement = described("2 x 8 x H100", zero_stage=3)
+    with_copy = choose_zero_stage(wanted, MODELS["70B"], device, placement).estimate
+    without = choose_zero_stage(wanted, MODELS["70B"], device, Placement("gpu", 16, 1)).estimate
+    shapes = read_model_shapes(wanted, MODELS["70B"])
+    assert with_copy.weights - without.weights == pytest.approx(2 * shapes.total / 8, rel=1e-6)
+    refused = wanted.model_copy(update={"deepspeed": {"zero_optimization": {"zero_hpz_partition_size": 1}}})
+    assert choose_zero_stage(refused, MODELS["70B"], device, placement).estimate.weights == without.weights

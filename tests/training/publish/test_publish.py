@@ -35,6 +35,7 @@ def test_the_fingerprint_changes_with_what_decides_the_result_and_with_nothing_e
         {"seed": 1},
         {"workers": WorkerRange(min=3, max=3)},
         {"deepspeed": {"x": 1}},
+        {"gradient_precision": "fp32"},
     ):
         assert fingerprint(config.model_copy(update=update), "org/model", "digest") != known
     assert fingerprint(config, "org/model", "other") != known
