@@ -1,4 +1,4 @@
-"""Which layers of a model get an adapter, found in the way PEFT finds them: the plan counts them, the trainer adapts them.
+"""Which layers of a model get an adapter, found in the way that PEFT finds them, for the plan and for the trainer.
 
 `all-linear` leaves out what decides which expert a token goes to (a router) and the experts: PEFT adapts an expert
 through its weight, and forms the difference of all experts of a layer in every forward pass. They are adapted where
@@ -168,7 +168,8 @@ def _names_for_peft(base: Any, config: TrainingConfig) -> tuple[str | list[str],
         return kept, [], tuple(sorted({re.sub(r"^.*?\.\d+\.", "", name) for name in left_out}))
     if isinstance(config.target_modules, str):
         return config.target_modules, [], ()
-    modules, weights = [], []
+    modules: list[str] = []
+    weights: list[str] = []
     module_names = [name for name, _ in base.named_modules()]
     parameter_names = [name for name, parameter in base.named_parameters() if len(_shape(parameter)) in (2, 3)]
     for name in config.target_modules:
@@ -281,8 +282,8 @@ def _check_experts(base: Any, config: TrainingConfig, experts: list[AdaptedLayer
         raise TandemError(
             f"`target_modules` names weights of experts ({names}), and vLLM cannot load their adapter for a model of "
             f"type {base.config.model_type}.",
-            f"Adapters on experts for models of type {', '.join(_SERVED_EXPERTS)}; elsewhere a result that is published "
-            "merged (`method: full`, or `modules_to_save` beside the adapter).",
+            f"Adapters on experts for models of type {', '.join(_SERVED_EXPERTS)}; elsewhere a result that is "
+            "published merged (`method: full`, or `modules_to_save` beside the adapter).",
             "Leave these names out of `training.target_modules`: `all-linear` does.",
         )
     if stacked and not config.modules_to_save:

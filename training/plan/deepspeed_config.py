@@ -113,7 +113,7 @@ def _optimizer_section(config: TrainingConfig, placement: Placement) -> dict[str
 def _defaults(
     config: TrainingConfig, num_workers: int, placement: Placement, num_trained: int | None
 ) -> dict[str, Any]:
-    """What Tandem sets and a user may set otherwise: all of it changes speed or rounding, and most of it is for GPUs."""
+    """What Tandem sets and a user may set otherwise: it changes speed or rounding alone, and most of it is for GPUs."""
     defaults: dict[str, Any] = {"zero_optimization": {}, "optimizer": {"params": {}}}
     if config.precision != "fp32" and config.gradient_precision == "fp32":
         defaults |= {"data_types": {"grad_accum_dtype": "fp32"}, "communication_data_type": "fp32"}

@@ -4,9 +4,9 @@ import re
 
 from training.plan.shapes import ModelShapes
 
-# Peak dense 16-bit FLOP/s (bf16 with fp32 accumulation; fp16 on V100 and T4, which have no bf16), without sparsity, from
-# the vendors' data sheets and architecture papers: docs/decisions/031-arithmetic.md has each with its source. All words
-# of a key are words of the device's name; the first key that fits counts, so special models stand before general ones.
+# Peak dense 16-bit FLOP/s (bf16 with fp32 accumulation; fp16 on V100 and T4, which have no bf16), without sparsity.
+# docs/decisions/031-arithmetic.md has the sources. All words of a key are words of the device's name; the first key
+# that fits counts, so special models stand before general ones.
 _PEAK_FLOPS: dict[str, float] = {
     "GB300": 2500e12,
     "B300": 2250e12,
@@ -44,7 +44,9 @@ _PEAK_FLOPS: dict[str, float] = {
     "MI325X": 1307.4e12,
 }
 # A part of a GPU (MIG, a virtual GPU such as A10-24Q), or a slower one of the same name.
-_NOT_THE_WHOLE = re.compile(r"\bMIG\b|\bGRID\b|-\d+[ABCQ]\b|\b(Laptop|Mobile|Max-Q)\b|\bRTX [345]090 (D|Ti)\b", re.IGNORECASE)
+_NOT_THE_WHOLE = re.compile(
+    r"\bMIG\b|\bGRID\b|-\d+[ABCQ]\b|\b(Laptop|Mobile|Max-Q)\b|\bRTX [345]090 (D|Ti)\b", re.IGNORECASE
+)
 
 
 def step_flops(shapes: ModelShapes, num_tokens: int, num_answers: int, with_reference: bool = False) -> int:
@@ -52,9 +54,9 @@ def step_flops(shapes: ModelShapes, num_tokens: int, num_answers: int, with_refe
 
     Two per weight forward, two for the gradients of activations, and two for those of each trained weight
     (arXiv:2001.08361, section 2.1). A token is multiplied with the experts that it goes to and with no others; an
-    embedding is looked up; the output head sees the answers' tokens alone. As MFU is defined (arXiv:2204.02311, appendix
-    B), activations that are computed again do not count. The scores of attention are left out: they matter only where
-    rows are much longer than the model is wide.
+    embedding is looked up; the output head sees the answers' tokens alone. As MFU is defined (arXiv:2204.02311,
+    appendix B), activations that are computed again do not count. The scores of attention are left out: they matter
+    only where rows are much longer than the model is wide.
 
     Args:
         num_tokens: tokens that go through the layers.
@@ -92,5 +94,7 @@ def why_no_mfu(device_name: str, precision: str) -> str | None:
     if peak_flops(device_name, precision) is not None:
         return None
     if precision != "bf16":
-        return f"MFU is not recorded: only the 16-bit peak of {device_name} could be known, and this trains in {precision}"
+        return (
+            f"MFU is not recorded: only the 16-bit peak of {device_name} could be known, and this trains in {precision}"
+        )
     return f"MFU is not recorded: the peak of {device_name} is not known"

@@ -178,9 +178,9 @@ def _workers_on_node(config: TrainingConfig, kind: str, placement: Placement) ->
 def number_formats(config: TrainingConfig, kind: str = "cpu") -> NumberFormats:
     """Tandem's number formats: weights and gradients in `precision`, an fp32 copy and two moments in the optimizer.
 
-    DeepSpeed keeps the fp32 copy of fp32 weights as well. In a step it makes an fp32 copy of the gradients, and
-    torch's AdamW another of the moments where it is not fused; DeepSpeed's own for CPUs does without. QLoRA's 4 bits have an 8-bit scale for 64 weights and a
-    32-bit one for 256 of those (arXiv:2305.14314, section 3).
+    DeepSpeed keeps the fp32 copy of fp32 weights as well. In a step it makes an fp32 copy of the gradients, and torch's
+    AdamW another of the moments where it is not fused; DeepSpeed's own for CPUs does without. QLoRA's 4 bits have an
+    8-bit scale for 64 weights and a 32-bit one for 256 of those (arXiv:2305.14314, section 3).
     """
     size = 4 if config.precision == "fp32" else 2
     gradient = 4 if config.gradient_precision == "fp32" else size
@@ -263,9 +263,9 @@ def _layer_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
     """Bytes per token that one layer keeps for its backward pass.
 
     Two norms, each with its fp32 input, its normed value and its output; queries, keys, values and the attention's
-    output; gate, activated gate, up and their product; a copy of the layer's input and of its output for each expert that
-    a token goes to. An adapter adds its inner values, where its format is another
-    one its cast input as well, and DoRA the layer's output twice (arXiv:2402.09353, as PEFT computes it).
+    output; gate, activated gate, up and their product; a copy of the layer's input and of its output for each expert
+    that a token goes to. An adapter adds its inner values, where its format is another one its cast input as well, and
+    DoRA the layer's output twice (arXiv:2402.09353, as PEFT computes it).
     """
     size = setup.formats.activation
     norms = 2 * shapes.hidden * (4 + 2 * size)

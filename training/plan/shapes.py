@@ -155,8 +155,8 @@ def adapter_notes(shapes: ModelShapes) -> list[str]:
     notes = []
     if shapes.left_out:
         notes.append(
-            f"`all-linear` gives no adapter to {', '.join(shapes.left_out)}: these are experts, routers, or layers that "
-            "PEFT takes for experts"
+            f"`all-linear` gives no adapter to {', '.join(shapes.left_out)}: these are experts, routers, or layers "
+            "that PEFT takes for experts"
         )
     if shapes.unknown_names:
         notes.append(f"`target_modules` names {', '.join(shapes.unknown_names)}, which the model does not have")
@@ -229,22 +229,21 @@ def _active_weights(
     return active
 
 
-def _feed_forward_width(
-    linear: dict[str, tuple[int, int]], experts: dict[str, tuple[int, int, int]], text: Any
-) -> int:
-    dense: int = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+def _feed_forward_width(linear: dict[str, tuple[int, int]], experts: dict[str, tuple[int, int, int]], text: Any) -> int:
+    hidden, num_layers = int(text.hidden_size), int(text.num_hidden_layers)
+    dense = int(getattr(text, "intermediate_size", None) or 4 * hidden)
     if not experts:
         return dense
     # What comes back to the model's width from inside a feed-forward: experts, shared experts, and layers without any.
-    inner = sum(num * inputs * _share(num, text) for num, inputs, outputs in experts.values() if outputs == text.hidden_size)
     blocks = _moe_blocks(experts)
+    inner = sum(num * inputs * _share(num, text) for num, inputs, outputs in experts.values() if outputs == hidden)
     shared = sum(
         inputs
         for name, (inputs, outputs) in linear.items()
-        if outputs == text.hidden_size and any(name.startswith(f"{block}.") for block in blocks)
+        if outputs == hidden and any(name.startswith(f"{block}.") for block in blocks)
     )
-    num_dense = max(0, text.num_hidden_layers - len(blocks))
-    return round((inner + shared + num_dense * dense) / text.num_hidden_layers)
+    num_dense = max(0, num_layers - len(blocks))
+    return round((inner + shared + num_dense * dense) / num_layers)
 
 
 def _moe_blocks(experts: dict[str, tuple[int, int, int]]) -> set[str]:

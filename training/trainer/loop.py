@@ -253,7 +253,9 @@ class TrainingLoop:
     def _speed(self, packs: list[Pack], seconds: float) -> dict[str, float]:
         """Useful tokens per second, the most memory so far in bytes, and MFU where the device's peak is known."""
         rows = [row for pack in packs for row in pack]
-        tokens, answers = (sum(counts[row] for row in rows) for counts in (self.rows.row_lengths, self.rows.row_answers))
+        tokens, answers = (
+            sum(counts[row] for row in rows) for counts in (self.rows.row_lengths, self.rows.row_answers)
+        )
         speed = {"time": time.time(), "tokens": tokens, "tokens_per_s": tokens / seconds}
         if self.device.type != "cuda":
             return {**speed, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}

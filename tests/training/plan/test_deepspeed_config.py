@@ -102,7 +102,9 @@ def test_weights_are_copied_within_a_node_where_there_are_several(
         config.model_copy(update={"zero_stage": 2}), workers, placement=placement
     )["zero_optimization"]  # fmt: skip
     offloaded = config.model_copy(update={"offload": "cpu"})
-    assert "zero_hpz_partition_size" not in deepspeed_config(offloaded, workers, placement=placement)["zero_optimization"]
+    assert (
+        "zero_hpz_partition_size" not in deepspeed_config(offloaded, workers, placement=placement)["zero_optimization"]
+    )
 
 
 def test_offload_takes_deepspeeds_optimizer_on_gpu_machines_and_torchs_on_cpus() -> None:
@@ -133,13 +135,17 @@ def test_offload_takes_deepspeeds_optimizer_on_gpu_machines_and_torchs_on_cpus()
 )
 @pytest.mark.parametrize("stage", [2, 3])
 def test_what_is_set_for_gpus_gives_way_to_the_user(section: dict, stage: int) -> None:
-    config = TrainingConfig(zero_stage=stage, workers=16, deepspeed=section, gradient_precision="fp32", precision="bf16")
+    config = TrainingConfig(
+        zero_stage=stage, workers=16, deepspeed=section, gradient_precision="fp32", precision="bf16"
+    )
     plan = deepspeed_config(config, 16, placement=gpus(8, 2), num_trained=1000)
     assert _has(plan, section)
 
 
 def _has(plan: dict, section: dict) -> bool:
-    return all(_has(plan[key], value) if isinstance(value, dict) else plan[key] == value for key, value in section.items())
+    return all(
+        _has(plan[key], value) if isinstance(value, dict) else plan[key] == value for key, value in section.items()
+    )
 
 
 def test_foreach_and_fused_are_not_set_together() -> None:
