@@ -13,7 +13,7 @@ from training.plan.deepspeed_config import (
     ON_CPU,
     PERSISTENT_PARAMETER,
     REDUCE_BUCKET,
-    Placement,
+    Placed,
     hierarchical_group,
     uses_deepspeeds_cpu_optimizer,
     uses_fused_optimizer,
@@ -144,7 +144,7 @@ class MemoryEstimate:
 
 
 def memory_setup(
-    config: TrainingConfig, stage: int, offload: str, kind: str = "cpu", placement: Placement = ON_CPU
+    config: TrainingConfig, stage: int, offload: str, kind: str = "cpu", placement: Placed = ON_CPU
 ) -> MemorySetup:
     """The setup of a training as Tandem runs it, with the fewest workers; every token counted as an answer's.
 
@@ -170,7 +170,7 @@ def memory_setup(
     )
 
 
-def _workers_on_node(config: TrainingConfig, kind: str, placement: Placement) -> int:
+def _workers_on_node(config: TrainingConfig, kind: str, placement: Placed) -> int:
     """On a CPU all of them; on GPUs those of the node with the fewest, where the nodes are known."""
     return config.workers.min if kind == "cpu" else max(1, min(placement.workers_per_node, config.workers.min))
 

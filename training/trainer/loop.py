@@ -26,9 +26,9 @@ from training.data.micro_batch import make_micro_batch
 from training.data.packing import Pack, plan_epoch
 from training.model.model import check_rows_stay_apart, load_model
 from training.model.objective import make_objective
-from training.plan.deepspeed_config import deepspeed_config, num_forward_passes
+from training.plan.deepspeed_config import Placement, deepspeed_config, num_forward_passes
 from training.plan.flops import mfu, step_flops, why_no_mfu
-from training.plan.shapes import ModelShapes, adapter_notes, read_model_shapes
+from training.plan.shapes import adapter_notes, read_model_shapes
 from training.publish.parity_rows import write_parity_rows
 from training.publish.publish import result_kind
 from training.publish.weights import load_served, merge_adapter, save_adapter, save_full
@@ -68,7 +68,7 @@ class TrainingLoop:
         self.steps = OptimizerSteps(self.rows, self.config)
         self.objective = make_objective(self.config)
         self.row_weights = self.objective.row_weights(self.rows)
-        self.shapes: ModelShapes | None = None
+        self.shapes = read_model_shapes(self.config, job.model)
         self.position, self.latest_figures, self.evaluated_at = TrainingPosition(), dict[str, float](), -1
         checkpoint, problems = checkpoints.find_latest()
         self.engine = self._open_engine(checkpoint)
@@ -120,7 +120,8 @@ class TrainingLoop:
 
     def _open_engine(self, checkpoint: StoredCheckpoint | None) -> Any:
         converted = checkpoint is not None and checkpoint.num_workers != self.num_workers
-        settings = deepspeed_config(self.config, self.num_workers, converted)
+        placement = Placement("gpu" if self.device.type == "cuda" else "cpu")
+        settings = deepspeed_config(self.config, self.num_workers, converted, placement, self.shapes.trained)
         with deepspeed_engine.sharded_loading(settings):
             model = load_model(self.job.model, self.config, self.device)
         engine = deepspeed_engine.open_engine(
@@ -143,7 +144,6 @@ class TrainingLoop:
         step = self.position.step
         recorder = MetricsRecorder(self.job.folder, self.config, step + 1, self.position.mlflow_run)
         self.position.mlflow_run = recorder.mlflow_run
-        self.shapes = read_model_shapes(self.config, self.job.model)
         for note in (*problems, *adapter_notes(self.shapes), *self._notes_on_speed()):
             recorder.record_note(step, note)
         if checkpoint is not None:
@@ -260,8 +260,6 @@ class TrainingLoop:
         if self.device.type != "cuda":
             return {**speed, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
         speed["memory"] = float(torch.cuda.max_memory_allocated(self.device))
-        if self.shapes is None:  # this rank records nothing
-            return speed
         flops = step_flops(self.shapes, tokens, answers, with_reference=self.config.objective == "dpo")
         name = torch.cuda.get_device_name(self.device)
         share = mfu(flops, seconds, self.num_workers, name, self.config.precision)

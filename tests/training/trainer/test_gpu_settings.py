@@ -36,7 +36,8 @@ def two_ranks(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> d
 @pytest.mark.parametrize("case", CASES)
 def test_settings_of_gpus_change_no_result(two_ranks: dict[str, dict[str, Any]], case: str) -> None:
     on_cpu, on_gpu = two_ranks[f"{case}, cpu"], two_ranks[f"{case}, gpu"]
-    tolerance = 5e-3 if "bf16" in case else 1e-5
+    # DeepSpeed's optimizer for CPUs is another implementation: after two steps the weights differ by 1e-3.
+    tolerance = 5e-3 if "bf16" in case or "offloaded" in case else 1e-5
     assert on_gpu["losses"] == pytest.approx(on_cpu["losses"], rel=tolerance)
     assert on_gpu["squares"] == pytest.approx(on_cpu["squares"], rel=tolerance)
     assert on_gpu["grad_norm"] == pytest.approx(on_cpu["grad_norm"], rel=max(tolerance, 1e-4))
