@@ -180,6 +180,8 @@ def _names_for_peft(base: Any, config: TrainingConfig) -> tuple[str | list[str],
 
 
 def _unknown_names(base: Any, names: list[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
     known = [name for name, _ in (*base.named_modules(), *base.named_parameters())]
     suffixes = {name[start:] for name in known for start in _starts(name)}
     experts = bool(expert_weights(base))

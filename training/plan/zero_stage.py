@@ -172,7 +172,10 @@ def _stages_and_offloads(config: TrainingConfig, kind: str) -> Iterator[tuple[in
 
 
 def _any_fits(config: TrainingConfig, model: Any, device: WorkerDevice, placement: Placed = ON_CPU) -> bool:
-    shapes = read_model_shapes(config, model)
+    try:
+        shapes = read_model_shapes(config, model)
+    except TandemError:  # such as an adapter on experts, which not every method can have
+        return False
     return any(choice.fits(device) for choice in open_choices(config, shapes, device.kind, placement))
 
 

@@ -81,9 +81,7 @@ def plan_training(
     config = resolve_precision(config, device)
     shapes = read_model_shapes(config, model)
     by_method = {
-        method: tuple(all_choices(changed, read_model_shapes(changed, model), device.kind))
-        for method in _METHODS
-        for changed in [config.model_copy(update={"method": method})]
+        method: _choices_of(config.model_copy(update={"method": method}), model, device) for method in _METHODS
     }
     chosen, refusal = None, None
     try:
@@ -193,6 +191,14 @@ def _described(memory_gib: float, host_gib: float | None, workers: int) -> Hardw
     """A node with such a GPU for each worker."""
     host = round(host_gib * GIB) * workers if host_gib is not None else 2**62
     return Hardware((Node(workers, host, (Gpu("a GPU", round(memory_gib * GIB)),) * workers),))
+
+
+def _choices_of(config: TrainingConfig, model: str, device: WorkerDevice) -> tuple[ZeroChoice, ...]:
+    """Every stage and offload of a method; none where the project's layers cannot be trained by it."""
+    try:
+        return tuple(all_choices(config, read_model_shapes(config, model), device.kind))
+    except TandemError:
+        return ()
 
 
 def _work(config: TrainingConfig, model: str) -> tuple[Work | None, str | None]:

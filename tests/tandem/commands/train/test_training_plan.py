@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tandem.commands.train.training_plan import as_text, plan_training, published_as, to_json
+from tandem.commands.train.training_plan import as_text, make_tables, plan_training, published_as, to_json
+from tests.training.model.test_targets import small
 from training.config import TrainingConfig
 
 QUICKSTART = Path(__file__).parents[4] / "examples" / "quickstart"
@@ -60,3 +61,14 @@ def test_what_does_not_fit_is_shown_and_refused() -> None:
     assert "GiB of GPU memory" in found["refusal"]
     assert not any(choice["fits"] for choice in found["methods"]["lora"])
     assert {choice["zero_stage"] for choice in found["methods"]["qlora"]} == {0, 1, 2}
+
+
+def test_a_mixture_of_experts_is_planned_as_it_is_trained(tmp_path: Path) -> None:
+    small("qwen3_moe").save_pretrained(tmp_path)
+    plan = plan_training(TrainingConfig(rank=4), str(tmp_path), 80, None, 1)
+    assert plan.shapes.trained == 2 * 4 * 2 * (32 + 32 + 32 + 16)
+    assert "`all-linear` gives no adapter to mlp.experts, mlp.gate" in as_text(plan)
+    named = TrainingConfig(rank=4, target_modules=["gate_proj", "up_proj", "down_proj"], modules_to_save=["lm_head"])
+    methods = to_json(plan_training(named, str(tmp_path), 80, None, 1))["methods"]
+    assert methods["lora"] and not methods["dora"]  # PEFT has no DoRA for the weights of experts
+    assert len(list(make_tables(plan))) == 2
