@@ -186,7 +186,7 @@ def prepare_run(
     Examples.from_rows(held_out).save(folder / HELD_OUT_ROWS_FILE)
     write_trained_rows([row.row for row in trained], folder)
     job = TrainingJob(settled, model, folder, len(OptimizerSteps(rows, settled)), placement=placement)
-    deepspeed_config(settled, settled.workers.max)
+    deepspeed_config(settled, settled.workers.max, placement=placement)
     prepared = {
         "job": job.to_dict(), "template_hash": template_hash(tokenizer), "prompt_hash": report.prompt_hash,
         "num_rows": len(trained), "fingerprint": trained_fingerprint(config, settled, model, digest_model(model)),
@@ -230,12 +230,11 @@ def resolve_auto_settings(config: TrainingConfig, model: str, hardware: Hardware
     placement = place_workers(config, hardware)
     device, min_workers = workers_device(config, placement, hardware), config.workers.min
     config = resolve_precision(config, device)
-    chosen = choose_zero_stage(config, model, device)
+    chosen = choose_zero_stage(config, model, device, placement)
     settled = config.model_copy(update={"zero_stage": chosen.zero_stage, "offload": chosen.offload})
     if min_workers < config.workers.max:
-        choose_zero_stage(
-            settled.model_copy(update={"workers": WorkerRange(min=min_workers, max=min_workers)}), model, device
-        )
+        fewest = settled.model_copy(update={"workers": WorkerRange(min=min_workers, max=min_workers)})
+        choose_zero_stage(fewest, model, device, placement)
     return settled, placement
 
 

@@ -18,7 +18,8 @@ from training.data.examples import Examples
 from training.data.micro_batch import make_micro_batch
 from training.model.model import load_model
 from training.model.objective import make_objective
-from training.plan.deepspeed_config import ON_CPU, Placement, deepspeed_config
+from training.plan.deepspeed_config import deepspeed_config
+from training.plan.placement import ON_CPU, Placement
 from training.trainer.deepspeed_engine import load_state, open_engine, save_state, sharded_loading, trained_weights
 from training.trainer.loop import LearningRateSchedule
 
@@ -36,7 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
     "ZeRO-2 offloaded": {"zero_stage": 2, "offload": "cpu"},
     "ZeRO-3 offloaded": {"zero_stage": 3, "offload": "cpu", "deepspeed": _SHARED},
 }  # fmt: skip
-PLACEMENTS = {"cpu": ON_CPU, "gpu": Placement("gpu", 2, 1), "gpu nodes": Placement("gpu", 2, 2)}
+PLACEMENTS = {"cpu": ON_CPU, "gpu": Placement("gpu", 1, 2, 1), "gpu nodes": Placement("gpu", 1, 2, 2)}
 STEPS, PASSES = 3, 2
 
 

@@ -4,11 +4,11 @@ The keys are those of https://www.deepspeed.ai/docs/config-json/.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
+from training.plan.placement import ON_CPU, Placement
 
 # DeepSpeed's default of reduce_bucket_size (https://www.deepspeed.ai/docs/config-json/), in parameters.
 REDUCE_BUCKET = 500_000_000
@@ -16,39 +16,11 @@ PERSISTENT_PARAMETER = 1_000_000
 """Parameters of up to this size stay whole on every worker with ZeRO-3 and an adapter."""
 
 
-class Placed(Protocol):
-    """What the workers of a training run on."""
-
-    @property
-    def kind(self) -> str:
-        """`gpu` or `cpu`."""
-
-    @property
-    def workers_per_node(self) -> int:
-        """Workers on the node that has the fewest; 0 where the nodes are not known."""
-
-    @property
-    def num_nodes(self) -> int:
-        """Nodes that the workers take; 1 where they are not known."""
-
-
-@dataclass(frozen=True)
-class Placement:
-    """The plainest `Placed`: on CPUs, where nothing else is said."""
-
-    kind: str = "cpu"
-    workers_per_node: int = 0
-    num_nodes: int = 1
-
-
-ON_CPU = Placement()
-
-
 def deepspeed_config(
     config: TrainingConfig,
     num_workers: int,
     converted: bool = False,
-    placement: Placed = ON_CPU,
+    placement: Placement = ON_CPU,
     num_trained: int | None = None,
 ) -> dict[str, Any]:
     """The DeepSpeed configuration, with the user's `deepspeed:` section merged over it.
@@ -112,7 +84,7 @@ def _zero_section(config: TrainingConfig) -> dict[str, Any]:
     return zero
 
 
-def _optimizer_section(config: TrainingConfig, placement: Placed) -> dict[str, Any]:
+def _optimizer_section(config: TrainingConfig, placement: Placement) -> dict[str, Any]:
     params: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     if uses_deepspeeds_cpu_optimizer(config, placement.kind):
         # DeepSpeed's CPU Adam: 5 to 7 times faster than torch's by its tutorial on ZeRO-Offload, and compiled at first
@@ -122,7 +94,9 @@ def _optimizer_section(config: TrainingConfig, placement: Placed) -> dict[str, A
     return {"type": "AdamW", "params": {**params, "torch_adam": True}}
 
 
-def _defaults(config: TrainingConfig, num_workers: int, placement: Placed, num_trained: int | None) -> dict[str, Any]:
+def _defaults(
+    config: TrainingConfig, num_workers: int, placement: Placement, num_trained: int | None
+) -> dict[str, Any]:
     """What Tandem sets and a user may set otherwise: it changes speed or rounding alone, and most of it is for GPUs."""
     defaults: dict[str, Any] = {"zero_optimization": {}, "optimizer": {"params": {}}}
     if config.precision != "fp32" and config.gradient_precision == "fp32":
@@ -162,7 +136,7 @@ def uses_deepspeeds_cpu_optimizer(config: TrainingConfig, kind: str) -> bool:
     return kind == "gpu" and config.offload in ("cpu", "nvme") and not _user_params(config).get("torch_adam")
 
 
-def hierarchical_group(config: TrainingConfig, num_workers: int, placement: Placed) -> int:
+def hierarchical_group(config: TrainingConfig, num_workers: int, placement: Placement) -> int:
     """Over how many GPUs each copy of all weights is spread for ZeRO-3's backward pass; 1 for no copy within a node.
 
     Weights then cross the slow network between nodes once in a step instead of twice (arXiv:2306.10209, section 3.2),

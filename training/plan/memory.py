@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 from training.config import TrainingConfig
 from training.plan.deepspeed_config import (
-    ON_CPU,
     PERSISTENT_PARAMETER,
     REDUCE_BUCKET,
-    Placed,
     hierarchical_group,
     uses_deepspeeds_cpu_optimizer,
     uses_fused_optimizer,
 )
+from training.plan.placement import ON_CPU, Placement
 from training.plan.shapes import ModelShapes
 
 GIB = 2**30
@@ -144,7 +143,7 @@ class MemoryEstimate:
 
 
 def memory_setup(
-    config: TrainingConfig, stage: int, offload: str, kind: str = "cpu", placement: Placed = ON_CPU
+    config: TrainingConfig, stage: int, offload: str, kind: str = "cpu", placement: Placement = ON_CPU
 ) -> MemorySetup:
     """The setup of a training as Tandem runs it, with the fewest workers; every token counted as an answer's.
 
@@ -170,7 +169,7 @@ def memory_setup(
     )
 
 
-def _workers_on_node(config: TrainingConfig, kind: str, placement: Placed) -> int:
+def _workers_on_node(config: TrainingConfig, kind: str, placement: Placement) -> int:
     """On a CPU all of them; on GPUs those of the node with the fewest, where the nodes are known."""
     return config.workers.min if kind == "cpu" else max(1, min(placement.workers_per_node, config.workers.min))
 

@@ -4,6 +4,7 @@
 do not look again: PyTorch sees the GPUs of a node also in a worker to which Ray has given none.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,8 @@ from cluster.hardware import Hardware, Node
 from training.config import AutoWorkers, TrainingConfig, WorkerRange
 
 Kind = Literal["cpu", "gpu"]
+# PyTorch 2.13 reads the first of these that is set (c10/cuda/CUDAAllocatorConfig.h).
+_ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 
 
 @dataclass(frozen=True)
@@ -142,12 +145,21 @@ def workers_device(config: TrainingConfig, placement: Placement, hardware: Hardw
     return WorkerDevice("gpu", gpu.name, free, host, hardware.has_bf16)
 
 
-def worker_environment(placement: Placement) -> dict[str, str]:
+def worker_environment(placement: Placement, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
     """Environment of the workers' processes, set before they import anything.
 
     Ray leaves a worker without GPUs those of its node, and DeepSpeed takes a GPU that it sees.
+
+    On GPUs, packs change their shape from step to step, and memory segments of a fixed size would leave gaps that no
+    later tensor fits: expandable ones grow instead (docs.pytorch.org/docs/stable/notes/cuda.html).
+
+    Args:
+        inherited: the environment that the training was started in; a setting of PyTorch's allocator in it is kept.
     """
-    return {} if placement.kind == "gpu" else {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+    if placement.kind == "cpu":
+        return {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+    kept = {name: value for name in _ALLOCATOR_VARIABLES if (value := (inherited or {}).get(name))}
+    return kept or {_ALLOCATOR_VARIABLES[-1]: "expandable_segments:True"}
 
 
 def _room(hardware: Hardware, per_worker: int, num_gpus: int) -> int:

@@ -6,9 +6,9 @@ from typing import Any
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig, WorkerRange
-from training.plan.deepspeed_config import ON_CPU, Placed, num_forward_passes
+from training.plan.deepspeed_config import num_forward_passes
 from training.plan.memory import GIB, MemoryEstimate, estimate_memory, memory_setup
-from training.plan.placement import WorkerDevice
+from training.plan.placement import ON_CPU, Placement, WorkerDevice
 from training.plan.shapes import ModelShapes, read_model_shapes
 
 _USABLE_SHARE = 0.9
@@ -74,7 +74,7 @@ def resolve_precision(config: TrainingConfig, device: WorkerDevice) -> TrainingC
 
 
 def choose_zero_stage(
-    config: TrainingConfig, model: Any, device: WorkerDevice, placement: Placed = ON_CPU
+    config: TrainingConfig, model: Any, device: WorkerDevice, placement: Placement = ON_CPU
 ) -> ZeroChoice:
     """The first of `open_choices` that fits; a stage and an offload that the user has set are kept.
 
@@ -124,7 +124,7 @@ def _what_lacks(candidates: list[ZeroChoice], device: WorkerDevice) -> str:
 
 
 def open_choices(
-    config: TrainingConfig, shapes: ModelShapes, kind: str = "cpu", placement: Placed = ON_CPU
+    config: TrainingConfig, shapes: ModelShapes, kind: str = "cpu", placement: Placement = ON_CPU
 ) -> Iterator[ZeroChoice]:
     """Every stage and offload that the settings leave open, the cheapest in time first."""
     for stage, offload in _stages_and_offloads(config, kind):
@@ -134,7 +134,7 @@ def open_choices(
 
 
 def all_choices(
-    config: TrainingConfig, shapes: ModelShapes, kind: str = "cpu", placement: Placed = ON_CPU
+    config: TrainingConfig, shapes: ModelShapes, kind: str = "cpu", placement: Placement = ON_CPU
 ) -> Iterator[ZeroChoice]:
     """Every stage and offload of the method, whatever the settings say; to disk only where there is a path."""
     places = ("none", "cpu") if config.nvme_path is None else ("none", "cpu", "nvme")
@@ -171,7 +171,7 @@ def _stages_and_offloads(config: TrainingConfig, kind: str) -> Iterator[tuple[in
             yield stage, "nvme"
 
 
-def _any_fits(config: TrainingConfig, model: Any, device: WorkerDevice, placement: Placed = ON_CPU) -> bool:
+def _any_fits(config: TrainingConfig, model: Any, device: WorkerDevice, placement: Placement = ON_CPU) -> bool:
     try:
         shapes = read_model_shapes(config, model)
     except TandemError:  # such as an adapter on experts, which not every method can have

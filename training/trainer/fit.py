@@ -107,7 +107,7 @@ def _run_ray_train(job: TrainingJob) -> None:
         torch_config=TorchConfig(backend=placement.backend),
         run_config=RunConfig(
             name=CHECKPOINTS_FOLDER,
-            worker_runtime_env={"env_vars": worker_environment(placement)},
+            worker_runtime_env={"env_vars": worker_environment(placement, os.environ)},
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=config.max_failures),

@@ -26,7 +26,7 @@ from training.data.micro_batch import make_micro_batch
 from training.data.packing import Pack, plan_epoch
 from training.model.model import check_rows_stay_apart, load_model
 from training.model.objective import make_objective
-from training.plan.deepspeed_config import Placement, deepspeed_config, num_forward_passes
+from training.plan.deepspeed_config import deepspeed_config, num_forward_passes
 from training.plan.flops import mfu, step_flops, why_no_mfu
 from training.plan.shapes import adapter_notes, read_model_shapes
 from training.publish.parity_rows import write_parity_rows
@@ -120,8 +120,7 @@ class TrainingLoop:
 
     def _open_engine(self, checkpoint: StoredCheckpoint | None) -> Any:
         converted = checkpoint is not None and checkpoint.num_workers != self.num_workers
-        placement = Placement("gpu" if self.device.type == "cuda" else "cpu")
-        settings = deepspeed_config(self.config, self.num_workers, converted, placement, self.shapes.trained)
+        settings = deepspeed_config(self.config, self.num_workers, converted, self.job.placement, self.shapes.trained)
         with deepspeed_engine.sharded_loading(settings):
             model = load_model(self.job.model, self.config, self.device)
         engine = deepspeed_engine.open_engine(

@@ -16,7 +16,7 @@ from training.data.rows import check_rows
 from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens
 from training.plan.flops import peak_flops, step_flops
 from training.plan.memory import GIB, MEMORY_ALLOWANCE, checkpoint_bytes, published_error_range
-from training.plan.placement import WorkerDevice, place_workers, resolve_workers, workers_device
+from training.plan.placement import Placement, WorkerDevice, place_workers, resolve_workers, workers_device
 from training.plan.shapes import ModelShapes, adapter_notes, read_model_shapes
 from training.plan.zero_stage import ZeroChoice, all_choices, choose_zero_stage, resolve_precision
 
@@ -77,15 +77,16 @@ def plan_training(
         config = config.model_copy(update={"workers": WorkerRange(min=workers, max=workers)})
     hardware = read_hardware() if memory_gib is None else _described(memory_gib, host_gib, config.workers.max)
     config = resolve_workers(config, hardware)
-    device = workers_device(config, place_workers(config, hardware), hardware)
+    placement = place_workers(config, hardware)
+    device = workers_device(config, placement, hardware)
     config = resolve_precision(config, device)
     shapes = read_model_shapes(config, model)
     by_method = {
-        method: _choices_of(config.model_copy(update={"method": method}), model, device) for method in _METHODS
+        method: _choices_of(config.model_copy(update={"method": method}), model, placement) for method in _METHODS
     }
     chosen, refusal = None, None
     try:
-        chosen = choose_zero_stage(config, model, device)
+        chosen = choose_zero_stage(config, model, device, placement)
     except TandemError as error:
         refusal = error
     work, no_work = _work(config, model)
@@ -193,10 +194,10 @@ def _described(memory_gib: float, host_gib: float | None, workers: int) -> Hardw
     return Hardware((Node(workers, host, (Gpu("a GPU", round(memory_gib * GIB)),) * workers),))
 
 
-def _choices_of(config: TrainingConfig, model: str, device: WorkerDevice) -> tuple[ZeroChoice, ...]:
+def _choices_of(config: TrainingConfig, model: str, placement: Placement) -> tuple[ZeroChoice, ...]:
     """Every stage and offload of a method; none where the project's layers cannot be trained by it."""
     try:
-        return tuple(all_choices(config, read_model_shapes(config, model), device.kind))
+        return tuple(all_choices(config, read_model_shapes(config, model), placement.kind, placement))
     except TandemError:
         return ()
 

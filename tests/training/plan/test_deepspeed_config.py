@@ -2,7 +2,8 @@ import pytest
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
-from training.plan.deepspeed_config import ON_CPU, Placement, deepspeed_config
+from training.plan.deepspeed_config import deepspeed_config
+from training.plan.placement import ON_CPU, Placement
 
 
 def test_the_configuration_follows_from_the_settings() -> None:
@@ -41,7 +42,7 @@ def test_a_key_that_we_compute_cannot_be_set_to_something_else(section: dict, ke
 
 
 def gpus(workers_per_node: int = 8, num_nodes: int = 1) -> Placement:
-    return Placement("gpu", workers_per_node, num_nodes)
+    return Placement("gpu", 1, workers_per_node, num_nodes)
 
 
 def test_on_a_cpu_nothing_is_added() -> None:
@@ -89,7 +90,7 @@ def test_buckets_are_never_larger_than_deepspeeds_own() -> None:
         (12, gpus(4, 3), 4),
         (4, gpus(1, 4), None),  # nothing to copy within a node
         (4, gpus(0, 4), None),  # the nodes are not up yet
-        (16, Placement("cpu", 8, 2), None),
+        (16, Placement("cpu", 1, 8, 2), None),
     ],
 )
 def test_weights_are_copied_within_a_node_where_there_are_several(

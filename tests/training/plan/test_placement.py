@@ -122,3 +122,12 @@ def test_workers_without_gpus_see_none() -> None:
         "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu",
     }  # fmt: skip
     assert "CUDA_VISIBLE_DEVICES" not in worker_environment(placed("8 x H100")[1])
+
+
+def test_workers_on_gpus_have_an_allocator_whose_segments_grow() -> None:
+    placement = placed("8 x H100")[1]
+    assert worker_environment(placement) == {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    assert worker_environment(placement, {"PYTORCH_ALLOC_CONF": ""}) == worker_environment(placement)
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        own = {name: "max_split_size_mb:128"}
+        assert worker_environment(placement, {**own, "PATH": "/bin"}) == own

@@ -5,9 +5,8 @@ from transformers import AutoConfig
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
-from training.plan.deepspeed_config import Placement
 from training.plan.memory import GIB
-from training.plan.placement import WorkerDevice
+from training.plan.placement import Placement, WorkerDevice
 from training.plan.shapes import read_model_shapes
 from training.plan.zero_stage import (
     ZeroChoice,
@@ -155,7 +154,7 @@ def described(machine: str, **settings: Any) -> tuple[TrainingConfig, WorkerDevi
     wanted = TrainingConfig(
         workers=per_node * num_nodes, micro_batch_size=1, sequence_length=4096, gradient_checkpointing=True, **settings
     )
-    return resolve_precision(wanted, device), device, Placement("gpu", per_node, num_nodes)
+    return resolve_precision(wanted, device), device, Placement("gpu", 1, per_node, num_nodes)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +235,7 @@ def test_gradients_in_fp32_take_a_stage_that_shares_them_out() -> None:
 def test_a_copy_of_the_weights_within_each_node_is_counted() -> None:
     wanted, device, placement = described("2 x 8 x H100", zero_stage=3)
     with_copy = choose_zero_stage(wanted, MODELS["70B"], device, placement).estimate
-    without = choose_zero_stage(wanted, MODELS["70B"], device, Placement("gpu", 16, 1)).estimate
+    without = choose_zero_stage(wanted, MODELS["70B"], device, Placement("gpu", 1, 16, 1)).estimate
     shapes = read_model_shapes(wanted, MODELS["70B"])
     assert with_copy.weights - without.weights == pytest.approx(2 * shapes.total / 8, rel=1e-6)
     refused = wanted.model_copy(update={"deepspeed": {"zero_optimization": {"zero_hpz_partition_size": 1}}})
