@@ -1,6 +1,8 @@
 """The only file that imports DeepSpeed: its engine, its checkpoints, and whole weights out of shares."""
 
 import logging
+import os
+import shutil
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,11 +27,15 @@ def open_engine(model: Any, config: dict[str, Any], schedule: Callable[[int], fl
         schedule: the share of the peak learning rate at each step, from 0.
 
     Raises:
-        TandemError: the optimizer's state is to lie on a disk, and this node has not what DeepSpeed needs for it.
+        TandemError: the optimizer's state is to lie in main memory or on a disk, and this node has not what DeepSpeed
+            needs for it.
     """
     deepspeed = _import_deepspeed()
-    if config["zero_optimization"].get("offload_optimizer", {}).get("device") == "nvme":
+    place = config["zero_optimization"].get("offload_optimizer", {}).get("device")
+    if place == "nvme":
         _check_nvme_offload()
+    if place and not config["optimizer"]["params"].get("torch_adam"):
+        _check_compiler()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     engine, *_ = deepspeed.initialize(
         model=model,
@@ -135,6 +141,16 @@ def _check_nvme_offload() -> None:
             "`offload: nvme` reads and writes asynchronously, which cannot be built on this node: libaio is missing.",
             "libaio with its headers, and a C++ compiler, on every node.",
             "Install libaio (Debian: libaio-dev), or set `training.offload: cpu`.",
+        )
+
+
+def _check_compiler() -> None:
+    compiler = os.environ.get("CXX", "c++")
+    if shutil.which(compiler) is None:
+        raise TandemError(
+            f"The optimizer of offloaded state is compiled at first use, and this node has no {compiler}.",
+            "A C++ compiler on every node (Debian: g++); or PyTorch's optimizer, which is several times slower.",
+            "Install one, or set `training.deepspeed: {optimizer: {params: {torch_adam: true}}}`.",
         )
 
 
