@@ -18,13 +18,16 @@ def run_ranks(num_workers: int, model_folder: Path, folder: Path) -> dict[str, d
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", module, str(rank), str(num_workers), str(model_folder), str(folder)],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for rank in range(num_workers)
     ]  # fmt: skip
-    outputs = [rank.communicate(timeout=600)[0] for rank in ranks]
-    for rank, output in zip(ranks, outputs, strict=True):
-        assert rank.returncode == 0, output[-4000:]
+    try:
+        outputs = [rank.communicate(timeout=600)[0] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [0] * num_workers, outputs[0][-4000:]
     return json.loads((folder / "0.json").read_text())  # type: ignore[no-any-return]
 
 
