@@ -139,8 +139,8 @@ def uses_deepspeeds_cpu_optimizer(config: TrainingConfig, kind: str) -> bool:
 def hierarchical_group(config: TrainingConfig, num_workers: int, placement: Placement) -> int:
     """Over how many GPUs each copy of all weights is spread for ZeRO-3's backward pass; 1 for no copy within a node.
 
-    Weights then cross the slow network between nodes once in a step instead of twice (arXiv:2306.10209, section 3.2),
-    for one more share of them in each node.
+    Trained weights then cross the slow network between nodes once in a forward and backward pass instead of twice
+    (arXiv:2306.10209, section 3.2), and frozen ones once in a training: DeepSpeed drops the copy of what has changed.
     """
     user = config.deepspeed.get("zero_optimization", {})
     if isinstance(user, dict) and "zero_hpz_partition_size" in user:
