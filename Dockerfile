@@ -35,6 +35,8 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=300s --retries=3 \
 CMD ["tandem", "--help"]
 
 FROM gpu-packages AS gpu
+# The packages' own compiler, for what vLLM and DeepSpeed compile; without it they look where there is none.
+ENV CUDA_HOME=/opt/tandem/.venv/lib/python3.11/site-packages/nvidia/cu13
 COPY . .
 RUN requirements/setup.sh gpu && python -m compileall -q -j 0 .venv/lib tandem cluster training retrieval serving evaluation
 USER 1000:1000

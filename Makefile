@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help setup demo test test-fast test-full lint lock
+.PHONY: help setup demo test test-fast test-full lint lock gpu-lock-check
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,9 +32,13 @@ lint: setup  ## ruff and mypy --strict
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-lock:  ## resolve requirements/*.txt again from pyproject.toml (needs uv)
+lock:  ## resolve requirements/*.txt again from pyproject.toml (needs uv; UV_FIND_LINKS or an index with torch for CPUs)
+	UV_FIND_LINKS= uv pip compile pyproject.toml --extra gpu --extra dev --quiet --no-header --no-annotate \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --output-file requirements/gpu.txt
 	uv pip compile pyproject.toml --extra cpu --extra dev --quiet --no-header --no-annotate --python-version 3.11 \
 	  --no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec --no-emit-package triton \
 	  --constraint requirements/gpu.txt --output-file requirements/cpu.txt
-	uv pip compile pyproject.toml --extra gpu --extra dev --quiet --no-header --no-annotate --python-version 3.11 \
-	  --python-platform x86_64-manylinux_2_28 --output-file requirements/gpu.txt
+
+gpu-lock-check:  ## install the GPU lock into .gpu-lock (12 GB) and try its imports and its compiler; needs no GPU
+	@PYTHON=$(PYTHON) VENV=.gpu-lock/venv PACKAGES_ONLY=1 requirements/setup.sh gpu
+	@.gpu-lock/venv/bin/python requirements/gpu_lock/check.py

@@ -95,7 +95,7 @@ def test_the_packages_can_be_installed_before_our_code_is_there(checkout: Path) 
     done = setup(checkout, "cpu", PACKAGES_ONLY="1", PYTHON=str(checkout / "python3.11"))
     assert done.returncode == 0, done.stderr
     assert "--editable" not in note.read_text() and "-r " in note.read_text()
-    assert (checkout / ".venv" / ".tandem-cpu").read_text() == "packages\n"
+    assert (checkout / ".venv" / ".tandem-cpu").read_text().startswith("packages-")
     again = setup(checkout, "cpu", PYTHON=str(checkout / "python3.11"))
     assert again.returncode == 0 and "--editable ." in note.read_text()
     assert "torch" in LOCKS["cpu"]

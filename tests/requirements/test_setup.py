@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_without_a_compiler_it_says_so(checkout: Path, tmp_path: Path) -> None:
     tools.mkdir()
     for tool in ("dirname", "python3.11"):
         (tools / tool).symlink_to(shutil.which(tool) or "")
-    done = setup(checkout, PATH=str(tools), PYTHON=os.path.realpath(ROOT / ".venv" / "bin" / "python"))
+    done = setup(checkout, PATH=str(tools), PYTHON=os.path.realpath(sys.executable))
     assert done.returncode == 2
     assert "there is no C/C++ compiler ('cc')" in done.stderr
 

@@ -1,0 +1,11 @@
+"""A kernel that Triton compiles; it reads a kernel's source from a file."""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def add(x, y, n, size: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - Triton's own words
+    offsets = tl.program_id(0) * size + tl.arange(0, size)
+    mask = offsets < n
+    tl.store(y + offsets, tl.load(x + offsets, mask=mask).to(tl.float32) + 1.0, mask=mask)
