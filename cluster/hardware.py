@@ -4,13 +4,15 @@
 be written by hand, which is how decisions for machines that are not at hand are tested.
 """
 
+import ctypes
 import os
 import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 from cluster.errors import TandemError
 from cluster.fingerprints.provenance import cpu_has_bf16
@@ -18,7 +20,13 @@ from cluster.fingerprints.provenance import cpu_has_bf16
 MIB = 2**20
 SMI_S = 30.0
 NODE_S = 120.0
-_QUERY = "name,memory.total,memory.used,driver_version,compute_cap,ecc.errors.uncorrected.volatile.total"
+_QUERY = (
+    "name,memory.total,memory.used,driver_version,compute_cap,ecc.errors.uncorrected.volatile.total,uuid,mig.mode.current"
+)
+_OLD_QUERY = "name,memory.total,memory.used,driver_version"
+"""What drivers knew before R510, which has no word for the compute capability."""
+
+_DIVIDED = " (MIG)"
 BF16_CAPABILITY = (8, 0)
 """The first compute capability with instructions for bfloat16 (Ampere)."""
 
@@ -40,6 +48,15 @@ class Gpu:
 
     num_errors: int = 0
     """Errors that its memory could not correct since the driver was loaded."""
+
+    max_cuda: tuple[int, int] = (0, 0)
+    """The newest CUDA that the driver's library runs, (0, 0) where that is not known. NVIDIA's package cuda-compat
+    brings a newer library than the driver's own."""
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether it is an instance of a divided GPU (MIG)."""
+        return self.name.endswith(_DIVIDED)
 
     @property
     def has_bf16(self) -> bool:
@@ -114,8 +131,7 @@ def read_hardware() -> Hardware:
     """The nodes of the open Ray session that have GPUs, and this machine; this machine alone where none is open.
 
     Raises:
-        TandemError: Ray offers GPUs on a node that neither `nvidia-smi` nor PyTorch finds there.
-        RuntimeError: `nvidia-smi` of a node fails.
+        TandemError: `nvidia-smi` of a node fails, or Ray offers GPUs on a node that neither it nor PyTorch finds there.
     """
     import ray
 
@@ -143,27 +159,121 @@ def read_gpus() -> tuple[Gpu, ...]:
     """The GPUs that the driver lists and CUDA_VISIBLE_DEVICES leaves; none where there is no driver.
 
     Raises:
-        RuntimeError: `nvidia-smi` fails.
+        TandemError: `nvidia-smi` fails.
     """
-    if shutil.which("nvidia-smi") is None:
-        return ()
-    command = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SMI_S)
-    if done.returncode:
-        raise RuntimeError(f"nvidia-smi: {(done.stdout + done.stderr).strip()}")
-    gpus = [parse_gpu(line) for line in done.stdout.splitlines() if line.strip()]
-    return tuple(_visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES")))
+    variable = os.environ.get("CUDA_VISIBLE_DEVICES")
+    # Empty, the variable says that no GPU is to be used: then not even the driver is asked.
+    return visible_gpus(_list_gpus(), variable) if variable != "" else ()
+
+
+def driver_gpus() -> tuple[Gpu, ...]:
+    """The GPUs that the driver lists, whatever this process may use of them.
+
+    Raises:
+        TandemError: `nvidia-smi` fails.
+    """
+    return tuple(gpu for _, gpu in _list_gpus())
+
+
+def parse_gpus(lines: str, mig: str = "") -> list[tuple[str, Gpu]]:
+    """The UUID and the GPU of each line that `nvidia-smi` prints for `_QUERY` or its beginning.
+
+    Of a divided GPU (MIG) a process uses one instance: it is returned with the memory of its smallest.
+
+    Args:
+        mig: what `nvidia-smi -q -x` prints, which holds the instances of divided GPUs.
+    """
+    instances = parse_instances(mig) if mig else {}
+    found = []
+    for line in filter(None, (line.strip() for line in lines.splitlines())):
+        uuid, mode = ([part.strip() for part in line.split(",")[6:8]] + ["", ""])[:2]
+        gpu = parse_gpu(line)
+        if mode == "Enabled":
+            total, used = min(instances.get(uuid, []), default=(0, 0))
+            gpu = replace(gpu, name=gpu.name + _DIVIDED, memory_bytes=total, used_bytes=used)
+        found.append((uuid, gpu))
+    return found
 
 
 def parse_gpu(line: str) -> Gpu:
-    """A line that `nvidia-smi` prints for `_QUERY`; a value that it does not know is `[N/A]`."""
-    name, memory, used, driver, capability, errors = (part.strip() for part in line.split(","))
+    """A line that `nvidia-smi` prints for `_QUERY`; a value that it does not know is `[N/A]` or another word."""
+    parts = [part.strip() for part in line.split(",")]
+    name, memory, used, driver, capability, errors = (*parts, "", "")[:6]
     major, _, minor = capability.partition(".")
     known = (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else (0, 0)
     used_bytes, num_errors = (int(text) if text.isdecimal() else 0 for text in (used, errors))
     # A GPU that shares the machine's memory (GB10) has none of its own to report.
     memory_bytes = int(memory) * MIB if memory.isdecimal() else available_bytes()
-    return Gpu(name, memory_bytes, known, driver, used_bytes * MIB, num_errors)
+    return Gpu(name, memory_bytes, known, driver if driver[:1].isdecimal() else "", used_bytes * MIB, num_errors)
+
+
+def parse_instances(text: str) -> dict[str, list[tuple[int, int]]]:
+    """Bytes in all and bytes used of each instance (MIG), by the UUID of its GPU, as `nvidia-smi -q -x` lists them."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for gpu in ElementTree.fromstring(text).iter("gpu"):
+        for instance in gpu.iter("mig_device"):
+            amounts = (instance.findtext(f"fb_memory_usage/{part}", "").split() for part in ("total", "used"))
+            total, used = (int(words[0]) * MIB if words and words[0].isdecimal() else 0 for words in amounts)
+            found.setdefault(gpu.findtext("uuid", ""), []).append((total, used))
+    return found
+
+
+def visible_gpus(listed: Sequence[tuple[str, Gpu]], variable: str | None) -> tuple[Gpu, ...]:
+    """Those that CUDA_VISIBLE_DEVICES leaves of GPUs with their UUIDs, in its order, by CUDA's own rules.
+
+    A name is an index, or the beginning of a UUID. The first that names no GPU (`-1`, `none`) ends the list, and where one
+    is named twice there are none (CUDA C++ Programming Guide, "CUDA Environment Variables"). The UUIDs of the instances of
+    divided GPUs are not known, so that such a name stands for the smallest of them.
+    """
+    if variable is None:
+        return tuple(gpu for _, gpu in listed)
+    divided = min((gpu for _, gpu in listed if gpu.is_divided), key=lambda gpu: gpu.memory_bytes, default=None)
+    found: list[tuple[object, Gpu]] = []
+    for name in (part.strip() for part in variable.split(",")):
+        named = [index for index, (uuid, _) in enumerate(listed) if name.startswith("GPU-") and uuid.startswith(name)]
+        if name.isdecimal() and int(name) < len(listed):
+            named = [int(name)]
+        if name.startswith("MIG-") and divided:
+            found.append((name, divided))
+        elif len(named) == 1:
+            found.append((named[0], listed[named[0]][1]))
+        else:
+            break
+    return tuple(gpu for _, gpu in found) if len({key for key, _ in found}) == len(found) else ()
+
+
+def _list_gpus() -> list[tuple[str, Gpu]]:
+    if shutil.which("nvidia-smi") is None:
+        return []
+    done = _ask_driver(f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits")
+    if done.returncode and "not a valid field" in done.stdout + done.stderr:
+        done = _ask_driver(f"--query-gpu={_OLD_QUERY}", "--format=csv,noheader,nounits")
+    said = (done.stdout + done.stderr).strip()
+    if "no devices were found" in said.lower():
+        return []
+    if done.returncode:
+        raise TandemError(
+            f"The GPUs cannot be read: nvidia-smi says {said!r}.",
+            "An NVIDIA driver that answers, or none.",
+            "Load or install the driver again. To work on the CPUs instead, set CUDA_VISIBLE_DEVICES to nothing.",
+        )
+    is_divided = any(line.rstrip().endswith("Enabled") for line in done.stdout.splitlines())
+    gpus = parse_gpus(done.stdout, _ask_driver("-q", "-x").stdout if is_divided else "")
+    return [(uuid, replace(gpu, max_cuda=_library_cuda())) for uuid, gpu in gpus]
+
+
+def _library_cuda() -> tuple[int, int]:
+    """Asked of the library that programs of this environment load; it starts nothing on a GPU."""
+    number = ctypes.c_int()
+    try:
+        failed = ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number))
+    except (OSError, AttributeError):
+        return (0, 0)
+    return (0, 0) if failed else (number.value // 1000, number.value % 1000 // 10)
+
+
+def _ask_driver(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, timeout=SMI_S)
 
 
 def available_bytes() -> int:
@@ -205,16 +315,6 @@ def _missing_gpus(node: Node, number: int) -> TandemError:
         "GPUs that `nvidia-smi` or PyTorch lists, with the GPU packages and a driver for their CUDA.",
         "Run `tandem doctor --cluster`, or start the node with the GPUs that it has (`ray start --num-gpus`).",
     )
-
-
-def _visible(gpus: Sequence[Gpu], variable: str | None) -> list[Gpu]:
-    """Those that CUDA_VISIBLE_DEVICES names by index; all of them where it is not set or names them by UUID."""
-    if variable is None:
-        return list(gpus)
-    names = [name.strip() for name in variable.split(",") if name.strip()]
-    if not all(name.isdecimal() for name in names):
-        return list(gpus)[: len(names)]
-    return [gpus[int(name)] for name in names if int(name) < len(gpus)]
 
 
 def _ask_nodes(offered: dict[str, int]) -> list[Node]:

@@ -36,9 +36,12 @@ ROOMS: dict[str, dict[str, str]] = {
         "jobs": "errors hardware",
         "manifests": "errors",
         "hardware": "errors fingerprints",
+        "gpu_requirements": "errors hardware",
+        "cuda_compiler": "",
+        "compile_cache": "hardware",
         "storage": "config errors fingerprints",
         "registry": "config errors fingerprints storage",
-        "preflight": "errors fingerprints storage",
+        "preflight": "cuda_compiler errors fingerprints gpu_requirements hardware storage",
     },
     "training": {
         "config": "",

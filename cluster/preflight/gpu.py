@@ -1,37 +1,28 @@
-"""GPUs, their driver, and whether PyTorch can use them."""
+"""GPUs, their driver, whether PyTorch can use them, and the compiler for what is compiled at an engine's start."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from cluster.cuda_compiler import choose_compiler, find_compilers, torch_cuda_version
+from cluster.gpu_requirements import find_fault, find_remarks, find_shortage
+from cluster.hardware import MIB, Gpu, Hardware, Node, read_gpus
 from cluster.preflight.finding import Finding
-
-QUERY = "name,memory.total,driver_version,ecc.errors.uncorrected.volatile.total"
-SMI_S = 30.0
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """As the driver sees it; memory in MiB, errors that memory could not correct since the driver was loaded."""
-
-    name: str
-    memory_mib: int
-    driver: str
-    num_errors: int
 
 
 def check_gpus(num_promised: int = 0) -> Iterator[Finding]:
     """`num_promised` is how many GPUs Ray offers on this node. A machine without any is good for work on its CPUs."""
-    gpus, seen = driver_gpus(), torch_gpus()
-    usable = len(seen["names"])
-    values: dict[str, Any] = {"driver": [gpu.__dict__ for gpu in gpus], **seen}
+    gpus, torch = read_gpus(), torch_gpus()
+    usable = len(torch["names"])
+    values: dict[str, Any] = {"driver": [_values(gpu) for gpu in gpus], **torch}
+    machine = Hardware((Node(1, 0, gpus),))
+    if error := find_fault(machine):
+        yield Finding("gpu", "failed", error.seen, f"{error.accepted} {error.remedy}", values=values)
+        return
     if max(len(gpus), num_promised) > usable:
         yield Finding(
             "gpu", "failed",
-            f"the driver has {len(gpus)} GPUs, Ray offers {num_promised}, and PyTorch {seen['torch']} (built for CUDA "
-            f"{seen['cuda'] or 'no version'}) can use {usable}",
+            f"the driver has {len(gpus)} GPUs, Ray offers {num_promised}, and PyTorch {torch['torch']} (built for CUDA "
+            f"{torch['cuda'] or 'no version'}) can use {usable}",
             "Install the GPU set (`make setup GPU=1`, or the GPU image), a driver for that CUDA or a newer one, and "
             "let the container see the devices.",
             values=values,
@@ -40,21 +31,14 @@ def check_gpus(num_promised: int = 0) -> Iterator[Finding]:
     if not usable:
         yield Finding("gpu", "ok", "none: work runs on the CPUs", values=values)
         return
-    yield from _used(gpus)
-    drivers = ", ".join(sorted({gpu.driver for gpu in gpus})) or "unknown"
-    text = f"{_counted(seen['names'])}, driver {drivers}, CUDA {seen['cuda']}, NCCL {seen['nccl']}"
+    if error := find_shortage(machine):  # by an endpoint of ours, perhaps
+        yield Finding("gpu memory", "warning", error.seen, f"{error.accepted} {error.remedy}")
+    for remark in find_remarks(machine):
+        yield Finding("gpu", "warning", remark, "Nothing, where that will do.")
+    yield check_compiler()
+    drivers = ", ".join(sorted({gpu.driver for gpu in gpus if gpu.driver})) or "unknown"
+    text = f"{_counted(torch['names'])}, driver {drivers}, CUDA {torch['cuda']}, NCCL {torch['nccl']}"
     yield Finding("gpu", "ok", text, values=values)
-
-
-def driver_gpus() -> list[Gpu]:
-    """What `nvidia-smi` lists; none where there is no driver. Raises RuntimeError where it fails."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    command = ["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SMI_S)
-    if done.returncode:
-        raise RuntimeError(f"nvidia-smi: {(done.stdout + done.stderr).strip()}")
-    return [_read(line) for line in done.stdout.splitlines() if line.strip()]
 
 
 def torch_gpus() -> dict[str, Any]:
@@ -67,18 +51,28 @@ def torch_gpus() -> dict[str, Any]:
     return {"torch": torch.__version__, "cuda": torch.version.cuda, "nccl": nccl, "names": names}
 
 
-def _used(gpus: list[Gpu]) -> Iterator[Finding]:
-    errors = {index: gpu.num_errors for index, gpu in enumerate(gpus) if gpu.num_errors}
-    if errors:
-        yield Finding(
-            "gpu memory", "warning", f"errors that were not corrected, by GPU: {errors}",
-            "Reset the GPU or reboot the node; where they come again, have the GPU replaced.",
-        )  # fmt: skip
+def check_compiler() -> Finding:
+    """Whether this machine compiles CUDA for the installed PyTorch. Engines start without too."""
+    compilers, cuda = find_compilers(), torch_cuda_version()
+    compiler = choose_compiler(compilers, cuda)
+    if compiler and compiler.nvcc:
+        return Finding("cuda compiler", "ok", f"nvcc {'.'.join(map(str, compiler.nvcc))} in {compiler.home}")
+    faults = "; ".join(dict.fromkeys(each.fault(cuda) for each in compilers if each.nvcc or each.headers))
+    return Finding(
+        "cuda compiler", "warning",
+        f"none that fits PyTorch ({faults or 'there is no nvcc'}): engines use the kernels that vLLM brings, and "
+        "`offload: nvme` does not work",
+        "Run `make setup GPU=1`, or use the GPU image: the GPU set has a compiler. Or set CUDA_HOME to a CUDA toolkit of "
+        "PyTorch's own version.",
+    )  # fmt: skip
 
 
-def _read(line: str) -> Gpu:
-    name, memory, driver, errors = (part.strip() for part in line.split(","))
-    return Gpu(name, int(memory), driver, int(errors) if errors.isdecimal() else 0)
+def _values(gpu: Gpu) -> dict[str, Any]:
+    """As `--json` shows it; memory in MiB."""
+    return {
+        "name": gpu.name, "memory_mib": gpu.memory_bytes // MIB, "used_mib": gpu.used_bytes // MIB,
+        "driver": gpu.driver, "capability": gpu.capability, "num_errors": gpu.num_errors,
+    }  # fmt: skip
 
 
 def _counted(names: list[str]) -> str:

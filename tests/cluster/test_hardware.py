@@ -1,0 +1,167 @@
+"""GPUs as drivers describe them, and what CUDA_VISIBLE_DEVICES leaves of them by CUDA's own rules."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster import hardware
+from cluster.errors import TandemError
+from cluster.hardware import MIB, Gpu, Hardware, Node, driver_gpus, parse_gpu, parse_gpus, read_gpus, visible_gpus
+
+H100 = "NVIDIA H100 80GB HBM3, 81559, 4, 580.95.05, 9.0, 0, GPU-aaaa1111-0000, Disabled"
+A10 = "NVIDIA A10, 23028, 512, 580.95.05, 8.6, 0, GPU-bbbb2222-0000, [N/A]"
+XML = """<?xml version="1.0" ?>
+<!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
+<nvidia_smi_log><driver_version>580.95.05</driver_version>
+<gpu id="00000000:17:00.0"><uuid>GPU-aaaa1111-0000</uuid><mig_devices>
+  <mig_device><index>0</index><fb_memory_usage><total>40192 MiB</total><used>37 MiB</used></fb_memory_usage></mig_device>
+  <mig_device><index>1</index><fb_memory_usage><total>9856 MiB</total><used>12 MiB</used></fb_memory_usage></mig_device>
+</mig_devices></gpu>
+<gpu id="00000000:18:00.0"><uuid>GPU-cccc3333-0000</uuid><mig_devices>None</mig_devices></gpu>
+</nvidia_smi_log>"""
+
+
+def names(variable: str | None) -> str:
+    """The letters of four GPUs that the variable leaves."""
+    listed = [(f"GPU-{letter * 4}-0", Gpu(letter, 1)) for letter in "abcd"]
+    return "".join(gpu.name for gpu in visible_gpus(listed, variable))
+
+
+def test_a_line_of_the_driver() -> None:
+    gpu = parse_gpu(H100)
+    assert gpu == Gpu("NVIDIA H100 80GB HBM3", 81559 * MIB, (9, 0), "580.95.05", 4 * MIB)
+    assert gpu.has_bf16 and not gpu.is_divided
+
+
+@pytest.mark.parametrize("word", ["[N/A]", "N/A", "[Not Supported]", "[Unknown Error]", "[Insufficient Permissions]", ""])
+def test_what_a_driver_does_not_know_is_not_known(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "available_bytes", lambda: 7)
+    gpu = parse_gpu(f"NVIDIA GB10, {word}, {word}, {word}, {word}, {word}, {word}, {word}")
+    assert gpu == Gpu("NVIDIA GB10", 7), "it shares the machine's memory"
+    assert gpu.has_bf16, "a capability that is not known is taken for a new one"
+
+
+def test_an_old_driver_has_no_word_for_the_capability() -> None:
+    assert parse_gpu("Tesla V100-SXM2-16GB, 16160, 0, 470.82.01") == Gpu(
+        "Tesla V100-SXM2-16GB", 16160 * MIB, driver="470.82.01"
+    )
+
+
+def test_a_divided_gpu_has_the_memory_of_its_smallest_instance() -> None:
+    divided = H100.replace("Disabled", "Enabled")
+    (uuid, gpu), (_, whole) = parse_gpus(f"{divided}\n\n{A10}\n", XML)
+    assert (uuid, gpu.memory_bytes, gpu.used_bytes) == ("GPU-aaaa1111-0000", 9856 * MIB, 12 * MIB)
+    assert gpu.is_divided and not whole.is_divided
+    ((_, none),) = parse_gpus(divided.replace("aaaa1111", "cccc3333"), XML)
+    assert none.memory_bytes == 0, "no instance, no memory"
+    listed = parse_gpus(f"{divided}\n{A10}", XML)
+    assert visible_gpus(listed, "MIG-0aaa,MIG-0bbb") == (gpu, gpu)
+    assert visible_gpus(listed, "1,MIG-0bbb") == (whole, gpu)
+    assert visible_gpus(parse_gpus(A10), "MIG-0aaa") == (), "nothing is divided"
+
+
+@pytest.mark.parametrize(
+    ("variable", "left"),
+    [
+        (None, "abcd"), ("", ""), ("0", "a"), ("3,1", "db"), (" 2 , 0 ", "ca"), ("-1", ""), ("none", ""),
+        ("NoDevFiles", ""), ("void", ""), ("0,-1,2", "a"), ("1,7,2", "b"), ("4", ""), ("0,0", ""), ("1,2,1", ""),
+        ("GPU-cccc", "c"), ("GPU-bbbb-0,GPU-aaaa-0", "ba"), ("GPU-", ""), ("GPU-zzzz", ""), ("GPU-bbbb,1", ""),
+        ("0,GPU-dddd", "ad"), ("0,,2", "a"), ("1 2", ""),
+    ],
+)  # fmt: skip
+def test_the_variable_leaves_what_cuda_sees(variable: str | None, left: str) -> None:
+    assert names(variable) == left
+
+
+SMI = """#!/bin/sh
+echo "$@" >>{asked}
+case "$1" in
+    *{refused}*) echo 'Field "compute_cap" is not a valid field to query.'; exit 2;;
+    -q) cat {xml};;
+    *) cat {lines}; exit {status};;
+esac
+"""
+
+
+def driver(folder: Path, monkeypatch: pytest.MonkeyPatch, lines: str, status: int = 0, refused: str = "nothing") -> Path:
+    """A machine whose `nvidia-smi` says that; returns the file of what it was asked."""
+    (folder / "lines").write_text(lines + "\n")
+    (folder / "xml").write_text(XML)
+    asked = folder / "asked"
+    asked.touch()
+    tool = folder / "nvidia-smi"
+    paths = {"asked": asked, "xml": folder / "xml", "lines": folder / "lines"}
+    tool.write_text(SMI.format(status=status, refused=refused, **paths))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return asked
+
+
+def test_the_driver_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(tmp_path, monkeypatch, f"{H100}\n{A10}")
+    assert [gpu.name for gpu in read_gpus()] == ["NVIDIA H100 80GB HBM3", "NVIDIA A10"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-bbbb2222")
+    assert [gpu.name for gpu in read_gpus()] == ["NVIDIA A10"]
+    assert len(driver_gpus()) == 2, "whatever this process may use"
+
+
+def test_a_divided_gpu_is_asked_for_its_instances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(tmp_path, monkeypatch, H100.replace("Disabled", "Enabled"))
+    assert [gpu.memory_bytes for gpu in read_gpus()] == [9856 * MIB]
+
+
+def test_a_driver_that_does_not_know_a_field_is_asked_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(tmp_path, monkeypatch, "Tesla V100, 16160, 0, 470.82.01", refused="compute_cap")
+    (gpu,) = read_gpus()
+    assert (gpu.driver, gpu.memory_bytes) == ("470.82.01", 16160 * MIB)
+
+
+def test_a_driver_without_devices_has_no_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(tmp_path, monkeypatch, "No devices were found", status=6)
+    assert read_gpus() == ()
+
+
+def test_a_driver_that_fails_is_refused_unless_no_gpu_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
+    asked = driver(tmp_path, monkeypatch, said, status=9)
+    with pytest.raises(TandemError, match="couldn't communicate") as refused:
+        read_gpus()
+    assert "CUDA_VISIBLE_DEVICES" in refused.value.remedy
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    before = asked.read_text()
+    assert read_gpus() == () and asked.read_text() == before, "not even asked"
+
+
+def test_a_machine_without_a_driver_has_no_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert driver_gpus() == ()
+
+
+GPU_24, H200 = Gpu("NVIDIA L4", 24 * 2**30, (8, 9)), Gpu("NVIDIA H200", 141 * 2**30, (9, 0))
+
+
+@pytest.mark.parametrize(
+    ("machine", "kind", "num", "most", "per_node"),
+    [
+        (Hardware((Node(8, 1),)), "cpu", 0, 0, 0),
+        (Hardware((Node(8, 1, (GPU_24,)),)), "gpu", 1, 1, 1),
+        (Hardware((Node(8, 1, (H200,)),)), "gpu", 1, 1, 1),
+        (Hardware((Node(8, 1, (H200,) * 8),)), "gpu", 8, 8, 8),
+        (Hardware((Node(8, 1, (H200,) * 8),) * 2), "gpu", 16, 16, 8),
+        (Hardware((Node(8, 1), Node(8, 1, (H200,) * 4), Node(8, 1, (H200,) * 2))), "gpu", 6, 6, 2),
+        (Hardware((Node(8, 1),), max_gpus=4), "gpu", 0, 4, 0),
+    ],
+)
+def test_what_the_machines_have(machine: Hardware, kind: str, num: int, most: int, per_node: int) -> None:
+    assert (machine.kind, machine.num_gpus, machine.most_gpus, machine.gpus_per_node) == (kind, num, most, per_node)
+    assert (machine.smallest_gpu is None) == (num == 0)
+    assert len(machine.gpu_nodes) == sum(1 for node in machine.nodes if node.gpus)
+
+
+def test_the_smallest_gpu_and_the_oldest_decide() -> None:
+    old = Gpu("Tesla T4", 15 * 2**30, (7, 5))
+    mixed = Hardware((Node(8, 1, (H200,)), Node(8, 1, (old, H200))))
+    assert mixed.smallest_gpu == old and not mixed.has_bf16
+    assert Hardware((Node(8, 1, (H200,), cpu_has_bf16=False),)).has_bf16
+    assert not Hardware((Node(8, 1, cpu_has_bf16=False),)).has_bf16
