@@ -1,8 +1,8 @@
 """The CUDA compiler of this machine, and what programs that compile kernels at their start are told of it.
 
-vLLM's sampler (FlashInfer), DeepGEMM and DeepSpeed compile when they are first used. They look for nvcc at CUDA_HOME, on
-PATH and in /usr/local/cuda; pip installs it into none of these. Worse, vLLM does not ask whether there is one: without
-it, or with an nvcc of another version than the headers beside it, the engine dies while it starts
+vLLM's sampler (FlashInfer), DeepGEMM and DeepSpeed compile when they are first used. They look for nvcc at CUDA_HOME,
+on PATH and in /usr/local/cuda; pip installs it into none of these. vLLM does not ask whether there is one: without it,
+or with an nvcc of another version than the headers beside it, the engine dies while it starts
 (https://github.com/vllm-project/vllm/issues/49497).
 """
 
@@ -24,13 +24,13 @@ _HEADER = "include/cuda_runtime_api.h"
 
 @dataclass(frozen=True)
 class CudaCompiler:
-    """A folder that CUDA_HOME may name, and what is in it; versions are major and minor, None for what is missing."""
+    """A folder that CUDA_HOME may name, and what it holds: versions as major and minor, None where it is missing."""
 
     home: Path
     nvcc: Version | None
     headers: Version | None
     can_link: bool = True
-    """Whether a linker finds `libcudart.so` and `libcuda.so`, by which FlashInfer and PyTorch link what they compile."""
+    """Whether a linker finds `libcudart.so` and `libcuda.so`, with which FlashInfer links what it compiles."""
 
     def fault(self, torch_cuda: Version | None) -> str:
         """Why this does not compile kernels for a PyTorch that was built for `torch_cuda`; empty where it does."""

@@ -15,7 +15,7 @@ CUDA = "13.0"
 LEAST_DRIVER = 580
 """The first driver of CUDA 13 (docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html)."""
 LEAST_CAPABILITY = (7, 5)
-"""The oldest GPUs that the locked PyTorch has code for (`torch.cuda.get_arch_list`): CUDA 13 has dropped what is older."""
+"""The oldest GPUs that the locked PyTorch has code for (`torch.cuda.get_arch_list`): CUDA 13 dropped older ones."""
 SHARE = 0.9
 """Of a GPU's memory: what a training is planned for."""
 GIB = 2**30
@@ -34,8 +34,8 @@ def check_gpus_usable(
         num_taken: GPUs that Ray has given to other work; so many may be full.
 
     Raises:
-        TandemError: a driver is older than CUDA takes, a GPU is too old for PyTorch or for the precision, or so many have
-            memory that other processes hold that too few are left.
+        TandemError: a driver is older than CUDA takes, a GPU is too old for PyTorch or for the precision, or other
+            processes hold so much memory that too few GPUs are left.
     """
     if error := find_fault(hardware, precision) or find_shortage(hardware, share, num_taken):
         raise error
@@ -82,7 +82,7 @@ def find_remarks(hardware: Hardware, precision: str = "auto") -> tuple[str, ...]
 def driver_is_old(gpu: Gpu) -> bool:
     """Whether the driver is older than CUDA takes; one whose version is not known is taken for new enough."""
     major = gpu.driver.partition(".")[0]
-    if gpu.max_cuda != (0, 0):  # of the loaded library, which NVIDIA's package cuda-compat may have replaced by a newer one
+    if gpu.max_cuda != (0, 0):
         return gpu.max_cuda[0] < int(CUDA.partition(".")[0])
     return major.isdecimal() and int(major) < LEAST_DRIVER
 
@@ -93,7 +93,7 @@ def _driver_fault(gpu: Gpu, where: str) -> TandemError | None:
             f"The NVIDIA driver{where} is {gpu.driver or 'too old'}: PyTorch cannot use {_the(gpu)} with it.",
             f"Driver {LEAST_DRIVER} or newer, which CUDA {CUDA} needs.",
             f"Install driver {LEAST_DRIVER} or newer. On a data-centre GPU whose driver must stay, NVIDIA's package "
-            f"cuda-compat-{CUDA.replace('.', '-')} in front of it on LD_LIBRARY_PATH does too.",
+            f"cuda-compat-{CUDA.replace('.', '-')} before its library on LD_LIBRARY_PATH will do.",
         )
     return None
 
@@ -114,6 +114,7 @@ def _capability_fault(gpu: Gpu, where: str, precision: str) -> TandemError | Non
             f"A GPU of compute capability {_dotted(BF16_CAPABILITY)} (Ampere) or higher, or fp32.",
             "Set `training.precision: fp32`, which takes about twice the memory, or use another GPU.",
         )
+    return None
 
 
 def _remarks(hardware: Hardware, precision: str) -> Iterator[str]:
@@ -127,8 +128,8 @@ def _remarks(hardware: Hardware, precision: str) -> Iterator[str]:
     old = next((gpu for gpu in hardware.gpus if not gpu.has_bf16), None)
     if old and precision == "auto":
         yield (
-            f"{_the(old)} does not compute in bfloat16, so that everything is computed in fp32: about twice the memory, "
-            f"and slower. A GPU of compute capability {_dotted(BF16_CAPABILITY)} or higher has it."
+            f"{_the(old)} does not compute in bfloat16, so that everything is computed in fp32: about twice the "
+            f"memory, and slower. A GPU of compute capability {_dotted(BF16_CAPABILITY)} or higher has it."
         )
     unsound = sum(1 for gpu in hardware.gpus if gpu.num_errors)
     if unsound:

@@ -21,7 +21,8 @@ MIB = 2**20
 SMI_S = 30.0
 NODE_S = 120.0
 _QUERY = (
-    "name,memory.total,memory.used,driver_version,compute_cap,ecc.errors.uncorrected.volatile.total,uuid,mig.mode.current"
+    "name,memory.total,memory.used,driver_version,compute_cap,ecc.errors.uncorrected.volatile.total,"
+    "uuid,mig.mode.current"
 )
 _OLD_QUERY = "name,memory.total,memory.used,driver_version"
 """What drivers knew before R510, which has no word for the compute capability."""
@@ -221,9 +222,9 @@ def parse_instances(text: str) -> dict[str, list[tuple[int, int]]]:
 def visible_gpus(listed: Sequence[tuple[str, Gpu]], variable: str | None) -> tuple[Gpu, ...]:
     """Those that CUDA_VISIBLE_DEVICES leaves of GPUs with their UUIDs, in its order, by CUDA's own rules.
 
-    A name is an index, or the beginning of a UUID. The first that names no GPU (`-1`, `none`) ends the list, and where one
-    is named twice there are none (CUDA C++ Programming Guide, "CUDA Environment Variables"). The UUIDs of the instances of
-    divided GPUs are not known, so that such a name stands for the smallest of them.
+    A name is an index, or the beginning of a UUID. The first that names no GPU (`-1`, `none`) ends the list, and where
+    one is named twice there are none (CUDA C++ Programming Guide, "CUDA Environment Variables"). The UUIDs of the
+    instances of divided GPUs are not known, so that such a name is taken for the smallest instance.
     """
     if variable is None:
         return tuple(gpu for _, gpu in listed)

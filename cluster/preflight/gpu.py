@@ -62,8 +62,8 @@ def check_compiler() -> Finding:
         "cuda compiler", "warning",
         f"none that fits PyTorch ({faults or 'there is no nvcc'}): engines use the kernels that vLLM brings, and "
         "`offload: nvme` does not work",
-        "Run `make setup GPU=1`, or use the GPU image: the GPU set has a compiler. Or set CUDA_HOME to a CUDA toolkit of "
-        "PyTorch's own version.",
+        "Run `make setup GPU=1`, or use the GPU image: the GPU set has a compiler. Or set CUDA_HOME to a CUDA toolkit "
+        "of PyTorch's own version.",
     )  # fmt: skip
 
 

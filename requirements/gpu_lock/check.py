@@ -2,7 +2,7 @@
 
     make gpu-lock-check
 
-It is run by the Python of the lock's own environment (`.gpu-lock/venv`), with nothing of the machine's CUDA on the path.
+It is run by the Python of the lock's own environment (`.gpu-lock/venv`), with no CUDA of the machine on the path.
 Each step is a process of its own; its outcome is a line here and an entry of `.gpu-lock/report.json`.
 """
 

@@ -1,6 +1,6 @@
 """Compile and link one thing that the GPU path compiles where it runs, by the vendor's own sources and flags.
 
-    compiles.py cub|triton|cpu_adam|pin_memory|async_io|fused_adam|deep_gemm|sampler [COMPUTE_CAPABILITY]
+Its arguments are the thing and a compute capability: cub, triton, deep_gemm, sampler, or an op of DeepSpeed.
 """
 
 import ctypes
@@ -76,16 +76,17 @@ def deepspeed(name: str) -> str:
     folder = Path(os.environ["TORCH_EXTENSIONS_DIR"]) / f"{name}{os.environ.get('TORCH_CUDA_ARCH_LIST', '')}"
     folder.mkdir(parents=True, exist_ok=True)
     load(
-        name, sources, extra_include_paths=[builder.deepspeed_src_path(path) for path in builder.include_paths()],
-        extra_cflags=builder.strip_empty_entries(builder.cxx_args()), extra_cuda_cflags=builder.strip_empty_entries(flags),
-        extra_ldflags=builder.strip_empty_entries(builder.extra_ldflags()), build_directory=str(folder),
-        is_python_module=False,
+        name, sources, is_python_module=False, build_directory=str(folder),
+        extra_include_paths=[builder.deepspeed_src_path(path) for path in builder.include_paths()],
+        extra_cflags=builder.strip_empty_entries(builder.cxx_args()),
+        extra_cuda_cflags=builder.strip_empty_entries(flags),
+        extra_ldflags=builder.strip_empty_entries(builder.extra_ldflags()),
     )  # fmt: skip
     return f"{(folder / f'{name}.so').stat().st_size} bytes"
 
 
 def sampler() -> str:
-    """FlashInfer's top-k and top-p sampling, which vLLM's engine asks for while it starts, compiled, linked and loaded."""
+    """FlashInfer's top-k and top-p sampling, which an engine asks for while it starts: compiled, linked, loaded."""
     from flashinfer.jit.sampling import gen_sampling_module
 
     specification = gen_sampling_module()

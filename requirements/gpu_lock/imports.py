@@ -1,6 +1,6 @@
 """Import what the GPU path imports; prints how many modules, exits with 1 where one fails that may not.
 
-    imports.py tandem|training|vllm|flashinfer
+Its argument is one of tandem, training, vllm and flashinfer.
 """
 
 import importlib

@@ -5,7 +5,7 @@ import triton.language as tl
 
 
 @triton.jit
-def add(x, y, n, size: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - Triton's own words
+def add(x, y, n, size: tl.constexpr):  # type: ignore[no-untyped-def]
     offsets = tl.program_id(0) * size + tl.arange(0, size)
     mask = offsets < n
     tl.store(y + offsets, tl.load(x + offsets, mask=mask).to(tl.float32) + 1.0, mask=mask)

@@ -3,9 +3,11 @@
 It is light to import: vLLM is loaded in the replica only, never in the process that deploys it.
 """
 
+import asyncio
 import hashlib
 import os
 import re
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from cluster.registry.mirror import Mirror
 from cluster.registry.registry import Registry, UnknownAdapter
 from cluster.session import serve_log_kept
 from serving.api.errors import error_body
+from serving.engine.kernels import prepare_kernels
 
 if TYPE_CHECKING:
     # It imports vLLM, which takes ten seconds: in the replica only.
@@ -57,6 +60,9 @@ class Engine:
         if settings.kind == "cpu":
             # Here, not where it is deployed: this node's cores count. Ray says 1 for an actor of one CPU.
             os.environ["OMP_NUM_THREADS"] = str(num_threads())
+        engine_kwargs, cache = settings.engine_kwargs, None
+        if settings.kind == "gpu":
+            cache, engine_kwargs = await asyncio.to_thread(prepare_kernels, settings.source, settings.engine_kwargs)
         try:
             with serve_log_kept():
                 # It imports vLLM, which takes ten seconds: in the replica only.
@@ -65,7 +71,7 @@ class Engine:
                 self._server: AdapterServer = await start_server(
                     settings.name,
                     settings.source,
-                    settings.engine_kwargs,
+                    engine_kwargs,
                     settings.kind,
                     settings.max_loaded_adapters,
                     lambda engine_id: adapter_folder(registry, engine_id, settings.adapter_registry),
@@ -74,6 +80,8 @@ class Engine:
             raise EngineNotStarted(root_cause(_own_log()) or str(error)) from error
         for name in settings.preload:
             await self._server.load(registry.resolve(name).engine_id)
+        if cache:  # beside the first requests, which do not wait for it
+            threading.Thread(target=cache.keep, name="compile-cache", daemon=True).start()
 
     async def answer(self, kind: Kind, body: Body, headers: dict[str, str]) -> tuple[int, Body]:
         """Status and body of an answer that is not streamed; `headers` carry its trace."""

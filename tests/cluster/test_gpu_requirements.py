@@ -78,7 +78,7 @@ def test_a_gpu_without_bf16_works_in_fp32() -> None:
     (said,) = check_gpus_usable(machine(t4))
     assert "fp32" in said and "Tesla T4" in said
     assert check_gpus_usable(machine(t4), "fp32") == ()
-    with pytest.raises(TandemError, match="training.precision is bf16") as refused:
+    with pytest.raises(TandemError, match=r"training.precision is bf16") as refused:
         check_gpus_usable(machine(t4), "bf16")
     assert "fp32" in refused.value.remedy
 

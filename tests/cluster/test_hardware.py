@@ -7,18 +7,10 @@ import pytest
 from cluster import hardware
 from cluster.errors import TandemError
 from cluster.hardware import MIB, Gpu, Hardware, Node, driver_gpus, parse_gpu, parse_gpus, read_gpus, visible_gpus
+from tests.cluster.nvidia_smi import XML, driver
 
 H100 = "NVIDIA H100 80GB HBM3, 81559, 4, 580.95.05, 9.0, 0, GPU-aaaa1111-0000, Disabled"
 A10 = "NVIDIA A10, 23028, 512, 580.95.05, 8.6, 0, GPU-bbbb2222-0000, [N/A]"
-XML = """<?xml version="1.0" ?>
-<!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
-<nvidia_smi_log><driver_version>580.95.05</driver_version>
-<gpu id="00000000:17:00.0"><uuid>GPU-aaaa1111-0000</uuid><mig_devices>
-  <mig_device><index>0</index><fb_memory_usage><total>40192 MiB</total><used>37 MiB</used></fb_memory_usage></mig_device>
-  <mig_device><index>1</index><fb_memory_usage><total>9856 MiB</total><used>12 MiB</used></fb_memory_usage></mig_device>
-</mig_devices></gpu>
-<gpu id="00000000:18:00.0"><uuid>GPU-cccc3333-0000</uuid><mig_devices>None</mig_devices></gpu>
-</nvidia_smi_log>"""
 
 
 def names(variable: str | None) -> str:
@@ -33,7 +25,9 @@ def test_a_line_of_the_driver() -> None:
     assert gpu.has_bf16 and not gpu.is_divided
 
 
-@pytest.mark.parametrize("word", ["[N/A]", "N/A", "[Not Supported]", "[Unknown Error]", "[Insufficient Permissions]", ""])
+@pytest.mark.parametrize(
+    "word", ["[N/A]", "N/A", "[Not Supported]", "[Unknown Error]", "[Insufficient Permissions]", ""]
+)
 def test_what_a_driver_does_not_know_is_not_known(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "available_bytes", lambda: 7)
     gpu = parse_gpu(f"NVIDIA GB10, {word}, {word}, {word}, {word}, {word}, {word}, {word}")
@@ -73,31 +67,6 @@ def test_the_variable_leaves_what_cuda_sees(variable: str | None, left: str) -> 
     assert names(variable) == left
 
 
-SMI = """#!/bin/sh
-echo "$@" >>{asked}
-case "$1" in
-    *{refused}*) echo 'Field "compute_cap" is not a valid field to query.'; exit 2;;
-    -q) cat {xml};;
-    *) cat {lines}; exit {status};;
-esac
-"""
-
-
-def driver(folder: Path, monkeypatch: pytest.MonkeyPatch, lines: str, status: int = 0, refused: str = "nothing") -> Path:
-    """A machine whose `nvidia-smi` says that; returns the file of what it was asked."""
-    (folder / "lines").write_text(lines + "\n")
-    (folder / "xml").write_text(XML)
-    asked = folder / "asked"
-    asked.touch()
-    tool = folder / "nvidia-smi"
-    paths = {"asked": asked, "xml": folder / "xml", "lines": folder / "lines"}
-    tool.write_text(SMI.format(status=status, refused=refused, **paths))
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=":")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return asked
-
-
 def test_the_driver_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver(tmp_path, monkeypatch, f"{H100}\n{A10}")
     assert [gpu.name for gpu in read_gpus()] == ["NVIDIA H100 80GB HBM3", "NVIDIA A10"]
@@ -111,7 +80,7 @@ def test_a_divided_gpu_is_asked_for_its_instances(tmp_path: Path, monkeypatch: p
     assert [gpu.memory_bytes for gpu in read_gpus()] == [9856 * MIB]
 
 
-def test_a_driver_that_does_not_know_a_field_is_asked_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_lacks_a_field_is_asked_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver(tmp_path, monkeypatch, "Tesla V100, 16160, 0, 470.82.01", refused="compute_cap")
     (gpu,) = read_gpus()
     assert (gpu.driver, gpu.memory_bytes) == ("470.82.01", 16160 * MIB)
@@ -122,7 +91,7 @@ def test_a_driver_without_devices_has_no_gpus(tmp_path: Path, monkeypatch: pytes
     assert read_gpus() == ()
 
 
-def test_a_driver_that_fails_is_refused_unless_no_gpu_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_fails_is_refused_if_a_gpu_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
     asked = driver(tmp_path, monkeypatch, said, status=9)
     with pytest.raises(TandemError, match="couldn't communicate") as refused:

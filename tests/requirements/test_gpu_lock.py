@@ -1,4 +1,4 @@
-"""The parts of CUDA in the GPU lock: of one version where one compiles against the other, as PyTorch asks where it does.
+"""The parts of CUDA in the GPU lock: of one version where one compiles against another, else as PyTorch asks.
 
 What the lock holds is tried by `make gpu-lock-check`; here it is read.
 """
@@ -72,15 +72,17 @@ def test_the_compiler_is_asked_for_by_name_so_that_a_new_lock_has_it_too() -> No
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_setup_gives_cuda_the_names_that_a_linker_looks_for(tmp_path: Path) -> None:
     cuda = tmp_path / "lib/python3.11/site-packages/nvidia/cu13"
-    for name in ("bin/nvcc", "lib/libcudart.so.13", "lib/libnvrtc-builtins.so.13.0"):
-        (cuda / name).parent.mkdir(parents=True, exist_ok=True)
-        (cuda / name).touch(0o755)
+    activate = tmp_path / "bin/activate"
+    for path in (activate, *(cuda / name for name in ("bin/nvcc", "lib/libcudart.so.13", "lib/libnvrtc.alt.so.13"))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(0o755)
     script = (ROOT / "requirements/setup.sh").read_text()
     function = script[script.index("name_cuda_libraries()") : script.index("\nrest=")]
     for _ in range(2):  # a set-up that is run again
         subprocess.run(["bash", "-euc", f'venv="{tmp_path}"\n{function}\nname_cuda_libraries'], check=True, timeout=60)
     assert (cuda / "lib64/libcudart.so").resolve().name == "libcudart.so.13"
-    assert (cuda / "lib64/libnvrtc-builtins.so").resolve().name == "libnvrtc-builtins.so.13.0"
+    assert (cuda / "lib64/libnvrtc.alt.so").resolve().name == "libnvrtc.alt.so.13"
+    assert activate.read_text() == 'export CUDA_HOME="$VIRTUAL_ENV/lib/python3.11/site-packages/nvidia/cu13"\n'
     named = subprocess.run(["readelf", "-d", cuda / "lib64/stubs/libcuda.so"], capture_output=True, text=True)
     assert "[libcuda.so.1]" in named.stdout, "what is linked with it asks for the driver's own library"
 

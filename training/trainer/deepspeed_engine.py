@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
+from cluster.cuda_compiler import set_compiler
 from cluster.errors import TandemError
 
 _TAG = "state"
@@ -155,6 +156,7 @@ def _check_compiler() -> None:
 
 
 def _import_deepspeed() -> Any:
+    set_compiler()  # before PyTorch looks for CUDA_HOME, once, when its module for extensions is imported
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     import deepspeed
     import deepspeed.ops

@@ -14,6 +14,7 @@ from cluster.errors import TandemError
 from cluster.preflight import base_model, clocks, collective, disk_space, gpu, machine, ports, storage
 from cluster.preflight.clocks import ClockOffset
 from cluster.preflight.finding import Finding, run_checks
+from tests.cluster.nvidia_smi import driver
 from tests.cluster.s3 import s3_server
 
 MODEL = Path(__file__).parents[3] / "examples" / "quickstart" / "model"
@@ -182,22 +183,6 @@ def test_clocks_are_compared_with_what_the_way_there_takes() -> None:
     assert lines == {"a": "failed", "b": "warning", "c": "ok", "d": "ok"}
 
 
-SMI = """#!/bin/sh
-cat <<'END'
-{lines}
-END
-exit {status}
-"""
-
-
-def driver(folder: Path, monkeypatch: pytest.MonkeyPatch, lines: str, status: int = 0) -> None:
-    """A machine whose `nvidia-smi` says that."""
-    tool = folder / "nvidia-smi"
-    tool.write_text(SMI.format(lines=lines, status=status))
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=":")
-
-
 def test_a_driver_with_gpus_that_pytorch_cannot_use_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
@@ -205,13 +190,44 @@ def test_a_driver_with_gpus_that_pytorch_cannot_use_is_said(tmp_path: Path, monk
         pytest.skip("needs a CUDA GPU to be absent")
     assert only(gpu.check_gpus()).status == "ok", "no GPU is no failure"
     assert only(gpu.check_gpus(num_promised=1)).status == "failed", "Ray offers one"
-    driver(tmp_path, monkeypatch, "NVIDIA H100 80GB HBM3, 81559, 570.86.15, 0")
+    driver(tmp_path, monkeypatch, "NVIDIA H100 80GB HBM3, 81559, 4, 580.95.05, 9.0, 0, GPU-a, Disabled")
     found = only(gpu.check_gpus())
     assert found.status == "failed" and "make setup GPU=1" in found.remedy
     assert found.values["driver"][0]["memory_mib"] == 81559
     driver(tmp_path, monkeypatch, "NVIDIA-SMI has failed because it couldn't communicate with the driver", 9)
     (broken,) = run_checks({"gpu": gpu.check_gpus})
     assert broken.status == "failed" and "couldn't communicate" in broken.seen
+
+
+def test_a_driver_below_the_least_is_said_whatever_pytorch_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver(tmp_path, monkeypatch, "NVIDIA H100 80GB HBM3, 81559, 4, 550.54.15, 9.0, 0, GPU-a, Disabled")
+    found = only(gpu.check_gpus())
+    assert found.status == "failed" and "550.54.15" in found.seen and "580" in found.remedy
+
+
+def test_gpus_that_pytorch_can_use_are_looked_at_more_closely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of two kinds, one of them full and with errors, as PyTorch would list them on such a machine."""
+    lines = (
+        "NVIDIA H100 80GB HBM3, 81559, 4, 580.95.05, 9.0, 0, GPU-a, Disabled\n"
+        "NVIDIA A100-SXM4-40GB, 40960, 39000, 580.95.05, 8.0, 2, GPU-b, Disabled"
+    )
+    driver(tmp_path, monkeypatch, lines)
+    seen = {
+        "torch": "2.13.0",
+        "cuda": "13.0",
+        "nccl": "2.29.7",
+        "names": ["NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-40GB"],
+    }
+    monkeypatch.setattr(gpu, "torch_gpus", lambda: seen)
+    found = list(gpu.check_gpus(num_promised=2))
+    assert [one.check for one in found] == ["gpu memory", "gpu", "gpu", "cuda compiler", "gpu"]
+    full, mixed, unsound, compiler, summary = found
+    assert full.status == "warning" and "1 of 2 GPUs" in full.seen
+    assert "differ" in mixed.seen and "not corrected" in unsound.seen
+    assert compiler.status == "warning" and "make setup GPU=1" in compiler.remedy, "this PyTorch is built for CPUs"
+    assert summary.status == "ok" and "driver 580.95.05" in summary.seen
 
 
 @pytest.mark.slow
