@@ -56,7 +56,7 @@ def compiler_environment(compiler: CudaCompiler | None, environment: Mapping[str
     """What to change in the environment of a process before it imports vLLM or DeepSpeed.
 
     Without a compiler vLLM samples with its own kernels instead of FlashInfer's. nvcc does not come onto PATH: there
-    vLLM takes it as leave for every kernel of FlashInfer, some of which compile for many minutes, where its wheel has
+    it makes vLLM use every kernel of FlashInfer, some of which compile for many minutes, where its wheel has
     compiled ones. `ninja`, which both vendors start by its name, does: it lies beside Python.
     """
     changes = {}

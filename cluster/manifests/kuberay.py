@@ -14,6 +14,8 @@ from typing import Any
 Values = dict[str, Any]
 PROJECT_FILE = "/etc/tandem/tandem.yaml"
 STORAGE, MODELS, HOME = "/mnt/tandem", "/mnt/models", "/home/tandem"
+# What engines compile outlives a pod beside the hub's models.
+ENVIRONMENT = {"HOME": HOME, "HF_HOME": MODELS, "TANDEM_COMPILED": f"{MODELS}/compiled"}
 TOKEN_SECRET, SETTINGS, SECRETS, PROJECT = "ray-token", "tandem-settings", "tandem-secrets", "tandem-project"
 SERVICE_ACCOUNT = "tandem"
 METRICS_PORT = 8080
@@ -193,7 +195,7 @@ def _container(target: Target, name: str, pods: Pods) -> Values:
         "name": name,
         "image": target.image,
         "imagePullPolicy": "IfNotPresent",
-        "env": [{"name": "HOME", "value": HOME}, {"name": "HF_HOME", "value": MODELS}],
+        "env": [{"name": name, "value": value} for name, value in ENVIRONMENT.items()],
         "envFrom": [
             {"configMapRef": {"name": SETTINGS, "optional": True}},
             {"secretRef": {"name": SECRETS, "optional": True}},

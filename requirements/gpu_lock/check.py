@@ -121,14 +121,16 @@ def run(name: str, script: str, arguments: tuple[str, ...], variables: dict[str,
 def write_driver(folder: Path) -> None:
     """A `libcuda.so.1` with every function of it that a library of the lock names, each of which reports no device.
 
-    The compiled parts of vLLM are linked to the driver's library, which is on machines with a GPU only.
+    The compiled parts of vLLM, and what Triton builds to launch kernels, are linked to the driver's library, which is on
+    machines with a GPU only.
     """
     folder.mkdir(exist_ok=True)
     if (folder / "libcuda.so.1").exists():
         return
     libraries = [str(path) for path in (*SITE.glob("vllm/**/*.so"), *SITE.glob("flashinfer/**/*.so"))]
     listed = subprocess.run(["nm", "-D", "--undefined-only", *libraries], capture_output=True, text=True)
-    names = sorted(set(re.findall(r"\bU (cu[A-Z]\w+)", listed.stdout)))
+    called = "".join(path.read_text() for path in SITE.glob("triton/backends/nvidia/*.c"))
+    names = sorted({*re.findall(r"\bU (cu[A-Z]\w+)", listed.stdout), *re.findall(r"\b(cu[A-Z]\w+)\(", called)})
     source = "".join(f"int {name}(void) {{ return 100; }}\n" for name in names)
     command = ["cc", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-x", "c", "-o", folder / "libcuda.so.1", "-"]
     subprocess.run(command, input=source, text=True, check=True)

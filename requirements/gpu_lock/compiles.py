@@ -25,6 +25,12 @@ size_t scan_bytes(const int* in, int* out, int n) {
     return bytes;
 }
 """
+BUILDERS = {
+    "cpu_adam": "CPUAdamBuilder",
+    "pin_memory": "PinMemoryBuilder",
+    "async_io": "AsyncIOBuilder",
+    "fused_adam": "FusedAdamBuilder",
+}
 DEEP_GEMM = """
 #include <deep_gemm/impls/sm{number}_fp8_gemm_1d1d.cuh>
 """
@@ -69,7 +75,7 @@ def deepspeed(name: str) -> str:
     import deepspeed.ops.op_builder as op_builder
     from torch.utils.cpp_extension import load
 
-    builder = getattr(op_builder, "".join(part.title() for part in name.split("_")).replace("Io", "IO") + "Builder")()
+    builder = getattr(op_builder, BUILDERS[name])()
     assert builder.is_compatible(verbose=True), builder.error_log
     sources = [builder.deepspeed_src_path(path) for path in builder.sources()]
     flags = [flag for flag in getattr(builder, "nvcc_args", list)() if "compute_" not in flag]
