@@ -62,7 +62,10 @@ class Engine:
             os.environ["OMP_NUM_THREADS"] = str(num_threads())
         engine_kwargs, cache = settings.engine_kwargs, None
         if settings.kind == "gpu":
-            cache, engine_kwargs = await asyncio.to_thread(prepare_kernels, settings.source, settings.engine_kwargs)
+            try:
+                cache, engine_kwargs = await asyncio.to_thread(prepare_kernels, settings.source, settings.engine_kwargs)
+            except TandemError as error:
+                raise EngineNotStarted(str(error)) from error
         try:
             with serve_log_kept():
                 # It imports vLLM, which takes ten seconds: in the replica only.

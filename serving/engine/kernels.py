@@ -11,7 +11,8 @@ from typing import Any
 
 from cluster.compile_cache import CompileCache, cache_environment
 from cluster.cuda_compiler import set_compiler
-from cluster.hardware import Gpu, driver_gpus
+from cluster.gpu_requirements import find_fault
+from cluster.hardware import Gpu, Hardware, Node, driver_gpus
 
 BLACKWELL = 10
 """Major compute capability of B200, GB200 and B300."""
@@ -24,8 +25,13 @@ def prepare_kernels(source: str, engine_kwargs: Mapping[str, Any]) -> tuple[Comp
 
     Args:
         source: the model's folder or hub id.
+
+    Raises:
+        TandemError: the driver or a GPU of this node cannot do the work. It may have joined after the deployment.
     """
     gpus = driver_gpus()
+    if error := find_fault(Hardware((Node(os.cpu_count() or 1, 0, gpus),))):
+        raise error
     set_compiler()
     cache = CompileCache.of(gpus)
     try:

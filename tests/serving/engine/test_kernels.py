@@ -7,6 +7,7 @@ import pytest
 
 from cluster.compile_cache import FOLDERS
 from cluster.cuda_compiler import SAMPLER
+from cluster.errors import TandemError
 from cluster.hardware import Gpu
 from serving.engine.kernels import attention_arguments, prepare_kernels
 from tests.cluster.nvidia_smi import driver
@@ -67,6 +68,13 @@ def test_a_node_prepares_its_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         name: str(cache.folder / part) for name, part in FOLDERS.items()
     }
     assert os.environ[SAMPLER] == "0", "this PyTorch is built for CPUs: nothing compiles for it"
+
+
+def test_a_node_whose_driver_is_too_old_starts_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(tmp_path, monkeypatch, "NVIDIA L4, 23034, 4, 535.230.02, 8.9, 0, GPU-a, [N/A]")
+    set_environment(monkeypatch, XDG_CACHE_HOME=str(tmp_path))
+    with pytest.raises(TandemError, match="driver is 535"):
+        prepare_kernels(str(MODEL), {})
 
 
 def test_a_home_that_cannot_be_written_costs_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
