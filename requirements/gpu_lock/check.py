@@ -121,8 +121,8 @@ def run(name: str, script: str, arguments: tuple[str, ...], variables: dict[str,
 def write_driver(folder: Path) -> None:
     """A `libcuda.so.1` with every function of it that a library of the lock names, each of which reports no device.
 
-    The compiled parts of vLLM, and what Triton builds to launch kernels, are linked to the library of the driver, which is
-    on machines with a GPU only.
+    The compiled parts of vLLM, and what Triton builds to launch kernels, are linked to the driver's library, which only
+    machines with a GPU have.
     """
     folder.mkdir(exist_ok=True)
     if (folder / "libcuda.so.1").exists():
