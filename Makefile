@@ -39,6 +39,6 @@ lock:  ## resolve requirements/*.txt again from pyproject.toml (needs uv; UV_FIN
 	  --no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec --no-emit-package triton \
 	  --constraint requirements/gpu.txt --output-file requirements/cpu.txt
 
-gpu-lock-check:  ## install the GPU lock into .gpu-lock (12 GB) and try its imports and its compiler; needs no GPU
+gpu-lock-check:  ## install the GPU lock into .gpu-lock (10 GB) and try its imports and its compiler; needs no GPU
 	@PYTHON=$(PYTHON) VENV=.gpu-lock/venv PACKAGES_ONLY=1 requirements/setup.sh gpu
 	@.gpu-lock/venv/bin/python requirements/gpu_lock/check.py

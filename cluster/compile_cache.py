@@ -16,6 +16,7 @@ import logging
 import os
 import re
 import tarfile
+import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -31,6 +32,8 @@ FOLDERS = {
     "TRITON_CACHE_DIR": "triton",
     "FLASHINFER_WORKSPACE_BASE": "flashinfer",
 }
+QUIET_S = 10.0
+"""A file that was written more recently may not be whole: it is kept the next time."""
 MAX_BYTES = 4 * 2**30
 """An archive is not made larger than this; models and settings of long ago are in it too."""
 _PACKAGES = ("vllm", "torch", "triton", "flashinfer-python", "nvidia-cuda-nvcc", "nvidia-cutlass-dsl")
@@ -120,8 +123,10 @@ class CompileCache:
         return True
 
     def _files(self) -> list[str]:
+        """Names below the folder of what is kept."""
+        newest = time.time() - QUIET_S
         paths = (path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink())
-        names = sorted(path.relative_to(self.folder).as_posix() for path in paths)
+        names = sorted(path.relative_to(self.folder).as_posix() for path in paths if path.stat().st_mtime <= newest)
         return [name for name in names if not _NOT_KEPT.search(name)]
 
     def _write(self, names: Iterable[str]) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["chat", "completions", "tokenize", "detokenize"]
 Body = dict[str, Any]
+KEEP_AFTER_S = 60.0
+"""Until what an engine compiled at its start is kept; the first requests compile a little more."""
 ENGINE_STOPPED = "The engine has stopped and is being replaced."
 
 _LOGGED = r"^\(EngineCore[^)]*\) (?:ERROR [^\]]*\] )?"
@@ -83,8 +85,10 @@ class Engine:
             raise EngineNotStarted(root_cause(_own_log()) or str(error)) from error
         for name in settings.preload:
             await self._server.load(registry.resolve(name).engine_id)
-        if cache:  # beside the first requests, which do not wait for it
-            threading.Thread(target=cache.keep, name="compile-cache", daemon=True).start()
+        if cache:
+            keeping = threading.Timer(KEEP_AFTER_S, cache.keep)
+            keeping.daemon = True
+            keeping.start()
 
     async def answer(self, kind: Kind, body: Body, headers: dict[str, str]) -> tuple[int, Body]:
         """Status and body of an answer that is not streamed; `headers` carry its trace."""

@@ -1,5 +1,6 @@
 """Compiled kernels that outlive a pod: what is taken, what is kept, and what must never be mixed."""
 
+import os
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,12 @@ from cluster.hardware import Gpu
 
 H100, A100 = Gpu("NVIDIA H100 80GB HBM3", 1, (9, 0)), Gpu("NVIDIA A100-SXM4-80GB", 1, (8, 0))
 VERSIONS = {"vllm": "0.29.0", "torch": "2.13.0"}
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test writes is whole at once."""
+    monkeypatch.setattr(compile_cache, "QUIET_S", -1.0)
 
 
 def pod(tmp_path: Path, name: str) -> CompileCache:
@@ -126,6 +133,19 @@ def test_nothing_is_written_outside_the_folder(tmp_path: Path) -> None:
     own = pod(tmp_path, "own")
     own.take()
     assert held(own) == {} and not list(tmp_path.rglob("outside"))
+
+
+def test_what_may_not_be_whole_is_kept_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = pod(tmp_path, "own")
+    own.take()
+    put(own, vllm__a="1", vllm__b="half of it")
+    os.utime(own.folder / "vllm/a", (0, 0))
+    monkeypatch.setattr(compile_cache, "QUIET_S", 10.0)
+    assert own.keep()
+    with tarfile.open(tmp_path / "shared" / "h100.tar") as archive:
+        assert archive.getnames() == ["vllm/a"]
+    os.utime(own.folder / "vllm/b", (0, 0))
+    assert own.keep()
 
 
 def test_an_archive_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
