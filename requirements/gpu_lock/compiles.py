@@ -81,6 +81,7 @@ def deepspeed(name: str) -> str:
     flags = [flag for flag in getattr(builder, "nvcc_args", list)() if "compute_" not in flag]
     folder = Path(os.environ["TORCH_EXTENSIONS_DIR"]) / f"{name}{os.environ.get('TORCH_CUDA_ARCH_LIST', '')}"
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "lock").unlink(missing_ok=True)  # of a step that was killed, for which PyTorch would wait for ever
     load(
         name, sources, is_python_module=False, build_directory=str(folder),
         extra_include_paths=[builder.deepspeed_src_path(path) for path in builder.include_paths()],

@@ -3,6 +3,7 @@
 What the lock holds is tried by `make gpu-lock-check`; here it is read.
 """
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from requirements.gpu_lock import check
 from tests.requirements.test_setup import ROOT, pins
 
 COMPILER = ("nvidia-cuda-nvcc", "nvidia-cuda-crt", "nvidia-nvvm")
@@ -91,3 +93,26 @@ def test_setup_takes_the_build_of_pytorch_for_cuda() -> None:
     """`==` is met by `2.13.0+cpu` too, where pip is configured to find such a wheel; `===` is met by no other name."""
     script = (ROOT / "requirements/setup.sh").read_text()
     assert "s/^torch==/torch===/" in script
+
+
+def test_the_check_tries_every_kind_of_gpu() -> None:
+    names = [name for name, *_ in check.steps()]
+    assert len(set(names)) == len(names)
+    for gpu in check.GPUS:
+        assert {
+            f"compile CUB for {gpu}",
+            f"compile Triton for {gpu}",
+            f"compile FlashInfer's sampler for {gpu}",
+        } <= set(names)
+    assert all((ROOT / "requirements/gpu_lock" / script).is_file() for _, script, _, _ in check.steps())
+
+
+def test_a_report_keeps_the_steps_that_were_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "version", lambda name: "1.0")
+    path = tmp_path / "report.json"
+    check.write_report(path, [check.Outcome("a", False, 1.0, ""), check.Outcome("b", True, 1.0, "")])
+    check.write_report(path, [check.Outcome("a", True, 2.0, "")])
+    assert {each["step"]: each["is_ok"] for each in json.loads(path.read_text())["steps"]} == {"a": True, "b": True}
+    monkeypatch.setattr(check, "version", lambda name: "2.0")
+    check.write_report(path, [check.Outcome("a", True, 3.0, "")])
+    assert [each["step"] for each in json.loads(path.read_text())["steps"]] == ["a"], "of other versions nothing stays"
