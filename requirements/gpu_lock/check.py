@@ -82,7 +82,7 @@ def steps() -> Iterator[tuple[str, str, tuple[str, ...], dict[str, str]]]:
     for name in ("cpu_adam", "pin_memory", "async_io"):
         yield f"compile DeepSpeed {name}", "compiles.py", (name, ""), {"DS_ACCELERATOR": "cuda"}
     for gpu, capability in GPUS.items():
-        variables = {"DS_ACCELERATOR": "cuda", "TORCH_CUDA_ARCH_LIST": capability}
+        variables = {"DS_ACCELERATOR": "cuda", "TORCH_CUDA_ARCH_LIST": capability.rstrip("a")}
         yield f"compile DeepSpeed fused_adam for {gpu}", "compiles.py", ("fused_adam", capability), variables
     for gpu, capability in list(GPUS.items())[1:]:
         yield f"compile DeepGEMM for {gpu}", "compiles.py", ("deep_gemm", capability), {}

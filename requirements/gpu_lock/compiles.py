@@ -31,9 +31,7 @@ BUILDERS = {
     "async_io": "AsyncIOBuilder",
     "fused_adam": "FusedAdamBuilder",
 }
-DEEP_GEMM = """
-#include <deep_gemm/impls/sm{number}_fp8_gemm_1d1d.cuh>
-"""
+DEEP_GEMM = {"9.0a": "sm90_fp8_gemm_1d2d", "10.0a": "sm100_fp8_fp4_gemm_1d1d"}
 
 
 def cub(capability: str) -> str:
@@ -42,12 +40,12 @@ def cub(capability: str) -> str:
 
 
 def deep_gemm(capability: str) -> str:
-    """The headers that DeepGEMM's kernels for FP8 weights are made from when an engine starts."""
+    """The headers of DeepGEMM's kernels for FP8 weights; the kernels are templates, filled in for a model's shapes."""
     import vllm.third_party
 
     include = Path(vllm.third_party.__path__[0]) / "deep_gemm/include"
     flags = ["-std=c++20", "--expt-relaxed-constexpr", "--expt-extended-lambda", f"-I{include}", "-cubin"]
-    return _nvcc(DEEP_GEMM.format(number=capability[:-1].replace(".", "")), capability, *flags)
+    return _nvcc(f"#include <deep_gemm/impls/{DEEP_GEMM[capability]}.cuh>\n", capability, *flags)
 
 
 def triton(capability: str) -> str:

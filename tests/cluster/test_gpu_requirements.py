@@ -7,6 +7,7 @@ import pytest
 from cluster.errors import TandemError
 from cluster.gpu_requirements import CUDA, LEAST_CAPABILITY, LEAST_DRIVER, check_gpus_usable, driver_is_old
 from cluster.hardware import Gpu, Hardware, Node
+from tests.machines import MACHINES
 from tests.requirements.test_setup import pins
 
 GIB = 2**30
@@ -22,19 +23,7 @@ def like(gpu: Gpu, **changes: object) -> Gpu:
     return Gpu(**{**gpu.__dict__, **changes})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "hardware",
-    [
-        Hardware((Node(8, 64 * GIB),)),
-        machine(L4),
-        machine(like(H100, name="NVIDIA H200", memory_bytes=141 * GIB)),
-        machine(*[H100] * 8),
-        Hardware((Node(8, 64 * GIB, (H100,) * 8),) * 2),
-        Hardware((Node(8, 64 * GIB), Node(8, 64 * GIB, (H100,) * 8))),
-        Hardware((Node(8, 64 * GIB),), max_gpus=4),
-        machine(Gpu("NVIDIA GB10", 120 * GIB)),
-    ],
-)
+@pytest.mark.parametrize("hardware", [*MACHINES.values(), machine(Gpu("NVIDIA GB10", 120 * GIB))])
 def test_machines_that_will_do(hardware: Hardware) -> None:
     assert check_gpus_usable(hardware) == ()
     assert check_gpus_usable(hardware, "bf16") == ()

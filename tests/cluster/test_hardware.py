@@ -8,6 +8,7 @@ from cluster import hardware
 from cluster.errors import TandemError
 from cluster.hardware import MIB, Gpu, Hardware, Node, driver_gpus, parse_gpu, parse_gpus, read_gpus, visible_gpus
 from tests.cluster.nvidia_smi import XML, driver
+from tests.machines import H200, MACHINES
 
 H100 = "NVIDIA H100 80GB HBM3, 81559, 4, 580.95.05, 9.0, 0, GPU-aaaa1111-0000, Disabled"
 A10 = "NVIDIA A10, 23028, 512, 580.95.05, 8.6, 0, GPU-bbbb2222-0000, [N/A]"
@@ -107,25 +108,28 @@ def test_a_machine_without_a_driver_has_no_gpus(tmp_path: Path, monkeypatch: pyt
     assert driver_gpus() == ()
 
 
-GPU_24, H200 = Gpu("NVIDIA L4", 24 * 2**30, (8, 9)), Gpu("NVIDIA H200", 141 * 2**30, (9, 0))
-
-
 @pytest.mark.parametrize(
     ("machine", "kind", "num", "most", "per_node"),
     [
-        (Hardware((Node(8, 1),)), "cpu", 0, 0, 0),
-        (Hardware((Node(8, 1, (GPU_24,)),)), "gpu", 1, 1, 1),
-        (Hardware((Node(8, 1, (H200,)),)), "gpu", 1, 1, 1),
-        (Hardware((Node(8, 1, (H200,) * 8),)), "gpu", 8, 8, 8),
-        (Hardware((Node(8, 1, (H200,) * 8),) * 2), "gpu", 16, 16, 8),
-        (Hardware((Node(8, 1), Node(8, 1, (H200,) * 4), Node(8, 1, (H200,) * 2))), "gpu", 6, 6, 2),
-        (Hardware((Node(8, 1),), max_gpus=4), "gpu", 0, 4, 0),
+        ("no GPU", "cpu", 0, 0, 0),
+        ("1 x 24 GB", "gpu", 1, 1, 1),
+        ("1 x H200", "gpu", 1, 1, 1),
+        ("8 x H100", "gpu", 8, 8, 8),
+        ("2 x 8 x H100", "gpu", 16, 16, 8),
+        ("head over GPU nodes", "gpu", 16, 16, 8),
+        ("autoscaling to 4", "gpu", 0, 4, 0),
     ],
 )
-def test_what_the_machines_have(machine: Hardware, kind: str, num: int, most: int, per_node: int) -> None:
-    assert (machine.kind, machine.num_gpus, machine.most_gpus, machine.gpus_per_node) == (kind, num, most, per_node)
-    assert (machine.smallest_gpu is None) == (num == 0)
-    assert len(machine.gpu_nodes) == sum(1 for node in machine.nodes if node.gpus)
+def test_what_the_machines_have(machine: str, kind: str, num: int, most: int, per_node: int) -> None:
+    described = MACHINES[machine]
+    assert (described.kind, described.num_gpus, described.most_gpus, described.gpus_per_node) == (
+        kind,
+        num,
+        most,
+        per_node,
+    )
+    assert (described.smallest_gpu is None) == (num == 0)
+    assert len(described.gpu_nodes) == sum(1 for node in described.nodes if node.gpus)
 
 
 def test_the_smallest_gpu_and_the_oldest_decide() -> None:

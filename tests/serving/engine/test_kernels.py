@@ -59,7 +59,8 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
 
 def test_a_node_prepares_its_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver(tmp_path, monkeypatch, "NVIDIA B200, 183359, 4, 580.95.05, 10.0, 0, GPU-a, Disabled")
-    # Ray hides every GPU from a replica whose engine has them in processes of its own.
+    # Ray can hide every GPU from a replica whose engine has them in processes of its own
+    # (RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO).
     set_environment(monkeypatch, XDG_CACHE_HOME=str(tmp_path), CUDA_VISIBLE_DEVICES="")
     cache, arguments = prepare_kernels(str(MODEL), {"max_num_seqs": 4})
     assert arguments == {"max_num_seqs": 4, "attention_backend": "FLASH_ATTN"}
