@@ -75,6 +75,9 @@ def set_compiler() -> CudaCompiler | None:
     """Let what this process imports and starts from now on compile kernels, where this machine can; else do without."""
     compiler = choose_compiler(find_compilers(), torch_cuda_version())
     os.environ.update(compiler_environment(compiler, os.environ))
+    extensions = sys.modules.get("torch.utils.cpp_extension")
+    if compiler and extensions:  # it looks for CUDA_HOME once, when it is imported
+        extensions.CUDA_HOME = str(compiler.home)  # type: ignore[attr-defined]
     return compiler
 
 

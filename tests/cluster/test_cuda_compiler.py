@@ -2,6 +2,7 @@
 
 import os
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,10 @@ def test_it_is_set_for_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "environ", {"PATH": "/usr/bin"})
     monkeypatch.setattr(cuda_compiler, "torch_cuda_version", lambda: CUDA)
     monkeypatch.setattr(cuda_compiler, "find_compilers", lambda: [read_compiler(cuda_folder(tmp_path / "own"))])
+    extensions = types.ModuleType("torch.utils.cpp_extension")
+    monkeypatch.setitem(sys.modules, extensions.__name__, extensions)
     compiler = set_compiler()
+    assert vars(extensions)["CUDA_HOME"] == str(tmp_path / "own"), "imported before"
     assert compiler and os.environ["CUDA_HOME"] == str(tmp_path / "own") and SAMPLER not in os.environ
     monkeypatch.setattr(cuda_compiler, "find_compilers", list)
     assert set_compiler() is None and os.environ[SAMPLER] == "0"

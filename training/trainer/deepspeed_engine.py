@@ -156,7 +156,7 @@ def _check_compiler() -> None:
 
 
 def _import_deepspeed() -> Any:
-    set_compiler()  # before PyTorch looks for CUDA_HOME, once, when its module for extensions is imported
+    set_compiler()  # for the operations that DeepSpeed compiles where they are first used
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     import deepspeed
     import deepspeed.ops
