@@ -136,14 +136,20 @@ class CompileCache:
         try:
             with tarfile.open(temporary, "w") as archive:
                 for name in names:
-                    archive.add(self.folder / name, name, recursive=False)
+                    archive.add(self.folder / name, name, recursive=False, filter=_in_whole_seconds)
             temporary.replace(self._archive)
         finally:
             temporary.unlink(missing_ok=True)
 
 
+def _in_whole_seconds(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """ninja, which FlashInfer builds with, takes an object for stale that is a nanosecond younger than it has noted."""
+    member.mtime = int(member.mtime)
+    return member
+
+
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """Into its place as a whole: another engine of this machine may be reading there. Times are kept, for ninja."""
+    """Into its place as a whole: another engine of this machine may be reading there."""
     temporary = folder / f".taken-{uuid.uuid4().hex}"
     try:
         archive.extract(member, temporary, filter="data")

@@ -1,6 +1,9 @@
 """Compiled kernels that outlive a pod: what is taken, what is kept, and what must never be mixed."""
 
 import os
+import shutil
+import subprocess
+import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -72,8 +75,8 @@ def test_what_one_pod_compiled_the_next_one_has(tmp_path: Path) -> None:
     second.take()
     assert held(second) == {"vllm/a": "1", "triton/b/c": "2", "flashinfer/x": "3"}
     assert not second.keep()
-    old = (first.folder / "vllm/a").stat().st_mtime_ns // 10**9
-    assert (second.folder / "vllm/a").stat().st_mtime_ns // 10**9 == old, "ninja compares times"
+    old = (first.folder / "vllm/a").stat().st_mtime_ns
+    assert (second.folder / "vllm/a").stat().st_mtime_ns == old // 10**9 * 10**9, "never younger: ninja compares times"
 
 
 def test_what_two_pods_add_at_once_is_not_lost(tmp_path: Path) -> None:
@@ -175,3 +178,39 @@ def test_where_it_lies_is_told_by_the_environment(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("TANDEM_COMPILED", raising=False)
     assert CompileCache.of([H100]).folder == tmp_path / "tandem/compiled" / cache_name([H100], package_versions())
+
+
+NINJA = """
+rule compile
+  command = cc -MMD -MF $out.d -c $in -o $out
+  depfile = $out.d
+  deps = gcc
+rule link
+  command = cc -shared $in -o $out
+build {folder}/kernel.o: compile {source}
+build {folder}/kernel.so: link {folder}/kernel.o
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_what_ninja_built_is_not_built_again_by_the_next_pod(tmp_path: Path) -> None:
+    """FlashInfer's way: each engine calls ninja, which compares times by the nanosecond."""
+    source = tmp_path / "kernel.c"
+    source.write_text("int kernel(void) { return 1; }\n")
+    os.utime(source, (0, 0))  # of a package that was installed long before
+    pod_folder = tmp_path / "pod"
+
+    def build() -> str:
+        folder = pod(tmp_path, "pod").folder / "flashinfer" / "cached_ops"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "build.ninja").write_text(NINJA.format(folder=folder, source=source))
+        ninja = [str(Path(sys.executable).with_name("ninja")), "-C", str(folder)]
+        return subprocess.run(ninja, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    first = pod(tmp_path, "pod")
+    first.take()
+    assert "no work to do" not in build() and "no work to do" in build()
+    assert first.keep()
+    shutil.rmtree(pod_folder)
+    pod(tmp_path, "pod").take()
+    assert "no work to do" in build()
