@@ -12,13 +12,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 Version = tuple[int, int]
 SAMPLER = "VLLM_USE_FLASHINFER_SAMPLER"
 NVCC_S = 30.0
+_SYSTEM_FOLDERS = ("/usr/bin", "/bin", "/usr/local/bin")
 _HEADER = "include/cuda_runtime_api.h"
 
 
@@ -52,18 +53,27 @@ def choose_compiler(compilers: Iterable[CudaCompiler], torch_cuda: Version | Non
     return next((each for each in compilers if not each.fault(torch_cuda)), None)
 
 
-def compiler_environment(compiler: CudaCompiler | None, environment: Mapping[str, str]) -> dict[str, str]:
+def compiler_environment(
+    compiler: CudaCompiler | None, environment: Mapping[str, str], nvcc_folders: Collection[str] = ()
+) -> dict[str, str]:
     """What to change in the environment of a process before it imports vLLM or DeepSpeed.
 
-    Without a compiler vLLM samples with its own kernels instead of FlashInfer's. nvcc does not come onto PATH: there
-    it makes vLLM use every kernel of FlashInfer, some of which compile for many minutes, where its wheel has
-    compiled ones. `ninja`, which both vendors start by its name, does: it lies beside Python.
+    Without a compiler vLLM samples with its own kernels instead of FlashInfer's. nvcc leaves PATH: there it makes vLLM
+    use every kernel of FlashInfer, some of which compile for many minutes, where its wheel has compiled ones; and the
+    system's may be of another version. `ninja`, which both vendors start by its name, comes onto it: it lies beside
+    Python.
+
+    Args:
+        nvcc_folders: folders of PATH that hold an nvcc. Those that hold the system's other programs stay.
     """
     changes = {}
-    folders = environment.get("PATH", os.defpath).split(os.pathsep)
+    before = environment.get("PATH", os.defpath).split(os.pathsep)
+    folders = [folder for folder in before if folder not in nvcc_folders or folder in _SYSTEM_FOLDERS]
     beside_python = str(Path(sys.executable).parent)
     if beside_python not in folders:
-        changes["PATH"] = os.pathsep.join((*folders, beside_python))
+        folders.append(beside_python)
+    if folders != before:
+        changes["PATH"] = os.pathsep.join(folders)
     if compiler:
         changes["CUDA_HOME"] = str(compiler.home)
     elif SAMPLER not in environment:
@@ -74,7 +84,8 @@ def compiler_environment(compiler: CudaCompiler | None, environment: Mapping[str
 def set_compiler() -> CudaCompiler | None:
     """Let what this process imports and starts from now on compile kernels, where this machine can; else do without."""
     compiler = choose_compiler(find_compilers(), torch_cuda_version())
-    os.environ.update(compiler_environment(compiler, os.environ))
+    folders = [folder for folder in os.get_exec_path() if (Path(folder) / "nvcc").exists()]
+    os.environ.update(compiler_environment(compiler, os.environ, folders))
     extensions = sys.modules.get("torch.utils.cpp_extension")
     if compiler and extensions:  # it looks for CUDA_HOME once, when it is imported
         extensions.CUDA_HOME = str(compiler.home)  # type: ignore[attr-defined]

@@ -59,6 +59,15 @@ def test_without_a_compiler_the_sampler_that_needs_one_is_off() -> None:
     assert added == path, "ninja lies beside Python, and nvcc stays out"
 
 
+def test_nvcc_leaves_the_path_and_takes_no_other_program_with_it() -> None:
+    beside = str(Path(sys.executable).parent)
+    before = ["/usr/local/cuda-12.4/bin", "/usr/bin", "/opt/tools", beside]
+    for compiler in (FIT, None):
+        changes = compiler_environment(compiler, {"PATH": os.pathsep.join(before)}, {before[0], "/usr/bin"})
+        assert changes["PATH"].split(os.pathsep) == ["/usr/bin", "/opt/tools", beside]
+    assert "PATH" not in compiler_environment(FIT, {"PATH": os.pathsep.join(before)})
+
+
 def cuda_folder(folder: Path, nvcc: str = "13.0", headers: int = 13000, links: bool = True) -> Path:
     """A folder as pip and our set-up leave it."""
     for part in ("bin", "include", "lib64/stubs"):
