@@ -150,6 +150,16 @@ def read_hardware() -> Hardware:
     return Hardware(tuple(nodes), _autoscaled_gpus())
 
 
+def num_taken_gpus() -> int:
+    """GPUs that the open Ray session has given to work that runs now; 0 where none is open."""
+    import ray
+
+    if not ray.is_initialized():
+        return 0
+    free = float(ray.available_resources().get("GPU", 0))
+    return round(float(ray.cluster_resources().get("GPU", 0)) - free)
+
+
 def read_node(max_gpus: int | None = None) -> Node:
     """This machine; `max_gpus` is how many of its GPUs Ray offers, None for all of them."""
     gpus = read_gpus() or (_torch_gpus() if max_gpus else ())

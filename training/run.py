@@ -13,7 +13,8 @@ from typing import Any
 
 from cluster.errors import TandemError
 from cluster.fingerprints.models import digest_model
-from cluster.hardware import Hardware, read_hardware
+from cluster.gpu_requirements import check_gpus_usable
+from cluster.hardware import Hardware, num_taken_gpus, read_hardware
 from cluster.registry.registry import AdapterVersion
 from cluster.storage.files import write_atomically
 from cluster.storage.runs import Run
@@ -196,14 +197,21 @@ def prepare_run(
 
 
 def find_hardware(config: TrainingConfig, reporter: TrainingReporter) -> Hardware:
-    """The hardware of the open Ray session; where a training waits for its first GPU node, once that is up.
+    """The hardware of the open Ray session, usable for this training; a GPU node that is to come is waited for.
 
     Raises:
-        TandemError: no GPU node came up in time.
+        TandemError: no GPU node came up in time, or a driver or GPU cannot be used.
     """
     hardware = read_hardware()
-    if training_kind(config, hardware) == "cpu" or hardware.gpu_nodes:
-        return hardware
+    if training_kind(config, hardware) == "gpu":
+        hardware = hardware if hardware.gpu_nodes else _first_gpu_node(hardware, reporter)
+        for remark in check_gpus_usable(hardware, config.precision, num_taken=num_taken_gpus()):
+            reporter.note(remark)
+    return hardware
+
+
+def _first_gpu_node(hardware: Hardware, reporter: TrainingReporter) -> Hardware:
+    """The hardware once the autoscaler has brought a GPU node, which a task that takes a GPU asks it for."""
     import ray
 
     reporter.note(f"no GPU node is up: waiting for the autoscaler, which brings up to {hardware.max_gpus} GPUs")
