@@ -9,6 +9,9 @@ from cluster.config import LocalPath, Name, Section
 # Project files and run folders of earlier versions hold these keys. `search` is looking up and nothing else today.
 FORMER_NAMES: dict[str, str] = {"search": "tune"}
 
+LOGIT_CHUNK_TOKENS = 1024
+"""Answer tokens whose logits exist at one time (training.model.loss); the memory plan counts with it."""
+
 
 class DataSource(Section):
     """Rows from one file, or from one split of a hub data set."""

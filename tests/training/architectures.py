@@ -26,6 +26,27 @@ ARCHITECTURES = {
     "gemma3": ("Gemma3", {**_GEMMA, "sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}),
     "gpt-neox": ("GPTNeoX", _SHAPE),
     "phi": ("Phi", _GROUPED),
+    "qwen2 with a window": (
+        "Qwen2",
+        {**_GROUPED, "use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1},
+    ),
+    "deepseek-v3": (
+        "DeepseekV3",
+        {
+            **_SHAPE,
+            "num_key_value_heads": 4,
+            "kv_lora_rank": 8,
+            "q_lora_rank": 8,
+            "qk_nope_head_dim": 8,
+            "qk_rope_head_dim": 8,
+            "v_head_dim": 8,
+            "first_k_dense_replace": 2,
+        },
+    ),
+    "gpt-oss": (
+        "GptOss",
+        {**_GROUPED, "head_dim": 8, "sliding_window": 16, "num_local_experts": 4, "num_experts_per_tok": 2},
+    ),
 }
 
 

@@ -27,9 +27,16 @@ class MicroBatch:
     row_starts: torch.Tensor
     predicts_from: torch.Tensor
     answers: torch.Tensor
+    max_length: int = 0
+    """Tokens of the longest sequence, pads counted; known here, so that a GPU is never waited for to learn it."""
+
+    def __post_init__(self) -> None:
+        if not self.max_length:
+            object.__setattr__(self, "max_length", int(self.row_starts.diff().max()))
 
     def to(self, device: torch.device) -> "MicroBatch":
-        return MicroBatch(*(tensor.to(device) for tensor in vars(self).values()))
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return replace(self, **moved)
 
     def with_tokens(self, token_ids: torch.Tensor) -> "MicroBatch":
         """The same sequences with other tokens in them."""

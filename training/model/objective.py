@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 from training.config import TrainingConfig
 from training.data.examples import Examples
 from training.data.micro_batch import MicroBatch
-from training.model.model import answer_losses
+from training.model.loss import answer_losses
 
 
 class Objective(Protocol):

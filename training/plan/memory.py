@@ -8,7 +8,7 @@ of the length: variable-length attention never keeps the scores.
 
 from dataclasses import dataclass
 
-from training.config import TrainingConfig
+from training.config import LOGIT_CHUNK_TOKENS, TrainingConfig
 from training.plan.deepspeed_config import (
     PERSISTENT_PARAMETER,
     REDUCE_BUCKET,
@@ -75,6 +75,9 @@ class MemorySetup:
     formats: NumberFormats
     logit_tokens: int | None = None
     """Tokens whose logits exist at one time; all of them where it is not set."""
+
+    answer_tokens: int = 0
+    """Tokens whose hidden states, and the gradients of these, are kept because logits are made chunk by chunk."""
 
     live_parameters: int = _LIVE_PARAMETERS
     """Parameters that stage 3 holds together for a moment."""
@@ -152,11 +155,14 @@ def memory_setup(
         placement: on which nodes they are.
     """
     chosen = config.model_copy(update={"zero_stage": stage, "offload": offload})
+    num_tokens = config.micro_batch_size * config.sequence_length
     return MemorySetup(
         stage=stage,
         offload=offload,
         num_workers=config.workers.min,
-        num_tokens=config.micro_batch_size * config.sequence_length,
+        num_tokens=num_tokens,
+        logit_tokens=min(num_tokens, LOGIT_CHUNK_TOKENS),
+        answer_tokens=num_tokens,
         checkpointing=config.gradient_checkpointing,
         method=config.method,
         rank=config.rank,
@@ -279,10 +285,17 @@ def _layer_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
 
 
 def _logit_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
-    """Logits, their fp32 copy, log-probabilities and the gradient of these."""
+    """Logits, their fp32 copy, log-probabilities and the gradient of these; the hidden states that chunks are cut from.
+
+    Where logits are made in several chunks and the head is trained, its gradient is summed in fp32, and that of a chunk
+    is added to it.
+    """
     size = setup.formats.activation
     num_tokens = setup.num_tokens if setup.logit_tokens is None else setup.logit_tokens
-    return num_tokens * shapes.vocabulary * (size + (4 if size < 4 else 0) + 8)
+    logits = num_tokens * shapes.vocabulary * (size + (4 if size < 4 else 0) + 8)
+    hidden = setup.answer_tokens * shapes.hidden * 2 * size
+    summed = shapes.vocabulary * shapes.hidden * (4 + size) if num_tokens < setup.answer_tokens else 0
+    return logits + hidden + (summed if shapes.trained == shapes.total else 0)
 
 
 def _whole_weights(shapes: ModelShapes, setup: MemorySetup) -> float:

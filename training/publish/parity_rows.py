@@ -8,7 +8,7 @@ import torch
 
 from training.data.examples import Examples, Flags
 from training.data.micro_batch import MicroBatch
-from training.model.model import answer_logits
+from training.model.loss import answer_losses
 
 PARITY_FILE = "parity.jsonl"
 MAX_PARITY_ROWS = 32
@@ -32,12 +32,11 @@ def _parity_row(model: Any, rows: Examples, index: int, device: torch.device) ->
         predicts_from=torch.arange(start - 1, end - 1, device=device),
         answers=tokens[start:],
     )
-    logits = answer_logits(model, batch)
-    chosen = logits.log_softmax(-1).gather(1, batch.answers[:, None])[:, 0]
+    losses = answer_losses(model, batch)
     return {
         "prompt_token_ids": tokens[:start].tolist(),
         "answer_token_ids": tokens[start:].tolist(),
-        "logprobs": [round(value, 6) for value in chosen.tolist()],
+        "logprobs": [round(-loss, 6) for loss in losses.tolist()],
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
     }
 

@@ -37,6 +37,8 @@ def open_engine(model: Any, config: dict[str, Any], schedule: Callable[[int], fl
         _check_nvme_offload()
     if place and not config["optimizer"]["params"].get("torch_adam"):
         _check_compiler()
+    if config["zero_optimization"]["stage"] == 3:
+        _gather_head_as_one(model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     engine, *_ = deepspeed.initialize(
         model=model,
@@ -132,6 +134,18 @@ def _gathered(engine: Any, parameter: torch.nn.Parameter, changed_by: int | None
         return
     with _import_deepspeed().zero.GatheredParameters([parameter], modifier_rank=changed_by):
         yield
+
+
+def _gather_head_as_one(model: Any) -> None:
+    """Let ZeRO-3 gather the output head with all that an adapter puts into it when the head is called.
+
+    Otherwise each chunk of the loss would gather its parts, and ranks with other numbers of chunks wait for ever.
+    """
+    from deepspeed.utils import set_z3_leaf_module
+
+    head = model.get_output_embeddings()
+    if head is not None and any(head.children()):
+        set_z3_leaf_module(head, True)
 
 
 def _check_nvme_offload() -> None:

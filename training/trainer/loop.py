@@ -24,6 +24,8 @@ from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
 from training.data.micro_batch import make_micro_batch
 from training.data.packing import Pack, plan_epoch
+from training.model.attention_choice import find_attention
+from training.model.loss import compare_losses
 from training.model.model import check_rows_stay_apart, load_model
 from training.model.objective import make_objective
 from training.plan.deepspeed_config import deepspeed_config, num_forward_passes
@@ -126,6 +128,7 @@ class TrainingLoop:
         engine = deepspeed_engine.open_engine(
             model, settings, LearningRateSchedule.from_config(self.config, self.job.num_steps)
         )
+        self.loss_note = compare_losses(engine, self.rows, self.device)
         if self.config.packing:
             check_rows_stay_apart(engine, self.rows, self.job.model, self.device)
         return engine
@@ -143,8 +146,12 @@ class TrainingLoop:
         step = self.position.step
         recorder = MetricsRecorder(self.job.folder, self.config, step + 1, self.position.mlflow_run)
         self.position.mlflow_run = recorder.mlflow_run
-        for note in (*problems, *adapter_notes(self.shapes), *self._notes_on_speed()):
-            recorder.record_note(step, note)
+        attention = find_attention(self.job.model, self.config, self.device)
+        recorder.record_attention(step, attention.reason)
+        slower = attention.reason if attention.is_fallback else None
+        for note in (slower, self.loss_note, *problems, *adapter_notes(self.shapes), *self._notes_on_speed()):
+            if note:
+                recorder.record_note(step, note)
         if checkpoint is not None:
             workers = f" of {checkpoint.num_workers} workers" if checkpoint.num_workers != self.num_workers else ""
             recorder.record_note(

@@ -71,6 +71,10 @@ class MetricsRecorder:
             for name, value in values.items():
                 self._mlflow.log_metric(self.mlflow_run, name, value, step=step)
 
+    def record_attention(self, step: int, reason: str) -> None:
+        """Records which attention runs, for a person who reads the file."""
+        self._write({"step": step, "attention": reason})
+
     def record_note(self, step: int, text: str) -> None:
         """Records something that a person should read."""
         self._write({"step": step, "note": text})

@@ -2,13 +2,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from cluster.errors import TandemError
 from tests.training.data.test_packing import random_rows
 from training.config import TrainingConfig
 from training.data.examples import Examples
-from training.data.micro_batch import make_micro_batch
-from training.model.model import answer_losses, load_model, place_weights
+from training.data.micro_batch import MicroBatch, make_micro_batch
+from training.model.attention import VARLEN_ATTENTION, register_attentions
+from training.model.attention_choice import choose_attention
+from training.model.loss import answer_losses, causal_model
+from training.model.model import check_rows_stay_apart, load_model, place_weights
 
 CPU = torch.device("cpu")
 ROWS = Examples.from_sequences(random_rows([10, 20, 30]))
@@ -120,14 +124,80 @@ def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
         load_model(str(tmp_path), TrainingConfig(precision="fp32"), CPU)
 
 
+TINY = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "pad_token_id": 0, "bos_token_id": 1}
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "intermediate_size": 48}
+HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+
+
+def tiny(model_type: str, dtype: torch.dtype, **settings: object) -> PreTrainedModel:
+    register_attentions()
+    config = AutoConfig.for_model(model_type, **TINY, **settings)
+    attention = choose_attention(config, TrainingConfig(precision="fp32", sequence_length=128), None).name
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype).train()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("model_type", "settings"),
+    [
+        ("mamba", {"state_size": 8}),
+        ("mamba2", {"state_size": 8, "num_heads": 8, "head_dim": 8, "expand": 2, "n_groups": 1}),
+        ("lfm2", {**HEADS, "intermediate_size": 48, "layer_types": ["conv", "full_attention"]}),
+    ],
+)
+def test_a_recurrent_model_lets_rows_reach_each_other(model_type: str, settings: dict, dtype: torch.dtype) -> None:
+    model = tiny(model_type, dtype, initializer_range=0.2, **settings)
+    with pytest.raises(TandemError, match="a row of a pack reaches the row behind it"):
+        check_rows_stay_apart(model, ROWS, "recurrent", CPU)
+    assert model.training
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("spread", [0.02, 0.2, 1.0])
+@pytest.mark.parametrize(("model_type", "settings"), [
+    ("llama", {**HEADS, "intermediate_size": 48}),
+    ("qwen3_moe", {**HEADS, **EXPERTS}),
+    ("gpt2", {"resid_pdrop": 0.5, "embd_pdrop": 0.5, "num_attention_heads": 4}),
+])  # fmt: skip
+def test_attention_alone_keeps_rows_apart_whatever_is_rounded_or_dropped(
+    model_type: str, settings: dict, spread: float, dtype: torch.dtype
+) -> None:
+    model = tiny(model_type, dtype, initializer_range=spread, **settings)
+    check_rows_stay_apart(model, ROWS, model_type, CPU)
+
+
+def test_rounding_that_others_cause_is_no_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses that change a little with any other row, as by kernels that take other shapes; or much with an earlier."""
+    rows = Examples.from_sequences(random_rows([20, 30]))
+    model = tiny("llama", torch.bfloat16, **HEADS, intermediate_size=48)
+
+    def jitter(size_behind: float, size_before: float) -> None:
+        def losses(model: object, batch: MicroBatch) -> torch.Tensor:
+            exact = answer_losses(model, batch)
+            is_second = batch.predicts_from >= batch.row_starts[1]
+            tokens = batch.token_ids[0].float()
+            behind, before = tokens[20:].std(), tokens[:20].std()
+            return exact + torch.where(is_second, size_before * before, size_behind * behind) / 100
+
+        monkeypatch.setattr("training.model.model.answer_losses", losses)
+        check_rows_stay_apart(model, rows, "jittery", CPU)
+
+    jitter(0.3, 0.3)
+    with pytest.raises(TandemError):
+        jitter(0.01, 1.0)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("settings", [{"method": "qlora"}, {"liger": False}, {"liger": True}, {"method": "full"}])
 def test_on_a_gpu_in_bf16_the_losses_are_those_of_the_cpu(model_folder: Path, settings: dict) -> None:
-    """Flash attention, Liger kernels and 4-bit weights where they are installed; 4 bits may change losses more."""
+    """With variable-length attention, Liger and 4-bit weights, all of them installed; 4 bits may change losses more."""
     batch = make_micro_batch(ROWS, (0, 1, 2))
     expected = answer_losses(load_model(str(model_folder), TrainingConfig(precision="fp32"), CPU), batch)
     device = torch.device("cuda")
     model = load_model(str(model_folder), TrainingConfig(precision="bf16", **settings), device)
+    assert causal_model(model).config._attn_implementation == VARLEN_ATTENTION
+    assert not settings.get("liger") or "liger" in causal_model(model).model.norm.forward.__module__
     losses = answer_losses(model, batch.to(device))
     losses.sum().backward()
     tolerance = 0.5 if settings.get("method") == "qlora" else 0.05

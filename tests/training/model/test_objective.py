@@ -12,7 +12,8 @@ from training.config import TrainingConfig
 from training.data.examples import Examples
 from training.data.micro_batch import make_micro_batch
 from training.data.tokenize import Example
-from training.model.model import answer_losses, load_model
+from training.model.loss import answer_losses
+from training.model.model import load_model
 from training.model.objective import AnswerLoss, PreferenceLoss, make_objective
 from training.publish.weights import merge_adapter, save_adapter
 

@@ -105,9 +105,15 @@ def test_checkpointing_keeps_one_input_a_layer_and_recomputes_one_layer() -> Non
     tokens = 4 * 1024
     per_layer = 2 * 64 * 8 + 4 * (64 + 32) + 8 * 96
     assert kept.activations == tokens * 2 * per_layer
-    logits = tokens * 100 * 14
+    logits = 1024 * 100 * 14 + tokens * 64 * 2 * 2 + 100 * 64 * 6  # a chunk, hidden states, the head's gradient
     assert kept.logits == again.logits == logits
     assert again.activations == tokens * 2 * 2 * 64 + max(0, tokens * per_layer - logits)
+
+
+def test_logits_do_not_grow_with_the_batch() -> None:
+    few, many = (estimated(1, method="lora", micro_batch_size=size).logits for size in (4, 16))
+    assert many - few == 12 * 1024 * 64 * 2 * 2  # hidden states and their gradients
+    assert estimated(1, method="lora", micro_batch_size=1, sequence_length=512).logits == 512 * (100 * 14 + 64 * 2 * 2)
 
 
 def test_four_bits_hold_the_frozen_layers() -> None:
