@@ -43,6 +43,9 @@ def counted(name: str, config: TrainingConfig, folder: Path) -> tuple[int, int, 
         make_objective(config).loss_sum(model, make_micro_batch(rows, packs)).backward()
     flops = counter.get_flop_counts()["Global"]
     products = sum(number for op, number in flops.items() if str(op) in ("aten.mm", "aten.addmm"))
+    head = base.get_output_embeddings()
+    if any(parameter.requires_grad for parameter in head.parameters()):
+        products -= 2 * sum(rows.row_answers) * head.weight.numel()  # a trained head is computed again
     return products, sum(rows.row_lengths), sum(rows.row_answers)
 
 

@@ -131,7 +131,7 @@ MACHINES = {
 }
 CHOSEN = {
     ("1 x 24 GB", "1B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": (3, "cpu")},
-    ("1 x 24 GB", "8B"): {"lora": (3, "cpu"), "qlora": (1, "none"), "full": "main memory"},
+    ("1 x 24 GB", "8B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": "main memory"},
     ("1 x 24 GB", "32B"): {"lora": "main memory", "qlora": "GPU memory", "full": "main memory"},
     ("1 x 24 GB", "70B"): {"lora": "main memory", "qlora": "GPU memory", "full": "main memory"},
     ("1 x H200", "1B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": (1, "none")},
@@ -140,10 +140,10 @@ CHOSEN = {
     ("1 x H200", "70B"): {"lora": "main memory", "qlora": (1, "none"), "full": "main memory"},
     ("8 x H100", "1B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": (1, "none")},
     ("8 x H100", "8B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": (1, "none")},
-    ("8 x H100", "32B"): {"lora": (3, "none"), "qlora": (1, "none"), "full": (3, "cpu")},
+    ("8 x H100", "32B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": (3, "cpu")},
     ("8 x H100", "70B"): {"lora": (3, "none"), "qlora": (1, "none"), "full": (3, "cpu")},
     ("2 x 8 x H100", "8B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": (1, "none")},
-    ("2 x 8 x H100", "32B"): {"lora": (3, "none"), "qlora": (1, "none"), "full": (3, "none")},
+    ("2 x 8 x H100", "32B"): {"lora": (1, "none"), "qlora": (1, "none"), "full": (3, "none")},
     ("2 x 8 x H100", "70B"): {"lora": (3, "none"), "qlora": (1, "none"), "full": (3, "cpu")},
 }
 
