@@ -248,7 +248,7 @@ class _TrainedHead(torch.autograd.Function):  # type: ignore[misc]
     ) -> torch.Tensor:
         ctx.loss, ctx.random = loss, _random_state(states.device)
         ctx.save_for_backward(states, answers)
-        return torch.cat([loss.of_chunk(*chunk) for chunk in loss.chunks(states, answers)])
+        return torch.cat([loss.of_chunk(*chunk) for chunk in loss.chunks(states.detach(), answers)])
 
     @staticmethod
     def backward(ctx: Any, scale: torch.Tensor) -> tuple[Any, ...]:
