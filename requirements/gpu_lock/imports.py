@@ -50,7 +50,7 @@ MODULES = {
         ray.llm._internal.serve.engines.vllm.vllm_engine
     """,
 }
-NEED_A_GPU = {"vllm.v1.attention.backends.mla.cutlass_mla": "it makes a CUDA device's properties while it is imported"}
+NEED_A_GPU = {"vllm.v1.attention.backends.mla.cutlass_mla": "it makes a workspace for the GPU while it is imported"}
 
 
 def main(group: str) -> int:
