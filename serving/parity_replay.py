@@ -23,12 +23,24 @@ class ParityResult:
     max_difference: float
 
 
-def replay_parity(client: "OpenAI", model: str, recorded: Path, longest: int) -> ParityResult:
+BASE_LOGPROBS = "base_logprobs"
+"""The key of the base model's log-probabilities in a line of parity.jsonl; earlier versions have none."""
+
+
+def has_base_logprobs(recorded: Path) -> bool:
+    """Whether a training left the base model's log-probabilities beside those of what it trained."""
+    return all(BASE_LOGPROBS in json.loads(line) for line in recorded.read_text().splitlines())
+
+
+def replay_parity(
+    client: "OpenAI", model: str, recorded: Path, longest: int, expected: str = "logprobs"
+) -> ParityResult:
     """Ask an endpoint for the log-probabilities that a training left in its parity.jsonl.
 
     Args:
         model: what is asked, such as `base:support@7`.
         longest: most tokens that the endpoint takes; longer rows are left out.
+        expected: the key of the log-probabilities in a line: those of what was trained, or BASE_LOGPROBS.
 
     Raises:
         TandemError: the endpoint refuses the model or gives no log-probabilities, or every row is too long.
@@ -44,7 +56,7 @@ def replay_parity(client: "OpenAI", model: str, recorded: Path, longest: int) ->
     differences = [
         abs(served - trained)
         for row in rows
-        for served, trained in zip(_ask(client, model, row), row["logprobs"], strict=True)
+        for served, trained in zip(_ask(client, model, row), row[expected], strict=True)
     ]
     return ParityResult(len(rows), len(differences), sum(differences) / len(differences), max(differences))
 

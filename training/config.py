@@ -228,9 +228,10 @@ class TrainingConfig(Section):
     max_failures: int = Field(default=3, ge=0)
     """How many times the workers are started again after a failure before the training gives up."""
 
-    parity_tolerance: float | None = Field(default=0.05, gt=0)
+    parity_tolerance: Annotated[float, Field(gt=0)] | Literal["auto"] | None = "auto"
     """A version goes live when vLLM gives log-probabilities that are at most this far from the trainer's, in nats per
-    answer token on average over held-out rows. Null: it goes live unchecked."""
+    answer token on average over held-out rows. `auto`: twice as far as those of the base are apart on the same machine,
+    at least 0.05 and at most 0.25. Null: it goes live unchecked."""
 
     mlflow: str | None = None
     """Tracking URI of MLflow, where the metrics go beside metrics.jsonl and TensorBoard."""

@@ -56,6 +56,9 @@ class ParityCheck(BaseModel):
     tolerance: float
     """The largest mean difference that lets a version go live."""
 
+    base_difference: float | None = None
+    """How far the served base is from the trained one on the same rows, on average; None where that is not known."""
+
     checked: str
     versions: dict[str, str]
 

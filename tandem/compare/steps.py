@@ -19,6 +19,7 @@ from evaluation.results import Freshness, Report, Staging
 from evaluation.verdicts.staging import decide_training as decide_staging
 from retrieval.prompt import PROMPT_HASH
 from serving.client import connect
+from serving.deploy.run import base_models
 from tandem.compare import cache_keys
 from tandem.compare.arm_training import ARMS_OF, Trainings
 from tandem.compare.check import CheckedData
@@ -114,8 +115,9 @@ class Comparison:
 
     def check_parity(self, served: Served) -> None:
         """Each new version is served as it was trained; it goes live here only where nothing is live yet."""
+        base = "base" if "base" in base_models(self.project.serving, self.project.model) else None
         for kind in self.trainings.kinds:
-            project, model = self.trainings.project_for(kind), ServedModel(served.url, served.models[kind])
+            project, model = self.trainings.project_for(kind), ServedModel(served.url, served.models[kind], base)
             goes_live = kind != "tuned" or "live" not in self.adapters
             ensure_parity(project, self.adapters[kind], self.console, model, promotes=goes_live)
 

@@ -42,3 +42,12 @@ def test_layers_that_the_model_does_not_have_are_refused(model_folder: Path) -> 
         load_model(str(model_folder), config, CPU)
     with pytest.raises(TandemError, match=r"`modules_to_save` names head, .*embed_tokens"):
         load_model(str(model_folder), TrainingConfig(precision="fp32", modules_to_save=["head"]), CPU)
+
+
+def test_an_adapter_on_the_output_head_is_refused_where_it_could_not_be_checked(model_folder: Path) -> None:
+    targets = {"precision": "fp32", "rank": 4, "target_modules": r".*(q_proj|lm_head)"}
+    with pytest.raises(TandemError, match="puts an adapter on the model's output head") as refused:
+        load_model(str(model_folder), TrainingConfig(**targets), CPU)
+    assert "modules_to_save" in refused.value.accepted
+    for allowed in ({"parity_tolerance": None}, {"method": "dora"}, {"target_modules": ["q_proj"]}):
+        load_model(str(model_folder), TrainingConfig(**{**targets, **allowed}), CPU)
