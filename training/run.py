@@ -85,6 +85,8 @@ def resume_training(
 ) -> AdapterVersion:
     """Resume a run that `prepare_run` has filled, from its last checkpoint if there is one, and publish the result.
 
+    Where the workers have ended and only the publishing failed, no worker is started again.
+
     Raises:
         TandemError: as `train`.
     """
@@ -93,10 +95,11 @@ def resume_training(
     # another machine has another copy.
     store = run.copy.bucket.url if run.copy else None
     job = replace(TrainingJob.from_dict(prepared["job"]), model=model, folder=run.path, store=store)
-    if job.placement.kind == "gpu" or "placement" not in prepared["job"]:  # nodes may have come and gone
-        job = replace(job, placement=place_workers(job.config, find_hardware(job.config, reporter)))
-    run_job(job, reporter, copy=run.copy)
-    raise_workers_error(run.path)
+    if not _has_ended(run.path):
+        if job.placement.kind == "gpu" or "placement" not in prepared["job"]:  # nodes may have come and gone
+            job = replace(job, placement=place_workers(job.config, find_hardware(job.config, reporter)))
+        run_job(job, reporter, copy=run.copy)
+        raise_workers_error(run.path)
     return publish_run(run.path, config, model, adapter, storage)
 
 
@@ -252,6 +255,12 @@ def raise_workers_error(folder: Path) -> None:
     if "error" in summary:
         (folder / SUMMARY_FILE).unlink()
         raise TandemError(*summary["error"])
+
+
+def _has_ended(folder: Path) -> bool:
+    """Whether the workers of a training have left all that is published; the summary is what they write last."""
+    summary = folder / SUMMARY_FILE
+    return summary.exists() and "error" not in json.loads(summary.read_text())
 
 
 def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, storage: Storage) -> AdapterVersion:

@@ -10,15 +10,15 @@ import torch
 from cluster.errors import TandemError
 from cluster.registry.registry import AdapterVersion, Registry, UnknownAdapter
 from serving.client import connect
-from serving.parity_replay import replay_parity
+from serving.parity_replay import BASE_LOGPROBS, replay_parity
 from tandem.console import Console
 from tandem.pipeline import parity_check
 from tandem.project.project import Project, load
 from tests.serving.served_app import MODEL, Endpoint, random_adapter
+from tests.training.served import load_served
 from training.data.examples import Examples
 from training.data.tokenize import Example
-from training.publish.parity_rows import write_parity_rows
-from training.publish.weights import load_served
+from training.publish.parity_rows import answer_logprobs, write_parity_rows
 
 pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
@@ -30,7 +30,11 @@ ANSWERS = ["It is a metal.", "Gold, and it is made into rings and coins.", "Neon
 def adapter(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> AdapterVersion:
     """A published adapter that has not been checked, with the log-probabilities of its model in transformers."""
     folder = random_adapter(tmp_path_factory.mktemp("adapter") / "files", std=0.1)
-    write_parity_rows(load_served(str(MODEL), folder, CPU), encoded(), folder, CPU)
+    tuned = load_served(str(MODEL), folder)
+    logprobs = answer_logprobs(tuned, encoded(), CPU)
+    with tuned.disable_adapter():
+        base = answer_logprobs(tuned, encoded(), CPU)
+    write_parity_rows(encoded(), folder, logprobs, base, tuned.dtype)
     return publish(endpoint, folder)
 
 
@@ -50,10 +54,12 @@ def test_the_served_adapter_agrees_and_the_base_does_not(endpoint: Endpoint, ada
     with connect(endpoint.url) as client:
         found = replay_parity(client, "base:checked@1", recorded, longest=512)
         other = replay_parity(client, "base", recorded, longest=512)
+        base = replay_parity(client, "base", recorded, 512, BASE_LOGPROBS)
     num_tokens = sum(len(json.loads(line)["logprobs"]) for line in recorded.read_text().splitlines())
     assert (found.num_rows, found.num_tokens) == (3, num_tokens)
-    assert found.mean_difference < parity_check.DEFAULT_TOLERANCE
-    assert other.mean_difference > 10 * parity_check.DEFAULT_TOLERANCE
+    assert found.mean_difference < parity_check.LEAST_TOLERANCE
+    assert other.mean_difference > 10 * parity_check.LEAST_TOLERANCE
+    assert base.mean_difference < parity_check.LEAST_TOLERANCE
     assert found.max_difference >= found.mean_difference
 
 
@@ -76,13 +82,18 @@ def test_only_what_is_served_as_it_was_trained_goes_live(
     registry = Registry(endpoint.storage.adapters)
     with pytest.raises(UnknownAdapter):
         registry.resolve("checked")
-    parity_check.ensure_parity(project, adapter, console, parity_check.ServedModel(endpoint.url, "base:checked@1"))
+    served = parity_check.ServedModel(endpoint.url, "base:checked@1", "base")
+    parity_check.ensure_parity(project, adapter, console, served)
     assert registry.resolve("checked").version == 1
+    check = registry.check_of("checked", 1)
+    assert check and check.tolerance == parity_check.LEAST_TOLERANCE and check.base_difference is not None
 
     bad = publish(endpoint, recorded_otherwise(adapter, tmp_path / "files"))
     for _ in range(2):
         with pytest.raises(TandemError, match="checked@2 is published and not live") as raised:
-            parity_check.ensure_parity(project, bad, console, parity_check.ServedModel(endpoint.url, "base:checked@2"))
+            parity_check.ensure_parity(
+                project, bad, console, parity_check.ServedModel(endpoint.url, "base:checked@2", "base")
+            )
         assert "parity_tolerance" in raised.value.accepted
     with pytest.raises(TandemError, match="is not served as it was trained"):
         registry.promote("checked", 2)

@@ -97,6 +97,24 @@ def test_a_training_that_was_killed_is_gone_on_with_on_another_machine(project: 
 @pytest.mark.slow
 @pytest.mark.matrix
 @pytest.mark.timeout(900)
+def test_best_weights_that_only_the_first_worker_has_are_published(project: Path, bucket: Bucket) -> None:
+    """Each worker has its own copy of the run folder, and with ZeRO-3 its own share of the weights."""
+    settings = yaml.safe_load((project / "tandem.yaml").read_text())
+    settings["project"] = "best"
+    settings["training"] |= {"zero_stage": 3, "early_stopping": 1, "eval_steps": 1, "held_out": 0.2, "workers": 2}
+    path = project / "best.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    run(project, "fifth", "train", "-c", str(path))
+    (key,) = bucket.glob("best/train-*/best.safetensors")
+    steps = [json.loads(line) for line in read(bucket, f"{key.rpartition('/')[0]}/metrics.jsonl").splitlines()]
+    losses = {line["step"]: line["held_out_loss"] for line in steps if "held_out_loss" in line}
+    manifest = json.loads(read(bucket, "adapters/best/v1/manifest.json"))
+    assert manifest["metrics"]["held_out_loss"] == min(losses.values())
+
+
+@pytest.mark.slow
+@pytest.mark.matrix
+@pytest.mark.timeout(900)
 def test_a_machine_that_never_had_it_serves_the_adapter(project: Path, bucket: Bucket) -> None:
     """vLLM takes the weights from that machine's cache, where the endpoint fetched them when they were asked for."""
     port = yaml.safe_load((project / "tandem.yaml").read_text())["serving"]["port"]

@@ -9,32 +9,50 @@ import multiprocessing
 import os
 import shutil
 import signal
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed
-from pyarrow.fs import FileSystem, LocalFileSystem
+from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 import training.trainer.checkpoint_store
+import training.trainer.conversion
 from training.data.packing import Pack
 from training.plan.placement import ON_CPU, worker_environment
 from training.trainer.checkpointer import Checkpointer
 from training.trainer.deepspeed_engine import _import_deepspeed
-from training.trainer.job import TrainingJob
+from training.trainer.job import HELD_OUT_ROWS_FILE, TRAINING_ROWS_FILE, TrainingJob
 from training.trainer.loop import TrainingLoop
 from training.trainer.metrics import read_metrics
+from training.trainer.snapshots import SnapshotFile, read_chunks
 
 ROWS = "rows.jsonl"
 FROZEN = "frozen.jsonl"
+READS = "reads.jsonl"
+CONVERSIONS = "conversions.jsonl"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a gang works: how many ranks share a node, and whether checkpoints lie where only copies can be had.
+
+    Each node has its own temporary folder. With `own_folders` each rank has its own copy of the run folder, as it has
+    where the storage is a bucket.
+    """
+
+    ranks_per_node: int = 8
+    is_remote: bool = False
+    own_folders: bool = False
 
 
 @dataclass(frozen=True)
 class Death:
-    """Where a rank kills itself: `when` is step, save or upload; `step` how many steps are done by then."""
+    """Where a rank kills itself: `when` is step, save, upload, publish or convert; `step` how many steps are done."""
 
     when: str
     step: int
@@ -56,32 +74,39 @@ class WatchedLoop(TrainingLoop):
         self.die("step", step + 1)
         super()._after_step(step)
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, wait: bool = False) -> None:
         if self.death and self.death.when == "upload" and self.death.step == self.position.step:
-            copy = training.trainer.checkpoint_store._copy_file
+            send = training.trainer.checkpoint_store._send_file
 
-            def copy_half(source: Path, filesystem: FileSystem, target: str) -> tuple[int, str]:
-                half = source.with_suffix(".half")
-                half.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
-                copy(half, filesystem, target)
+            def send_half(source: SnapshotFile | Path, filesystem: FileSystem, target: str) -> tuple[int, str]:
+                chunks = source.read_chunks() if isinstance(source, SnapshotFile) else read_chunks(source)
+                content = b"".join(bytes(chunk) for chunk in chunks)
+                with filesystem.open_output_stream(target) as stream:
+                    stream.write(content[: len(content) // 2])
                 self.die("upload", self.position.step)
-                return copy(source, filesystem, target)
+                whole = SnapshotFile(Path(target).with_suffix(".whole"), len(content))
+                whole.write(content)
+                return send(whole, filesystem, target)
 
-            training.trainer.checkpoint_store._copy_file = copy_half
-        super()._checkpoint()
+            training.trainer.checkpoint_store._send_file = send_half
+        super()._checkpoint(wait)
         self.die("save", self.position.step)
+
+    def _write_adapter(self, *arguments: Any) -> None:
+        super()._write_adapter(*arguments)
+        self.die("publish", self.position.step)
 
     def die(self, when: str, step: int) -> None:
         if self.death and (self.death.when, self.death.step, self.death.rank) == (when, step, self.rank):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(job: TrainingJob, num_workers: int, death: Death | None = None, root: Path | None = None) -> bool:
-    """Train until the end or a death; whether it was the end."""
+def run(job: TrainingJob, num_workers: int, death: Death | None = None, place: Place = Place()) -> bool:
+    """Train until the end, a death or an error; whether it was the end."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.training.gang"])
     store = job.folder / f"store-{time.time_ns()}"
-    arguments = (job, num_workers, death, root or job.folder / "checkpoints", store)
+    arguments = (job, num_workers, death, place, store)
     ranks = [context.Process(target=work, args=(rank, *arguments)) for rank in range(num_workers)]
     for rank in ranks:
         rank.start()
@@ -95,19 +120,61 @@ def run(job: TrainingJob, num_workers: int, death: Death | None = None, root: Pa
     return all(rank.exitcode == 0 for rank in ranks)
 
 
-def work(rank: int, job: TrainingJob, num_workers: int, death: Death | None, root: Path, store: Path) -> None:
+def work(rank: int, job: TrainingJob, num_workers: int, death: Death | None, place: Place, store: Path) -> None:
+    node, local_rank = divmod(rank, place.ranks_per_node)
     os.environ.update(worker_environment(ON_CPU))
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(num_workers))
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(local_rank), WORLD_SIZE=str(num_workers))
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=num_workers)
-    checkpoints = Checkpointer(LocalFileSystem(), str(root), job.folder.name, rank, num_workers, rank, report)
+    shared, root, filesystem = job.folder, str(job.folder / "checkpoints"), LocalFileSystem()
+    if place.is_remote:
+        # Not a local file system to anyone who asks its type.
+        root, filesystem = "checkpoints", SubTreeFileSystem(str(job.folder), LocalFileSystem())
+        tempfile.tempdir = str(job.folder / f"node-{node}")
+    if place.own_folders and rank:
+        job = replace(job, folder=own_folder(job, rank))
+    watch_reads(shared, rank, death)
+    local_workers = min(place.ranks_per_node, num_workers - node * place.ranks_per_node)
+    checkpoints = Checkpointer(
+        filesystem, root, job.folder.name, rank, num_workers, local_rank, report, local_workers
+    )  # fmt: skip
     loop = WatchedLoop(job, rank, num_workers, torch.device("cpu"), checkpoints)
     loop.death = death
-    append(job.folder / FROZEN, {"sha256": frozen_digest(loop.engine)})
+    append(shared / FROZEN, {"sha256": frozen_digest(loop.engine)})
     loop.train()
     loop.finish()
-    append(job.folder / FROZEN, {"sha256": frozen_digest(loop.engine)})
+    append(shared / FROZEN, {"sha256": frozen_digest(loop.engine)})
     torch.distributed.barrier()
+
+
+def own_folder(job: TrainingJob, rank: int) -> Path:
+    """A rank's copy of what a run folder has before the training."""
+    folder = job.folder / f"copy-{rank}" / job.folder.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (TRAINING_ROWS_FILE, HELD_OUT_ROWS_FILE):
+        shutil.copy(job.folder / name, folder / name)
+    return folder
+
+
+def watch_reads(folder: Path, rank: int, death: Death | None) -> None:
+    """Write down what a rank reads of stored checkpoints, and when it converts one."""
+    read, convert = training.trainer.checkpoint_store._read_stored, training.trainer.conversion._run_converter
+
+    def read_and_note(filesystem: FileSystem, path: str) -> Iterator[bytes | OSError]:
+        num_bytes = 0
+        for chunk in read(filesystem, path):
+            num_bytes += 0 if isinstance(chunk, OSError) else len(chunk)
+            yield chunk
+        append(folder / READS, {"rank": rank, "path": path, "bytes": num_bytes})
+
+    def convert_and_note(*arguments: Any) -> None:
+        convert(*arguments)
+        append(folder / CONVERSIONS, {"rank": rank})
+        if death and death.when == "convert":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    training.trainer.checkpoint_store._read_stored = read_and_note
+    training.trainer.conversion._run_converter = convert_and_note
 
 
 def report(local: Path, name: str, metrics: dict[str, float], upload: Callable[..., Any], wait: bool) -> None:
@@ -145,6 +212,17 @@ def rows_taken(job: TrainingJob) -> list[int]:
         workers[line["step"]] = line["workers"]
         steps[line["step"]][line["rank"]] = line["rows"]
     return sorted(row for ranks in steps.values() for rows in ranks.values() for row in rows)
+
+
+def lines_of(job: TrainingJob, name: str) -> list[dict[str, Any]]:
+    """What the ranks wrote down in a file of the run folder."""
+    path = job.folder / name
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def num_steps_done(job: TrainingJob) -> int:
+    """Steps, with those that were done again."""
+    return sum("loss" in line for line in lines_of(job, "metrics.jsonl"))
 
 
 def frozen_digests(job: TrainingJob) -> set[str]:

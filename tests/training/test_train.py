@@ -18,9 +18,9 @@ from cluster.registry.registry import AdapterVersion, Registry, UnknownAdapter
 from cluster.session import ray_session
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
+from tests.training.served import load_served, served_dtype, served_logprobs
 from training.config import TrainingConfig
 from training.publish.publish import fingerprint
-from training.publish.weights import served_dtype
 from training.run import prepare_run, resume_training, run_training
 from training.trainer.fit import TrainingReporter
 from training.trainer.job import local_folder
@@ -122,22 +122,35 @@ def test_the_model_card_shows_settings_losses_and_how_to_serve(trained: tuple[Tr
 def test_the_published_adapter_loads_in_peft_and_gives_the_recorded_log_probabilities(
     trained: tuple[Training, AdapterVersion],
 ) -> None:
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     training, version = trained
-    dtype = served_dtype(str(training.model), torch.device("cpu"))
-    base = AutoModelForCausalLM.from_pretrained(training.model, dtype=dtype)
-    model = PeftModel.from_pretrained(base, version.path, autocast_adapter_dtype=False).to(dtype).eval()
+    tuned = load_served(str(training.model), version.path)
+    base = AutoModelForCausalLM.from_pretrained(training.model, dtype=served_dtype(str(training.model))).eval()
     lines = [json.loads(line) for line in (version.path / "parity.jsonl").read_text().splitlines()]
     assert len(lines) == 2
     for line in lines:
-        prompt, answer = line["prompt_token_ids"], line["answer_token_ids"]
-        assert line["dtype"] == str(dtype).removeprefix("torch.")
-        with torch.no_grad():
-            logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].float()
-        expected = logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0]
-        torch.testing.assert_close(torch.tensor(line["logprobs"]), expected, atol=0.05, rtol=0.02)
+        assert line["dtype"] == "float32", "the log-probabilities are the training engine's"
+        for model, recorded in ((tuned, line["logprobs"]), (base, line["base_logprobs"])):
+            torch.testing.assert_close(torch.tensor(recorded), served_logprobs(model, line), atol=0.05, rtol=0.02)
+
+
+def test_where_only_the_publishing_failed_no_worker_is_started_again(
+    trained: tuple[Training, AdapterVersion], tmp_path: Path
+) -> None:
+    training, version = trained
+    storage, steps, before = Storage(tmp_path / "other"), training.num_steps_done, train_workers()
+    storage.adapters.mkdir(parents=True)
+    (storage.adapters / "cities").write_text("in the way")
+    arguments = training.config, str(training.model), "cities", storage, training.run, TrainingReporter()
+    with pytest.raises(OSError, match="cities"):
+        resume_training(*arguments)
+    (storage.adapters / "cities").unlink()
+    again = resume_training(*arguments)
+    assert training.num_steps_done == steps and train_workers() <= before
+    assert again.manifest.metrics == version.manifest.metrics
+    for name in ("adapter_model.safetensors", "parity.jsonl"):
+        assert (again.path / name).read_bytes() == (version.path / name).read_bytes(), name
 
 
 @pytest.mark.matrix
@@ -152,17 +165,15 @@ def test_what_cannot_be_an_adapter_is_published_as_a_whole_model(
     assert not (version.path / "adapter_config.json").exists()
     assert (version.path / "adapter" / "adapter_config.json").exists() == (method == "dora")
     model, base = (
-        AutoModelForCausalLM.from_pretrained(path, dtype=served_dtype(str(model_folder), torch.device("cpu")))
+        AutoModelForCausalLM.from_pretrained(path, dtype=served_dtype(str(model_folder)))
         for path in (version.path, model_folder)
     )
     assert any((new != old).any() for new, old in zip(model.parameters(), base.parameters(), strict=True))
     assert AutoTokenizer.from_pretrained(version.path).get_chat_template()
     line = json.loads((version.path / "parity.jsonl").read_text().splitlines()[0])
-    prompt, answer = line["prompt_token_ids"], line["answer_token_ids"]
-    with torch.no_grad():
-        logits = model.eval()(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].float()
-    expected = logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0]
-    torch.testing.assert_close(torch.tensor(line["logprobs"]), expected, atol=0.05, rtol=0.02)
+    for served, recorded in ((model, line["logprobs"]), (base, line["base_logprobs"])):
+        expected = served_logprobs(served.eval(), line)
+        torch.testing.assert_close(torch.tensor(recorded), expected, atol=0.05, rtol=0.02)
 
 
 @pytest.mark.matrix

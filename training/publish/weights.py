@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-from cluster.fingerprints.provenance import cpu_has_bf16
-
 _MAX_SHARD_SIZE = "5GB"
 
 
@@ -40,14 +38,15 @@ def save_full(model: Any, state: dict[str, torch.Tensor], base_model: str, folde
 
     Args:
         model: a transformers model; its own weights are not read, so with ZeRO-3 they may lie in shares.
-        state: its weights by name, whole; a tied one once.
+        state: its weights by name, whole; a tied one once. They are taken out of it.
         base_model: the folder or hub id that the tokenizer and the number format are taken from.
     """
     from transformers import AutoTokenizer, GenerationConfig
     from transformers.utils import cached_file
 
     dtype = stored_dtype(base_model)
-    weights = {name: _cast(tensor, dtype) for name, tensor in state.items()}
+    # Taken out one by one: a second copy of a whole model would not be needed.
+    weights = {name: _cast(state.pop(name), dtype) for name in list(state)}
     generation = cached_file(base_model, "generation_config.json", _raise_exceptions_for_missing_entries=False)
     if generation:
         # Copied as it is: transformers refuses to write some of those that are published.
@@ -64,7 +63,9 @@ def save_full(model: Any, state: dict[str, torch.Tensor], base_model: str, folde
 def merge_adapter(base_model: str, adapter: Path, folder: Path) -> None:
     """Add a LoRA or DoRA adapter, with its modules that were trained whole, to the weights of its base.
 
-    Runs on the CPU and holds the base once, in its own number format; each layer is added to in fp32.
+    Runs on the CPU and holds the base once, in its own number format; each layer is added to in fp32. The main memory
+    that it takes is the bytes of the base, those of the modules that were trained whole, and a few times the largest
+    layer in fp32.
 
     Args:
         base_model: a folder or hub id.
@@ -90,36 +91,12 @@ def merge_adapter(base_model: str, adapter: Path, folder: Path) -> None:
     save_full(merged, merged.state_dict(), base_model, folder)
 
 
-def load_served(base_model: str, folder: Path, device: torch.device) -> Any:
-    """What `save_adapter`, `save_full` or `merge` wrote to `folder`, in the format that it is served in, ready to ask.
-
-    Never in 4 bits, and with rotary frequencies in fp32, which casting a model that was trained would round as well.
-    """
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    is_adapter = (folder / "adapter_config.json").exists()
-    model = AutoModelForCausalLM.from_pretrained(
-        base_model if is_adapter else folder, dtype=served_dtype(base_model, device)
-    )
-    if is_adapter:
-        model = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
-    return model.to(device).eval()
-
-
 def stored_dtype(model: str) -> torch.dtype | None:
     """The number format that a model's config names for its weights, if it names one."""
     from transformers import AutoConfig
 
     dtype: torch.dtype | None = AutoConfig.from_pretrained(model).get_text_config().dtype
     return dtype
-
-
-def served_dtype(model: str, device: torch.device) -> torch.dtype:
-    """The format that a base is served in by default: its own, bf16 instead of fp32; fp32 on a CPU without bf16."""
-    if device.type == "cpu" and not cpu_has_bf16():
-        return torch.float32
-    return torch.float16 if stored_dtype(model) == torch.float16 else torch.bfloat16
 
 
 def _cast(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

@@ -1,8 +1,12 @@
-"""The only file that imports DeepSpeed: its engine, its checkpoints, and whole weights out of shares."""
+"""The only file that imports DeepSpeed: its engine, its checkpoints, and whole weights out of shares.
+
+python -m training.trainer.deepspeed_engine SOURCE TARGET PROCESSES    # convert_to_universal
+"""
 
 import logging
 import os
 import shutil
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from cluster.cuda_compiler import set_compiler
 from cluster.errors import TandemError
+from training.trainer.snapshots import Snapshot
 
 _TAG = "state"
 POSITION = "position"
@@ -71,12 +76,22 @@ def sharded_loading(config: dict[str, Any]) -> Iterator[None]:
         del settings
 
 
-def save_state(engine: Any, folder: Path, position: dict[str, Any]) -> None:
-    """Write this worker's share of the training state and the place in the data; every worker must call it.
+def save_state(engine: Any, folder: Path, position: dict[str, Any], budget_bytes: int) -> Snapshot:
+    """Copy this worker's share of the training state and the place in the data; every worker must call it.
 
-    The frozen weights stay out: they are those of the base model.
+    The frozen weights stay out: they are those of the base model. Nothing of what is returned changes when the training
+    continues.
+
+    Args:
+        folder: takes what does not fit into `budget_bytes` of main memory.
     """
-    engine.save_checkpoint(str(folder), tag=_TAG, client_state={POSITION: position}, exclude_frozen_parameters=True)
+    snapshot = Snapshot(folder, budget_bytes)
+    engine.checkpoint_engine.save = snapshot.save
+    try:
+        engine.save_checkpoint(str(folder), tag=_TAG, client_state={POSITION: position}, exclude_frozen_parameters=True)
+    finally:
+        del engine.checkpoint_engine.save
+    return snapshot
 
 
 def load_state(engine: Any, folder: Path) -> dict[str, Any]:
@@ -89,15 +104,18 @@ def load_state(engine: Any, folder: Path) -> dict[str, Any]:
     return dict(state[POSITION])
 
 
-def convert_to_universal(source: Path, target: Path) -> None:
-    """Make of a state that several workers saved one that any number of workers can load (a universal checkpoint)."""
+def convert_to_universal(source: Path, target: Path, num_processes: int = 1) -> None:
+    """Make of a state that several workers saved one that any number of workers can load (a universal checkpoint).
+
+    With more than one process the calling one is forked: it must have no threads and no GPU.
+    """
     _import_deepspeed()
     from deepspeed.checkpoint.ds_to_universal import main
 
     main(
         Namespace(
-            input_folder=str(source / _TAG), output_folder=str(target / _TAG), num_extract_workers=1,
-            num_merge_workers=1, keep_temp_folder=False, strict=True, inject_missing_state=True,
+            input_folder=str(source / _TAG), output_folder=str(target / _TAG), num_extract_workers=num_processes,
+            num_merge_workers=num_processes, keep_temp_folder=False, strict=True, inject_missing_state=True,
         )
     )  # fmt: skip
 
@@ -115,11 +133,19 @@ def trained_weights(engine: Any, keep: bool = True) -> dict[str, torch.Tensor]:
     return state
 
 
-def set_trained_weights(engine: Any, state: dict[str, torch.Tensor]) -> None:
-    """Put whole trained weights into the model, for use and not to train on; every worker must call it."""
+def set_trained_weights(engine: Any, state: dict[str, torch.Tensor] | None) -> None:
+    """Put whole trained weights into the model, for use and not to train on; every worker must call it.
+
+    Args:
+        state: the weights by name, of the first worker alone, which sends them to the others; None elsewhere.
+    """
+    is_sharded = engine.zero_optimization_stage() == 3
     for name, parameter in _trained_parameters(engine):
         with _gathered(engine, parameter, changed_by=0), torch.no_grad():
-            parameter.copy_(state[name])
+            if state is not None:
+                parameter.copy_(state[name])
+            if not is_sharded:
+                torch.distributed.broadcast(parameter.data, src=0)
 
 
 def _trained_parameters(engine: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
@@ -180,3 +206,7 @@ def _import_deepspeed() -> Any:
         # table of usable ops is the switch; writing it also saves the compiler runs that would fill it.
         vars(deepspeed.ops).setdefault("__compatible_ops__", {"deepspeed_shm_comm": False})
     return deepspeed
+
+
+if __name__ == "__main__":
+    convert_to_universal(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -16,6 +16,7 @@ SUMMARY_FILE = "summary.json"
 ADAPTER_FOLDER = "adapter"
 TRAINED_ROWS_FILE = "trained.jsonl"
 BEST_WEIGHTS_FILE = "best.safetensors"
+BASE_LOGPROBS_FILE = "base_logprobs.json"
 JOB_FILE = "job.json"
 
 

@@ -7,18 +7,21 @@ The learning rate follows a schedule of our own: DeepSpeed's schedulers take the
 in a short training two steps count.
 """
 
+import json
 import math
 import resource
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from cluster.errors import TandemError
+from cluster.storage.files import write_atomically
 from training.config import TrainingConfig
 from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
@@ -26,19 +29,28 @@ from training.data.micro_batch import make_micro_batch
 from training.data.packing import Pack, plan_epoch
 from training.model.attention_choice import find_attention
 from training.model.loss import compare_losses
-from training.model.model import check_rows_stay_apart, load_model
+from training.model.model import DTYPES, check_rows_stay_apart, load_model
 from training.model.objective import make_objective
 from training.plan.deepspeed_config import deepspeed_config, num_forward_passes
 from training.plan.flops import mfu, step_flops, why_no_mfu
 from training.plan.shapes import adapter_notes, read_model_shapes
-from training.publish.parity_rows import write_parity_rows
+from training.publish.parity_rows import answer_logprobs, write_parity_rows
 from training.publish.publish import result_kind
-from training.publish.weights import load_served, merge_adapter, save_adapter, save_full
+from training.publish.weights import merge_adapter, save_adapter, save_full
 from training.trainer import deepspeed_engine
 from training.trainer.checkpoint_store import StoredCheckpoint
 from training.trainer.checkpointer import Checkpointer
-from training.trainer.job import ADAPTER_FOLDER, BEST_WEIGHTS_FILE, HELD_OUT_ROWS_FILE, TRAINING_ROWS_FILE, TrainingJob
+from training.trainer.collectives import broadcast_from_first, gather_from_all
+from training.trainer.job import (
+    ADAPTER_FOLDER,
+    BASE_LOGPROBS_FILE,
+    BEST_WEIGHTS_FILE,
+    HELD_OUT_ROWS_FILE,
+    TRAINING_ROWS_FILE,
+    TrainingJob,
+)
 from training.trainer.metrics import MetricsRecorder
+from training.trainer.snapshots import Snapshot
 
 
 class TrainingDiverged(TandemError):
@@ -47,7 +59,7 @@ class TrainingDiverged(TandemError):
 
 @dataclass
 class TrainingPosition:
-    """How far the training is: steps done, the loss of this epoch's steps, and the held-out losses."""
+    """How far the training is: steps done, the loss of this epoch's steps, held-out losses, and the last figures."""
 
     step: int = 0
     loss_sum: float = 0.0
@@ -55,6 +67,7 @@ class TrainingPosition:
     best_loss: float = math.inf
     num_worse: int = 0
     mlflow_run: str | None = None
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 class TrainingLoop:
@@ -71,11 +84,13 @@ class TrainingLoop:
         self.objective = make_objective(self.config)
         self.row_weights = self.objective.row_weights(self.rows)
         self.shapes = read_model_shapes(self.config, job.model)
-        self.position, self.latest_figures, self.evaluated_at = TrainingPosition(), dict[str, float](), -1
+        self.position, self.evaluated_at, self.saved_at = TrainingPosition(), -1, -1
         checkpoint, problems = checkpoints.find_latest()
         self.engine = self._open_engine(checkpoint)
         self._restore(checkpoint)
         self.recorder = self._open_recorder(checkpoint, problems)
+        if self.position.step == 0:
+            self._keep_base_logprobs()
 
     def train(self) -> None:
         """All steps that are left, or until the held-out loss no longer falls."""
@@ -96,20 +111,44 @@ class TrainingLoop:
             self._after_step(step)
 
     def finish(self) -> dict[str, float]:
-        """Write the adapter and its log-probabilities in the served format; returns the last figures."""
+        """Write the adapter and its log-probabilities; returns the last figures.
+
+        A checkpoint of the last step is written before: where this fails, it is tried again without a training step.
+        """
+        if self.saved_at != self.position.step:
+            self._checkpoint(wait=True)
         self.checkpoints.close()
-        best = self.job.folder / BEST_WEIGHTS_FILE
-        if self.config.early_stopping and best.exists():
-            deepspeed_engine.set_trained_weights(self.engine, load_file(best))
-            self.latest_figures["held_out_loss"] = self.position.best_loss
+        if self.config.early_stopping and math.isfinite(self.position.best_loss):
+            self._take_best()
+        logprobs = self._parity_logprobs()
         state = deepspeed_engine.trained_weights(self.engine, keep=self.rank == 0)
         if self.recorder:
-            self._write_adapter(state, self.job.folder / ADAPTER_FOLDER)
+            self._write_adapter(state, logprobs, self.job.folder / ADAPTER_FOLDER)
             self.recorder.close()
-        return {**self.latest_figures, "num_steps_done": self.position.step}
+        return {**self.position.figures, "num_steps_done": self.position.step}
 
-    def _write_adapter(self, state: dict[str, torch.Tensor], folder: Path) -> None:
-        """The trained weights as they are served, and the log-probabilities of a model that is loaded from them."""
+    def _take_best(self) -> None:
+        """Put the weights with the lowest held-out loss into the model; the first worker alone has their file."""
+        best = self.job.folder / BEST_WEIGHTS_FILE
+        loss = broadcast_from_first(self._best_loss(best) if self.rank == 0 else None)
+        if loss is None:
+            raise TandemError(
+                f"The weights with the lowest held-out loss are not in the run folder: {best.name} is missing.",
+                "The file that the training wrote there (`training.early_stopping`).",
+                "Restore it and run `tandem train --resume`, or train again.",
+            )
+        deepspeed_engine.set_trained_weights(self.engine, load_file(best) if self.rank == 0 else None)
+        self.position.figures["held_out_loss"] = loss
+
+    def _best_loss(self, path: Path) -> float | None:
+        """The held-out loss that the file of the best weights says it has; None where there is no such file."""
+        if not path.exists():
+            return None
+        with safe_open(path, "pt") as file:
+            return float((file.metadata() or {}).get("held_out_loss", self.position.best_loss))
+
+    def _write_adapter(self, state: dict[str, torch.Tensor], logprobs: dict[int, list[float]], folder: Path) -> None:
+        """The trained weights as they are served, and the log-probabilities of the engine that they come from."""
         if self.config.method == "full":
             save_full(self.engine.module, state, self.job.model, folder)
         elif result_kind(self.config) == "merged":
@@ -117,8 +156,24 @@ class TrainingLoop:
             merge_adapter(self.job.model, folder / ADAPTER_FOLDER, folder)
         else:
             save_adapter(self.engine.module, state, self.job.model, folder)
-        served = load_served(self.job.model, folder, self.device)
-        write_parity_rows(served, self.held_out if len(self.held_out) else self.rows, folder, self.device)
+        path = self.job.folder / BASE_LOGPROBS_FILE
+        base = {int(row): values for row, values in json.loads(path.read_text()).items()} if path.exists() else None
+        write_parity_rows(self._parity_rows, folder, logprobs, base, DTYPES[self.config.precision])
+
+    def _keep_base_logprobs(self) -> None:
+        """Before the first step every method computes what the base computes."""
+        logprobs = self._parity_logprobs()
+        if self.rank == 0:
+            write_atomically(self.job.folder / BASE_LOGPROBS_FILE, json.dumps(logprobs) + "\n")
+
+    def _parity_logprobs(self) -> dict[int, list[float]]:
+        self.engine.eval()
+        own = answer_logprobs(self.engine, self._parity_rows, self.device, self.rank, self.num_workers)
+        return {row: values for part in gather_from_all(own) for row, values in part.items()}
+
+    @property
+    def _parity_rows(self) -> Examples:
+        return self.held_out if len(self.held_out) else self.rows
 
     def _open_engine(self, checkpoint: StoredCheckpoint | None) -> Any:
         converted = checkpoint is not None and checkpoint.num_workers != self.num_workers
@@ -138,6 +193,7 @@ class TrainingLoop:
         if checkpoint is not None:
             with self.checkpoints.open_checkpoint(checkpoint) as folder:
                 self.position = TrainingPosition(**deepspeed_engine.load_state(self.engine, folder))
+            self.saved_at = self.position.step
 
     def _open_recorder(self, checkpoint: StoredCheckpoint | None, problems: list[str]) -> MetricsRecorder | None:
         """The first rank's recorder; notes the step from which a training is resumed."""
@@ -182,11 +238,11 @@ class TrainingLoop:
         """Compute the held-out loss, record figures and save a checkpoint where each is due."""
         done, is_last = step + 1, self.steps.is_last_of_epoch(step)
         if is_last:
-            self.latest_figures |= {"epoch": self.steps.epoch_of(step) + 1, "epoch_loss": self._mean_loss()}
+            self.position.figures |= {"epoch": self.steps.epoch_of(step) + 1, "epoch_loss": self._mean_loss()}
         if done % self.config.eval_steps == 0 if self.config.eval_steps else is_last:
             self._evaluate()
         if is_last:
-            self._record(**self.latest_figures)
+            self._record(**self.position.figures)
         if done % self.job.checkpoint_steps == 0 and done < len(self.steps):
             self._checkpoint()
 
@@ -201,7 +257,7 @@ class TrainingLoop:
             return
         self.evaluated_at = self.position.step
         loss = self._held_out_loss()
-        self.latest_figures["held_out_loss"] = loss
+        self.position.figures["held_out_loss"] = loss
         self._record(held_out_loss=loss)
         if loss < self.position.best_loss:
             self.position.best_loss, self.position.num_worse = loss, 0
@@ -225,23 +281,24 @@ class TrainingLoop:
         if self.rank == 0:
             path = self.job.folder / BEST_WEIGHTS_FILE
             unfinished = path.with_suffix(".part")
-            save_file(state, unfinished)
+            save_file(state, unfinished, {"held_out_loss": repr(self.position.best_loss)})
             unfinished.replace(path)
 
     def _has_converged(self) -> bool:
         """Whether the held-out loss has not fallen for `early_stopping` evaluations."""
         return bool(self.config.early_stopping) and self.position.num_worse >= (self.config.early_stopping or 0)
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, wait: bool = False) -> None:
         if self.config.keep_by == "held_out_loss":
             self._evaluate()
         began = time.perf_counter()
-        metrics = {"step": float(self.position.step), **self.latest_figures}
+        metrics = {"step": float(self.position.step), **self.position.figures}
 
-        def write(folder: Path) -> None:
-            deepspeed_engine.save_state(self.engine, folder, asdict(self.position))
+        def write(folder: Path, budget_bytes: int) -> Snapshot:
+            return deepspeed_engine.save_state(self.engine, folder, asdict(self.position), budget_bytes)
 
-        self.checkpoints.save(self.position.step, write, metrics, wait=self.config.checkpoint_upload == "sync")
+        self.checkpoints.save(self.position.step, write, metrics, wait or self.config.checkpoint_upload == "sync")
+        self.saved_at = self.position.step
         self._record(checkpoint_stall_s=time.perf_counter() - began)
 
     def _check_finite(self, loss: float) -> None:

@@ -17,6 +17,7 @@ from cluster.storage.files import write_atomically
 from cluster.storage.run_copies import RunCopy
 from training.model.model import set_worker_threads
 from training.trainer.checkpointer import Checkpointer
+from training.trainer.collectives import is_true_for_any
 from training.trainer.job import HELD_OUT_ROWS_FILE, SUMMARY_FILE, TRAINING_ROWS_FILE, TrainingJob, local_folder
 from training.trainer.loop import TrainingDiverged, TrainingLoop
 
@@ -49,7 +50,7 @@ def _pull_copy(job: TrainingJob, rank: int) -> RunCopy | None:
 def _train_rank(job: TrainingJob, run: str, rank: int, copy: RunCopy | None) -> None:
     context = ray.train.get_context()
     summary = job.folder / SUMMARY_FILE
-    if summary.exists():
+    if is_true_for_any(summary.exists()):  # a file system or a copy of the folder may show it to some workers only
         return
     set_worker_threads(context.get_local_world_size())
     num_workers = context.get_world_size()
@@ -62,8 +63,9 @@ def _train_rank(job: TrainingJob, run: str, rank: int, copy: RunCopy | None) -> 
         report_checkpoint(local, name, metrics, upload, wait)
 
     checkpoints = Checkpointer(
-        storage.storage_filesystem, storage.experiment_fs_path, run, rank, num_workers, context.get_local_rank(), send
-    )
+        storage.storage_filesystem, storage.experiment_fs_path, run, rank, num_workers, context.get_local_rank(), send,
+        context.get_local_world_size(),
+    )  # fmt: skip
     try:
         loop = TrainingLoop(job, rank, num_workers, _device(job), checkpoints)
         loop.train()

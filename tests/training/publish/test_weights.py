@@ -6,9 +6,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.training.conftest import write_model
+from tests.training.served import load_served, served_dtype
 from training.config import TrainingConfig
 from training.model.model import load_model
-from training.publish.weights import load_served, merge_adapter, save_adapter, save_full, served_dtype, stored_dtype
+from training.publish.weights import merge_adapter, save_adapter, save_full, stored_dtype
 
 CPU = torch.device("cpu")
 TOKENS = torch.arange(8, 60)[None]
@@ -75,8 +76,8 @@ def test_a_tuned_model_comes_back_whole(base: Path, tmp_path: Path) -> None:
 def test_what_is_served_can_be_loaded_again(model_folder: Path, tmp_path: Path, method: str) -> None:
     tuned, state = trained(str(model_folder), method=method)
     (save_full if method == "full" else save_adapter)(tuned, state, str(model_folder), tmp_path / "saved")
-    served = load_served(str(model_folder), tmp_path / "saved", CPU)
-    dtype = served_dtype(str(model_folder), CPU)
+    served = load_served(str(model_folder), tmp_path / "saved")
+    dtype = served_dtype(str(model_folder))
     assert {parameter.dtype for parameter in served.parameters()} == {dtype}
     written = stored_dtype(str(model_folder)) if method == "full" else dtype
     for parameter in tuned.parameters():
@@ -99,7 +100,7 @@ def check_files(folder: Path, base: Path, dtype: torch.dtype) -> None:
 def test_weights_are_cut_into_files(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.publish.weights._MAX_SHARD_SIZE", "100KB")
     tuned, state = trained(str(model_folder), method="full")
-    save_full(tuned, state, str(model_folder), tmp_path)
+    save_full(tuned, dict(state), str(model_folder), tmp_path)
     assert len(list(tmp_path.glob("model-*-of-*.safetensors"))) > 1
     weights = json.loads((tmp_path / "model.safetensors.index.json").read_text())["weight_map"]
     assert "model.embed_tokens.weight" in weights and "lm_head.weight" not in weights
@@ -119,17 +120,3 @@ def test_the_same_training_gives_the_same_adapter_files(model_folder: Path, tmp_
     settings = json.loads(contents[0]["adapter_config.json"])
     assert settings["base_model_name_or_path"] == "some/base"
     assert settings["target_modules"] == sorted(settings["target_modules"])
-
-
-@pytest.mark.parametrize(
-    ("stored", "served"),
-    [(torch.float32, torch.bfloat16), (torch.bfloat16, torch.bfloat16), (torch.float16, torch.float16)],
-)
-def test_served_formats(
-    tmp_path: Path, stored: torch.dtype, served: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = str(write_model(tmp_path, stored))
-    assert served_dtype(model, torch.device("cuda")) == served
-    for has_bf16, on_cpu in ((True, served), (False, torch.float32)):
-        monkeypatch.setattr("training.publish.weights.cpu_has_bf16", lambda has=has_bf16: has)
-        assert served_dtype(model, CPU) == on_cpu

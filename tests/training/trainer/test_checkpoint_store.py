@@ -16,6 +16,7 @@ from training.trainer.checkpoint_store import (
     remove_unfinished,
     upload_checkpoint,
 )
+from training.trainer.snapshots import Snapshot
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,9 @@ def test_checkpoints_in_a_bucket(place: tuple[FileSystem, str], shard: Path) -> 
     for step in (10, 20, 30):
         names.append(new_checkpoint_name(step))
         for rank in range(2 if step < 30 else 1):  # of the last one a worker was killed
-            upload_checkpoint(shard, filesystem, f"{root}/{names[-1]}", rank=rank, num_workers=2, step=step)
+            upload_checkpoint(
+                Snapshot(shard, 0).files(), filesystem, f"{root}/{names[-1]}", rank=rank, num_workers=2, step=step
+            )
     found = list_checkpoints(filesystem, root)
     assert [(each.step, each.num_workers, set(each.files)) for each in found] == [
         (20, 2, {"optimizer/state.pt", "position.json"}), (10, 2, {"optimizer/state.pt", "position.json"})
