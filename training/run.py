@@ -24,6 +24,7 @@ from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
 from training.data.rows import DataReport, check_rows, warn_of_left_out_rows
 from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens
+from training.model.base_weights import check_base_weights
 from training.model.lora import check_method
 from training.plan.deepspeed_config import check_elastic_workers, deepspeed_config
 from training.plan.placement import Placement, place_workers, resolve_workers, training_kind, workers_device
@@ -177,6 +178,7 @@ def prepare_run(
         TandemError: as `train`.
     """
     check_mlflow_installed(config)
+    check_base_weights(model)
     settled, placement = resolve_auto_settings(config, model, hardware or read_hardware())
     check_elastic_workers(settled)
     check_method(settled, placement.kind == "gpu")

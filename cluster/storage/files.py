@@ -6,16 +6,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
-
-if TYPE_CHECKING:
-    pass
-
-
-CACHE = "TANDEM_CACHE"
-"""The environment variable that names the folder for copies of what lies in buckets."""
+from cluster.fingerprints.kept_digests import CACHE
 
 
 @contextmanager

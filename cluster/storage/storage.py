@@ -1,15 +1,14 @@
 """The storage: a folder, or a bucket with a folder of this machine before it."""
 
 import fcntl
-import os
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
+from cluster.fingerprints.kept_digests import CACHE, cache_root
 from cluster.storage.buckets import SCHEMES, Bucket, open_bucket
-from cluster.storage.files import CACHE
 from cluster.storage.objects import Folder, Place, SharedRecord
 from cluster.storage.run_copies import RunCopy
 
@@ -132,9 +131,7 @@ def _open_bucket(url: str) -> Storage:
 
 def cache_folder(url: str) -> Path:
     """This machine's folder for what lies in a bucket."""
-    named = os.environ.get(CACHE)
-    caches = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "tandem"
-    return caches.expanduser().resolve() / digest_json(url.rstrip("/"))[:16]
+    return cache_root() / digest_json(url.rstrip("/"))[:16]
 
 
 def _check_writable(root: Path, remedy: str) -> None:

@@ -16,6 +16,7 @@ from tandem.pipeline.training import CheckedRows, check_sources, read_rows
 from tandem.project.project import Project
 from training.data.data_check import DataCheck, check_training_data
 from training.data.rows import TrainingRow
+from training.model.base_weights import check_base_weights
 from training.publish.publish import trained_row
 
 
@@ -45,6 +46,8 @@ def check_data(project: Project, console: Console, arms: Collection[ArmName]) ->
         TandemError: a file cannot be used, a question was trained on, or an arm lacks what it needs.
     """
     check_sources(project)
+    if project.tunes:
+        check_base_weights(project.model)
     shows_rows = "few_shot" in arms and bool(project.training.data)
     rows = read_rows(project) if project.tunes or shows_rows else None
     to_train = rows.report.rows if rows and project.tunes else ()

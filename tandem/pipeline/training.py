@@ -10,6 +10,7 @@ from tandem.console import Console
 from tandem.project.project import Project
 from training.config import TrainingConfig
 from training.data.rows import DataReport, check_rows
+from training.model.base_weights import check_base_weights
 from training.publish.publish import digest_sources, known_fingerprints, result_kind
 from training.run import find_interrupted, resume_training, run_training
 from training.trainer.fit import TrainingReporter
@@ -31,6 +32,7 @@ def check_training(project: Project) -> CheckedRows:
     """Read the rows. Raises TandemError where the adapter could not be served or a row is bad."""
     check_rank(project)
     check_sources(project)
+    check_base_weights(project.model)
     return read_rows(project)
 
 
