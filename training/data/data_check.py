@@ -16,7 +16,7 @@ from training.data.duplicates import Duplicate, find_duplicates
 from training.data.rows import BadRow, SourceReport, read_rows
 from training.data.tokenize import (
     EncodedRow,
-    Example,
+    EncodedSequence,
     encode_usable_rows,
     load_tokenizer,
     max_row_tokens,
@@ -121,19 +121,19 @@ def measure_lengths(rows: Sequence[EncodedRow]) -> TokenLengths | None:
     return TokenLengths(
         num_sequences=len(sequences),
         num_tokens=int(lengths.sum()),
-        num_learnt=sum(sum(sequence.is_answer) for sequence in sequences),
+        num_learnt=sum(int(sequence.is_answer.sum()) for sequence in sequences),
         min=int(lengths.min()), median=middle, p95=high, max=int(lengths.max()), histogram=_histogram(lengths),
     )  # fmt: skip
 
 
-def render_sequence(tokenizer: Any, where: str, sequence: Example) -> RenderedSequence:
+def render_sequence(tokenizer: Any, where: str, sequence: EncodedSequence) -> RenderedSequence:
     """The text of a sequence, in pieces. Each is what its tokens add to the text before: alone, some tokenizers
     would decode it without the space that it begins with."""
     pieces, end = [], 0
     text = ""
-    for learnt, run in groupby(sequence.is_answer):
+    for learnt, run in groupby(sequence.is_answer.tolist()):
         end += len(list(run))
-        longer = tokenizer.decode(sequence.token_ids[:end])
+        longer = tokenizer.decode(sequence.token_ids[:end].tolist())
         pieces.append((longer[len(text) :], learnt))
         text = longer
     return RenderedSequence(where, tuple(pieces))

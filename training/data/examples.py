@@ -1,18 +1,27 @@
-"""Encoded rows on disk: one file that every worker reads, with all token sequences laid end to end."""
+"""Encoded rows on disk: one file, which every worker maps into its memory, with all token sequences end to end.
 
+The file is numpy's own .npz, an archive that stores arrays as they are. Workers read the parts that they need where
+they lie: those of one node share the pages, and what is not in use can be dropped from memory.
+"""
+
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib import format as npy
 
-from training.data.tokenize import EncodedRow, Example
+from training.data.tokenize import EncodedRow, EncodedSequence, Example
 
 Tokens = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
 Weights = npt.NDArray[np.float32]
+READ_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -31,16 +40,22 @@ class Examples:
 
     @classmethod
     def from_sequences(
-        cls, sequences: Sequence[Example], sequences_per_row: int = 1, weights: Sequence[float] | None = None
+        cls,
+        sequences: Sequence[Example | EncodedSequence],
+        sequences_per_row: int = 1,
+        weights: Sequence[float] | None = None,
     ) -> "Examples":
         """Lay sequences end to end; each row counts once where no weights are given."""
         num_rows, rest = divmod(len(sequences), sequences_per_row)
         assert rest == 0, f"{len(sequences)} sequences do not make rows of {sequences_per_row}"
-        lengths = [len(sequence.token_ids) for sequence in sequences]
+        offsets = np.cumsum([0, *(len(sequence.token_ids) for sequence in sequences)], dtype=np.int64)
+        token_ids, is_answer = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.bool_)
+        for sequence, start, end in zip(sequences, offsets[:-1], offsets[1:], strict=True):
+            token_ids[start:end], is_answer[start:end] = sequence.token_ids, sequence.is_answer
         return cls(
-            np.array([token for sequence in sequences for token in sequence.token_ids], dtype=np.int32),
-            np.array([mark for sequence in sequences for mark in sequence.is_answer], dtype=np.bool_),
-            np.cumsum([0, *lengths], dtype=np.int64),
+            token_ids,
+            is_answer,
+            offsets,
             np.ones(num_rows, np.float32) if weights is None else np.array(weights, np.float32),
             sequences_per_row,
         )
@@ -55,14 +70,15 @@ class Examples:
 
     @classmethod
     def load(cls, path: Path) -> "Examples":
+        """The rows of a file of this version or an earlier one. The tokens stay on the disk until they are used.
+
+        Raises:
+            zipfile.BadZipFile: the file is damaged or cut short.
+        """
+        with zipfile.ZipFile(path) as archive:
+            tokens, marks = (_map_array(path, archive, name) for name in ("token_ids", "is_answer"))
         with np.load(path) as arrays:
-            return cls(
-                arrays["token_ids"],
-                arrays["is_answer"],
-                arrays["offsets"],
-                arrays["weights"],
-                int(arrays["sequences_per_row"]),
-            )
+            return cls(tokens, marks, arrays["offsets"], arrays["weights"], int(arrays["sequences_per_row"]))
 
     def save(self, path: Path) -> None:
         np.savez(
@@ -91,8 +107,10 @@ class Examples:
     @cached_property
     def num_answers(self) -> list[int]:
         """Answer tokens of each sequence."""
-        before = np.concatenate([[0], np.cumsum(self.is_answer)])
-        return [int(number) for number in np.diff(before[self.offsets])]
+        numbers, filled = np.zeros(len(self.offsets) - 1, np.int64), np.diff(self.offsets) > 0
+        if filled.any():
+            numbers[filled] = np.add.reduceat(self.is_answer, self.offsets[:-1][filled], dtype=np.int64)
+        return [int(number) for number in numbers]
 
     @cached_property
     def row_answers(self) -> list[int]:
@@ -101,6 +119,41 @@ class Examples:
         return [sum(self.num_answers[start : start + per_row]) for start in range(0, len(self.num_answers), per_row)]
 
     def sequence(self, index: int) -> tuple[Tokens, Flags]:
-        """Token ids and answer marks of one sequence."""
+        """Token ids and answer marks of one sequence, in memory of their own."""
         start, end = self.offsets[index], self.offsets[index + 1]
-        return self.token_ids[start:end], self.is_answer[start:end]
+        return np.array(self.token_ids[start:end]), np.array(self.is_answer[start:end])
+
+
+def _map_array(path: Path, archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    """An array of an .npz file where it lies in the file, after its checksum was compared.
+
+    An archive of an earlier version has the same form; one that somebody compressed is read into memory.
+    """
+    entry = archive.getinfo(f"{name}.npy")
+    if entry.compress_type != zipfile.ZIP_STORED:
+        with np.load(path) as arrays:
+            array: npt.NDArray[Any] = arrays[name]
+            return array
+    with path.open("rb") as file:
+        # The local header: 30 bytes, of which the last four say how long the name and the extra field behind it are.
+        file.seek(entry.header_offset)
+        header = file.read(30)
+        start = entry.header_offset + 30 + sum(int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+        _compare_checksum(file, start, entry)
+        file.seek(start)
+        version: tuple[int, int] = npy.read_magic(file)  # type: ignore[no-untyped-call]
+        read_header: Any = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        if not np.prod(shape):
+            return np.empty(shape, dtype)
+        return np.memmap(path, dtype, "r", file.tell(), shape)
+
+
+def _compare_checksum(file: Any, start: int, entry: zipfile.ZipInfo) -> None:
+    """What is mapped is not checked while it is read, as an archive's content otherwise is."""
+    file.seek(start)
+    checksum, left = 0, entry.file_size
+    while left and (block := file.read(min(left, READ_BYTES))):
+        checksum, left = zlib.crc32(block, checksum), left - len(block)
+    if left or checksum != entry.CRC:
+        raise zipfile.BadZipFile(f"Bad CRC-32 for file {entry.filename!r} in {file.name}")

@@ -13,6 +13,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from cluster.errors import TandemError
 from cluster.fingerprints.models import find_model
 from training.config import TrainingConfig
@@ -32,11 +35,23 @@ class Example:
 
 
 @dataclass(frozen=True)
+class EncodedSequence:
+    """The same in arrays, which take 5 bytes a token where the lists take about 44."""
+
+    token_ids: npt.NDArray[np.int32]
+    is_answer: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, example: Example) -> "EncodedSequence":
+        return cls(np.array(example.token_ids, np.int32), np.array(example.is_answer, np.bool_))
+
+
+@dataclass(frozen=True)
 class EncodedRow:
     """A row and its sequences; those of a preference pair are the chosen answer's and the rejected one's."""
 
     row: TrainingRow
-    sequences: tuple[Example, ...]
+    sequences: tuple[EncodedSequence, ...]
 
     @property
     def num_tokens(self) -> int:
@@ -182,9 +197,13 @@ def _encode_all(
 
 
 def _encode_row(row: TrainingRow, tokenizer: Any) -> EncodedRow:
-    if row.rejected:
-        return EncodedRow(row, tuple(encode_last_answer(tokenizer, side) for side in (row.messages, row.rejected)))
-    return EncodedRow(row, tuple(encode_conversation(tokenizer, row.messages)))
+    sides = (row.messages, row.rejected)
+    examples = (
+        [encode_last_answer(tokenizer, side) for side in sides if side]
+        if row.rejected
+        else encode_conversation(tokenizer, row.messages)
+    )
+    return EncodedRow(row, tuple(map(EncodedSequence.of, examples)))
 
 
 def _merge_sequence(sequences: list[Example], turn: Example) -> None:

@@ -2,14 +2,22 @@
 
 import importlib.util
 import json
+import threading
+from collections.abc import Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
+from training.trainer.background import BackgroundWriter, RefusedValues, StepValues, describe_lost
 from training.trainer.job import METRICS_FILE
 
 TENSORBOARD_FOLDER = "tensorboard"
+MLFLOW_EXPERIMENT, MLFLOW_TAG = "tandem", "tandem.run"
+MLFLOW_VALUES = 1000
+CLOSE_S = 30.0
+"""Seconds that the end of a training waits for values that were not sent yet."""
 
 
 def check_mlflow_installed(config: TrainingConfig) -> None:
@@ -54,22 +62,31 @@ class MetricsRecorder:
 
         folder.mkdir(parents=True, exist_ok=True)
         self._lines = _open_for_append(folder / METRICS_FILE)
+        self._writing, self._step = threading.Lock(), first_step - 1
         # a purge is an event of its own: a new run has nothing to purge
         purge = first_step if first_step > 1 else None
-        self._board = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=purge, flush_secs=10)
-        self._mlflow: Any = None
-        self.mlflow_run = mlflow_run
+        board = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=purge, flush_secs=10)
+        self._writers = [BackgroundWriter("TensorBoard", partial(_write_scalars, board), self._note, board.close)]
+        self._mlflow: MlflowRun | None = None
         if config.mlflow:
-            self._open_mlflow(config, folder.name)
+            self._mlflow = MlflowRun(config.mlflow, folder.name, mlflow_run)
+            name = f"MLflow at {config.mlflow}"
+            self._writers.append(BackgroundWriter(name, self._mlflow.send, self._note, self._mlflow.end))
+
+    @property
+    def mlflow_run(self) -> str | None:
+        """Id of the MLflow run, once there is one: it is made beside the training."""
+        return self._mlflow.run_id if self._mlflow else None
 
     def record_step(self, step: int, values: dict[str, float]) -> None:
-        """Records a step's values; their line is in the file when this returns. A step may have several lines."""
+        """Records a step's values; their line is in the file when this returns. A step may have several lines.
+
+        TensorBoard and MLflow get them from threads of their own, so that no GPU waits for a disk or a server.
+        """
+        self._step = step
         self._write({"step": step, **values})
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
-        if self._mlflow is not None:
-            for name, value in values.items():
-                self._mlflow.log_metric(self.mlflow_run, name, value, step=step)
+        for writer in self._writers:
+            writer.put(step, values)
 
     def record_attention(self, step: int, reason: str) -> None:
         """Records which attention runs, for a person who reads the file."""
@@ -80,24 +97,74 @@ class MetricsRecorder:
         self._write({"step": step, "note": text})
 
     def close(self) -> None:
-        """Flush and close the files, and end the MLflow run."""
-        self._lines.close()
-        self._board.close()
-        if self._mlflow is not None:
-            self._mlflow.set_terminated(self.mlflow_run)
+        """Flush and close the files, and end the MLflow run; what a receiver does not take in 30 s is noted."""
+        for writer in self._writers:
+            if num_lost := writer.close(CLOSE_S):
+                self._note(describe_lost(writer.name, num_lost))
+        with self._writing:
+            self._lines.close()
+
+    def _note(self, text: str) -> None:
+        self.record_note(self._step, text)
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._lines.write(json.dumps(line) + "\n")
-        self._lines.flush()
+        with self._writing:
+            if not self._lines.closed:  # a receiver's thread may have something to say after the end
+                self._lines.write(json.dumps(line) + "\n")
+                self._lines.flush()
 
-    def _open_mlflow(self, config: TrainingConfig, name: str) -> None:
+
+class MlflowRun:
+    """One run of MLflow, found or made with the first values that are sent.
+
+    Args:
+        name: the training's run, by which the MLflow run is found again after a restart (the tag `tandem.run`).
+        run_id: the MLflow run, where it is known.
+    """
+
+    def __init__(self, uri: str, name: str, run_id: str | None = None) -> None:
+        self.run_id, self._uri, self._name = run_id, uri, name
+
+    def send(self, steps: Sequence[StepValues]) -> None:
+        """Log the values of steps, at most 1,000 in a request, which is MLflow's limit."""
+        from mlflow.entities import Metric
+        from mlflow.exceptions import MlflowException
+
+        values = [Metric(name, value, each.time_ms, each.step) for each in steps for name, value in each.values.items()]
+        try:
+            self._open()
+            for start in range(0, len(values), MLFLOW_VALUES):
+                self._client.log_batch(self.run_id, metrics=values[start : start + MLFLOW_VALUES])
+        except MlflowException as error:
+            if error.get_http_status_code() in (400, 401, 403, 404):
+                raise RefusedValues(error.message) from error
+            raise
+
+    def end(self) -> None:
+        """Mark the run as finished."""
+        if self.run_id is not None:
+            self._client.set_terminated(self.run_id)
+
+    @cached_property
+    def _client(self) -> Any:
         from mlflow.tracking import MlflowClient
 
-        self._mlflow = MlflowClient(tracking_uri=config.mlflow)
-        if self.mlflow_run is None:
-            experiment = self._mlflow.get_experiment_by_name("tandem")
-            number = experiment.experiment_id if experiment else self._mlflow.create_experiment("tandem")
-            self.mlflow_run = self._mlflow.create_run(number, run_name=name).info.run_id
+        return MlflowClient(tracking_uri=self._uri)
+
+    def _open(self) -> None:
+        if self.run_id is None:
+            experiment = self._client.get_experiment_by_name(MLFLOW_EXPERIMENT)
+            number = experiment.experiment_id if experiment else self._client.create_experiment(MLFLOW_EXPERIMENT)
+            same = self._client.search_runs([number], f"tags.`{MLFLOW_TAG}` = '{self._name}'", max_results=1)
+            tags = {MLFLOW_TAG: self._name}
+            run = same[0] if same else self._client.create_run(number, tags=tags, run_name=self._name)
+            self.run_id = run.info.run_id
+
+
+def _write_scalars(board: Any, steps: Sequence[StepValues]) -> None:
+    for each in steps:
+        for name, value in each.values.items():
+            board.add_scalar(name, value, each.step, walltime=each.time_ms / 1e3)
 
 
 def _parse_line(line: str) -> dict[str, Any] | None:
