@@ -39,6 +39,11 @@ class EmbeddingConfig(Section):
     embedding_gpus_per_worker: Annotated[float, Field(ge=0, le=8)] = 0
     """GPUs of each of these workers; 0.5 lets two share one. With 0 a worker takes one CPU."""
 
+    embedding_precision: Literal["auto", "stored", "bf16"] = "auto"
+    """Number format that documents are embedded in: that of the model's files (`stored`), or bf16, which GPUs compute
+    several times faster than fp32. `auto` is what the collection was built in; a new one takes bf16 on GPUs that have
+    it, else `stored`. Questions are embedded as stored. Another precision builds another collection."""
+
     query_prefix: str | None = None
     """Put in front of each question. Default: the prompt for queries in the model's own configuration, if it has one.
     Some models need a prefix that stands only in their card (e5: "query: "; bge, nomic and snowflake have others):
@@ -59,6 +64,8 @@ class EmbeddingConfig(Section):
     def _fits_together(self) -> Self:
         if self.embedding_url and (self.embedding_workers or self.embedding_gpus_per_worker):
             raise ValueError("embedding_workers are for a model that runs here, and embedding_url names one elsewhere")
+        if self.embedding_url and self.embedding_precision != "auto":
+            raise ValueError("embedding_precision is for a model that runs here, and embedding_url names one elsewhere")
         if not self.embedding_url and (self.embedding_tokenizer or self.embedding_max_tokens):
             raise ValueError("embedding_tokenizer and embedding_max_tokens are for embedding_url")
         if self.embedding_gpus_per_worker and not self.embedding_workers:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_folder
 from cluster.fingerprints.models import find_folder, is_offline
+from cluster.hardware import Hardware
 from retrieval.config import EmbeddingConfig
 from retrieval.embedding.batches import token_batches
 from retrieval.embedding.endpoint import EndpointEmbedder
+from retrieval.embedding.precision import Precision, compute_in_bf16
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +53,10 @@ class Embedder:
     """Chunks that are worth handing over at once."""
     tokenizer_identity = ""
     """What counts tokens, where that is not the model itself."""
+    precision: Precision = "stored"
+    """In which documents are embedded; it is set before the model is loaded."""
+    hardware = Hardware(())
+    """What documents are embedded on, where that is a GPU."""
 
     def __init__(
         self,
@@ -104,7 +110,11 @@ class Embedder:
 
     def embed_questions(self, texts: list[str]) -> "np.ndarray[Any, Any]":
         """Unit vectors `[len(texts), dimensions]` in float32; all in one batch."""
+        assert self.precision == "stored", "questions are embedded as stored, whatever the documents were"
         return self._encoded(texts, self._prefix(self.query_prefix, _QUERY_PROMPTS), "query")
+
+    def release(self) -> None:
+        """Give back what embedding documents took and searching does not need."""
 
     def _encoded(self, texts: list[str], prefix: str, task: str) -> "np.ndarray[Any, Any]":
         with self._lock:  # the fast tokenizers raise "Already borrowed" where two threads tokenize at once
@@ -159,9 +169,12 @@ class Embedder:
         if self.num_threads is not None:
             torch.set_num_threads(self.num_threads)
         try:
-            return SentenceTransformer(str(self.folder or self.name), device=self.device)
+            model = SentenceTransformer(str(self.folder or self.name), device=self.device)
         except (OSError, ValueError) as error:
             raise _not_loadable(self.name, self.folder, error) from error
+        if self.precision == "bf16":
+            compute_in_bf16(model[0])
+        return model
 
 
 def make_embedder(
@@ -175,6 +188,20 @@ def make_embedder(
     if config.embedding_url:
         return EndpointEmbedder(config)
     return Embedder(config.embedding_model, device, num_threads, config.query_prefix, config.passage_prefix)
+
+
+def check_device(device: str, what: str, remedy: str) -> None:
+    """Raises TandemError where `device` is a CUDA GPU and torch finds none. `what` is to be embedded there."""
+    if not device.startswith("cuda"):
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise TandemError(
+            f"Here {what} embedded on {device}, and torch finds no CUDA GPU in this process.",
+            "A GPU with a driver for this torch; `tandem doctor` says what is missing.",
+            remedy,
+        )
 
 
 def _not_loadable(name: str, folder: Path | None, error: Exception) -> TandemError:

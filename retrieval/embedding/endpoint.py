@@ -16,8 +16,10 @@ import numpy as np
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_folder
 from cluster.fingerprints.models import find_folder
+from cluster.hardware import Hardware
 from retrieval.config import EmbeddingConfig
 from retrieval.embedding.batches import token_batches
+from retrieval.embedding.precision import Precision
 from retrieval.errors import RetrievalUnavailable
 from retrieval.prompt import estimate_tokens
 
@@ -49,6 +51,8 @@ class EndpointEmbedder:
     """
 
     round_chunks = ROUND_CHUNKS
+    precision: Precision = "stored"
+    hardware = Hardware(())
 
     def __init__(self, config: EmbeddingConfig, max_retries: int = MAX_RETRIES, timeout_s: float = DOCUMENTS_S) -> None:
         assert config.embedding_url is not None
@@ -116,6 +120,9 @@ class EndpointEmbedder:
     def embed_questions(self, texts: list[str]) -> "np.ndarray[Any, Any]":
         """Unit vectors `[len(texts), dimensions]`; all in one request."""
         return self._requested([self.query_prefix + text for text in texts], self._questions_client)
+
+    def release(self) -> None:
+        """Nothing is held here."""
 
     def _requested(self, texts: list[str], client: "OpenAI") -> "np.ndarray[Any, Any]":
         from openai import OpenAIError

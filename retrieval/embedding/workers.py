@@ -11,8 +11,10 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
+from cluster.hardware import Hardware, read_hardware
 from retrieval.config import EmbeddingConfig
 from retrieval.embedding.embedder import Embedder
+from retrieval.embedding.precision import Precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,8 +36,10 @@ class WorkerEmbedder(Embedder):
     """
 
     def __init__(self, config: EmbeddingConfig) -> None:
-        super().__init__(config.embedding_model, query_prefix=config.query_prefix, passage_prefix=config.passage_prefix)
+        # On a CPU: the process that indexes must not hold a GPU's memory while a model is served there.
+        super().__init__(config.embedding_model, "cpu", None, config.query_prefix, config.passage_prefix)
         self.num_workers, self.gpus = config.embedding_workers, config.embedding_gpus_per_worker
+        self.hardware = read_hardware() if self.gpus else Hardware(())
         self.round_chunks = min(MAX_ROUND, max(MIN_ROUND, ROUND_PER_WORKER * self.num_workers))
 
     def embed_documents(self, texts: list[str]) -> "np.ndarray[Any, Any]":
@@ -68,7 +72,13 @@ class WorkerEmbedder(Embedder):
             batch_size=TASK_CHUNKS,
             compute=ray.data.ActorPoolStrategy(size=min(self.num_workers, len(tasks))),
             # Ray hides no GPU from a worker that asks for none (cluster/session.py), so it is told.
-            fn_constructor_args=(self.name, self.identity, None if self.gpus else "cpu", self.passage_prefix),
+            fn_constructor_args=(
+                self.name,
+                self.identity,
+                "cuda" if self.gpus else "cpu",
+                self.passage_prefix,
+                self.precision,
+            ),
             num_cpus=None if self.gpus else 1,
             num_gpus=self.gpus or None,
         )
@@ -101,8 +111,9 @@ class _Worker:
     """One model on one worker. What goes wrong is told by the first call: Ray starts a worker that dies in its
     constructor again and again."""
 
-    def __init__(self, name: str, identity: str, device: str | None, passage_prefix: str | None) -> None:
+    def __init__(self, name: str, identity: str, device: str, passage_prefix: str | None, precision: Precision) -> None:
         self.embedder = Embedder(name, device, passage_prefix=passage_prefix)
+        self.embedder.precision = precision
         self.identity = identity
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cluster.errors import TandemError
+from cluster.hardware import Hardware, Node, read_node
 from retrieval.config import RetrievalConfig
 from retrieval.embedding.embedder import Embedder, make_embedder
+from retrieval.embedding.precision import choose_precision
 from retrieval.filters.rights import Attributes
 from retrieval.index import bulk_import, chunking
 from retrieval.index.indexed_documents import IndexedDocuments
@@ -136,7 +138,23 @@ def _embedder(config: RetrievalConfig) -> AnyEmbedder:
         from retrieval.embedding.workers import WorkerEmbedder
 
         return WorkerEmbedder(config)
+    if not config.embedding_url and (node := _this_machine()).gpus:
+        # It is for machines with a GPU.
+        from retrieval.embedding.gpu_process import GpuEmbedder
+
+        return GpuEmbedder(config, Hardware((node,)))
     return make_embedder(config)
+
+
+def _this_machine() -> Node:
+    try:
+        return read_node()
+    except RuntimeError as error:
+        raise TandemError(
+            f"This machine's GPUs cannot be read: {error}.",
+            "A driver that answers `nvidia-smi`.",
+            "Run `tandem doctor`; or set CUDA_VISIBLE_DEVICES to nothing to embed on the CPU.",
+        ) from error
 
 
 class _Sync:
@@ -180,6 +198,7 @@ class _Sync:
                 batch, num_chunks = [], 0
                 self.on_progress(f"indexed {self.report.num_taken} documents")
         self._write(batch)
+        self.embedder.release()
         self.writer.complete()
         if named is None and self.report.failed and self.report.num_taken == 0:
             raise nothing_readable(self.report)
@@ -216,6 +235,10 @@ class _Sync:
         """The collection with these settings. The model is loaded only where its dimensions are not known yet."""
         current = self.store.current(self.report.collection)
         built = self.store.settings(current) if current else None
+        same_model = built and built.embedding_model == self.embedder.identity
+        self.embedder.precision = choose_precision(
+            self.config.embedding_precision, built.precision if built and same_model else None, self.embedder.hardware
+        )
         if current and built and built == self._settings(built.dimensions):
             return current
         if current:
@@ -247,6 +270,7 @@ class _Sync:
             num_partitions=self.config.milvus.tenant_partitions,
             passage_prefix=self.config.passage_prefix,
             tokenizer=self.embedder.tokenizer_identity,
+            precision=self.embedder.precision,
         )
 
     def _changed(self, document: Document) -> Changed | None:
@@ -317,6 +341,7 @@ class _Sync:
         return vectors
 
     def close(self) -> None:
+        self.embedder.release()
         self.writer.close()
 
     def _remove(self, documents: Sequence[str]) -> None:

@@ -98,7 +98,8 @@ def sweep_settings(
     sizes = sorted({*chunk_tokens, config.chunk_tokens})
     rankings = _rankings(config, _has_bm25(config, uri))
     names = {size: _name(collection, size) for size in sizes}
-    attempt = ray.remote(num_cpus=1)(_try)
+    # Ray hides no GPU from a task that asks for none, and each of them would take memory of the first one.
+    attempt = ray.remote(num_cpus=1, runtime_env={"env_vars": {"CUDA_VISIBLE_DEVICES": ""}})(_try)
     running = {
         attempt.remote(
             config.model_copy(update={"chunk_tokens": size, "embedding_workers": 0}),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
 from retrieval.config import Mode, RetrievalConfig
-from retrieval.embedding.embedder import Embedder, make_embedder
+from retrieval.embedding.embedder import Embedder, check_device, make_embedder
 from retrieval.errors import unknown_collection
 from retrieval.filters.filters import And, Filter
 from retrieval.filters.rights import NOBODY, Rights, allowed
@@ -74,7 +74,8 @@ class SearchModels:
 
     @classmethod
     def load(cls, config: RetrievalConfig, device: str = "cpu") -> "SearchModels":
-        """Raises TandemError where a model cannot be loaded."""
+        """Raises TandemError where a model cannot be loaded, or there is no such device."""
+        check_device(device, "questions are", "Set `serving.gpus_per_retriever: 0` to embed and rerank on a CPU.")
         reranker = Reranker(config.reranker, device) if config.reranker else None
         return cls(make_embedder(config, device, EMBED_THREADS), reranker)
 

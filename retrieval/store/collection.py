@@ -9,8 +9,8 @@ digits and underscores in names:
 """
 
 import re
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from retrieval.filters.filters import LABEL_COLUMNS
 from retrieval.filters.rights import MAX_NAME_BYTES, Attributes
@@ -39,11 +39,18 @@ class CollectionSettings:
     num_shards: int = 1
     num_partitions: int = 0
     """Partitions that tenants are spread among; 0 where all rows are together."""
+    precision: Literal["stored", "bf16"] = "stored"
+    """What documents were embedded in: the model's own number format, or bf16."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """As they are kept and digested; without a precision that earlier versions knew nothing of."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("precision", "stored")}
 
     def embeds_like(self, other: "CollectionSettings") -> bool:
         """Whether the same text has the same vector in both."""
-        own = (self.embedding_model, self.dimensions, self.passage_prefix)
-        return own == (other.embedding_model, other.dimensions, other.passage_prefix)
+        own = (self.embedding_model, self.dimensions, self.passage_prefix, self.precision)
+        return own == (other.embedding_model, other.dimensions, other.passage_prefix, other.precision)
 
 
 @dataclass(frozen=True)

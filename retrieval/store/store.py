@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
@@ -163,7 +162,7 @@ class Store(Rows):
         return physical
 
     def physical(self, name: str, settings: CollectionSettings) -> str:
-        return physical_name(name, digest_json(asdict(settings)))
+        return physical_name(name, digest_json(settings.values))
 
     @retry_patiently
     def publish(self, name: str, physical: str) -> None:
@@ -291,7 +290,7 @@ class Store(Rows):
         }
 
     def _create(self, physical: str, settings: CollectionSettings) -> None:
-        make_client(self.client, physical, settings, {SETTINGS_PROPERTY: json.dumps(asdict(settings))}, self.write_s)
+        make_client(self.client, physical, settings, {SETTINGS_PROPERTY: json.dumps(settings.values)}, self.write_s)
         try:
             for index in collection_indexes(settings, num_candidates(self.config, 0, settings.dimensions)[0]):
                 self._index(physical, [index])
