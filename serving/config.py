@@ -18,6 +18,10 @@ RESERVED_MODELS = ("embedding", "reranker")
 """Names of the models that retrieval uses, at the same endpoint."""
 
 
+COPY_TOLERANCE = 0.1
+"""Twice what an adapter may differ on its own base (`training.parity_tolerance`); docs/decisions/010-parity.md."""
+
+
 def _not_reserved(models: dict[str, str]) -> dict[str, str]:
     for name in RESERVED_MODELS:
         if name in models:
@@ -56,6 +60,15 @@ class ServingConfig(Section):
     models: Annotated[dict[Name, ModelSource], AfterValidator(_not_reserved)] = Field(default_factory=dict)
     """Base models by the name that requests use: a folder or a hub id each. Empty: `base` is the project's model."""
 
+    copy_of: dict[Name, ModelSource] = Field(default_factory=dict)
+    """Which of `models` are copies in other numbers (FP8, AWQ, GPTQ, INT8), and of which model: with
+    `models: {base: Qwen/Qwen3-8B-FP8}`, `{base: Qwen/Qwen3-8B}`. An adapter that was trained on the original is served
+    on the copy once its parity check on that copy has passed."""
+
+    copy_tolerance: float = Field(default=COPY_TOLERANCE, gt=0)
+    """An adapter is served on a copy of its base when the log-probabilities there are at most this far from the
+    trainer's, in nats per answer token on average over held-out rows."""
+
     max_model_len: int = Field(default=2048, ge=16)
     """Longest prompt and answer together, in tokens. A model that was made for less is served with what it can."""
 
@@ -87,6 +100,10 @@ class ServingConfig(Section):
 
     num_retrievers: Annotated[Replicas, BeforeValidator(_replicas)] = Replicas(min=1, max=1)
     """Processes that embed questions and search: a number, or `{min: 1, max: 4}`."""
+
+    gpus_per_retriever: float = Field(default=0.0, ge=0, le=1)
+    """GPUs of each of these processes, for questions' embeddings and the reranker: 0.25 lets four share one. With 0
+    they compute on a CPU. Engines take whole GPUs, so a retriever needs another one."""
 
     max_ongoing_requests: int = Field(default=64, ge=1)
     """Requests that one replica works on at a time. Above `max_num_seqs` they wait inside the engine."""
@@ -126,3 +143,12 @@ class ServingConfig(Section):
 
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     """vLLM's own engine arguments, passed on as they are. One that Tandem sets itself is an error."""
+
+    @model_validator(mode="after")
+    def _copies_are_served(self) -> "ServingConfig":
+        for name, original in self.copy_of.items():
+            if name not in self.models:
+                raise ValueError(f"copy_of names {name}, which is not among `models`: name the copy there")
+            if self.models[name] == original:
+                raise ValueError(f"copy_of says that {name} is a copy of itself; name the model that it was made from")
+        return self

@@ -68,14 +68,17 @@ class ScoredTexts:
 class Retriever:
     """Holds one Searcher. A store that is down at the start is tried again with every question.
 
+    Args:
+        device: where questions are embedded and candidates reranked, as torch writes it.
+
     Raises:
-        TandemError: a model cannot be loaded.
+        TandemError: a model cannot be loaded, or there is no such device.
     """
 
-    def __init__(self, config: RetrievalConfig, uri: str) -> None:
+    def __init__(self, config: RetrievalConfig, uri: str, device: str = "cpu") -> None:
         self._config, self._uri = config, uri
         with serve_log_kept():
-            self._models = SearchModels.load(config)
+            self._models = SearchModels.load(config, device)
         self._searcher: Searcher | None = None
         self._opening = threading.Lock()
         self._threads = ThreadPoolExecutor(NUM_THREADS, "search")

@@ -8,6 +8,7 @@ from cluster.errors import TandemError
 from serving.access.keys import Keys
 from serving.config import ServingConfig
 from serving.deploy.run import is_loopback, make_application
+from serving.deploy.serve_options import retriever_gpus
 from serving.engine.engine_args import num_devices
 from tandem.project.project import Project, load
 
@@ -47,7 +48,7 @@ def build(args: dict[str, str]) -> "Application":
         TandemError: the project file or a model cannot be read, or no node joins that could serve it.
     """
     project = load(Path(args["project"]))
-    _wait_for_nodes(project.serving, max(1, len(project.serving.models)))
+    _wait_for_nodes(project.serving, max(1, len(project.serving.models)), bool(project.retrieval.sources))
     needs_key = not is_loopback(project.serving.host) or Keys(project.storage.keys_place).all()
     keys = project.storage.keys if needs_key else None
     uri = project.retrieval.uri if project.retrieval.sources else None
@@ -55,10 +56,11 @@ def build(args: dict[str, str]) -> "Application":
     return make_application(project.serving, project.model, project.storage, retrieval, uri, keys)
 
 
-def _wait_for_nodes(config: ServingConfig, num_bases: int) -> None:
+def _wait_for_nodes(config: ServingConfig, num_bases: int, retrieves: bool) -> None:
     """The application is built for the hardware that is there. KubeRay asks for it as soon as the head answers, which
     has no CPUs there: the first node that has some says whether there are GPUs."""
     needed = num_bases * max(1, config.num_replicas.min) * num_devices(config)
+    needed += retriever_gpus(config) if retrieves else 0
     deadline = time.monotonic() + config.start_timeout_s
     while not _have_joined(needed):
         if time.monotonic() > deadline:

@@ -4,6 +4,7 @@
     <adapters>/<name>/numbers/v<N>.json     in a bucket only: who took the number, before any file is sent
     <adapters>/<name>/aliases/<alias>.json  {"version": N}, or {"split": {"N": 90, "M": 10}}; "before": those until now
     <adapters>/<name>/checks/v<N>.json      whether it is served as it was trained
+    <adapters>/<name>/checks/v<N>-on-<digest>.json  the same on a copy of its base in other numbers (FP8, AWQ)
     <adapters>/<name>/checks/v<N>-gates.json  whether it is as good as what was live, and why it went live if it is not
 
 What has no manifest.json is no version: a publisher that dies half-way leaves nothing that anyone could load, and its
@@ -27,10 +28,18 @@ from cluster.fingerprints.digests import digest_folder
 from cluster.fingerprints.provenance import git_commit, package_versions
 from cluster.registry.gate_records import GateCheck, pass_gates, read_gates, write_gates
 from cluster.registry.transfer import MANIFEST, keep_version, send_files
-from cluster.registry.versions import AdapterManifest, AdapterVersion, ParityCheck, UnknownAdapter
+from cluster.registry.versions import AdapterManifest, AdapterVersion, CopyCheck, ParityCheck, UnknownAdapter
 from cluster.storage.objects import Folder, Place, SharedRecord
 
-__all__ = ["AdapterManifest", "AdapterVersion", "ParityCheck", "Registry", "UnknownAdapter", "share_percent"]
+__all__ = [
+    "AdapterManifest",
+    "AdapterVersion",
+    "CopyCheck",
+    "ParityCheck",
+    "Registry",
+    "UnknownAdapter",
+    "share_percent",
+]
 
 if TYPE_CHECKING:
     from cluster.storage.buckets import Bucket
@@ -217,6 +226,27 @@ class Registry:
         values = self._check(name, version).read()
         return ParityCheck.model_validate_json(values) if values else None
 
+    def record_copy_check(self, name: str, version: int, copy_digest: str, **fields: Any) -> CopyCheck:
+        """Keep what a parity check on a copy of the version's base found, in the place of an earlier one's.
+
+        Args:
+            copy_digest: the digest of the copy; `fields` are those of `ParityCheck`.
+        """
+        original = self.get(name, version).manifest.base_digest
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        check = CopyCheck(
+            checked=now, versions=package_versions(), original_digest=original, copy_digest=copy_digest, **fields
+        )
+        self._copy_check(name, version, copy_digest).update(lambda _: (check.model_dump_json(indent=2) + "\n").encode())
+        return check
+
+    def copy_check_of(self, version: AdapterVersion, copy_digest: str) -> CopyCheck | None:
+        """What the last parity check of a version on this copy of its base found; None where there was none."""
+        values = self._copy_check(version.name, version.version, copy_digest).read()
+        check = CopyCheck.model_validate_json(values) if values else None
+        is_pair = check and (check.original_digest, check.copy_digest) == (version.manifest.base_digest, copy_digest)
+        return check if is_pair else None
+
     def find(self, name: str, *fingerprints: str) -> AdapterVersion | None:
         """The newest version that was made from exactly the inputs of one of these fingerprints, if there is one."""
         matching = [version for version in self.versions(name) if version.manifest.fingerprint in fingerprints]
@@ -236,6 +266,9 @@ class Registry:
 
     def _check(self, name: str, version: int) -> SharedRecord:
         return self._record(name, "checks", f"v{version}.json")
+
+    def _copy_check(self, name: str, version: int, copy_digest: str) -> SharedRecord:
+        return self._record(name, "checks", f"v{version}-on-{copy_digest[:16]}.json")
 
     def _gates(self, name: str, version: int) -> SharedRecord:
         return self._record(name, "checks", f"v{version}-gates.json")

@@ -67,6 +67,16 @@ class ParityCheck(BaseModel):
         return self.mean_difference <= self.tolerance
 
 
+class CopyCheck(ParityCheck):
+    """The parity check of a version that was trained on one model and is served on a copy of it in other numbers."""
+
+    original_digest: str
+    """The digest of the model that the version was trained on."""
+
+    copy_digest: str
+    """The digest of the copy that answered."""
+
+
 @dataclass(frozen=True)
 class AdapterVersion:
     """One published version: its folder and its manifest."""

@@ -16,6 +16,7 @@ from serving.deploy.serve_options import (
     gateway_options,
     limiter_options,
     max_requests,
+    retriever_device,
     retriever_options,
 )
 from serving.engine.engine import Engine, EngineSettings
@@ -34,6 +35,7 @@ def build_app(
     hardware: Hardware,
     keys: Path | None,
     node: str | None = None,
+    being_checked: frozenset[str] = frozenset(),
 ) -> Application:
     """The application, not yet started.
 
@@ -42,12 +44,16 @@ def build_app(
     engines = {name: _engine(name, base, config, storage, hardware) for name, base in bases.items()}
     retriever = None
     if retrieval and milvus_uri:
-        retriever = serve.deployment(Retriever, **retriever_options(config)).bind(retrieval, milvus_uri)
+        retriever = serve.deployment(Retriever, **retriever_options(config)).bind(
+            retrieval, milvus_uri, retriever_device(config)
+        )
     limiter = None
     if keys and config.redis_url is None:
         limiter = serve.deployment(Limiter, **limiter_options()).bind(keys / USAGE, config.request_timeout_s)
     settings = GatewaySettings(
         bases={name: base.digest for name, base in bases.items()},
+        originals={name: base.original for name, base in bases.items() if base.original},
+        being_checked=being_checked,
         adapters=storage.adapters,
         max_lora_rank=config.max_lora_rank,
         request_timeout_s=config.request_timeout_s,
@@ -74,7 +80,8 @@ def build_app(
 
 def _engine(name: str, base: BaseSource, config: ServingConfig, storage: Storage, hardware: Hardware) -> Application:
     registry = Registry(storage.adapters)
-    preload = [adapter for adapter in config.preload if registry.resolve(adapter).manifest.base_digest == base.digest]
+    fitting = {base.digest, base.original}
+    preload = [adapter for adapter in config.preload if registry.resolve(adapter).manifest.base_digest in fitting]
     settings = EngineSettings(
         name=name,
         source=base.source,

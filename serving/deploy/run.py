@@ -24,7 +24,7 @@ from cluster.storage.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.access.keys import follow_keys
 from serving.config import ServingConfig
-from serving.deploy.serve_options import BaseSource
+from serving.deploy.serve_options import BaseSource, retriever_gpus
 from serving.engine.engine_args import Hardware, check_engine_kwargs, engine_kwargs, num_devices
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def validate_serving(config: ServingConfig, model: str, has_keys: bool = False) 
             f"At most {config.max_loaded_adapters} (`serving.max_loaded_adapters`).",
             "Raise the limit, or name fewer.",
         )
-    for source in base_models(config, model).values():
+    for source in (*base_models(config, model).values(), *config.copy_of.values()):
         find_model(source)
     engine_kwargs(config, Hardware(num_gpus=0), None)
     check_engine_kwargs(config.engine_kwargs)
@@ -70,18 +70,19 @@ def running_endpoint(
     milvus_uri: str | None,
     on_progress: Callable[[str], None],
     keys: Path | None = None,
+    being_checked: frozenset[str] = frozenset(),
 ) -> Iterator[str]:
     """The URL (with /v1) of an endpoint that answers; it is shut down when the block ends.
 
     `keys` is a folder of API keys, one of which every request must carry; None asks for none. Without `retrieval` and
-    `milvus_uri` it serves no collections.
+    `milvus_uri` it serves no collections. `being_checked` is that of `make_application`.
     Raises TandemError: what `validate_serving` raises, or the endpoint did not become ready (with the reason).
     """
     validate_serving(config, model, has_keys=keys is not None)
     from ray import serve
     from ray.serve.schema import LoggingConfig
 
-    app = make_application(config, model, storage, retrieval, milvus_uri, keys, here=True)
+    app = make_application(config, model, storage, retrieval, milvus_uri, keys, True, being_checked)
     _check_that_serve_is_free()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
@@ -104,8 +105,11 @@ def make_application(
     milvus_uri: str | None,
     keys: Path | None,
     here: bool = False,
+    being_checked: frozenset[str] = frozenset(),
 ) -> "Application":
     """What is deployed, for the open Ray session's hardware. With `here` this machine takes the requests.
+
+    `being_checked` has the engine's ids of versions that are served on a copy of their base for their parity check.
 
     Raises TandemError as `running_endpoint` does.
     """
@@ -116,10 +120,11 @@ def make_application(
         Mirror(url, storage.adapters).pull()
     if keys and storage.keys_url:
         follow_keys(storage.keys_url, keys)
-    bases = {name: _base(source) for name, source in base_models(config, model).items()}
+    bases = {name: _base(source, config.copy_of.get(name)) for name, source in base_models(config, model).items()}
     hardware = _hardware()
-    check_gpu_room(config, len(bases), hardware)
-    return build_app(config, bases, storage, retrieval, milvus_uri, hardware, keys, _own_node() if here else None)
+    check_gpu_room(config, len(bases), hardware, retrieves=bool(retrieval and milvus_uri))
+    node = _own_node() if here else None
+    return build_app(config, bases, storage, retrieval, milvus_uri, hardware, keys, node, being_checked)
 
 
 def base_models(config: ServingConfig, model: str) -> dict[str, str]:
@@ -127,10 +132,19 @@ def base_models(config: ServingConfig, model: str) -> dict[str, str]:
     return dict(config.models) or {"base": model}
 
 
-def check_gpu_room(config: ServingConfig, num_bases: int, hardware: Hardware) -> None:
-    """Raises TandemError where the cluster's GPUs are fewer than the engines ask for: they would wait for ever."""
+def check_gpu_room(config: ServingConfig, num_bases: int, hardware: Hardware, retrieves: bool = False) -> None:
+    """Raises TandemError where the cluster's GPUs are fewer than engines and retrievers ask for: they would wait for
+    ever."""
     fewest = max(1, config.num_replicas.min)
     needed = num_bases * fewest * num_devices(config)
+    searching = retriever_gpus(config) if retrieves else 0
+    if searching and needed * bool(hardware.num_gpus) + searching > hardware.num_gpus:
+        raise TandemError(
+            f"`serving.gpus_per_retriever` is {config.gpus_per_retriever:g}: retrievers need {searching} GPUs beside "
+            f"the {needed * bool(hardware.num_gpus)} of the engines, and there are {hardware.num_gpus}.",
+            "A GPU that no engine takes; 0 embeds questions and reranks on a CPU.",
+            "Remove `serving.gpus_per_retriever`, set `serving.num_retrievers` to fewer, or add GPUs to the cluster.",
+        )
     if hardware.num_gpus and needed > hardware.num_gpus:
         raise TandemError(
             f"{num_bases} base models with {fewest} replicas each take {needed} GPUs, and there are "
@@ -156,10 +170,10 @@ def _check_that_serve_is_free() -> None:
     )
 
 
-def _base(source: str) -> BaseSource:
-
+def _base(source: str, original: str | None) -> BaseSource:
     folder = find_model(source)
-    return BaseSource(source, digest_model(source), _max_positions(folder) if folder else None)
+    positions = _max_positions(folder) if folder else None
+    return BaseSource(source, digest_model(source), positions, digest_model(original) if original else None)
 
 
 def _max_positions(folder: Path) -> int | None:

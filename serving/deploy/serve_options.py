@@ -1,5 +1,6 @@
 """Our settings as Ray Serve's options of each deployment. Pure: nothing here imports Ray."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,16 +97,30 @@ def gateway_options(config: ServingConfig, node: str | None = None) -> dict[str,
 
 def retriever_options(config: ServingConfig) -> dict[str, Any]:
     """Options of the deployment that embeds questions and searches."""
+    on_gpu = config.gpus_per_retriever > 0
     return {
         "name": "retriever",
         **_scaled(config.num_retrievers, MAX_RETRIEVALS),
         "max_ongoing_requests": MAX_RETRIEVALS,
         "max_queued_requests": _capacity(config),
-        "ray_actor_options": {"num_cpus": 1},
+        "ray_actor_options": {"num_cpus": 1} | ({"num_gpus": config.gpus_per_retriever} if on_gpu else {}),
         "graceful_shutdown_wait_loop_s": 0.5,
         "graceful_shutdown_timeout_s": 5,
         "max_constructor_retry_count": 1,
     }
+
+
+def retriever_device(config: ServingConfig) -> str:
+    """Where retrievers compute, as torch writes it; of several GPUs Ray shows each only its own."""
+    return "cuda" if config.gpus_per_retriever else "cpu"
+
+
+def retriever_gpus(config: ServingConfig) -> int:
+    """GPUs that the retrievers take together where they share as few as they can."""
+    if not config.gpus_per_retriever:
+        return 0
+    sharing = int(1 / config.gpus_per_retriever + 1e-9)
+    return math.ceil(max(1, config.num_retrievers.min) / sharing)
 
 
 def limiter_options() -> dict[str, Any]:
@@ -127,3 +142,5 @@ class BaseSource:
     source: str
     digest: str
     max_positions: int | None
+    original: str | None = None
+    """The digest of the model that this one is a copy of in other numbers; None where it is not known to be one."""

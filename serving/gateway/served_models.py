@@ -1,6 +1,6 @@
 """The base models that are served, by name: their engines, and which version of an adapter fits them."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ class ServedBase:
     digest: str
     template_hash: str
     max_lora_rank: int
+    original: str | None = None
+    """The digest of the model that this one is a copy of in other numbers."""
 
 
 def find_adapter(registry: Registry, name: str, version: int | None, caller: str | None = None) -> AdapterVersion:
@@ -34,8 +36,14 @@ def find_adapter(registry: Registry, name: str, version: int | None, caller: str
         raise ApiError(409, f"The manifest of the adapter {name} cannot be read.", code="adapter_refused") from error
 
 
-def check_adapter(version: AdapterVersion, base: ServedBase) -> None:
-    """Raises ApiError 409 where the version is no adapter, or was not made for what is served."""
+def check_adapter(
+    registry: Registry, version: AdapterVersion, base: ServedBase, being_checked: Collection[str] = ()
+) -> None:
+    """Raises ApiError 409 where the version is no adapter, or was not made for what is served.
+
+    Args:
+        being_checked: engine ids of versions that a copy of their base serves before their parity check there.
+    """
     if version.manifest.kind == "merged":
         raise ApiError(
             409,
@@ -54,10 +62,34 @@ def check_adapter(version: AdapterVersion, base: ServedBase) -> None:
             param="model",
             code="adapter_refused",
         )
+    if version.manifest.base_digest != base.digest and version.engine_id not in being_checked:
+        _check_copy(registry, version, base)
+
+
+def _check_copy(registry: Registry, version: AdapterVersion, base: ServedBase) -> None:
+    """Raises ApiError 409 where the version's parity check on this copy of its base failed, or was never made."""
+    pinned = f"{version.name}@{version.version}"
+    check = registry.copy_check_of(version, base.digest)
+    if check and check.passed:
+        return
+    seen = (
+        f"its log-probabilities there differ from the trainer's by {check.mean_difference:.3f} nats per token on "
+        f"average, and {check.tolerance:g} are allowed"
+        if check
+        else "it has not been checked there"
+    )
+    raise ApiError(
+        409,
+        f"The adapter {pinned} is refused: {base.name} is a copy in other numbers of the model that it was trained on, "
+        f"and {seen}. Run `tandem adapters check {pinned}`, or serve the model it was trained on "
+        f"({version.manifest.base_model}).",
+        param="model",
+        code="adapter_refused",
+    )
 
 
 def _mismatches(manifest: AdapterManifest, base: ServedBase) -> Iterator[str]:
-    if manifest.base_digest != base.digest:
+    if manifest.base_digest not in (base.digest, base.original):
         yield f"it was trained on other weights than those that {base.name} serves"
     if manifest.template_hash != base.template_hash:
         yield "it was trained with another chat template"
@@ -85,7 +117,7 @@ class ServedModels:
         """The version that answers this caller. Raises ApiError 404 or 409."""
         assert name.adapter
         version = find_adapter(self.registry, name.adapter, name.version, caller)
-        check_adapter(version, await self._base(name.base))
+        check_adapter(self.registry, version, await self._base(name.base), self._settings.being_checked)
         return version
 
     def engine(self, base: str, engine_id: str | None, stream: bool) -> "DeploymentHandle":
@@ -110,12 +142,14 @@ class ServedModels:
         if base not in self._served:
             template_hash = await self.engines[base].template_hash.remote()
             digest = self._settings.bases[base]
-            self._served[base] = ServedBase(base, digest, template_hash, self._settings.max_lora_rank)
+            original = self._settings.originals.get(base)
+            self._served[base] = ServedBase(base, digest, template_hash, self._settings.max_lora_rank, original)
         return self._served[base]
 
     def _fits(self, adapter: str, base: ServedBase) -> bool:
         try:
-            check_adapter(find_adapter(self.registry, adapter, None), base)
+            found = find_adapter(self.registry, adapter, None)
+            check_adapter(self.registry, found, base, self._settings.being_checked)
         except ApiError:
             return False
         return True

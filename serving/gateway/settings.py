@@ -1,6 +1,7 @@
 """What a gateway is started with."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -36,3 +37,8 @@ class GatewaySettings:
     log_prompts: bool = False
     otlp_endpoint: str | None = None
     """Where traces go; None records none."""
+    originals: Mapping[str, str] = field(default_factory=dict)
+    """The digest of the model that a base model is a copy of in other numbers, by the base model's name."""
+    being_checked: frozenset[str] = frozenset()
+    """Engine ids of versions that are served on a copy of their base for their parity check, whether or not they
+    passed one."""

@@ -10,8 +10,9 @@ from typing import Any
 
 from cluster.fingerprints.digests import digest_json
 
-SAME_ANSWERS = ("host", "port", "num_replicas", "preload", "adapter_registry")
-"""Settings of `serving` that change no answer: where it is reached, and how much it can take."""
+SAME_ANSWERS = ("host", "port", "num_replicas", "preload", "adapter_registry", "copy_of", "copy_tolerance",
+                "gpus_per_retriever")  # fmt: skip
+"""Settings of `serving` that change no answer: where it is reached, how much it can take, what it refuses."""
 
 SAME_PASSAGES = ("uri",)
 """Settings of `retrieval` that change no passage: where the store is reached."""
@@ -38,6 +39,10 @@ def hosted_version(url: str, model: str, day: date) -> str:
     return digest_json([url, model, f"{day:%Y-%m-%d}"])
 
 
+SINCE_DEFAULTS: dict[str, Any] = {"embedding_precision": "auto"}
+"""Settings of `retrieval` that earlier versions did not have: left out at the value that stands for what those did."""
+
+
 def index_version(documents: str, retrieval: Mapping[str, Any], prompt_hash: str) -> str:
     """What decides which passages are found and how they are shown.
 
@@ -45,7 +50,11 @@ def index_version(documents: str, retrieval: Mapping[str, Any], prompt_hash: str
         documents: the digest of all documents, from the run's inventory.
         retrieval: the settings of `retrieval`, as JSON values.
     """
-    settings = {name: value for name, value in retrieval.items() if name not in SAME_PASSAGES}
+    settings = {
+        name: value
+        for name, value in retrieval.items()
+        if name not in SAME_PASSAGES and not (name in SINCE_DEFAULTS and value == SINCE_DEFAULTS[name])
+    }
     return digest_json([documents, settings, prompt_hash])
 
 

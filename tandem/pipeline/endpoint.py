@@ -46,7 +46,10 @@ def serve(
     config, names = _with_adapters(project, adapters)
     if keys is None:
         config = on_loopback(config)
-    with running_endpoint(config, project.model, project.storage, retrieval, uri, console.progress, keys) as url:
+    admitted = frozenset(version.engine_id for version in adapters.values())
+    with running_endpoint(
+        config, project.model, project.storage, retrieval, uri, console.progress, keys, admitted
+    ) as url:
         console.stage("serve", f"ready at {url}")
         yield Served(url, names, project.collection if retrieval else None)
 

@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from cluster.errors import TandemError
-from cluster.registry.registry import AdapterVersion, ParityCheck, Registry
+from cluster.registry.registry import AdapterVersion, CopyCheck, ParityCheck, Registry
 from serving.client import connect
 from serving.config import Replicas
 from serving.deploy.run import running_endpoint
 from serving.parity_replay import BASE_LOGPROBS, ParityResult, has_base_logprobs, replay_parity
 from tandem.console import Console
+from tandem.pipeline.served_copies import CheckedModel, models_to_check
 from tandem.project.project import Project
 
 RECORDED = "parity.jsonl"
@@ -40,6 +41,12 @@ class ServedModel:
     name: str
     base: str | None = None
     """None where the endpoint does not serve the base."""
+
+    copy_digest: str | None = None
+    """The digest of the base model there, where it is a copy in other numbers of the one that was trained on."""
+
+    copy_source: str | None = None
+    """Where that copy is."""
 
 
 def parity_limit(tolerance: Tolerance, base_difference: float | None) -> float:
@@ -70,38 +77,55 @@ def ensure_parity(
     Raises:
         TandemError: it is not served as it was trained. It stays published, and what was live stays live.
     """
-    tolerance = project.training.parity_tolerance
-    if tolerance is None:
-        return
-    known = Registry.of(project.storage).check_of(version.name, version.version)
-    if known is None or not _decides(known, tolerance):
+    registry, checked = Registry.of(project.storage), models_to_check(project, version)
+    if project.training.parity_tolerance is None:
+        checked = [each for each in checked if each.digest]  # a copy has to be checked whatever the project wants
+    missing = []
+    for each in checked:
+        known = _known(registry, version, each)
+        if known is None or not _decides(known, _tolerance(project, each.digest)):
+            missing.append(each)
+        elif not known.passed:
+            raise _differs(version, known)
+    for number, each in enumerate(missing, 1):
+        goes_live = promotes and number == len(missing)
         if model:
-            check_parity(project, version, console, model, promotes)
+            check_parity(project, version, console, _at_endpoint(model, each), goes_live)
         else:
-            serve_and_check(project, version, console)
-    elif not known.passed:
-        raise _differs(version, known)
+            _serve_and_check(project, version, console, each, goes_live)
 
 
 def serve_and_check(project: Project, version: AdapterVersion, console: Console) -> None:
-    """Serve a version on a free port for as long as the check takes; inside a Ray session.
+    """Serve a version on a free port for as long as the check takes, on its base and on each served copy of it in
+    turn; inside a Ray session.
 
     The base of a version that is a whole model is served after it, where it decides whether the version goes live.
 
     Raises:
         TandemError: as `check_parity`, or the endpoint did not start.
     """
+    checked = models_to_check(project, version)
+    for number, each in enumerate(checked, 1):
+        _serve_and_check(project, version, console, each, number == len(checked))
+
+
+def _serve_and_check(
+    project: Project, version: AdapterVersion, console: Console, checked: CheckedModel, promotes: bool
+) -> None:
     if version.manifest.kind == "adapter":
-        with _serving(project, project.model, console) as url:
-            check_parity(project, version, console, ServedModel(url, f"base:{_pinned(version)}", "base"))
+        copy = checked.source if checked.digest else None
+        with _serving(project, version, checked, console) as url:
+            model = ServedModel(url, f"base:{_pinned(version)}", None if copy else "base", checked.digest, copy)
+            check_parity(project, version, console, model, promotes)
         return
-    with _serving(project, str(version.path), console) as url:
-        found = _replay(project, version, ServedModel(url, "base"))
+    with _serving(project, version, checked, console) as url:
+        model = ServedModel(url, "base")
+        found = _replay(project, version, model)
     base = None
     if _tolerance(project) == "auto" and LEAST_TOLERANCE < found.mean_difference <= MOST_TOLERANCE:
-        with _serving(project, project.model, console) as url:
+        with _serving(project, version, CheckedModel("base", project.model), console) as url:
             base = _replay_base(project, version, ServedModel(url, "base", "base"))
-    _decide(project, version, console, found, base, promotes=True)
+    _decide(project, version, console, model, found, base, promotes)
 
 
 def check_parity(
@@ -113,19 +137,23 @@ def check_parity(
         promotes: make the version live where it passes.
 
     Raises:
-        TandemError: they differ by more than `training.parity_tolerance`.
+        TandemError: they differ by more than `training.parity_tolerance`, on a copy by more than
+            `serving.copy_tolerance`.
     """
     found, base = _replay(project, version, model), _replay_base(project, version, model)
-    _decide(project, version, console, found, base, promotes)
+    _decide(project, version, console, model, found, base, promotes)
 
 
 @contextmanager
-def _serving(project: Project, source: str, console: Console) -> Iterator[str]:
+def _serving(project: Project, version: AdapterVersion, checked: CheckedModel, console: Console) -> Iterator[str]:
     """The URL of an endpoint on a free port that serves one model."""
-    alone = {"host": "127.0.0.1", "port": _free_port(), "models": {"base": source},
+    copy_of = {"base": checked.original} if checked.original else {}
+    alone = {"host": "127.0.0.1", "port": _free_port(), "models": {"base": checked.source}, "copy_of": copy_of,
              "num_replicas": Replicas(min=1, max=1), "preload": [], "adapter_registry": None}  # fmt: skip
-    config = project.serving.model_copy(update=alone)
-    with running_endpoint(config, project.model, project.storage, None, None, console.progress) as url:
+    config, admitted = project.serving.model_copy(update=alone), frozenset({version.engine_id})
+    with running_endpoint(
+        config, project.model, project.storage, None, None, console.progress, being_checked=admitted
+    ) as url:
         yield url
 
 
@@ -148,29 +176,56 @@ def _decide(
     project: Project,
     version: AdapterVersion,
     console: Console,
+    model: ServedModel,
     found: ParityResult,
     base_difference: float | None,
     promotes: bool,
 ) -> None:
     """Keep the result, and make the version live where it passes. Raises TandemError where it does not."""
-    registry, limit = Registry.of(project.storage), parity_limit(_tolerance(project), base_difference)
-    check = registry.record_check(
-        version.name, version.version, tolerance=limit, base_difference=base_difference, **asdict(found)
-    )
+    registry, pinned = Registry.of(project.storage), (version.name, version.version)
+    limit = parity_limit(_tolerance(project, model.copy_digest), base_difference)
+    if model.copy_digest:
+        check: ParityCheck = registry.record_copy_check(*pinned, model.copy_digest, tolerance=limit, **asdict(found))
+    else:
+        check = registry.record_check(*pinned, tolerance=limit, base_difference=base_difference, **asdict(found))
     if not check.passed:
         raise _differs(version, check)
     if promotes:
-        registry.promote(version.name, version.version)
+        registry.promote(*pinned)
     console.stage(
         "parity",
-        f"vLLM serves {_pinned(version)} as it was trained: {check.mean_difference:.4f} nats per token apart "
-        f"({check.num_rows} rows, at most {limit:g}{_describe_base(check)}){'; it is live' if promotes else ''}",
+        f"vLLM serves {_pinned(version)}{_on_copy(model)} as it was trained: {check.mean_difference:.4f} nats per "
+        f"token apart ({check.num_rows} rows, at most {limit:g}{_describe_base(check)})"
+        f"{'; it is live' if promotes else ''}",
     )
 
 
-def _tolerance(project: Project) -> Tolerance:
-    """The project's tolerance; `auto` where somebody asks for a check that the project does not want."""
-    return project.training.parity_tolerance or "auto"
+def _known(registry: Registry, version: AdapterVersion, checked: CheckedModel) -> ParityCheck | None:
+    if checked.digest:
+        return registry.copy_check_of(version, checked.digest)
+    return registry.check_of(version.name, version.version)
+
+
+def _tolerance(project: Project, copy_digest: str | None = None) -> Tolerance:
+    """The project's tolerance; `auto` where somebody asks for a check that the project does not want.
+
+    That of a copy is a number: a limit that grew with the copy's own noise would let any model pass as a copy.
+    """
+    return project.serving.copy_tolerance if copy_digest else project.training.parity_tolerance or "auto"
+
+
+def _at_endpoint(model: ServedModel, checked: CheckedModel) -> ServedModel:
+    """The same version where a running endpoint has this model; one that is no copy is asked as `model` says."""
+    _, _, rest = model.name.partition(":")
+    if checked.digest is None and checked.name == "base":
+        return model
+    assert rest, "copies are of an adapter's base"
+    base, copy = (None, checked.source) if checked.digest else (checked.name, None)
+    return ServedModel(model.url, f"{checked.name}:{rest}", base, checked.digest, copy)
+
+
+def _on_copy(model: ServedModel) -> str:
+    return f" on {model.copy_source}" if model.copy_source else ""
 
 
 def _decides(known: ParityCheck, tolerance: Tolerance) -> bool:
@@ -185,11 +240,14 @@ def _describe_base(check: ParityCheck) -> str:
 
 
 def _differs(version: AdapterVersion, check: ParityCheck) -> TandemError:
+    on_copy, setting = "", "training.parity_tolerance"
+    if isinstance(check, CopyCheck):
+        on_copy, setting = " on a copy of its base in other numbers", "serving.copy_tolerance"
     return TandemError(
-        f"{_pinned(version)} is published and not live: vLLM serves it with log-probabilities that are "
+        f"{_pinned(version)} is published and not live: vLLM serves it{on_copy} with log-probabilities that are "
         f"{check.mean_difference:.3f} nats per token from those of training on average ({check.max_difference:.3f} at "
         f"most), over {check.num_tokens} tokens of {check.num_rows} rows{_describe_base(check)}.",
-        f"{check.tolerance:g} on average (`training.parity_tolerance`).",
+        f"{check.tolerance:g} on average (`{setting}`).",
         f"Look for what is served otherwise than it was trained (`serving.dtype`, `serving.engine_kwargs`), then run "
         f"`tandem adapters check {_pinned(version)}`; or raise the tolerance.",
     )

@@ -40,6 +40,7 @@ PATHS = {
     "model": Kind.MODEL,
     "storage": Kind.THERE,
     "serving.models.*": Kind.MODEL,
+    "serving.copy_of.*": Kind.MODEL,
     "training.data": Kind.FILE,
     "training.data.path": Kind.FILE,
     "training.data.#": Kind.FILE,

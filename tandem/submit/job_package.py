@@ -197,7 +197,7 @@ def _training(project: Project, hardware: Hardware) -> list[Phase]:
 
 def _parity(project: Project, num_gpus: int) -> list[Phase]:
     """After a training its version is served once."""
-    checked = project.training.parity_tolerance is not None
+    checked = project.training.parity_tolerance is not None or project.serving.copy_of
     return [_serving(project, num_gpus, with_documents=False)] if checked else []
 
 
@@ -215,6 +215,8 @@ def _serving(project: Project, num_gpus: int, with_documents: bool) -> Phase:
     engines = max(1, config.num_replicas.min) * max(1, len(config.models))
     gateway = {"CPU": float(gateway_options(config)["ray_actor_options"]["num_cpus"])}
     retriever = {"CPU": float(retriever_options(config)["ray_actor_options"]["num_cpus"])}
+    if config.gpus_per_retriever:
+        retriever["GPU"] = config.gpus_per_retriever
     retrievers = max(1, config.num_retrievers.min) if with_documents else 0
     bundles = (*engine * engines, *(gateway,) * config.num_gateways, *(retriever,) * retrievers)
     return Phase("serving", bundles)

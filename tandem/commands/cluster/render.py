@@ -18,6 +18,7 @@ from cluster.jobs.wheel import package_version
 from cluster.manifests.kuberay import PROJECT_FILE, Pods, Target, ray_cluster, ray_job, ray_service
 from cluster.storage.files import write_atomically
 from serving.deploy.run import is_loopback
+from serving.deploy.serve_options import retriever_gpus
 from serving.engine.engine_args import num_devices
 from tandem.commands.options import DEFAULT, AsJson, ProjectFile, with_option_groups
 from tandem.console import Console
@@ -146,10 +147,26 @@ def num_serving_pods(project: Project, gpus: int) -> tuple[int, int]:
             "A pod with the GPUs of at least one engine.",
             f"Render with `--gpus {devices}`, or lower tensor_parallel_size in `serving.engine_kwargs`.",
         )
+    searching = retriever_gpus(serving) if project.retrieves else 0
+    if searching and not gpus:
+        raise TandemError(
+            f"`serving.gpus_per_retriever` is {serving.gpus_per_retriever:g}, and the pods have no GPU.",
+            "Pods with a GPU; 0 embeds questions and reranks on a CPU.",
+            "Render with `--gpus`, or remove `serving.gpus_per_retriever`.",
+        )
     num_bases, per_pod = max(1, len(serving.models)), max(1, gpus // devices) if gpus else 1
-    fewest, most = (math.ceil(num_bases * number / per_pod) for number in (serving.num_replicas.min,
-                                                                         serving.num_replicas.max))  # fmt: skip
+    fewest, most = (
+        _pods_with(num_bases * number, per_pod, devices, gpus, searching)
+        for number in (serving.num_replicas.min, serving.num_replicas.max)
+    )
     return max(1, fewest), max(1, most)
+
+
+def _pods_with(num_engines: int, per_pod: int, devices: int, gpus: int, searching: int) -> int:
+    """Pods for so many engines, and for the GPUs of the retrievers that the engines leave none of."""
+    pods = math.ceil(num_engines / per_pod)
+    left = pods * gpus - num_engines * devices
+    return pods + (math.ceil(max(0, searching - left) / gpus) if gpus else 0)
 
 
 class _Blocks(yaml.SafeDumper):

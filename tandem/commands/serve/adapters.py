@@ -9,6 +9,7 @@ from cluster.registry.mirror import push_versions
 from cluster.registry.registry import AdapterVersion, Registry, share_percent
 from tandem.commands.options import DEFAULT, AsJson, Despite, ProjectFile
 from tandem.console import Console
+from tandem.pipeline.served_copies import require_checks_on_copies
 from tandem.project.project import Project, load
 
 
@@ -80,6 +81,7 @@ def promote(project: Project, adapter: str, despite: str | None = None) -> str:
     """Point the alias `live` at `name@version`; `despite` is the reason where a gate failed."""
     version = find_version(project, adapter)
     registry = Registry.of(project.storage)
+    require_checks_on_copies(project, version)
     registry.promote(version.name, version.version, despite=despite)
     gates = registry.gates_of(version.name, version.version)
     failed = [gate.name for gate in gates.failed] if gates else []
@@ -95,6 +97,8 @@ def split(project: Project, adapter: str, parts: list[str], despite: str | None 
             raise TandemError(f"{part!r} is no share.", "A version and its share: 7=90 8=10.", "Correct it.")
         shares[int(version)] = int(share)
     registry = Registry.of(project.storage)
+    for number in shares:
+        require_checks_on_copies(project, registry.get(adapter, number))
     registry.split(adapter, shares, despite=despite)
     shares_text = ", ".join(f"@{version} {share_percent(shares, version):g} %" for version in shares)
     return f"{adapter} is split over its callers: {shares_text}."

@@ -88,11 +88,14 @@ def _describe_adapters(project: Project, base: str, source: str) -> Iterator[str
     from transformers import AutoTokenizer
 
     hashed = template_hash(AutoTokenizer.from_pretrained(source))
-    served = ServedBase(base, digest_model(source), hashed, project.serving.max_lora_rank)
+    original = project.serving.copy_of.get(base)
+    served = ServedBase(
+        base, digest_model(source), hashed, project.serving.max_lora_rank, digest_model(original) if original else None
+    )
     for name in registry.names():
         try:
             version = find_adapter(registry, name, None)
-            check_served_adapter(version, served)
+            check_served_adapter(registry, version, served)
         except ApiError as error:
             yield f"{base}:{name} is refused: {error.message}"
         else:

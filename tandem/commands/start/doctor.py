@@ -107,7 +107,9 @@ def needs_of(project: Project | None, more: dict[str, Check] | None = None) -> M
         versions=tested_versions(),
         storage=root,
         buckets=buckets,
-        models=tuple(dict.fromkeys((project.model, *base_models(serving, project.model).values()))),
+        models=tuple(
+            dict.fromkeys((project.model, *base_models(serving, project.model).values(), *serving.copy_of.values()))
+        ),
         ports={"serving.port": (serving.host, serving.port)},
         more=more or {},
     )

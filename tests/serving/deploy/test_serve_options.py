@@ -7,11 +7,14 @@ from pydantic import ValidationError
 
 from cluster.errors import TandemError
 from serving.config import ServingConfig
+from serving.deploy.run import check_gpu_room
 from serving.deploy.serve_options import (
     engine_options,
     gateway_options,
     limiter_options,
     max_requests,
+    retriever_device,
+    retriever_gpus,
     retriever_options,
 )
 from serving.engine.engine_args import Hardware, engine_kwargs
@@ -124,3 +127,36 @@ def test_names_of_bases_are_checked(tmp_path: object) -> None:
     assert ServingConfig(models={"base": "Qwen/Qwen3-0.6B"}).models["base"] == "Qwen/Qwen3-0.6B"
     read = ServingConfig.model_validate({"models": {"base": "./m"}}, context={"folder": tmp_path})
     assert read.models["base"] == f"{tmp_path}/m"
+
+
+@pytest.mark.parametrize(
+    ("share", "num_retrievers", "gpus", "device"),
+    [(0, 1, 0, "cpu"), (1, 2, 2, "cuda"), (0.25, 4, 1, "cuda"), (0.25, 5, 2, "cuda"), (0.3, 4, 2, "cuda"),
+     (0.6, 2, 2, "cuda"), (0.1, 10, 1, "cuda"), (1 / 3, 3, 1, "cuda")],
+)  # fmt: skip
+def test_a_retriever_takes_the_gpus_that_it_is_given(share: float, num_retrievers: int, gpus: int, device: str) -> None:
+    config = ServingConfig(gpus_per_retriever=share, num_retrievers=num_retrievers)
+    options = retriever_options(config)["ray_actor_options"]
+    assert options == ({"num_cpus": 1, "num_gpus": share} if share else {"num_cpus": 1})
+    assert (retriever_gpus(config), retriever_device(config)) == (gpus, device)
+
+
+def test_retrievers_that_scale_to_none_still_need_one() -> None:
+    config = ServingConfig(gpus_per_retriever=1, num_retrievers={"min": 0, "max": 4})
+    assert retriever_gpus(config) == 1
+
+
+@pytest.mark.parametrize(
+    ("gpus", "fits"),
+    [(0, False), (1, False), (2, True), (8, True), (16, True)],
+)
+def test_a_retriever_on_a_gpu_is_refused_where_no_gpu_is_left_for_it(gpus: int, fits: bool) -> None:
+    config = ServingConfig(gpus_per_retriever=0.5, num_retrievers=2)
+    if fits:
+        check_gpu_room(config, 1, Hardware(gpus), retrieves=True)
+    else:
+        with pytest.raises(TandemError, match=r"serving\.gpus_per_retriever") as refused:
+            check_gpu_room(config, 1, Hardware(gpus), retrieves=True)
+        assert "embeds questions and reranks on a CPU" in refused.value.accepted
+    check_gpu_room(config, 1, Hardware(gpus), retrieves=False)
+    check_gpu_room(ServingConfig(), 1, Hardware(gpus), retrieves=True)

@@ -64,8 +64,8 @@ def test_a_broken_manifest_is_refused(registry: Registry) -> None:
 
 
 def test_what_fits_is_served(registry: Registry) -> None:
-    check_adapter(published(registry), BASE)
-    check_adapter(published(registry, prompt_hash=PROMPT_HASH), BASE)
+    check_adapter(registry, published(registry), BASE)
+    check_adapter(registry, published(registry, prompt_hash=PROMPT_HASH), BASE)
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,57 @@ def test_what_fits_is_served(registry: Registry) -> None:
 )
 def test_what_does_not_fit_is_409_with_the_reason(registry: Registry, changed: dict[str, Any], reason: str) -> None:
     with pytest.raises(ApiError, match=reason) as refused:
-        check_adapter(published(registry, **changed), BASE)
+        check_adapter(registry, published(registry, **changed), BASE)
     assert (refused.value.status, refused.value.code) == (409, "adapter_refused")
+
+
+COPY = ServedBase("fast", "copy", "template", max_lora_rank=32, original="digest")
+CHECK: dict[str, Any] = {"num_rows": 3, "num_tokens": 30, "max_difference": 0.4, "tolerance": 0.1}
+
+
+def refusal(registry: Registry, version: AdapterVersion, base: ServedBase) -> str:
+    with pytest.raises(ApiError) as refused:
+        check_adapter(registry, version, base)
+    assert (refused.value.status, refused.value.code) == (409, "adapter_refused")
+    return str(refused.value)
+
+
+def test_a_copy_of_the_base_serves_what_passed_its_check_there(registry: Registry) -> None:
+    version = published(registry)
+    assert "it has not been checked there. Run `tandem adapters check support@1`" in refusal(registry, version, COPY)
+    check_adapter(registry, version, COPY, {version.engine_id})
+    registry.record_copy_check("support", 1, "copy", mean_difference=0.2, **CHECK)
+    assert "differ from the trainer's by 0.200 nats per token" in refusal(registry, version, COPY)
+    registry.record_copy_check("support", 1, "copy", mean_difference=0.02, **CHECK)
+    check_adapter(registry, version, COPY)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ServedBase("fast", "another copy", "template", 32, original="digest"),
+        ServedBase("fast", "copy", "template", 32, original="another original"),
+        ServedBase("fast", "copy", "template", 32),
+        ServedBase("fast", "copy", "another template", 32, original="digest"),
+    ],
+)
+def test_a_check_is_of_one_version_on_one_copy(registry: Registry, other: ServedBase) -> None:
+    version = published(registry)
+    registry.record_copy_check("support", 1, "copy", mean_difference=0.02, **CHECK)
+    assert refusal(registry, version, other)
+    assert refusal(registry, published(registry, rank=8), COPY), "the next version has not been checked"
+
+
+def test_being_checked_lets_in_no_adapter_of_another_model(registry: Registry) -> None:
+    version = published(registry, base_digest="quite another")
+    with pytest.raises(ApiError, match="other weights"):
+        check_adapter(registry, version, COPY, {version.engine_id})
 
 
 def test_a_whole_model_is_409_and_says_how_to_serve_it(registry: Registry) -> None:
     found = published(registry, kind="merged", method="dora")
     with pytest.raises(ApiError) as refused:
-        check_adapter(found, BASE)
+        check_adapter(registry, found, BASE)
     assert (refused.value.status, refused.value.code) == (409, "adapter_refused")
     assert f"`serving.models: {{support: {found.path}}}`" in str(refused.value)
 
