@@ -15,6 +15,7 @@ from cluster.session import ray_session
 from serving.deploy.run import running_endpoint
 from tandem.console import Console
 from tandem.pipeline import parity_check
+from tandem.pipeline.endpoint import serve
 from tandem.project.project import Project, load
 from tests.ports import free_port
 from tests.serving.fp8_copy import write_fp8_copy
@@ -107,3 +108,15 @@ def test_a_model_that_is_no_copy_does_not_pass(tmp_path: Path) -> None:
     check = registry.copy_check_of(version, digest_model(str(other)))
     assert check is not None and not check.passed
     assert registry.shares("support") == {}, "nothing went live"
+
+
+def test_a_comparison_checks_it_at_the_endpoint_that_it_has(tmp_path: Path) -> None:
+    copy = write_fp8_copy(MODEL, tmp_path / "fp8")
+    project, registry = project_on(copy, tmp_path), Registry(tmp_path / "storage" / "adapters")
+    version = publish_trained(project, tmp_path)
+    with serve(project, None, {"tuned": version}, Console()) as served:
+        model = parity_check.ServedModel(served.url, served.models["tuned"])
+        parity_check.ensure_parity(project, version, Console(), model)
+    check = registry.copy_check_of(version, digest_model(str(copy)))
+    assert check is not None and check.passed
+    assert registry.shares("support") == {1: 1}, "it is live"

@@ -174,6 +174,12 @@ def test_what_a_verb_needs_is_named(project: Path) -> None:
     assert phases(project, "index", 8)["indexing"] == [driver, {"GPU": 0.5}, {"GPU": 0.5}]
 
 
+def test_a_retriever_on_a_gpu_is_counted(project: Path) -> None:
+    file = project / "tandem.yaml"
+    file.write_text(f"{file.read_text()}\nserving: {{gpus_per_retriever: 0.25}}\n")
+    assert phases(project, "compare", 8)["serving"][-1] == {"CPU": 1.0, "GPU": 0.25}
+
+
 def test_automatic_workers_take_the_gpus_of_the_cluster(project: Path) -> None:
     assert phases(project, "train", 8)["training"] == [{"CPU": 1.0}, *[{"GPU": 1.0}] * 8]
     assert phases(project, "train", 0)["training"] == [{"CPU": 1.0}, {"CPU": 1.0}, {"CPU": 1.0}]
