@@ -136,7 +136,7 @@ class MlflowRun:
             for start in range(0, len(values), MLFLOW_VALUES):
                 self._client.log_batch(self.run_id, metrics=values[start : start + MLFLOW_VALUES])
         except MlflowException as error:
-            if error.get_http_status_code() in (400, 401, 403, 404):
+            if error.get_http_status_code() in (400, 404):  # a key may be renewed, values and runs are not
                 raise RefusedValues(error.message) from error
             raise
 
