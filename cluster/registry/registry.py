@@ -247,6 +247,12 @@ class Registry:
         is_pair = check and (check.original_digest, check.copy_digest) == (version.manifest.base_digest, copy_digest)
         return check if is_pair else None
 
+    def copy_checks_of(self, name: str, version: int) -> list[CopyCheck]:
+        """What the last parity check of a version found on each copy of its base."""
+        keys = sorted(self.place.glob(f"{name}/checks/v{version}-on-*.json"))
+        found = (self.place.read(key) for key in keys)
+        return [CopyCheck.model_validate_json(stored.content) for stored in found if stored]
+
     def find(self, name: str, *fingerprints: str) -> AdapterVersion | None:
         """The newest version that was made from exactly the inputs of one of these fingerprints, if there is one."""
         matching = [version for version in self.versions(name) if version.manifest.fingerprint in fingerprints]

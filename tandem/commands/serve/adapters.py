@@ -66,12 +66,14 @@ def list_versions(project: Project) -> tuple[str, list[dict[str, Any]]]:
         shares = registry.shares(name)
         for version in registry.versions(name):
             manifest, parity = version.manifest, registry.check_of(name, version.version)
+            copies = registry.copy_checks_of(name, version.version)
             gates = registry.gates_of(name, version.version)
             rows.append(
                 {"adapter": f"{name}@{version.version}", "live": version.version in shares,
                  "share": share_percent(shares, version.version), "created": manifest.created,
                  "base_model": manifest.base_model, "rank": manifest.rank, "metrics": manifest.metrics,
                  "parity": parity.model_dump(mode="json") if parity else None,
+                 "parity_on_copies": [check.model_dump(mode="json") for check in copies],
                  "gates": gates.model_dump(mode="json") if gates else None}
             )  # fmt: skip
     return "\n".join(map(_line, rows)) or "No adapter is published yet. Train one with `tandem train`.", rows
@@ -126,16 +128,19 @@ def find_version(project: Project, adapter: str) -> AdapterVersion:
 
 
 def _line(row: dict[str, Any]) -> str:
-    share, parity = _describe_share(row["share"]), _describe_parity(row["parity"])
+    checks = [check for check in (row["parity"], *row["parity_on_copies"]) if check]
+    share, parity = _describe_share(row["share"]), _describe_parity(checks)
     gates = _describe_gates(row["gates"])
     return (
         f"{row['adapter']:<24} {share:<9} {row['created']}  parity {parity:<10} gates {gates:<10} {row['base_model']}"
     )
 
 
-def _describe_parity(check: dict[str, Any] | None) -> str:
-    if check is None:
+def _describe_parity(checks: list[dict[str, Any]]) -> str:
+    """The check that is furthest above its limit, or nearest below it: on the base, or on a copy of it."""
+    if not checks:
         return "unchecked"
+    check = max(checks, key=lambda each: each["mean_difference"] / each["tolerance"])
     return f"{check['mean_difference']:.4f}" + ("" if check["mean_difference"] <= check["tolerance"] else " (failed)")
 
 

@@ -81,6 +81,9 @@ def test_what_a_served_copy_would_refuse_does_not_go_live(folder: Path) -> None:
     registry.record_copy_check("support", 1, copy, mean_difference=0.03, **CHECK)
     assert adapters.promote(project, "support@1") == "support@1 is live."
     assert registry.shares("support") == {version.version: 1}
+    text, (row,) = adapters.list_versions(project)
+    assert "parity 0.0300" in text
+    assert [check["copy_digest"] for check in row["parity_on_copies"]] == [copy]
 
 
 @pytest.mark.parametrize(
