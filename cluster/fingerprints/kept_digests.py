@@ -49,15 +49,23 @@ def digest_large_file(path: Path) -> str:
         before = _state(path, file)
         if before["size"] < LARGE_BYTES:
             return hashlib.file_digest(file, "sha256").hexdigest()
-        entry = cache_root() / "digests" / f"{digest_json(os.fspath(path.absolute()))}.json"
-        if known := _read(entry, before):
+        entry = _entry(path)
+        if entry and (known := _read(entry, before)):
             return known
         started = time.time()
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         newest = max(before["mtime_ns"], before["ctime_ns"]) / 1e9
-        if _state(path, file) == before and newest < started - SETTLED_S:
+        if entry and _state(path, file) == before and newest < started - SETTLED_S:
             _keep(entry, before, digest)
         return digest
+
+
+def _entry(path: Path) -> Path | None:
+    """Where a file's digest is kept; None for a user without a home."""
+    try:
+        return cache_root() / "digests" / f"{digest_json(os.fspath(path.absolute()))}.json"
+    except RuntimeError:
+        return None
 
 
 def _state(path: Path, file: IO[bytes]) -> dict[str, Any]:
