@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+from cluster.autoscaler import HEAD, max_gpus
 from cluster.errors import TandemError
 from cluster.fingerprints.provenance import cpu_has_bf16
 
@@ -132,7 +133,8 @@ def read_hardware() -> Hardware:
     """The nodes of the open Ray session that have GPUs, and this machine; this machine alone where none is open.
 
     Raises:
-        TandemError: `nvidia-smi` of a node fails, or Ray offers GPUs on a node that neither it nor PyTorch finds there.
+        TandemError: `nvidia-smi` of a node fails, Ray offers GPUs on a node that neither it nor PyTorch finds there, or
+            there is an autoscaler and nothing says how many GPUs it may add.
     """
     import ray
 
@@ -147,7 +149,8 @@ def read_hardware() -> Hardware:
     for node, number in zip(nodes, (here, *elsewhere.values()), strict=True):
         if len(node.gpus) < number:
             raise _missing_gpus(node, number)
-    return Hardware(tuple(nodes), _autoscaled_gpus())
+    is_on_head = any(HEAD in node["Resources"] for node in alive if node["NodeID"] == this_node)
+    return Hardware(tuple(nodes), max_gpus(is_on_head))
 
 
 def num_taken_gpus() -> int:
@@ -339,11 +342,3 @@ def _ask_nodes(offered: dict[str, int]) -> list[Node]:
         for node, number in offered.items()
     ]
     return ray.get(asked, timeout=NODE_S) if asked else []
-
-
-def _autoscaled_gpus() -> int:
-    """GPUs that the autoscaler of the open session may bring the cluster to, as Ray Train itself asks for them."""
-    from ray._private.state import state
-
-    most = state.get_max_resources_from_cluster_config() or {}
-    return int(most.get("GPU", 0))

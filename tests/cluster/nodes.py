@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,7 +100,7 @@ class Nodes:
             "RAY_enable_worker_prestart": "0", "RAY_ADDRESS": self.address,
         }  # fmt: skip
 
-    def head(self) -> Node:
+    def head(self, *more: str, environment: Mapping[str, str] | None = None) -> Node:
         """On which nothing runs but Ray's own. Once more after the first was killed: the same cluster, from Redis."""
         redis = {"RAY_REDIS_ADDRESS": self.redis, "RAY_external_storage_namespace": "tandem"} if self.redis else {}
         options = [
@@ -108,7 +108,7 @@ class Nodes:
             f"--ray-client-server-port={free_port()}", f"--dashboard-port={free_port()}",
         ]  # fmt: skip
         (self.folder / "ray_current_cluster").unlink(missing_ok=True)  # a head on a machine of its own finds none
-        return self._waited_for([self._start(HEAD, options, redis)])[0]
+        return self._waited_for([self._start(HEAD, [*options, *more], redis | dict(environment or {}))])[0]
 
     def workers(self, *num_cpus: int, prefix: Sequence[str] = ()) -> list[Node]:
         """A node for each number of logical CPUs; `prefix` is put before the command that starts one."""
