@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from cluster.preflight import base_model, disk_space, gpu, ports, storage, versions
+from cluster.preflight import base_model, disk_space, gpu, ports, rdma, storage, versions
 from cluster.preflight.finding import Finding, run_checks
 
 Check = Callable[[], Iterable[Finding]]
@@ -39,6 +39,7 @@ def check_machine(needs: MachineNeeds) -> list[Finding]:
     checks: dict[str, Check] = {
         "versions": partial(versions.check_versions, needs.versions),
         "gpu": partial(gpu.check_gpus, needs.num_gpus),
+        "rdma": partial(rdma.check_rdma, needs.num_gpus),
         "disk": partial(disk_space.check_disk_space, needs.storage),
         "port": partial(ports.check_port, needs.ports),
     }

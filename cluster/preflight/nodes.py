@@ -154,7 +154,7 @@ class Probe:
 
         return collective.free_address(ray.util.get_node_ip_address())
 
-    def all_reduce(self, rank: int, size: int, address: str, backend: str) -> list[float]:
+    def all_reduce(self, rank: int, size: int, address: str, backend: str) -> collective.Measured:
         return collective.all_reduce(rank, size, address, backend)
 
     def all_reduce_here(self) -> list[Finding]:
@@ -199,29 +199,36 @@ def _all_reduce(asked: _Asked, works: list[Node]) -> Iterator[Finding]:
     elif here:
         yield _between([asked.probes[node.address] for node in here], "gloo", f"{len(here)} nodes")
     if sum(node.num_gpus for node in here) > 1:
-        yield _over_gpus(here)
+        yield from _over_gpus(here)
 
 
-def _over_gpus(nodes: list[Node]) -> Finding:
-    """A rank for each GPU. Those that others use cannot be had."""
+def _over_gpus(nodes: list[Node]) -> Iterator[Finding]:
+    """A rank for each GPU: within each node that has several, then between all. GPUs in use cannot be had."""
     import ray
 
-    probes = [_probe(node, num_gpus=1) for node in nodes for _ in range(node.num_gpus)]
+    by_node = {node.address: [_probe(node, num_gpus=1) for _ in range(node.num_gpus)] for node in nodes}
+    probes = [probe for ones in by_node.values() for probe in ones]
     _, waiting = ray.wait([probe.ready.remote() for probe in probes], num_returns=len(probes), timeout=START_S)
     try:
         if waiting:
             seen = f"nccl: {len(waiting)} of {len(probes)} GPUs are in use, so nothing was measured"
-            return Finding(
+            yield Finding(
                 "all-reduce", "warning", seen,
                 "Run `tandem doctor --cluster` while nothing else runs.",
             )  # fmt: skip
-        return _between(probes, "nccl", f"{len(nodes)} nodes")
+            return
+        for address, ones in by_node.items():
+            if len(ones) > 1:
+                yield _between(ones, "nccl", "one node").on(address)
+        with_gpus = sum(bool(ones) for ones in by_node.values())
+        if with_gpus > 1:
+            yield _between(probes, "nccl", f"{with_gpus} nodes", is_between_nodes=True)
     finally:
         for probe in probes:
             ray.kill(probe)
 
 
-def _between(probes: list[Any], backend: str, where: str) -> Finding:
+def _between(probes: list[Any], backend: str, where: str, is_between_nodes: bool = False) -> Finding:
     """The first of the probes is where the others meet."""
     import ray
     from ray.exceptions import GetTimeoutError, RayError, RayTaskError
@@ -230,7 +237,8 @@ def _between(probes: list[Any], backend: str, where: str) -> Finding:
     try:
         address = ray.get(probes[0].free_address.remote(), timeout=CALL_S)
         calls = [probe.all_reduce.remote(rank, size, address, backend) for rank, probe in enumerate(probes)]
-        return collective.collective_finding(backend, ray.get(calls, timeout=2 * collective.JOIN_S), where)
+        measured = ray.get(calls, timeout=2 * collective.JOIN_S)
+        return collective.collective_finding(backend, measured, where, is_between_nodes)
     except GetTimeoutError:
         return collective.refused_finding(backend, f"it did not end within {2 * collective.JOIN_S:.0f} s on {where}")
     except RayTaskError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import TandemError
-from cluster.preflight import base_model, clocks, collective, disk_space, gpu, machine, ports, storage
+from cluster.preflight import base_model, clocks, disk_space, gpu, machine, ports, storage
 from cluster.preflight.clocks import ClockOffset
 from cluster.preflight.finding import Finding, run_checks
 from tests.cluster.nvidia_smi import driver
@@ -228,16 +228,6 @@ def test_gpus_that_pytorch_can_use_are_looked_at_more_closely(tmp_path: Path, mo
     assert "differ" in mixed.seen and "not corrected" in unsound.seen
     assert compiler.status == "warning" and "make setup GPU=1" in compiler.remedy, "this PyTorch is built for CPUs"
     assert summary.status == "ok" and "driver 580.95.05" in summary.seen
-
-
-@pytest.mark.slow
-def test_two_processes_add_up_and_their_speed_is_told() -> None:
-    found = only(collective.check_all_reduce())
-    assert found.status in ("ok", "warning") and found.values["bus_gb_s"] > 0 and found.values["ranks"] == 2
-
-
-def test_the_bandwidth_is_that_of_nccl_tests() -> None:
-    assert collective.bandwidth([1.0, 2.0, 9.0], size=4, num_bytes=4 * 10**9) == pytest.approx(3.0)
 
 
 def test_all_checks_of_a_machine_run_without_a_project(tmp_path: Path) -> None:
