@@ -18,6 +18,9 @@ STORAGE, MODELS, HOME = "/mnt/tandem", "/mnt/models", "/home/tandem"
 ENVIRONMENT = {"HOME": HOME, "HF_HOME": MODELS, "TANDEM_COMPILED": f"{MODELS}/compiled"}
 TOKEN_SECRET, SETTINGS, SECRETS, PROJECT = "ray-token", "tandem-settings", "tandem-secrets", "tandem-project"
 SERVICE_ACCOUNT = "tandem"
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+"""The annotation that Multus reads: further network interfaces of a pod."""
+
 METRICS_PORT = 8080
 DRAIN = "timeout 60 ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-message 'the pod ends'"
 USER = 1000
@@ -56,6 +59,11 @@ class Pods:
     cpus: int
     memory_gib: int
     gpus: int = 0
+    rdma: tuple[str, int] | None = None
+    """Resource name of the RDMA device plugin, and how many of it."""
+
+    network: str = ""
+    """A NetworkAttachmentDefinition of Multus, for an interface of the RDMA network; empty for none."""
 
     @property
     def resources(self) -> Values:
@@ -63,6 +71,8 @@ class Pods:
         amounts: Values = {"cpu": str(self.cpus), "memory": f"{self.memory_gib}Gi"}
         if self.gpus:
             amounts["nvidia.com/gpu"] = str(self.gpus)
+        if self.rdma:
+            amounts[self.rdma[0]] = str(self.rdma[1])
         return {"limits": amounts, "requests": dict(amounts)}
 
 
@@ -70,14 +80,17 @@ HEAD = Pods(cpus=2, memory_gib=8)
 SUBMITTER = Pods(cpus=1, memory_gib=1)
 
 
-def ray_job(target: Target, pods: Pods, num_workers: int, entrypoint: str, deadline_s: int) -> Values:
+def ray_job(
+    target: Target, pods: Pods, num_workers: int, entrypoint: str, deadline_s: int, fewest: int | None = None
+) -> Values:
     """A RayJob with a cluster of its own, which ends with it. Its head takes work too: a training's check does.
 
     Args:
         deadline_s: seconds after which it is ended, queueing included.
+        fewest: worker pods that are always there; None for all of them. Ray's autoscaler starts the others.
     """
     labels = {"kueue.x-k8s.io/queue-name": target.queue} if target.queue else {}
-    cluster = _cluster(target, "train", [_head(target, "train"), *_workers(target, "train", pods, num_workers)])
+    cluster = _scaled_cluster(target, "train", pods, num_workers, fewest)
     return _named(target, "RayJob", "tandem-train", labels) | {
         "spec": {
             "activeDeadlineSeconds": deadline_s,
@@ -107,12 +120,7 @@ def ray_service(
     group = _workers(target, "serve", pods, workers[0], most=workers[1])[0]
     pod = group["template"]["spec"]
     _serve_pod(pod, port, longest_s, drain_s)
-    cluster = _cluster(target, "serve", [head, group]) | {
-        "autoscalerOptions": _autoscaler(),
-        "enableInTreeAutoscaling": True,
-    }
-    del head["template"]["spec"]["serviceAccountName"]  # KubeRay makes one that may scale the workers
-    del head["template"]["spec"]["automountServiceAccountToken"]
+    cluster = _with_autoscaler(_cluster(target, "serve", [head, group]))
     return _named(target, "RayService", "tandem-serve", {}) | {
         "spec": {
             "excludeHeadPodFromServeSvc": True,
@@ -124,10 +132,10 @@ def ray_service(
     }
 
 
-def ray_cluster(target: Target, pods: Pods, num_workers: int) -> Values:
-    """A standing RayCluster, for interactive use and for the scheduled jobs."""
-    groups = [_head(target, "cluster"), *_workers(target, "cluster", pods, num_workers)]
-    return _named(target, "RayCluster", "tandem-cluster", {}) | {"spec": _cluster(target, "cluster", groups)}
+def ray_cluster(target: Target, pods: Pods, num_workers: int, fewest: int | None = None) -> Values:
+    """A standing RayCluster, for interactive use and for the scheduled jobs; `fewest` as for `ray_job`."""
+    cluster = _scaled_cluster(target, "cluster", pods, num_workers, fewest)
+    return _named(target, "RayCluster", "tandem-cluster", {}) | {"spec": cluster}
 
 
 def _named(target: Target, kind: str, name: str, labels: dict[str, str]) -> Values:
@@ -147,6 +155,24 @@ def _cluster(target: Target, instance: str, groups: list[Values]) -> Values:
     }
 
 
+def _scaled_cluster(target: Target, instance: str, pods: Pods, num_workers: int, fewest: int | None) -> Values:
+    """A head and workers: as many as said, or between `fewest` and as many as said."""
+    number = num_workers if fewest is None else fewest
+    groups = [_head(target, instance), *_workers(target, instance, pods, number, most=num_workers)]
+    cluster = _cluster(target, instance, groups)
+    return cluster if fewest is None else _with_autoscaler(cluster)
+
+
+def _with_autoscaler(cluster: Values) -> Values:
+    """The cluster with Ray's autoscaler beside its head, under a service account of KubeRay's that may scale workers.
+
+    With its token Tandem reads there how many GPUs the autoscaler may add (cluster/autoscaler.py).
+    """
+    spec = cluster["headGroupSpec"]["template"]["spec"]
+    del spec["serviceAccountName"], spec["automountServiceAccountToken"]
+    return cluster | {"autoscalerOptions": _autoscaler(), "enableInTreeAutoscaling": True}
+
+
 def _head(target: Target, instance: str, serve_port: int | None = None) -> Values:
     ports = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": METRICS_PORT}
     if serve_port:  # KubeRay makes the service of an endpoint from the head's ports
@@ -156,11 +182,13 @@ def _head(target: Target, instance: str, serve_port: int | None = None) -> Value
 
 def _workers(target: Target, instance: str, pods: Pods, num: int, most: int | None = None) -> list[Values]:
     template = _pod(target, instance, "worker", pods, {"metrics": METRICS_PORT})
+    if pods.network:
+        template["metadata"]["annotations"] = {NETWORKS: pods.network}
     if pods.gpus:
         template["spec"]["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     return [
         {
-            "groupName": "workers", "minReplicas": num, "maxReplicas": most or num, "replicas": num,
+            "groupName": "workers", "minReplicas": num, "maxReplicas": num if most is None else most, "replicas": num,
             "rayStartParams": {}, "template": template,
         }
     ]  # fmt: skip

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from cluster.manifests.bundle import Bundle, ManifestFinding, Values, cluster_spec, value_at
+from cluster.manifests.bundle import Bundle, Manifest, ManifestFinding, Values, cluster_spec, value_at
 
 # A RayJob's or RayService's cluster gets six characters more than its own name.
 MAX_NAME_LENGTHS = {"RayCluster": 53, "RayJob": 47, "RayService": 47}
@@ -132,10 +132,26 @@ def check_queues(bundle: Bundle) -> Iterator[ManifestFinding]:
             )
         if not bundle.has("LocalQueue", queue, one.namespace):
             yield ManifestFinding("queue", str(one), f"there is no LocalQueue {queue} in {one.namespace}.")
+        covered = _covered_resources(bundle)
+        for name in sorted(_asked_resources(bundle, one) - covered) if covered else ():
+            yield ManifestFinding(
+                "queue", str(one), f"it asks for {name}, which no ClusterQueue covers: it would never be admitted."
+            )
     known = {one.name for one in bundle.of("ClusterQueue")}
     for one in bundle.of("LocalQueue"):
         if one.spec.get("clusterQueue") not in known:
             yield ManifestFinding("queue", str(one), f"there is no ClusterQueue {one.spec.get('clusterQueue')}.")
+
+
+def _asked_resources(bundle: Bundle, one: Manifest) -> set[str]:
+    """The names of what the pods of an object ask for."""
+    containers = [container for pod in bundle.pods if pod.owner is one for container in pod.containers]
+    return {name for each in containers for name in value_at(each, "resources.requests") or {}}
+
+
+def _covered_resources(bundle: Bundle) -> set[str]:
+    groups = [group for queue in bundle.of("ClusterQueue") for group in queue.spec.get("resourceGroups") or []]
+    return {name for group in groups for name in group.get("coveredResources") or []}
 
 
 def check_ray_services(bundle: Bundle) -> Iterator[ManifestFinding]:

@@ -38,6 +38,7 @@ def check_resources(bundle: Bundle) -> Iterator[ManifestFinding]:
                 for name in ("cpu", "memory"):
                     if name not in amounts:
                         yield _of(pod, container, "resources", f"resources.{side}.{name} is missing.")
+            yield from _devices(pod, container)
     for manifest, cluster in bundle.ray_clusters:
         if cluster.get("enableInTreeAutoscaling"):
             options = cluster.get("autoscalerOptions") or {}
@@ -45,6 +46,15 @@ def check_resources(bundle: Bundle) -> Iterator[ManifestFinding]:
                 yield ManifestFinding(
                     "resources", str(manifest), "autoscalerOptions.resources has no requests or no limits."
                 )
+
+
+def _devices(pod: Pod, container: Values) -> Iterator[ManifestFinding]:
+    """Kubernetes gives devices (names with a slash) whole: requests and limits of one are the same number."""
+    requests, limits = (value_at(container, f"resources.{side}") or {} for side in ("requests", "limits"))
+    for name in sorted({name for name in (*requests, *limits) if "/" in name}):
+        if name not in limits or str(requests.get(name, limits[name])) != str(limits[name]):
+            text = f"requests of {name} are {requests.get(name)}, limits {limits.get(name)}: they are the same number."
+            yield _of(pod, container, "resources", text)
 
 
 def check_images(bundle: Bundle) -> Iterator[ManifestFinding]:
@@ -125,6 +135,20 @@ def check_volumes(bundle: Bundle) -> Iterator[ManifestFinding]:
             for path in needed:
                 if path not in [mount["mountPath"] for mount in mounts]:
                     yield _of(pod, container, "volume", f"Ray writes to {path}, and nothing is mounted there.")
+            if is_ray and (lost := _lost_cache(pod.spec, container)):
+                yield _of(pod, container, "volume", lost)
+
+
+def _lost_cache(spec: Values, container: Values) -> str | None:
+    """Why the next pod would compile again what this one compiled; None where TANDEM_COMPILED is on a claim."""
+    path = next((one.get("value", "") for one in container.get("env", []) if one["name"] == "TANDEM_COMPILED"), None)
+    claims = {volume["name"] for volume in spec.get("volumes", []) if "persistentVolumeClaim" in volume}
+    folders = [mount["mountPath"] for mount in container.get("volumeMounts", []) if mount["name"] in claims]
+    if path and any(path == folder or path.startswith(f"{folder.rstrip('/')}/") for folder in folders):
+        return None
+    return (
+        f"TANDEM_COMPILED is {path or 'not set'}: it is a folder of a claim, so that what is compiled outlives the pod."
+    )
 
 
 def check_probes(bundle: Bundle) -> Iterator[ManifestFinding]:

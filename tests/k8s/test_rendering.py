@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.autoscaler import gpus_of_ray_cluster
+from cluster.errors import TandemError
 from cluster.manifests.kuberay import Pods, Target, ray_service
+from tandem.commands.cluster.render import read_rdma
 from tests.k8s.overlays import K8S
 from tests.tandem.test_command import refused, tandem
 
@@ -63,6 +66,48 @@ def test_options_reach_the_manifest(folder: Path) -> None:
     assert group["replicas"] == 2 and pod["containers"][0]["image"] == "r/t:1"  # four workers, two GPUs in a pod
     assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "2"
     assert {"name": "storage", "persistentVolumeClaim": {"claimName": "nfs"}} in pod["volumes"]
+
+
+def test_an_autoscaling_cluster_tells_ray_its_gpus_while_none_is_up(folder: Path) -> None:
+    options = (
+        "--gpus",
+        "8",
+        "--pods",
+        "4",
+        "--min-pods",
+        "0",
+        "--rdma",
+        "vpc.amazonaws.com/efa=32",
+        "--network",
+        "efa",
+    )
+    done = tandem(folder, "render", "raycluster", *options, "--json")
+    cluster = json.loads(done.stdout)
+    (group,) = cluster["spec"]["workerGroupSpecs"]
+    assert (group["minReplicas"], group["replicas"], group["maxReplicas"]) == (0, 0, 4)
+    assert group["template"]["metadata"]["annotations"] == {"k8s.v1.cni.cncf.io/networks": "efa"}
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert limits["nvidia.com/gpu"] == "8" and limits["vpc.amazonaws.com/efa"] == "32"
+    assert gpus_of_ray_cluster(cluster) == 32
+    head = cluster["spec"]["headGroupSpec"]["template"]["spec"]
+    assert "serviceAccountName" not in head and "automountServiceAccountToken" not in head
+
+
+def test_a_job_may_wait_for_the_autoscaler_and_a_queue_may_not(folder: Path) -> None:
+    done = tandem(folder, "render", "rayjob", "--gpus", "1", "--min-pods", "0", "--json")
+    assert json.loads(done.stdout)["spec"]["rayClusterSpec"]["enableInTreeAutoscaling"] is True
+    said = refused(tandem(folder, "render", "rayjob", "--min-pods", "0", "--queue", "fast"))
+    assert "the queue fast takes jobs of a fixed size only" in said
+    assert "--min-pods is 3, and there are 2 pods at most" in refused(
+        tandem(folder, "render", "raycluster", "--pods", "2", "--min-pods", "3")
+    )
+
+
+@pytest.mark.parametrize("text", ["rdma", "rdma/", "/x", "rdma/x=0", "rdma/x=many", "rdma/x=-1", "RDMA/x y"])
+def test_a_device_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(TandemError, match="The resource of a device plugin"):
+        read_rdma(text)
+    assert read_rdma("rdma/x") == ("rdma/x", 1)
 
 
 def test_as_many_pods_as_the_engines_need(folder: Path) -> None:

@@ -86,6 +86,10 @@ BREAKS: list[tuple[str, str, Callable[[Documents], Any]]] = [
         the(d, "ConfigMap", "tandem-settings")["data"].update(TANDEM_IMAGE="CHANGE-ME")),
     ("unset", "a field", lambda d: the(d, "Gateway")["spec"].update(gatewayClassName="CHANGE-ME")),
     ("resources", "limits of a worker", lambda d: container(d, "RayJob")["resources"].pop("limits")),
+    ("resources", "fewer devices asked for than given", lambda d:
+        container(d, "RayJob")["resources"]["requests"].update({"nvidia.com/gpu": "0"})),
+    ("resources", "devices asked for and not given", lambda d:
+        container(d, "RayJob")["resources"]["limits"].pop("nvidia.com/gpu")),
     ("resources", "memory of a schedule", lambda d:
         cron_container(d, "tandem-index")["resources"]["requests"].pop("memory")),
     ("resources", "of the autoscaler", lambda d: cluster(d, "RayService")["autoscalerOptions"].pop("resources")),
@@ -115,6 +119,9 @@ BREAKS: list[tuple[str, str, Callable[[Documents], Any]]] = [
     ("security", "the namespace", lambda d: the(d, "Namespace", "tandem")["metadata"]["labels"].pop(
         "pod-security.kubernetes.io/enforce")),
     ("volume", "no /tmp", lambda d: container(d, "RayJob")["volumeMounts"].pop(0)),
+    ("volume", "a cache that goes with the pod", lambda d: container(d, "RayJob")["env"].append(
+        container(d, "RayJob")["env"].pop(2) | {"value": "/home/tandem/.cache"})),
+    ("volume", "a cache on no volume", lambda d: container(d, "RayService")["env"].pop(2)),
     ("volume", "a mount of nothing", lambda d:
         container(d, "RayJob")["volumeMounts"].append({"name": "x", "mountPath": "/x"})),
     ("probe", "an unknown port", lambda d:
@@ -146,6 +153,8 @@ BREAKS: list[tuple[str, str, Callable[[Documents], Any]]] = [
         enableInTreeAutoscaling=True, autoscalerOptions=cluster(d, "RayService")["autoscalerOptions"])),
     ("queue", "keeps its nodes", lambda d: the(d, "RayJob")["spec"].update(
         shutdownAfterJobFinishes=False, ttlSecondsAfterFinished=0)),
+    ("queue", "a device that no queue counts", lambda d: [
+        amounts.update({"rdma/ib": "1"}) for amounts in container(d, "RayJob")["resources"].values()]),
     ("queue", "no such queue", lambda d:
         the(d, "RayJob")["metadata"]["labels"].update({"kueue.x-k8s.io/queue-name": "fast"})),
     ("queue", "no cluster queue", lambda d: remove(d, "ClusterQueue")),
@@ -204,6 +213,7 @@ BREAKS: list[tuple[str, str, Callable[[Documents], Any]]] = [
     ("project", "this machine only", lambda d: project(d, "host: 0.0.0.0", "host: 127.0.0.1")),
     ("project", "a local index", lambda d:
         project(d, "uri: https://tandem-milvus.tandem-milvus:19530", "uri: local")),
+    ("fit", "idle GPUs", lambda d: worker(d, "RayJob").update(replicas=9, maxReplicas=9)),
     ("fit", "too many workers", lambda d: worker(d, "RayJob").update(replicas=1, minReplicas=1)),
     ("fit", "a short grace", lambda d: pod(d, "RayService", "worker").update(terminationGracePeriodSeconds=60)),
     ("fit", "the old cluster goes early", lambda d:

@@ -6,6 +6,7 @@ are. The files in k8s/base are written by these commands, from k8s/base/tandem.y
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -29,6 +30,13 @@ from training.config import AutoWorkers, WorkerRange
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead of standard output.")]
 Cpus = Annotated[int, typer.Option(min=1, help="CPUs of a worker pod.")]
 NumPods = Annotated[int | None, typer.Option("--pods", min=1, help="Number of worker pods.")]
+MinPods = Annotated[
+    int | None,
+    typer.Option(
+        "--min-pods", min=0, help="Worker pods that are always there; the autoscaler starts the others. Default: all."
+    ),
+]
+_RESOURCE = re.compile(r"[a-z0-9.-]+/[A-Za-z0-9][A-Za-z0-9._-]*")
 OnCluster = Annotated[str, typer.Option("--project-path", help="Where pods have the project file.")]
 
 
@@ -46,13 +54,18 @@ class ManifestOptions:
     cpus: Cpus = 8
     memory_gib: Annotated[int, typer.Option(min=2, help="Memory of a worker pod, in GiB.")] = 16
     gpus: Annotated[int, typer.Option(min=0, help="GPUs of a worker pod.")] = 0
+    rdma: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[=N]", help="Resource of the RDMA device plugin, such as rdma/hca_shared_devices_a."),
+    ] = None
+    network: Annotated[str, typer.Option(help="Network attachment (Multus) of the worker pods.")] = ""
     output: Output = None
     config: ProjectFile = DEFAULT
     as_json: AsJson = False
 
     @property
     def pods(self) -> Pods:
-        return Pods(self.cpus, self.memory_gib, self.gpus)
+        return Pods(self.cpus, self.memory_gib, self.gpus, read_rdma(self.rdma), self.network)
 
     def target(self, queue: str | None = None) -> Target:
         image = self.image or f"tandem:{package_version()}-{'gpu' if self.gpus else 'cpu'}"
@@ -70,6 +83,7 @@ class RayJobOptions(ManifestOptions):
 def render_ray_job(
     queue: Annotated[str | None, typer.Option(help="The LocalQueue of Kueue that the job waits in.")] = None,
     num_pods: NumPods = None,
+    min_pods: MinPods = None,
     deadline_h: Annotated[float, typer.Option(min=0.1, help="Hours after which the job is ended.")] = 24.0,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the last interrupted training.")] = False,
     project_path: OnCluster = PROJECT_FILE,
@@ -84,8 +98,9 @@ def render_ray_job(
     workers = _workers_in_pods(project, options.pods)
     number = num_pods or math.ceil(workers.max / (options.gpus or options.cpus))
     _check_room(project, number, options.pods)
+    _check_scale(min_pods, number, queue)
     command = f"python -P -m tandem train{' --resume' if resume else ''} -c {_absolute(project_path)}"
-    document = ray_job(options.target(queue), options.pods, number, command, int(deadline_h * 3600))
+    document = ray_job(options.target(queue), options.pods, number, command, int(deadline_h * 3600), min_pods)
     hint = "kubectl create -f FILE, then kubectl logs -f job/tandem-train"
     _write(document, hint, options.output, options.as_json)
 
@@ -108,13 +123,14 @@ def render_ray_service(project_path: OnCluster = PROJECT_FILE, *, options: Manif
 
 
 @with_option_groups
-def render_ray_cluster(num_pods: NumPods = None, *, options: ManifestOptions) -> None:
+def render_ray_cluster(num_pods: NumPods = None, min_pods: MinPods = None, *, options: ManifestOptions) -> None:
     """Write a RayCluster that stays and takes jobs.
 
     Set `cluster.address: http://tandem-cluster-head-svc:8265` to submit to it.
     """
     load(options.config)
-    document = ray_cluster(options.target(), options.pods, num_pods or 1)
+    _check_scale(min_pods, num_pods or 1)
+    document = ray_cluster(options.target(), options.pods, num_pods or 1, min_pods)
     _write(document, "kubectl apply -f FILE", options.output, options.as_json)
 
 
@@ -132,6 +148,25 @@ def render_serve_config(
     """
     document = serve_config(load(config), _absolute(str(project_path or config.resolve())))
     _write(document, "serve deploy FILE, with RAY_AUTH_MODE=token and the cluster's token", output, as_json)
+
+
+def read_rdma(text: str | None) -> tuple[str, int] | None:
+    """The name of a device plugin's resource and how many of it, from NAME or NAME=N; None for None.
+
+    Raises:
+        TandemError: it is not of that form.
+    """
+    if text is None:
+        return None
+    name, _, number = text.partition("=")
+    if not _RESOURCE.fullmatch(name) or not (number or "1").isdecimal() or number == "0":
+        raise TandemError(
+            f"--rdma is {text!r}.",
+            "The resource of a device plugin, with its number where it is not 1: `rdma/hca_shared_devices_a`, "
+            "`vpc.amazonaws.com/efa=32`.",
+            "See what the nodes offer with `kubectl describe node NODE`, under Allocatable.",
+        )
+    return name, int(number or 1)
 
 
 def num_serving_pods(project: Project, gpus: int) -> tuple[int, int]:
@@ -217,6 +252,23 @@ def _check_room(project: Project, num_pods: int, pods: Pods) -> None:
             f"`training.workers` asks for {num_workers} workers, and {num_pods} pods have room for {slots}.",
             "A GPU for each worker, or a CPU where there are none.",
             "Raise --pods, --gpus or --cpus, or lower `training.workers`.",
+        )
+
+
+def _check_scale(min_pods: int | None, num_pods: int, queue: str | None = None) -> None:
+    if min_pods is None:
+        return
+    if min_pods > num_pods:
+        raise TandemError(
+            f"--min-pods is {min_pods}, and there are {num_pods} pods at most.",
+            "No more pods than --pods.",
+            "Lower --min-pods, or raise --pods.",
+        )
+    if queue:
+        raise TandemError(
+            f"--min-pods lets the number of pods change, and the queue {queue} takes jobs of a fixed size only.",
+            "Either of the two.",
+            "Leave --min-pods or --queue out.",
         )
 
 

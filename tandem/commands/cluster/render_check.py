@@ -33,6 +33,7 @@ from tandem.console import Console
 from tandem.deployment import DEPLOYED
 from tandem.project.project import Project, load
 from training.config import AutoWorkers
+from training.plan.placement import gpus_per_worker
 
 # What an unknown verb or option raises; typer carries its click under a private name.
 _USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
@@ -243,16 +244,33 @@ def _read_text(file: Path) -> str:
 
 
 def _room(job: Manifest, project: Project) -> Iterator[ManifestFinding]:
-    groups: list[Values] = cluster_spec(job).get("workerGroupSpecs", [])
+    cluster = cluster_spec(job)
+    groups: list[Values] = cluster.get("workerGroupSpecs", [])
+    number = "maxReplicas" if cluster.get("enableInTreeAutoscaling") else "replicas"
     workers, slots, gpus = project.training.workers, 0, 0
     for group in groups:
         limits = value_at((value_at(group, "template.spec.containers") or [{}])[0], "resources.limits") or {}
-        gpus += int(limits.get("nvidia.com/gpu") or 0)
+        gpus += int(group.get(number) or 0) * int(limits.get("nvidia.com/gpu") or 0)
         per_pod = limits.get("nvidia.com/gpu") or limits.get("cpu") or 0
-        slots += int(group.get("replicas") or 0) * int(float(per_pod))
+        slots += int(group.get(number) or 0) * int(float(per_pod))
     most = 1 if gpus and isinstance(workers, AutoWorkers) else workers.max
     if most > slots:
         text = f"`training.workers` is up to {most}, and its pods have room for {slots}."
+        yield ManifestFinding("fit", str(job), text)
+    elif gpus and not isinstance(workers, AutoWorkers):
+        yield from _idle_gpus(job, project, workers.max, gpus)
+
+
+def _idle_gpus(job: Manifest, project: Project, num_workers: int, gpus: int) -> Iterator[ManifestFinding]:
+    """GPUs that the pods of a training have, and no worker of it uses."""
+    training = project.training
+    try:
+        used = num_workers * gpus_per_worker(training) * (training.tune.max_concurrent if training.tune else 1)
+    except TandemError as error:
+        yield ManifestFinding("fit", str(job), str(error))
+        return
+    if gpus > used:
+        text = f"its pods have {gpus} GPUs, and the workers of `training` use up to {used}: the others would be idle."
         yield ManifestFinding("fit", str(job), text)
 
 
