@@ -34,12 +34,15 @@ def ratio_row(
     }  # fmt: skip
 
 
-def write(benchmark: str, rows: list[dict[str, Any]], notes: str) -> Path:
-    """Write a result as <benchmark>-<machine>.json."""
-    slug = re.sub(r"[^a-z0-9]+", "-", describe_machine().lower()).strip("-")
-    path = FOLDER / f"{benchmark}-{slug}.json"
+def write(
+    benchmark: str, rows: list[dict[str, Any]], notes: str, machine: str | None = None, path: Path | None = None
+) -> Path:
+    """Write a result as <benchmark>-<machine>.json, or to `path`; `machine` is this one where it is not named."""
+    machine = machine or describe_machine()
+    slug = re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
+    path = path or FOLDER / f"{benchmark}-{slug}.json"
     result = {
-        "benchmark": benchmark, "commit": git_commit(), "machine": describe_machine(),
+        "benchmark": benchmark, "commit": git_commit(), "machine": machine,
         "versions": package_versions(), "rows": rows, "notes": notes,
     }  # fmt: skip
     write_atomically(path, json.dumps(result, indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""What `benchmarks.gpu_core` and `benchmarks.gpu_run` are made of."""
