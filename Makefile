@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help setup demo test test-fast test-full lint lock gpu-lock-check
+.PHONY: help setup demo test test-fast test-full lint lock gpu-lock-check gpu-check
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ test-fast: setup  ## the tests that start no Ray, vLLM, DeepSpeed or Milvus, abo
 
 test-full: setup  ## everything, the kill-and-restart matrices too; its last result is tests/last-full-run.txt
 	@$(BIN)/python -m pytest --disable-warnings --durations=15 tests | tee tests/last-full-run.txt
+
+gpu-check:  ## what this machine's GPU can prove, see docs/gpu.md (CPU=1: tries the programs without one)
+	@$(firstword $(wildcard $(BIN)/python) python3) -m benchmarks.gpu_check $(if $(CPU),--cpu)
 
 lint: setup  ## ruff and mypy --strict
 	@$(BIN)/ruff format --check .

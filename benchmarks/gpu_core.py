@@ -31,7 +31,7 @@ MAX_S = 480.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the steps; 0 where none failed, 1 where one did, 2 where they cannot be run."""
     options = _parse(arguments)
-    missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
+    missing = missing_packages()
     if missing:
         print(f"gpu_core needs packages that are not installed: {', '.join(missing)}.", file=sys.stderr)
         return 2
@@ -55,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = [outcome.step for outcome in outcomes if outcome.passed is False]
     print(f"failed: {', '.join(failed)}" if failed else "no step failed", file=sys.stderr)
     return 1 if failed else 0
+
+
+def missing_packages() -> list[str]:
+    """Packages that no step can do without, and that are not installed."""
+    return [package for package in NEEDED if importlib.util.find_spec(package) is None]
 
 
 def all_steps() -> list[Step]:

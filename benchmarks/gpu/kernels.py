@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,13 +19,13 @@ from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from benchmarks.gpu.bench import MIB, Bench
 from benchmarks.gpu.models import LlamaShape, mixed_lengths, random_rows
 from benchmarks.gpu.steps import Figure, Note, Reports, StepFailed, StepSkipped
+from benchmarks.gpu.test_files import ROOT, gpu_test_files
 from training.config import TrainingConfig
 from training.data.micro_batch import MicroBatch, make_micro_batch
 from training.model import attention
 from training.model.model import load_model
 from training.model.objective import make_objective
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("deepspeed", "liger_kernel", "bitsandbytes", "peft", "transformers", "triton", "flash_attn", "trl")
 OPTIONAL = {"deepspeed": "ZeRO and DeepSpeed's engine", "liger_kernel": "Liger's kernels", "bitsandbytes": "QLoRA"}
 
@@ -64,12 +63,6 @@ def gpu_tests(bench: Bench) -> Reports:
         raise StepFailed("the tests do not say that they need a CUDA GPU")
     if bench.is_cuda and not counts.get("passed"):
         raise StepFailed("no test ran")
-
-
-def gpu_test_files() -> list[str]:
-    """Files with a test that is marked `gpu`: a machine with few packages cannot collect all tests."""
-    files = sorted((ROOT / "tests").rglob("test_*.py"))
-    return [path.relative_to(ROOT).as_posix() for path in files if "\n@pytest.mark.gpu\n" in path.read_text()]
 
 
 def attentions(bench: Bench) -> Reports:
