@@ -86,7 +86,8 @@ class Hardware:
 
     nodes: tuple[Node, ...]
     max_gpus: int = 0
-    """GPUs that an autoscaler may bring the cluster to; 0 where there is none or it has no GPU nodes."""
+    """GPUs that an autoscaler may bring the cluster to; 0 where there is none or it has no GPU nodes. A group of nodes
+    without a maximum counts as Ray's largest integer, so that nothing may be sized by it."""
 
     @property
     def kind(self) -> str:

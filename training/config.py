@@ -175,8 +175,8 @@ class TrainingConfig(Section):
 
     workers: Annotated[WorkerRange, BeforeValidator(_workers)] = AutoWorkers()
     """Data-parallel worker processes, on a GPU cluster one GPU each: a number, or `{min: 1, max: 4}` for a training
-    that continues with fewer while nodes are missing. `auto` is one for each GPU that there is, and two without GPUs.
-    The global batch follows from it."""
+    that continues with fewer while nodes are missing. `auto` is one for each GPU that there is (of the first node
+    that an autoscaler brings, where none is up), and two without GPUs. The global batch follows from it."""
 
     zero_stage: Literal["auto", 0, 1, 2, 3] = "auto"
     """What DeepSpeed ZeRO (arXiv:1910.02054) shares out: 1 optimizer state, 2 gradients as well, 3 weights as well.

@@ -57,8 +57,8 @@ ON_CPU = Placement()
 def resolve_workers(config: TrainingConfig, hardware: Hardware) -> TrainingConfig:
     """The settings with a number of workers instead of `auto`: one for each GPU, or two without GPUs.
 
-    Where no GPU node is up, they are as many as an autoscaler may bring. Trials of a tuning that run at the same time
-    share the GPUs.
+    Where no GPU node is up, there is one until the first has come: an autoscaler may bring more than a training is to
+    cost. Trials of a tuning that run at the same time share the GPUs.
 
     Raises:
         TandemError: as `place_workers`.
@@ -67,7 +67,7 @@ def resolve_workers(config: TrainingConfig, hardware: Hardware) -> TrainingConfi
         return config
     workers = WorkerRange(min=2, max=2)
     if training_kind(config, hardware) == "gpu":
-        room = _room(hardware, gpus_per_worker(config), hardware.num_gpus or hardware.max_gpus)
+        room = _room(hardware, gpus_per_worker(config), hardware.num_gpus)
         number = max(1, room // (config.tune.max_concurrent if config.tune else 1))
         workers = WorkerRange(min=number, max=number)
     return config.model_copy(update={"workers": workers})

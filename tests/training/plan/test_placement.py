@@ -7,7 +7,7 @@ import pytest
 
 from cluster.errors import TandemError
 from cluster.hardware import Hardware
-from tests.machines import GIB, MACHINES, NO_GPU, gpu, node
+from tests.machines import GIB, HEAD, MACHINES, NO_GPU, gpu, node
 from training.config import TrainingConfig
 from training.plan.placement import (
     Placement,
@@ -33,7 +33,7 @@ def placed(machine: str | Hardware, **settings: Any) -> tuple[int, Placement]:
         ("8 x H100", 8, "gpu", "nccl", 8, 1),
         ("2 x 8 x H100", 16, "gpu", "nccl", 8, 2),
         ("head over GPU nodes", 16, "gpu", "nccl", 8, 2),
-        ("autoscaling to 4", 4, "gpu", "nccl", 0, 1),
+        ("autoscaling to 4", 1, "gpu", "nccl", 0, 1),
     ],
 )
 def test_workers_are_as_many_as_the_gpus(
@@ -42,6 +42,12 @@ def test_workers_are_as_many_as_the_gpus(
     number, placement = placed(machine)
     assert (number, placement.kind, placement.backend) == (workers, kind, backend)
     assert (placement.workers_per_node, placement.num_nodes) == (workers_per_node, num_nodes)
+
+
+def test_automatic_workers_of_a_growing_cluster_take_the_nodes_that_are_up() -> None:
+    """And no more: an autoscaler may bring a thousand GPUs."""
+    assert placed(Hardware((HEAD, node(4)), max_gpus=2**31)) == (4, Placement("gpu", 1, 4, 1))
+    assert placed(Hardware((HEAD, node(4)), max_gpus=16), workers=16)[0] == 16
 
 
 @pytest.mark.parametrize(
