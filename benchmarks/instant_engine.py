@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.hardware import Hardware, Node
 from serving.config import ServingConfig
 from serving.deploy.serve_options import FAST_PATH, gateway_options, limiter_options, max_requests
 from serving.gateway.settings import GatewaySettings
 
 APP = "gateway-only"
+CPU = Hardware((Node(1, 0),))
 TEXT = "An answer of some words that take no time."
 
 
@@ -102,7 +104,7 @@ def gateway_only(
     with tempfile.TemporaryDirectory() as adapters:
         settings = GatewaySettings(
             bases={"base": ""}, adapters=Path(adapters), max_lora_rank=8, request_timeout_s=config.request_timeout_s,
-            answer_without=False, prompt_tokens=0, retrieval_timeout_s=0.0, max_requests=max_requests(config),
+            answer_without=False, prompt_tokens=0, retrieval_timeout_s=0.0, max_requests=max_requests(config, CPU),
             drain_s=config.drain_s, keys=keys, redis_url=config.redis_url, logs=logs,
         )  # fmt: skip
         options = gateway_options(config) | {"num_replicas": num_gateways}

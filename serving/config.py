@@ -69,11 +69,18 @@ class ServingConfig(Section):
     """An adapter is served on a copy of its base when the log-probabilities there are at most this far from the
     trainer's, in nats per answer token on average over held-out rows."""
 
-    max_model_len: int = Field(default=2048, ge=16)
-    """Longest prompt and answer together, in tokens. A model that was made for less is served with what it can."""
+    max_model_len: int | None = Field(default=None, ge=16)
+    """Longest prompt and answer together, in tokens. A model that was made for less is served with what it can.
+    Default: 2048 on a CPU; on a GPU what the model was made for, or less where the key-value cache has no room for
+    it."""
 
-    max_num_seqs: int = Field(default=64, ge=1)
-    """Requests that one engine computes in a batch; more wait inside the engine."""
+    max_num_seqs: int | None = Field(default=None, ge=1)
+    """Requests that one engine computes in a batch; more wait inside the engine. Default: 64 on a CPU; on a GPU vLLM's
+    own number for its memory, 256 or 1024."""
+
+    adapters: bool = True
+    """Serve adapters. Without them the engine has more memory for requests, and `dtype: float32` works on a GPU. A base
+    whose architecture vLLM cannot adapt is served without adapters either way."""
 
     max_loras: int = Field(default=4, ge=1)
     """Different adapters in one batch. Each takes memory of its own from the start."""
@@ -103,14 +110,16 @@ class ServingConfig(Section):
 
     gpus_per_retriever: float = Field(default=0.0, ge=0, le=1)
     """GPUs of each of these processes, for questions' embeddings and the reranker: 0.25 lets four share one. With 0
-    they compute on a CPU. Engines take whole GPUs, so a retriever needs another one."""
+    they compute on a CPU. An engine on the same GPU takes
+    what is left of it."""
 
-    max_ongoing_requests: int = Field(default=64, ge=1)
-    """Requests that one replica works on at a time. Above `max_num_seqs` they wait inside the engine."""
+    max_ongoing_requests: int | None = Field(default=None, ge=1)
+    """Requests that one replica works on at a time. Above `max_num_seqs` they wait inside the engine. Default: 64 on a
+    CPU, twice `max_num_seqs` on a GPU."""
 
-    max_queued_requests: int = Field(default=64, ge=0)
-    """Requests that wait for a free replica; beyond it the answer is 429 at once. As many as one replica works on: then
-    nobody who is let in waits longer than about twice as long as without a queue."""
+    max_queued_requests: int | None = Field(default=None, ge=0)
+    """Requests that wait for a free replica; beyond it the answer is 429 at once. Default: 64 on a CPU, and on a GPU as
+    many as one replica works on: then nobody who is let in waits longer than about twice as long as without a queue."""
 
     request_timeout_s: float = Field(default=120.0, gt=0)
     """Seconds from a request's arrival to the end of its answer; after that it is cancelled with 408."""
@@ -118,8 +127,9 @@ class ServingConfig(Section):
     drain_s: float = Field(default=20.0, ge=0, le=25)
     """Seconds that answers have to end when the endpoint is shut down; new requests get 503 meanwhile."""
 
-    start_timeout_s: float = Field(default=600.0, gt=0)
-    """Seconds until the endpoint must be ready."""
+    start_timeout_s: float | None = Field(default=None, gt=0)
+    """Seconds until the endpoint must be ready. Default: 600 for each base model, and one more for every 100 MB of
+    weights."""
 
     redis_url: str | None = Field(default=None, pattern=r"^(rediss?|unix)://")
     """Redis that counts the use of API keys, so that limits hold while a process of the cluster is replaced; without it
@@ -138,8 +148,17 @@ class ServingConfig(Section):
     """Precision of weights and activations. `auto` takes what the model's files say, and float32 on a CPU without
     instructions for bfloat16."""
 
-    kv_cache_gib: float = Field(default=1.0, gt=0)
-    """Memory for the key-value cache on a CPU, in GiB. On a GPU vLLM measures it (`gpu_memory_utilization`)."""
+    kv_cache_gib: float | None = Field(default=None, gt=0)
+    """Memory for the key-value cache of each device, in GiB. Default: 1 on a CPU; on a GPU vLLM measures what is left
+    (`gpu_memory_utilization`)."""
+
+    gpus_per_engine: float | None = Field(default=None, gt=0, le=1)
+    """Part of a GPU that an engine takes, such as 0.5 for two on one. Default: a whole GPU; where there are more base
+    models than GPUs, as much as the memory plan gives each. Engines with a part start one after the other, on a CPU
+    too."""
+
+    tensor_parallel_across_nodes: bool = False
+    """Allow `tensor_parallel_size` above the GPUs of a node. Every layer then waits for the network between nodes."""
 
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     """vLLM's own engine arguments, passed on as they are. One that Tandem sets itself is an error."""
@@ -152,3 +171,9 @@ class ServingConfig(Section):
             if self.models[name] == original:
                 raise ValueError(f"copy_of says that {name} is a copy of itself; name the model that it was made from")
         return self
+
+    def for_one_model(self, source: str) -> "ServingConfig":
+        """These settings where one engine serves one model, as `base`, and nothing is loaded beforehand."""
+        alone = {"models": {"base": source}, "num_replicas": Replicas(min=1, max=1), "preload": [],
+                 "adapter_registry": None, "copy_of": {}}  # fmt: skip
+        return self.model_copy(update=alone)

@@ -1,6 +1,7 @@
 """Whether the endpoint computes what was trained: the trainer's log-probabilities, asked for again over HTTP."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,23 +34,24 @@ def has_base_logprobs(recorded: Path) -> bool:
 
 
 def replay_parity(
-    client: "OpenAI", model: str, recorded: Path, longest: int, expected: str = "logprobs"
+    client: "OpenAI", model: str, recorded: Path, longest: int | None, expected: str = "logprobs"
 ) -> ParityResult:
     """Ask an endpoint for the log-probabilities that a training left in its parity.jsonl.
 
     Args:
         model: what is asked, such as `base:support@7`.
-        longest: most tokens that the endpoint takes; longer rows are left out.
+        longest: most tokens that the endpoint takes; longer rows are left out. None where only the engine knows.
         expected: the key of the log-probabilities in a line: those of what was trained, or BASE_LOGPROBS.
 
     Raises:
         TandemError: the endpoint refuses the model or gives no log-probabilities, or every row is too long.
     """
     lines = [json.loads(line) for line in recorded.read_text().splitlines()]
-    rows = [line for line in lines if len(line["prompt_token_ids"]) + len(line["answer_token_ids"]) < longest]
+    most = math.inf if longest is None else longest
+    rows = [line for line in lines if len(line["prompt_token_ids"]) + len(line["answer_token_ids"]) < most]
     if not rows:
         raise TandemError(
-            f"Each of the {len(lines)} rows in {recorded} is longer than the {longest} tokens that are served.",
+            f"Each of the {len(lines)} rows in {recorded} is longer than the {most:g} tokens that are served.",
             "At least one row to compare log-probabilities on.",
             "Raise `serving.max_model_len`.",
         )

@@ -1,15 +1,17 @@
 """The endpoint for `serve deploy` and RayService: the config that names `build`, and `build` itself."""
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
+from cluster.hardware import Hardware, read_hardware
 from serving.access.keys import Keys
 from serving.config import ServingConfig
-from serving.deploy.run import is_loopback, make_application
+from serving.deploy.run import is_loopback, make_application, seconds_to_start
 from serving.deploy.serve_options import retriever_gpus
-from serving.engine.engine_args import num_devices
+from serving.engine.parallel import num_devices
 from tandem.project.project import Project, load
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ def build(args: dict[str, str]) -> "Application":
         TandemError: the project file or a model cannot be read, or no node joins that could serve it.
     """
     project = load(Path(args["project"]))
-    _wait_for_nodes(project.serving, max(1, len(project.serving.models)), bool(project.retrieval.sources))
+    needed = gpus_to_wait_for(project.serving, bool(project.retrieval.sources))
+    _wait_for_nodes(needed, seconds_to_start(project.serving, project.model))
     needs_key = not is_loopback(project.serving.host) or Keys(project.storage.keys_place).all()
     keys = project.storage.keys if needs_key else None
     uri = project.retrieval.uri if project.retrieval.sources else None
@@ -56,25 +59,36 @@ def build(args: dict[str, str]) -> "Application":
     return make_application(project.serving, project.model, project.storage, retrieval, uri, keys)
 
 
-def _wait_for_nodes(config: ServingConfig, num_bases: int, retrieves: bool) -> None:
-    """The application is built for the hardware that is there. KubeRay asks for it as soon as the head answers, which
-    has no CPUs there: the first node that has some says whether there are GPUs."""
-    needed = num_bases * max(1, config.num_replicas.min) * num_devices(config)
-    needed += retriever_gpus(config) if retrieves else 0
-    deadline = time.monotonic() + config.start_timeout_s
-    while not _have_joined(needed):
-        if time.monotonic() > deadline:
-            raise TandemError(
-                f"No node that could serve has joined the cluster in {config.start_timeout_s:g} s, or too few GPUs.",
-                f"A node with CPUs; where there are GPUs, {needed} of them.",
-                "Look at the worker pods (`kubectl get pods`), or raise `serving.start_timeout_s`.",
-            )
-        time.sleep(POLL_S)
+def gpus_to_wait_for(config: ServingConfig, retrieves: bool = False) -> int:
+    """GPUs that engines and retrievers start on, where the cluster has GPUs."""
+    engines = max(1, len(config.models)) * max(1, config.num_replicas.min)
+    needed = math.ceil(engines * num_devices(config) * (config.gpus_per_engine or 1.0) - 1e-9)
+    return needed + (retriever_gpus(config) if retrieves else 0)
 
 
-def _have_joined(num_gpus: int) -> bool:
+def have_joined(num_cpus: float, hardware: Hardware, needed_gpus: int) -> bool:
+    """Whether the nodes that are there say what the application is built for.
+
+    KubeRay asks for it as soon as the head answers, which has no CPUs there: the first node that has some says whether
+    there are GPUs. An autoscaler brings GPU nodes as the engines ask for them.
+    """
+    if 0 < needed_gpus <= hardware.max_gpus:
+        return True
+    return num_cpus > 0 and (hardware.kind == "cpu" or hardware.num_gpus >= needed_gpus)
+
+
+def _wait_for_nodes(needed_gpus: int, limit_s: float) -> None:
+    """Too few GPUs when the time is over are shared where that is possible, or refused by their number."""
     import ray
 
-    there = ray.cluster_resources()
-    cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
-    return bool(cpus > 0 and (gpus == 0 or gpus >= num_gpus))
+    deadline = time.monotonic() + limit_s
+    while not have_joined(num_cpus := ray.cluster_resources().get("CPU", 0), hardware := read_hardware(), needed_gpus):
+        if time.monotonic() > deadline and not (num_cpus and hardware.num_gpus):
+            raise TandemError(
+                f"No node that could serve has joined the cluster in {limit_s:g} s.",
+                f"A node with CPUs; where there are GPUs, {needed_gpus} of them.",
+                "Look at the worker pods (`kubectl get pods`), or raise `serving.start_timeout_s`.",
+            )
+        if time.monotonic() > deadline:
+            return
+        time.sleep(POLL_S)

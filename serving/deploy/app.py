@@ -1,10 +1,13 @@
 """Settings -> one Ray Serve application: a gateway, an engine for each base model, a retriever for the documents."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ray import serve
 from ray.serve import Application
 
+from cluster.errors import TandemError
+from cluster.hardware import Hardware
 from cluster.registry.registry import Registry
 from cluster.storage.storage import Storage
 from retrieval.config import RetrievalConfig
@@ -20,7 +23,9 @@ from serving.deploy.serve_options import (
     retriever_options,
 )
 from serving.engine.engine import Engine, EngineSettings
-from serving.engine.engine_args import Hardware, engine_kwargs
+from serving.engine.engine_args import engine_kwargs
+from serving.engine.parallel import num_devices
+from serving.engine.sharing import GpuShare
 from serving.gateway.endpoint import Endpoint
 from serving.gateway.settings import GatewaySettings
 from serving.retriever import Retriever
@@ -33,20 +38,21 @@ def build_app(
     retrieval: RetrievalConfig | None,
     milvus_uri: str | None,
     hardware: Hardware,
+    shares: Mapping[str, GpuShare],
     keys: Path | None,
     node: str | None = None,
     being_checked: frozenset[str] = frozenset(),
 ) -> Application:
     """The application, not yet started.
 
-    `keys` is the folder of API keys; None lets everybody in. `node` is Ray's resource of the node that takes requests.
+    `shares` is what the engines of each base take of a GPU. `keys` is the folder of API keys; None lets everybody in.
+    `node` is Ray's resource of the node that takes requests.
     """
-    engines = {name: _engine(name, base, config, storage, hardware) for name, base in bases.items()}
+    engines = {name: _engine(name, base, config, storage, hardware, shares[name]) for name, base in bases.items()}
     retriever = None
     if retrieval and milvus_uri:
-        retriever = serve.deployment(Retriever, **retriever_options(config)).bind(
-            retrieval, milvus_uri, retriever_device(config)
-        )
+        options = retriever_options(config, hardware, list(shares.values()))
+        retriever = serve.deployment(Retriever, **options).bind(retrieval, milvus_uri, retriever_device(config))
     limiter = None
     if keys and config.redis_url is None:
         limiter = serve.deployment(Limiter, **limiter_options()).bind(keys / USAGE, config.request_timeout_s)
@@ -60,8 +66,9 @@ def build_app(
         answer_without=config.on_retrieval_failure == "answer_without",
         prompt_tokens=retrieval.prompt_tokens if retrieval else 0,
         retrieval_timeout_s=2 * retrieval.timeout_s + 2 if retrieval else 0.0,
-        max_requests=max_requests(config, len(bases)),
+        max_requests=max_requests(config, hardware, list(shares.values())),
         drain_s=config.drain_s,
+        without_adapters=tuple(name for name, base in bases.items() if not base.has_adapters),
         num_engines=config.num_replicas.max,
         sleeps=config.num_replicas.min == 0,
         keys=keys,
@@ -78,18 +85,37 @@ def build_app(
     )
 
 
-def _engine(name: str, base: BaseSource, config: ServingConfig, storage: Storage, hardware: Hardware) -> Application:
-    registry = Registry(storage.adapters)
-    fitting = {base.digest, base.original}
-    preload = [adapter for adapter in config.preload if registry.resolve(adapter).manifest.base_digest in fitting]
+def _engine(
+    name: str, base: BaseSource, config: ServingConfig, storage: Storage, hardware: Hardware, share: GpuShare
+) -> Application:
     settings = EngineSettings(
         name=name,
         source=base.source,
-        engine_kwargs=engine_kwargs(config, hardware, base.max_positions),
+        engine_kwargs=engine_kwargs(config, hardware, base.files.max_positions, share, base.has_adapters),
         kind=hardware.kind,
         max_loaded_adapters=config.max_loaded_adapters,
         adapters=storage.adapters,
-        preload=tuple(preload),
+        preload=_preloaded(name, base, config, Registry(storage.adapters)),
         adapter_registry=config.adapter_registry or storage.adapters_url,
+        has_adapters=base.has_adapters,
+        num_gpus=num_devices(config),
+        shares_gpu=not share.is_whole,
     )
-    return serve.deployment(Engine, **engine_options(config, hardware, name)).bind(settings)
+    return serve.deployment(Engine, **engine_options(config, hardware, name, share)).bind(settings)
+
+
+def _preloaded(name: str, base: BaseSource, config: ServingConfig, registry: Registry) -> tuple[str, ...]:
+    """The adapters of `serving.preload` that belong to this base.
+
+    Raises:
+        TandemError: the base is served without adapters.
+    """
+    fitting = {base.digest, base.original}
+    adapters = [each for each in config.preload if registry.resolve(each).manifest.base_digest in fitting]
+    if adapters and not base.has_adapters:
+        raise TandemError(
+            f"`serving.preload` names {', '.join(adapters)}, and {name} is served without adapters.",
+            "Adapters of a base whose architecture vLLM can adapt, with `serving.adapters: true`.",
+            "Take them out of `serving.preload`.",
+        )
+    return tuple(adapters)

@@ -5,27 +5,30 @@ with ray_session(cluster), running_endpoint(config, model, storage, retrieval, u
 """
 
 import ipaddress
-import json
 import logging
 import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
 from cluster.fingerprints.models import digest_model, find_model
-from cluster.fingerprints.provenance import cpu_has_bf16
+from cluster.hardware import Hardware, read_gpus, read_hardware
 from cluster.registry.mirror import Mirror
 from cluster.storage.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.access.keys import follow_keys
 from serving.config import ServingConfig
-from serving.deploy.serve_options import BaseSource, retriever_gpus
-from serving.engine.engine_args import Hardware, check_engine_kwargs, engine_kwargs, num_devices
+from serving.deploy.serve_options import BaseSource, reserved_gpus
+from serving.engine.engine_args import check_settings
+from serving.engine.limits import start_timeout_s
+from serving.engine.lora_support import supports_adapters
+from serving.engine.model_files import ModelFiles, read_model_files
+from serving.engine.sharing import GpuShare, share_gpus
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -34,13 +37,21 @@ if TYPE_CHECKING:
 APP = "tandem"
 POLL_S = 0.2
 PROGRESS_EVERY_S = 5.0
+GPU_FREE_S = 30.0
+GPU_SLACK_BYTES = 2**30
 
 
-def validate_serving(config: ServingConfig, model: str, has_keys: bool = False) -> None:
+def validate_serving(
+    config: ServingConfig, model: str, has_keys: bool = False, hardware: Hardware | None = None
+) -> None:
     """What can be known to fail before anything is started.
 
-    Raises TandemError: the port is taken, a model folder holds no model, two settings contradict each other, or others
-    than this machine would be let in without a key.
+    Args:
+        hardware: what will serve; None where it is not known yet, as on a cluster that is not connected.
+
+    Raises:
+        TandemError: the port is taken, a model folder holds no model, two settings contradict each other, the hardware
+            cannot run the settings or hold the models, or others than this machine would be let in without a key.
     """
     if not has_keys and not is_loopback(config.host):
         raise TandemError(
@@ -55,10 +66,14 @@ def validate_serving(config: ServingConfig, model: str, has_keys: bool = False) 
             f"At most {config.max_loaded_adapters} (`serving.max_loaded_adapters`).",
             "Raise the limit, or name fewer.",
         )
-    for source in (*base_models(config, model).values(), *config.copy_of.values()):
-        find_model(source)
-    engine_kwargs(config, Hardware(num_gpus=0), None)
-    check_engine_kwargs(config.engine_kwargs)
+    for original in config.copy_of.values():
+        find_model(original)
+    models = {name: read_model_files(source) for name, source in base_models(config, model).items()}
+    check_settings(
+        config, hardware, has_adapters=any(supports_adapters(files.architectures) for files in models.values())
+    )
+    if hardware:
+        share_gpus(config, models, hardware)
 
 
 @contextmanager
@@ -78,12 +93,13 @@ def running_endpoint(
     `milvus_uri` it serves no collections. `being_checked` is that of `make_application`.
     Raises TandemError: what `validate_serving` raises, or the endpoint did not become ready (with the reason).
     """
-    validate_serving(config, model, has_keys=keys is not None)
+    validate_serving(config, model, has_keys=keys is not None, hardware=read_hardware())
     from ray import serve
     from ray.serve.schema import LoggingConfig
 
     app = make_application(config, model, storage, retrieval, milvus_uri, keys, True, being_checked)
     _check_that_serve_is_free()
+    used_before = _used_gpu_bytes()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
     try:
@@ -91,10 +107,11 @@ def running_endpoint(
         target = serve.RunTarget(app, name=APP, route_prefix=None, logging_config=quiet)
         serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
         url = f"http://{_reachable(config.host)}:{config.port}"
-        _wait_until_ready(url, config.start_timeout_s, on_progress)
+        _wait_until_ready(url, seconds_to_start(config, model), on_progress)
         yield f"{url}/v1"
     finally:
         serve.shutdown()
+        _wait_for_gpus(used_before)
 
 
 def make_application(
@@ -120,11 +137,12 @@ def make_application(
         Mirror(url, storage.adapters).pull()
     if keys and storage.keys_url:
         follow_keys(storage.keys_url, keys)
-    bases = {name: _base(source, config.copy_of.get(name)) for name, source in base_models(config, model).items()}
-    hardware = _hardware()
-    check_gpu_room(config, len(bases), hardware, retrieves=bool(retrieval and milvus_uri))
+    bases = {name: _base(name, source, config) for name, source in base_models(config, model).items()}
+    hardware = read_hardware()
+    files = {name: base.files for name, base in bases.items()}
+    shares = plan_gpus(config, files, hardware, retrieves=bool(retrieval and milvus_uri))
     node = _own_node() if here else None
-    return build_app(config, bases, storage, retrieval, milvus_uri, hardware, keys, node, being_checked)
+    return build_app(config, bases, storage, retrieval, milvus_uri, hardware, shares, keys, node, being_checked)
 
 
 def base_models(config: ServingConfig, model: str) -> dict[str, str]:
@@ -132,26 +150,44 @@ def base_models(config: ServingConfig, model: str) -> dict[str, str]:
     return dict(config.models) or {"base": model}
 
 
-def check_gpu_room(config: ServingConfig, num_bases: int, hardware: Hardware, retrieves: bool = False) -> None:
-    """Raises TandemError where the cluster's GPUs are fewer than engines and retrievers ask for: they would wait for
-    ever."""
-    fewest = max(1, config.num_replicas.min)
-    needed = num_bases * fewest * num_devices(config)
-    searching = retriever_gpus(config) if retrieves else 0
-    if searching and needed * bool(hardware.num_gpus) + searching > hardware.num_gpus:
+def plan_gpus(
+    config: ServingConfig, models: Mapping[str, ModelFiles], hardware: Hardware, retrieves: bool
+) -> dict[str, GpuShare]:
+    """What the engines of each base model take of a GPU, beside retrievers that compute on one.
+
+    Raises:
+        TandemError: GPUs or their memory do not suffice: engines or retrievers would wait for ever.
+    """
+    reserved = reserved_gpus(config) if retrieves else 0.0
+    if reserved and hardware.most_gpus <= reserved:
         raise TandemError(
-            f"`serving.gpus_per_retriever` is {config.gpus_per_retriever:g}: retrievers need {searching} GPUs beside "
-            f"the {needed * bool(hardware.num_gpus)} of the engines, and there are {hardware.num_gpus}.",
-            "A GPU that no engine takes; 0 embeds questions and reranks on a CPU.",
+            f"`serving.gpus_per_retriever` is {config.gpus_per_retriever:g}: retrievers need {reserved:g} GPUs, and "
+            f"the cluster has {hardware.most_gpus} for them and the engines.",
+            "GPUs that leave room for an engine; 0 embeds questions and reranks on a CPU.",
             "Remove `serving.gpus_per_retriever`, set `serving.num_retrievers` to fewer, or add GPUs to the cluster.",
         )
-    if hardware.num_gpus and needed > hardware.num_gpus:
-        raise TandemError(
-            f"{num_bases} base models with {fewest} replicas each take {needed} GPUs, and there are "
-            f"{hardware.num_gpus}.",
-            "A GPU for each engine, or tensor_parallel_size * pipeline_parallel_size of them.",
-            "Set `serving.num_replicas` or `serving.models` to fewer, or add GPUs to the cluster.",
-        )
+    return share_gpus(config, models, hardware, reserved)
+
+
+def seconds_to_start(config: ServingConfig, model: str) -> float:
+    """Seconds until the endpoint must be ready: as set, or by the size of all base models."""
+    sizes = [read_model_files(source).weights_bytes for source in base_models(config, model).values()]
+    return start_timeout_s(config, len(sizes), None if None in sizes else sum(size or 0 for size in sizes))
+
+
+def _used_gpu_bytes() -> int:
+    """Memory that is taken on the GPUs of this machine; other machines' GPUs are not looked at."""
+    try:
+        return sum(gpu.used_bytes for gpu in read_gpus())
+    except RuntimeError:  # what the endpoint itself ran into says more
+        return 0
+
+
+def _wait_for_gpus(used_before: int) -> None:
+    """What comes next may be a training on the same GPU: an engine's process gives its memory back as it ends."""
+    deadline = time.monotonic() + GPU_FREE_S
+    while _used_gpu_bytes() > used_before + GPU_SLACK_BYTES and time.monotonic() < deadline:
+        time.sleep(POLL_S)
 
 
 def _check_that_serve_is_free() -> None:
@@ -170,22 +206,11 @@ def _check_that_serve_is_free() -> None:
     )
 
 
-def _base(source: str, original: str | None) -> BaseSource:
-    folder = find_model(source)
-    positions = _max_positions(folder) if folder else None
-    return BaseSource(source, digest_model(source), positions, digest_model(original) if original else None)
-
-
-def _max_positions(folder: Path) -> int | None:
-    positions = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
-    return positions if isinstance(positions, int) else None
-
-
-def _hardware() -> Hardware:
-    import ray
-
-    num_gpus = int(ray.cluster_resources().get("GPU", 0))
-    return Hardware(num_gpus, has_bf16=num_gpus > 0 or cpu_has_bf16())
+def _base(name: str, source: str, config: ServingConfig) -> BaseSource:
+    digest = digest_model(source)  # of a hub id it fetches config.json, which the next line reads
+    files, original = read_model_files(source), config.copy_of.get(name)
+    has_adapters = config.adapters and supports_adapters(files.architectures)
+    return BaseSource(source, digest, files, has_adapters, digest_model(original) if original else None)
 
 
 def _own_node() -> str | None:

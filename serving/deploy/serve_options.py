@@ -1,11 +1,17 @@
 """Our settings as Ray Serve's options of each deployment. Pure: nothing here imports Ray."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.hardware import Hardware
 from serving.config import Replicas, ServingConfig
-from serving.engine.engine_args import Hardware, engine_environment, num_devices
+from serving.engine.engine_args import engine_environment
+from serving.engine.limits import request_limits
+from serving.engine.model_files import ModelFiles
+from serving.engine.parallel import gpu_placement
+from serving.engine.sharing import GpuShare
 
 IDLE_S = 300
 MAX_RETRIEVALS = 64
@@ -24,24 +30,26 @@ FAST_PATH = {
 }
 
 
-def engine_options(config: ServingConfig, hardware: Hardware, name: str) -> dict[str, Any]:
-    """Ray Serve's options of an engine deployment."""
-    devices = num_devices(config)
-    bundles: list[dict[str, float]] = [{"CPU": 1}]
-    if hardware.kind == "gpu":
-        bundles = [{"CPU": 1, "GPU": 1}, *[{"GPU": 1.0}] * (devices - 1)]
+def engine_options(
+    config: ServingConfig, hardware: Hardware, name: str, share: GpuShare | None = None
+) -> dict[str, Any]:
+    """Ray Serve's options of an engine deployment; `share` is what it takes of a GPU, by default a whole one."""
+    share = share or GpuShare()
+    bundles, strategy = gpu_placement(config, hardware, share.gpus)
+    limits = request_limits(config, hardware, share.gpus)
+    environment = FAST_PATH | engine_environment(config, hardware)
+    if hardware.kind == "gpu" and not share.is_whole:
+        # vLLM's worker asks Ray for a whole GPU otherwise, which the bundle does not have (v1/executor).
+        environment["VLLM_RAY_PER_WORKER_GPUS"] = str(share.gpus)
     return {
         "name": f"engine-{name}",
-        **_scaled(config.num_replicas, config.max_ongoing_requests),
+        **_scaled(config.num_replicas, limits.max_ongoing_requests),
         **_router(config.num_replicas),
-        "max_ongoing_requests": config.max_ongoing_requests,
-        "max_queued_requests": _capacity(config),
-        "ray_actor_options": {
-            "num_cpus": 1,
-            "runtime_env": {"env_vars": FAST_PATH | engine_environment(config, hardware)},
-        },
+        "max_ongoing_requests": limits.max_ongoing_requests,
+        "max_queued_requests": _capacity(config, hardware, share),
+        "ray_actor_options": {"num_cpus": 1, "runtime_env": {"env_vars": environment}},
         "placement_group_bundles": bundles,
-        "placement_group_strategy": "PACK",
+        "placement_group_strategy": strategy,
         "health_check_period_s": 5,
         "health_check_timeout_s": 30,
         "graceful_shutdown_wait_loop_s": 0.5,
@@ -65,17 +73,21 @@ def _router(replicas: Replicas) -> dict[str, Any]:
     return {} if replicas.max == 1 else {"request_router_config": {"request_router_class": PREFIX_ROUTER}}
 
 
-def max_requests(config: ServingConfig, num_bases: int = 1) -> int:
+def max_requests(config: ServingConfig, hardware: Hardware, shares: Sequence[GpuShare] = (GpuShare(),)) -> int:
     """Requests in one gateway, which sheds what is above: as many as the engines work on, and those that may wait.
 
     Serve's own bound would not do: it counts a request as waiting until a replica has it, so that of a burst at an idle
     engine only as many are let in as may wait.
+
+    Args:
+        shares: what each base model's engines take of a GPU.
     """
-    return max(1, num_bases * _capacity(config) // config.num_gateways)
+    return max(1, sum(_capacity(config, hardware, share) for share in shares) // config.num_gateways)
 
 
-def _capacity(config: ServingConfig) -> int:
-    return config.max_ongoing_requests * config.num_replicas.max + config.max_queued_requests
+def _capacity(config: ServingConfig, hardware: Hardware, share: GpuShare) -> int:
+    limits = request_limits(config, hardware, share.gpus)
+    return limits.max_ongoing_requests * config.num_replicas.max + limits.max_queued_requests
 
 
 def gateway_options(config: ServingConfig, node: str | None = None) -> dict[str, Any]:
@@ -95,14 +107,16 @@ def gateway_options(config: ServingConfig, node: str | None = None) -> dict[str,
     }
 
 
-def retriever_options(config: ServingConfig) -> dict[str, Any]:
-    """Options of the deployment that embeds questions and searches."""
+def retriever_options(
+    config: ServingConfig, hardware: Hardware, shares: Sequence[GpuShare] = (GpuShare(),)
+) -> dict[str, Any]:
+    """Options of the deployment that embeds questions and searches; every request of the engines may ask it."""
     on_gpu = config.gpus_per_retriever > 0
     return {
         "name": "retriever",
         **_scaled(config.num_retrievers, MAX_RETRIEVALS),
         "max_ongoing_requests": MAX_RETRIEVALS,
-        "max_queued_requests": _capacity(config),
+        "max_queued_requests": max(_capacity(config, hardware, share) for share in shares),
         "ray_actor_options": {"num_cpus": 1} | ({"num_gpus": config.gpus_per_retriever} if on_gpu else {}),
         "graceful_shutdown_wait_loop_s": 0.5,
         "graceful_shutdown_timeout_s": 5,
@@ -123,6 +137,12 @@ def retriever_gpus(config: ServingConfig) -> int:
     return math.ceil(max(1, config.num_retrievers.min) / sharing)
 
 
+def reserved_gpus(config: ServingConfig) -> float:
+    """What the retrievers leave to nobody else: the part of one GPU that they share, or whole GPUs."""
+    together = config.gpus_per_retriever * max(1, config.num_retrievers.min)
+    return together if together <= 1 else float(retriever_gpus(config))
+
+
 def limiter_options() -> dict[str, Any]:
     """Options of the deployment that counts what keys use: one replica, whose calls never wait."""
     return {
@@ -137,10 +157,12 @@ def limiter_options() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class BaseSource:
-    """A base model to serve: a folder or hub id, its digest, and the longest sequence it was made for (tokens)."""
+    """A base model to serve: a folder or hub id, its digest, and what its files say."""
 
     source: str
     digest: str
-    max_positions: int | None
+    files: ModelFiles
+    has_adapters: bool = True
+    """Whether adapters can be served to it: vLLM can adapt its architecture, and `serving.adapters` allows it."""
     original: str | None = None
     """The digest of the model that this one is a copy of in other numbers; None where it is not known to be one."""

@@ -9,6 +9,7 @@ import os
 import re
 import threading
 from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,8 @@ from cluster.registry.registry import Registry, UnknownAdapter
 from cluster.session import serve_log_kept
 from serving.api.errors import error_body
 from serving.engine.kernels import prepare_kernels
+from serving.engine.sharing import UTILIZATION
+from serving.engine.start_turns import start_turn, wait_for_free_memory
 
 if TYPE_CHECKING:
     # It imports vLLM, which takes ten seconds: in the replica only.
@@ -48,6 +51,11 @@ class EngineSettings:
     """Adapters whose live version is loaded before the engine is ready."""
     adapter_registry: str | None = None
     """Where a version is taken from that this node does not have."""
+    has_adapters: bool = True
+    num_gpus: int = 1
+    """GPUs that the engine is spread over."""
+    shares_gpu: bool = False
+    """Whether other engines may start on the same GPU."""
 
 
 class EngineNotStarted(Exception):
@@ -73,14 +81,15 @@ class Engine:
                 # It imports vLLM, which takes ten seconds: in the replica only.
                 from serving.engine.llm_server import start_server
 
-                self._server: AdapterServer = await start_server(
-                    settings.name,
-                    settings.source,
-                    engine_kwargs,
-                    settings.kind,
-                    settings.max_loaded_adapters,
-                    lambda engine_id: adapter_folder(registry, engine_id, settings.adapter_registry),
-                )
+                async with _start_place(settings):
+                    self._server: AdapterServer = await start_server(
+                        settings.name,
+                        settings.source,
+                        engine_kwargs,
+                        settings.kind,
+                        settings.max_loaded_adapters if settings.has_adapters else None,
+                        lambda engine_id: adapter_folder(registry, engine_id, settings.adapter_registry),
+                    )
         except RuntimeError as error:
             raise EngineNotStarted(root_cause(_own_log()) or str(error)) from error
         for name in settings.preload:
@@ -146,6 +155,18 @@ class Engine:
                 yield error_response(response) or response
         except FATAL_ERRORS:
             yield 503, error_body(503, ENGINE_STOPPED, None, "engine_unavailable")
+
+
+@asynccontextmanager
+async def _start_place(settings: EngineSettings) -> AsyncIterator[None]:
+    """The GPU's memory is free, and where the GPU is shared no other engine starts meanwhile."""
+    with ExitStack() as stack:
+        if settings.shares_gpu:
+            await asyncio.to_thread(stack.enter_context, start_turn())
+        if settings.kind == "gpu":
+            utilization = float(settings.engine_kwargs.get("gpu_memory_utilization", UTILIZATION))
+            await asyncio.to_thread(wait_for_free_memory, utilization, settings.num_gpus)
+        yield
 
 
 def num_threads() -> int:

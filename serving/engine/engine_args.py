@@ -6,65 +6,121 @@ seconds."""
 import ast
 import difflib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
+from cluster.hardware import Hardware, Node
 from serving.config import ServingConfig
+from serving.engine.limits import model_len_argument, request_limits
+from serving.engine.parallel import check_parallel
+from serving.engine.sharing import GpuShare, shared_limits
 
 GIB = 2**30
+CPU_CACHE_GIB = 1.0
 _SOURCES = {
     "engine/arg_utils.py": ("EngineArgs", "AsyncEngineArgs"),
     "entrypoints/launchers/cli_args.py": ("BaseFrontendArgs", "FrontendArgs"),
 }
 
 
-@dataclass(frozen=True)
-class Hardware:
-    """What one replica of an engine may use."""
-
-    num_gpus: int
-    has_bf16: bool = True
-    """Whether it has instructions for bfloat16."""
-
-    @property
-    def kind(self) -> str:
-        return "gpu" if self.num_gpus else "cpu"
+_ANY_CPU = Hardware((Node(1, 0),))
+_ANY_GPU = Hardware((), max_gpus=1)
 
 
-def engine_kwargs(config: ServingConfig, hardware: Hardware, model_limit: int | None) -> dict[str, Any]:
+def engine_kwargs(
+    config: ServingConfig,
+    hardware: Hardware,
+    model_limit: int | None,
+    share: GpuShare | None = None,
+    has_adapters: bool = True,
+) -> dict[str, Any]:
     """vLLM's engine arguments.
 
-    `model_limit` is the longest sequence the model was made for, in tokens, where that is known.
-    Raises TandemError where `engine_kwargs` contradicts what is computed here.
+    Args:
+        model_limit: the longest sequence the model was made for, in tokens, where that is known.
+        share: what the engine takes of a GPU; a whole one by default.
+        has_adapters: whether adapters can be served to the model; `serving.adapters` may say no as well.
+
+    Raises:
+        TandemError: `engine_kwargs` contradicts what is computed here, or the hardware cannot run the settings.
     """
+    check_parallel(config)
+    share, has_adapters = share or GpuShare(), has_adapters and config.adapters
     computed: dict[str, Any] = {
-        "dtype": config.dtype,
-        "max_model_len": min(config.max_model_len, model_limit or config.max_model_len),
-        "max_num_seqs": config.max_num_seqs,
-        "enable_lora": True,
-        "max_loras": config.max_loras,
-        "max_cpu_loras": max(config.max_loras, config.max_loaded_adapters),
-        "max_lora_rank": config.max_lora_rank,
+        "dtype": _dtype(config, hardware, has_adapters),
+        "max_model_len": model_len_argument(config, hardware, model_limit),
+        "max_num_seqs": request_limits(config, hardware, share.gpus).max_num_seqs,
+        "enable_lora": has_adapters,
         "enable_prefix_caching": True,
         "enable_prompt_tokens_details": True,
         # With `auto` a grammar lets a small model write white space for ever.
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
+    if has_adapters:
+        computed |= {
+            "max_loras": config.max_loras,
+            "max_cpu_loras": max(config.max_loras, config.max_loaded_adapters),
+            "max_lora_rank": config.max_lora_rank,
+        }
     if config.otlp_endpoint:
         computed["otlp_traces_endpoint"] = config.otlp_endpoint
+    users = dict(config.engine_kwargs)
     if hardware.kind == "cpu":
         # LoRA turns compilation off on a CPU, and eager starts faster.
-        computed |= {
-            "enforce_eager": True,
-            "dtype": "float32" if config.dtype == "auto" and not hardware.has_bf16 else config.dtype,
-            "kv_cache_memory_bytes": int(config.kv_cache_gib * GIB),
-            "worker_extension_cls": "serving.engine.cpu_lora.GroupedLora",
-        }
-    return _merged(computed, config.engine_kwargs)
+        computed |= {"enforce_eager": True, "kv_cache_memory_bytes": int((config.kv_cache_gib or CPU_CACHE_GIB) * GIB)}
+        if has_adapters:
+            computed["worker_extension_cls"] = "serving.engine.cpu_lora.GroupedLora"
+    else:
+        if config.kv_cache_gib is not None:
+            computed["kv_cache_memory_bytes"] = int(config.kv_cache_gib * GIB)
+        if share.utilization is not None:
+            users.pop("gpu_memory_utilization", None)  # what all engines take together: the share is a part of it
+            computed |= {"gpu_memory_utilization": share.utilization}
+            computed |= {key: value for key, value in shared_limits(share).items() if key not in users}
+    return _merged(computed, users)
+
+
+def check_settings(config: ServingConfig, hardware: Hardware | None, has_adapters: bool = True) -> None:
+    """Check `serving` against the hardware that will run it; None where it is not known yet.
+
+    Args:
+        has_adapters: whether vLLM can adapt a base model that is served.
+
+    Raises:
+        TandemError: as `engine_kwargs`, a name that vLLM does not know, or, where the hardware is not known, settings
+            that neither a CPU nor a GPU can run.
+    """
+    check_engine_kwargs(config.engine_kwargs)
+    if hardware is not None:
+        engine_kwargs(config, hardware, None, has_adapters=has_adapters)
+        return
+    try:
+        engine_kwargs(config, _ANY_GPU, None, has_adapters=has_adapters)
+    except TandemError:
+        engine_kwargs(config, _ANY_CPU, None, has_adapters=has_adapters)
+
+
+def _dtype(config: ServingConfig, hardware: Hardware, has_adapters: bool) -> str:
+    """The precision of weights and activations. Raises TandemError where the hardware cannot run it."""
+    if hardware.kind == "cpu":
+        return "float32" if config.dtype == "auto" and not hardware.has_bf16 else config.dtype
+    if config.dtype == "float32" and has_adapters:
+        raise TandemError(
+            "`serving.dtype` is float32, and vLLM's kernels for adapters on a GPU take 16-bit values only.",
+            "auto, bfloat16 or float16; or float32 with `serving.adapters: false`.",
+            "Change `serving.dtype`, or set `serving.adapters: false` to serve base models only.",
+        )
+    if config.dtype == "bfloat16" and not hardware.has_bf16:
+        raise TandemError(
+            "`serving.dtype` is bfloat16, and a GPU here does not compute in bfloat16 (its compute capability is below "
+            "8.0).",
+            "auto or float16.",
+            "Change `serving.dtype`.",
+        )
+    return config.dtype
 
 
 def engine_environment(config: ServingConfig, hardware: Hardware) -> dict[str, str]:
@@ -75,13 +131,6 @@ def engine_environment(config: ServingConfig, hardware: Hardware) -> dict[str, s
     if hardware.kind == "cpu":
         environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     return environment
-
-
-def num_devices(config: ServingConfig) -> int:
-    """GPUs that one engine is spread over."""
-    sizes = (config.engine_kwargs.get(key, 1) for key in ("tensor_parallel_size", "pipeline_parallel_size"))
-    tensor, pipeline = (int(size) for size in sizes)
-    return tensor * pipeline
 
 
 def _merged(computed: dict[str, Any], users: dict[str, Any]) -> dict[str, Any]:

@@ -48,18 +48,20 @@ async def start_server(
     source: str,
     engine_kwargs: dict[str, Any],
     kind: str,
-    max_loaded_adapters: int,
+    max_loaded_adapters: int | None,
     adapter_folder: Callable[[str], Path],
 ) -> "AdapterServer":
     """A started server of the model at `source` (a folder or a hub id), in this process and one child of it.
 
-    `adapter_folder` gives the folder of an adapter by the engine's id of it. `kind` is `cpu` or `gpu`.
+    `adapter_folder` gives the folder of an adapter by the engine's id of it. `kind` is `cpu` or `gpu`. With
+    `max_loaded_adapters` None it serves no adapters.
     """
+    adapters = {"max_num_adapters_per_replica": max_loaded_adapters} if max_loaded_adapters else None
     config = LLMConfig(
         model_loading_config={"model_id": name, "model_source": source},
         engine_kwargs=engine_kwargs,
         accelerator_config={"kind": kind},
-        lora_config={"max_num_adapters_per_replica": max_loaded_adapters},
+        lora_config=adapters,
         experimental_configs={"stream_batching_interval_ms": 0},
         callback_config={"callback_class": NoDownload if Path(source).is_dir() else CallbackBase},
         log_engine_metrics=True,
@@ -80,6 +82,9 @@ class AdapterServer(LLMServer):  # type: ignore[misc]
     def _init_multiplex_loader(self, model_downloader_cls: Any = None) -> None:
         numbers = itertools.count(1)
         self._held = Counter()
+        if self._llm_config.lora_config is None:
+            super()._init_multiplex_loader(model_downloader_cls)
+            return
 
         async def load_adapter(engine_id: str) -> DiskMultiplexConfig:
             """Registers it with vLLM too: Serve holds a lock here, so concurrent first uses load it once."""
@@ -117,6 +122,8 @@ class AdapterServer(LLMServer):  # type: ignore[misc]
 
     async def loaded(self) -> list[str]:
         """Adapters that the engine holds, by its ids of them."""
+        if self._llm_config.lora_config is None:
+            return []
         numbers = await self.engine._engine_client.list_loras()
         known = self.engine._oai_models.lora_requests
         return [name for name, request in known.items() if request.lora_int_id in numbers]

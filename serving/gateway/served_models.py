@@ -24,6 +24,8 @@ class ServedBase:
     max_lora_rank: int
     original: str | None = None
     """The digest of the model that this one is a copy of in other numbers."""
+    has_adapters: bool = True
+    """Whether adapters are served to it at all."""
 
 
 def find_adapter(registry: Registry, name: str, version: int | None, caller: str | None = None) -> AdapterVersion:
@@ -50,6 +52,14 @@ def check_adapter(
             f"{version.name}@{version.version} is a whole model ({version.manifest.method}), not an adapter to "
             f"{base.name}. "
             f"Serve it as a base of its own: `serving.models: {{{version.name}: {version.path}}}`.",
+            param="model",
+            code="adapter_refused",
+        )
+    if not base.has_adapters:
+        raise ApiError(
+            409,
+            f"{base.name} is served without adapters: vLLM cannot adapt its architecture, or `serving.adapters` is "
+            "false.",
             param="model",
             code="adapter_refused",
         )
@@ -142,8 +152,9 @@ class ServedModels:
         if base not in self._served:
             template_hash = await self.engines[base].template_hash.remote()
             digest = self._settings.bases[base]
-            original = self._settings.originals.get(base)
-            self._served[base] = ServedBase(base, digest, template_hash, self._settings.max_lora_rank, original)
+            original, adapts = self._settings.originals.get(base), base not in self._settings.without_adapters
+            rank = self._settings.max_lora_rank
+            self._served[base] = ServedBase(base, digest, template_hash, rank, original, adapts)
         return self._served[base]
 
     def _fits(self, adapter: str, base: ServedBase) -> bool:

@@ -9,10 +9,22 @@ from datetime import date
 from typing import Any
 
 from cluster.fingerprints.digests import digest_json
+from cluster.hardware import Hardware
+from serving.config import ServingConfig
+from serving.engine.limits import START_S, model_len_argument, request_limits
 
 SAME_ANSWERS = ("host", "port", "num_replicas", "preload", "adapter_registry", "copy_of", "copy_tolerance",
                 "gpus_per_retriever")  # fmt: skip
 """Settings of `serving` that change no answer: where it is reached, how much it can take, what it refuses."""
+
+FIRST_SETTINGS = frozenset({
+    "host", "port", "models", "max_model_len", "max_num_seqs", "max_loras", "max_loaded_adapters", "adapter_registry",
+    "preload", "max_lora_rank", "num_gateways", "num_replicas", "num_retrievers", "max_ongoing_requests",
+    "max_queued_requests", "request_timeout_s", "drain_s", "start_timeout_s", "redis_url", "log_prompts",
+    "otlp_endpoint", "on_retrieval_failure", "dtype", "kv_cache_gib", "engine_kwargs",
+})  # fmt: skip
+"""Settings of `serving` that are always in a key. One that was added later is left out at its default, so that earlier
+keys stay."""
 
 SAME_PASSAGES = ("uri",)
 """Settings of `retrieval` that change no passage: where the store is reached."""
@@ -32,6 +44,20 @@ def arm_version(
     """
     engine = {name: value for name, value in serving.items() if name not in SAME_ANSWERS}
     return digest_json([[model, engine, packages], weights, index])
+
+
+def engine_settings(config: ServingConfig, hardware: Hardware) -> dict[str, Any]:
+    """The settings of `serving` as JSON values, with those of the hardware where the project file has none."""
+    limits = request_limits(config, hardware)
+    by_hardware = {
+        "max_model_len": model_len_argument(config, hardware, None), "max_num_seqs": limits.max_num_seqs,
+        "max_ongoing_requests": limits.max_ongoing_requests, "max_queued_requests": limits.max_queued_requests,
+        "start_timeout_s": START_S, "kv_cache_gib": 1.0,
+    }  # fmt: skip
+    written = config.model_dump(mode="json")
+    default = ServingConfig().model_dump(mode="json")
+    kept = {name: value for name, value in written.items() if name in FIRST_SETTINGS or value != default[name]}
+    return kept | {name: value for name, value in by_hardware.items() if written[name] is None}
 
 
 def hosted_version(url: str, model: str, day: date) -> str:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.config import ClusterConfig
+from cluster.hardware import Hardware, read_node
 from cluster.registry.registry import AdapterVersion
-from cluster.session import metrics_urls, ray_session
+from cluster.session import is_in_job, metrics_urls, ray_session
 from serving.access.keys import Keys
 from serving.config import ServingConfig
 from serving.deploy.run import base_models, running_endpoint
@@ -54,6 +56,15 @@ def serve(
         yield Served(url, names, project.collection if retrieval else None)
 
 
+def known_hardware(config: ClusterConfig) -> Hardware | None:
+    """What will run the project where no Ray session is open yet: this machine, or None for a cluster.
+
+    Raises:
+        RuntimeError: `nvidia-smi` fails.
+    """
+    return Hardware((read_node(),)) if config.address == "local" and not is_in_job() else None
+
+
 def on_loopback(config: ServingConfig) -> ServingConfig:
     """The settings of an endpoint without keys: only this machine reaches it."""
     return config.model_copy(update={"host": "127.0.0.1"})
@@ -62,7 +73,8 @@ def on_loopback(config: ServingConfig) -> ServingConfig:
 def serve_forever(project: Project, console: Console) -> None:
     """Serve until the process is interrupted."""
     keys = project.storage.keys if Keys(project.storage.keys_place).all() else None
-    check_serving(project.serving, project.model, has_keys=keys is not None)
+    hardware = known_hardware(project.cluster)
+    check_serving(project.serving, project.model, has_keys=keys is not None, hardware=hardware)
     with milvus(project) as uri, ray_session(project.cluster), serve(project, uri, {}, console, keys) as endpoint:
         if keys is None:
             console.stage("serve", "NO API KEYS: whoever reaches this address may ask; see `tandem keys create`")

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from cluster.errors import TandemError
+from cluster.hardware import read_hardware
 from cluster.registry.registry import AdapterVersion, CopyCheck, ParityCheck, Registry
 from serving.client import connect
-from serving.config import Replicas
 from serving.deploy.run import running_endpoint
+from serving.engine.limits import longest_request
 from serving.parity_replay import BASE_LOGPROBS, ParityResult, has_base_logprobs, replay_parity
 from tandem.console import Console
 from tandem.pipeline.served_copies import CheckedModel, models_to_check
@@ -148,9 +149,9 @@ def check_parity(
 def _serving(project: Project, version: AdapterVersion, checked: CheckedModel, console: Console) -> Iterator[str]:
     """The URL of an endpoint on a free port that serves one model."""
     copy_of = {"base": checked.original} if checked.original else {}
-    alone = {"host": "127.0.0.1", "port": _free_port(), "models": {"base": checked.source}, "copy_of": copy_of,
-             "num_replicas": Replicas(min=1, max=1), "preload": [], "adapter_registry": None}  # fmt: skip
-    config, admitted = project.serving.model_copy(update=alone), frozenset({version.engine_id})
+    here = {"host": "127.0.0.1", "port": _free_port(), "copy_of": copy_of}
+    config = project.serving.for_one_model(checked.source).model_copy(update=here)
+    admitted = frozenset({version.engine_id})
     with running_endpoint(
         config, project.model, project.storage, None, None, console.progress, being_checked=admitted
     ) as url:
@@ -159,7 +160,7 @@ def _serving(project: Project, version: AdapterVersion, checked: CheckedModel, c
 
 def _replay(project: Project, version: AdapterVersion, model: ServedModel) -> ParityResult:
     with connect(model.url) as client:
-        return replay_parity(client, model.name, version.path / RECORDED, project.serving.max_model_len)
+        return replay_parity(client, model.name, version.path / RECORDED, _longest(project))
 
 
 def _replay_base(project: Project, version: AdapterVersion, model: ServedModel) -> float | None:
@@ -168,8 +169,12 @@ def _replay_base(project: Project, version: AdapterVersion, model: ServedModel) 
     if model.base is None or not has_base_logprobs(recorded):
         return None
     with connect(model.url) as client:
-        longest = project.serving.max_model_len
-        return replay_parity(client, model.base, recorded, longest, BASE_LOGPROBS).mean_difference
+        return replay_parity(client, model.base, recorded, _longest(project), BASE_LOGPROBS).mean_difference
+
+
+def _longest(project: Project) -> int | None:
+    """Most tokens of a request; None where only the engine knows."""
+    return longest_request(project.serving, read_hardware(), None)
 
 
 def _decide(

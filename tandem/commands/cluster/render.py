@@ -20,7 +20,7 @@ from cluster.manifests.kuberay import PROJECT_FILE, Pods, Target, ray_cluster, r
 from cluster.storage.files import write_atomically
 from serving.deploy.run import is_loopback
 from serving.deploy.serve_options import retriever_gpus
-from serving.engine.engine_args import num_devices
+from serving.engine.parallel import num_devices
 from tandem.commands.options import DEFAULT, AsJson, ProjectFile, with_option_groups
 from tandem.console import Console
 from tandem.deployment import serve_config
@@ -189,7 +189,10 @@ def num_serving_pods(project: Project, gpus: int) -> tuple[int, int]:
             "Pods with a GPU; 0 embeds questions and reranks on a CPU.",
             "Render with `--gpus`, or remove `serving.gpus_per_retriever`.",
         )
-    num_bases, per_pod = max(1, len(serving.models)), max(1, gpus // devices) if gpus else 1
+    num_bases, per_pod = (
+        max(1, len(serving.models)),
+        max(1, int(gpus / (serving.gpus_per_engine or devices) + 1e-9)) if gpus else 1,
+    )
     fewest, most = (
         _pods_with(num_bases * number, per_pod, devices, gpus, searching)
         for number in (serving.num_replicas.min, serving.num_replicas.max)

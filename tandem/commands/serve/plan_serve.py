@@ -16,13 +16,16 @@ from rich.table import Table
 from cluster.errors import TandemError
 from cluster.fingerprints.models import digest_model
 from cluster.fingerprints.provenance import describe_machine
+from cluster.hardware import Hardware, Node, read_node
 from cluster.storage.files import write_atomically
 from serving.capacity import unit_costs
 from serving.capacity.measure import MeasuredEndpoint, measure_costs
 from serving.capacity.plan import CapacityPlan, plan
 from serving.capacity.unit_costs import UnitCosts
 from serving.capacity.workload import Workload, peak
-from serving.engine.engine_args import num_devices
+from serving.engine.limits import longest_request, request_limits
+from serving.engine.model_files import read_model_files
+from serving.engine.parallel import num_devices
 from tandem.commands.options import DEFAULT, AsJson, ProjectFile
 from tandem.console import Console
 from tandem.project.project import Project, load
@@ -72,23 +75,35 @@ def plan_serve(
     Give the load as --requests-per-s or as --questions-per-day. `tandem plan` plans a training.
     """
     console, project = Console(as_json), load(config)
+    hardware = planned_hardware(project, costs)
     workload = Workload(
         peak(requests_per_s, questions_per_day, peak_factor), tokens_in, tokens_out, chunks, dimensions,
         project.retrieval.milvus.replicas, project.retrieval.milvus, adapters, zipf,
         project.serving.max_loaded_adapters, keys=True, redis=project.serving.redis_url is not None,
-        batch=project.serving.max_num_seqs, most_busy=most_busy, node_cores=node_cores, node_gib=node_gib,
-        node_gpus=node_gpus,
+        batch=request_limits(project.serving, hardware).max_num_seqs, most_busy=most_busy, node_cores=node_cores,
+        node_gib=node_gib, node_gpus=node_gpus,
     )  # fmt: skip
-    check_length(project, workload)
+    check_length(project, workload, hardware)
     if measure:
         measure_endpoint(project, measure, model_name, os.environ.get("TANDEM_API_KEY"), workload, seconds, console)
     show(plan_endpoint(project, workload, costs), console)
 
 
-def check_length(project: Project, workload: Workload) -> None:
+def planned_hardware(project: Project, costs: Path | None) -> Hardware:
+    """What the project will be served on: GPUs where the engine was measured on some, else CPUs."""
+    known = known_costs(project, costs)
+    engine = known.engines.get(_measured_name(project, known))
+    if engine is None or not engine.gpus:
+        return Hardware((Node(1, 0),))
+    here = Hardware((read_node(),))
+    return here if here.num_gpus else Hardware((), max_gpus=engine.gpus)
+
+
+def check_length(project: Project, workload: Workload, hardware: Hardware) -> None:
     """Raises TandemError for requests that the endpoint would refuse."""
-    longest, tokens = project.serving.max_model_len, workload.tokens_in + workload.tokens_out
-    if tokens > longest:
+    tokens = workload.tokens_in + workload.tokens_out
+    longest = longest_request(project.serving, hardware, read_model_files(project.model).max_positions)
+    if longest is not None and tokens > longest:
         raise TandemError(
             f"{workload.tokens_in} tokens in and {workload.tokens_out} out are {tokens}.",
             f"The project serves up to {longest} together (`serving.max_model_len`).",
@@ -102,11 +117,15 @@ def plan_endpoint(project: Project, workload: Workload, costs: Path | None) -> C
     Raises:
         TandemError: the project's model was not measured.
     """
+    known = known_costs(project, costs)
+    return plan(workload, known, _measured_name(project, known))
+
+
+def known_costs(project: Project, costs: Path | None) -> UnitCosts:
+    """The costs of a file, else those measured for this project, over those that come with Tandem."""
     measured = costs or project.storage.root / MEASURED
     known = unit_costs.shipped_costs()
-    if costs or measured.is_file():
-        known = unit_costs.read_costs(measured).over(known)
-    return plan(workload, known, _measured_name(project, known))
+    return unit_costs.read_costs(measured).over(known) if costs or measured.is_file() else known
 
 
 def measure_endpoint(

@@ -15,13 +15,15 @@ from serving.access.keys import Keys
 from serving.api.errors import ApiError
 from serving.deploy.run import base_models
 from serving.deploy.run import validate_serving as check_serving
+from serving.engine.lora_support import supports_adapters
+from serving.engine.model_files import read_model_files
 from serving.gateway.served_models import ServedBase, find_adapter
 from serving.gateway.served_models import check_adapter as check_served_adapter
 from tandem.commands.options import DEFAULT, ProjectFile
 from tandem.console import Console
 from tandem.deployment import serve_config
 from tandem.pipeline.documents import milvus
-from tandem.pipeline.endpoint import serve_forever
+from tandem.pipeline.endpoint import known_hardware, serve_forever
 from tandem.project.project import Project, load
 from training.publish.publish import template_hash
 
@@ -57,7 +59,8 @@ def check_endpoint(project: Project, console: Console) -> None:
         TandemError: the endpoint would not start.
     """
     keys = Keys(project.storage.keys_place).all()
-    check_serving(project.serving, project.model, has_keys=bool(keys))
+    hardware = known_hardware(project.cluster)
+    check_serving(project.serving, project.model, has_keys=bool(keys), hardware=hardware)
     for name in project.serving.preload:
         Registry.of(project.storage).resolve(name)
     console.stage("check", f"port {project.serving.port} is free, and the settings go together")
@@ -90,8 +93,9 @@ def _describe_adapters(project: Project, base: str, source: str) -> Iterator[str
     hashed = template_hash(AutoTokenizer.from_pretrained(source))
     original = project.serving.copy_of.get(base)
     served = ServedBase(
-        base, digest_model(source), hashed, project.serving.max_lora_rank, digest_model(original) if original else None
-    )
+        base, digest_model(source), hashed, project.serving.max_lora_rank, digest_model(original) if original else None,
+        project.serving.adapters and supports_adapters(read_model_files(source).architectures),
+    )  # fmt: skip
     for name in registry.names():
         try:
             version = find_adapter(registry, name, None)

@@ -27,7 +27,7 @@ from cluster.storage.storage import Storage
 from serving.config import ServingConfig
 from serving.deploy.run import running_endpoint
 model, storage, settings = sys.argv[1:]
-with ray_session(ClusterConfig()), served(
+with ray_session(ClusterConfig()), running_endpoint(
     ServingConfig(**json.loads(settings)), model, Storage(Path(storage)), None, None, lambda _: None
 ):
     print("ready", flush=True)

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from cluster.errors import TandemError
 from serving.config import ServingConfig
-from serving.deploy.run import check_gpu_room
+from serving.deploy.run import plan_gpus
 from serving.deploy.serve_options import (
     engine_options,
     gateway_options,
@@ -17,10 +17,12 @@ from serving.deploy.serve_options import (
     retriever_gpus,
     retriever_options,
 )
-from serving.engine.engine_args import Hardware, engine_kwargs
+from serving.engine.engine_args import engine_kwargs
+from serving.engine.model_files import ModelFiles
+from serving.engine.sharing import GpuShare
+from tests.serving.machines import CPU, EIGHT_H100, H200, ONE_H200, WITHOUT_BF16, Hardware, node
 
-CPU = Hardware(num_gpus=0)
-GPU = Hardware(num_gpus=8)
+GPU = EIGHT_H100
 
 
 def test_a_cpu_engine_starts_eagerly_with_a_cache_of_the_given_size() -> None:
@@ -31,7 +33,7 @@ def test_a_cpu_engine_starts_eagerly_with_a_cache_of_the_given_size() -> None:
 
 
 def test_a_cpu_without_bf16_computes_in_fp32_unless_told_otherwise() -> None:
-    without = Hardware(num_gpus=0, has_bf16=False)
+    without = WITHOUT_BF16
     assert engine_kwargs(ServingConfig(), CPU, None)["dtype"] == "auto"
     assert engine_kwargs(ServingConfig(), without, None)["dtype"] == "float32"
     assert engine_kwargs(ServingConfig(dtype="bfloat16"), without, None)["dtype"] == "bfloat16"
@@ -81,9 +83,11 @@ def test_replicas_are_a_number_or_follow_the_load() -> None:
 
 
 def test_retrievers_follow_the_load_too() -> None:
-    assert retriever_options(ServingConfig())["num_replicas"] == 1
-    assert retriever_options(ServingConfig())["max_queued_requests"] == max_requests(ServingConfig())
-    scaled = retriever_options(ServingConfig(num_retrievers={"min": 1, "max": 4}))
+    assert retriever_options(ServingConfig(), CPU)["num_replicas"] == 1
+    for hardware in (CPU, ONE_H200):
+        queued = retriever_options(ServingConfig(), hardware)["max_queued_requests"]
+        assert queued == max_requests(ServingConfig(), hardware)
+    scaled = retriever_options(ServingConfig(num_retrievers={"min": 1, "max": 4}), CPU)
     assert scaled["autoscaling_config"]["max_replicas"] == 4 and "request_router_config" not in scaled
 
 
@@ -104,8 +108,8 @@ def test_gpus_are_asked_for_one_per_device() -> None:
 
 def test_a_gateway_holds_what_is_worked_on_and_what_may_wait() -> None:
     config = ServingConfig(max_ongoing_requests=10, max_queued_requests=5, num_replicas={"min": 1, "max": 2})
-    assert max_requests(config) == 25 and max_requests(config, num_bases=2) == 50
-    assert max_requests(config.model_copy(update={"num_gateways": 2})) == 12
+    assert max_requests(config, CPU) == 25 and max_requests(config, CPU, [GpuShare()] * 2) == 50
+    assert max_requests(config.model_copy(update={"num_gateways": 2}), CPU) == 12
     assert engine_options(config, CPU, "base")["max_queued_requests"] >= 25, "a burst at an idle engine is let in"
 
 
@@ -136,7 +140,7 @@ def test_names_of_bases_are_checked(tmp_path: object) -> None:
 )  # fmt: skip
 def test_a_retriever_takes_the_gpus_that_it_is_given(share: float, num_retrievers: int, gpus: int, device: str) -> None:
     config = ServingConfig(gpus_per_retriever=share, num_retrievers=num_retrievers)
-    options = retriever_options(config)["ray_actor_options"]
+    options = retriever_options(config, GPU)["ray_actor_options"]
     assert options == ({"num_cpus": 1, "num_gpus": share} if share else {"num_cpus": 1})
     assert (retriever_gpus(config), retriever_device(config)) == (gpus, device)
 
@@ -146,17 +150,36 @@ def test_retrievers_that_scale_to_none_still_need_one() -> None:
     assert retriever_gpus(config) == 1
 
 
-@pytest.mark.parametrize(
-    ("gpus", "fits"),
-    [(0, False), (1, False), (2, True), (8, True), (16, True)],
-)
-def test_a_retriever_on_a_gpu_is_refused_where_no_gpu_is_left_for_it(gpus: int, fits: bool) -> None:
-    config = ServingConfig(gpus_per_retriever=0.5, num_retrievers=2)
-    if fits:
-        check_gpu_room(config, 1, Hardware(gpus), retrieves=True)
+@pytest.mark.parametrize("gpus", [0, 1, 2, 8])
+def test_a_retriever_on_a_gpu_is_refused_where_no_gpu_is_left_for_it(gpus: int) -> None:
+    config, hardware = ServingConfig(gpus_per_retriever=0.5, num_retrievers=2), Hardware((node(*[H200] * gpus),))
+    models = {"base": ModelFiles(10**9)}
+    if gpus > 1:
+        assert plan_gpus(config, models, hardware, retrieves=True) == {"base": GpuShare()}
     else:
         with pytest.raises(TandemError, match=r"serving\.gpus_per_retriever") as refused:
-            check_gpu_room(config, 1, Hardware(gpus), retrieves=True)
+            plan_gpus(config, models, hardware, retrieves=True)
         assert "embeds questions and reranks on a CPU" in refused.value.accepted
-    check_gpu_room(config, 1, Hardware(gpus), retrieves=False)
-    check_gpu_room(ServingConfig(), 1, Hardware(gpus), retrieves=True)
+    plan_gpus(config, models, hardware, retrieves=False)
+    plan_gpus(ServingConfig(), models, hardware, retrieves=True)
+
+
+def test_an_engine_takes_what_a_retriever_leaves_of_the_only_gpu() -> None:
+    config = ServingConfig(gpus_per_retriever=0.25)
+    assert plan_gpus(config, {"base": ModelFiles(10**9)}, ONE_H200, retrieves=True)["base"].gpus == 0.75
+
+
+def test_a_part_of_a_gpu_reaches_the_bundle_the_worker_and_vllm() -> None:
+    share = GpuShare(0.5, 0.46)
+    options = engine_options(ServingConfig(), ONE_H200, "base", share)
+    assert options["placement_group_bundles"] == [{"CPU": 1.0, "GPU": 0.5}]
+    assert options["ray_actor_options"]["runtime_env"]["env_vars"]["VLLM_RAY_PER_WORKER_GPUS"] == "0.5"
+    assert engine_kwargs(ServingConfig(), ONE_H200, None, share)["gpu_memory_utilization"] == 0.46
+    whole = engine_options(ServingConfig(), ONE_H200, "base")
+    assert "VLLM_RAY_PER_WORKER_GPUS" not in whole["ray_actor_options"]["runtime_env"]["env_vars"]
+    assert "gpu_memory_utilization" not in engine_kwargs(ServingConfig(), ONE_H200, None)
+
+
+def test_a_gateway_sheds_by_the_limits_of_the_hardware() -> None:
+    assert max_requests(ServingConfig(), CPU) == 64 + 64, "as before"
+    assert max_requests(ServingConfig(), ONE_H200) == 2 * 1024 + 2 * 1024

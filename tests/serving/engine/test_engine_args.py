@@ -2,14 +2,18 @@ import pytest
 
 from cluster.errors import TandemError
 from serving.config import ServingConfig
-from serving.engine.engine_args import Hardware, check_engine_kwargs, engine_kwargs, known_engine_arguments
+from serving.engine.engine_args import check_engine_kwargs, check_settings, engine_kwargs, known_engine_arguments
+from serving.engine.sharing import GpuShare
+from tests.serving.machines import ALL, AUTOSCALED, CPU, ONE_A10, ONE_H200, V100, Hardware, node
 
-GPU = Hardware(num_gpus=8)
+
+@pytest.mark.parametrize("hardware", ALL.values(), ids=ALL)
+def test_everything_that_we_set_is_known(hardware: Hardware) -> None:
+    for share in (GpuShare(), GpuShare(0.5, 0.46)):
+        assert set(engine_kwargs(ServingConfig(kv_cache_gib=2), hardware, None, share)) <= known_engine_arguments()
 
 
-def test_everything_that_we_set_is_known() -> None:
-    ours = set(engine_kwargs(ServingConfig(), GPU, None)) | set(engine_kwargs(ServingConfig(), Hardware(0, 2), None))
-    assert ours <= known_engine_arguments()
+def test_names_of_users_are_known() -> None:
     users = ("tensor_parallel_size", "pipeline_parallel_size", "quantization", "speculative_config",
              "enable_chunked_prefill", "enable_auto_tool_choice", "tool_call_parser")  # fmt: skip
     check_engine_kwargs(users)
@@ -18,6 +22,52 @@ def test_everything_that_we_set_is_known() -> None:
 def test_a_name_that_vllm_does_not_know_is_refused_with_those_like_it() -> None:
     with pytest.raises(TandemError, match="max_num_seqs"):
         check_engine_kwargs(["max_num_seq"])
+
+
+@pytest.mark.parametrize(("hardware", "keys"), [(CPU, set()), (ONE_H200, {"max_num_batched_tokens"})])
+def test_what_an_engine_gets_by_default(hardware: Hardware, keys: set[str]) -> None:
+    kwargs = engine_kwargs(ServingConfig(), hardware, 40_960)
+    if hardware.kind == "cpu":
+        assert (kwargs["max_model_len"], kwargs["max_num_seqs"], kwargs["enforce_eager"]) == (2048, 64, True)
+        assert kwargs["kv_cache_memory_bytes"] == 2**30
+    else:
+        assert (kwargs["max_model_len"], kwargs["max_num_seqs"]) == (-1, 1024)
+        assert not {"enforce_eager", "kv_cache_memory_bytes", "worker_extension_cls"} & kwargs.keys()
+    assert keys <= engine_kwargs(ServingConfig(), hardware, None, GpuShare(0.5, 0.46)).keys()
+
+
+def test_the_cache_has_the_size_that_is_set_on_a_gpu_too() -> None:
+    assert engine_kwargs(ServingConfig(kv_cache_gib=4), ONE_H200, None)["kv_cache_memory_bytes"] == 4 * 2**30
+
+
+def test_settings_are_checked_against_what_will_run_them() -> None:
+    on_gpu = ServingConfig(engine_kwargs={"enforce_eager": False, "kv_cache_memory_bytes": 2**31})
+    for hardware in (ONE_H200, AUTOSCALED, None):
+        check_settings(on_gpu, hardware)
+    with pytest.raises(TandemError, match="enforce_eager"):
+        check_settings(on_gpu, CPU)
+    for hardware in (ONE_H200, CPU, None):
+        with pytest.raises(TandemError, match="max_num_seqs"):
+            check_settings(ServingConfig(max_num_seqs=8, engine_kwargs={"max_num_seqs": 3}), hardware)
+
+
+def test_a_precision_that_the_hardware_lacks_is_refused_in_words() -> None:
+    with pytest.raises(TandemError, match=r"float32.*serving\.adapters: false"):
+        engine_kwargs(ServingConfig(dtype="float32"), ONE_H200, None)
+    assert engine_kwargs(ServingConfig(dtype="float32", adapters=False), ONE_H200, None)["dtype"] == "float32"
+    assert engine_kwargs(ServingConfig(dtype="float32"), ONE_H200, None, has_adapters=False)["dtype"] == "float32"
+    assert engine_kwargs(ServingConfig(dtype="float32"), CPU, None)["dtype"] == "float32"
+    old = Hardware((node(V100),))
+    with pytest.raises(TandemError, match=r"bfloat16.*float16"):
+        engine_kwargs(ServingConfig(dtype="bfloat16"), old, None)
+    assert engine_kwargs(ServingConfig(), old, None)["dtype"] == "auto", "vLLM takes float16 there"
+
+
+@pytest.mark.parametrize("hardware", [CPU, ONE_A10])
+def test_without_adapters_nothing_of_them_is_set(hardware: Hardware) -> None:
+    kwargs = engine_kwargs(ServingConfig(adapters=False), hardware, None)
+    assert kwargs["enable_lora"] is False
+    assert not {"max_loras", "max_cpu_loras", "max_lora_rank", "worker_extension_cls"} & kwargs.keys()
 
 
 @pytest.mark.slow

@@ -10,13 +10,21 @@ import pytest
 from cluster.storage.runs import Run
 from retrieval.config import RetrievalConfig
 from serving.config import ServingConfig
-from tandem.compare.cache_keys import SAME_ANSWERS, SAME_PASSAGES, arm_version, hosted_version, index_version
+from tandem.compare.cache_keys import (
+    SAME_ANSWERS,
+    SAME_PASSAGES,
+    arm_version,
+    engine_settings,
+    hosted_version,
+    index_version,
+)
 from tandem.compare.cache_keys import raft_rows_name as rows_name
 from tandem.compare.check import CheckedData
 from tandem.compare.steps import Comparison
 from tandem.console import Console
 from tandem.pipeline.runs import Inventory
 from tandem.project.project import load
+from tests.serving.machines import CPU, ONE_A10, ONE_H200
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart"
 SERVING = {"host": "0.0.0.0", "port": 8000, "num_replicas": {"min": 1, "max": 1}, "preload": ["a"],
@@ -65,6 +73,28 @@ def test_where_a_thing_is_reached_changes_no_key() -> None:
     assert index_version("d", elsewhere, "p") == index_version("d", RETRIEVAL, "p")
     assert set(SAME_ANSWERS) <= ServingConfig.model_fields.keys()
     assert set(SAME_PASSAGES) <= RetrievalConfig.model_fields.keys()
+
+
+FIRST_DEFAULTS = {
+    "host": "127.0.0.1", "port": 8000, "models": {}, "max_model_len": 2048, "max_num_seqs": 64, "max_loras": 4,
+    "max_loaded_adapters": 16, "adapter_registry": None, "preload": [], "max_lora_rank": 32, "num_gateways": 1,
+    "num_replicas": {"min": 1, "max": 1}, "num_retrievers": {"min": 1, "max": 1}, "max_ongoing_requests": 64,
+    "max_queued_requests": 64, "request_timeout_s": 120.0, "drain_s": 20.0, "start_timeout_s": 600.0,
+    "redis_url": None, "log_prompts": False, "otlp_endpoint": None, "on_retrieval_failure": "error", "dtype": "auto",
+    "kv_cache_gib": 1.0, "engine_kwargs": {},
+}  # fmt: skip
+"""The settings of `serving` as they were at commit f74172e, with their defaults."""
+
+
+def test_settings_that_the_hardware_decides_now_have_the_key_that_their_former_default_had() -> None:
+    assert engine_settings(ServingConfig(), CPU) == FIRST_DEFAULTS
+    written = ServingConfig(max_model_len=512, kv_cache_gib=2)
+    assert engine_settings(written, CPU) == {**FIRST_DEFAULTS, "max_model_len": 512, "kv_cache_gib": 2.0}
+
+
+def test_other_limits_of_other_hardware_are_another_key() -> None:
+    assert len({str(engine_settings(ServingConfig(), hardware)) for hardware in (CPU, ONE_A10, ONE_H200)}) == 3
+    assert engine_settings(ServingConfig(adapters=False), CPU)["adapters"] is False
 
 
 @dataclass(frozen=True)
