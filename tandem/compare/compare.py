@@ -8,6 +8,7 @@ again, so that a comparison that was broken off continues where it stopped.
 from pathlib import Path
 
 from cluster.errors import TandemError
+from cluster.hardware import read_hardware
 from cluster.registry.registry import Registry
 from cluster.session import ray_session
 from cluster.storage.runs import Run
@@ -20,7 +21,8 @@ from tandem.compare.check import check_data
 from tandem.compare.steps import Comparison
 from tandem.console import Console
 from tandem.pipeline.documents import milvus
-from tandem.pipeline.endpoint import on_loopback
+from tandem.pipeline.endpoint import known_hardware, on_loopback
+from tandem.pipeline.room import check_adaptable, check_room
 from tandem.pipeline.runs import find_run, read_documents, recorded
 from tandem.pipeline.training import check_rank
 from tandem.project.project import Project
@@ -43,15 +45,17 @@ def compare(
     earlier = read_report(folder / "report.json") if folder else None
     arms = [arm.name for arm in earlier.arms] if earlier else project.evaluation.arms
     data = check_data(project, console, arms)
-    check_serving(on_loopback(project.serving), project.model)
+    check_serving(on_loopback(project.serving), project.model, hardware=known_hardware(project.cluster))
     if project.tunes:
         check_rank(project)
+        check_adaptable(project)
     with (
         recorded(project, "compare", console) as run,
         milvus(project) as uri,
         ray_session(project.cluster),
     ):
         comparison = Comparison(project, data, run, uri, console, fresh)
+        check_room(project, read_hardware(), comparison.merged)
         if folder and earlier:
             return run_since(comparison, folder, earlier), run
         return run_all(comparison, spend_all), run

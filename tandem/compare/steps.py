@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cluster.fingerprints.models import digest_model
 from cluster.fingerprints.provenance import package_versions
+from cluster.hardware import read_hardware
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
 from evaluation.arms import RETRIEVING, TRAINED, Arm, make_arms
@@ -30,6 +31,7 @@ from tandem.pipeline.endpoint import Served
 from tandem.pipeline.parity_check import ServedModel, ensure_parity
 from tandem.pipeline.runs import Inventory
 from tandem.project.project import Project
+from training.publish.publish import result_kind
 
 
 @dataclass
@@ -68,6 +70,15 @@ class Comparison:
         """The endpoint with the adapters that are there by now."""
         uri = self.uri if self.project.retrieves else None
         return endpoint.serve(self.project, uri, self.adapters, self.console)
+
+    @property
+    def merged(self) -> list[str]:
+        """The whole models that will be served beside the bases, by what they are trained as."""
+        if not self.project.tunes:
+            return []
+        kinds = self.trainings.kinds if result_kind(self.project.training) == "merged" else []
+        live = self._live_version() if "tuned" in self.trainings.kinds else None
+        return [*kinds, *(["live"] if live and live.manifest.kind == "merged" else [])]
 
     def decides(self, spend_all: bool) -> bool:
         """Whether to decide if a training is worth its cost: a training is missing, and some arms need none."""
@@ -187,7 +198,8 @@ class Comparison:
             name: cache_keys.hosted_version(other.url, other.model, today) for name, other in config.endpoints.items()
         }
         base = digest_model(self.project.model)
-        serving, packages = self.project.serving.model_dump(mode="json"), package_versions()
+        serving = cache_keys.engine_settings(self.project.serving, read_hardware())
+        packages = package_versions()
         own = {
             name: cache_keys.arm_version(base, serving, packages, self._weights(name), self._index_version(name))
             for name in {*config.arms, "live"} - hosted.keys()

@@ -105,6 +105,10 @@ class Project:
         """The same project with other settings of the training."""
         return Project(self.path, self.settings.model_copy(update={"training": training}))
 
+    def with_serving(self, serving: ServingConfig) -> "Project":
+        """The same project with other settings of the endpoint."""
+        return Project(self.path, self.settings.model_copy(update={"serving": serving}))
+
     def resolved(self) -> dict[str, Any]:
         """Every setting with its value, as a run's config.yaml holds it."""
         return self.settings.model_dump(mode="json")

@@ -5,6 +5,7 @@ write_package(job, Path("folder"))    # the same for `ray job submit`
 """
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -20,11 +21,14 @@ from cluster.jobs.job_archive import JobArchive, PackedFile, pack_files
 from cluster.jobs.jobs import OURS, Submission, new_job_id, runtime_env
 from cluster.jobs.wheel import Wheel, build_wheel
 from retrieval.sources.parsing import SUFFIXES
-from serving.deploy.serve_options import engine_options, gateway_options, retriever_options
-from serving.engine import engine_args
+from serving.config import ServingConfig
+from serving.deploy.serve_options import engine_options, gateway_options, reserved_gpus, retriever_options
+from serving.engine.parallel import num_devices
+from serving.engine.sharing import GpuShare
 from tandem.project.portable import PROJECT_FILE, PackedProject, packed_project, scalars
 from tandem.project.project import Project
 from training.plan.placement import resolve_workers, training_kind
+from training.publish.publish import result_kind
 
 _DRIVER_CPUS = 1.0
 """The driver reads, embeds and asks: it is kept off heads that are given no CPUs so that nothing computes there."""
@@ -71,13 +75,14 @@ class PreparedJob:
 
     def phases(self, hardware: Hardware) -> list[Phase]:
         """What has to be there at once, on a cluster with these nodes."""
-        num_gpus = hardware.num_gpus
         steps = {
-            "train": [*_training(self.project, hardware), *_parity(self.project, num_gpus)],
+            "train": [*_training(self.project, hardware), *_parity(self.project, hardware)],
             "index": _indexing(self.project),
             "compare": [
                 *(_training(self.project, hardware) if self.project.tunes else ()), *_indexing(self.project),
-                _serving(self.project, num_gpus, with_documents=bool(self.project.retrieval.sources)),
+                _serving(
+                    self.project, hardware, bool(self.project.retrieval.sources), _num_merged(self.project)
+                ),
             ],
         }  # fmt: skip
         driver = {"CPU": _DRIVER_CPUS}
@@ -195,10 +200,11 @@ def _training(project: Project, hardware: Hardware) -> list[Phase]:
     return [Phase("training", (bundle,) * resolve_workers(config, hardware).workers.min)]
 
 
-def _parity(project: Project, num_gpus: int) -> list[Phase]:
-    """After a training its version is served once."""
+def _parity(project: Project, hardware: Hardware) -> list[Phase]:
+    """After a training its version is served once, by one engine."""
+    alone = project.with_serving(project.serving.for_one_model(project.model))
     checked = project.training.parity_tolerance is not None or project.serving.copy_of
-    return [_serving(project, num_gpus, with_documents=False)] if checked else []
+    return [_serving(alone, hardware, with_documents=False)] if checked else []
 
 
 def _indexing(project: Project) -> list[Phase]:
@@ -207,16 +213,44 @@ def _indexing(project: Project) -> list[Phase]:
     return [Phase("indexing", (bundle,) * config.embedding_workers)]
 
 
-def _serving(project: Project, num_gpus: int, with_documents: bool) -> Phase:
-    """The engines, gateways and retrievers that the endpoint starts with."""
+def _serving(project: Project, hardware: Hardware, with_documents: bool, num_merged: int = 0) -> Phase:
+    """The engines, gateways and retrievers that the endpoint starts with.
+
+    Args:
+        num_merged: whole models that are served beside the base models.
+    """
     config = project.serving
-    hardware = engine_args.Hardware(num_gpus)
-    engine = engine_options(config, hardware, "base")["placement_group_bundles"]
-    engines = max(1, config.num_replicas.min) * max(1, len(config.models))
+    models = max(1, len(config.models)) + num_merged
+    engines = max(1, config.num_replicas.min) * models
+    reserved = reserved_gpus(config) if with_documents else 0.0
+    share = GpuShare(_gpus_per_engine(config, engines, hardware.num_gpus, reserved))
+    engine = engine_options(config, hardware, "base", share)["placement_group_bundles"]
     gateway = {"CPU": float(gateway_options(config)["ray_actor_options"]["num_cpus"])}
-    retriever = {"CPU": float(retriever_options(config)["ray_actor_options"]["num_cpus"])}
+    retriever = {"CPU": float(retriever_options(config, hardware)["ray_actor_options"]["num_cpus"])}
     if config.gpus_per_retriever:
         retriever["GPU"] = config.gpus_per_retriever
     retrievers = max(1, config.num_retrievers.min) if with_documents else 0
     bundles = (*engine * engines, *(gateway,) * config.num_gateways, *(retriever,) * retrievers)
     return Phase("serving", bundles)
+
+
+def _num_merged(project: Project) -> int:
+    """Whole models that a comparison trains and serves beside the base models."""
+    arms = set(project.evaluation.arms) if result_kind(project.training) == "merged" else set()
+    return bool(arms & {"tuned", "tuned_retrieval"}) + bool(arms & {"raft"})
+
+
+def _gpus_per_engine(config: ServingConfig, engines: int, num_gpus: int, reserved: float) -> float:
+    """A whole GPU, or the part that is left where engines of one GPU and one replica share; the job itself checks
+    their memory before it trains.
+
+    Args:
+        reserved: what retrievers take of the GPUs.
+    """
+    if config.gpus_per_engine is not None:
+        return config.gpus_per_engine
+    may_share = num_devices(config) == 1 and config.num_replicas.min <= 1
+    left = num_gpus - (reserved if num_gpus == 1 else math.ceil(reserved))
+    if not may_share or left <= 0 or engines <= left:
+        return 1.0
+    return math.floor(1e4 * (left / engines if num_gpus == 1 else 1 / math.ceil(engines / left))) / 1e4

@@ -189,21 +189,19 @@ def num_serving_pods(project: Project, gpus: int) -> tuple[int, int]:
             "Pods with a GPU; 0 embeds questions and reranks on a CPU.",
             "Render with `--gpus`, or remove `serving.gpus_per_retriever`.",
         )
-    num_bases, per_pod = (
-        max(1, len(serving.models)),
-        max(1, int(gpus / (serving.gpus_per_engine or devices) + 1e-9)) if gpus else 1,
-    )
+    each = serving.gpus_per_engine or devices
+    num_bases, per_pod = max(1, len(serving.models)), max(1, int(gpus / each + 1e-9)) if gpus else 1
     fewest, most = (
-        _pods_with(num_bases * number, per_pod, devices, gpus, searching)
+        _pods_with(num_bases * number, per_pod, each, gpus, searching)
         for number in (serving.num_replicas.min, serving.num_replicas.max)
     )
     return max(1, fewest), max(1, most)
 
 
-def _pods_with(num_engines: int, per_pod: int, devices: int, gpus: int, searching: int) -> int:
+def _pods_with(num_engines: int, per_pod: int, each: float, gpus: int, searching: int) -> int:
     """Pods for so many engines, and for the GPUs of the retrievers that the engines leave none of."""
     pods = math.ceil(num_engines / per_pod)
-    left = pods * gpus - num_engines * devices
+    left = pods * gpus - math.ceil(num_engines * each - 1e-9)
     return pods + (math.ceil(max(0, searching - left) / gpus) if gpus else 0)
 
 

@@ -4,10 +4,12 @@ from typing import Annotated
 
 import typer
 
+from cluster.hardware import read_hardware
 from cluster.session import ray_session
 from tandem.commands.options import DEFAULT, AsJson, ProjectFile, with_option_groups
 from tandem.console import Console
 from tandem.pipeline.parity_check import ensure_parity
+from tandem.pipeline.room import check_adaptable, check_room_for_parity
 from tandem.pipeline.runs import recorded
 from tandem.pipeline.training import check_training, interrupted_training
 from tandem.pipeline.training import train as train_and_publish
@@ -31,8 +33,11 @@ def train(
         return
     console, project = Console(as_json), load(config)
     rows = check_training(project)
+    if project.training.parity_tolerance is not None:
+        check_adaptable(project)
     interrupted = interrupted_training(project) if resume else None
     with recorded(project, "train", console, interrupted) as folder, ray_session(project.cluster):
+        check_room_for_parity(project, read_hardware())
         version = train_and_publish(project, folder, console, resuming=resume, rows=rows)
         ensure_parity(project, version, console)
     console.result(f"{version.name}@{version.version} at {version.path}", version.manifest.model_dump(mode="json"))

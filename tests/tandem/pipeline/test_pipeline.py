@@ -299,7 +299,9 @@ def test_a_new_version_is_measured_beside_the_live_one_and_has_to_hold_its_gates
 
 @pytest.mark.matrix
 def test_a_whole_model_is_served_beside_the_base_and_measured(project: Path, first: Command) -> None:
+    """The two engines start one after the other, as they do where they share a GPU."""
     settings = (project / "tandem.yaml").read_text().replace("epochs: 1", "epochs: 1, method: full, adapter: whole")
+    settings = settings.replace("serving: {", "serving: {gpus_per_engine: 0.5, ")
     (project / "whole.yaml").write_text(settings)
     command = Command.start(project, "compare", "-c", "whole.yaml")
     assert command.finish(380) == 0, command.output

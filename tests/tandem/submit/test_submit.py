@@ -188,3 +188,11 @@ def test_automatic_workers_take_the_gpus_of_the_cluster(project: Path) -> None:
 def test_a_training_that_may_shrink_needs_its_fewest_workers(project: Path) -> None:
     replace(project, "training: {", "training: {workers: {min: 2, max: 9}, ")
     assert len(phases(project, "train", 8)["training"]) == 3
+
+
+def test_base_and_trained_model_share_the_only_gpu(project: Path) -> None:
+    replace(project, "training: {", "training: {method: full, ")
+    shared, whole = {"CPU": 1.0, "GPU": 0.5}, {"CPU": 1.0, "GPU": 1.0}
+    assert phases(project, "compare", 1)["serving"].count(shared) == 2
+    assert phases(project, "compare", 8)["serving"].count(whole) == 2
+    assert phases(project, "train", 1)["serving"].count(whole) == 1
