@@ -27,7 +27,7 @@ def supports_adapters(architectures: Iterable[str]) -> bool:
 @cache
 def known_support(architecture: str) -> bool | None:
     """What the installed vLLM has for one architecture; None where it has no class for it."""
-    folder, place = _folder(), registered_classes().get(architecture)
+    folder, place = models_folder(), registered_classes().get(architecture)
     if folder is None or place is None:
         return None
     module, name = place
@@ -37,7 +37,7 @@ def known_support(architecture: str) -> bool | None:
 @cache
 def registered_classes() -> dict[str, tuple[str, str]]:
     """The module and class of each architecture, as vLLM's registry has them; empty where vLLM is not installed."""
-    folder = _folder()
+    folder = models_folder()
     if folder is None:
         return {}
     tables: dict[str, tuple[str, str]] = {}
@@ -50,7 +50,8 @@ def registered_classes() -> dict[str, tuple[str, str]]:
     return tables
 
 
-def _folder() -> Path | None:
+def models_folder() -> Path | None:
+    """The folder of vLLM's models; None where vLLM is not installed."""
     spec = find_spec("vllm")
     return Path(spec.origin).parent / "model_executor" / "models" if spec and spec.origin else None
 
@@ -107,7 +108,7 @@ def _parsed(module: str) -> ast.Module | None:
 
 
 def _file(module: str) -> Path | None:
-    folder = _folder()
+    folder = models_folder()
     if folder is None or not module.startswith("vllm."):
         return None
     path = folder.parents[2].joinpath(*module.split("."))

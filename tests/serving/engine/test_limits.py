@@ -10,7 +10,7 @@ import pytest
 
 from serving.config import ServingConfig
 from serving.engine.limits import BATCHED_TOKENS, longest_request, request_limits, start_timeout_s, vllm_max_num_seqs
-from serving.engine.lora_support import _folder
+from serving.engine.lora_support import models_folder
 from tests.serving.machines import (
     A10,
     A100,
@@ -54,7 +54,7 @@ def test_no_more_requests_than_tokens_in_a_step() -> None:
 
 def vllms_defaults(gpu: Gpu) -> tuple[dict[str, int], dict[str, int]]:
     """Tokens and requests of a step that vLLM's own function gives for this GPU; its source is run, not imported."""
-    models = _folder()
+    models = models_folder()
     assert models is not None
     source = (models.parents[1] / "engine" / "arg_utils.py").read_text()
     function = next(
@@ -102,5 +102,5 @@ def test_large_weights_have_longer_to_start() -> None:
 
 
 def test_the_source_of_vllm_is_where_it_is_read() -> None:
-    folder = _folder()
+    folder = models_folder()
     assert folder is not None and Path(folder, "registry.py").is_file()

@@ -8,7 +8,7 @@ import pytest
 from cluster.errors import TandemError
 from serving.config import ServingConfig
 from serving.engine.engine_args import known_engine_arguments
-from serving.engine.lora_support import _folder
+from serving.engine.lora_support import models_folder
 from serving.engine.parallel import (
     MULTIPLYING,
     REFUSED,
@@ -37,7 +37,7 @@ def sized(tensor: int = 1, pipeline: int = 1, context: int = 1, **changed: Any) 
 
 def parallel_arguments() -> set[str]:
     """The engine arguments that are fields of vLLM's ParallelConfig, or begin like one."""
-    folder = _folder()
+    folder = models_folder()
     assert folder is not None
     tree = ast.parse((folder.parents[1] / "config" / "parallel.py").read_text())
     fields = {
