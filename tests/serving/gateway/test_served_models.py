@@ -136,7 +136,7 @@ def test_a_whole_model_is_409_and_says_how_to_serve_it(registry: Registry) -> No
 
 def test_an_adapter_to_a_base_without_adapters_is_409_and_says_why(registry: Registry) -> None:
     with pytest.raises(ApiError, match=r"served without adapters.*`serving\.adapters`") as refused:
-        check_adapter(published(registry), ServedBase("base", "digest", "template", 32, has_adapters=False))
+        check_adapter(registry, published(registry), ServedBase("base", "digest", "template", 32, has_adapters=False))
     assert (refused.value.status, refused.value.code) == (409, "adapter_refused")
 
 
