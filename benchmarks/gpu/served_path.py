@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import statistics
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ from benchmarks.gpu.steps import Figure, Note, Reports, StepFailed
 from benchmarks.gpu.whole_path import small_model
 from cluster.hardware import read_hardware
 from cluster.registry.registry import Registry
+from cluster.registry.transfer import MANIFEST
 
 NUM_TOKENS_IN = 128
 MAX_NUM_SEQS = 256
@@ -108,9 +110,11 @@ def publish_copies(site: Site, number: int) -> list[str]:
         "base_model", "base_digest", "method", "kind", "rank", "template_hash", "prompt_hash", "data_digest", "metrics",
     })  # fmt: skip
     names = [f"copy-{place}" for place in range(number)]
+    files = site.scratch / "copied-adapter"
+    shutil.copytree(trained.path, files, ignore=shutil.ignore_patterns(MANIFEST), dirs_exist_ok=True)
     for name in names:
         if name not in registry.names():
-            registry.publish(name, trained.path, fingerprint=f"{trained.manifest.fingerprint}-{name}", **fields)
+            registry.publish(name, files, fingerprint=f"{trained.manifest.fingerprint}-{name}", **fields)
     return names
 
 

@@ -21,8 +21,8 @@ from tests.ports import free_port
 from tests.serving.fp8_copy import write_fp8_copy
 from tests.serving.served_app import MODEL, publish
 from tests.serving.test_parity_replay import encoded
-from training.publish.parity_rows import write_parity_rows
-from training.publish.weights import load_served
+from tests.training.served import load_served
+from training.publish.parity_rows import answer_logprobs, write_parity_rows
 
 pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
@@ -45,7 +45,8 @@ def project_on(copy: Path, folder: Path) -> Project:
 def publish_trained(project: Project, folder: Path) -> AdapterVersion:
     """A version for the bf16 model with its log-probabilities in transformers, not live yet."""
     files = trained_adapter(folder / "adapter")
-    write_parity_rows(load_served(str(MODEL), files, CPU), encoded(), files, CPU)
+    tuned = load_served(str(MODEL), files)
+    write_parity_rows(encoded(), files, answer_logprobs(tuned, encoded(), CPU), None, tuned.dtype)
     number = publish(project.storage, "support", files, promote=False)
     return Registry.of(project.storage).get("support", number)
 

@@ -61,15 +61,13 @@ def add_adapter(base: Any, config: TrainingConfig) -> Any:
     )
     try:
         # The optimizer keeps the fp32 copy: the adapter itself is in the format that it is served in.
-        model = get_peft_model(base, settings, autocast_adapter_dtype=False)
+        return get_peft_model(base, settings, autocast_adapter_dtype=False)
     except ValueError as error:
         raise TandemError(
             f"No adapter can be put on {config.target_modules!r} ({error}).",
             f"`all-linear`, or names of layers such as {', '.join(linear_layer_names(base))}.",
             "Set `training.target_modules`.",
         ) from error
-    _check_head(model, config)
-    return model
 
 
 def four_bit_config(dtype: "torch.dtype") -> Any:
@@ -82,22 +80,3 @@ def four_bit_config(dtype: "torch.dtype") -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-
-
-def _check_head(model: Any, config: TrainingConfig) -> None:
-    """vLLM leaves the adapter of the output head out of a prompt's log-probabilities (vllm#51594), which are what the
-    parity check asks for; a whole model has no such adapter."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    is_merged = config.method == "dora" or bool(config.modules_to_save)
-    if is_merged or config.parity_tolerance is None:
-        return
-    if isinstance(model.base_model.model.get_output_embeddings(), BaseTunerLayer):
-        raise TandemError(
-            f"`target_modules: {config.target_modules!r}` puts an adapter on the model's output head, which vLLM "
-            "leaves out of the log-probabilities that the parity check compares: no version would ever go live.",
-            "`all-linear`, or layers other than the output head; the head itself under `modules_to_save`, which is "
-            "published as a whole model.",
-            "Take the head out of `training.target_modules`, or set `training.parity_tolerance: null`, and the version "
-            "goes live unchecked.",
-        )

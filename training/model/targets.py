@@ -6,7 +6,7 @@ through its weight, and forms the difference of all experts of a layer in every 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,7 @@ def find_targets(base: Any, config: TrainingConfig) -> AdapterTargets:
             "Set `training.target_modules`.",
         )
     _check_experts(base, config, [layer for layer in layers if layer.num_experts is not None])
+    _check_head(base, config, layers)
     unknown = _unknown_names(base, [] if isinstance(modules, str) else [*modules, *parameters])
     return AdapterTargets(modules, parameters, layers, left_out, unknown)
 
@@ -298,6 +299,24 @@ def _check_experts(base: Any, config: TrainingConfig, experts: list[AdaptedLayer
                 "`experts.gate_up_proj` together with `experts.down_proj`.",
                 "Name both in `training.target_modules`, or neither.",
             )
+
+
+def _check_head(base: Any, config: TrainingConfig, layers: Sequence[AdaptedLayer]) -> None:
+    """vLLM leaves the adapter of the output head out of a prompt's log-probabilities (vllm#51594), which are what the
+    parity check asks for; a whole model has no such adapter."""
+    is_merged = config.method == "dora" or bool(config.modules_to_save)
+    if is_merged or config.parity_tolerance is None:
+        return
+    head = base.get_output_embeddings()
+    if any(base.get_submodule(layer.name) is head for layer in layers if layer.num_experts is None):
+        raise TandemError(
+            f"`target_modules: {config.target_modules!r}` puts an adapter on the model's output head, which vLLM "
+            "leaves out of the log-probabilities that the parity check compares: no version would ever go live.",
+            "`all-linear`, or layers other than the output head; the head itself under `modules_to_save`, which is "
+            "published as a whole model.",
+            "Take the head out of `training.target_modules`, or set `training.parity_tolerance: null`, and the version "
+            "goes live unchecked.",
+        )
 
 
 def _linear_widths(module: Any) -> tuple[int, int] | None:
