@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
 from cluster.fingerprints.models import digest_model, find_model
+from cluster.gpu_requirements import find_fault
 from cluster.hardware import Hardware, read_gpus, read_hardware
 from cluster.registry.mirror import Mirror
 from cluster.storage.storage import Storage
@@ -73,6 +74,8 @@ def validate_serving(
         config, hardware, has_adapters=any(supports_adapters(files.architectures) for files in models.values())
     )
     if hardware:
+        if fault := find_fault(hardware):
+            raise fault
         share_gpus(config, models, hardware)
 
 

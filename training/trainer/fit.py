@@ -152,7 +152,7 @@ def _training_failed_error(error: BaseException, job: TrainingJob) -> TandemErro
         return TandemError(
             "A disk is full: a checkpoint could not be written.",
             f"Room for {job.config.keep_checkpoints + 1} checkpoints in the storage, and for one in each node's "
-            "temporary folder.",
+            "temporary folder where its main memory has no room for it.",
             "Make room, or set `training.keep_checkpoints` lower; then go on with `tandem train --resume`.",
         )
     log.write_text(f"{error}\n")

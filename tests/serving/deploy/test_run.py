@@ -1,13 +1,16 @@
 """What is refused before Ray starts anything."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cluster.errors import TandemError
+from cluster.hardware import Hardware
 from serving.config import ServingConfig
 from serving.deploy.run import validate_serving
+from tests.machines import gpu, node
 from tests.ports import free_port
 
 
@@ -52,3 +55,9 @@ def test_contradicting_engine_kwargs(model: str) -> None:
 def test_without_keys_only_this_machine_is_let_in(model: str, host: str) -> None:
     with pytest.raises(TandemError, match="no API keys"):
         validate_serving(ServingConfig(host=host, port=free_port()), model)
+
+
+def test_a_driver_that_is_too_old_is_refused_before_anything_starts(model: str) -> None:
+    old = Hardware((replace(node(1), gpus=(replace(gpu(), driver="550.54.15"),)),))
+    with pytest.raises(TandemError, match=r"driver is 550\.54\.15"):
+        validate_serving(ServingConfig(port=free_port()), model, hardware=old)
