@@ -89,6 +89,9 @@ class Hardware:
     """GPUs that an autoscaler may bring the cluster to; 0 where there is none or it has no GPU nodes. A group of nodes
     without a maximum counts as Ray's largest integer, so that nothing may be sized by it."""
 
+    num_taken: int = 0
+    """GPUs that Ray has given to work that runs now."""
+
     @property
     def kind(self) -> str:
         """`gpu` where there is a GPU or an autoscaler may add one, else `cpu`."""
@@ -151,17 +154,8 @@ def read_hardware() -> Hardware:
         if len(node.gpus) < number:
             raise _missing_gpus(node, number)
     is_on_head = any(HEAD in node["Resources"] for node in alive if node["NodeID"] == this_node)
-    return Hardware(tuple(nodes), max_gpus(is_on_head))
-
-
-def num_taken_gpus() -> int:
-    """GPUs that the open Ray session has given to work that runs now; 0 where none is open."""
-    import ray
-
-    if not ray.is_initialized():
-        return 0
-    free = float(ray.available_resources().get("GPU", 0))
-    return round(float(ray.cluster_resources().get("GPU", 0)) - free)
+    taken = sum(offered.values()) - float(ray.available_resources().get("GPU", 0))
+    return Hardware(tuple(nodes), max_gpus(is_on_head), max(0, round(taken)))
 
 
 def read_node(max_gpus: int | None = None) -> Node:

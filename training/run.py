@@ -14,7 +14,7 @@ from typing import Any
 from cluster.errors import TandemError
 from cluster.fingerprints.models import digest_model
 from cluster.gpu_requirements import check_gpus_usable
-from cluster.hardware import Hardware, num_taken_gpus, read_hardware
+from cluster.hardware import Hardware, read_hardware
 from cluster.registry.registry import AdapterVersion
 from cluster.storage.files import write_atomically
 from cluster.storage.runs import Run
@@ -27,7 +27,14 @@ from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens
 from training.model.base_weights import check_base_weights
 from training.model.lora import check_method
 from training.plan.deepspeed_config import check_elastic_workers, deepspeed_config
-from training.plan.placement import Placement, place_workers, resolve_workers, training_kind, workers_device
+from training.plan.placement import (
+    Placement,
+    gpus_per_worker,
+    place_workers,
+    resolve_workers,
+    training_kind,
+    workers_device,
+)
 from training.plan.zero_stage import choose_zero_stage, resolve_precision
 from training.publish.model_card import write_model_card
 from training.publish.publish import (
@@ -98,10 +105,30 @@ def resume_training(
     job = replace(TrainingJob.from_dict(prepared["job"]), model=model, folder=run.path, store=store)
     if not _has_ended(run.path):
         if job.placement.kind == "gpu" or "placement" not in prepared["job"]:  # nodes may have come and gone
-            job = replace(job, placement=place_workers(job.config, find_hardware(job.config, reporter)))
+            job = replace(job, placement=_place_again(job, find_hardware(job.config, reporter)))
         run_job(job, reporter, copy=run.copy)
         raise_workers_error(run.path)
     return publish_run(run.path, config, model, adapter, storage)
+
+
+def _place_again(job: TrainingJob, hardware: Hardware) -> Placement:
+    """Raises TandemError where the GPUs that a training ran on are no longer there."""
+    workers = job.config.workers
+    try:
+        placement = place_workers(job.config, hardware)
+    except TandemError as error:
+        raise TandemError(
+            f"The training was started with {workers.min} workers on GPUs, and cannot be resumed here: {error.seen}",
+            f"GPUs for {workers.min} workers; their number decides the batches and stays what it was.",
+            "Run `tandem train --resume` where there are so many, or start a new training with `tandem train`.",
+        ) from error
+    if (job.placement.kind, placement.kind) == ("gpu", "cpu"):
+        raise TandemError(
+            "The training ran on GPUs, and there are none now.",
+            "The kind of machine that it was started on: a training never moves to CPUs by itself.",
+            "Run `tandem train --resume` where there are GPUs, or start a new training with `tandem train`.",
+        )
+    return placement
 
 
 def find_interrupted(
@@ -209,19 +236,19 @@ def find_hardware(config: TrainingConfig, reporter: TrainingReporter) -> Hardwar
     """
     hardware = read_hardware()
     if training_kind(config, hardware) == "gpu":
-        hardware = hardware if hardware.gpu_nodes else _first_gpu_node(hardware, reporter)
-        for remark in check_gpus_usable(hardware, config.precision, num_taken=num_taken_gpus()):
+        hardware = hardware if hardware.gpu_nodes else _first_gpu_node(config, hardware, reporter)
+        for remark in check_gpus_usable(hardware, config.precision, num_taken=hardware.num_taken):
             reporter.note(remark)
     return hardware
 
 
-def _first_gpu_node(hardware: Hardware, reporter: TrainingReporter) -> Hardware:
+def _first_gpu_node(config: TrainingConfig, hardware: Hardware, reporter: TrainingReporter) -> Hardware:
     """The hardware once the autoscaler has brought a GPU node, which a task that takes a GPU asks it for."""
     import ray
 
     reporter.note(f"no GPU node is up: waiting for the autoscaler, which brings up to {hardware.max_gpus} GPUs")
     try:
-        ray.get(ray.remote(num_gpus=1)(lambda: None).remote(), timeout=GPU_NODE_S)
+        ray.get(ray.remote(num_gpus=gpus_per_worker(config))(lambda: None).remote(), timeout=GPU_NODE_S)
     except ray.exceptions.GetTimeoutError as error:
         raise TandemError(
             f"No GPU node came up within {GPU_NODE_S / 60:.0f} minutes.",

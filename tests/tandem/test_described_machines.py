@@ -24,7 +24,7 @@ LLAMA_8B = AutoConfig.for_model(
     num_key_value_heads=8, vocab_size=128256, max_position_embeddings=8192, architectures=["LlamaForCausalLM"],
 )  # fmt: skip
 FILES = ModelFiles(16 * 10**9, 8192, 131_072, ("LlamaForCausalLM",), "bfloat16")
-EXPANDABLE = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+EXPANDABLE = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 HIDDEN = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
 VARLEN, PACKED = "tandem_varlen", "tandem_packed"
 
@@ -73,7 +73,7 @@ def test_a_training_before_the_first_gpu_node_is_up() -> None:
     hardware = MACHINES["autoscaling to 4"]
     config = resolve_workers(TrainingConfig(), hardware)
     assert place_workers(config, hardware).kind == "gpu"
-    with pytest.raises(ValueError, match="no GPU node is up"):
+    with pytest.raises(TandemError, match="no GPU node is up"):
         resolve_auto_settings(config, LLAMA_8B, hardware)  # type: ignore[arg-type]
 
 

@@ -11,9 +11,11 @@ import pytest
 from cluster.errors import TandemError
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
+from tests.machines import MACHINES
 from training.config import TrainingConfig, WorkerRange
+from training.plan.placement import Placement
 from training.publish.publish import fingerprint
-from training.run import find_interrupted
+from training.run import _place_again, find_interrupted
 from training.trainer.job import TrainingJob
 
 MODEL, DIGEST = "model", "digest"
@@ -83,3 +85,13 @@ def test_the_steps_of_a_training_are_imported_without_what_is_heavy() -> None:
     heavy = "{'torch', 'ray', 'transformers', 'deepspeed', 'peft', 'pyarrow'}"
     code = f"import sys, training.run, training.data.data_check; print({heavy} & sys.modules.keys() or '')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_a_training_on_gpus_is_not_resumed_on_cpus_or_with_fewer_gpus(tmp_path: Path, config: TrainingConfig) -> None:
+    eight = config.model_copy(update={"workers": WorkerRange(min=8, max=8)})
+    job = TrainingJob(eight, MODEL, tmp_path, num_steps=7, placement=Placement("gpu", 1, 8, 1))
+    assert _place_again(job, MACHINES["2 x 8 x H100"]).kind == "gpu"
+    with pytest.raises(TandemError, match="there are none now"):
+        _place_again(job, MACHINES["no GPU"])
+    with pytest.raises(TandemError, match="started with 8 workers on GPUs"):
+        _place_again(job, MACHINES["1 x H200"])

@@ -4,6 +4,7 @@
 do not look again: PyTorch sees the GPUs of a node also in a worker to which Ray has given none.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -55,7 +56,7 @@ ON_CPU = Placement()
 
 
 def resolve_workers(config: TrainingConfig, hardware: Hardware) -> TrainingConfig:
-    """The settings with a number of workers instead of `auto`: one for each GPU, or two without GPUs.
+    """The settings with a number of workers instead of `auto`: one for each GPU that is free, or two without GPUs.
 
     Where no GPU node is up, there is one until the first has come: an autoscaler may bring more than a training is to
     cost. Trials of a tuning that run at the same time share the GPUs.
@@ -67,7 +68,8 @@ def resolve_workers(config: TrainingConfig, hardware: Hardware) -> TrainingConfi
         return config
     workers = WorkerRange(min=2, max=2)
     if training_kind(config, hardware) == "gpu":
-        room = _room(hardware, gpus_per_worker(config), hardware.num_gpus)
+        room = (hardware.num_gpus - hardware.num_taken) // gpus_per_worker(config)
+        room = min(room, sum(_all_slots(hardware, gpus_per_worker(config))))
         number = max(1, room // (config.tune.max_concurrent if config.tune else 1))
         workers = WorkerRange(min=number, max=number)
     return config.model_copy(update={"workers": workers})
@@ -83,6 +85,12 @@ def place_workers(config: TrainingConfig, hardware: Hardware) -> Placement:
         return ON_CPU
     per_worker, workers = gpus_per_worker(config), config.workers
     room = _room(hardware, per_worker, hardware.most_gpus)
+    if hardware.gpu_nodes and not any(_all_slots(hardware, per_worker)):
+        raise TandemError(
+            f"`training.ray_options` gives each worker {per_worker} GPUs, and no node that is up has so many.",
+            f"Up to {max(len(node.gpus) for node in hardware.gpu_nodes)}: the GPUs of a worker are on one node.",
+            "Set `GPU` in `training.ray_options.resources_per_worker` to fewer, or start a node with so many.",
+        )
     if workers.min > room:
         raise _too_few_gpus(workers.min, per_worker, room, hardware)
     on_nodes = _fill_nodes(hardware, per_worker, workers.max)
@@ -98,7 +106,7 @@ def training_kind(config: TrainingConfig, hardware: Hardware) -> Kind:
     options = config.ray_options
     asked = options.get("use_gpu")
     if asked is None and "GPU" in (options.get("resources_per_worker") or {}):
-        asked = options["resources_per_worker"]["GPU"] > 0
+        asked = _asked_gpus(config) > 0
     if asked and hardware.kind == "cpu":
         raise TandemError(
             "`training.ray_options` asks for GPUs, and there are none.",
@@ -114,23 +122,35 @@ def gpus_per_worker(config: TrainingConfig) -> int:
     Raises:
         TandemError: it says a part of a GPU, which NCCL cannot use: each rank needs a GPU to itself.
     """
-    number = (config.ray_options.get("resources_per_worker") or {}).get("GPU", 1)
+    number = _asked_gpus(config)
     if number != int(number) or number < 1:
-        raise TandemError(
-            f"`training.ray_options` gives each worker {number:g} GPUs.",
-            "A whole number: NCCL refuses two workers on one GPU.",
-            "Set `training.workers` to the number of GPUs, and remove `GPU` from `resources_per_worker`.",
-        )
+        raise _no_such_share(f"{number:g}")
     return int(number)
+
+
+def _asked_gpus(config: TrainingConfig) -> float:
+    number = (config.ray_options.get("resources_per_worker") or {}).get("GPU", 1)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise _no_such_share(repr(number))
+    return float(number)
+
+
+def _no_such_share(number: str) -> TandemError:
+    return TandemError(
+        f"`training.ray_options` gives each worker {number} GPUs.",
+        "A whole number: NCCL refuses two workers on one GPU.",
+        "Set `training.workers` to the number of GPUs, and remove `GPU` from `resources_per_worker`.",
+    )
 
 
 def workers_device(config: TrainingConfig, placement: Placement, hardware: Hardware) -> WorkerDevice:
     """The device of each worker: the GPU with the least free memory, and its share of its node's main memory.
 
-    On CPU it is a share of the first node's memory, which is this machine's.
+    GPUs that Ray has given to other work are not looked at; they are taken to be the fullest. On CPU it is a share of
+    the first node's memory, which is this machine's.
 
     Raises:
-        ValueError: the workers take GPUs, and no GPU node is up.
+        TandemError: the workers take GPUs, and no GPU node is up.
     """
     if placement.kind == "cpu":
         node = hardware.nodes[0]
@@ -138,11 +158,16 @@ def workers_device(config: TrainingConfig, placement: Placement, hardware: Hardw
         return WorkerDevice("cpu", "this machine", share, share, node.cpu_has_bf16)
     gpu = hardware.smallest_gpu
     if gpu is None:
-        raise ValueError("no GPU node is up")
+        raise TandemError(
+            "The training takes GPUs, and no GPU node is up.",
+            "A node with a GPU: what fits is planned for its memory.",
+            "Start one, or run the command again when the autoscaler has brought one.",
+        )
     on_node = [(node, _slots(node, placement.gpus_per_worker)) for node in hardware.gpu_nodes]
     host = min(node.host_bytes // min(slots, config.workers.max) for node, slots in on_node if slots)
-    free = min(each.memory_bytes - each.used_bytes for each in hardware.gpus)
-    return WorkerDevice("gpu", gpu.name, free, host, hardware.has_bf16)
+    free = sorted(each.memory_bytes - each.used_bytes for each in hardware.gpus)
+    least = free[min(hardware.num_taken, len(free) - 1)]
+    return WorkerDevice("gpu", gpu.name, least, host, hardware.has_bf16)
 
 
 def worker_environment(placement: Placement, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -158,8 +183,9 @@ def worker_environment(placement: Placement, inherited: Mapping[str, str] | None
     """
     if placement.kind == "cpu":
         return {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # in which CUDA_VISIBLE_DEVICES counts, as the driver lists them
     kept = {name: value for name in _ALLOCATOR_VARIABLES if (value := (inherited or {}).get(name))}
-    return kept or {_ALLOCATOR_VARIABLES[-1]: "expandable_segments:True"}
+    return order | (kept or {_ALLOCATOR_VARIABLES[-1]: "expandable_segments:True"})
 
 
 def _room(hardware: Hardware, per_worker: int, num_gpus: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import TandemError
-from cluster.hardware import Hardware
+from cluster.hardware import Hardware, Node
 from tests.machines import GIB, HEAD, MACHINES, NO_GPU, gpu, node
 from training.config import TrainingConfig
 from training.plan.placement import (
@@ -88,6 +88,30 @@ def test_a_worker_may_have_several_gpus_of_one_node_and_no_part_of_one() -> None
         placed(three, ray_options={"resources_per_worker": {"GPU": 0.5}})
 
 
+@pytest.mark.parametrize("number", ["1", None, "x", True, float("nan"), 0.5, -1])
+def test_what_is_no_number_of_gpus_is_refused_in_words(number: Any) -> None:
+    with pytest.raises(TandemError, match=r"GPUs\.|never"):
+        placed("8 x H100", ray_options={"resources_per_worker": {"GPU": number}, "use_gpu": True})
+
+
+def test_a_node_must_have_the_gpus_of_one_worker() -> None:
+    growing = Hardware((node(1),), max_gpus=4)
+    with pytest.raises(TandemError, match="no node that is up has so many"):
+        placed(growing, ray_options={"resources_per_worker": {"GPU": 2}})
+    with pytest.raises(TandemError, match="Up to 1"):
+        placed("1 x H200", ray_options={"resources_per_worker": {"GPU": 2}})
+
+
+def test_gpus_that_ray_has_given_to_others_are_left_to_them() -> None:
+    """An endpoint holds one of eight: a training takes the seven others, and plans for their memory."""
+    full = replace(gpu(gib=80), used_bytes=72 * GIB)
+    hardware = Hardware((Node(192, 1800 * GIB, (full, *(gpu(gib=80),) * 7)),), num_taken=1)
+    assert placed(hardware)[0] == 7
+    device = workers_device(TrainingConfig(workers=1), Placement("gpu", 1, 1, 1), hardware)
+    assert device.memory_bytes == 80 * GIB
+    assert placed(hardware, workers=8)[0] == 8  # which waits until the endpoint has ended
+
+
 def test_trials_at_the_same_time_share_the_gpus() -> None:
     tune = {"space": {"rank": [4, 8]}, "max_concurrent": 3}
     assert placed("8 x H100", tune=tune)[0] == 2
@@ -132,8 +156,12 @@ def test_workers_without_gpus_see_none() -> None:
 
 def test_workers_on_gpus_have_an_allocator_whose_segments_grow() -> None:
     placement = placed("8 x H100")[1]
-    assert worker_environment(placement) == {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    assert worker_environment(placement) == {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "PYTORCH_ALLOC_CONF": "expandable_segments:True",
+    }
     assert worker_environment(placement, {"PYTORCH_ALLOC_CONF": ""}) == worker_environment(placement)
     for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
         own = {name: "max_split_size_mb:128"}
-        assert worker_environment(placement, {**own, "PATH": "/bin"}) == own
+        environment = worker_environment(placement, {**own, "PATH": "/bin"})
+        assert environment == {**order, **own}
