@@ -143,6 +143,7 @@ VARIABLES: dict[str, str] = {
     "VLLM_RAY_PER_WORKER_GPUS": "vllm/envs.py",
     "VLLM_USE_FLASHINFER_SAMPLER": "vllm/envs.py",
     "CUDA_HOME": "torch/utils/cpp_extension.py",
+    "CUDA_DEVICE_ORDER": "vllm/platforms/cuda.py",
     "CUDA_PATH": "torch/utils/cpp_extension.py",
     "TORCHINDUCTOR_CACHE_DIR": "torch/_inductor/runtime/cache_dir_utils.py",
     "TORCH_EXTENSIONS_DIR": "torch/utils/cpp_extension.py",
