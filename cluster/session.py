@@ -32,12 +32,14 @@ from cluster.errors import TandemError
 # default of 15 starves an endpoint as soon as anything else runs).
 # Ray Train looks at its workers every half second instead of every two: a report waits for the next look, so a training
 # with checkpoints close together stands still for it, and a killed worker is found that much later.
+# Ray and nvidia-smi count GPUs in the order of the PCI bus; CUDA's own order is the fastest first.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "TOKENIZERS_PARALLELISM": "false",
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
 }
 
 IN_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -53,6 +55,7 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    os.environ["CUDA_DEVICE_ORDER"] = ENVIRONMENT["CUDA_DEVICE_ORDER"]  # another order is never that of Ray
     address = _address(config)
     check_reachable(address)
     import ray

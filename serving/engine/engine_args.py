@@ -130,6 +130,8 @@ def engine_environment(config: ServingConfig, hardware: Hardware) -> dict[str, s
         environment |= {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_SERVICE_NAME": "tandem-engine"}
     if hardware.kind == "cpu":
         environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    else:
+        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     return environment
 
 

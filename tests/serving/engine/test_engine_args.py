@@ -2,7 +2,13 @@ import pytest
 
 from cluster.errors import TandemError
 from serving.config import ServingConfig
-from serving.engine.engine_args import check_engine_kwargs, check_settings, engine_kwargs, known_engine_arguments
+from serving.engine.engine_args import (
+    check_engine_kwargs,
+    check_settings,
+    engine_environment,
+    engine_kwargs,
+    known_engine_arguments,
+)
 from serving.engine.sharing import GpuShare
 from tests.serving.machines import ALL, AUTOSCALED, CPU, ONE_A10, ONE_H200, V100, Hardware, node
 
@@ -79,3 +85,8 @@ def test_the_names_are_those_of_vllms_own_classes() -> None:
 
     fields = {field.name for kind in (AsyncEngineArgs, FrontendArgs) for field in dataclasses.fields(kind)}
     assert known_engine_arguments() == fields
+
+
+def test_engines_on_gpus_count_them_as_ray_does() -> None:
+    assert engine_environment(ServingConfig(), ONE_H200)["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert "CUDA_DEVICE_ORDER" not in engine_environment(ServingConfig(), CPU)
