@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
+from cluster.node_answers import get_answers
 
 VARIABLE = "TANDEM_MAX_GPUS"
 REMEDY = f"Set {VARIABLE} for the command to the most GPUs that the cluster may have; 0 where it has none."
@@ -33,7 +34,7 @@ def max_gpus(is_on_head: bool) -> int:
         is_on_head: whether this process runs on the head, so that nothing needs to be asked of it.
 
     Raises:
-        TandemError: there is an autoscaler, and nothing says how many GPUs it may add.
+        TandemError: there is an autoscaler, and nothing says how many GPUs it may add, or the head does not answer.
     """
     if (given := os.environ.get(VARIABLE)) is not None:
         return _given(given)
@@ -42,7 +43,7 @@ def max_gpus(is_on_head: bool) -> int:
     if is_on_head:
         return _read_on_head(ray.get_runtime_context().gcs_address)
     ask = ray.remote(num_cpus=0, resources={HEAD: 0.001})(_read_from_task)
-    return int(ray.get(ask.remote(), timeout=NODE_S))
+    return int(get_answers([ask.remote()], NODE_S)[0])
 
 
 def most_gpus(config: Mapping[str, Any]) -> int:

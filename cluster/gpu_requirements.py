@@ -6,6 +6,7 @@ what works worse than it could.
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from cluster.errors import TandemError
 from cluster.hardware import BF16_CAPABILITY, Gpu, Hardware
@@ -34,8 +35,8 @@ def check_gpus_usable(
         num_taken: GPUs that Ray has given to other work; so many may be full.
 
     Raises:
-        TandemError: a driver is older than CUDA takes, a GPU is too old for PyTorch or for the precision, or other
-            processes hold so much memory that too few GPUs are left.
+        TandemError: a GPU is broken, a driver is older than CUDA takes, a GPU is too old for PyTorch or for the
+            precision, or other processes hold so much memory that too few GPUs are left.
     """
     if error := find_fault(hardware, precision) or find_shortage(hardware, share, num_taken):
         raise error
@@ -47,7 +48,11 @@ def find_fault(hardware: Hardware, precision: str = "auto") -> TandemError | Non
     for node in hardware.nodes:
         where = f" of {node.address}" if node.address and len(hardware.nodes) > 1 else ""
         for gpu in node.gpus:
-            if error := _driver_fault(gpu, where) or _capability_fault(gpu, where, precision):
+            if (
+                error := _broken_fault(gpu, where)
+                or _driver_fault(gpu, where)
+                or _capability_fault(gpu, where, precision)
+            ):
                 return error
     return None
 
@@ -56,11 +61,13 @@ def find_shortage(hardware: Hardware, share: float = SHARE, num_taken: int = 0) 
     """Too few GPUs with `share` of their memory free, where `num_taken` may be full."""
     empty = [gpu for gpu in hardware.gpus if not gpu.memory_bytes]
     if empty:
-        return TandemError(
-            f"{_the(empty[0])} is divided into instances, and has none.",
-            "A GPU with memory.",
-            "Make an instance (`nvidia-smi mig -cgi`), or leave the GPU out with CUDA_VISIBLE_DEVICES.",
-        )
+        if empty[0].is_divided:
+            return TandemError(
+                f"{_the(empty[0])} is divided into instances, and has none.",
+                "A GPU with memory.",
+                "Make an instance (`nvidia-smi mig -cgi`), or leave the GPU out with CUDA_VISIBLE_DEVICES.",
+            )
+        return _broken_fault(replace(empty[0], fault="0 MiB"), "")
     full = [gpu for gpu in hardware.gpus if gpu.used_bytes > max(_IDLE_BYTES, (1 - share) * gpu.memory_bytes)]
     if len(full) <= num_taken:
         return None
@@ -85,6 +92,16 @@ def driver_is_old(gpu: Gpu) -> bool:
     if gpu.max_cuda != (0, 0):
         return gpu.max_cuda[0] < int(CUDA.partition(".")[0])
     return major.isdecimal() and int(major) < LEAST_DRIVER
+
+
+def _broken_fault(gpu: Gpu, where: str) -> TandemError | None:
+    if gpu.fault:
+        return TandemError(
+            f"{_the(gpu)}{where} is broken: its driver says {gpu.fault!r} where its memory should be.",
+            "A GPU whose memory the driver can read.",
+            "Reset it (`nvidia-smi --gpu-reset`, or restart the machine), or leave it out with CUDA_VISIBLE_DEVICES.",
+        )
+    return None
 
 
 def _driver_fault(gpu: Gpu, where: str) -> TandemError | None:
@@ -131,6 +148,10 @@ def _remarks(hardware: Hardware, precision: str) -> Iterator[str]:
             f"{_the(old)} does not compute in bfloat16, so that everything is computed in fp32: about twice the "
             f"memory, and slower. A GPU of compute capability {_dotted(BF16_CAPABILITY)} or higher has it."
         )
+    for node in hardware.nodes:
+        where = f" on {node.address}" if node.address and len(hardware.nodes) > 1 else ""
+        for remark in node.remarks:
+            yield f"nvidia-smi{where} says beside its GPUs: {remark.rstrip('.')}."
     unsound = sum(1 for gpu in hardware.gpus if gpu.num_errors)
     if unsound:
         yield f"{unsound} GPUs have memory errors that were not corrected: reset them, or have them replaced."

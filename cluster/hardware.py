@@ -6,28 +6,19 @@ be written by hand, which is how decisions for machines that are not at hand are
 
 import ctypes
 import os
-import shutil
 import socket
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 from cluster.autoscaler import HEAD, max_gpus
 from cluster.errors import TandemError
 from cluster.fingerprints.provenance import cpu_has_bf16
+from cluster.node_answers import get_answers
+from cluster.nvidia_smi import Row, ask_driver, parse_instances, parse_rows
 
 MIB = 2**20
-SMI_S = 30.0
 NODE_S = 120.0
-_QUERY = (
-    "name,memory.total,memory.used,driver_version,compute_cap,ecc.errors.uncorrected.volatile.total,"
-    "uuid,mig.mode.current"
-)
-_OLD_QUERY = "name,memory.total,memory.used,driver_version"
-"""What drivers knew before R510, which has no word for the compute capability."""
-
 _DIVIDED = " (MIG)"
 BF16_CAPABILITY = (8, 0)
 """The first compute capability with instructions for bfloat16 (Ampere)."""
@@ -55,6 +46,9 @@ class Gpu:
     """The newest CUDA that the driver's library runs, (0, 0) where that is not known. NVIDIA's package cuda-compat
     brings a newer library than the driver's own."""
 
+    fault: str = ""
+    """What the driver says of a GPU that it cannot read, as `GPU is lost`; empty for one that works."""
+
     @property
     def is_divided(self) -> bool:
         """Whether it is an instance of a divided GPU (MIG)."""
@@ -78,6 +72,9 @@ class Node:
     cpu_has_bf16: bool = True
     address: str = ""
     """The name or address of the machine; empty where it does not matter."""
+
+    remarks: tuple[str, ...] = ()
+    """What `nvidia-smi` says beside its GPUs, such as a warning of a damaged infoROM."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +157,9 @@ def read_hardware() -> Hardware:
 
 def read_node(max_gpus: int | None = None) -> Node:
     """This machine; `max_gpus` is how many of its GPUs Ray offers, None for all of them."""
-    gpus = read_gpus() or (_torch_gpus() if max_gpus else ())
-    return Node(os.cpu_count() or 1, available_bytes(), gpus[:max_gpus], cpu_has_bf16(), socket.gethostname())
+    listed, remarks = _read_gpus()
+    gpus = listed or (_torch_gpus() if max_gpus else ())
+    return Node(os.cpu_count() or 1, available_bytes(), gpus[:max_gpus], cpu_has_bf16(), socket.gethostname(), remarks)
 
 
 def read_gpus() -> tuple[Gpu, ...]:
@@ -170,9 +168,15 @@ def read_gpus() -> tuple[Gpu, ...]:
     Raises:
         TandemError: `nvidia-smi` fails.
     """
+    return _read_gpus()[0]
+
+
+def _read_gpus() -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
     variable = os.environ.get("CUDA_VISIBLE_DEVICES")
-    # Empty, the variable says that no GPU is to be used: then not even the driver is asked.
-    return visible_gpus(_list_gpus(), variable) if variable != "" else ()
+    if variable == "":  # no GPU is to be used: then not even the driver is asked
+        return (), ()
+    listed, remarks = _list_gpus()
+    return visible_gpus(listed, variable), remarks
 
 
 def driver_gpus() -> tuple[Gpu, ...]:
@@ -181,58 +185,42 @@ def driver_gpus() -> tuple[Gpu, ...]:
     Raises:
         TandemError: `nvidia-smi` fails.
     """
-    return tuple(gpu for _, gpu in _list_gpus())
+    return tuple(gpu for _, gpu in _list_gpus()[0])
 
 
 def parse_gpus(lines: str, mig: str = "") -> list[tuple[str, Gpu]]:
-    """The UUID and the GPU of each line that `nvidia-smi` prints for `_QUERY` or its beginning.
-
-    Of a divided GPU (MIG) a process uses one instance: it is returned with the memory of its smallest.
+    """The UUID and the GPU of each row that `nvidia-smi` prints; other lines are left out.
 
     Args:
         mig: what `nvidia-smi -q -x` prints, which holds the instances of divided GPUs.
     """
     instances = parse_instances(mig) if mig else {}
-    found = []
-    for line in filter(None, (line.strip() for line in lines.splitlines())):
-        uuid, mode = ([part.strip() for part in line.split(",")[6:8]] + ["", ""])[:2]
-        gpu = parse_gpu(line)
-        if mode == "Enabled":
-            total, used = min(instances.get(uuid, []), default=(0, 0))
-            gpu = replace(gpu, name=gpu.name + _DIVIDED, memory_bytes=total, used_bytes=used)
-        found.append((uuid, gpu))
-    return found
+    return [(row.uuid, _describe(row, instances)) for row in parse_rows(lines)[0]]
 
 
-def parse_gpu(line: str) -> Gpu:
-    """A line that `nvidia-smi` prints for `_QUERY`; a value that it does not know is `[N/A]` or another word."""
-    parts = [part.strip() for part in line.split(",")]
-    name, memory, used, driver, capability, errors = (*parts, "", "")[:6]
-    major, _, minor = capability.partition(".")
-    known = (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else (0, 0)
-    used_bytes, num_errors = (int(text) if text.isdecimal() else 0 for text in (used, errors))
+def _describe(row: Row, instances: Mapping[str, Sequence[tuple[int, int]]]) -> Gpu:
+    """Of a divided GPU (MIG) a process uses one instance: it has the memory of its smallest."""
+    major, _, minor = row.capability.partition(".")
+    capability = (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else (0, 0)
+    memory, used, num_errors = (int(text) if text.isdecimal() else 0 for text in (row.memory, row.used, row.num_errors))
+    driver = row.driver if row.driver[:1].isdecimal() else ""
     # A GPU that shares the machine's memory (GB10) has none of its own to report.
-    memory_bytes = int(memory) * MIB if memory.isdecimal() else available_bytes()
-    return Gpu(name, memory_bytes, known, driver if driver[:1].isdecimal() else "", used_bytes * MIB, num_errors)
-
-
-def parse_instances(text: str) -> dict[str, list[tuple[int, int]]]:
-    """Bytes in all and bytes used of each instance (MIG), by the UUID of its GPU, as `nvidia-smi -q -x` lists them."""
-    found: dict[str, list[tuple[int, int]]] = {}
-    for gpu in ElementTree.fromstring(text).iter("gpu"):
-        for instance in gpu.iter("mig_device"):
-            amounts = (instance.findtext(f"fb_memory_usage/{part}", "").split() for part in ("total", "used"))
-            total, used = (int(words[0]) * MIB if words and words[0].isdecimal() else 0 for words in amounts)
-            found.setdefault(gpu.findtext("uuid", ""), []).append((total, used))
-    return found
+    memory_bytes = available_bytes() if row.shares_memory and not row.fault else memory * MIB
+    gpu = Gpu(row.name, memory_bytes, capability, driver, used * MIB, num_errors, fault=row.fault)
+    if row.mig_mode != "Enabled":
+        return gpu
+    total, used = min(instances.get(row.uuid, []), default=(0, 0))
+    fault = row.loss if total else row.fault
+    return replace(gpu, name=gpu.name + _DIVIDED, memory_bytes=total, used_bytes=used, fault=fault)
 
 
 def visible_gpus(listed: Sequence[tuple[str, Gpu]], variable: str | None) -> tuple[Gpu, ...]:
     """Those that CUDA_VISIBLE_DEVICES leaves of GPUs with their UUIDs, in its order, by CUDA's own rules.
 
     A name is an index, or the beginning of a UUID. The first that names no GPU (`-1`, `none`) ends the list, and where
-    one is named twice there are none (CUDA C++ Programming Guide, "CUDA Environment Variables"). The UUIDs of the
-    instances of divided GPUs are not known, so that such a name is taken for the smallest instance.
+    one is named twice there are none (CUDA C++ Programming Guide, "CUDA Environment Variables"). An index
+    counts in the order of the PCI bus, as CUDA does with CUDA_DEVICE_ORDER=PCI_BUS_ID, which sessions and engines set.
+    The UUIDs of the instances of divided GPUs are not known, so that such a name is taken for the smallest instance.
     """
     if variable is None:
         return tuple(gpu for _, gpu in listed)
@@ -251,24 +239,12 @@ def visible_gpus(listed: Sequence[tuple[str, Gpu]], variable: str | None) -> tup
     return tuple(gpu for _, gpu in found) if len({key for key, _ in found}) == len(found) else ()
 
 
-def _list_gpus() -> list[tuple[str, Gpu]]:
-    if shutil.which("nvidia-smi") is None:
-        return []
-    done = _ask_driver(f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits")
-    if done.returncode and "not a valid field" in done.stdout + done.stderr:
-        done = _ask_driver(f"--query-gpu={_OLD_QUERY}", "--format=csv,noheader,nounits")
-    said = (done.stdout + done.stderr).strip()
-    if "no devices were found" in said.lower():
-        return []
-    if done.returncode:
-        raise TandemError(
-            f"The GPUs cannot be read: nvidia-smi says {said!r}.",
-            "An NVIDIA driver that answers, or none.",
-            "Load or install the driver again. To work on the CPUs instead, set CUDA_VISIBLE_DEVICES to nothing.",
-        )
-    is_divided = any(line.rstrip().endswith("Enabled") for line in done.stdout.splitlines())
-    gpus = parse_gpus(done.stdout, _ask_driver("-q", "-x").stdout if is_divided else "")
-    return [(uuid, replace(gpu, max_cuda=_library_cuda())) for uuid, gpu in gpus]
+def _list_gpus() -> tuple[list[tuple[str, Gpu]], tuple[str, ...]]:
+    """The UUID and the GPU of each that the driver lists, and what it says beside them."""
+    answer = ask_driver()
+    max_cuda = _library_cuda() if answer.rows else (0, 0)
+    gpus = [(row.uuid, replace(_describe(row, answer.instances), max_cuda=max_cuda)) for row in answer.rows]
+    return gpus, answer.remarks
 
 
 def _library_cuda() -> tuple[int, int]:
@@ -279,10 +255,6 @@ def _library_cuda() -> tuple[int, int]:
     except (OSError, AttributeError):
         return (0, 0)
     return (0, 0) if failed else (number.value // 1000, number.value % 1000 // 10)
-
-
-def _ask_driver(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, timeout=SMI_S)
 
 
 def available_bytes() -> int:
@@ -320,7 +292,8 @@ def _torch_gpus() -> tuple[Gpu, ...]:
 
 def _missing_gpus(node: Node, number: int) -> TandemError:
     return TandemError(
-        f"Ray offers {number} GPUs on the node {node.address}, and {len(node.gpus)} are found there.",
+        f"Ray offers {number} GPUs on the node {node.address}, and {len(node.gpus)} are found there."
+        + "".join(f" nvidia-smi says there: {remark.rstrip('.')}." for remark in node.remarks),
         "GPUs that `nvidia-smi` or PyTorch lists, with the GPU packages and a driver for their CUDA.",
         "Run `tandem doctor --cluster`, or start the node with the GPUs that it has (`ray start --num-gpus`).",
     )
@@ -336,4 +309,4 @@ def _ask_nodes(offered: dict[str, int]) -> list[Node]:
         read.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(number)
         for node, number in offered.items()
     ]
-    return ray.get(asked, timeout=NODE_S) if asked else []
+    return get_answers(asked, NODE_S)

@@ -5,16 +5,17 @@ from typing import Any
 
 from cluster.cuda_compiler import choose_compiler, find_compilers, torch_cuda_version
 from cluster.gpu_requirements import find_fault, find_remarks, find_shortage
-from cluster.hardware import MIB, Gpu, Hardware, Node, read_gpus
+from cluster.hardware import MIB, Gpu, Hardware, read_node
 from cluster.preflight.finding import Finding
 
 
 def check_gpus(num_promised: int = 0) -> Iterator[Finding]:
     """`num_promised` is how many GPUs Ray offers on this node. A machine without any is good for work on its CPUs."""
-    gpus, torch = read_gpus(), torch_gpus()
+    node, torch = read_node(), torch_gpus()
+    gpus = node.gpus
     usable = len(torch["names"])
     values: dict[str, Any] = {"driver": [_values(gpu) for gpu in gpus], **torch}
-    machine = Hardware((Node(1, 0, gpus),))
+    machine = Hardware((node,))
     if error := find_fault(machine):
         yield Finding("gpu", "failed", error.seen, f"{error.accepted} {error.remedy}", values=values)
         return
@@ -22,7 +23,8 @@ def check_gpus(num_promised: int = 0) -> Iterator[Finding]:
         yield Finding(
             "gpu", "failed",
             f"the driver has {len(gpus)} GPUs, Ray offers {num_promised}, and PyTorch {torch['torch']} (built for CUDA "
-            f"{torch['cuda'] or 'no version'}) can use {usable}",
+            f"{torch['cuda'] or 'no version'}) can use {usable}"
+            + "".join(f"; nvidia-smi says: {remark}" for remark in node.remarks),
             "Install the GPU set (`make setup GPU=1`, or the GPU image), a driver for that CUDA or a newer one, and "
             "let the container see the devices.",
             values=values,
@@ -72,6 +74,7 @@ def _values(gpu: Gpu) -> dict[str, Any]:
     return {
         "name": gpu.name, "memory_mib": gpu.memory_bytes // MIB, "used_mib": gpu.used_bytes // MIB,
         "driver": gpu.driver, "capability": gpu.capability, "num_errors": gpu.num_errors,
+        "fault": gpu.fault,
     }  # fmt: skip
 
 

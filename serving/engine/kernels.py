@@ -30,7 +30,9 @@ def prepare_kernels(source: str, engine_kwargs: Mapping[str, Any]) -> tuple[Comp
         TandemError: the driver or a GPU of this node cannot do the work. It may have joined after the deployment.
     """
     gpus = driver_gpus()
-    if error := find_fault(Hardware((Node(os.cpu_count() or 1, 0, gpus),))):
+    # A broken GPU may be left out with CUDA_VISIBLE_DEVICES, which Ray sets for a GPU's own tasks only.
+    sound = tuple(gpu for gpu in gpus if not gpu.fault) or gpus
+    if error := find_fault(Hardware((Node(os.cpu_count() or 1, 0, sound),))):
         raise error
     set_compiler()
     cache = CompileCache.of(gpus)

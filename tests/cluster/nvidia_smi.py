@@ -17,23 +17,24 @@ SMI = """#!/bin/sh
 echo "$@" >>{asked}
 case "$1" in
     *{refused}*) echo 'Field "compute_cap" is not a valid field to query.'; exit 2;;
-    -q) cat {xml};;
+    -q) cat {xml}; exit {xml_status};;
     *) cat {lines}; exit {status};;
 esac
 """
 
 
 def driver(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, lines: str, status: int = 0, refused: str = "nothing"
-) -> Path:
+    folder: Path, monkeypatch: pytest.MonkeyPatch, lines: str, status: int = 0, refused: str = "nothing",
+    xml: str = XML, xml_status: int = 0,
+) -> Path:  # fmt: skip
     """A machine whose `nvidia-smi` says that; returns the file of what it was asked."""
     (folder / "lines").write_text(lines + "\n")
-    (folder / "xml").write_text(XML)
+    (folder / "xml").write_text(xml)
     asked = folder / "asked"
     asked.touch()
     tool = folder / "nvidia-smi"
     paths = {"asked": asked, "xml": folder / "xml", "lines": folder / "lines"}
-    tool.write_text(SMI.format(status=status, refused=refused, **paths))
+    tool.write_text(SMI.format(status=status, xml_status=xml_status, refused=refused, **paths))
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

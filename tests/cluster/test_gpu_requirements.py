@@ -96,8 +96,26 @@ def test_a_desktop_is_no_other_work() -> None:
 
 def test_a_divided_gpu_without_instances_is_refused() -> None:
     with pytest.raises(TandemError, match="divided") as refused:
-        check_gpus_usable(machine(like(H100, memory_bytes=0)))
+        check_gpus_usable(machine(like(H100, name="NVIDIA H100 (MIG)", memory_bytes=0)))
     assert "mig -cgi" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    "broken", [like(L4, memory_bytes=0, fault="GPU is lost"), like(L4, fault="GPU requires reset")]
+)
+def test_a_broken_gpu_is_refused_with_what_to_do(broken: Gpu) -> None:
+    with pytest.raises(TandemError, match=f"NVIDIA L4 is broken: .*{broken.fault}") as refused:
+        check_gpus_usable(machine(H100, broken))
+    assert "reset" in refused.value.remedy and "CUDA_VISIBLE_DEVICES" in refused.value.remedy
+    with pytest.raises(TandemError, match="is broken"):
+        check_gpus_usable(machine(like(L4, memory_bytes=0)))
+
+
+def test_what_the_driver_says_beside_its_gpus_is_said_with_its_node() -> None:
+    remark = "WARNING: infoROM is corrupted at gpu 0000:41:00.0"
+    nodes = (Node(8, GIB, (H100,), address="a"), Node(8, GIB, (H100,), address="b", remarks=(remark,)))
+    assert check_gpus_usable(Hardware(nodes)) == (f"nvidia-smi on b says beside its GPUs: {remark}.",)
+    assert check_gpus_usable(Hardware(nodes[1:])) == (f"nvidia-smi says beside its GPUs: {remark}.",)
 
 
 def test_errors_of_memory_are_said() -> None:

@@ -4,14 +4,27 @@ from pathlib import Path
 
 import pytest
 
-from cluster import hardware
+from cluster import hardware, nvidia_smi
 from cluster.errors import TandemError
-from cluster.hardware import MIB, Gpu, Hardware, Node, driver_gpus, parse_gpu, parse_gpus, read_gpus, visible_gpus
+from cluster.hardware import MIB, Gpu, Hardware, Node, driver_gpus, parse_gpus, read_gpus, read_node, visible_gpus
 from tests.cluster.nvidia_smi import XML, driver
 from tests.machines import H200, MACHINES
 
 H100 = "NVIDIA H100 80GB HBM3, 81559, 4, 580.95.05, 9.0, 0, GPU-aaaa1111-0000, Disabled"
 A10 = "NVIDIA A10, 23028, 512, 580.95.05, 8.6, 0, GPU-bbbb2222-0000, [N/A]"
+
+
+LOST = "Unable to determine the device handle for GPU0000:41:00.0: GPU is lost.  Reboot the system to recover this GPU"
+REMARKS = [
+    "WARNING: infoROM is corrupted at gpu 0000:41:00.0",
+    "Unable to determine, of one, two and three, a handle",
+    LOST,
+]
+
+
+def parse_gpu(line: str) -> Gpu:
+    ((_, gpu),) = parse_gpus(line)
+    return gpu
 
 
 def names(variable: str | None) -> str:
@@ -26,14 +39,32 @@ def test_a_line_of_the_driver() -> None:
     assert gpu.has_bf16 and not gpu.is_divided
 
 
-@pytest.mark.parametrize(
-    "word", ["[N/A]", "N/A", "[Not Supported]", "[Unknown Error]", "[Insufficient Permissions]", ""]
-)
+@pytest.mark.parametrize("word", ["[N/A]", "N/A", "[Not Supported]"])
 def test_what_a_driver_does_not_know_is_not_known(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "available_bytes", lambda: 7)
     gpu = parse_gpu(f"NVIDIA GB10, {word}, {word}, {word}, {word}, {word}, {word}, {word}")
     assert gpu == Gpu("NVIDIA GB10", 7), "it shares the machine's memory"
     assert gpu.has_bf16, "a capability that is not known is taken for a new one"
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["[GPU is lost]", "GPU is lost", "[Unknown Error]", "[GPU requires reset]", "[Insufficient Permissions]", ""],
+)
+def test_a_gpu_whose_memory_cannot_be_read_has_a_fault_and_none_of_the_machines_memory(word: str) -> None:
+    assert parse_gpu(f"NVIDIA A10, {word}, {word}, 580.95.05, 8.6, {word}, GPU-a, {word}") == Gpu(
+        "NVIDIA A10", 0, (8, 6), "580.95.05", fault=word.strip("[]") or "nothing"
+    )
+
+
+def test_a_gpu_that_must_be_reset_has_a_fault_whatever_else_can_be_read() -> None:
+    assert parse_gpu(A10.replace("8.6, 0", "8.6, [GPU requires reset]")).fault == "GPU requires reset"
+    assert parse_gpu(A10.replace("8.6, 0", "8.6, [Unknown Error]")).fault == "", "errors that are not counted"
+    divided = H100.replace("Disabled", "Enabled")
+    ((_, gpu),) = parse_gpus(divided.replace("81559", "[Insufficient Permissions]"), XML)
+    assert (gpu.fault, gpu.memory_bytes) == ("", 9856 * MIB), "an instance's own memory can be read"
+    ((_, gpu),) = parse_gpus(divided.replace("81559", "[GPU is lost]"), XML)
+    assert gpu.fault == "GPU is lost"
 
 
 def test_an_old_driver_has_no_word_for_the_capability() -> None:
@@ -87,9 +118,63 @@ def test_a_driver_that_lacks_a_field_is_asked_without_it(tmp_path: Path, monkeyp
     assert (gpu.driver, gpu.memory_bytes) == ("470.82.01", 16160 * MIB)
 
 
-def test_a_driver_without_devices_has_no_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    driver(tmp_path, monkeypatch, "No devices were found", status=6)
+@pytest.mark.parametrize("said", ["No devices were found", "No devices found."])
+@pytest.mark.parametrize("status", [0, 6])
+def test_a_driver_without_devices_has_no_gpus(
+    said: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver(tmp_path, monkeypatch, said, status)
     assert read_gpus() == ()
+
+
+@pytest.mark.parametrize("status", [0, 14])
+@pytest.mark.parametrize("remark", REMARKS)
+def test_a_line_that_describes_no_gpu_is_kept_as_a_remark(
+    remark: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for lines in (f"{H100}\n{A10}\n{remark}", f"{remark}\n{H100}\n{A10}", f"{H100}\n{remark}\n{remark}\n{A10}"):
+        driver(tmp_path, monkeypatch, lines, status)
+        node = read_node()
+        assert [gpu.name for gpu in node.gpus] == ["NVIDIA H100 80GB HBM3", "NVIDIA A10"]
+        assert node.remarks == (remark,)
+
+
+def test_a_failure_beside_gpus_is_a_remark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(tmp_path, monkeypatch, A10, status=15)
+    assert read_node().remarks == ("it ended with exit code 15",)
+
+
+@pytest.mark.parametrize("end", ["", "\nNo devices were found"])
+@pytest.mark.parametrize("status", [0, 6, 15])
+def test_a_machine_whose_only_gpu_is_lost_is_not_one_without_gpus(
+    end: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver(tmp_path, monkeypatch, LOST + end, status)
+    with pytest.raises(TandemError, match="GPU is lost"):
+        read_gpus()
+
+
+def test_a_driver_that_does_not_answer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(tmp_path, monkeypatch, A10)
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(nvidia_smi, "SMI_S", 0.2)
+    with pytest.raises(TandemError, match=r"did not answer within 0\.2 seconds"):
+        read_gpus()
+    (tmp_path / "nvidia-smi").write_bytes(b"\x7fELF")
+    with pytest.raises(TandemError, match="does not start"):
+        read_gpus()
+
+
+@pytest.mark.parametrize(("xml", "status"), [("", 0), ("Insufficient Permissions", 4), (XML[:300], 15)])
+def test_instances_that_are_not_listed_are_refused(
+    xml: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    divided = H100.replace("Disabled", "Enabled")
+    driver(tmp_path, monkeypatch, divided, xml=xml, xml_status=status)
+    with pytest.raises(TandemError, match=f"does not list them.* exit code {status}"):
+        read_gpus()
+    driver(tmp_path, monkeypatch, divided, xml=f"{XML}\n{REMARKS[0]}", xml_status=14)
+    assert [gpu.memory_bytes for gpu in read_gpus()] == [9856 * MIB], "a warning after it"
 
 
 def test_a_driver_that_fails_is_refused_if_a_gpu_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

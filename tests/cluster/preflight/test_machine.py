@@ -211,7 +211,8 @@ def test_gpus_that_pytorch_can_use_are_looked_at_more_closely(tmp_path: Path, mo
     """Two of two kinds, one of them full and with errors, as PyTorch would list them on such a machine."""
     lines = (
         "NVIDIA H100 80GB HBM3, 81559, 4, 580.95.05, 9.0, 0, GPU-a, Disabled\n"
-        "NVIDIA A100-SXM4-40GB, 40960, 39000, 580.95.05, 8.0, 2, GPU-b, Disabled"
+        "NVIDIA A100-SXM4-40GB, 40960, 39000, 580.95.05, 8.0, 2, GPU-b, Disabled\n"
+        "WARNING: infoROM is corrupted at gpu 0000:41:00.0"
     )
     driver(tmp_path, monkeypatch, lines)
     seen = {
@@ -222,9 +223,10 @@ def test_gpus_that_pytorch_can_use_are_looked_at_more_closely(tmp_path: Path, mo
     }
     monkeypatch.setattr(gpu, "torch_gpus", lambda: seen)
     found = list(gpu.check_gpus(num_promised=2))
-    assert [one.check for one in found] == ["gpu memory", "gpu", "gpu", "cuda compiler", "gpu"]
-    full, mixed, unsound, compiler, summary = found
+    assert [one.check for one in found] == ["gpu memory", "gpu", "gpu", "gpu", "cuda compiler", "gpu"]
+    full, mixed, warning, unsound, compiler, summary = found
     assert full.status == "warning" and "1 of 2 GPUs" in full.seen
+    assert "infoROM is corrupted" in warning.seen and warning.status == "warning"
     assert "differ" in mixed.seen and "not corrected" in unsound.seen
     assert compiler.status == "warning" and "make setup GPU=1" in compiler.remedy, "this PyTorch is built for CPUs"
     assert summary.status == "ok" and "driver 580.95.05" in summary.seen
