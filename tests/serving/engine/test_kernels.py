@@ -84,3 +84,15 @@ def test_a_home_that_cannot_be_written_costs_no_engine(tmp_path: Path, monkeypat
     set_environment(monkeypatch, XDG_CACHE_HOME=str(tmp_path / "home"))
     _, arguments = prepare_kernels(str(MODEL), {})
     assert arguments == {} and "VLLM_CACHE_ROOT" not in os.environ
+
+
+def test_a_broken_gpu_stops_an_engine_only_where_there_is_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = "NVIDIA L4, [GPU is lost], [GPU is lost], 580.95.05, 8.9, 0, GPU-a, [N/A]"
+    driver(tmp_path, monkeypatch, f"{broken}\nNVIDIA L4, 23034, 4, 580.95.05, 8.9, 0, GPU-b, [N/A]")
+    set_environment(monkeypatch, XDG_CACHE_HOME=str(tmp_path))
+    prepare_kernels(str(MODEL), {})
+    driver(tmp_path, monkeypatch, broken)
+    with pytest.raises(TandemError, match="GPU is lost"):
+        prepare_kernels(str(MODEL), {})
