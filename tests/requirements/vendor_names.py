@@ -167,8 +167,8 @@ VARIABLES: dict[str, str] = {
     "OTEL_SERVICE_NAME": "opentelemetry/sdk/environment_variables/__init__.py",
 }
 OF_NO_PYTHON_SOURCE = {
-    "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "NCCL_DEBUG", "NCCL_DEBUG_FILE", "NCCL_DEBUG_SUBSYS",
-    "NCCL_SOCKET_IFNAME", "RAY_CLUSTER_NAME", "RAY_CLUSTER_NAMESPACE",
+    "CUDA_VISIBLE_DEVICES", "NCCL_DEBUG", "NCCL_DEBUG_FILE", "NCCL_DEBUG_SUBSYS", "NCCL_SOCKET_IFNAME",
+    "RAY_CLUSTER_NAME", "RAY_CLUSTER_NAMESPACE",
 }  # fmt: skip
 """Variables of a compiled library, and those that KubeRay gives to its pods."""
 
