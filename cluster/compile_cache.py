@@ -26,6 +26,7 @@ from cluster.hardware import Gpu
 
 SHARED = "TANDEM_COMPILED"
 """The environment variable that names the folder of archives."""
+COPIED = "VLLM_RAY_EXTRA_ENV_VARS_TO_COPY"
 FOLDERS = {
     "VLLM_CACHE_ROOT": "vllm",
     "TORCHINDUCTOR_CACHE_DIR": "inductor",
@@ -64,11 +65,13 @@ def package_versions() -> dict[str, str]:
 def cache_environment(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that lead the four below `folder`, but for those that are set already.
 
-    vLLM's own are copied to its workers on other nodes, and the others where it is told their names.
+    vLLM's executor for Ray copies them all to its workers. The older one (VLLM_USE_RAY_V2_EXECUTOR_BACKEND=0) copies
+    vLLM's own, and of the others those that VLLM_RAY_EXTRA_ENV_VARS_TO_COPY names, beside the names that it held.
     """
     changes = {name: str(folder / part) for name, part in FOLDERS.items() if name not in environment}
+    named = [name.strip() for name in environment.get(COPIED, "").split(",") if name.strip()]
     copied = [name for name in FOLDERS if not name.startswith("VLLM_")]
-    return changes | {"VLLM_RAY_EXTRA_ENV_VARS_TO_COPY": ",".join(copied)}
+    return changes | {COPIED: ",".join(dict.fromkeys([*named, *copied]))}
 
 
 class CompileCache:

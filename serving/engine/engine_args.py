@@ -74,6 +74,7 @@ def engine_kwargs(
         if has_adapters:
             computed["worker_extension_cls"] = "serving.engine.cpu_lora.GroupedLora"
     else:
+        computed["worker_cls"] = "serving.engine.gpu_worker.Worker"
         if config.kv_cache_gib is not None:
             computed["kv_cache_memory_bytes"] = int(config.kv_cache_gib * GIB)
         if share.utilization is not None:

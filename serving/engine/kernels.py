@@ -1,7 +1,9 @@
 """What an engine on GPUs compiles while it starts, decided on the node where it runs.
 
 Neither the GPUs nor the compiler of that node are known where an engine is deployed from, so that this is no part of
-`engine_environment`. vLLM copies its own settings and CUDA_HOME to its workers on other nodes (vllm/ray/ray_env.py).
+`engine_environment`. With Ray's executor vLLM gives the replica's environment to its workers, but for the variables
+that they have already (vllm/v1/executor/ray_executor_v2.py): each worker therefore looks for its compiler itself
+(serving/engine/gpu_worker.py). The caches and the sampler reach it from here.
 """
 
 import logging
@@ -12,7 +14,7 @@ from typing import Any
 from cluster.compile_cache import CompileCache, cache_environment
 from cluster.cuda_compiler import set_compiler
 from cluster.gpu_requirements import find_fault
-from cluster.hardware import Gpu, Hardware, Node, driver_gpus
+from cluster.hardware import Gpu, Hardware, Node, driver_gpus, read_gpus
 
 BLACKWELL = 10
 """Major compute capability of B200, GB200 and B300."""
@@ -29,8 +31,9 @@ def prepare_kernels(source: str, engine_kwargs: Mapping[str, Any]) -> tuple[Comp
     Raises:
         TandemError: the driver or a GPU of this node cannot do the work. It may have joined after the deployment.
     """
-    gpus = driver_gpus()
-    # A broken GPU may be left out with CUDA_VISIBLE_DEVICES, which Ray sets for a GPU's own tasks only.
+    # Ray can hide every GPU from a replica whose engine has them in processes of its own; then all are asked about, and
+    # a broken one may be left out by those processes.
+    gpus = read_gpus() or driver_gpus()
     sound = tuple(gpu for gpu in gpus if not gpu.fault) or gpus
     if error := find_fault(Hardware((Node(os.cpu_count() or 1, 0, sound),))):
         raise error

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster import compile_cache
-from cluster.compile_cache import CompileCache, cache_environment, cache_name, package_versions
+from cluster.compile_cache import COPIED, CompileCache, cache_environment, cache_name, package_versions
 from cluster.hardware import Gpu
 
 H100, A100 = Gpu("NVIDIA H100 80GB HBM3", 1, (9, 0)), Gpu("NVIDIA A100-SXM4-80GB", 1, (8, 0))
@@ -60,8 +60,15 @@ def test_the_four_caches_lie_below_it_unless_they_are_set() -> None:
         "VLLM_CACHE_ROOT": f"{folder}/vllm",
         "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
         "FLASHINFER_WORKSPACE_BASE": f"{folder}/flashinfer",
-        "VLLM_RAY_EXTRA_ENV_VARS_TO_COPY": "TORCHINDUCTOR_CACHE_DIR,TRITON_CACHE_DIR,FLASHINFER_WORKSPACE_BASE",
+        COPIED: "TORCHINDUCTOR_CACHE_DIR,TRITON_CACHE_DIR,FLASHINFER_WORKSPACE_BASE",
     }
+
+
+def test_names_that_a_user_copies_to_workers_stay() -> None:
+    folder, ours = Path("/x"), "TORCHINDUCTOR_CACHE_DIR,TRITON_CACHE_DIR,FLASHINFER_WORKSPACE_BASE"
+    once = cache_environment(folder, {COPIED: "AWS_PROFILE, MY_TOKEN,"})
+    assert once[COPIED] == f"AWS_PROFILE,MY_TOKEN,{ours}"
+    assert cache_environment(folder, once) == {COPIED: once[COPIED]}, "the second time changes nothing"
 
 
 def test_what_one_pod_compiled_the_next_one_has(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "vllm/engine/arg_utils.py": (
         "EngineArgs.enable_lora", "EngineArgs.max_loras", "EngineArgs.max_cpu_loras", "EngineArgs.max_lora_rank",
         "EngineArgs.max_num_seqs", "EngineArgs.enable_prefix_caching", "EngineArgs.structured_outputs_config",
+        "EngineArgs.worker_cls",
         "EngineArgs.worker_extension_cls", "EngineArgs.kv_cache_memory_bytes", "EngineArgs.gpu_memory_utilization",
         "EngineArgs.otlp_traces_endpoint", "AsyncEngineArgs",
     ),
@@ -81,6 +82,10 @@ NAMES: dict[str, tuple[str, ...]] = {
         "PunicaWrapperCPU.add_lora_logits(y, x, lora_a_stacked, lora_b_stacked, scale)",
     ),
     # What runs on a GPU only, read for this version: the engine that the acceptance run expects.
+    # The worker keeps what its process has; its class is imported before an extension of it.
+    "vllm/v1/executor/ray_executor_v2.py": ("RayWorkerProc.initialize_worker(driver_env_vars)",),
+    "vllm/v1/executor/ray_env_utils.py": ("get_driver_env_vars",),
+    "vllm/v1/worker/worker_base.py": ("WorkerWrapperBase.init_worker.worker_class",),
     "vllm/v1/worker/gpu_worker.py": ("Worker.__init__.use_v2_model_runner",),
     "vllm/v1/worker/gpu/warmup.py": ("warmup_kernels",),
     "vllm/v1/sample/ops/topk_topp_sampler.py": ("flashinfer_sample",),

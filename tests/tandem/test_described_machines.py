@@ -126,6 +126,7 @@ def test_an_endpoint(machine: str) -> None:
     assert batch is None or arguments["max_num_seqs"] == batch
     assert arguments["max_model_len"] == (2048 if hardware.kind == "cpu" else -1)
     assert arguments.get("enforce_eager", False) == (hardware.kind == "cpu")
+    assert arguments.get("worker_cls") == (None if hardware.kind == "cpu" else "serving.engine.gpu_worker.Worker")
     two = {"base": FILES, "tuned": FILES}
     if isinstance(shares_gpu, str):
         with pytest.raises(TandemError, match=shares_gpu):

@@ -41,6 +41,7 @@ def test_a_cpu_without_bf16_computes_in_fp32_unless_told_otherwise() -> None:
 
 def test_a_gpu_engine_keeps_vllms_own_choices() -> None:
     kwargs = engine_kwargs(ServingConfig(), GPU, model_limit=None)
+    assert kwargs["worker_cls"] == "serving.engine.gpu_worker.Worker", "vLLM's own, with the node's compiler"
     assert not {"enforce_eager", "kv_cache_memory_bytes", "worker_extension_cls"} & set(kwargs)
 
 

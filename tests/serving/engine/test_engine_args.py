@@ -42,6 +42,17 @@ def test_what_an_engine_gets_by_default(hardware: Hardware, keys: set[str]) -> N
     assert keys <= engine_kwargs(ServingConfig(), hardware, None, GpuShare(0.5, 0.46)).keys()
 
 
+def test_a_users_extension_of_the_worker_stays_and_another_worker_is_refused() -> None:
+    extended = ServingConfig(engine_kwargs={"worker_extension_cls": "mine.Extension"})
+    kwargs = engine_kwargs(extended, ONE_H200, None)
+    assert kwargs["worker_extension_cls"] == "mine.Extension"
+    assert kwargs["worker_cls"] == "serving.engine.gpu_worker.Worker" and "worker_cls" not in engine_kwargs(
+        ServingConfig(), CPU, None
+    )
+    with pytest.raises(TandemError, match="worker_cls"):
+        engine_kwargs(ServingConfig(engine_kwargs={"worker_cls": "mine.Worker"}), ONE_H200, None)
+
+
 def test_the_cache_has_the_size_that_is_set_on_a_gpu_too() -> None:
     assert engine_kwargs(ServingConfig(kv_cache_gib=4), ONE_H200, None)["kv_cache_memory_bytes"] == 4 * 2**30
 

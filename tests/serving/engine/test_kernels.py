@@ -78,6 +78,17 @@ def test_a_node_whose_driver_is_too_old_starts_no_engine(tmp_path: Path, monkeyp
         prepare_kernels(str(MODEL), {})
 
 
+def test_a_gpu_that_this_node_leaves_out_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = "NVIDIA Tesla K80, 11441, 4, 580.95.05, 3.7, 0, GPU-b, [N/A]"
+    driver(tmp_path, monkeypatch, f"NVIDIA L4, 23034, 4, 580.95.05, 8.9, 0, GPU-a, [N/A]\n{old}")
+    set_environment(monkeypatch, XDG_CACHE_HOME=str(tmp_path), CUDA_VISIBLE_DEVICES="0")
+    cache, _ = prepare_kernels(str(MODEL), {})
+    assert cache.folder.name.startswith("nvidia-l4-8-9-")
+    os.environ["CUDA_VISIBLE_DEVICES"] = "1"
+    with pytest.raises(TandemError, match="K80"):
+        prepare_kernels(str(MODEL), {})
+
+
 def test_a_home_that_cannot_be_written_costs_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver(tmp_path, monkeypatch, "NVIDIA L4, 23034, 4, 580.95.05, 8.9, 0, GPU-a, [N/A]")
     (tmp_path / "home").write_text("a file")
