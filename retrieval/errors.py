@@ -18,7 +18,7 @@ NOT_READY_SAYS = (
 
 
 class RetrievalUnavailable(TandemError):
-    """The store does not answer, or not in time. The same search may work later."""
+    """The store does not answer, or not in time, or a model has no memory left. The same search may work later."""
 
 
 class UnknownCollection(TandemError):

@@ -5,11 +5,12 @@ batch, and no item waits for a batch to fill.
 """
 
 import asyncio
+import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -22,11 +23,13 @@ from retrieval.filters.filters import Filter
 from retrieval.filters.rights import Rights
 from retrieval.search.hits import Hit
 from retrieval.search.search import Searcher, SearchModels
+from serving.engine.start_turns import start_turn
 
 NUM_THREADS = 32
 """Searches at once: each waits for the store most of its time."""
 MAX_BATCH = 64
 """Questions that are embedded together."""
+_log = logging.getLogger(__name__)
 
 
 WorkResult = TypeVar("WorkResult")
@@ -77,7 +80,8 @@ class Retriever:
 
     def __init__(self, config: RetrievalConfig, uri: str, device: str = "cpu") -> None:
         self._config, self._uri = config, uri
-        with serve_log_kept():
+        # An engine that starts measures its memory by what is free on the GPU, which may not change meanwhile.
+        with serve_log_kept(), start_turn() if device.startswith("cuda") else nullcontext():
             self._models = SearchModels.load(config, device)
         self._searcher: Searcher | None = None
         self._opening = threading.Lock()
@@ -115,7 +119,8 @@ class Retriever:
         return await self._in(self._computing, self._score, pairs, with_reranker)
 
     async def _embed_questions(self, questions: list[str]) -> list[list[float]]:
-        vectors = await self._in(self._computing, self._models.embedder.embed_questions, questions)
+        with _failures_told():
+            vectors = await self._in(self._computing, self._models.embedder.embed_questions, questions)
         return [[float(x) for x in vector] for vector in vectors]
 
     async def _in(self, threads: ThreadPoolExecutor, work: Callable[..., WorkResult], *arguments: Any) -> WorkResult:
@@ -131,7 +136,8 @@ class Retriever:
         vector: list[float] | None,
     ) -> Retrieval:
         try:
-            result = self._open().search(collection, question, top_k, rights=rights, where=where, vector=vector)
+            with _failures_told():
+                result = self._open().search(collection, question, top_k, rights=rights, where=where, vector=vector)
         except UnknownCollection as error:
             return Retrieval(404, str(error))
         except RetrievalUnavailable as error:
@@ -144,7 +150,8 @@ class Retriever:
         embedder = self._models.embedder
         try:
             num_tokens = self._fitting(texts)
-            vectors = embedder.embed_questions(texts) if as_questions else embedder.embed_documents(texts)
+            with _failures_told():
+                vectors = embedder.embed_questions(texts) if as_questions else embedder.embed_documents(texts)
         except RetrievalUnavailable as error:
             return Vectors(503, str(error))
         except TandemError as error:
@@ -154,14 +161,15 @@ class Retriever:
     def _score(self, pairs: Sequence[tuple[str, str]], with_reranker: bool) -> ScoredTexts:
         embedder, reranker = self._models.embedder, self._models.reranker
         num_tokens = sum(embedder.count_tokens(text) for pair in pairs for text in pair)
-        if with_reranker:
-            if reranker is None:
-                return ScoredTexts(404, "No reranker is served: the project file sets no `retrieval.reranker`.")
-            return ScoredTexts(200, scores=reranker.scores(pairs), num_tokens=num_tokens)
+        if with_reranker and reranker is None:
+            return ScoredTexts(404, "No reranker is served: the project file sets no `retrieval.reranker`.")
         try:
-            row = {question: n for n, question in enumerate(dict.fromkeys(question for question, _ in pairs))}
-            questions = embedder.embed_questions(list(row))
-            texts = embedder.embed_documents([text for _, text in pairs])
+            with _failures_told():
+                if with_reranker and reranker is not None:
+                    return ScoredTexts(200, scores=reranker.scores(pairs), num_tokens=num_tokens)
+                row = {question: n for n, question in enumerate(dict.fromkeys(question for question, _ in pairs))}
+                questions = embedder.embed_questions(list(row))
+                texts = embedder.embed_documents([text for _, text in pairs])
         except TandemError as error:
             return ScoredTexts(503 if isinstance(error, RetrievalUnavailable) else 400, str(error))
         scores = [float(questions[row[question]] @ text) for (question, _), text in zip(pairs, texts, strict=True)]
@@ -192,6 +200,20 @@ class Retriever:
                 self._searcher = Searcher(self._config, self._uri, models=self._models)
                 _one_thread()
             return self._searcher
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    """Raises RetrievalUnavailable for torch's RuntimeError, such as OutOfMemoryError: the next search may find room."""
+    try:
+        yield
+    except RuntimeError as error:
+        _log.exception("A model of the retriever failed.")
+        raise RetrievalUnavailable(
+            f"Retrieval could not compute: {str(error).strip().split(chr(10))[0].rstrip('.')}.",
+            "A device with free memory for the embedding model, the reranker and a batch of texts.",
+            "Ask again. If it happens often, raise `serving.gpus_per_retriever`, or set it to 0 to compute on a CPU.",
+        ) from error
 
 
 def _one_thread() -> None:

@@ -75,7 +75,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "capacity": "",
         "access": "api",
         "engine": "api config",
-        "retriever": "",
+        "retriever": "engine",
         "gateway": "access api config engine retriever",
         "deploy": "access config engine gateway retriever",
         "parity_replay": "client",
