@@ -43,12 +43,17 @@ GPU_SLACK_BYTES = 2**30
 
 
 def validate_serving(
-    config: ServingConfig, model: str, has_keys: bool = False, hardware: Hardware | None = None
+    config: ServingConfig,
+    model: str,
+    has_keys: bool = False,
+    hardware: Hardware | None = None,
+    retrieves: bool = False,
 ) -> None:
     """What can be known to fail before anything is started.
 
     Args:
         hardware: what will serve; None where it is not known yet, as on a cluster that is not connected.
+        retrieves: whether retrievers run beside the engines, which may take GPUs (`serving.gpus_per_retriever`).
 
     Raises:
         TandemError: the port is taken, a model folder holds no model, two settings contradict each other, the hardware
@@ -76,7 +81,7 @@ def validate_serving(
     if hardware:
         if fault := find_fault(hardware):
             raise fault
-        share_gpus(config, models, hardware)
+        plan_gpus(config, models, hardware, retrieves)
 
 
 @contextmanager
@@ -96,7 +101,8 @@ def running_endpoint(
     `milvus_uri` it serves no collections. `being_checked` is that of `make_application`.
     Raises TandemError: what `validate_serving` raises, or the endpoint did not become ready (with the reason).
     """
-    validate_serving(config, model, has_keys=keys is not None, hardware=read_hardware())
+    retrieves = bool(retrieval and milvus_uri)
+    validate_serving(config, model, has_keys=keys is not None, hardware=read_hardware(), retrieves=retrieves)
     from ray import serve
     from ray.serve.schema import LoggingConfig
 

@@ -75,20 +75,30 @@ def share_gpus(
 def check_free_memory(config: ServingConfig, num_engines: int, hardware: Hardware) -> None:
     """Refuse a machine whose GPUs other programs use already. Call it before anything of ours runs there.
 
+    Args:
+        num_engines: base models that are served at the same time, each by `serving.num_replicas` engines.
+
     Raises:
         TandemError: too few GPUs have the memory free that vLLM asks for when it starts.
     """
     if len(hardware.nodes) != 1 or not hardware.gpus:
         return  # what other jobs of a cluster hold may be free later
-    utilization, needed = _utilization(config), min(num_engines * num_devices(config), hardware.num_gpus)
+    engines, utilization = num_engines * max(1, config.num_replicas.min), _utilization(config)
+    needed = min(engines * num_devices(config), hardware.num_gpus)
+    if config.gpus_per_engine is not None and num_devices(config) == 1:
+        # Ray fills a GPU with parts before it takes the next one.
+        on_one = min(engines, int(1 / config.gpus_per_engine + 1e-9))
+        utilization *= on_one * config.gpus_per_engine
+        needed = min(math.ceil(engines / on_one), hardware.num_gpus)
     free = [gpu for gpu in hardware.gpus if gpu.memory_bytes - gpu.used_bytes >= utilization * gpu.memory_bytes]
     if len(free) < needed:
         taken = max(hardware.gpus, key=lambda gpu: gpu.used_bytes)
         raise TandemError(
             f"Other programs hold {_gib(taken.used_bytes)} of the {_gib(taken.memory_bytes)} of a GPU ({taken.name}).",
-            f"{needed} GPUs with {utilization:.0%} of their memory free (vLLM's `gpu_memory_utilization`).",
+            f"{needed} GPU{'s' * (needed > 1)} with {utilization:.0%} of the memory free, which the engines on it take "
+            "(vLLM's `gpu_memory_utilization`).",
             "End the other programs (`nvidia-smi` lists them), or set a lower gpu_memory_utilization in "
-            "`serving.engine_kwargs`.",
+            "`serving.engine_kwargs` or a smaller `serving.gpus_per_engine`.",
         )
 
 

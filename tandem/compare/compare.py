@@ -45,7 +45,8 @@ def compare(
     earlier = read_report(folder / "report.json") if folder else None
     arms = [arm.name for arm in earlier.arms] if earlier else project.evaluation.arms
     data = check_data(project, console, arms)
-    check_serving(on_loopback(project.serving), project.model, hardware=known_hardware(project.cluster))
+    hardware = known_hardware(project.cluster)
+    check_serving(on_loopback(project.serving), project.model, hardware=hardware, retrieves=project.retrieves)
     if project.tunes:
         check_rank(project)
         check_adaptable(project)

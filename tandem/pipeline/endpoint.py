@@ -74,7 +74,7 @@ def serve_forever(project: Project, console: Console) -> None:
     """Serve until the process is interrupted."""
     keys = project.storage.keys if Keys(project.storage.keys_place).all() else None
     hardware = known_hardware(project.cluster)
-    check_serving(project.serving, project.model, has_keys=keys is not None, hardware=hardware)
+    check_serving(project.serving, project.model, keys is not None, hardware, project.retrieves)
     with milvus(project) as uri, ray_session(project.cluster), serve(project, uri, {}, console, keys) as endpoint:
         if keys is None:
             console.stage("serve", "NO API KEYS: whoever reaches this address may ask; see `tandem keys create`")

@@ -60,7 +60,7 @@ def check_endpoint(project: Project, console: Console) -> None:
     """
     keys = Keys(project.storage.keys_place).all()
     hardware = known_hardware(project.cluster)
-    check_serving(project.serving, project.model, has_keys=bool(keys), hardware=hardware)
+    check_serving(project.serving, project.model, bool(keys), hardware, project.retrieves)
     for name in project.serving.preload:
         Registry.of(project.storage).resolve(name)
     console.stage("check", f"port {project.serving.port} is free, and the settings go together")

@@ -61,3 +61,11 @@ def test_a_driver_that_is_too_old_is_refused_before_anything_starts(model: str) 
     old = Hardware((replace(node(1), gpus=(replace(gpu(), driver="550.54.15"),)),))
     with pytest.raises(TandemError, match=r"driver is 550\.54\.15"):
         validate_serving(ServingConfig(port=free_port()), model, hardware=old)
+
+
+def test_retrievers_on_gpus_count_before_anything_starts(model: str) -> None:
+    spread = ServingConfig(port=free_port(), gpus_per_retriever=0.25, engine_kwargs={"tensor_parallel_size": 2})
+    validate_serving(spread, model, hardware=Hardware((node(2),)))
+    validate_serving(spread, model, hardware=Hardware((node(3),)), retrieves=True)
+    with pytest.raises(TandemError, match="has 2 GPUs"):
+        validate_serving(spread, model, hardware=Hardware((node(2),)), retrieves=True)

@@ -177,3 +177,31 @@ def test_a_gpu_that_others_use_is_refused_by_name() -> None:
     check_free_memory(ServingConfig(), 1, Hardware((node(replace(H100, used_bytes=40 * GIB), H100),)))
     for hardware in (CPU, ONE_H200, EIGHT_H100, AUTOSCALED):
         check_free_memory(ServingConfig(), 1, hardware)
+
+
+@pytest.mark.parametrize(
+    ("part", "num_engines", "used", "fits"),
+    [
+        (0.25, 1, (100,), True),  # 23 % of 141 GiB are 32.4 GiB
+        (0.25, 2, (100,), False),
+        (0.25, 2, (70,), True),
+        (0.5, 2, (70, 70), False),  # Ray puts both on one GPU
+        (0.5, 2, (70, 0), True),
+        (0.5, 3, (70, 0), False),
+        (0.5, 3, (0, 0), True),
+        (1.0, 1, (20,), False),
+    ],
+)
+def test_engines_with_a_part_of_a_gpu_need_their_parts_free(
+    part: float, num_engines: int, used: tuple[int, ...], fits: bool
+) -> None:
+    hardware = Hardware((node(*[replace(H200, used_bytes=each * GIB) for each in used]),))
+    for config, engines in (
+        (ServingConfig(gpus_per_engine=part), num_engines),
+        (ServingConfig(gpus_per_engine=part, num_replicas=num_engines), 1),
+    ):
+        if fits:
+            check_free_memory(config, engines, hardware)
+        else:
+            with pytest.raises(TandemError, match="Other programs hold"):
+                check_free_memory(config, engines, hardware)
