@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,9 @@ class ParityResult:
 BASE_LOGPROBS = "base_logprobs"
 """The key of the base model's log-probabilities in a line of parity.jsonl; earlier versions have none."""
 
+TOO_LONG = "maximum context length"
+"""What vLLM 0.29 says of a prompt that is too long (renderers/params.py); its status is 400, as of other refusals."""
+
 
 def has_base_logprobs(recorded: Path) -> bool:
     """Whether a training left the base model's log-probabilities beside those of what it trained."""
@@ -40,7 +42,8 @@ def replay_parity(
 
     Args:
         model: what is asked, such as `base:support@7`.
-        longest: most tokens that the endpoint takes; longer rows are left out. None where only the engine knows.
+        longest: most tokens that the endpoint takes; longer rows are left out. None where only the engine knows, which
+            refuses them.
         expected: the key of the log-probabilities in a line: those of what was trained, or BASE_LOGPROBS.
 
     Raises:
@@ -50,21 +53,32 @@ def replay_parity(
     most = math.inf if longest is None else longest
     rows = [line for line in lines if len(line["prompt_token_ids"]) + len(line["answer_token_ids"]) < most]
     if not rows:
-        raise TandemError(
-            f"Each of the {len(lines)} rows in {recorded} is longer than the {most:g} tokens that are served.",
-            "At least one row to compare log-probabilities on.",
-            "Raise `serving.max_model_len`.",
-        )
+        raise _too_long(len(lines), recorded, f"the {most:g} tokens that are served")
+    asked = [(row, _ask(client, model, row)) for row in rows]
+    answered = [(row, logprobs) for row, logprobs in asked if logprobs is not None]
+    if not answered:
+        raise _too_long(len(lines), recorded, "what the engine takes")
     differences = [
         abs(served - trained)
-        for row in rows
-        for served, trained in zip(_ask(client, model, row), row[expected], strict=True)
+        for row, logprobs in answered
+        for served, trained in zip(logprobs, row[expected], strict=True)
     ]
-    return ParityResult(len(rows), len(differences), sum(differences) / len(differences), max(differences))
+    return ParityResult(len(answered), len(differences), sum(differences) / len(differences), max(differences))
 
 
-def _ask(client: "OpenAI", model: str, row: dict[str, Any]) -> Iterator[float]:
-    """The endpoint's log-probability of each answer token."""
+def _too_long(num_rows: int, recorded: Path, most: str) -> TandemError:
+    return TandemError(
+        f"Each of the {num_rows} rows in {recorded} is longer than {most}.",
+        "At least one row to compare log-probabilities on.",
+        "Raise `serving.max_model_len`.",
+    )
+
+
+def _ask(client: "OpenAI", model: str, row: dict[str, Any]) -> list[float] | None:
+    """The endpoint's log-probability of each answer token; None where the row is longer than the engine takes.
+
+    Only the engine knows its longest request where it was fitted to the memory (`serving.max_model_len` on a GPU).
+    """
     from openai import OpenAIError
 
     answer = row["answer_token_ids"]
@@ -74,7 +88,10 @@ def _ask(client: "OpenAI", model: str, row: dict[str, Any]) -> Iterator[float]:
             extra_body={"prompt_logprobs": 0},
         )  # fmt: skip
     except OpenAIError as error:
-        raise failed(error, str(client.base_url)) from error
+        told = failed(error, str(client.base_url))
+        if told.status == 400 and TOO_LONG in str(told):
+            return None
+        raise told from error
     places = (completion.choices[0].model_extra or {}).get("prompt_logprobs")
     if not places:
         raise TandemError(
@@ -82,5 +99,4 @@ def _ask(client: "OpenAI", model: str, row: dict[str, Any]) -> Iterator[float]:
             "vLLM's `prompt_logprobs`.",
             "Serve with `tandem serve`.",
         )
-    for token, place in zip(answer, places[-len(answer) :], strict=True):
-        yield float(place[str(token)]["logprob"])
+    return [float(place[str(token)]["logprob"]) for token, place in zip(answer, places[-len(answer) :], strict=True)]

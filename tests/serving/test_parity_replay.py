@@ -75,6 +75,16 @@ def test_rows_that_are_too_long_to_serve_are_left_out(endpoint: Endpoint, adapte
             replay_parity(client, "base", recorded, longest=lengths[0])
 
 
+def test_a_row_that_only_the_engine_finds_too_long_is_left_out(
+    endpoint: Endpoint, adapter: AdapterVersion, tmp_path: Path
+) -> None:
+    lines = (adapter.path / parity_check.RECORDED).read_text().splitlines()
+    long = {**json.loads(lines[0]), "prompt_token_ids": [5] * 20_000}
+    (tmp_path / "parity.jsonl").write_text("\n".join([*lines, json.dumps(long)]) + "\n")
+    with connect(endpoint.url) as client:
+        assert replay_parity(client, "base", tmp_path / "parity.jsonl", longest=None).num_rows == len(lines)
+
+
 def test_only_what_is_served_as_it_was_trained_goes_live(
     endpoint: Endpoint, adapter: AdapterVersion, tmp_path: Path
 ) -> None:
