@@ -316,7 +316,7 @@ def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, 
     return publish_version(
         storage, adapter, files, job.config, model=model, base_digest=base_digest, metrics=metrics,
         fingerprint=trained_fingerprint(config, job.config, model, base_digest), template=prepared["template_hash"],
-        prompt_hash=prepared["prompt_hash"],
+        prompt_hash=prepared["prompt_hash"], promote=config.parity_tolerance is None,
     )  # fmt: skip
 
 

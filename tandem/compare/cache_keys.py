@@ -11,10 +11,10 @@ from typing import Any
 from cluster.fingerprints.digests import digest_json
 from cluster.hardware import Hardware
 from serving.config import ServingConfig
-from serving.engine.limits import START_S, model_len_argument, request_limits
+from serving.engine.limits import CPU_SEQS, START_S, model_len_argument
 
 SAME_ANSWERS = ("host", "port", "num_replicas", "preload", "adapter_registry", "copy_of", "copy_tolerance",
-                "gpus_per_retriever")  # fmt: skip
+                "gpus_per_retriever", "gpus_per_engine")  # fmt: skip
 """Settings of `serving` that change no answer: where it is reached, how much it can take, what it refuses."""
 
 FIRST_SETTINGS = frozenset({
@@ -46,18 +46,27 @@ def arm_version(
     return digest_json([[model, engine, packages], weights, index])
 
 
-def engine_settings(config: ServingConfig, hardware: Hardware) -> dict[str, Any]:
-    """The settings of `serving` as JSON values, with those of the hardware where the project file has none."""
-    limits = request_limits(config, hardware)
-    by_hardware = {
-        "max_model_len": model_len_argument(config, hardware, None), "max_num_seqs": limits.max_num_seqs,
-        "max_ongoing_requests": limits.max_ongoing_requests, "max_queued_requests": limits.max_queued_requests,
-        "start_timeout_s": START_S, "kv_cache_gib": 1.0,
+def engine_settings(
+    config: ServingConfig, hardware: Hardware, copies: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The settings of `serving` as JSON values, with former defaults where the project file has none.
+
+    Only the longest request follows the hardware. How many requests an engine takes changes no answer, and it is not
+    known while an autoscaler has no GPU node up: a key with it would change within a comparison.
+
+    Args:
+        copies: the digests of the served models that are copies in other numbers (`serving.copy_of`), by name.
+    """
+    unset = {
+        "max_model_len": model_len_argument(config, hardware, None), "max_num_seqs": CPU_SEQS,
+        "max_ongoing_requests": CPU_SEQS, "max_queued_requests": CPU_SEQS, "start_timeout_s": START_S,
+        "kv_cache_gib": 1.0,
     }  # fmt: skip
     written = config.model_dump(mode="json")
     default = ServingConfig().model_dump(mode="json")
     kept = {name: value for name, value in written.items() if name in FIRST_SETTINGS or value != default[name]}
-    return kept | {name: value for name, value in by_hardware.items() if written[name] is None}
+    kept |= {name: value for name, value in unset.items() if written[name] is None}
+    return kept | ({"copies": dict(copies)} if copies else {})
 
 
 def hosted_version(url: str, model: str, day: date) -> str:

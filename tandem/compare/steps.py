@@ -20,7 +20,6 @@ from evaluation.results import Freshness, Report, Staging
 from evaluation.verdicts.staging import decide_training as decide_staging
 from retrieval.prompt import PROMPT_HASH
 from serving.client import connect
-from serving.deploy.run import base_models
 from tandem.compare import cache_keys
 from tandem.compare.arm_training import ARMS_OF, Trainings
 from tandem.compare.check import CheckedData
@@ -30,6 +29,7 @@ from tandem.pipeline import documents, endpoint
 from tandem.pipeline.endpoint import Served
 from tandem.pipeline.parity_check import ServedModel, ensure_parity
 from tandem.pipeline.runs import Inventory
+from tandem.pipeline.served_copies import served_base
 from tandem.project.project import Project
 from training.publish.publish import result_kind
 
@@ -76,9 +76,13 @@ class Comparison:
         """The whole models that will be served beside the bases, by what they are trained as."""
         if not self.project.tunes:
             return []
-        kinds = self.trainings.kinds if result_kind(self.project.training) == "merged" else []
-        live = self._live_version() if "tuned" in self.trainings.kinds else None
-        return [*kinds, *(["live"] if live and live.manifest.kind == "merged" else [])]
+        trainings = Trainings(self.project, None)  # `self.trainings` has to wait for the index, whose version it keeps
+        kinds = trainings.kinds if result_kind(self.project.training) == "merged" else []
+        live = self._live_version() if "tuned" in trainings.kinds else None
+        if live is None or live.manifest.kind != "merged":
+            return kinds
+        known = trainings.known("tuned")
+        return kinds if known and known.version == live.version else [*kinds, "live"]
 
     def decides(self, spend_all: bool) -> bool:
         """Whether to decide if a training is worth its cost: a training is missing, and some arms need none."""
@@ -126,11 +130,11 @@ class Comparison:
 
     def check_parity(self, served: Served) -> None:
         """Each new version is served as it was trained; it goes live here only where nothing is live yet."""
-        base = "base" if "base" in base_models(self.project.serving, self.project.model) else None
         for kind in self.trainings.kinds:
-            project, model = self.trainings.project_for(kind), ServedModel(served.url, served.models[kind], base)
+            project, version = self.trainings.project_for(kind), self.adapters[kind]
+            model = ServedModel(served.url, served.models[kind], served_base(project, version))
             goes_live = kind != "tuned" or "live" not in self.adapters
-            ensure_parity(project, self.adapters[kind], self.console, model, promotes=goes_live)
+            ensure_parity(project, version, self.console, model, promotes=goes_live)
 
     def measure(self, served: Served, names: Sequence[ArmName], staging: Staging | None) -> Report:
         """Ask every arm every question, grade, and write the reports into the run's folder."""
@@ -198,7 +202,9 @@ class Comparison:
             name: cache_keys.hosted_version(other.url, other.model, today) for name, other in config.endpoints.items()
         }
         base = digest_model(self.project.model)
-        serving = cache_keys.engine_settings(self.project.serving, read_hardware())
+        settings = self.project.serving
+        copies = {name: digest_model(settings.models[name]) for name in settings.copy_of}
+        serving = cache_keys.engine_settings(settings, read_hardware(), copies)
         packages = package_versions()
         own = {
             name: cache_keys.arm_version(base, serving, packages, self._weights(name), self._index_version(name))

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from cluster.errors import TandemError
+from cluster.fingerprints.models import digest_model
 from cluster.hardware import read_hardware
 from cluster.registry.registry import AdapterVersion, CopyCheck, ParityCheck, Registry
 from serving.client import connect
@@ -17,7 +18,7 @@ from serving.deploy.run import running_endpoint
 from serving.engine.limits import longest_request
 from serving.parity_replay import BASE_LOGPROBS, ParityResult, has_base_logprobs, replay_parity
 from tandem.console import Console
-from tandem.pipeline.served_copies import CheckedModel, models_to_check
+from tandem.pipeline.served_copies import CheckedModel, due_checks, models_to_check
 from tandem.project.project import Project
 
 RECORDED = "parity.jsonl"
@@ -41,7 +42,8 @@ class ServedModel:
     url: str
     name: str
     base: str | None = None
-    """None where the endpoint does not serve the base."""
+    """None where the endpoint does not serve the very model that the version was trained on: how far a copy of it in
+    other numbers is apart is no noise of the machine, and must not raise the limit."""
 
     copy_digest: str | None = None
     """The digest of the base model there, where it is a copy in other numbers of the one that was trained on."""
@@ -69,7 +71,7 @@ def ensure_parity(
     model: ServedModel | None = None,
     promotes: bool = True,
 ) -> None:
-    """Let a version go live that has not been checked yet; does nothing where the project wants no check.
+    """Let a version go live that has not been checked yet; does nothing where no check is due (`due_checks`).
 
     Args:
         model: where it is served already; without it, it is served for the check, inside the open Ray session.
@@ -78,16 +80,14 @@ def ensure_parity(
     Raises:
         TandemError: it is not served as it was trained. It stays published, and what was live stays live.
     """
-    registry, checked = Registry.of(project.storage), models_to_check(project, version)
-    if project.training.parity_tolerance is None:
-        checked = [each for each in checked if each.digest]  # a copy has to be checked whatever the project wants
+    registry = Registry.of(project.storage)
     missing = []
-    for each in checked:
+    for each in due_checks(project, models_to_check(project, version)):
         known = _known(registry, version, each)
         if known is None or not _decides(known, _tolerance(project, each.digest)):
             missing.append(each)
         elif not known.passed:
-            raise _differs(version, known)
+            raise _differs(registry, version, known)
     for number, each in enumerate(missing, 1):
         goes_live = promotes and number == len(missing)
         if model:
@@ -123,7 +123,8 @@ def _serve_and_check(
         model = ServedModel(url, "base")
         found = _replay(project, version, model)
     base = None
-    if _tolerance(project) == "auto" and LEAST_TOLERANCE < found.mean_difference <= MOST_TOLERANCE:
+    decides = _tolerance(project) == "auto" and LEAST_TOLERANCE < found.mean_difference <= MOST_TOLERANCE
+    if decides and digest_model(project.model) == version.manifest.base_digest:
         with _serving(project, version, CheckedModel("base", project.model), console) as url:
             base = _replay_base(project, version, ServedModel(url, "base", "base"))
     _decide(project, version, console, model, found, base, promotes)
@@ -194,7 +195,7 @@ def _decide(
     else:
         check = registry.record_check(*pinned, tolerance=limit, base_difference=base_difference, **asdict(found))
     if not check.passed:
-        raise _differs(version, check)
+        raise _differs(registry, version, check)
     if promotes:
         registry.promote(*pinned)
     console.stage(
@@ -244,17 +245,20 @@ def _describe_base(check: ParityCheck) -> str:
     return "" if check.base_difference is None else f"; the base is {check.base_difference:.4f} apart"
 
 
-def _differs(version: AdapterVersion, check: ParityCheck) -> TandemError:
+def _differs(registry: Registry, version: AdapterVersion, check: ParityCheck) -> TandemError:
+    is_live = version.version in registry.shares(version.name)
     on_copy, setting = "", "training.parity_tolerance"
     if isinstance(check, CopyCheck):
         on_copy, setting = " on a copy of its base in other numbers", "serving.copy_tolerance"
     return TandemError(
-        f"{_pinned(version)} is published and not live: vLLM serves it{on_copy} with log-probabilities that are "
+        f"{_pinned(version)} is published and {'' if is_live else 'not '}live: vLLM serves it{on_copy} with "
+        f"log-probabilities that are "
         f"{check.mean_difference:.3f} nats per token from those of training on average ({check.max_difference:.3f} at "
         f"most), over {check.num_tokens} tokens of {check.num_rows} rows{_describe_base(check)}.",
         f"{check.tolerance:g} on average (`{setting}`).",
         f"Look for what is served otherwise than it was trained (`serving.dtype`, `serving.engine_kwargs`), then run "
-        f"`tandem adapters check {_pinned(version)}`; or raise the tolerance.",
+        f"`tandem adapters check {_pinned(version)}`; or raise the tolerance."
+        f"{f' Until then, make another version live with `tandem adapters promote {version.name}@N`.' * is_live}",
     )
 
 

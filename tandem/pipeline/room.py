@@ -8,6 +8,7 @@ from serving.deploy.run import base_models, plan_gpus
 from serving.engine.lora_support import supports_adapters
 from serving.engine.model_files import read_model_files
 from serving.engine.sharing import check_free_memory
+from tandem.pipeline.served_copies import checks_of_training
 from tandem.project.project import Project
 from training.publish.publish import result_kind
 
@@ -29,16 +30,15 @@ def check_room(project: Project, hardware: Hardware, merged: Sequence[str] = ())
 
 
 def check_room_for_parity(project: Project, hardware: Hardware) -> None:
-    """Refuse what could not be served once for the check that follows a training.
+    """Refuse what could not be served, one model after the other, for the checks that follow a training.
 
     Raises:
         TandemError: as `check_room`.
     """
-    if project.training.parity_tolerance is None:
-        return
-    alone = project.serving.for_one_model(project.model)
-    plan_gpus(alone, {"base": read_model_files(project.model)}, hardware, retrieves=False)
-    check_free_memory(alone, 1, hardware)
+    for each in checks_of_training(project):
+        alone = project.serving.for_one_model(each.source)
+        plan_gpus(alone, {"base": read_model_files(each.source)}, hardware, retrieves=False)
+        check_free_memory(alone, 1, hardware)
 
 
 def check_adaptable(project: Project) -> None:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from cluster.errors import TandemError
 from cluster.fingerprints.models import digest_model
 from cluster.registry.registry import AdapterVersion, Registry
+from serving.deploy.run import base_models
 from tandem.project.project import Project
+from training.publish.publish import result_kind
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,35 @@ def models_to_check(project: Project, version: AdapterVersion) -> list[CheckedMo
     copy of it is, and each served copy of it (`serving.copy_of`)."""
     if version.manifest.kind == "merged":
         return [CheckedModel("base", str(version.path))]
-    serving, trained_on = project.serving, version.manifest.base_digest
+    return _bases_to_check(project, version.manifest.base_digest)
+
+
+def checks_of_training(project: Project) -> list[CheckedModel]:
+    """What the version of a training will be checked on, as far as it is known before the training.
+
+    A whole model is as large as the base that it is trained from, which is named here in its place.
+    """
+    if result_kind(project.training) == "merged" or not project.serving.copy_of:
+        return due_checks(project, [CheckedModel("base", project.model)])
+    return due_checks(project, _bases_to_check(project, digest_model(project.model)))
+
+
+def due_checks(project: Project, models: list[CheckedModel]) -> list[CheckedModel]:
+    """Those of `models` that are checked before a version goes live: without `training.parity_tolerance` the copies
+    alone, which refuse a version that was not checked on them."""
+    return [each for each in models if each.digest or project.training.parity_tolerance is not None]
+
+
+def served_base(project: Project, version: AdapterVersion) -> str | None:
+    """The name at the project's endpoint of the model that a version was trained on; None where only copies of it in
+    other numbers, or other models, are served."""
+    served = base_models(project.serving, project.model)
+    own = (name for name, source in served.items() if name not in project.serving.copy_of)
+    return next((name for name in own if digest_model(served[name]) == version.manifest.base_digest), None)
+
+
+def _bases_to_check(project: Project, trained_on: str) -> list[CheckedModel]:
+    serving = project.serving
     copies = [
         CheckedModel(name, serving.models[name], original, digest_model(serving.models[name]))
         for name, original in serving.copy_of.items()

@@ -7,6 +7,7 @@ from cluster.fingerprints.models import digest_model
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
 from tandem.console import Console
+from tandem.pipeline.served_copies import checks_of_training
 from tandem.project.project import Project
 from training.config import TrainingConfig
 from training.data.rows import DataReport, check_rows
@@ -107,6 +108,9 @@ def interrupted_training(project: Project) -> Run:
 
 def _train(project: Project, run: Run, console: Console, resuming: bool, rows: CheckedRows | None) -> AdapterVersion:
     config, model, adapter = project.training, project.model, project.adapter
+    if config.parity_tolerance is None and checks_of_training(project):
+        # A version that is live before its check on a copy would be refused there in the place of the one before.
+        config = config.model_copy(update={"parity_tolerance": "auto"})
     reporter = TrainingReporter(console.progress, lambda text: console.stage("train", text))
     if resuming:
         return resume_training(config, model, adapter, project.storage, run, reporter)

@@ -126,12 +126,13 @@ def publish_version(
     template: str,
     prompt_hash: str | None,
     metrics: dict[str, float],
+    promote: bool,
 ) -> AdapterVersion:
-    """Publish the files of a finished training as the next version of `adapter`; live where no parity check is due."""
+    """Publish the files of a finished training as the next version of `adapter`, live at once with `promote`."""
     return Registry.of(storage).publish(
         adapter,
         folder,
-        promote=config.parity_tolerance is None,
+        promote=promote,
         base_model=model,
         base_digest=base_digest,
         method=config.method,

@@ -11,6 +11,7 @@ from tandem.console import Console
 from tandem.pipeline.parity_check import ensure_parity
 from tandem.pipeline.room import check_adaptable, check_room_for_parity
 from tandem.pipeline.runs import recorded
+from tandem.pipeline.served_copies import checks_of_training
 from tandem.pipeline.training import check_training, interrupted_training
 from tandem.pipeline.training import train as train_and_publish
 from tandem.project.project import load
@@ -33,7 +34,7 @@ def train(
         return
     console, project = Console(as_json), load(config)
     rows = check_training(project)
-    if project.training.parity_tolerance is not None:
+    if checks_of_training(project):
         check_adaptable(project)
     interrupted = interrupted_training(project) if resume else None
     with recorded(project, "train", console, interrupted) as folder, ray_session(project.cluster):

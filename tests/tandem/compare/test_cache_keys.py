@@ -24,7 +24,7 @@ from tandem.compare.steps import Comparison
 from tandem.console import Console
 from tandem.pipeline.runs import Inventory
 from tandem.project.project import load
-from tests.serving.machines import CPU, ONE_A10, ONE_H200
+from tests.serving.machines import AUTOSCALED, CPU, ONE_A10, ONE_H200
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart"
 SERVING = {"host": "0.0.0.0", "port": 8000, "num_replicas": {"min": 1, "max": 1}, "preload": ["a"],
@@ -92,9 +92,13 @@ def test_settings_that_the_hardware_decides_now_have_the_key_that_their_former_d
     assert engine_settings(written, CPU) == {**FIRST_DEFAULTS, "max_model_len": 512, "kv_cache_gib": 2.0}
 
 
-def test_other_limits_of_other_hardware_are_another_key() -> None:
-    assert len({str(engine_settings(ServingConfig(), hardware)) for hardware in (CPU, ONE_A10, ONE_H200)}) == 3
+def test_a_key_follows_the_longest_request_and_not_how_many_there_are_at_a_time() -> None:
+    """An autoscaler that has no GPU node up yet has the keys that it has once its nodes are up."""
+    on_gpu = [engine_settings(ServingConfig(), hardware) for hardware in (AUTOSCALED, ONE_A10, ONE_H200)]
+    assert on_gpu == [{**FIRST_DEFAULTS, "max_model_len": -1}] * 3
     assert engine_settings(ServingConfig(adapters=False), CPU)["adapters"] is False
+    half, whole = (engine_settings(ServingConfig(gpus_per_engine=part), ONE_H200) for part in (0.5, None))
+    assert arm_version("b", half, {}, None, None) == arm_version("b", whole, {}, None, None)
 
 
 @dataclass(frozen=True)
@@ -109,9 +113,10 @@ class Adapter:
         return SimpleNamespace(content_digest=self.content_digest)
 
 
-def compared(folder: Path, arms: str, **weights: str) -> dict[str, str]:
+def compared(folder: Path, arms: str, serving: str = "", **weights: str) -> dict[str, str]:
     """The keys of the arms of a comparison with these adapters."""
-    (folder / "tandem.yaml").write_text(f"model: {QUICKSTART / 'model'}\nevaluation: {{arms: [{arms}]}}\n")
+    text = f"model: {QUICKSTART / 'model'}\nevaluation: {{arms: [{arms}]}}\nserving: {{{serving}}}\n"
+    (folder / "tandem.yaml").write_text(text)
     project = load(folder / "tandem.yaml")
     run = Run(project.storage.runs("demo"), "compare", datetime.now(UTC).isoformat())
     adapters = {kind: Adapter(digest) for kind, digest in weights.items()}
@@ -124,6 +129,18 @@ def test_each_arm_has_the_key_of_what_answers_for_it(tmp_path: Path) -> None:
     keys = compared(tmp_path, "base, few_shot, retrieval, tuned, tuned_retrieval, raft", tuned="t", raft="r", live="l")
     assert keys["base"] == keys["few_shot"]
     assert len({keys[arm] for arm in keys if arm != "few_shot"}) == len(keys) - 1 == 6
+
+
+def test_a_copy_that_is_made_anew_in_its_place_is_asked_again(tmp_path: Path) -> None:
+    copy = tmp_path / "fp8"
+    copy.mkdir()
+    (copy / "config.json").write_text("{}")
+    keys = []
+    for weights in (b"first", b"second"):
+        (copy / "model.safetensors").write_bytes(weights)
+        copies = f"models: {{base: fp8}}, copy_of: {{base: {QUICKSTART / 'model'}}}"
+        keys.append(compared(tmp_path, "base, retrieval", serving=copies))
+    assert keys[0].keys() == keys[1].keys() and not set(keys[0].values()) & set(keys[1].values())
 
 
 @pytest.mark.parametrize(("arm", "other"), [("tuned", "tuned_retrieval"), ("tuned_retrieval", "tuned")])

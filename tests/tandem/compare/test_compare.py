@@ -1,5 +1,6 @@
 """What a comparison decides without an endpoint: which run it looks back at, which version stays live, what is kept."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import TandemError
+from cluster.fingerprints.models import digest_model
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
 from evaluation.results import Gate
@@ -17,6 +19,7 @@ from tandem.compare.compare import compare
 from tandem.compare.steps import Comparison
 from tandem.console import Console
 from tandem.project.project import Project, load
+from training.publish.publish import fingerprint
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart"
 
@@ -27,14 +30,14 @@ def project(tmp_path: Path) -> Project:
     return load(tmp_path / "tandem.yaml")
 
 
-def publish(project: Project, number: int) -> AdapterVersion:
+def publish(project: Project, number: int, **changed: str) -> AdapterVersion:
     """Published as live at once, as where the project wants no parity check."""
     staging = project.storage.root / f"staging-{number}"
     staging.mkdir()
     (staging / "weights").write_text(str(number))
     fields: dict[str, Any] = {
         "base_model": "m", "base_digest": "b", "method": "lora", "rank": 4, "template_hash": "t", "prompt_hash": None,
-        "data_digest": "d", "fingerprint": str(number), "metrics": {},
+        "data_digest": "d", "fingerprint": str(number), "metrics": {}, **changed,
     }  # fmt: skip
     return Registry(project.storage.adapters).publish("demo", staging, **fields)
 
@@ -83,3 +86,22 @@ def test_a_run_that_is_not_there_is_said_before_anything_is_started(project: Pro
     with pytest.raises(TandemError, match="no comparison"):
         compare(project, Console(), since=name)
     assert not project.storage.runs("demo").exists()
+
+
+@pytest.mark.parametrize(("live", "added"), [(None, []), ("same", []), ("other", ["live"])])
+def test_a_live_version_is_another_model_only_where_it_is_not_the_one_that_is_measured(
+    tmp_path: Path, live: str | None, added: list[str]
+) -> None:
+    row = {"messages": [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "That."}]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    (tmp_path / "tandem.yaml").write_text(
+        f"project: demo\nmodel: {QUICKSTART / 'model'}\ntraining: {{data: rows.jsonl, method: full}}\n"
+        "evaluation: {arms: [base, tuned]}\n"
+    )
+    project = load(tmp_path / "tandem.yaml")
+    if live:
+        own = fingerprint(project.training, project.model, digest_model(project.model))
+        publish(project, 1, kind="merged", fingerprint=own if live == "same" else "other")
+    comparison = compared(project)
+    assert comparison.merged == ["tuned", *added]
+    assert "trainings" not in vars(comparison), "it keeps the version of the index, which is not known yet"

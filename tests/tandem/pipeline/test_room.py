@@ -71,6 +71,27 @@ def test_no_parity_check_needs_no_room(tmp_path: Path) -> None:
     check_room_for_parity(project_of(tmp_path, 140, "parity_tolerance: null"), ONE_A10)
 
 
+@pytest.mark.parametrize("tolerance", ["auto", "null"])
+def test_the_check_needs_room_for_what_is_served_of_a_base_and_its_copies(tmp_path: Path, tolerance: str) -> None:
+    """Where a copy alone is served, the check on it is the only one, and it is made without a tolerance too."""
+    (tmp_path / "copy").mkdir()
+    project_of(tmp_path, 70).path.rename(tmp_path / "copy" / "tandem.yaml")
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "model" / name).rename(tmp_path / "copy" / name)
+    training = f"parity_tolerance: {tolerance}"
+    only_copy = project_of(tmp_path, 140, training, "models: {base: copy}, copy_of: {base: model}")
+    check_room_for_parity(only_copy, ONE_H200)
+    with pytest.raises(TandemError, match="do not fit"):
+        check_room_for_parity(only_copy, ONE_A10)
+    check_room(only_copy, ONE_H200)
+    both = project_of(tmp_path, 140, training, "models: {base: model, fast: copy}, copy_of: {fast: model}")
+    if tolerance == "null":
+        check_room_for_parity(both, ONE_H200)
+    else:
+        with pytest.raises(TandemError, match="do not fit"):
+            check_room_for_parity(both, ONE_H200)
+
+
 def test_an_adapter_that_could_not_be_served_is_not_trained(tmp_path: Path) -> None:
     with pytest.raises(TandemError, match=r"GPT2LMHeadModel.*method: full"):
         check_adaptable(project_of(tmp_path, 1, architectures=["GPT2LMHeadModel"]))

@@ -10,7 +10,7 @@ from cluster.errors import TandemError
 from cluster.fingerprints.models import digest_model
 from cluster.registry.registry import AdapterVersion, Registry
 from tandem.commands.serve import adapters
-from tandem.pipeline.served_copies import models_to_check
+from tandem.pipeline.served_copies import checks_of_training, models_to_check, served_base
 from tandem.project.project import Project, load
 
 CHECK: dict[str, Any] = {"num_rows": 3, "num_tokens": 30, "max_difference": 0.4, "tolerance": 0.1}
@@ -41,22 +41,27 @@ def publish(project: Project, kind: str = "adapter") -> AdapterVersion:
 
 
 @pytest.mark.parametrize(
-    ("serving", "checked"),
+    ("serving", "checked", "base"),
     [
-        ({}, ["base"]),
-        ({"models": {"base": "./bf16", "other": "./unrelated"}}, ["base"]),
-        ({"models": {"base": "./fp8"}, "copy_of": {"base": "./bf16"}}, ["base copy"]),
-        ({"models": {"base": "./bf16", "fast": "./fp8"}, "copy_of": {"fast": "./bf16"}}, ["base", "fast copy"]),
+        ({}, ["base"], "base"),
+        ({"models": {"base": "./bf16", "other": "./unrelated"}}, ["base"], "base"),
+        ({"models": {"base": "./unrelated"}}, ["base"], None),
+        ({"models": {"base": "./fp8"}, "copy_of": {"base": "./bf16"}}, ["base copy"], None),
+        ({"models": {"base": "./bf16", "fast": "./fp8"}, "copy_of": {"fast": "./bf16"}}, ["base", "fast copy"], "base"),
         (
             {"models": {"a": "./fp8", "b": "./awq", "c": "./bf16"}, "copy_of": {"a": "./bf16", "b": "./bf16"}},
             ["c", "a copy", "b copy"],
+            "c",
         ),
-        ({"models": {"base": "./bf16", "x": "./awq"}, "copy_of": {"x": "./unrelated"}}, ["base"]),
+        ({"models": {"base": "./bf16", "x": "./awq"}, "copy_of": {"x": "./unrelated"}}, ["base"], "base"),
     ],
 )
-def test_what_is_checked(folder: Path, serving: dict[str, Any], checked: list[str]) -> None:
+def test_what_is_checked(folder: Path, serving: dict[str, Any], checked: list[str], base: str | None) -> None:
     project = project_in(folder, serving)
-    found = models_to_check(project, publish(project))
+    version = publish(project)
+    found = models_to_check(project, version)
+    assert checks_of_training(project) == found, "it is known before the training"
+    assert served_base(project, version) == base
     assert [each.name + " copy" * bool(each.digest) for each in found] == checked
     assert all(each.digest in (None, digest_model(each.source)) for each in found)
 
