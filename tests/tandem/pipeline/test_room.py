@@ -1,6 +1,7 @@
 """What could not be served after a training is refused before it, for machines that are not here."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from cluster.errors import TandemError
 from cluster.hardware import Hardware
 from tandem.pipeline.room import check_adaptable, check_room, check_room_for_parity
 from tandem.project.project import Project, load
-from tests.serving.machines import ALL, AUTOSCALED, CPU, EIGHT_H100, ONE_A10, ONE_H200
+from tests.serving.machines import A10, ALL, AUTOSCALED, CPU, EIGHT_H100, H200, ONE_A10, ONE_H200, node
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"], "dtype": "bfloat16", "num_hidden_layers": 32, "num_attention_heads": 32,
@@ -73,23 +74,27 @@ def test_no_parity_check_needs_no_room(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tolerance", ["auto", "null"])
 def test_the_check_needs_room_for_what_is_served_of_a_base_and_its_copies(tmp_path: Path, tolerance: str) -> None:
-    """Where a copy alone is served, the check on it is the only one, and it is made without a tolerance too."""
+    """Where a copy alone is served, the check on it is the only one, and it is made without a tolerance too.
+
+    All sizes are a thousandth, because weights are read for their digest.
+    """
+    large, small = (Hardware((node(replace(gpu, memory_bytes=gpu.memory_bytes // 1000)),)) for gpu in (H200, A10))
     (tmp_path / "copy").mkdir()
-    project_of(tmp_path, 70).path.rename(tmp_path / "copy" / "tandem.yaml")
+    project_of(tmp_path, 0.07).path.rename(tmp_path / "copy" / "tandem.yaml")
     for name in ("config.json", "model.safetensors"):
         (tmp_path / "model" / name).rename(tmp_path / "copy" / name)
     training = f"parity_tolerance: {tolerance}"
-    only_copy = project_of(tmp_path, 140, training, "models: {base: copy}, copy_of: {base: model}")
-    check_room_for_parity(only_copy, ONE_H200)
+    only_copy = project_of(tmp_path, 0.14, training, "models: {base: copy}, copy_of: {base: model}")
+    check_room_for_parity(only_copy, large)
     with pytest.raises(TandemError, match="do not fit"):
-        check_room_for_parity(only_copy, ONE_A10)
-    check_room(only_copy, ONE_H200)
-    both = project_of(tmp_path, 140, training, "models: {base: model, fast: copy}, copy_of: {fast: model}")
+        check_room_for_parity(only_copy, small)
+    check_room(only_copy, large)
+    both = project_of(tmp_path, 0.14, training, "models: {base: model, fast: copy}, copy_of: {fast: model}")
     if tolerance == "null":
-        check_room_for_parity(both, ONE_H200)
+        check_room_for_parity(both, large)
     else:
         with pytest.raises(TandemError, match="do not fit"):
-            check_room_for_parity(both, ONE_H200)
+            check_room_for_parity(both, large)
 
 
 def test_an_adapter_that_could_not_be_served_is_not_trained(tmp_path: Path) -> None:
