@@ -1,17 +1,15 @@
 """The endpoint for `serve deploy` and RayService: the config that names `build`, and `build` itself."""
 
-import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
 from cluster.hardware import Hardware, read_hardware
 from serving.access.keys import Keys
-from serving.config import ServingConfig
 from serving.deploy.run import is_loopback, make_application, seconds_to_start
-from serving.deploy.serve_options import retriever_gpus
-from serving.engine.parallel import num_devices
+from serving.engine.packing import GpuDemand, gpu_demand
 from tandem.project.project import Project, load
 
 if TYPE_CHECKING:
@@ -50,8 +48,8 @@ def build(args: dict[str, str]) -> "Application":
         TandemError: the project file or a model cannot be read, or no node joins that could serve it.
     """
     project = load(Path(args["project"]))
-    needed = gpus_to_wait_for(project.serving, bool(project.retrieval.sources))
-    _wait_for_nodes(needed, seconds_to_start(project.serving, project.model))
+    demand = gpu_demand(project.serving, bool(project.retrieval.sources))
+    _wait_for_nodes(demand, seconds_to_start(project.serving, project.model))
     needs_key = not is_loopback(project.serving.host) or Keys(project.storage.keys_place).all()
     keys = project.storage.keys if needs_key else None
     uri = project.retrieval.uri if project.retrieval.sources else None
@@ -59,34 +57,30 @@ def build(args: dict[str, str]) -> "Application":
     return make_application(project.serving, project.model, project.storage, retrieval, uri, keys)
 
 
-def gpus_to_wait_for(config: ServingConfig, retrieves: bool = False) -> int:
-    """GPUs that engines and retrievers start on, where the cluster has GPUs."""
-    engines = max(1, len(config.models)) * max(1, config.num_replicas.min)
-    needed = math.ceil(engines * num_devices(config) * (config.gpus_per_engine or 1.0) - 1e-9)
-    return needed + (retriever_gpus(config) if retrieves else 0)
-
-
-def have_joined(num_cpus: float, hardware: Hardware, needed_gpus: int) -> bool:
+def have_joined(num_cpus: float, hardware: Hardware, demand: GpuDemand) -> bool:
     """Whether the nodes that are there say what the application is built for.
+
+    Args:
+        demand: what engines and retrievers start on, where the cluster has GPUs.
 
     KubeRay asks for it as soon as the head answers, which has no CPUs there: the first node that has some says whether
     there are GPUs. An autoscaler brings GPU nodes as the engines ask for them.
     """
-    if 0 < needed_gpus <= hardware.max_gpus:
+    if demand.num_gpus <= hardware.max_gpus:
         return True
-    return num_cpus > 0 and (hardware.kind == "cpu" or hardware.num_gpus >= needed_gpus)
+    return num_cpus > 0 and (hardware.kind == "cpu" or demand.fits(replace(hardware, max_gpus=0)))
 
 
-def _wait_for_nodes(needed_gpus: int, limit_s: float) -> None:
+def _wait_for_nodes(demand: GpuDemand, limit_s: float) -> None:
     """Too few GPUs when the time is over are shared where that is possible, or refused by their number."""
     import ray
 
     deadline = time.monotonic() + limit_s
-    while not have_joined(num_cpus := ray.cluster_resources().get("CPU", 0), hardware := read_hardware(), needed_gpus):
+    while not have_joined(num_cpus := ray.cluster_resources().get("CPU", 0), hardware := read_hardware(), demand):
         if time.monotonic() > deadline and not (num_cpus and hardware.num_gpus):
             raise TandemError(
                 f"No node that could serve has joined the cluster in {limit_s:g} s.",
-                f"A node with CPUs; where there are GPUs, {needed_gpus} of them.",
+                f"A node with CPUs; where there are GPUs, {demand.num_gpus} of them.",
                 "Look at the worker pods (`kubectl get pods`), or raise `serving.start_timeout_s`.",
             )
         if time.monotonic() > deadline:

@@ -24,11 +24,12 @@ from cluster.storage.storage import Storage
 from retrieval.config import RetrievalConfig
 from serving.access.keys import follow_keys
 from serving.config import ServingConfig
-from serving.deploy.serve_options import BaseSource, reserved_gpus
+from serving.deploy.serve_options import BaseSource
 from serving.engine.engine_args import check_settings
 from serving.engine.limits import start_timeout_s
 from serving.engine.lora_support import supports_adapters
 from serving.engine.model_files import ModelFiles, read_model_files
+from serving.engine.packing import reserved_gpus
 from serving.engine.sharing import GpuShare, share_gpus
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """Our settings as Ray Serve's options of each deployment. Pure: nothing here imports Ray."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,20 +126,6 @@ def retriever_options(
 def retriever_device(config: ServingConfig) -> str:
     """Where retrievers compute, as torch writes it; of several GPUs Ray shows each only its own."""
     return "cuda" if config.gpus_per_retriever else "cpu"
-
-
-def retriever_gpus(config: ServingConfig) -> int:
-    """GPUs that the retrievers take together where they share as few as they can."""
-    if not config.gpus_per_retriever:
-        return 0
-    sharing = int(1 / config.gpus_per_retriever + 1e-9)
-    return math.ceil(max(1, config.num_retrievers.min) / sharing)
-
-
-def reserved_gpus(config: ServingConfig) -> float:
-    """What the retrievers leave to nobody else: the part of one GPU that they share, or whole GPUs."""
-    together = config.gpus_per_retriever * max(1, config.num_retrievers.min)
-    return together if together <= 1 else float(retriever_gpus(config))
 
 
 def limiter_options() -> dict[str, Any]:

@@ -8,14 +8,15 @@ docs/decisions/029-one-gpu.md has what else was considered.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster.errors import TandemError
 from cluster.hardware import Gpu, Hardware
 from serving.config import ServingConfig
 from serving.engine.limits import BATCHED_TOKENS
 from serving.engine.model_files import ModelFiles
-from serving.engine.parallel import check_placement, num_devices
+from serving.engine.packing import GpuDemand, equal_share, left_for_engines, rounded_down
+from serving.engine.parallel import check_placement, most_gpus_of_a_node, num_devices
 
 GIB = 2**30
 UTILIZATION = 0.92
@@ -25,7 +26,6 @@ ENGINE_BYTES = 4 * GIB
 and slots for adapters. An estimate that has not been measured on a GPU."""
 LEAST_TOKENS = 4096
 """The key-value cache has to hold one request of this length, where `serving.max_model_len` says nothing."""
-_PRECISION = 1e4  # Ray counts resources in ten-thousandths.
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def share_gpus(
     if config.gpus_per_engine is not None:
         shares = dict.fromkeys(models, _part(config, config.gpus_per_engine, devices))
         _check_number(config, len(models), hardware, reserved)
-    elif len(models) * fewest * devices <= hardware.most_gpus - math.ceil(reserved):
+    elif GpuDemand(len(models) * fewest, devices, 1.0, reserved).fits(hardware):
         shares = dict.fromkeys(models, GpuShare())
     else:
         _check_that_sharing_helps(config, len(models), hardware, reserved)
@@ -103,23 +103,26 @@ def check_free_memory(config: ServingConfig, num_engines: int, hardware: Hardwar
 
 
 def _check_number(config: ServingConfig, num_models: int, hardware: Hardware, reserved: float) -> None:
-    """With `gpus_per_engine`: a part lies on one GPU, so each GPU has room for a whole number of them."""
-    share, fewest = config.gpus_per_engine or 1.0, max(1, config.num_replicas.min)
-    whole, rest = divmod(hardware.most_gpus - reserved, 1)
-    room = (int(whole) * int(1 / share + 1e-9) + int(rest / share + 1e-9)) // num_devices(config)
-    if num_models * fewest > room:
-        raise _too_few_gpus(config, num_models, hardware)
+    """With `gpus_per_engine`: all parts have to find room."""
+    engines, share = num_models * max(1, config.num_replicas.min), config.gpus_per_engine or 1.0
+    if not GpuDemand(engines, num_devices(config), share, reserved).fits(hardware):
+        raise _too_few_gpus(config, num_models, hardware, reserved)
 
 
 def _check_that_sharing_helps(config: ServingConfig, num_models: int, hardware: Hardware, reserved: float) -> None:
-    """Only engines of one GPU and one replica share, on GPUs whose memory is known, beside less than a whole GPU."""
-    left = hardware.num_gpus - (reserved if hardware.num_gpus == 1 else math.ceil(reserved))
-    if num_devices(config) > 1 or config.num_replicas.min > 1 or left <= 0:
-        raise _too_few_gpus(config, num_models, hardware)
+    """Only engines of one GPU and one replica share. They share with each other where the memory of the GPUs is known;
+    while no GPU node is up, an engine shares with retrievers only."""
+    left = left_for_engines(hardware.num_gpus or hardware.most_gpus, reserved)
+    is_known = hardware.num_gpus > 0 or num_models == 1
+    if num_devices(config) > 1 or config.num_replicas.min > 1 or left <= 0 or not is_known:
+        raise _too_few_gpus(config, num_models, hardware, reserved)
 
 
-def _too_few_gpus(config: ServingConfig, num_models: int, hardware: Hardware) -> TandemError:
+def _too_few_gpus(config: ServingConfig, num_models: int, hardware: Hardware, reserved: float) -> TandemError:
     devices, fewest = num_devices(config), max(1, config.num_replicas.min)
+    demand = GpuDemand(num_models * fewest, devices, reserved=reserved)
+    if 1 < devices <= most_gpus_of_a_node(hardware) and demand.num_gpus <= hardware.most_gpus:
+        return _too_small_nodes(demand, hardware)
     each = f"{config.gpus_per_engine:g} of a GPU" if config.gpus_per_engine else f"{devices} GPU{'s' * (devices > 1)}"
     return TandemError(
         f"{num_models} base models with {fewest} replica{'s' * (fewest > 1)} each take {each} for every engine, and "
@@ -131,13 +134,33 @@ def _too_few_gpus(config: ServingConfig, num_models: int, hardware: Hardware) ->
     )
 
 
+def _too_small_nodes(demand: GpuDemand, hardware: Hardware) -> TandemError:
+    """A smaller engine is named by a number that divides this one's: it divides the model's heads as well."""
+    sizes, devices = [len(node.gpus) for node in hardware.gpu_nodes], demand.devices
+    smaller = (each for each in range(devices - 1, 0, -1) if devices % each == 0)
+    fitting = next((each for each in smaller if replace(demand, devices=each).fits(hardware)), None)
+    return TandemError(
+        f"{demand.num_engines} engines take {devices} GPUs each, all on one node, and nodes with "
+        f"{', '.join(map(str, sizes))} GPUs have room for {demand.room(hardware)} of them.",
+        "Nodes that hold every engine whole, beside the GPUs of retrievers.",
+        f"Add a node with {devices} GPUs or more for each engine that has no room, or set `serving.num_replicas` or "
+        "`serving.models` to fewer"
+        + (
+            f", or lower tensor_parallel_size in `serving.engine_kwargs` so that an engine takes {fitting} "
+            f"GPU{'s' * (fitting > 1)}."
+            if fitting
+            else "."
+        ),
+    )
+
+
 def _plan(
     config: ServingConfig, models: Mapping[str, ModelFiles], hardware: Hardware, reserved: float
 ) -> dict[str, GpuShare]:
-    """On one GPU by what each model needs; on several in equal parts, since Ray chooses which engines meet."""
-    if hardware.num_gpus > 1:
-        on_one = math.ceil(len(models) / (hardware.num_gpus - math.ceil(reserved)))
-        return dict.fromkeys(models, _part(config, _rounded_down(1 / on_one), 1))
+    """On one GPU by what each model needs; in equal parts on several, and while the memory is not known."""
+    if hardware.num_gpus != 1:
+        number = hardware.num_gpus or hardware.most_gpus
+        return dict.fromkeys(models, _part(config, equal_share(len(models), number, reserved), 1))
     gpu, part = hardware.gpus[0], 1 - reserved
     needs = {name: _needed_bytes(config, files) for name, files in models.items()}
     total = sum(needs.values())
@@ -145,7 +168,7 @@ def _plan(
     if total > budget:
         raise _too_large(config, needs, budget, gpu)
     rest = (budget - total) / len(models)
-    return {name: _part(config, _rounded_down(part * (need + rest) / budget), 1) for name, need in needs.items()}
+    return {name: _part(config, rounded_down(part * (need + rest) / budget), 1) for name, need in needs.items()}
 
 
 def _part(config: ServingConfig, gpus: float, devices: int) -> GpuShare:
@@ -158,11 +181,7 @@ def _part(config: ServingConfig, gpus: float, devices: int) -> GpuShare:
             "A part of a GPU for engines of one GPU only.",
             "Remove `serving.gpus_per_engine`, or the parallel sizes in `serving.engine_kwargs`.",
         )
-    return GpuShare(gpus, _rounded_down(gpus * _utilization(config)))
-
-
-def _rounded_down(part: float) -> float:
-    return math.floor(_PRECISION * part + 1e-6) / _PRECISION
+    return GpuShare(gpus, rounded_down(gpus * _utilization(config)))
 
 
 def _check_memory(

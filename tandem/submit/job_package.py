@@ -5,7 +5,6 @@ write_package(job, Path("folder"))    # the same for `ray job submit`
 """
 
 import json
-import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -22,7 +21,8 @@ from cluster.jobs.jobs import OURS, Submission, new_job_id, runtime_env
 from cluster.jobs.wheel import Wheel, build_wheel
 from retrieval.sources.parsing import SUFFIXES
 from serving.config import ServingConfig
-from serving.deploy.serve_options import engine_options, gateway_options, reserved_gpus, retriever_options
+from serving.deploy.serve_options import engine_options, gateway_options, retriever_options
+from serving.engine.packing import GpuDemand, equal_share, left_for_engines, reserved_gpus
 from serving.engine.parallel import num_devices
 from serving.engine.sharing import GpuShare
 from tandem.project.portable import PROJECT_FILE, PackedProject, packed_project, scalars
@@ -223,7 +223,7 @@ def _serving(project: Project, hardware: Hardware, with_documents: bool, num_mer
     models = max(1, len(config.models)) + num_merged
     engines = max(1, config.num_replicas.min) * models
     reserved = reserved_gpus(config) if with_documents else 0.0
-    share = GpuShare(_gpus_per_engine(config, engines, hardware.num_gpus, reserved))
+    share = GpuShare(_gpus_per_engine(config, engines, hardware, reserved))
     engine = engine_options(config, hardware, "base", share)["placement_group_bundles"]
     gateway = {"CPU": float(gateway_options(config)["ray_actor_options"]["num_cpus"])}
     retriever = {"CPU": float(retriever_options(config, hardware)["ray_actor_options"]["num_cpus"])}
@@ -240,7 +240,7 @@ def _num_merged(project: Project) -> int:
     return bool(arms & {"tuned", "tuned_retrieval"}) + bool(arms & {"raft"})
 
 
-def _gpus_per_engine(config: ServingConfig, engines: int, num_gpus: int, reserved: float) -> float:
+def _gpus_per_engine(config: ServingConfig, engines: int, hardware: Hardware, reserved: float) -> float:
     """A whole GPU, or the part that is left where engines of one GPU and one replica share; the job itself checks
     their memory before it trains.
 
@@ -250,7 +250,8 @@ def _gpus_per_engine(config: ServingConfig, engines: int, num_gpus: int, reserve
     if config.gpus_per_engine is not None:
         return config.gpus_per_engine
     may_share = num_devices(config) == 1 and config.num_replicas.min <= 1
-    left = num_gpus - (reserved if num_gpus == 1 else math.ceil(reserved))
-    if not may_share or left <= 0 or engines <= left:
+    num_gpus = hardware.num_gpus or hardware.most_gpus
+    is_whole = GpuDemand(engines, reserved=reserved).fits(hardware)
+    if not may_share or is_whole or left_for_engines(num_gpus, reserved) <= 0:
         return 1.0
-    return math.floor(1e4 * (left / engines if num_gpus == 1 else 1 / math.ceil(engines / left))) / 1e4
+    return equal_share(engines, num_gpus, reserved)

@@ -19,7 +19,7 @@ from cluster.jobs.wheel import package_version
 from cluster.manifests.kuberay import PROJECT_FILE, Pods, Target, ray_cluster, ray_job, ray_service
 from cluster.storage.files import write_atomically
 from serving.deploy.run import is_loopback
-from serving.deploy.serve_options import retriever_gpus
+from serving.engine.packing import gpu_demand, retriever_gpus
 from serving.engine.parallel import num_devices
 from tandem.commands.options import DEFAULT, AsJson, ProjectFile, with_option_groups
 from tandem.console import Console
@@ -182,27 +182,17 @@ def num_serving_pods(project: Project, gpus: int) -> tuple[int, int]:
             "A pod with the GPUs of at least one engine.",
             f"Render with `--gpus {devices}`, or lower tensor_parallel_size in `serving.engine_kwargs`.",
         )
-    searching = retriever_gpus(serving) if project.retrieves else 0
-    if searching and not gpus:
+    if project.retrieves and retriever_gpus(serving) and not gpus:
         raise TandemError(
             f"`serving.gpus_per_retriever` is {serving.gpus_per_retriever:g}, and the pods have no GPU.",
             "Pods with a GPU; 0 embeds questions and reranks on a CPU.",
             "Render with `--gpus`, or remove `serving.gpus_per_retriever`.",
         )
-    each = serving.gpus_per_engine or devices
-    num_bases, per_pod = max(1, len(serving.models)), max(1, int(gpus / each + 1e-9)) if gpus else 1
     fewest, most = (
-        _pods_with(num_bases * number, per_pod, each, gpus, searching)
+        gpu_demand(serving, project.retrieves, number).num_pods(gpus)
         for number in (serving.num_replicas.min, serving.num_replicas.max)
     )
-    return max(1, fewest), max(1, most)
-
-
-def _pods_with(num_engines: int, per_pod: int, each: float, gpus: int, searching: int) -> int:
-    """Pods for so many engines, and for the GPUs of the retrievers that the engines leave none of."""
-    pods = math.ceil(num_engines / per_pod)
-    left = pods * gpus - math.ceil(num_engines * each - 1e-9)
-    return pods + (math.ceil(max(0, searching - left) / gpus) if gpus else 0)
+    return fewest, most
 
 
 class _Blocks(yaml.SafeDumper):

@@ -14,11 +14,11 @@ from serving.deploy.serve_options import (
     limiter_options,
     max_requests,
     retriever_device,
-    retriever_gpus,
     retriever_options,
 )
 from serving.engine.engine_args import engine_kwargs
 from serving.engine.model_files import ModelFiles
+from serving.engine.packing import retriever_gpus
 from serving.engine.sharing import GpuShare
 from tests.serving.machines import CPU, EIGHT_H100, H200, ONE_H200, WITHOUT_BF16, Hardware, node
 

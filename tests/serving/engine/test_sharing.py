@@ -115,6 +115,28 @@ def test_tensor_parallel_holds_a_model_that_one_gpu_does_not() -> None:
         share_gpus(config, models(70, 70, 70), EIGHT_H100)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "tensor", "holds", "lower"), [((6, 6), 4, 2, 2), ((3, 3), 2, 2, 1), ((5, 4), 3, 2, 1)]
+)
+def test_engines_that_no_nodes_can_hold_are_refused(
+    sizes: tuple[int, ...], tensor: int, holds: int, lower: int
+) -> None:
+    hardware = Hardware(tuple(node(*[H100] * size) for size in sizes))
+    config = ServingConfig(engine_kwargs={"tensor_parallel_size": tensor})
+    share_gpus(config, models(*[1] * holds), hardware)
+    with pytest.raises(TandemError, match=f"have room for {holds} of them.*engine takes {lower} GPU"):
+        share_gpus(config, models(*[1] * (holds + 1)), hardware)
+    # What an autoscaler adds may be nodes of another size.
+    share_gpus(config, models(*[1] * (holds + 1)), replace(hardware, max_gpus=2**31))
+
+
+def test_engines_share_no_gpu_of_unknown_memory() -> None:
+    one_later = Hardware((node(),), max_gpus=1)
+    assert share_gpus(ServingConfig(), models(8), one_later, reserved=0.25)["model-0"].gpus == 0.75
+    with pytest.raises(TandemError, match="has 1 GPU"):
+        share_gpus(ServingConfig(), models(1, 1), one_later)
+
+
 def test_replicas_of_one_model_do_not_share() -> None:
     with pytest.raises(TandemError, match="2 replicas"):
         share_gpus(ServingConfig(num_replicas=2), models(1), ONE_H200)
