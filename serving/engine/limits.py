@@ -6,6 +6,7 @@ shares one takes the numbers of a GPU with as much memory as its part.
 
 from dataclasses import dataclass
 
+from cluster.errors import TandemError
 from cluster.hardware import Gpu, Hardware
 from serving.config import ServingConfig
 
@@ -70,7 +71,15 @@ def _default_on_gpu(config: ServingConfig, hardware: Hardware, gpu_share: float)
     if users.get("performance_mode") == "throughput":
         default *= 2
     tokens = users.get("max_num_batched_tokens")
-    return min(default, int(tokens)) if tokens else default
+    if tokens is None:
+        return default
+    if type(tokens) is not int or tokens < 1:
+        raise TandemError(
+            f"serving.engine_kwargs sets max_num_batched_tokens to {tokens!r}.",
+            "A whole number of tokens, from 1.",
+            "Correct the number, or remove it.",
+        )
+    return min(default, tokens)
 
 
 def model_len_argument(config: ServingConfig, hardware: Hardware, model_limit: int | None) -> int:

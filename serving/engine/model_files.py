@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.errors import TandemError
 from cluster.fingerprints.models import find_model
 
 BYTES_PER_VALUE = 2
@@ -12,8 +13,15 @@ BYTES_PER_VALUE = 2
 
 _LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length",
             "max_target_positions", "max_sequence_length", "max_seq_length", "seq_len")  # fmt: skip
-"""Under which names models write their longest sequence; the smallest counts, as in vLLM 0.29
-(transformers_utils/model_arch_config_convertor.py, derive_max_model_len_and_key)."""
+"""Under which names models write their longest sequence; the smallest counts, and model_max_length before all, as in
+vLLM 0.29 (transformers_utils/model_arch_config_convertor.py, derive_max_model_len_and_key)."""
+
+_ALREADY_SCALED = ("su", "longrope", "llama3")
+"""Kinds of rotary scaling with which the longest sequence in config.json is the scaled one (config/model.py)."""
+
+
+_NO_WEIGHTS = ("training_args.bin", "optimizer.bin")
+"""Files of a training, which vLLM does not load (model_executor/model_loader/weight_utils.py)."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +47,49 @@ def read_model_files(source: str) -> ModelFiles:
     """Read the files of a model: in its folder, or for a hub id what the local cache has. Asks no hub.
 
     Raises:
-        TandemError: `source` is a folder that holds no model.
+        TandemError: `source` is a folder that holds no model, or a file of the model is not what it should be.
     """
     folder = find_model(source) or _cached_folder(source)
     if folder is None:
         return ModelFiles()
-    config = json.loads((folder / "config.json").read_text())
+    file = folder / "config.json"
+    config = _read_object(file)
     # A model of text and images has the language model's settings in a section.
     text = config.get("text_config") or config
-    lengths = [text[name] for name in _LENGTHS if type(text.get(name)) is int]
-    return ModelFiles(
-        _weights_bytes(folder),
-        min(lengths, default=None),
-        _kv_bytes_per_token(text),
-        tuple(config.get("architectures") or ()),
-        config.get("dtype") or config.get("torch_dtype") or text.get("dtype"),
+    weights = _weights_bytes(folder)
+    try:
+        return ModelFiles(
+            weights,
+            _max_positions(text),
+            _kv_bytes_per_token(text),
+            _names(config.get("architectures")),
+            config.get("dtype") or config.get("torch_dtype") or text.get("dtype"),
+        )
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise _unreadable(file, "has a value of the wrong kind") from error
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise _unreadable(file, "is no JSON object")
+    return value
+
+
+def _unreadable(file: Path, fault: str) -> TandemError:
+    return TandemError(
+        f"{file} {fault}.", "The file as the model's makers wrote it.", "Copy or download the model again."
     )
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    names = value or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError("no list of names")
+    return tuple(names)
 
 
 def _cached_folder(source: str) -> Path | None:
@@ -69,11 +104,51 @@ def _cached_folder(source: str) -> Path | None:
 
 
 def _weights_bytes(folder: Path) -> int | None:
-    """vLLM loads safetensors where there are any, else the older files."""
-    for pattern in ("*.safetensors", "*.bin"):
-        if sizes := [file.stat().st_size for file in folder.glob(pattern)]:
-            return sum(sizes)
+    """The size of what vLLM 0.29 loads (model_executor/model_loader/default_loader.py), None where a part is not here.
+
+    Those in Mistral's own format come first, then other safetensors, then the older files. Where an index names files
+    only those are loaded: a folder may hold the same weights twice.
+    """
+    for pattern, index in (
+        ("consolidated*.safetensors", "consolidated.safetensors.index.json"),
+        ("*.safetensors", "model.safetensors.index.json"),
+        ("*.bin", None),
+    ):
+        files = [file for file in folder.glob(pattern) if file.name not in _NO_WEIGHTS]
+        if files and index and (folder / index).is_file():
+            files = _indexed_files(folder / index)
+        if files:
+            return sum(file.stat().st_size for file in files) if all(file.is_file() for file in files) else None
     return None
+
+
+def _indexed_files(index: Path) -> list[Path]:
+    named = _read_object(index).get("weight_map")
+    if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+        raise _unreadable(index, "names no files of weights")
+    return [index.parent / name for name in sorted(set(named.values()))]
+
+
+def _max_positions(text: dict[str, Any]) -> int | None:
+    """The longest sequence as vLLM 0.29 derives it, with the factor of rotary scaling (config/model.py,
+    _get_and_verify_max_len)."""
+    longest = min((text[name] for name in _LENGTHS if type(text.get(name)) is int), default=None)
+    longest = text.get("model_max_length") or longest
+    if longest is None:
+        return None
+    is_scaled = "gemma3" in (text.get("model_type") or "")
+    scaling = {} if is_scaled else text.get("rope_scaling") or text.get("rope_parameters") or {}
+    factor = 1.0
+    # Models with several kinds of layers have an entry for each kind.
+    for each in [part for part in scaling.values() if isinstance(part, dict)] or [scaling]:
+        kind = each.get("rope_type") or each.get("type") or "default"
+        if kind in _ALREADY_SCALED:
+            continue
+        factor = each.get("factor") or factor
+        if kind == "yarn":
+            before = text.get("original_max_position_embeddings") or each.get("original_max_position_embeddings")
+            longest = before or text.get("max_position_embeddings") or longest
+    return int(1.0 * longest * factor)
 
 
 def _kv_bytes_per_token(text: dict[str, Any]) -> int | None:
@@ -86,6 +161,7 @@ def _kv_bytes_per_token(text: dict[str, Any]) -> int | None:
     if not layers or not heads:
         return None
     if rank := text.get("kv_lora_rank"):
-        return int(layers * (rank + text.get("qk_rope_head_dim", 0)) * BYTES_PER_VALUE)
+        # A float: a text in the file is an error then, and not repeated.
+        return int(1.0 * layers * (rank + text.get("qk_rope_head_dim", 0)) * BYTES_PER_VALUE)
     size = text.get("head_dim") or (text.get("hidden_size") or text.get("n_embd") or 0) // heads
-    return int(2 * layers * (text.get("num_key_value_heads") or heads) * size * BYTES_PER_VALUE)
+    return int(2.0 * layers * (text.get("num_key_value_heads") or heads) * size * BYTES_PER_VALUE)

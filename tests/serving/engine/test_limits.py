@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cluster.errors import TandemError
 from serving.config import ServingConfig
 from serving.engine.limits import BATCHED_TOKENS, longest_request, request_limits, start_timeout_s, vllm_max_num_seqs
 from serving.engine.lora_support import models_folder
@@ -50,6 +51,12 @@ def test_a_part_of_a_gpu_counts_as_a_smaller_gpu() -> None:
 def test_no_more_requests_than_tokens_in_a_step() -> None:
     config = ServingConfig(engine_kwargs={"max_num_batched_tokens": 512})
     assert request_limits(config, ONE_H200).max_num_seqs == 512
+
+
+@pytest.mark.parametrize("tokens", ["8k", "512", 0, -1, 2.5, True])
+def test_tokens_of_a_step_that_are_no_number_are_refused(tokens: object) -> None:
+    with pytest.raises(TandemError, match="max_num_batched_tokens"):
+        request_limits(ServingConfig(engine_kwargs={"max_num_batched_tokens": tokens}), ONE_H200)
 
 
 def vllms_defaults(gpu: Gpu) -> tuple[dict[str, int], dict[str, int]]:
