@@ -164,4 +164,6 @@ def _kv_bytes_per_token(text: dict[str, Any]) -> int | None:
         # A float: a text in the file is an error then, and not repeated.
         return int(1.0 * layers * (rank + text.get("qk_rope_head_dim", 0)) * BYTES_PER_VALUE)
     size = text.get("head_dim") or (text.get("hidden_size") or text.get("n_embd") or 0) // heads
-    return int(2.0 * layers * (text.get("num_key_value_heads") or heads) * size * BYTES_PER_VALUE)
+    each = text.get("num_key_value_heads") or heads
+    # Some models write the number of each layer.
+    return int(2.0 * (sum(each) if isinstance(each, list) else 1.0 * layers * each) * size * BYTES_PER_VALUE)

@@ -31,6 +31,10 @@ def test_a_hub_id_that_is_not_here() -> None:
         ({"num_hidden_layers": 61, "num_attention_heads": 128, "kv_lora_rank": 512, "qk_rope_head_dim": 64}, 70_272),
         ({"text_config": {"num_hidden_layers": 1, "num_attention_heads": 1, "head_dim": 8}}, 2 * 8 * 2),
         ({"n_layer": 12, "n_head": 12, "n_embd": 768}, 2 * 12 * 768 * 2),
+        (
+            {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": [1, 3], "head_dim": 8},
+            2 * 4 * 8 * 2,
+        ),
         ({"model_type": "mamba"}, None),
     ],
 )
