@@ -79,7 +79,7 @@ def train(model: str, case: str, place: str, rank: int, num_workers: int, output
     weights, losses = objective.row_weights(rows), []
     for step in range(STEPS):
         if step == STEPS - 1:
-            save_state(engine, output / f"{case}-{place}", {"step": step})
+            save_state(engine, output / f"{case}-{place}", {"step": step}, budget_bytes=0)
             torch.distributed.barrier()
             load_state(engine, output / f"{case}-{place}")
         engine.train()

@@ -101,7 +101,22 @@ def load_state(engine: Any, folder: Path) -> dict[str, Any]:
     """
     loaded, state = engine.load_checkpoint(str(folder), tag=_TAG, load_module_strict=False)
     assert loaded is not None, f"no checkpoint in {folder}"
+    if engine.load_universal_checkpoint():
+        own_steps(engine.basic_optimizer)
     return dict(state[POSITION])
+
+
+def own_steps(optimizer: torch.optim.Optimizer) -> None:
+    """Give each parameter's state a step count of its own, on the device where the optimizer's kernel reads it.
+
+    DeepSpeed 0.19.8 puts what it reads of a universal checkpoint into the state as it is (base_optimizer.py, stage3.py):
+    a tensor in main memory, which torch's fused kernel reads as an address of the GPU, and with ZeRO-3 one tensor for
+    all sub-groups, which is then counted up once for each of them in every step.
+    """
+    on_device = any(group.get("fused") or group.get("capturable") for group in optimizer.param_groups)
+    for parameter, values in optimizer.state.items():
+        if torch.is_tensor(step := values.get("step")):
+            values["step"] = step.to(parameter.device if on_device else step.device, copy=True)
 
 
 def convert_to_universal(source: Path, target: Path, num_processes: int = 1) -> None:
