@@ -12,6 +12,8 @@ from training.plan.placement import ON_CPU, Placement
 
 # DeepSpeed's default of reduce_bucket_size (https://www.deepspeed.ai/docs/config-json/), in parameters.
 REDUCE_BUCKET = 500_000_000
+# Arguments of torch.optim.AdamW that DeepSpeedCPUAdam does not take; it takes `amsgrad` and refuses it where it is true.
+_ONLY_TORCH = frozenset({"foreach", "fused", "maximize", "capturable", "differentiable"})
 PERSISTENT_PARAMETER = 1_000_000
 """Parameters of up to this size stay whole on every worker with ZeRO-3 and an adapter."""
 
@@ -132,8 +134,11 @@ def uses_fused_optimizer(config: TrainingConfig, kind: str) -> bool:
 
 
 def uses_deepspeeds_cpu_optimizer(config: TrainingConfig, kind: str) -> bool:
-    """Whether offloaded state is stepped by DeepSpeed's CPU Adam: on GPU machines, unless the user asks for torch's."""
-    return kind == "gpu" and config.offload in ("cpu", "nvme") and not _user_params(config).get("torch_adam")
+    """Whether offloaded state is stepped by DeepSpeed's CPU Adam: on GPU machines, unless the user asks for torch's,
+    by name or by an argument that only torch's has."""
+    user = _user_params(config)
+    wants_torch = user.get("torch_adam") or user.get("amsgrad") or not _ONLY_TORCH.isdisjoint(user)
+    return kind == "gpu" and config.offload in ("cpu", "nvme") and not wants_torch
 
 
 def hierarchical_group(config: TrainingConfig, num_workers: int, placement: Placement) -> int:
@@ -142,9 +147,9 @@ def hierarchical_group(config: TrainingConfig, num_workers: int, placement: Plac
     Trained weights then cross the slow network between nodes once in a forward and backward pass instead of twice
     (arXiv:2306.10209, section 3.2), and frozen ones once in a training: DeepSpeed drops the copy of what has changed.
     """
-    user = config.deepspeed.get("zero_optimization", {})
+    user = config.deepspeed.get("zero_optimization")
     if isinstance(user, dict) and "zero_hpz_partition_size" in user:
-        return int(user["zero_hpz_partition_size"])
+        return _group_size(user["zero_hpz_partition_size"])
     per_node = placement.workers_per_node
     fits = placement.kind == "gpu" and placement.num_nodes > 1 and per_node > 1 and num_workers % per_node == 0
     # Weights that lie in main memory have no share on the GPU that a copy could be made of.
@@ -152,8 +157,31 @@ def hierarchical_group(config: TrainingConfig, num_workers: int, placement: Plac
 
 
 def _user_params(config: TrainingConfig) -> dict[str, Any]:
+    """The user's arguments of the optimizer.
+
+    Raises:
+        TandemError: there is something else in the place of a mapping.
+    """
     optimizer = config.deepspeed.get("optimizer", {})
-    return dict(optimizer.get("params", {})) if isinstance(optimizer, dict) else {}
+    params = optimizer.get("params", {}) if isinstance(optimizer, dict) else optimizer
+    if not isinstance(params, dict):
+        key = "optimizer.params" if isinstance(optimizer, dict) else "optimizer"
+        raise TandemError(
+            f"training.deepspeed sets {key} to {params!r}, which is no mapping.",
+            "A mapping of the arguments that Tandem does not compute, such as `{optimizer: {params: {eps: 1e-6}}}`.",
+            f"Leave {key} out of `training.deepspeed`, or give it such arguments.",
+        )
+    return dict(params)
+
+
+def _group_size(value: Any) -> int:
+    if isinstance(value, bool) or not str(value).isdecimal():
+        raise TandemError(
+            f"training.deepspeed sets zero_optimization.zero_hpz_partition_size to {value!r}.",
+            "A whole number: the GPUs of a node that share a copy of all weights; 1 for no copy.",
+            "Set such a number, or leave the key out: Tandem then chooses it.",
+        )
+    return int(value)
 
 
 def _refuse_conflicts(computed: dict[str, Any], user_section: dict[str, Any]) -> None:

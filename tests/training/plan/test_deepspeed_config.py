@@ -1,8 +1,13 @@
+import inspect
+from pathlib import Path
+from typing import Any
+
 import pytest
+import torch
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
-from training.plan.deepspeed_config import deepspeed_config
+from training.plan.deepspeed_config import deepspeed_config, hierarchical_group, uses_deepspeeds_cpu_optimizer
 from training.plan.placement import ON_CPU, Placement
 
 
@@ -117,6 +122,65 @@ def test_offload_takes_deepspeeds_optimizer_on_gpu_machines_and_torchs_on_cpus()
     assert on_cpus["zero_force_ds_cpu_optimizer"] is False
     wanted = config.model_copy(update={"deepspeed": {"optimizer": {"params": {"torch_adam": True}}}})
     assert deepspeed_config(wanted, 2, placement=gpus(2))["zero_force_ds_cpu_optimizer"] is False
+
+
+@pytest.mark.parametrize(
+    ("params", "is_deepspeeds"),
+    [
+        ({"eps": 1e-6}, True),
+        ({"betas": [0.9, 0.95]}, True),
+        ({"fp32_optimizer_states": False}, True),
+        ({"amsgrad": False}, True),
+        ({"amsgrad": True}, False),
+        *(({key: value}, False) for value in (True, False)
+          for key in ("foreach", "fused", "maximize", "capturable", "differentiable")),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("offload", ["cpu", "nvme"])
+def test_what_only_torchs_optimizer_takes_is_given_to_it(
+    params: dict, is_deepspeeds: bool, offload: Any, tmp_path: Path
+) -> None:
+    section = {"optimizer": {"params": params}}
+    config = TrainingConfig(zero_stage=2, offload=offload, nvme_path=tmp_path, deepspeed=section)
+    assert uses_deepspeeds_cpu_optimizer(config, "gpu") is is_deepspeeds
+    plan = deepspeed_config(config, 2, placement=gpus(2))
+    assert plan["optimizer"]["params"] == (
+        {"lr": 1e-3, "weight_decay": 0.0, **params} | ({} if is_deepspeeds else {"torch_adam": True})
+    )
+    assert plan.get("zero_force_ds_cpu_optimizer") is (None if is_deepspeeds else False)
+
+
+def test_the_lists_of_arguments_are_those_of_the_optimizers() -> None:
+    from deepspeed.ops.adam import DeepSpeedCPUAdam
+
+    ours, theirs = (set(inspect.signature(each).parameters) for each in (DeepSpeedCPUAdam, torch.optim.AdamW))
+    assert theirs - ours - {"params"} == {"foreach", "fused", "maximize", "capturable", "differentiable"}
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ({"optimizer": {"params": None}}, "optimizer.params to None"),
+        ({"optimizer": {"params": "fused"}}, "optimizer.params to 'fused'"),
+        ({"optimizer": None}, "optimizer to None"),
+        *(
+            ({"zero_optimization": {"zero_hpz_partition_size": value}}, "zero_optimization.zero_hpz_partition_size to ")
+            for value in ("auto", None, True, -1, 1.5, [8], "")
+        ),
+    ],
+    ids=str,
+)
+def test_a_value_of_another_kind_is_refused_in_words(section: dict, key: str) -> None:
+    config = TrainingConfig(zero_stage=3, workers=16, deepspeed=section)
+    with pytest.raises(TandemError, match=f"training.deepspeed sets {key}"):
+        deepspeed_config(config, 16, placement=gpus(8, 2))
+
+
+@pytest.mark.parametrize("value", [0, 1, 8, "8"])
+def test_the_users_group_is_taken(value: object) -> None:
+    section = {"zero_optimization": {"zero_hpz_partition_size": value}}
+    assert hierarchical_group(TrainingConfig(deepspeed=section), 16, gpus(8, 2)) == int(str(value))
 
 
 @pytest.mark.parametrize(
