@@ -12,7 +12,7 @@ from training.plan.placement import ON_CPU, Placement
 
 # DeepSpeed's default of reduce_bucket_size (https://www.deepspeed.ai/docs/config-json/), in parameters.
 REDUCE_BUCKET = 500_000_000
-# Arguments of torch.optim.AdamW that DeepSpeedCPUAdam does not take; it takes `amsgrad` and refuses it where it is true.
+# Arguments of torch's AdamW that DeepSpeedCPUAdam does not take; it takes `amsgrad` and refuses it where it is set.
 _ONLY_TORCH = frozenset({"foreach", "fused", "maximize", "capturable", "differentiable"})
 PERSISTENT_PARAMETER = 1_000_000
 """Parameters of up to this size stay whole on every worker with ZeRO-3 and an adapter."""

@@ -1,14 +1,15 @@
 """The cheapest ZeRO stage and offload that fit the memory: each further step saves memory and costs time."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.errors import TandemError
+from cluster.hardware import Hardware
 from training.config import TrainingConfig, WorkerRange
-from training.plan.deepspeed_config import num_forward_passes
+from training.plan.deepspeed_config import deepspeed_config, num_forward_passes
 from training.plan.memory import GIB, MemoryEstimate, estimate_memory, memory_setup
-from training.plan.placement import ON_CPU, Placement, WorkerDevice
+from training.plan.placement import ON_CPU, Placement, WorkerDevice, place_workers, workers_device
 from training.plan.shapes import ModelShapes, read_model_shapes
 
 _USABLE_SHARE = 0.9
@@ -74,17 +75,23 @@ def resolve_precision(config: TrainingConfig, device: WorkerDevice) -> TrainingC
 
 
 def choose_zero_stage(
-    config: TrainingConfig, model: Any, device: WorkerDevice, placement: Placement = ON_CPU
+    config: TrainingConfig,
+    model: Any,
+    device: WorkerDevice,
+    placement: Placement = ON_CPU,
+    hardware: Hardware | None = None,
 ) -> ZeroChoice:
     """The first of `open_choices` that fits; a stage and an offload that the user has set are kept.
 
     Args:
         model: a folder or hub id, or a transformers configuration.
+        hardware: where more workers might have room; without it a refusal names more GPUs only as other hardware.
 
     Raises:
-        TandemError: nothing fits; says what would.
+        TandemError: nothing fits; says what would. Or the user's `deepspeed` section conflicts with every choice.
     """
     shapes = read_model_shapes(config, model)
+    _refuse_conflicts_with_all(config, device.kind, placement)
     candidates = list(open_choices(config, shapes, device.kind, placement))
     for choice in candidates:
         if choice.fits(device):
@@ -99,15 +106,52 @@ def choose_zero_stage(
     changes = [
         text for text, changed in _cheaper_settings(config, device) if _any_fits(changed, model, device, placement)
     ]
+    others = []
+    if device.kind == "gpu":
+        more, others = _more_workers(config, model, device, placement, hardware)
+        changes += more
+    accepted = [f"Settings that fit; each of these would: {'; '.join(changes)}."] if changes else []
+    accepted += [f"Other hardware that fits: {each}." for each in others]
     raise TandemError(
         _what_lacks(candidates, device),
-        f"Settings that fit; each of these would: {'; '.join(changes)}."
-        if changes
-        else "A smaller model, or more of the memory that is named.",
+        " ".join(accepted) or "A smaller model, or more of the memory that is named.",
         "Change `training` in the project file; `tandem plan` shows what it takes."
         if changes
+        else "None of `gradient_checkpointing`, a smaller micro batch or another method would do alone."
+        if others
         else "None of `gradient_checkpointing`, a smaller micro batch, another method or more workers would do alone.",
     )
+
+
+def _more_workers(
+    config: TrainingConfig, model: Any, device: WorkerDevice, placement: Placement, hardware: Hardware | None
+) -> tuple[list[str], list[str]]:
+    """The smallest number of workers that fits on this hardware, and else the number of such GPUs that would do."""
+    more = [config.workers.min * factor for factor in (2, 4, 8, 16)]
+    changed = {number: config.model_copy(update={"workers": WorkerRange(min=number, max=number)}) for number in more}
+    if hardware is not None:
+        for number in more:
+            try:
+                where = place_workers(changed[number], hardware)
+            except TandemError:  # no room
+                break
+            if _fits_in_any_format(changed[number], model, workers_device(changed[number], where, hardware), where):
+                return [f"workers: {number}"], []
+    for number in more:
+        # More nodes like those that are taken; as many more GPUs in one node where the nodes are not known.
+        per_node = placement.workers_per_node or number
+        where = replace(placement, num_nodes=-(-number // per_node))
+        if _fits_in_any_format(changed[number], model, device, where):
+            num_gpus = number * max(1, placement.gpus_per_worker)
+            memory = f"{device.host_bytes / GIB:.2f} GiB of main memory for each worker"
+            return [], [f"{num_gpus} GPUs like {device.name}, with `workers: {number}` and {memory}"]
+    return [], []
+
+
+def _fits_in_any_format(config: TrainingConfig, model: Any, device: WorkerDevice, placement: Placement) -> bool:
+    """Whether it fits as it is set, and with the format of gradients that so many workers would take by default."""
+    by_default = resolve_precision(config.model_copy(update={"gradient_precision": "auto"}), device)
+    return all(_any_fits(each, model, device, placement) for each in (config, by_default))
 
 
 def _what_lacks(candidates: list[ZeroChoice], device: WorkerDevice) -> str:
@@ -127,10 +171,8 @@ def open_choices(
     config: TrainingConfig, shapes: ModelShapes, kind: str = "cpu", placement: Placement = ON_CPU
 ) -> Iterator[ZeroChoice]:
     """Every stage and offload that the settings leave open, the cheapest in time first."""
-    for stage, offload in _stages_and_offloads(config, kind):
-        if config.zero_stage in ("auto", stage) and config.offload in ("auto", offload):
-            setup = memory_setup(config, stage, offload, kind, placement)
-            yield ZeroChoice(stage, offload, estimate_memory(shapes, setup))
+    for stage, offload in _open_stages_and_offloads(config, kind):
+        yield ZeroChoice(stage, offload, estimate_memory(shapes, memory_setup(config, stage, offload, kind, placement)))
 
 
 def all_choices(
@@ -144,10 +186,33 @@ def all_choices(
             yield ZeroChoice(stage, offload, estimate_memory(shapes, setup))
 
 
-def fits_with_workers(config: TrainingConfig, model: Any, device: WorkerDevice, num_workers: int) -> bool:
+def fits_with_workers(
+    config: TrainingConfig, model: Any, device: WorkerDevice, num_workers: int, placement: Placement = ON_CPU
+) -> bool:
     """Whether any stage and offload that the settings leave open fits on this number of workers."""
     workers = WorkerRange(min=num_workers, max=max(num_workers, config.workers.max))
-    return _any_fits(config.model_copy(update={"workers": workers}), model, device)
+    return _any_fits(config.model_copy(update={"workers": workers}), model, device, placement)
+
+
+def _refuse_conflicts_with_all(config: TrainingConfig, kind: str, placement: Placement) -> None:
+    """Refuse a `deepspeed` section that no stage and offload goes with, before anything is planned."""
+    conflict = None
+    for stage, offload in _open_stages_and_offloads(config, kind):
+        try:
+            chosen = config.model_copy(update={"zero_stage": stage, "offload": offload})
+            deepspeed_config(chosen, config.workers.max, placement=placement)
+        except TandemError as error:
+            conflict = conflict or error
+        else:
+            return
+    if conflict is not None:
+        raise conflict
+
+
+def _open_stages_and_offloads(config: TrainingConfig, kind: str) -> Iterator[tuple[int, str]]:
+    for stage, offload in _stages_and_offloads(config, kind):
+        if config.zero_stage in ("auto", stage) and config.offload in ("auto", offload):
+            yield stage, offload
 
 
 def _stages_and_offloads(config: TrainingConfig, kind: str) -> Iterator[tuple[int, str]]:
@@ -193,8 +258,3 @@ def _cheaper_settings(config: TrainingConfig, device: WorkerDevice) -> Iterator[
         yield "method: qlora", config.model_copy(update={"method": "qlora", "modules_to_save": []})
     if config.zero_stage != "auto" or config.offload != "auto":
         yield "zero_stage: auto with offload: auto", config.model_copy(update={"zero_stage": "auto", "offload": "auto"})
-    if device.kind == "gpu":
-        for factor in (2, 4, 8, 16):
-            number = config.workers.min * factor
-            workers = {"workers": WorkerRange(min=number, max=number)}
-            yield f"workers: {number}", config.model_copy(update=workers)

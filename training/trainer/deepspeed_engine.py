@@ -109,9 +109,9 @@ def load_state(engine: Any, folder: Path) -> dict[str, Any]:
 def own_steps(optimizer: torch.optim.Optimizer) -> None:
     """Give each parameter's state a step count of its own, on the device where the optimizer's kernel reads it.
 
-    DeepSpeed 0.19.8 puts what it reads of a universal checkpoint into the state as it is (base_optimizer.py, stage3.py):
-    a tensor in main memory, which torch's fused kernel reads as an address of the GPU, and with ZeRO-3 one tensor for
-    all sub-groups, which is then counted up once for each of them in every step.
+    DeepSpeed 0.19.8 puts what it reads of a universal checkpoint into the state as it is (base_optimizer.py and
+    stage3.py): a tensor in main memory, which torch's fused kernel reads as an address of the GPU, and with
+    ZeRO-3 one tensor for all sub-groups, which is then counted up once for each of them in every step.
     """
     on_device = any(group.get("fused") or group.get("capturable") for group in optimizer.param_groups)
     for parameter, values in optimizer.state.items():

@@ -86,7 +86,7 @@ def plan_training(
     }
     chosen, refusal = None, None
     try:
-        chosen = choose_zero_stage(config, model, device, placement)
+        chosen = choose_zero_stage(config, model, device, placement, hardware)
     except TandemError as error:
         refusal = error
     work, no_work = _work(config, model)

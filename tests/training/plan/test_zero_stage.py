@@ -1,12 +1,14 @@
+import re
 from typing import Any
 
 import pytest
 from transformers import AutoConfig
 
 from cluster.errors import TandemError
-from training.config import TrainingConfig
+from cluster.hardware import Gpu, Hardware, Node
+from training.config import TrainingConfig, WorkerRange
 from training.plan.memory import GIB
-from training.plan.placement import Placement, WorkerDevice
+from training.plan.placement import Placement, WorkerDevice, place_workers, workers_device
 from training.plan.shapes import read_model_shapes
 from training.plan.zero_stage import (
     ZeroChoice,
@@ -91,13 +93,78 @@ def test_what_cannot_fit_is_refused_with_what_would() -> None:
 
 
 def test_more_workers_are_named_where_they_would_do() -> None:
-    with pytest.raises(TandemError, match="workers: 16"):
+    with pytest.raises(TandemError, match="workers: 8"):
         choose_zero_stage(config(workers=2), LLAMA, gpu(24))
+
+
+def nodes(num_nodes: int, gpus_each: int, memory: int, host: int) -> Hardware:
+    return Hardware(tuple(Node(16, host * GIB, (Gpu("a GPU", memory * GIB),) * gpus_each) for _ in range(num_nodes)))
+
+
+def refusal(wanted: TrainingConfig, model: Any, hardware: Hardware) -> str:
+    placement = place_workers(wanted, hardware)
+    with pytest.raises(TandemError) as refused:
+        choose_zero_stage(wanted, model, workers_device(wanted, placement, hardware), placement, hardware)
+    return refused.value.accepted
+
+
+@pytest.mark.parametrize(
+    ("hardware", "workers"),
+    [
+        (nodes(1, 1, 80, 64), 1),  # one GPU
+        (nodes(1, 1, 24, 60), 1),
+        (nodes(1, 8, 80, 128), 1),  # more GPUs, and little main memory for each
+        (nodes(1, 8, 80, 2000), 1),
+        (nodes(2, 8, 24, 200), 2),
+        (nodes(4, 1, 80, 30), 1),
+    ],
+)
+def test_more_workers_are_settings_only_where_they_have_room(hardware: Hardware, workers: int) -> None:
+    wanted = resolve_precision(config(workers=workers, offload="none"), gpu(80))
+    accepted = refusal(wanted, MODELS["8B"], hardware)
+    settings, *others = accepted.split("Other hardware that fits: ")
+    for number in map(int, re.findall(r"workers: (\d+)", settings)):
+        changed = wanted.model_copy(update={"workers": WorkerRange(min=number, max=number)})
+        placement = place_workers(changed, hardware)
+        device = workers_device(changed, placement, hardware)
+        assert choose_zero_stage(changed, MODELS["8B"], device, placement, hardware)
+    for each in others:
+        found = re.match(r"(\d+) GPUs like a GPU, with `workers: (\d+)` and ([\d.]+) GiB of main memory", each)
+        assert found and found[1] == found[2]
+    assert len(re.findall(r"workers: \d+", accepted)) <= 1
+
+
+def test_one_gpu_is_offered_no_more_workers_as_a_setting() -> None:
+    accepted = refusal(resolve_precision(config(workers=1), gpu(80)), MODELS["8B"], nodes(1, 1, 80, 64))
+    settings, other = accepted.split(" Other hardware that fits: ")
+    assert "workers" not in settings
+    assert other == "4 GPUs like a GPU, with `workers: 4` and 64.00 GiB of main memory for each worker."
+
+
+def test_a_node_with_free_gpus_is_offered_more_workers() -> None:
+    wanted = resolve_precision(config(workers=1, offload="none"), gpu(80))
+    assert "workers: 4." in refusal(wanted, MODELS["8B"], nodes(1, 8, 80, 2000))
+    assert "Other hardware" not in refusal(wanted, MODELS["8B"], nodes(1, 8, 80, 2000))
+
+
+@pytest.mark.parametrize(
+    "section", [{"bf16": {"enabled": False}}, {"optimizer": {"params": None}}, {"zero_optimization": {"stage": 0}}]
+)
+def test_a_conflict_is_refused_before_memory_is_looked_at(section: dict[str, Any]) -> None:
+    with pytest.raises(TandemError, match="deepspeed sets"):
+        choose_zero_stage(config(deepspeed=section), LLAMA, gpu(1))
+    assert choose_zero_stage(config(deepspeed={"zero_optimization": {"stage": 3}}), LLAMA, gpu(28)).zero_stage == 3
 
 
 def test_fits_counts_the_workers_there_are() -> None:
     assert fits_with_workers(config(), LLAMA, gpu(28), 8)
     assert not fits_with_workers(config(), LLAMA, gpu(28), 2)
+    # A copy of all weights within each node takes an eighth of them more.
+    sharded, one_node = config(zero_stage=3, offload="none", workers=16), Placement("gpu", 1, 16, 1)
+    (choice,) = open_choices(sharded, read_model_shapes(sharded, LLAMA), "gpu", one_node)
+    enough = gpu(choice.estimate.total / GIB / 0.9 + 0.1)
+    assert fits_with_workers(sharded, LLAMA, enough, 16, one_node)
+    assert not fits_with_workers(sharded, LLAMA, enough, 16, Placement("gpu", 1, 8, 2))
 
 
 def test_offload_does_not_help_where_the_memory_is_the_same() -> None:
