@@ -106,7 +106,7 @@ def choose_zero_stage(
     changes = [
         text for text, changed in _cheaper_settings(config, device) if _any_fits(changed, model, device, placement)
     ]
-    others = []
+    others: list[str] = []
     if device.kind == "gpu":
         more, others = _more_workers(config, model, device, placement, hardware)
         changes += more
