@@ -270,11 +270,11 @@ def resolve_auto_settings(config: TrainingConfig, model: str, hardware: Hardware
     placement = place_workers(config, hardware)
     device, min_workers = workers_device(config, placement, hardware), config.workers.min
     config = resolve_precision(config, device)
-    chosen = choose_zero_stage(config, model, device, placement)
+    chosen = choose_zero_stage(config, model, device, placement, hardware)
     settled = config.model_copy(update={"zero_stage": chosen.zero_stage, "offload": chosen.offload})
     if min_workers < config.workers.max:
         fewest = settled.model_copy(update={"workers": WorkerRange(min=min_workers, max=min_workers)})
-        choose_zero_stage(fewest, model, device, placement)
+        choose_zero_stage(fewest, model, device, placement, hardware)
     return settled, placement
 
 
