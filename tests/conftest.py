@@ -43,7 +43,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 # and files that share the one Milvus server that there can be (its ports are fixed) and mostly wait. These begin first.
 # Every other file is a group of its own.
 GROUPS = {
-    "vLLM": ("tests/serving/", "tests/tandem/pipeline/test_pipeline.py", "tests/k8s/test_run.py"),
+    "vLLM": (
+        "tests/serving/",
+        "tests/tandem/pipeline/test_pipeline.py",
+        "tests/k8s/test_run.py",
+        "tests/tandem/pipeline/test_copy_of_a_base.py",
+    ),
     "Milvus server": tuple(
         f"tests/retrieval/{name}.py"
         for name in (

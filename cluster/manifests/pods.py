@@ -140,14 +140,17 @@ def check_volumes(bundle: Bundle) -> Iterator[ManifestFinding]:
 
 
 def _lost_cache(spec: Values, container: Values) -> str | None:
-    """Why the next pod would compile again what this one compiled; None where TANDEM_COMPILED is on a claim."""
+    """Why the next pod would compile again what this one compiled, where TANDEM_COMPILED is set and on no claim.
+
+    Manifests of earlier versions do not set it: their pods compile at each start.
+    """
     path = next((one.get("value", "") for one in container.get("env", []) if one["name"] == "TANDEM_COMPILED"), None)
     claims = {volume["name"] for volume in spec.get("volumes", []) if "persistentVolumeClaim" in volume}
     folders = [mount["mountPath"] for mount in container.get("volumeMounts", []) if mount["name"] in claims]
-    if path and any(path == folder or path.startswith(f"{folder.rstrip('/')}/") for folder in folders):
+    if path is None or any(path == folder or path.startswith(f"{folder.rstrip('/')}/") for folder in folders):
         return None
     return (
-        f"TANDEM_COMPILED is {path or 'not set'}: it is a folder of a claim, so that what is compiled outlives the pod."
+        f"TANDEM_COMPILED is {path or 'empty'}: it is a folder of a claim, so that what is compiled outlives the pod."
     )
 
 

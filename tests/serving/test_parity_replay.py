@@ -59,7 +59,7 @@ def test_the_served_adapter_agrees_and_the_base_does_not(endpoint: Endpoint, ada
     assert (found.num_rows, found.num_tokens) == (3, num_tokens)
     assert found.mean_difference < parity_check.LEAST_TOLERANCE
     assert other.mean_difference > 10 * parity_check.LEAST_TOLERANCE
-    assert base.mean_difference < parity_check.LEAST_TOLERANCE
+    assert base.mean_difference < other.mean_difference / 5  # the base, which was not trained, is less sure of itself
     assert found.max_difference >= found.mean_difference
 
 
@@ -96,7 +96,8 @@ def test_only_what_is_served_as_it_was_trained_goes_live(
     parity_check.ensure_parity(project, adapter, console, served)
     assert registry.resolve("checked").version == 1
     check = registry.check_of("checked", 1)
-    assert check and check.tolerance == parity_check.LEAST_TOLERANCE and check.base_difference is not None
+    assert check and check.base_difference is not None
+    assert check.tolerance == parity_check.parity_limit("auto", check.base_difference)
 
     bad = publish(endpoint, recorded_otherwise(adapter, tmp_path / "files"))
     for _ in range(2):

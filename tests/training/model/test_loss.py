@@ -152,7 +152,7 @@ def test_chunks_of_a_text_model_inside_a_model_of_images(model_type: str) -> Non
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("tied", [False, True])
 def test_chunks_go_through_adapters(settings: dict[str, Any], tied: bool) -> None:
-    config = TrainingConfig(precision="fp32", rank=4, **settings)
+    config = TrainingConfig(precision="fp32", rank=4, parity_tolerance=None, **settings)
     model = add_adapter(tiny("llama", tie_word_embeddings=tied), config)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -182,7 +182,8 @@ def test_chunks_in_both_passes_of_a_preference(
 
 
 def test_dropout_in_the_head_is_the_same_in_the_backward_pass() -> None:
-    config = TrainingConfig(precision="fp32", rank=4, target_modules=["q_proj", "lm_head"], dropout=0.5)
+    settings = {"rank": 4, "target_modules": ["q_proj", "lm_head"], "dropout": 0.5, "parity_tolerance": None}
+    config = TrainingConfig(precision="fp32", **settings)
     model, batch = add_adapter(tiny("llama"), config), make_micro_batch(ROWS, (0, 1, 2))
 
     def by_autograd(self: Any, states: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
