@@ -121,7 +121,8 @@ BREAKS: list[tuple[str, str, Callable[[Documents], Any]]] = [
     ("volume", "no /tmp", lambda d: container(d, "RayJob")["volumeMounts"].pop(0)),
     ("volume", "a cache that goes with the pod", lambda d: container(d, "RayJob")["env"].append(
         container(d, "RayJob")["env"].pop(2) | {"value": "/home/tandem/.cache"})),
-    ("volume", "a cache on no volume", lambda d: container(d, "RayService")["env"].pop(2)),
+    ("volume", "a cache on no volume", lambda d: container(d, "RayService")["env"].append(
+        container(d, "RayService")["env"].pop(2) | {"value": ""})),
     ("volume", "a mount of nothing", lambda d:
         container(d, "RayJob")["volumeMounts"].append({"name": "x", "mountPath": "/x"})),
     ("probe", "an unknown port", lambda d:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.training.gpu_settings import CASES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.matrix]
 
 
 def run_ranks(num_workers: int, model_folder: Path, folder: Path) -> dict[str, dict[str, Any]]:
