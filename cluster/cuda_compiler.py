@@ -1,4 +1,4 @@
-"""The CUDA compiler of this machine, and what programs that compile kernels at their start are told of it.
+"""The CUDA compiler of this machine, and the environment by which programs that compile kernels find it.
 
 vLLM's sampler (FlashInfer), DeepGEMM and DeepSpeed compile when they are first used. They look for nvcc at CUDA_HOME,
 on PATH and in /usr/local/cuda; pip installs it into none of these. vLLM does not ask whether there is one: without it,

@@ -5,14 +5,6 @@ Serve's log of a replica where a library sets up logging for itself: vLLM and py
 when they are imported. It closes every handler of the process, and Serve's then has no file any more. Not only is what
 Serve writes lost: after the loss of a head its new controller asks each replica for the name of that file, takes the
 error for a replica that is ill, and stops it (read in Ray 2.60).
-
-Whether anybody listens at a cluster's address: Ray itself waits for ever where nobody does.
-
-Serve's log of a replica, kept where a library sets up logging for itself.
-
-vLLM and pymilvus call `logging.config.dictConfig` when they are imported. It closes every handler of the process, and
-Serve's then has no file any more. Not only is what Serve writes lost: after the loss of a head its new controller asks
-each replica for the name of that file, takes the error for a replica that is ill, and stops it (read in Ray 2.60).
 """
 
 import logging

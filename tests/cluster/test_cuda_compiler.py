@@ -1,4 +1,4 @@
-"""Which CUDA compiler is taken, and what programs that compile are told of it."""
+"""Which CUDA compiler is taken, and the environment by which programs find it."""
 
 import os
 import sys

@@ -57,7 +57,7 @@ def check_files(
     text = "\n".join(map(str, findings)) or f"{len(bundle.manifests)} objects, and nothing is wrong with them."
     console.result(text, [asdict(finding) for finding in findings])
     if findings:
-        console.hint("mend what is named, then run it again.")
+        console.hint("correct what is named, then run it again.")
         raise typer.Exit(2)
     console.hint("kubectl apply --server-side --dry-run=server -k FOLDER asks your cluster the same.")
 
