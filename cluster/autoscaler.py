@@ -18,6 +18,7 @@ from cluster.errors import TandemError
 from cluster.node_answers import get_answers
 
 VARIABLE = "TANDEM_MAX_GPUS"
+ACCEPTED = "A configuration as `ray start --autoscaling-config` takes it."
 REMEDY = f"Set {VARIABLE} for the command to the most GPUs that the cluster may have; 0 where it has none."
 HEAD = "node:__internal_head__"
 """The resource that Ray gives to a head, and to no other node."""
@@ -59,7 +60,7 @@ def most_gpus(config: Mapping[str, Any]) -> int:
     """
     types = config.get("available_node_types")
     if not isinstance(types, Mapping):
-        raise TandemError("The autoscaler's configuration has no `available_node_types`.", "", REMEDY)
+        raise TandemError("The autoscaler's configuration has no `available_node_types`.", ACCEPTED, REMEDY)
     head, limit = config.get("head_node_type"), int(config.get("max_workers", 0))
     workers = [
         (_gpus(each), int(each.get("min_workers", 0)), int(each.get("max_workers", limit)))
@@ -133,7 +134,8 @@ def _read_file(path: Path) -> Mapping[str, Any]:
     try:
         values = yaml.safe_load(path.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise TandemError(f"The autoscaler's configuration cannot be read: {path}: {error}.", "", REMEDY) from error
+        seen = f"The autoscaler's configuration cannot be read: {path}: {error}."
+        raise TandemError(seen, ACCEPTED, REMEDY) from error
     return values if isinstance(values, Mapping) else {}
 
 

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from cluster.fingerprints.kept_digests import cache_root
 from cluster.hardware import Gpu
 
 SHARED = "TANDEM_COMPILED"
@@ -87,8 +88,7 @@ class CompileCache:
     def of(cls, gpus: Sequence[Gpu]) -> "CompileCache":
         """That of this process's environment."""
         shared = os.environ.get(SHARED)
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tandem"
-        return cls(cache_name(gpus, package_versions()), cache, Path(shared) if shared else None)
+        return cls(cache_name(gpus, package_versions()), cache_root(), Path(shared) if shared else None)
 
     def take(self) -> None:
         """Put what the archive holds into the folder, but for what is there already. An archive that cannot be read is

@@ -18,7 +18,8 @@ LEAST_DRIVER = 580
 LEAST_CAPABILITY = (7, 5)
 """The oldest GPUs that the locked PyTorch has code for (`torch.cuda.get_arch_list`): CUDA 13 dropped older ones."""
 SHARE = 0.9
-"""Of a GPU's memory: what a training is planned for."""
+"""Of a GPU's memory: what a training is planned for. An allocator holds more than is in use
+(benchmarks/plan_memory.py)."""
 GIB = 2**30
 _IDLE_BYTES = GIB
 """What a driver and a desktop hold of a GPU that nothing computes on."""

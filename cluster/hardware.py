@@ -15,7 +15,7 @@ from cluster.autoscaler import HEAD, max_gpus
 from cluster.errors import TandemError
 from cluster.fingerprints.provenance import cpu_has_bf16
 from cluster.node_answers import get_answers
-from cluster.nvidia_smi import Row, ask_driver, parse_instances, parse_rows
+from cluster.nvidia_smi import Row, ask_driver
 
 MIB = 2**20
 NODE_S = 120.0
@@ -113,11 +113,6 @@ class Hardware:
         return tuple(gpu for node in self.nodes for gpu in node.gpus)
 
     @property
-    def gpus_per_node(self) -> int:
-        """GPUs of the GPU node that has the fewest; 0 where no GPU node is up."""
-        return min((len(node.gpus) for node in self.gpu_nodes), default=0)
-
-    @property
     def smallest_gpu(self) -> Gpu | None:
         """The GPU with the least memory, which decides for all of them; None where no GPU node is up."""
         return min(self.gpus, key=lambda gpu: gpu.memory_bytes, default=None)
@@ -188,16 +183,6 @@ def driver_gpus() -> tuple[Gpu, ...]:
     return tuple(gpu for _, gpu in _list_gpus()[0])
 
 
-def parse_gpus(lines: str, mig: str = "") -> list[tuple[str, Gpu]]:
-    """The UUID and the GPU of each row that `nvidia-smi` prints; other lines are left out.
-
-    Args:
-        mig: what `nvidia-smi -q -x` prints, which holds the instances of divided GPUs.
-    """
-    instances = parse_instances(mig) if mig else {}
-    return [(row.uuid, _describe(row, instances)) for row in parse_rows(lines)[0]]
-
-
 def _describe(row: Row, instances: Mapping[str, Sequence[tuple[int, int]]]) -> Gpu:
     """Of a divided GPU (MIG) a process uses one instance: it has the memory of its smallest."""
     major, _, minor = row.capability.partition(".")
@@ -264,7 +249,8 @@ def available_bytes() -> int:
     except OSError:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    return min(free, container_free_bytes(Path("/sys/fs/cgroup")) or free)
+    limit = container_free_bytes(Path("/sys/fs/cgroup"))
+    return free if limit is None else min(free, limit)
 
 
 def container_free_bytes(folder: Path) -> int | None:

@@ -18,10 +18,6 @@ RESERVED_MODELS = ("embedding", "reranker")
 """Names of the models that retrieval uses, at the same endpoint."""
 
 
-COPY_TOLERANCE = 0.1
-"""Twice what an adapter may differ on its own base (`training.parity_tolerance`); docs/decisions/010-parity.md."""
-
-
 def _not_reserved(models: dict[str, str]) -> dict[str, str]:
     for name in RESERVED_MODELS:
         if name in models:
@@ -65,9 +61,9 @@ class ServingConfig(Section):
     `models: {base: Qwen/Qwen3-8B-FP8}`, `{base: Qwen/Qwen3-8B}`. An adapter that was trained on the original is served
     on the copy once its parity check on that copy has passed."""
 
-    copy_tolerance: float = Field(default=COPY_TOLERANCE, gt=0)
+    copy_tolerance: float = Field(default=0.1, gt=0)
     """An adapter is served on a copy of its base when the log-probabilities there are at most this far from the
-    trainer's, in nats per answer token on average over held-out rows."""
+    trainer's, in nats per answer token on average over held-out rows (docs/decisions/010-parity.md)."""
 
     max_model_len: int | None = Field(default=None, ge=16)
     """Longest prompt and answer together, in tokens. A model that was made for less is served with what it can.
@@ -110,8 +106,7 @@ class ServingConfig(Section):
 
     gpus_per_retriever: float = Field(default=0.0, ge=0, le=1)
     """GPUs of each of these processes, for questions' embeddings and the reranker: 0.25 lets four share one. With 0
-    they compute on a CPU. An engine on the same GPU takes
-    what is left of it."""
+    they compute on a CPU. An engine on the same GPU takes what is left of it."""
 
     max_ongoing_requests: int | None = Field(default=None, ge=1)
     """Requests that one replica works on at a time. Above `max_num_seqs` they wait inside the engine. Default: 64 on a
@@ -129,7 +124,7 @@ class ServingConfig(Section):
 
     start_timeout_s: float | None = Field(default=None, gt=0)
     """Seconds until the endpoint must be ready. Default: 600 for each base model, and one more for every 100 MB of
-    weights."""
+    weights; an hour more where a model is still to be downloaded."""
 
     redis_url: str | None = Field(default=None, pattern=r"^(rediss?|unix)://")
     """Redis that counts the use of API keys, so that limits hold while a process of the cluster is replaced; without it

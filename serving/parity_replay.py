@@ -53,7 +53,7 @@ def replay_parity(
     most = math.inf if longest is None else longest
     rows = [line for line in lines if len(line["prompt_token_ids"]) + len(line["answer_token_ids"]) < most]
     if not rows:
-        raise _too_long(len(lines), recorded, f"the {most:g} tokens that are served")
+        raise _too_long(len(lines), recorded, f"the {longest} tokens that are served")
     asked = [(row, _ask(client, model, row)) for row in rows]
     answered = [(row, logprobs) for row, logprobs in asked if logprobs is not None]
     if not answered:

@@ -48,7 +48,7 @@ def build(args: dict[str, str]) -> "Application":
         TandemError: the project file or a model cannot be read, or no node joins that could serve it.
     """
     project = load(Path(args["project"]))
-    demand = gpu_demand(project.serving, bool(project.retrieval.sources))
+    demand = gpu_demand(project.serving, project.retrieves)
     _wait_for_nodes(demand, seconds_to_start(project.serving, project.model))
     needs_key = not is_loopback(project.serving.host) or Keys(project.storage.keys_place).all()
     keys = project.storage.keys if needs_key else None

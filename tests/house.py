@@ -41,7 +41,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "hardware": "autoscaler errors fingerprints node_answers nvidia_smi",
         "gpu_requirements": "errors hardware",
         "cuda_compiler": "",
-        "compile_cache": "hardware",
+        "compile_cache": "fingerprints hardware",
         "storage": "config errors fingerprints",
         "registry": "config errors fingerprints storage",
         "preflight": "cuda_compiler errors fingerprints gpu_requirements hardware storage",

@@ -89,8 +89,6 @@ def _sources(value: Any) -> Any:
 
 
 def _workers(value: Any) -> Any:
-    if value == "auto":
-        return AutoWorkers()
     return {"min": value, "max": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 

@@ -113,13 +113,13 @@ def resume_training(
 
 def _place_again(job: TrainingJob, hardware: Hardware) -> Placement:
     """Raises TandemError where the GPUs that a training ran on are no longer there."""
-    workers = job.config.workers
+    workers, on = job.config.workers, " on GPUs" if job.placement.kind == "gpu" else ""
     try:
         placement = place_workers(job.config, hardware)
     except TandemError as error:
         raise TandemError(
-            f"The training was started with {workers.min} workers on GPUs, and cannot be resumed here: {error.seen}",
-            f"GPUs for {workers.min} workers; their number decides the batches and stays what it was.",
+            f"The training was started with {workers.min} workers{on}, and cannot be resumed here: {error.seen}",
+            f"Room for {workers.min} workers; their number decides the batches and stays what it was.",
             "Run `tandem train --resume` where there are so many, or start a new training with `tandem train`.",
         ) from error
     if (job.placement.kind, placement.kind) == ("gpu", "cpu"):

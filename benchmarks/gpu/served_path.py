@@ -57,11 +57,12 @@ def serve(site: Site) -> Reports:
 
 def change_adapters(site: Site) -> Reports:
     """B3: adapters come and go under load; a sampled answer and one that keeps to a schema."""
+    number = 4 if site.is_tiny else 32
+    names = publish_copies(site, number + 4)
     if site.server is None:
-        site.serve(serving_project(site, small_model(site), len(publish_copies(site, 4 if site.is_tiny else 32))))
+        site.serve(serving_project(site, small_model(site), number))
     server = site.server
     assert server
-    names = [name for name in Registry(site.storage / "adapters").names() if name.startswith("copy")]
     failures: list[str] = []
 
     def load_base() -> None:
@@ -101,7 +102,7 @@ def serving_project(site: Site, model: Path, num_adapters: int) -> Path:
 
 
 def publish_copies(site: Site, number: int) -> list[str]:
-    """Adapters like the trained one under names of their own, live: as many as are to be in a batch, and some more."""
+    """Adapters like the trained one under names of their own, live."""
     registry = Registry(site.storage / "adapters")
     if ADAPTER not in registry.names():
         raise StepFailed("no adapter is published: the step B1 has to pass first")

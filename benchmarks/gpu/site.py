@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.gpu.steps import StepFailed
+from cluster.compile_cache import FOLDERS
 from cluster.hardware import read_gpus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ class Site:
         hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.on_cpu else {}
         return {
             **os.environ, **hidden, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1",
-            "VLLM_CACHE_ROOT": str(self.scratch / "vllm"), "TRITON_CACHE_DIR": str(self.scratch / "triton"),
+            **{name: str(self.scratch / part) for name, part in FOLDERS.items()},
         }  # fmt: skip
 
     def write_project(self, name: str, model: Path, **sections: Any) -> Path:

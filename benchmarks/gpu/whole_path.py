@@ -215,11 +215,14 @@ def _losses_of_repeated_steps(metrics: Path) -> list[tuple[float, float]]:
 
 
 def _tokens_alone() -> float | None:
-    """Tokens per second of the 8B LoRA in the newest result of `benchmarks.gpu_core`."""
+    """Tokens per second of the 8B LoRA in this machine's result of `benchmarks.gpu_core`."""
+    from benchmarks.gpu.report import describe_device
     from benchmarks.results import FOLDER
 
-    for path in sorted(FOLDER.glob("gpu-core-*.json")):
-        for row in json.loads(path.read_text())["rows"]:
+    here = describe_device()
+    results = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("gpu-core-*.json"))]
+    for result in results:
+        for row in result["rows"] if result["machine"] == here else ():
             if row["metric"] == "useful tokens/s: 8B LoRA":
                 return float(row["ours"])
     return None

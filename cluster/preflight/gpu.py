@@ -36,7 +36,7 @@ def check_gpus(num_promised: int = 0) -> Iterator[Finding]:
     if error := find_shortage(machine):  # by an endpoint of ours, perhaps
         yield Finding("gpu memory", "warning", error.seen, f"{error.accepted} {error.remedy}")
     for remark in find_remarks(machine):
-        yield Finding("gpu", "warning", remark, "Nothing, where that will do.")
+        yield Finding("gpu", "warning", remark, "Do what it names, if this matters for your work.")
     yield check_compiler()
     drivers = ", ".join(sorted({gpu.driver for gpu in gpus if gpu.driver})) or "unknown"
     text = f"{_counted(torch['names'])}, driver {drivers}, CUDA {torch['cuda']}, NCCL {torch['nccl']}"

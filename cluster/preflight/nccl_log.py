@@ -5,6 +5,7 @@ Lines are those of NCCL 2.19 to 2.29 (checked with the format strings of libnccl
 NET/IB/0/GDRDMA`, `via P2P/CUMEM`, `via SHM/direct/direct`).
 """
 
+import atexit
 import os
 import re
 import tempfile
@@ -100,6 +101,7 @@ def nccl_log() -> Iterator[list[str]]:
 def _log_file() -> Path:
     handle, name = tempfile.mkstemp(prefix="tandem-nccl-", suffix=".log")
     os.close(handle)
+    atexit.register(Path(name).unlink, missing_ok=True)
     return Path(name)
 
 

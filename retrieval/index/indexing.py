@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cluster.errors import TandemError
-from cluster.hardware import Hardware, Node, read_node
+from cluster.hardware import Hardware, read_node
 from retrieval.config import RetrievalConfig
 from retrieval.embedding.embedder import Embedder, make_embedder
 from retrieval.embedding.precision import choose_precision
@@ -138,23 +138,12 @@ def _embedder(config: RetrievalConfig) -> AnyEmbedder:
         from retrieval.embedding.workers import WorkerEmbedder
 
         return WorkerEmbedder(config)
-    if not config.embedding_url and (node := _this_machine()).gpus:
+    if not config.embedding_url and (node := read_node()).gpus:
         # It is for machines with a GPU.
         from retrieval.embedding.gpu_process import GpuEmbedder
 
         return GpuEmbedder(config, Hardware((node,)))
     return make_embedder(config)
-
-
-def _this_machine() -> Node:
-    try:
-        return read_node()
-    except RuntimeError as error:
-        raise TandemError(
-            f"This machine's GPUs cannot be read: {error}.",
-            "A driver that answers `nvidia-smi`.",
-            "Run `tandem doctor`; or set CUDA_VISIBLE_DEVICES to nothing to embed on the CPU.",
-        ) from error
 
 
 class _Sync:

@@ -189,7 +189,7 @@ def _used_gpu_bytes() -> int:
     """Memory that is taken on the GPUs of this machine; other machines' GPUs are not looked at."""
     try:
         return sum(gpu.used_bytes for gpu in read_gpus())
-    except RuntimeError:  # what the endpoint itself ran into says more
+    except TandemError:  # what the endpoint itself ran into says more
         return 0
 
 

@@ -124,11 +124,12 @@ def _too_few_gpus(config: ServingConfig, num_models: int, hardware: Hardware, re
     if 1 < devices <= most_gpus_of_a_node(hardware) and demand.num_gpus <= hardware.most_gpus:
         return _too_small_nodes(demand, hardware)
     each = f"{config.gpus_per_engine:g} of a GPU" if config.gpus_per_engine else f"{devices} GPU{'s' * (devices > 1)}"
+    models, replicas = (f"{n} {name}{'s' * (n > 1)}" for n, name in ((num_models, "base model"), (fewest, "replica")))
     return TandemError(
-        f"{num_models} base models with {fewest} replica{'s' * (fewest > 1)} each take {each} for every engine, and "
+        f"{models} with {replicas} each take {each} for every engine, and "
         f"the cluster has {hardware.most_gpus} GPU{'s' * (hardware.most_gpus > 1)}.",
-        "A GPU for each engine, times tensor_parallel_size and pipeline_parallel_size. Only engines of one GPU and one "
-        "replica share a GPU.",
+        "A GPU for each engine, times tensor_parallel_size and pipeline_parallel_size. Without "
+        "`serving.gpus_per_engine` only engines of one GPU and one replica share a GPU.",
         "Set `serving.num_replicas` or `serving.models` to fewer, add GPUs to the cluster, or set "
         "`serving.gpus_per_engine` to a part that all of them fit into.",
     )
@@ -210,7 +211,7 @@ def _needed_bytes(config: ServingConfig, files: ModelFiles) -> float:
         if config.gpus_per_engine is not None:
             return 0.0
         raise TandemError(
-            "There are more base models than GPUs, and the size of a model is not known before it is loaded.",
+            "Engines or retrievers share a GPU, and the size of a model is not known before it is loaded.",
             "A model whose weights are here, at the precision of its files.",
             "Download it, or set `serving.gpus_per_engine` to the part of a GPU that each engine takes.",
         )
@@ -238,10 +239,11 @@ def _too_large(config: ServingConfig, needs: Mapping[str, float], budget: float,
     place = f"the {gpu.name}" if devices == 1 else f"{devices} GPUs ({gpu.name})"
     return TandemError(
         f"The models do not fit into {place}: they need {each}, and {_gib(budget)} of its memory can be used.",
-        f"Weights, {_gib(ENGINE_BYTES)} for an engine that shares a GPU, and a cache for one request, within "
-        f"{_utilization(config):.0%} of the memory.",
+        f"Weights, {_gib(ENGINE_BYTES)} for an engine that shares a GPU, and a cache for one request, within the "
+        f"{_gib(budget)} that engines may use.",
         "Train with a method that publishes an adapter (`training.method: lora`), which the base model's own engine "
-        "serves; name fewer models in `serving.models`; set a higher tensor_parallel_size in `serving.engine_kwargs`; "
+        "serves; name fewer models in `serving.models`; remove `serving.gpus_per_retriever` where it is set; set a "
+        "higher tensor_parallel_size in `serving.engine_kwargs`; "
         "or use a GPU with more memory, or more GPUs.",
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster.hardware import Gpu, read_gpus
+from cluster.hardware import Gpu, driver_gpus, read_gpus
 
 FREE_S = 60.0
 """A process that has ended gives its GPU memory back within seconds; after that vLLM says itself what lacks."""
@@ -28,10 +28,15 @@ def start_turn(name: str = "tandem-engine-start") -> Iterator[None]:
         yield
 
 
+def _gpus_here() -> Sequence[Gpu]:
+    """Ray can hide every GPU from a replica whose engine has them in processes of its own; then all are looked at."""
+    return read_gpus() or driver_gpus()
+
+
 def wait_for_free_memory(
     utilization: float,
     num_gpus: int,
-    read: Callable[[], Sequence[Gpu]] = read_gpus,
+    read: Callable[[], Sequence[Gpu]] = _gpus_here,
     limit_s: float = FREE_S,
     poll_s: float = POLL_S,
 ) -> bool:

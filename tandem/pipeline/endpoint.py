@@ -60,7 +60,7 @@ def known_hardware(config: ClusterConfig) -> Hardware | None:
     """What will run the project where no Ray session is open yet: this machine, or None for a cluster.
 
     Raises:
-        RuntimeError: `nvidia-smi` fails.
+        TandemError: `nvidia-smi` fails.
     """
     return Hardware((read_node(),)) if config.address == "local" and not is_in_job() else None
 

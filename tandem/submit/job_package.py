@@ -81,7 +81,7 @@ class PreparedJob:
             "compare": [
                 *(_training(self.project, hardware) if self.project.tunes else ()), *_indexing(self.project),
                 _serving(
-                    self.project, hardware, bool(self.project.retrieval.sources), _num_merged(self.project)
+                    self.project, hardware, self.project.retrieves, _num_merged(self.project)
                 ),
             ],
         }  # fmt: skip

@@ -181,9 +181,10 @@ def test_without_a_place_that_outlives_it_the_folder_is_all_there_is(tmp_path: P
     assert own.folder == tmp_path / "compiled" / "h100" and not own.keep()
 
 
-def test_where_it_lies_is_told_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_it_lies_is_set_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("TANDEM_COMPILED", raising=False)
+    for name in ("TANDEM_COMPILED", "TANDEM_CACHE"):
+        monkeypatch.delenv(name, raising=False)
     assert CompileCache.of([H100]).folder == tmp_path / "tandem/compiled" / cache_name([H100], package_versions())
 
 

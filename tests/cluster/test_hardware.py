@@ -6,12 +6,30 @@ import pytest
 
 from cluster import hardware, nvidia_smi
 from cluster.errors import TandemError
-from cluster.hardware import MIB, Gpu, Hardware, Node, driver_gpus, parse_gpus, read_gpus, read_node, visible_gpus
+from cluster.hardware import (
+    MIB,
+    Gpu,
+    Hardware,
+    Node,
+    _describe,
+    container_free_bytes,
+    driver_gpus,
+    read_gpus,
+    read_node,
+    visible_gpus,
+)
+from cluster.nvidia_smi import parse_instances, parse_rows
 from tests.cluster.nvidia_smi import XML, driver
 from tests.machines import H200, MACHINES
 
 H100 = "NVIDIA H100 80GB HBM3, 81559, 4, 580.95.05, 9.0, 0, GPU-aaaa1111-0000, Disabled"
 A10 = "NVIDIA A10, 23028, 512, 580.95.05, 8.6, 0, GPU-bbbb2222-0000, [N/A]"
+
+
+def parse_gpus(lines: str, mig: str = "") -> list[tuple[str, Gpu]]:
+    """The UUID and the GPU of each row that `nvidia-smi` prints; `mig` holds the instances of divided GPUs."""
+    instances = parse_instances(mig) if mig else {}
+    return [(row.uuid, _describe(row, instances)) for row in parse_rows(lines)[0]]
 
 
 LOST = "Unable to determine the device handle for GPU0000:41:00.0: GPU is lost.  Reboot the system to recover this GPU"
@@ -194,25 +212,20 @@ def test_a_machine_without_a_driver_has_no_gpus(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("machine", "kind", "num", "most", "per_node"),
+    ("machine", "kind", "num", "most"),
     [
-        ("no GPU", "cpu", 0, 0, 0),
-        ("1 x 24 GB", "gpu", 1, 1, 1),
-        ("1 x H200", "gpu", 1, 1, 1),
-        ("8 x H100", "gpu", 8, 8, 8),
-        ("2 x 8 x H100", "gpu", 16, 16, 8),
-        ("head over GPU nodes", "gpu", 16, 16, 8),
-        ("autoscaling to 4", "gpu", 0, 4, 0),
+        ("no GPU", "cpu", 0, 0),
+        ("1 x 24 GB", "gpu", 1, 1),
+        ("1 x H200", "gpu", 1, 1),
+        ("8 x H100", "gpu", 8, 8),
+        ("2 x 8 x H100", "gpu", 16, 16),
+        ("head over GPU nodes", "gpu", 16, 16),
+        ("autoscaling to 4", "gpu", 0, 4),
     ],
 )
-def test_what_the_machines_have(machine: str, kind: str, num: int, most: int, per_node: int) -> None:
+def test_what_the_machines_have(machine: str, kind: str, num: int, most: int) -> None:
     described = MACHINES[machine]
-    assert (described.kind, described.num_gpus, described.most_gpus, described.gpus_per_node) == (
-        kind,
-        num,
-        most,
-        per_node,
-    )
+    assert (described.kind, described.num_gpus, described.most_gpus) == (kind, num, most)
     assert (described.smallest_gpu is None) == (num == 0)
     assert len(described.gpu_nodes) == sum(1 for node in described.nodes if node.gpus)
 
@@ -223,3 +236,15 @@ def test_the_smallest_gpu_and_the_oldest_decide() -> None:
     assert mixed.smallest_gpu == old and not mixed.has_bf16
     assert Hardware((Node(8, 1, (H200,), cpu_has_bf16=False),)).has_bf16
     assert not Hardware((Node(8, 1, cpu_has_bf16=False),)).has_bf16
+
+
+def test_a_containers_limit_counts(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 250\n")
+    assert container_free_bytes(tmp_path) == 550
+    (tmp_path / "memory.max").write_text("450\n")
+    assert container_free_bytes(tmp_path) == 0
+    (tmp_path / "memory.max").write_text("max\n")
+    assert container_free_bytes(tmp_path) is None
+    assert container_free_bytes(tmp_path / "none") is None

@@ -24,7 +24,7 @@ OURS = {"_exit"}
 def test_the_installed_version_has_the_names(file: str) -> None:
     if not is_installed(file):
         assert file.split("/")[0] in GPU_ONLY, f"{file}: the package is not installed"
-        return
+        pytest.skip("needs a CUDA GPU's packages")
     assert source_of(file).is_file(), f"{file} is not in the installed version"
     assert [lost for named in NAMES[file] if (lost := missing(file, named))] == []
 
@@ -34,7 +34,7 @@ def test_the_installed_version_reads_the_variable(variable: str) -> None:
     file = VARIABLES[variable]
     if not is_installed(file):
         assert file.split("/")[0] in GPU_ONLY, f"{file}: the package is not installed"
-        return
+        pytest.skip("needs a CUDA GPU's packages")
     assert re.search(rf"\b{variable}\b", source_of(file).read_text(encoding="utf-8"))
 
 

@@ -30,7 +30,7 @@ VARLEN, PACKED = "tandem_varlen", "tandem_packed"
 
 
 # LoRA: workers, backend, precision, ZeRO stage, offload, fused optimizer, attention, environment.
-TRAINED: dict[str, tuple[Any, ...] | str] = {
+TRAINED: dict[str, tuple[Any, ...]] = {
     "1 x 24 GB": (1, "nccl", "bf16", 1, "none", True, VARLEN, EXPANDABLE),
     "1 x H200": (1, "nccl", "bf16", 1, "none", True, VARLEN, EXPANDABLE),
     "8 x H100": (8, "nccl", "bf16", 1, "none", True, VARLEN, EXPANDABLE),
@@ -105,14 +105,14 @@ def test_a_full_training(machine: str) -> None:
 
 
 # The endpoint: bundle, batch, and whether two bases share a GPU.
-SERVED: dict[str, tuple[dict[str, float], int | None, bool | str]] = {
+SERVED: dict[str, tuple[dict[str, float], int, bool | str]] = {
     "no GPU": ({"CPU": 1}, 64, False),
     "1 x 24 GB": ({"CPU": 1, "GPU": 1}, 256, "GiB"),
     "1 x H200": ({"CPU": 1, "GPU": 1}, 1024, True),
     "8 x H100": ({"CPU": 1, "GPU": 1}, 1024, False),
     "2 x 8 x H100": ({"CPU": 1, "GPU": 1}, 1024, False),
     "head over GPU nodes": ({"CPU": 1, "GPU": 1}, 1024, False),
-    "autoscaling to 4": ({"CPU": 1, "GPU": 1}, None, False),
+    "autoscaling to 4": ({"CPU": 1, "GPU": 1}, 256, False),
 }
 
 
@@ -123,7 +123,7 @@ def test_an_endpoint(machine: str) -> None:
     options = engine_options(config, hardware, "base")
     arguments = engine_kwargs(config, hardware, FILES.max_positions)
     assert options["placement_group_bundles"] == [bundle]
-    assert batch is None or arguments["max_num_seqs"] == batch
+    assert arguments["max_num_seqs"] == batch
     assert arguments["max_model_len"] == (2048 if hardware.kind == "cpu" else -1)
     assert arguments.get("enforce_eager", False) == (hardware.kind == "cpu")
     assert arguments.get("worker_cls") == (None if hardware.kind == "cpu" else "serving.engine.gpu_worker.Worker")

@@ -89,14 +89,13 @@ def describe_gpu(device: torch.device) -> Gpu | None:
 
 def _kernel_obstacle(traits: _Traits, config: TrainingConfig, gpu: Gpu | None) -> str | None:
     """Why torch's variable-length kernel cannot run this; None where it can."""
-    lacks = _missing_parameters()
     if gpu is None:
         return "the workers run on a CPU"
     if config.precision != "bf16":
         return "it does not compute in fp32"
     if gpu.capability != (0, 0) and gpu.capability < _FIRST_CAPABILITY:
         return f"{gpu.name} has the compute capability {gpu.capability[0]}.{gpu.capability[1]}, and it needs 8.0"
-    if lacks:
+    if lacks := _missing_parameters():
         return f"that of torch {torch.__version__} has no {' and no '.join(lacks)}"
     for size in traits.head_dims:
         if size > _MAX_HEAD_DIM or size % 8:

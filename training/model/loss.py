@@ -53,8 +53,10 @@ def compare_losses(model: Any, rows: Examples, device: torch.device) -> str | No
         expected = _unchunked_losses(model, batch)
         try:
             losses = _chunked_losses(model, batch, max(1, len(expected) // 2))
+        except torch.OutOfMemoryError:
+            raise
         except (_ForwardPassDiffers, AttributeError, TypeError, ValueError, IndexError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
         else:
             limit = max(1e-4, 4 * noise(model)) * (1 + expected.abs())
             if bool(((losses - expected).abs() <= limit).all()):

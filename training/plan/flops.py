@@ -4,7 +4,7 @@ import re
 
 from training.plan.shapes import ModelShapes
 
-# Peak dense 16-bit FLOP/s (bf16 with fp32 accumulation; fp16 on V100 and T4, which have no bf16), without sparsity.
+# Peak dense 16-bit FLOP/s (bf16 with fp32 accumulation), without sparsity.
 # docs/decisions/031-arithmetic.md has the sources. All words of a key are words of the device's name; the first key
 # that fits counts, so special models stand before general ones.
 _PEAK_FLOPS: dict[str, float] = {
@@ -36,10 +36,6 @@ _PEAK_FLOPS: dict[str, float] = {
     "RTX 5090": 209.5e12,
     "RTX 4090": 165.2e12,
     "RTX 3090": 71e12,
-    "V100S": 130e12,
-    "V100 PCIE": 112e12,
-    "V100": 125e12,
-    "T4": 65e12,
     "MI300X": 1307.4e12,
     "MI325X": 1307.4e12,
 }
@@ -94,7 +90,5 @@ def why_no_mfu(device_name: str, precision: str) -> str | None:
     if peak_flops(device_name, precision) is not None:
         return None
     if precision != "bf16":
-        return (
-            f"MFU is not recorded: only the 16-bit peak of {device_name} could be known, and this trains in {precision}"
-        )
+        return f"MFU is not recorded: it is a share of the 16-bit peak, and this trains in {precision} on {device_name}"
     return f"MFU is not recorded: the peak of {device_name} is not known"

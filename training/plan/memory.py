@@ -295,7 +295,7 @@ def _logit_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
     logits = num_tokens * shapes.vocabulary * (size + (4 if size < 4 else 0) + 8)
     hidden = setup.answer_tokens * shapes.hidden * 2 * size
     summed = shapes.vocabulary * shapes.hidden * (4 + size) if num_tokens < setup.answer_tokens else 0
-    return logits + hidden + (summed if shapes.trained == shapes.total else 0)
+    return logits + hidden + (summed if shapes.is_head_trained else 0)
 
 
 def _whole_weights(shapes: ModelShapes, setup: MemorySetup) -> float:

@@ -5,15 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.errors import TandemError
+from cluster.gpu_requirements import SHARE
 from cluster.hardware import Hardware
 from training.config import TrainingConfig, WorkerRange
 from training.plan.deepspeed_config import deepspeed_config, num_forward_passes
 from training.plan.memory import GIB, MemoryEstimate, estimate_memory, memory_setup
 from training.plan.placement import ON_CPU, Placement, WorkerDevice, place_workers, workers_device
 from training.plan.shapes import ModelShapes, read_model_shapes
-
-_USABLE_SHARE = 0.9
-"""Share of a GPU's memory that is planned with: an allocator holds more than is in use (benchmarks/plan_memory.py)."""
 
 _MANY_PASSES, _MANY_WORKERS = 4, 16
 """More forward passes per step, or more workers, than these are added up in fp32 on GPUs: bf16 has 8 bits of precision,
@@ -43,7 +41,7 @@ class ZeroChoice:
         else:
             host = max(estimate.loading, estimate.host + estimate.publishing_share)
             needs = [
-                ("GPU memory", estimate.total, round(_USABLE_SHARE * device.memory_bytes)),
+                ("GPU memory", estimate.total, round(SHARE * device.memory_bytes)),
                 ("main memory", host, device.host_bytes),
             ]
         return [
@@ -184,14 +182,6 @@ def all_choices(
         for offload in places if stage else ("none",):
             setup = memory_setup(config, stage, offload, kind, placement)
             yield ZeroChoice(stage, offload, estimate_memory(shapes, setup))
-
-
-def fits_with_workers(
-    config: TrainingConfig, model: Any, device: WorkerDevice, num_workers: int, placement: Placement = ON_CPU
-) -> bool:
-    """Whether any stage and offload that the settings leave open fits on this number of workers."""
-    workers = WorkerRange(min=num_workers, max=max(num_workers, config.workers.max))
-    return _any_fits(config.model_copy(update={"workers": workers}), model, device, placement)
 
 
 def _refuse_conflicts_with_all(config: TrainingConfig, kind: str, placement: Placement) -> None:

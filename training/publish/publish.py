@@ -27,7 +27,9 @@ _FINGERPRINT_FORMAT = 2
 _ROLES = ("user", "assistant")
 
 
-def fingerprint(config: TrainingConfig, model: str, base_digest: str, workers: str | None = None) -> str:
+def fingerprint(
+    config: TrainingConfig, model: str, base_digest: str, workers: str | None = None, data: str | None = None
+) -> str:
     """A digest of everything that decides the adapter: rows, settings, base weights and the packages that train.
 
     A base in a folder is known by its content alone, so that a project can be moved. A setting that was renamed keeps
@@ -35,6 +37,7 @@ def fingerprint(config: TrainingConfig, model: str, base_digest: str, workers: s
 
     Args:
         workers: what counts as the number of workers, where it is not that of the settings.
+        data: what `digest_sources` gives; the sources are read here where it is not given.
 
     Raises:
         TandemError: a source of `config.data` does not exist or cannot be read.
@@ -49,7 +52,7 @@ def fingerprint(config: TrainingConfig, model: str, base_digest: str, workers: s
         settings[former] = settings.pop(current)
     return digest_json({
         "format": _FINGERPRINT_FORMAT,
-        "data": digest_sources(config),
+        "data": data or digest_sources(config),
         "settings": settings,
         "base": base_digest if Path(model).exists() else [model, base_digest],
         "packages": {package: importlib.metadata.version(package) for package in _PACKAGES},
@@ -69,8 +72,8 @@ def trained_fingerprint(config: TrainingConfig, trained: TrainingConfig, model: 
 
 def known_fingerprints(config: TrainingConfig, model: str, base_digest: str) -> tuple[str, ...]:
     """Every fingerprint that `trained_fingerprint` may give a training with these settings, on any hardware."""
-    workers = ("auto", None) if isinstance(config.workers, AutoWorkers) else (None,)
-    return tuple(fingerprint(config, model, base_digest, each) for each in workers)
+    workers, data = ("auto", None) if isinstance(config.workers, AutoWorkers) else (None,), digest_sources(config)
+    return tuple(fingerprint(config, model, base_digest, each, data) for each in workers)
 
 
 def digest_sources(config: TrainingConfig) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 MAX_WAITING = 100_000
-"""Steps that wait at most, about 50 MB with ten values each."""
+"""Steps that wait at most, about 70 MB with ten values each."""
 
 MAX_BATCH = 100
 """Steps that are handed over together."""

@@ -158,8 +158,8 @@ def read_rdma(text: str | None) -> tuple[str, int] | None:
     """
     if text is None:
         return None
-    name, _, number = text.partition("=")
-    if not _RESOURCE.fullmatch(name) or not (number or "1").isdecimal() or number == "0":
+    name, sign, number = text.partition("=")
+    if not _RESOURCE.fullmatch(name) or (sign and not re.fullmatch("[1-9][0-9]*", number)):
         raise TandemError(
             f"--rdma is {text!r}.",
             "The resource of a device plugin, with its number where it is not 1: `rdma/hca_shared_devices_a`, "

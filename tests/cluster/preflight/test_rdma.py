@@ -28,14 +28,17 @@ def test_a_node_is_judged(rdma: Rdma, status: str | None, words: str) -> None:
 
 
 @pytest.mark.parametrize(("effective", "is_free"), [("0000000000004000", True), ("00000000a80425fb", False)])
-def test_what_a_process_has_is_read(tmp_path: Path, effective: str, is_free: bool) -> None:
+def test_what_a_process_has_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effective: str, is_free: bool
+) -> None:
+    monkeypatch.setattr("cluster.preflight.rdma.resource.getrlimit", lambda _: (8 * 2**20, 8 * 2**20))
     (tmp_path / "sys/class/infiniband/mlx5_0").mkdir(parents=True)
     (tmp_path / "dev/infiniband").mkdir(parents=True)
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/status").write_text(f"Name:\tpython\nCapEff:\t{effective}\n")
     found = read_rdma(tmp_path)
     assert found.devices == ("mlx5_0",) and not found.has_verbs
-    assert not is_free or found.memlock_bytes is None
+    assert found.memlock_bytes == (None if is_free else 8 * 2**20)
     (tmp_path / "dev/infiniband/uverbs0").touch()
     assert read_rdma(tmp_path).has_verbs
 

@@ -113,8 +113,7 @@ def test_mfu_is_the_share_of_all_devices() -> None:
         ("NVIDIA A30", 165), ("NVIDIA A40", 149.7), ("NVIDIA L4", 121), ("NVIDIA L40", 181), ("NVIDIA L40S", 362),
         ("NVIDIA RTX A6000", 154.8), ("NVIDIA RTX 6000 Ada Generation", 364.2), ("NVIDIA GeForce RTX 4090", 165.2),
         ("NVIDIA GeForce RTX 5090", 209.5), ("NVIDIA GeForce RTX 3090", 71),
-        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 503.8), ("Tesla T4", 65),
-        ("Tesla V100-SXM2-16GB", 125), ("Tesla V100-PCIE-32GB", 112), ("Tesla V100S-PCIE-32GB", 130),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 503.8),
         ("AMD Instinct MI300X", 1307.4), ("AMD Instinct MI325X OAM", 1307.4),
     ],
 )  # fmt: skip

@@ -8,12 +8,12 @@ from cluster.errors import TandemError
 from cluster.hardware import Gpu, Hardware, Node
 from training.config import TrainingConfig, WorkerRange
 from training.plan.memory import GIB
-from training.plan.placement import Placement, WorkerDevice, place_workers, workers_device
+from training.plan.placement import ON_CPU, Placement, WorkerDevice, place_workers, workers_device
 from training.plan.shapes import read_model_shapes
 from training.plan.zero_stage import (
     ZeroChoice,
+    _any_fits,
     choose_zero_stage,
-    fits_with_workers,
     open_choices,
     resolve_precision,
 )
@@ -157,14 +157,14 @@ def test_a_conflict_is_refused_before_memory_is_looked_at(section: dict[str, Any
 
 
 def test_fits_counts_the_workers_there_are() -> None:
-    assert fits_with_workers(config(), LLAMA, gpu(28), 8)
-    assert not fits_with_workers(config(), LLAMA, gpu(28), 2)
+    assert _any_fits(config(), LLAMA, gpu(28), ON_CPU)
+    assert not _any_fits(config(workers=2), LLAMA, gpu(28), ON_CPU)
     # A copy of all weights within each node takes an eighth of them more.
     sharded, one_node = config(zero_stage=3, offload="none", workers=16), Placement("gpu", 1, 16, 1)
     (choice,) = open_choices(sharded, read_model_shapes(sharded, LLAMA), "gpu", one_node)
     enough = gpu(choice.estimate.total / GIB / 0.9 + 0.1)
-    assert fits_with_workers(sharded, LLAMA, enough, 16, one_node)
-    assert not fits_with_workers(sharded, LLAMA, enough, 16, Placement("gpu", 1, 8, 2))
+    assert _any_fits(sharded, LLAMA, enough, one_node)
+    assert not _any_fits(sharded, LLAMA, enough, Placement("gpu", 1, 8, 2))
 
 
 def test_offload_does_not_help_where_the_memory_is_the_same() -> None:

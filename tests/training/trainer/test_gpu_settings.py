@@ -61,7 +61,6 @@ def test_settings_of_gpus_arrive(two_ranks: dict[str, dict[str, Any]], case: str
         assert found["persistent"] == (0 if "deepspeed" in CASES[case] else 1_000_000)
 
 
-@pytest.mark.matrix
 def test_a_copy_of_the_weights_within_each_node_changes_no_result(model_folder: Path, tmp_path: Path) -> None:
     found = run_ranks(4, model_folder, tmp_path)
     for case in ("ZeRO-3 in shares", "ZeRO-3 full"):
