@@ -15,19 +15,22 @@ pytestmark = [pytest.mark.slow, pytest.mark.matrix]
 
 def run_ranks(num_workers: int, model_folder: Path, folder: Path) -> dict[str, dict[str, Any]]:
     module = "tests.training.gpu_settings"
+    # Into files: a rank whose pipe is full would wait, and the others for it.
+    logs = [folder / f"{rank}.log" for rank in range(num_workers)]
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", module, str(rank), str(num_workers), str(model_folder), str(folder)],
-            cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=Path(__file__).parents[3], stdout=log.open("w"), stderr=subprocess.STDOUT,
         )
-        for rank in range(num_workers)
+        for rank, log in enumerate(logs)
     ]  # fmt: skip
     try:
-        outputs = [rank.communicate(timeout=600)[0] for rank in ranks]
+        for rank in ranks:
+            rank.wait(timeout=300)
     finally:
         for rank in ranks:
             rank.kill()
-    assert [rank.returncode for rank in ranks] == [0] * num_workers, outputs[0][-4000:]
+    assert [rank.returncode for rank in ranks] == [0] * num_workers, logs[0].read_text()[-4000:]
     return json.loads((folder / "0.json").read_text())  # type: ignore[no-any-return]
 
 
