@@ -140,7 +140,12 @@ class EvaluationConfig(Section):
     """Failures in a row after which the rest of an arm is recorded as failed without being asked."""
 
     max_failed_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Share of calls in any arm that failed or could not be graded above which there is no recommendation."""
+    """Share of calls in any arm that failed, gave no answer or could not be graded above which there is no
+    recommendation."""
+
+    max_unclear_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of any arm's answers of which the rules cannot say whether they are right above which there is no
+    recommendation."""
 
     corrections: LocalPath | None = None
     """Corrections of documents, JSONL with source, find, replace, question, old and new: how soon does each arm follow?

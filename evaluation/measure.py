@@ -214,6 +214,7 @@ def conclude(
             cells,
             differences,
             config.max_failed_share,
+            max_unclear_share=config.max_unclear_share,
             worth=config.worth,
             costs=costs,
             break_even=turning,

@@ -16,6 +16,13 @@ SCHEMA_VERSION = 2
 
 
 FailureKind = Literal["not_retrieved", "misread", "not_in_documents", "wrong_form", "wrong_reasoning"]
+NoAnswer = Literal["cut_off", "content_filter", "tool_call"]
+NO_ANSWER: dict[NoAnswer, str] = {
+    "cut_off": "The answer was cut off before it began: raise `evaluation.max_tokens`.",
+    "content_filter": "A content filter of the endpoint withheld the answer.",
+    "tool_call": "The reply is a call of a tool, and no answer.",
+}
+UNCLEAR = "The rules cannot say whether the answer is right."
 
 
 class ResultModel(BaseModel):
@@ -56,6 +63,10 @@ class Grade(ResultModel):
         default=None, description="A cited passage holds the value; None where it has none to hold."
     )
     failure: FailureKind | None = Field(default=None, description="What went wrong, on a wrong answer: failures.py.")
+    unclear: bool = Field(
+        default=False,
+        description="The rules cannot say whether the answer is right; it then counts as neither right nor wrong.",
+    )
 
 
 class CitedSource(ResultModel):
@@ -74,8 +85,9 @@ class CitedSource(ResultModel):
 class Reply(ResultModel):
     """What came back for one question from one arm: a graded text, or why there is no grade.
 
-    `failed`: the call gave no answer. `ungradable`: there is an answer and no way to say whether it is right (the
-    judge did not answer, or is not to be trusted). One of `grade`, `failed` and `ungradable` is set once graded.
+    `failed`: the call gave no answer. `no_answer`: the endpoint replied, and what it sent holds no answer.
+    `ungradable`: there is an answer and no way to say whether it is right (the judge did not answer, or is not to be
+    trusted). One of `grade`, `failed`, `no_answer` and `ungradable` is set once graded.
     """
 
     text: str | None = None
@@ -85,6 +97,11 @@ class Reply(ResultModel):
     completion_tokens: int | None = None
     cut_off: bool = False
     """The answer ended at `max_tokens`."""
+    thinking: str | None = None
+    """What the model thought aloud before its answer. It is shown and never graded."""
+    no_answer: NoAnswer | None = None
+    """Why there is no answer in the reply: it ended at `max_tokens` while the model thought, a content filter of the
+    endpoint withheld it, or it is a call of a tool."""
     citations: list[CitedSource] = []
     choices: dict[str, float] | None = None
     """Log-likelihood of each choice, where the question is one of choice."""
@@ -93,9 +110,17 @@ class Reply(ResultModel):
     ungradable: str | None = None
 
     @property
+    def counted(self) -> Grade | None:
+        """The grade that counts; None where there is none, and where it is unclear whether the answer is right."""
+        return None if self.grade is None or self.grade.unclear else self.grade
+
+    @property
     def missing(self) -> str | None:
-        """Why there is no grade; None where there is one."""
-        return self.failed or self.ungradable
+        """Why no grade counts; None where one does."""
+        if self.failed or self.no_answer is None:
+            unclear = UNCLEAR if self.grade is not None and self.grade.unclear else None
+            return self.failed or self.ungradable or unclear
+        return NO_ANSWER[self.no_answer]
 
 
 class Row(ResultModel):
@@ -122,14 +147,17 @@ class ArmResult(ResultModel):
 
 
 class Cell(ResultModel):
-    """One arm on one slice (or `overall`). `accuracy.n` are the graded answers: neither failed calls nor what could
-    not be graded is among them. `general` questions are a slice of their own and not part of `overall`."""
+    """One arm on one slice (or `overall`). `accuracy.n` are the answers that count: neither failed calls, nor replies
+    without an answer, nor what could not be graded or is unclear. `general` questions are a slice of their own and no
+    part of `overall`."""
 
     arm: ArmName
     slice: str
     num_questions: int
     num_failed: int
     num_ungradable: int = 0
+    num_no_answer: int = Field(default=0, description="Replies without an answer: cut off, filtered or a tool's call.")
+    num_unclear: int = Field(default=0, description="Answers of which the rules cannot say whether they are right.")
     accuracy: Share
     content: Share | None = Field(description="Right values on the questions that ask for a form; None without such.")
     form: Share | None = Field(description="Right forms on the questions that ask for one; None without such.")

@@ -143,7 +143,7 @@ class _Asking:
             given_up = self._given_up(turn.arm)
             reply = Reply(failed=given_up) if given_up else await self._reply(turn)
             self.asked.add(turn, reply)
-            key = self._key(turn) if self.answers and not reply.missing else None
+            key = self._key(turn) if self.answers and not reply.failed else None
             if self.answers and key:
                 self.answers.put(key, reply)
             self._count(reply)

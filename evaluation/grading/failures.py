@@ -32,7 +32,7 @@ def failure_kind(question: Question, reply: Reply, index_holds: bool | None = No
     Args:
         index_holds: whether a passage in the index holds an accepted value; None where nobody looked.
     """
-    if reply.grade is None or reply.grade.correct:
+    if reply.counted is None or reply.counted.correct:
         return None
     if _misses_form(question, reply):
         return "wrong_form"

@@ -85,7 +85,7 @@ class Ungradable(ValueError):
 
 
 def grade_reply(question: Question, reply: Reply, retrieves: bool, *, judged: bool | str | None = None) -> Reply:
-    """The reply with its grade, or with why it has none; a failed call is returned as it is.
+    """The reply with its grade, or with why it has none; a failed call and a reply without an answer stay as they are.
 
     Args:
         judged: the judge's word on an answer to a rubric, or why there is none.

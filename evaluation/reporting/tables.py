@@ -76,6 +76,8 @@ def numbers_table(report: Report) -> Table:
         ("95 % interval", lambda cell: _bounds(cell.accuracy)),
         ("graded", lambda cell: str(cell.accuracy.n)),
         ("failed", lambda cell: str(cell.num_failed)),
+        ("no answer", lambda cell: str(cell.num_no_answer or "")),
+        ("unclear", lambda cell: str(cell.num_unclear or "")),
         ("ungradable", lambda cell: str(cell.num_ungradable or "")),
         ("refused", lambda cell: _share(cell.refused)),
         ("form", lambda cell: _share(cell.form)),
@@ -157,7 +159,7 @@ def failures_table(report: Report) -> Table:
 
 OUTCOMES: dict[str, str] = {
     "right": "right", **dict(FAILURE_WORDS.items()), "unsorted": "wrong",
-    "ungradable": "ungradable", "failed": "failed",
+    "unclear": "unclear", "no answer": "no answer", "ungradable": "ungradable", "failed": "failed",
 }  # fmt: skip
 
 

@@ -20,7 +20,11 @@ NOTHING = "–"
 
 
 def answer_mark(reply: Reply) -> str:
-    """`right`, `wrong`, `ungradable` (an answer that nobody can grade) or `failed` (no answer)."""
+    """`right`, `wrong`, `unclear` (the rules cannot say), `ungradable` (nobody can), `no answer` or `failed`."""
+    if reply.no_answer is not None:
+        return "no answer"
+    if reply.grade is not None and reply.grade.unclear:
+        return "unclear"
     if reply.grade is not None:
         return "right" if reply.grade.correct else "wrong"
     return "failed" if reply.failed is not None or reply.text is None else "ungradable"

@@ -39,7 +39,7 @@ def _all_answered(replies: Sequence[Reply]) -> bool:
 
 
 def _verdicts(replies: Sequence[Reply]) -> list[bool | None]:
-    return [None if reply.grade is None else reply.grade.correct for reply in replies]
+    return [None if reply.counted is None else reply.counted.correct for reply in replies]
 
 
 def _share(flags: Sequence[tuple[Row, bool]]) -> Share:

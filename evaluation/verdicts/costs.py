@@ -60,7 +60,7 @@ def _cost(
     latency_s = _mean([reply.latency_s for reply in replies])
     machine_s = None if latency_s is None else latency_s / config.concurrency
     answer = _tokens_money(replies, arm.endpoint) if arm.endpoint else _times(machine_s, prices.machine_hour, HOUR_S)
-    num_right = sum(reply.grade is not None and reply.grade.correct for reply in replies)
+    num_right = sum(reply.counted is not None and reply.counted.correct for reply in replies)
     return Cost(
         arm=arm.name,
         currency=prices.currency,

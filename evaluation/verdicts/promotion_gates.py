@@ -1,6 +1,6 @@
 """What a new version has to hold against the live one before it may take its place.
 
-- `answered`: no more of its calls failed or could not be graded than `evaluation.max_failed_share`.
+- `answered`: no more of its calls failed, gave no answer or could not be graded than `evaluation.max_failed_share`.
 - `slice NAME`, and `overall`: it is not worse than the live version beyond the interval, corrected for the number of
   slices (statistics.py). Few questions show little: the gate says how small a loss it could have seen.
 - `false answers`: where nobody can know it does not answer falsely more often than the live version, beyond
@@ -85,5 +85,5 @@ def _forgetting(rows: Sequence[Row], new: ArmName, most: float) -> list[Gate]:
 
 
 def _graded_by_both(rows: Sequence[Row], first: ArmName, second: ArmName) -> list[tuple[bool, bool]]:
-    grades = [(row.replies[first].grade, row.replies[second].grade) for row in rows]
+    grades = [(row.replies[first].counted, row.replies[second].counted) for row in rows]
     return [(one.correct, other.correct) for one, other in grades if one and other]

@@ -27,7 +27,7 @@ def decide_training(rows: Sequence[Row], config: EvaluationConfig, *, is_trained
     """
     counted = [row for row in rows if row.question.slice != GENERAL]
     best = _best(counted)
-    graded = [row for row in counted if best and row.replies[best].grade]
+    graded = [row for row in counted if best and row.replies[best].counted]
     flags = [best is not None and _is_mended(row, best) for row in graded]
     mended = share(flags, clusters_of(graded))
     trains, reason = _decided(best, mended, config.worth)
@@ -49,13 +49,13 @@ def _best(rows: Sequence[Row]) -> ArmName | None:
 
 
 def _is_right(row: Row, arm: ArmName) -> bool:
-    grade = row.replies[arm].grade
+    grade = row.replies[arm].counted
     return grade is not None and grade.correct
 
 
 def _is_mended(row: Row, arm: ArmName) -> bool:
     """Whether training can mend this answer: of what is in no document only the false answers."""
-    grade = row.replies[arm].grade
+    grade = row.replies[arm].counted
     if grade is None or grade.correct:
         return False
     return grade.failure in CORRECTED_BY_TRAINING or not row.question.answerable

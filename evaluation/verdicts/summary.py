@@ -114,9 +114,9 @@ def is_as_good(difference: Difference, worth: float) -> bool:
 
 def _cell(arm: Arm, slice_name: str, rows: Sequence[Row], clusters: NDArray[np.int64]) -> Cell:
     replies = [(row, row.replies[arm.name]) for row in rows]
-    graded = [(row, reply.grade) for row, reply in replies if reply.grade]
+    graded = [(row, reply.counted) for row, reply in replies if reply.counted]
     grades = [grade for _, grade in graded]
-    answered = np.array([reply.grade is not None for _, reply in replies], dtype=bool)
+    answered = np.array([reply.counted is not None for _, reply in replies], dtype=bool)
     formed = [grade for grade in grades if grade.form is not None]
     judged = [grade for grade in grades if grade.cited_right is not None]
     grounded = [grade for grade in grades if grade.grounded is not None]
@@ -128,6 +128,8 @@ def _cell(arm: Arm, slice_name: str, rows: Sequence[Row], clusters: NDArray[np.i
         num_questions=len(rows),
         num_failed=sum(reply.failed is not None for _, reply in replies),
         num_ungradable=sum(reply.failed is None and reply.ungradable is not None for _, reply in replies),
+        num_no_answer=sum(reply.failed is None and reply.no_answer is not None for _, reply in replies),
+        num_unclear=sum(reply.grade is not None and reply.grade.unclear for _, reply in replies),
         accuracy=share([grade.correct for grade in grades], clusters[answered]),
         content=_share_if(formed, lambda grade: grade.content),
         form=_share_if(formed, lambda grade: grade.form is True),
@@ -182,4 +184,4 @@ def _more(paired: PairedDifference, worth: float) -> int | None:
 
 
 def _mark(reply: Reply) -> int:
-    return -1 if reply.grade is None else int(reply.grade.correct)
+    return -1 if reply.counted is None else int(reply.counted.correct)

@@ -1,8 +1,8 @@
 """The recommendation, in words that follow from the numbers by these rules, in this order.
 
 1. `one_arm`: with a single arm there is nothing to recommend it over.
-2. `failures`: where more than `max_failed_share` of an arm's calls failed, or gave an answer that could not be graded,
-   there is no recommendation.
+2. `failures`: where more than `max_failed_share` of an arm's calls failed, gave no answer, or gave one that could not
+   be graded, there is no recommendation. Nor is there where more than `max_unclear_share` of its answers are unclear.
 3. `model_changed`: where the endpoint answered for an arm under more than one pinned name there is none either.
 4. `none_right`: where no arm gave a right answer there is none either.
 5. The best arm is the one with the highest share of right answers over all questions (slices count by their size; of
@@ -22,7 +22,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from evaluation.arms import TRAINED, simplicity, title
-from evaluation.config import ArmName, EndpointArm
+from evaluation.config import ArmName, EndpointArm, EvaluationConfig
 from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.results import ArmResult, BreakEven, Cell, Cost, Difference, Recommendation, Share
 from evaluation.verdicts.adoption import adoption_steps
@@ -30,6 +30,7 @@ from evaluation.verdicts.summary import DEFAULT_WORTH, is_as_good
 
 LARGE = 0.2
 """A difference in right answers that nobody would call too small to matter."""
+DEFAULT_UNCLEAR: float = EvaluationConfig.model_fields["max_unclear_share"].default
 DECIDED = ("winner", "tie", "not_enough")
 
 
@@ -39,6 +40,7 @@ def recommend(
     differences: Sequence[Difference],
     max_failed_share: float,
     *,
+    max_unclear_share: float = DEFAULT_UNCLEAR,
     worth: float = DEFAULT_WORTH,
     costs: Sequence[Cost] = (),
     break_even: Sequence[BreakEven] = (),
@@ -52,7 +54,7 @@ def recommend(
         endpoints: the arms that are other endpoints, for the lines that adopt one.
     """
     numbers = _Numbers(arms, cells, differences, worth, costs, break_even)
-    recommendation = numbers.recommend(max_failed_share)
+    recommendation = numbers.recommend(max_failed_share, max_unclear_share)
     adopted = next((arm for arm in arms if arm.name == recommendation.arm), None)
     return (
         recommendation.model_copy(update={"adopt": adoption_steps(adopted, endpoints or {})})
@@ -84,9 +86,9 @@ class _Numbers:
             (difference.second, difference.first, difference.slice): _turned(difference) for difference in differences
         }
 
-    def recommend(self, max_failed_share: float) -> Recommendation:
+    def recommend(self, max_failed_share: float, max_unclear_share: float) -> Recommendation:
         leaders = {name: self.leaders(name) for name in (OVERALL, *self.slices)}
-        outcome, arm, headline, sentences = self._rule(leaders[OVERALL], max_failed_share)
+        outcome, arm, headline, sentences = self._rule(leaders[OVERALL], max_failed_share, max_unclear_share)
         if outcome not in DECIDED:
             leaders = {}
         by_slice = {name: self._best(name, leaders[name]) for name in self.slices if name in leaders}
@@ -115,9 +117,11 @@ class _Numbers:
     def _rivals(self, lead: Difference) -> bool:
         return not lead.separated or is_as_good(lead, self.worth)
 
-    def _rule(self, leaders: list[ArmName], max_failed_share: float) -> tuple[str, ArmName | None, str, list[str]]:
-        if failures := self._failures(max_failed_share):
-            return "failures", None, "No recommendation: too many calls failed.", failures
+    def _rule(
+        self, leaders: list[ArmName], max_failed_share: float, max_unclear_share: float
+    ) -> tuple[str, ArmName | None, str, list[str]]:
+        if failures := self._failures(max_failed_share, max_unclear_share):
+            return "failures", None, self._failed_headline(max_failed_share), failures
         if changed := [arm for arm in self.arms if len(arm.answered_as) > 1]:
             names = [f"{arm.title} answered as {_listed(arm.answered_as)}." for arm in changed]
             return "model_changed", None, "No recommendation: a model changed while it was measured.", names
@@ -147,15 +151,29 @@ class _Numbers:
         simplest = min(tied, key=simplicity)
         return simplest, f"{title(simplest)} leaves the least to keep up"
 
-    def _failures(self, max_failed_share: float) -> list[str]:
+    def _failed_headline(self, max_failed_share: float) -> str:
+        cells = [self.cells[arm.name, OVERALL] for arm in self.arms]
+        failed = any(cell.num_failed + cell.num_ungradable > max_failed_share * cell.num_questions for cell in cells)
+        what = "calls failed" if failed else "answers are missing or unclear"
+        return f"No recommendation: too many {what}."
+
+    def _failures(self, max_failed_share: float, max_unclear_share: float) -> list[str]:
         sentences = []
         for arm in self.arms:
             cell = self.cells[arm.name, OVERALL]
-            if cell.num_failed + cell.num_ungradable > max_failed_share * cell.num_questions:
+            lost = cell.num_failed + cell.num_no_answer + cell.num_ungradable
+            if lost > max_failed_share * cell.num_questions:
                 failed = f"{arm.title}: {cell.num_failed} of {cell.num_questions} calls failed"
+                if cell.num_no_answer:
+                    failed += f", {cell.num_no_answer} gave no answer"
                 if cell.num_ungradable:
                     failed += f" and {cell.num_ungradable} answers could not be graded"
                 sentences.append(f"{failed}, and at most {max_failed_share:.0%} may.{_commonest(arm.failures)}")
+            if cell.num_unclear > max_unclear_share * cell.num_questions:
+                sentences.append(
+                    f"{arm.title}: of {cell.num_unclear} of {cell.num_questions} answers the rules cannot say whether "
+                    f"they are right, and at most {max_unclear_share:.0%} may be so. A judge can decide on them."
+                )
         return sentences
 
     def _level(self, arm: ArmName) -> str:
@@ -260,6 +278,12 @@ class _Numbers:
         num_ungradable = sum(self.cells[result.name, OVERALL].num_ungradable for result in self.arms)
         if num_ungradable:
             sentences.append(f"Answers that could not be graded, and are counted apart: {num_ungradable}.")
+        num_no_answer = sum(self.cells[result.name, OVERALL].num_no_answer for result in self.arms)
+        if num_no_answer:
+            sentences.append(f"Replies without an answer, which are counted apart: {num_no_answer}.")
+        num_unclear = sum(self.cells[result.name, OVERALL].num_unclear for result in self.arms)
+        if num_unclear:
+            sentences.append(f"Answers that the rules cannot decide on, and are counted apart: {num_unclear}.")
         return [sentence for sentence in sentences if sentence]
 
     def _forgotten(self, arm: ArmName, chosen: bool) -> str:
