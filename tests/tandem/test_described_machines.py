@@ -20,7 +20,7 @@ from training.plan.placement import place_workers, resolve_workers, worker_envir
 from training.run import resolve_auto_settings
 
 LLAMA_8B = AutoConfig.for_model(
-    "llama", hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32,
+    "llama", dtype="bfloat16", hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32,
     num_key_value_heads=8, vocab_size=128256, max_position_embeddings=8192, architectures=["LlamaForCausalLM"],
 )  # fmt: skip
 FILES = ModelFiles(16 * 10**9, 8192, 131_072, ("LlamaForCausalLM",), "bfloat16")

@@ -95,8 +95,6 @@ class MemorySetup:
     """Workers that share the main memory of the first worker's node."""
 
     published_merged: bool = False
-    stored_size: int = 2
-    """Bytes per parameter of the base as it is stored, which a merged result is written in."""
 
 
 @dataclass(frozen=True)
@@ -339,8 +337,8 @@ def _loading_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
         return 0.0
     base = shapes.frozen if setup.method != "full" else shapes.total
     if setup.stage == 3 and shapes.experts:
-        return base * float(setup.stored_size)
-    return min(base * setup.stored_size, _WEIGHTS_FILE)
+        return base * float(shapes.stored_size)
+    return min(base * shapes.stored_size, _WEIGHTS_FILE)
 
 
 def _publishing_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
@@ -348,8 +346,8 @@ def _publishing_bytes(shapes: ModelShapes, setup: MemorySetup) -> float:
     state = shapes.trained * setup.formats.weight
     if not setup.published_merged:
         return state
-    whole = shapes.total * setup.stored_size
+    whole = shapes.total * shapes.stored_size
     written = min(whole, _WEIGHTS_FILE)
     # A full training's weights are the result; where they are in another format, a copy of them is written.
-    merged = whole if setup.method != "full" or setup.formats.weight != setup.stored_size else 0
+    merged = whole if setup.method != "full" or setup.formats.weight != shapes.stored_size else 0
     return state + merged + written

@@ -82,6 +82,9 @@ class ModelShapes:
     adapted_experts: int = 0
     """Weights of experts with an adapter. PEFT adds the adapter to a copy of these weights in every forward pass."""
 
+    stored_size: int = 4
+    """Bytes per parameter of the base as its files hold it, which a merged result is written in."""
+
     left_out: tuple[str, ...] = ()
     """Layers that `all-linear` gives no adapter: experts, routers, and layers that PEFT takes for experts."""
 
@@ -145,6 +148,7 @@ def read_model_shapes(config: TrainingConfig, model: Any) -> ModelShapes:
         experts=sum(num * inputs * outputs for num, inputs, outputs in experts.values()),
         routed=round(len(_moe_blocks(experts)) * (experts_per_token(text) or 1) / text.num_hidden_layers),
         adapted_experts=sum(_num_weights(experts, layer) for layer in layers),
+        stored_size=_stored_size(text),
         left_out=targets.left_out if targets else (),
         unknown_names=targets.unknown_names if targets else (),
     )
@@ -194,6 +198,11 @@ def _read_architecture(model: str) -> Any:
             "A causal language model in a folder or on the hub.",
             "Set `model` in the project file.",
         ) from error
+
+
+def _stored_size(text: Any) -> int:
+    """Bytes per parameter, as config.json says; the most that a base has where it says nothing."""
+    return text.dtype.itemsize if text.dtype is not None else 4
 
 
 def _build_without_weights(architecture: Any) -> Any:

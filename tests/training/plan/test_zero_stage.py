@@ -20,7 +20,13 @@ from training.plan.zero_stage import (
 
 # The shape of Llama-2-7B: 6.74e9 parameters.
 LLAMA = AutoConfig.for_model(
-    "llama", hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, vocab_size=32000
+    "llama",
+    dtype="bfloat16",
+    hidden_size=4096,
+    intermediate_size=11008,
+    num_hidden_layers=32,
+    num_attention_heads=32,
+    vocab_size=32000,
 )
 
 
@@ -179,7 +185,7 @@ def test_offload_does_not_help_where_the_memory_is_the_same() -> None:
 def shape(hidden: int, intermediate: int, layers: int, heads: int, vocabulary: int = 128256, tied: bool = False) -> Any:
     return AutoConfig.for_model(
         "llama", hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers, vocab_size=vocabulary,
-        num_attention_heads=heads, num_key_value_heads=8, tie_word_embeddings=tied,
+        num_attention_heads=heads, num_key_value_heads=8, tie_word_embeddings=tied, dtype="bfloat16",
     )  # fmt: skip
 
 
@@ -253,6 +259,17 @@ def test_a_full_training_on_one_h200_lacks_main_memory_and_says_how_much() -> No
     assert choose_zero_stage(wanted, MODELS["8B"], enough, placement).offload == "cpu"
     with pytest.raises(TandemError):
         choose_zero_stage(wanted, MODELS["8B"], gpu(139, needed - 0.01), placement)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("bfloat16", 2), ("float16", 2), ("float32", 4), (None, 4)])
+def test_a_merged_result_is_planned_in_the_format_of_the_base(dtype: str | None, size: int) -> None:
+    wanted, device, placement = described("8 x H100", method="dora")
+    base = AutoConfig.for_model(**{**MODELS["8B"].to_dict(), "dtype": dtype})
+    shapes = read_model_shapes(wanted, base)
+    assert shapes.stored_size == size
+    publishing = choose_zero_stage(wanted, base, device, placement).estimate.publishing
+    merged = shapes.total * size
+    assert publishing == pytest.approx(shapes.trained * 2 + merged + min(merged, 5e9), rel=1e-6)
 
 
 def test_a_merged_result_is_put_together_in_main_memory() -> None:
