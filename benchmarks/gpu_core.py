@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.steps import Outcome, Step, run_steps, work
+from benchmarks.gpu.steps import Step, choose_steps, measure_steps, work
 
 NEEDED = ("torch", "transformers", "peft", "pydantic", "numpy", "safetensors", "pyarrow", "pytest")
 FORBIDDEN = ("ray", "vllm")
@@ -48,13 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(dir=options.scratch, prefix="gpu-core-") as scratch:
         command = [sys.executable, "-m", "benchmarks.gpu_core", "--scratch", scratch]
         command += [flag for flag in ("--cpu", "--tiny") if getattr(options, flag[2:])]
-        steps = _steps(options.steps)
-        if options.cpu or options.tiny:  # figures that nobody reads may have leftovers of earlier steps in them
+        steps, is_tiny = choose_steps(all_steps(), options.steps), options.cpu or options.tiny
+        if is_tiny:  # figures that nobody reads may have leftovers of earlier steps in them
             steps = [replace(step, in_new_process=False) for step in steps]
-        outcomes = run_steps(command, steps, options.seconds, lambda done: _write(options, done))
-    failed = [outcome.step for outcome in outcomes if outcome.passed is False]
-    print(f"failed: {', '.join(failed)}" if failed else "no step failed", file=sys.stderr)
-    return 1 if failed else 0
+        return measure_steps(command, steps, options.seconds, "gpu-core", options.out, not is_tiny)
 
 
 def missing_packages() -> list[str]:
@@ -81,18 +78,6 @@ def all_steps() -> list[Step]:
     ]
 
 
-def _steps(names: str | None) -> list[Step]:
-    steps = all_steps()
-    if names is None:
-        return steps
-    wanted = names.split(",")
-    unknown = set(wanted) - {step.name for step in steps}
-    if unknown:
-        raise SystemExit(f"There is no step {', '.join(sorted(unknown))}; there are "
-                         f"{', '.join(step.name for step in steps)}.")  # fmt: skip
-    return [step for step in steps if step.name in wanted]
-
-
 def _without_ray(run: Any) -> Any:
     """The step, which fails where it has imported Ray or vLLM: neither may be needed here."""
     from benchmarks.gpu.steps import StepFailed
@@ -116,8 +101,7 @@ def _work(options: argparse.Namespace) -> int:
     device = torch.device("cpu" if options.cpu else "cuda")
     if options.cpu:
         torch.set_num_threads(1)  # models this small only wait for each other's threads
-    order = names.split(",")
-    steps = sorted(_steps(names), key=lambda step: order.index(step.name))
+    steps = choose_steps(all_steps(), names)
     work(steps, int(writer), Bench(device, options.cpu or options.tiny, Path(options.scratch)))
     return 0
 
@@ -126,14 +110,6 @@ def _has_gpu() -> bool:
     import torch
 
     return bool(torch.cuda.is_available())
-
-
-def _write(options: argparse.Namespace, outcomes: list[Outcome]) -> None:
-    """The result file as far as it is known; none of a run on tiny shapes, unless it is asked for."""
-    from benchmarks.gpu.report import write_result
-
-    if options.out or not (options.cpu or options.tiny):
-        write_result("gpu-core", outcomes, options.out)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

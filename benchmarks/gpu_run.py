@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.steps import Outcome, Step, run_steps, work
+from benchmarks.gpu.steps import Step, choose_steps, measure_steps, work
 
 NEEDED = ("ray", "vllm", "deepspeed")
 MAX_S, CPU_MAX_S = 780.0, 1800.0
@@ -43,10 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(dir=options.scratch, prefix="gpu-run-", ignore_cleanup_errors=True) as scratch:
         command = [sys.executable, "-m", "benchmarks.gpu_run", "--scratch", scratch, *(["--cpu"] * options.cpu)]
         seconds = options.seconds or (CPU_MAX_S if options.cpu else MAX_S)
-        outcomes = run_steps(command, _steps(options.steps, options.cpu), seconds, lambda done: _write(options, done))
-    failed = [outcome.step for outcome in outcomes if outcome.passed is False]
-    print(f"failed: {', '.join(failed)}" if failed else "no step failed", file=sys.stderr)
-    return 1 if failed else 0
+        steps = choose_steps(all_steps(options.cpu), options.steps)
+        return measure_steps(command, steps, seconds, "gpu-run", options.out, not options.cpu)
 
 
 def all_steps(on_cpu: bool) -> list[Step]:
@@ -75,17 +73,6 @@ def _without_server(run: Any) -> Any:
     return stopped
 
 
-def _steps(names: str | None, on_cpu: bool) -> list[Step]:
-    steps = all_steps(on_cpu)
-    if names is None:
-        return steps
-    unknown = set(names.split(",")) - {step.name for step in steps}
-    if unknown:
-        known = ", ".join(step.name for step in steps)
-        raise SystemExit(f"There is no step {', '.join(sorted(unknown))}; there are {known}.")
-    return [step for step in steps if step.name in names.split(",")]
-
-
 def _work(options: argparse.Namespace) -> int:
     """The process that runs steps; they report over a file descriptor."""
     from benchmarks.gpu.site import Site
@@ -93,18 +80,10 @@ def _work(options: argparse.Namespace) -> int:
     names, writer = options.work
     site = Site(Path(options.scratch), is_tiny=options.cpu, on_cpu=options.cpu)
     try:
-        work(_steps(names, options.cpu), int(writer), site)
+        work(choose_steps(all_steps(options.cpu), names), int(writer), site)
     finally:
         site.stop_serving()
     return 0
-
-
-def _write(options: argparse.Namespace, outcomes: list[Outcome]) -> None:
-    """The result file as far as it is known; none of a run on a CPU, unless it is asked for."""
-    from benchmarks.gpu.report import write_result
-
-    if options.out or not options.cpu:
-        write_result("gpu-run", outcomes, options.out)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

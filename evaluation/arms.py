@@ -10,7 +10,9 @@ TITLES: dict[ArmName, str] = {
     "base": "base", "few_shot": "base + examples", "retrieval": "retrieval", "tuned": "tuned",
     "tuned_retrieval": "tuned + retrieval", "raft": "tuned for retrieval", "live": "live version",
 }  # fmt: skip
-TRAINED: tuple[ArmName, ...] = ("tuned", "tuned_retrieval", "raft")
+ARMS_OF: dict[str, tuple[ArmName, ...]] = {"tuned": ("tuned", "tuned_retrieval"), "raft": ("raft",)}
+"""The arms that each training serves."""
+TRAINED: tuple[ArmName, ...] = tuple(arm for arms in ARMS_OF.values() for arm in arms)
 RETRIEVING: tuple[ArmName, ...] = ("retrieval", "tuned_retrieval", "raft")
 # What there is to keep up: nothing, a prompt, an index, an adapter to train again, both, both and rows to make anew.
 SIMPLEST_FIRST: tuple[ArmName, ...] = BUILT_IN

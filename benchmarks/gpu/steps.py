@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 from benchmarks import results
@@ -96,6 +97,41 @@ class Outcome:
 
     def line(self) -> str:
         return json.dumps(asdict(self))
+
+
+def choose_steps(steps: Sequence[Step], names: str | None) -> list[Step]:
+    """The steps of these names, such as "A0,A4", in the order in which they are named; all without names.
+
+    Raises:
+        SystemExit: there is no step of a name.
+    """
+    if names is None:
+        return list(steps)
+    by_name = {step.name: step for step in steps}
+    if unknown := sorted(set(names.split(",")) - set(by_name)):
+        raise SystemExit(f"There is no step {', '.join(unknown)}; there are {', '.join(by_name)}.")
+    return [by_name[name] for name in dict.fromkeys(names.split(","))]
+
+
+def measure_steps(
+    command: Sequence[str], steps: Sequence[Step], seconds: float, name: str, out: Path | None, is_measurement: bool
+) -> int:
+    """Run the steps and write what is known after each: the exit code, 1 where a step failed.
+
+    Args:
+        name: of the result file, which is written for a measurement only, unless `out` names another file.
+    """
+
+    def write(outcomes: list[Outcome]) -> None:
+        from benchmarks.gpu.report import write_result
+
+        if out or is_measurement:
+            write_result(name, outcomes, out)
+
+    outcomes = run_steps(command, steps, seconds, write)
+    failed = [outcome.step for outcome in outcomes if outcome.passed is False]
+    print(f"failed: {', '.join(failed)}" if failed else "no step failed", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def run_steps(

@@ -13,6 +13,7 @@ from random import Random
 from cluster.fingerprints.models import digest_model
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
+from evaluation.arms import ARMS_OF
 from evaluation.results import Report
 from tandem.compare.cache_keys import raft_rows_name
 from tandem.compare.raft import make_rows
@@ -23,8 +24,6 @@ from tandem.pipeline.training import CheckedRows, train
 from tandem.project.project import Project
 from training.config import DataSource
 from training.publish.publish import known_fingerprints
-
-ARMS_OF: dict[str, tuple[str, ...]] = {"tuned": ("tuned", "tuned_retrieval"), "raft": ("raft",)}
 
 
 @dataclass

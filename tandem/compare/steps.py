@@ -12,7 +12,7 @@ from cluster.fingerprints.provenance import package_versions
 from cluster.hardware import read_hardware
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
-from evaluation.arms import RETRIEVING, TRAINED, Arm, make_arms
+from evaluation.arms import ARMS_OF, RETRIEVING, TRAINED, Arm, make_arms
 from evaluation.config import ArmName
 from evaluation.measure import MeasurementContext, ask_arms, grade_all, refuse_trained
 from evaluation.measure import measure as measure_arms
@@ -21,7 +21,7 @@ from evaluation.verdicts.staging import decide_training as decide_staging
 from retrieval.prompt import PROMPT_HASH
 from serving.client import connect
 from tandem.compare import cache_keys
-from tandem.compare.arm_training import ARMS_OF, Trainings
+from tandem.compare.arm_training import Trainings
 from tandem.compare.check import CheckedData
 from tandem.compare.corrections_run import measure_freshness
 from tandem.console import Console

@@ -19,6 +19,7 @@ from cluster.jobs.demand import Phase
 from cluster.jobs.job_archive import JobArchive, PackedFile, pack_files
 from cluster.jobs.jobs import OURS, Submission, new_job_id, runtime_env
 from cluster.jobs.wheel import Wheel, build_wheel
+from evaluation.arms import ARMS_OF
 from retrieval.sources.parsing import SUFFIXES
 from serving.config import ServingConfig
 from serving.deploy.serve_options import engine_options, gateway_options, retriever_options
@@ -236,8 +237,9 @@ def _serving(project: Project, hardware: Hardware, with_documents: bool, num_mer
 
 def _num_merged(project: Project) -> int:
     """Whole models that a comparison trains and serves beside the base models."""
-    arms = set(project.evaluation.arms) if result_kind(project.training) == "merged" else set()
-    return bool(arms & {"tuned", "tuned_retrieval"}) + bool(arms & {"raft"})
+    if result_kind(project.training) != "merged":
+        return 0
+    return sum(not set(arms).isdisjoint(project.evaluation.arms) for arms in ARMS_OF.values())
 
 
 def _gpus_per_engine(config: ServingConfig, engines: int, hardware: Hardware, reserved: float) -> float:
