@@ -29,7 +29,7 @@ CASES: dict[str, dict[str, Any]] = {
     "lora": {"gradient_checkpointing": True},
     "dora": {"method": "dora"},
     "modules to save": {"modules_to_save": ["lm_head"]},
-    "adapter on the head": {"target_modules": ["q_proj", "lm_head"], "dropout": 0.3},
+    "adapter on the head": {"target_modules": ["q_proj", "lm_head"], "dropout": 0.3, "parity_tolerance": None},
     "dpo": {"objective": "dpo", "gradient_checkpointing": True},
     "bf16": {"precision": "bf16"},
 }

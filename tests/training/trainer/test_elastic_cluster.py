@@ -43,6 +43,8 @@ def test_a_lost_node_shrinks_the_group_and_a_returned_one_grows_it(
         wait_for(lambda: num_workers(metrics) == 2 and len(read_metrics(metrics)) > 120, 90)
         cluster.remove_node(node)
         wait_for(lambda: num_workers(metrics) == 1, 150)
+        kept = checkpoints(training.run.path)
+        wait_for(lambda: checkpoints(training.run.path) - kept, 60)  # one of the smaller group's own
         cluster.add_node(num_cpus=1, resources={"worker": 1})
         wait_for(lambda: num_workers(metrics) == 2, 150)
     finally:
@@ -71,6 +73,10 @@ def _ended(training: Training) -> None:
         training.start()
     except BaseException:  # noqa: BLE001 - the cluster is taken away at the end of the test
         return
+
+
+def checkpoints(run: Path) -> set[str]:
+    return {path.name for path in run.rglob("step-*") if path.is_dir()}
 
 
 def num_workers(metrics: Path) -> int:
