@@ -4,16 +4,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.errors import TandemError
-from evaluation.config import BUILT_IN, ArmName, EndpointArm
+from evaluation.config import BUILT_IN, VARIANTS, ArmName, EndpointArm, built_in
 
 TITLES: dict[ArmName, str] = {
     "base": "base", "few_shot": "base + examples", "retrieval": "retrieval", "tuned": "tuned",
     "tuned_retrieval": "tuned + retrieval", "raft": "tuned for retrieval", "live": "live version",
 }  # fmt: skip
-ARMS_OF: dict[str, tuple[ArmName, ...]] = {"tuned": ("tuned", "tuned_retrieval"), "raft": ("raft",)}
+TITLES |= {name: f"{TITLES[arm]}, {'' if thinks else 'not '}thinking" for name, (arm, thinks) in VARIANTS.items()}
+
+
+def _with_variants(*arms: ArmName) -> tuple[ArmName, ...]:
+    """These arms, then the same asked to think and not to."""
+    return (*arms, *(name for name, (arm, _) in VARIANTS.items() if arm in arms))
+
+
+ARMS_OF: dict[str, tuple[ArmName, ...]] = {
+    "tuned": _with_variants("tuned", "tuned_retrieval"), "raft": _with_variants("raft")
+}  # fmt: skip
 """The arms that each training serves."""
 TRAINED: tuple[ArmName, ...] = tuple(arm for arms in ARMS_OF.values() for arm in arms)
-RETRIEVING: tuple[ArmName, ...] = ("retrieval", "tuned_retrieval", "raft")
+RETRIEVING: tuple[ArmName, ...] = _with_variants("retrieval", "tuned_retrieval", "raft")
 # What there is to keep up: nothing, a prompt, an index, an adapter to train again, both, both and rows to make anew.
 SIMPLEST_FIRST: tuple[ArmName, ...] = BUILT_IN
 
@@ -26,7 +36,8 @@ def title(arm: ArmName) -> str:
 def simplicity(arm: ArmName) -> float:
     """Sorts what leaves the least to keep up first; another endpoint, kept up by others, stands behind
     `few_shot`, and what is live already before what is trained anew."""
-    return 2 * SIMPLEST_FIRST.index(arm) if arm in SIMPLEST_FIRST else 3 if arm != "live" else 4.5
+    plain = built_in(arm)
+    return 2 * SIMPLEST_FIRST.index(plain) if plain in SIMPLEST_FIRST else 3 if arm != "live" else 4.5
 
 
 @dataclass(frozen=True)
@@ -42,12 +53,16 @@ class Arm:
     """One way of answering. `model` is what is sent as the model's name.
 
     `endpoint` is set where it is not the project's own that is asked; `shots` are turns in front of the question.
+    `thinking`: whether its model is asked to think; None leaves it to the chat template. `thinks`: whether it does, as
+    far as that is known before it is asked.
     """
 
     name: ArmName
     model: str
     endpoint: EndpointArm | None = None
     shots: tuple[Shot, ...] = ()
+    thinking: bool | None = None
+    thinks: bool | None = None
 
     @property
     def title(self) -> str:
@@ -86,14 +101,16 @@ def make_arms(
         if endpoints and name in endpoints:
             arms.append(Arm(name, endpoints[name].model, endpoints[name]))
             continue
-        model = base
+        model, plain = base, built_in(name)
         if name in TRAINED:
-            model = trained[name] or _missing(name, "a tuned model", "Run `tandem train`")
+            model = trained[plain] or _missing(name, "a tuned model", "Run `tandem train`")
         if name in RETRIEVING:
             model += f"+{collection or _missing(name, 'an indexed collection', 'Run `tandem index`')}"
-        if name == "few_shot" and not shots:
+        if plain == "few_shot" and not shots:
             _missing(name, "training rows to show", "Name `training.data`")
-        arms.append(Arm(name, model, shots=tuple(shots) if name == "few_shot" else ()))
+        shown = tuple(shots) if plain == "few_shot" else ()
+        thinking = VARIANTS[name][1] if name in VARIANTS else None
+        arms.append(Arm(name, model, shots=shown, thinking=thinking))
     return arms
 
 

@@ -8,6 +8,11 @@ from cluster.config import LocalPath, Name, Section
 
 BuiltIn = Literal["base", "few_shot", "retrieval", "tuned", "tuned_retrieval", "raft"]
 BUILT_IN: tuple[BuiltIn, ...] = ("base", "few_shot", "retrieval", "tuned", "tuned_retrieval", "raft")
+# The same arms with their model's thinking asked for, or asked not to be there.
+VARIANTS: dict[str, tuple[BuiltIn, bool]] = {
+    f"{arm}_{suffix}": (arm, thinks)
+    for arm in BUILT_IN for suffix, thinks in (("thinking", True), ("no_thinking", False))
+}  # fmt: skip
 FOUR_ARMS: tuple[BuiltIn, ...] = ("base", "tuned", "retrieval", "tuned_retrieval")
 # Project files, reports and kept answers of earlier versions hold these names. `hybrid` is dense + BM25 alone today.
 FORMER_NAMES: dict[str, str] = {"hybrid": "tuned_retrieval"}
@@ -16,6 +21,11 @@ FORMER_NAMES: dict[str, str] = {"hybrid": "tuned_retrieval"}
 def current_name(arm: str) -> str:
     """The name that an arm has today, for a name that a file holds."""
     return FORMER_NAMES.get(arm, arm)
+
+
+def built_in(arm: str) -> str:
+    """The built-in arm that an arm is a variant of; the arm itself where it is none."""
+    return VARIANTS[arm][0] if arm in VARIANTS else arm
 
 
 ArmName = Annotated[str, AfterValidator(current_name)]
@@ -112,7 +122,8 @@ class EvaluationConfig(Section):
     arms: tuple[ArmName, ...] = FOUR_ARMS
     """What is compared: `base`, `few_shot` (base with examples in front), `retrieval` (base and documents), `tuned`
     (base and adapter), `tuned_retrieval` (both), `raft` (an adapter trained to read what is retrieved), or one of
-    `endpoints`.
+    `endpoints`. With `_thinking` or `_no_thinking` behind it (`base_no_thinking`), an arm's model is asked to think
+    before it answers, or not to; without, it does as its chat template has it.
     """
 
     endpoints: dict[Name, EndpointArm] = Field(default_factory=dict)
@@ -133,8 +144,16 @@ class EvaluationConfig(Section):
     max_tokens: Annotated[int, Field(ge=1)] = 64
     """Longest answer, in tokens."""
 
+    thinking_tokens: Annotated[int, Field(ge=0)] = 4096
+    """Tokens more for the replies of an arm whose model thinks before it answers. Where the model has no room for as
+    many, it gets what there is."""
+
+    answer_line: bool = False
+    """Ask every arm to end its reply with the answer on the last line, `Answer: ...`, and grade what stands there."""
+
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds after which a call counts as failed. A failed call is not asked again."""
+    """Seconds after which a call counts as failed, five times as many for an arm whose model thinks. A failed call is
+    not asked again."""
 
     give_up_after: Annotated[int, Field(ge=1)] = 20
     """Failures in a row after which the rest of an arm is recorded as failed without being asked."""
@@ -181,12 +200,24 @@ class EvaluationConfig(Section):
 
     @model_validator(mode="after")
     def _known(self) -> "EvaluationConfig":
-        if taken := sorted(set(self.endpoints) & {*BUILT_IN, *FORMER_NAMES}):
+        if taken := sorted(set(self.endpoints) & {*BUILT_IN, *VARIANTS, *FORMER_NAMES}):
             raise ValueError(f"endpoints may not be called {', '.join(taken)}: these are arms of Tandem's own")
         known = [*BUILT_IN, *self.endpoints]
-        if unknown := [arm for arm in self.arms if arm not in known]:
-            raise ValueError(f"arms names {', '.join(map(repr, unknown))}; known are {', '.join(known)}")
+        if unknown := [arm for arm in self.arms if arm not in known and arm not in VARIANTS]:
+            raise ValueError(
+                f"arms names {', '.join(map(repr, unknown))}; known are {', '.join(known)}{_thinks(unknown)}"
+            )
         return self
+
+
+def _thinks(unknown: list[ArmName]) -> str:
+    """How an arm of one's own endpoint is asked to think, for who tried something like it."""
+    if not any("think" in arm for arm in unknown):
+        return ""
+    return (
+        "; those before the endpoints also with `_thinking` or `_no_thinking` behind them. An endpoint is asked to "
+        "think, or not to, by fields of its own"
+    )
 
 
 def _same_arm(arms: tuple[ArmName, ...]) -> str:

@@ -169,7 +169,8 @@ def grade_all(
     needed."""
     replies = [(question, reply) for question in questions for reply in collected.all_of(question.id)]
     judged = judge_replies(config, base_url, replies, on_progress)
-    return with_failures([_graded(question, arms, collected, judged) for question in questions]), judged.check
+    rows = [_graded(config, question, arms, collected, judged) for question in questions]
+    return with_failures(rows), judged.check
 
 
 def conclude(
@@ -183,7 +184,7 @@ def conclude(
 ) -> Report:
     """Put the report together from graded rows. Apart from times, the same replies give the same report."""
     questions = [row.question for row in rows]
-    results = [_arm_result(arm, rows, collected) for arm in arms]
+    results = [_arm_result(config, arm, rows, collected) for arm in arms]
     cells, differences = make_cells(rows, arms), make_differences(rows, arms, worth=config.worth)
     costs = arm_costs(rows, arms, config, setting.training_s, setting.indexing_s)
     turning = find_break_even(costs)
@@ -234,10 +235,19 @@ def write_report(report: Report, run: Run, on_progress: Callable[[str], None]) -
         run.log_metrics({"arm": arm.name, "accuracy": cell.accuracy.share, **counts})
 
 
-def _graded(question: Question, arms: Sequence[Arm], collected: CollectedReplies, judged: JudgedReplies) -> Row:
+def _graded(
+    config: EvaluationConfig,
+    question: Question,
+    arms: Sequence[Arm],
+    collected: CollectedReplies,
+    judged: JudgedReplies,
+) -> Row:
     def graded(arm: Arm, replies: Sequence[Reply]) -> list[Reply]:
         return [
-            grade_reply(question, reply, arm.retrieves, judged=judged.verdict(question, reply)) for reply in replies
+            grade_reply(
+                question, reply, arm.retrieves, judged=judged.verdict(question, reply), has_line=config.answer_line
+            )
+            for reply in replies
         ]
 
     first, again, paraphrased = (
@@ -253,7 +263,7 @@ def _from_trained_documents(questions: Sequence[Question], trained: Sequence[Pat
     return len(ids) if trained else None
 
 
-def _arm_result(arm: Arm, rows: Sequence[Row], collected: CollectedReplies) -> ArmResult:
+def _arm_result(config: EvaluationConfig, arm: Arm, rows: Sequence[Row], collected: CollectedReplies) -> ArmResult:
     replies = [row.replies[arm.name] for row in rows]
     warm_up = collected.warm_ups[arm.name]
     return ArmResult(
@@ -265,4 +275,6 @@ def _arm_result(arm: Arm, rows: Sequence[Row], collected: CollectedReplies) -> A
         warm_up_failed=warm_up.failed,
         failures=dict(Counter(reply.missing for reply in replies if reply.missing)),
         num_reused=collected.reused[arm.name],
+        thinking_tokens=config.thinking_tokens if arm.thinking or arm.name in collected.thinking else None,
+        num_thinking=sum(reply.thinking is not None for reply in replies),
     )

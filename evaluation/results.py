@@ -18,7 +18,8 @@ SCHEMA_VERSION = 2
 FailureKind = Literal["not_retrieved", "misread", "not_in_documents", "wrong_form", "wrong_reasoning"]
 NoAnswer = Literal["cut_off", "content_filter", "tool_call"]
 NO_ANSWER: dict[NoAnswer, str] = {
-    "cut_off": "The answer was cut off before it began: raise `evaluation.max_tokens`.",
+    "cut_off": "The reply was cut off before its answer began: raise `evaluation.thinking_tokens` where the model "
+    "thinks, else `evaluation.max_tokens`.",
     "content_filter": "A content filter of the endpoint withheld the answer.",
     "tool_call": "The reply is a call of a tool, and no answer.",
 }
@@ -98,13 +99,15 @@ class Reply(ResultModel):
     cut_off: bool = False
     """The answer ended at `max_tokens`."""
     thinking: str | None = None
-    """What the model thought aloud before its answer. It is shown and never graded."""
+    """What the model thought aloud before its answer. It is shown and never graded. Empty where the endpoint keeps it
+    to itself, None where the model did not think."""
     no_answer: NoAnswer | None = None
     """Why there is no answer in the reply: it ended at `max_tokens` while the model thought, a content filter of the
     endpoint withheld it, or it is a call of a tool."""
     citations: list[CitedSource] = []
     choices: dict[str, float] | None = None
-    """Log-likelihood of each choice, where the question is one of choice."""
+    """Log-likelihood of each choice, where the question is one of choice; 0 for the one that was answered, where a
+    model thought before it."""
     grade: Grade | None = None
     failed: str | None = None
     ungradable: str | None = None
@@ -144,6 +147,11 @@ class ArmResult(ResultModel):
     warm_up_failed: str | None
     failures: dict[str, int] = Field(description="How often each reason stood in the way of an answer.")
     num_reused: int = Field(default=0, description="Answers of an earlier comparison of the same model and index.")
+    thinking_tokens: int | None = Field(
+        default=None,
+        description="Tokens beyond `max_tokens` that a reply may take for thinking; None without thinking.",
+    )
+    num_thinking: int = Field(default=0, description="Replies in which the model thought before it answered.")
 
 
 class Cell(ResultModel):

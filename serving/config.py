@@ -155,6 +155,11 @@ class ServingConfig(Section):
     tensor_parallel_across_nodes: bool = False
     """Allow `tensor_parallel_size` above the GPUs of a node. Every layer then waits for the network between nodes."""
 
+    reasoning_parser: Annotated[str, Field(min_length=1)] | None = None
+    """Which of vLLM's reasoning parsers takes the thinking of the served models out of their answers, such as `qwen3`
+    or `deepseek_r1`: it then comes as `reasoning` beside `content`. Default: the thinking stays in the answer as the
+    model writes it."""
+
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     """vLLM's own engine arguments, passed on as they are. One that Tandem sets itself is an error."""
 

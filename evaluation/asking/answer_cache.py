@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cluster.errors import TandemError
+from evaluation.asking.thinking import separate_thinking
 from evaluation.results import Reply
 
 COMMIT_EVERY_S = 1.0
@@ -47,7 +48,8 @@ class AnswerCache:
         """The answer under this key; None where it was not asked yet."""
         with self._explained():
             row = self._db.execute("SELECT reply FROM answer WHERE key = ?", (key,)).fetchone()
-        return Reply.model_validate_json(row[0]) if row else None
+        # Earlier versions kept replies with the thinking in the text.
+        return separate_thinking(Reply.model_validate_json(row[0])) if row else None
 
     def put(self, key: str, reply: Reply) -> None:
         """Keep an answer, with what it was read from."""

@@ -3,6 +3,9 @@
 Before the clock runs each arm answers one warm-up request (an adapter is loaded, kernels are compiled). A call that
 fails is recorded with its reason and is not repeated: it is never a right or a wrong answer. What was answered before
 by the same model, index and prompt is not asked again.
+
+An arm whose model thinks before it answers gets `thinking_tokens` more. Its warm-up shows that it thinks, an answer
+that was kept, or the first reply that holds thinking: one that was cut off is then asked for again.
 """
 
 import asyncio
@@ -13,6 +16,7 @@ from typing import Any
 
 from evaluation.arms import Arm
 from evaluation.asking.answer_cache import AnswerCache
+from evaluation.asking.thinking import without_unclosed_thinking
 from evaluation.asking.transport import Completion, EndpointClient
 from evaluation.asking.turns import Kind, Turn, answer_key, chat_body, list_turns, turn_body
 from evaluation.config import ArmName, EvaluationConfig
@@ -31,6 +35,9 @@ class CollectedReplies:
 
     replies: dict[Kind, Replies] = field(default_factory=dict)
     warm_ups: dict[ArmName, Reply] = field(default_factory=dict)
+    thinking: set[ArmName] = field(default_factory=set)
+    """Arms whose model thinks before it answers."""
+
     reused: dict[ArmName, int] = field(default_factory=dict)
     duration_s: float = 0.0
 
@@ -47,6 +54,13 @@ class CollectedReplies:
     def add(self, turn: Turn, reply: Reply) -> None:
         by_arm = self.replies.setdefault(turn.kind, {}).setdefault(turn.question.id, {})
         by_arm.setdefault(turn.arm.name, []).append(reply)
+
+    def leave_out_thinking(self) -> None:
+        """Take no thinking for an answer where an arm's replies were cut off before its end."""
+        for by_question in self.replies.values():
+            for by_arm in by_question.values():
+                for arm in self.thinking & by_arm.keys():
+                    by_arm[arm] = [without_unclosed_thinking(reply) for reply in by_arm[arm]]
 
 
 def ask_all(
@@ -70,6 +84,15 @@ def ask_all(
     return asyncio.run(asking.run(base_url, list(list_turns(config, arms, questions))))
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A turn and its kept answer; `is_short`: it was given under the limit for models that do not think."""
+
+    turn: Turn
+    reply: Reply | None
+    is_short: bool
+
+
 class _Asking:
     def __init__(
         self,
@@ -81,7 +104,9 @@ class _Asking:
     ) -> None:
         self.config, self.arms, self.on_progress = config, arms, on_progress
         self.answers, self.versions = answers, versions
-        self.asked = CollectedReplies(reused={arm.name: 0 for arm in arms})
+        self.asked = CollectedReplies(
+            reused={arm.name: 0 for arm in arms}, thinking={arm.name for arm in arms if arm.thinks}
+        )
         self.endpoints: dict[ArmName, EndpointClient] = {}
         # Reasons of the failures in a row, by arm, and by endpoint of those in which it did not respond at all.
         self.failures: dict[ArmName, list[str]] = {arm.name: [] for arm in arms}
@@ -92,14 +117,20 @@ class _Asking:
     async def run(self, base_url: str, planned: list[Turn]) -> CollectedReplies:
         try:
             self._connect(base_url)
-            left = [turn for turn in planned if not self._reuse(turn)]
-            self.num_to_ask = len(left)
+            kept = [self._kept(turn) for turn in planned]
+            self.asked.thinking |= {
+                each.turn.arm.name for each in kept if each.reply and each.reply.thinking is not None
+            }
             for arm in self.arms:
-                self.asked.warm_ups[arm.name] = await self._warm_up(arm, any(turn.arm is arm for turn in left))
+                is_asked = any(each.turn.arm is arm and not self._suffices(each) for each in kept)
+                self.asked.warm_ups[arm.name] = await self._warm_up(arm, is_asked)
+            left = [each.turn for each in kept if not self._reuse(each)]
+            self.num_to_ask = len(left)
             self.started = self.reported = time.monotonic()
             waiting = iter(left)
             await asyncio.gather(*(self._work(waiting) for _ in range(self.config.concurrency)))
             self.asked.duration_s = time.monotonic() - self.started
+            self.asked.leave_out_thinking()
         finally:
             await asyncio.gather(*(endpoint.close() for endpoint in set(self.endpoints.values())))
             if self.answers:
@@ -118,51 +149,88 @@ class _Asking:
             self.endpoints[arm.name] = pools[address]
             self.unreachable[pools[address].url] = []
 
-    def _reuse(self, turn: Turn) -> bool:
+    def _kept(self, turn: Turn) -> _Kept:
+        """The kept answer, under whichever limit it was given: where it ended by itself, the limit changed nothing."""
+        short = self._known(turn, thinks=False)
+        if short is not None and not short.cut_off:
+            return _Kept(turn, short, is_short=True)
+        long = self._known(turn, thinks=True)
+        return _Kept(turn, long or short, is_short=long is None)
+
+    def _known(self, turn: Turn, thinks: bool) -> Reply | None:
+        key = self._key(turn, thinks) if self.answers else None
+        return self.answers.get(key) if self.answers and key else None
+
+    def _suffices(self, kept: _Kept) -> bool:
+        """Whether a question need not be asked again: not where a model that thinks had the limit of one that does not,
+        and was cut off at it."""
+        reply = kept.reply
+        return reply is not None and not (kept.is_short and reply.cut_off and self._thinks(kept.turn.arm))
+
+    def _reuse(self, kept: _Kept) -> bool:
         """Whether the turn was answered before; then that answer stands."""
-        key = self._key(turn)
-        known = self.answers.get(key) if self.answers and key else None
-        if known is None:
+        if kept.reply is None or not self._suffices(kept):
             return False
-        self.asked.add(turn, known)
-        self.asked.reused[turn.arm.name] += 1
+        self.asked.add(kept.turn, kept.reply)
+        self.asked.reused[kept.turn.arm.name] += 1
         return True
 
-    def _key(self, turn: Turn) -> str | None:
-        return answer_key(turn, turn_body(self.config, turn), self.versions)
+    def _key(self, turn: Turn, thinks: bool) -> str | None:
+        return answer_key(turn, turn_body(self.config, turn, thinks), self.versions)
+
+    def _thinks(self, arm: Arm) -> bool:
+        return bool(arm.thinking) or arm.name in self.asked.thinking
 
     async def _warm_up(self, arm: Arm, is_asked: bool) -> Reply:
-        """One call that does not count; none where every answer is known, or the endpoint is known to be dead."""
+        """Calls that do not count: one, and one more where the first was cut off and may have been thinking.
+
+        None where every answer is known, or the endpoint is known to be dead.
+        """
         if not is_asked:
             return Reply()
         dead = self.unreachable[self.endpoints[arm.name].url]
-        return Reply(failed=dead[-1]) if dead else (await self._call(arm, chat_body(self.config, arm, WARM_UP))).reply
+        if dead:
+            return Reply(failed=dead[-1])
+        thinks = self._thinks(arm)
+        first = (await self._call(arm, chat_body(self.config, arm, WARM_UP, thinks), thinks)).reply
+        if first.thinking is None and first.cut_off and arm.thinks is None and not thinks:
+            await self._call(arm, chat_body(self.config, arm, WARM_UP, thinks=True), thinks=True)
+        return first
 
     async def _work(self, waiting: Iterable[Turn]) -> None:
         for turn in waiting:
             given_up = self._given_up(turn.arm)
-            reply = Reply(failed=given_up) if given_up else await self._reply(turn)
+            thinks = self._thinks(turn.arm)
+            reply = Reply(failed=given_up) if given_up else await self._reply(turn, thinks)
+            if reply.cut_off and not thinks and self._thinks(turn.arm):
+                thinks, reply = True, await self._reply(turn, True)
             self.asked.add(turn, reply)
-            key = self._key(turn) if self.answers and not reply.failed else None
+            key = self._key(turn, thinks) if self.answers and not reply.failed else None
             if self.answers and key:
                 self.answers.put(key, reply)
             self._count(reply)
 
-    async def _reply(self, turn: Turn) -> Reply:
-        completion = await self._call(turn.arm, turn_body(self.config, turn))
-        if turn.question.kind != "choice" or completion.reply.failed:
-            return completion.reply
-        return completion.reply.model_copy(
-            update={"choices": choices.read_choice_probabilities(completion.tops or (), turn.question)}
-        )
+    async def _reply(self, turn: Turn, thinks: bool) -> Reply:
+        completion = await self._call(turn.arm, turn_body(self.config, turn, thinks), thinks)
+        reply = completion.reply
+        if turn.question.kind != "choice" or reply.failed:
+            return reply
+        if thinks:
+            return reply.model_copy(update={"choices": choices.read_answered_choice(reply.text or "", turn.question)})
+        measured: dict[str, Any] = {"choices": choices.read_choice_probabilities(completion.tops or (), turn.question)}
+        if reply.no_answer == "cut_off" and reply.thinking is None:
+            measured |= {"text": "", "no_answer": None}  # the first token is a space, and all that was asked for
+        return reply.model_copy(update=measured)
 
-    async def _call(self, arm: Arm, sent: dict[str, Any]) -> Completion:
+    async def _call(self, arm: Arm, sent: dict[str, Any], thinks: bool = False) -> Completion:
         """One call. A failure is counted for its arm, and for the endpoint where that gave no response at all."""
         endpoint = self.endpoints[arm.name]
-        completion = await endpoint.complete(sent)
+        completion = await (endpoint.complete_thinking(sent) if thinks else endpoint.complete(sent))
         failed = completion.reply.failed
         self.failures[arm.name] = [*self.failures[arm.name], failed] if failed else []
         self.unreachable[endpoint.url] = [] if completion.responded else [*self.unreachable[endpoint.url], failed or ""]
+        if completion.reply.thinking is not None:
+            self.asked.thinking.add(arm.name)
         return completion
 
     def _given_up(self, arm: Arm) -> str | None:

@@ -144,7 +144,13 @@ async def _ask(
 
     async def ask_arm(arm: Arm, number: int) -> None:
         async with limit:
-            response = await endpoint.complete(chat_body(watching.config, arm, watching.corrections[number].question))
+            # Whether a model thinks shows in what it says: each that may gets the limit for it.
+            thinks, question = (
+                arm.thinks is not False and arm.thinking is not False,
+                watching.corrections[number].question,
+            )
+            body = chat_body(watching.config, arm, question, thinks)
+            response = await (endpoint.complete_thinking(body) if thinks else endpoint.complete(body))
         watching.record(arm, number, response.reply, time.monotonic() - began)
 
     await asyncio.gather(*(ask_arm(arm, number) for arm, number in to_ask))

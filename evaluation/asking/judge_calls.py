@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluation.asking.judge import Ask, judge_all
+from evaluation.asking.judge import Ask, JudgementFailed, judge_all, read_verdict
 from evaluation.asking.judge_calibration import calibrate_judge
+from evaluation.asking.thinking import without_unclosed_thinking
 from evaluation.asking.transport import EndpointClient
 from evaluation.config import EvaluationConfig, Judge
 from evaluation.questions.question import Question
@@ -77,16 +78,33 @@ async def _judge(
 
 def _caller(config: EvaluationConfig, judge: Judge, endpoint: EndpointClient) -> Ask:
     limit = asyncio.Semaphore(config.concurrency)
+    thinks: bool | None = None  # not known
 
     async def ask(messages: list[dict[str, Any]], max_tokens: int) -> str:
+        """The judge's answer; a judge that thinks gets the tokens for it, from the first verdict that did not come."""
+        nonlocal thinks
         body = {"model": judge.model, "messages": messages, "temperature": 0.0, "max_tokens": max_tokens}
+        longer = body | {"max_tokens": max_tokens + config.thinking_tokens}
         async with limit:
-            completion = await endpoint.complete(body)
-        if completion.reply.text is None:
-            raise AskFailed(completion.reply.failed or "", "An answer of the judge.", "Look at the judge's endpoint.")
-        return completion.reply.text
+            is_short = not thinks  # another call may find out meanwhile
+            reply = (await (endpoint.complete(body) if is_short else endpoint.complete_thinking(longer))).reply
+            if is_short and thinks is not False and reply.cut_off and not _is_verdict(reply):
+                reply = (await endpoint.complete_thinking(longer)).reply
+                thinks = bool(thinks) or reply.thinking is not None
+        reply = without_unclosed_thinking(reply) if thinks else reply
+        if reply.text is None:
+            raise AskFailed(reply.missing or "", "An answer of the judge.", "Look at the judge's endpoint.")
+        return reply.text
 
     return ask
+
+
+def _is_verdict(reply: Reply) -> bool:
+    try:
+        read_verdict(reply.text or "")
+    except JudgementFailed:
+        return False
+    return True
 
 
 async def _nobody(messages: list[dict[str, Any]], max_tokens: int) -> str:

@@ -10,23 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from evaluation.asking.thinking import hides_thinking, read_message, separate_thinking
 from evaluation.results import CitedSource, Reply
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
 
 MAX_SHOWN_CHARACTERS = 300
+THINKING_TIME = 5
+"""How many times as long a reply may take where the model thinks."""
 # A model's chat completion is some kilobytes; what is larger than this is not read into memory.
 MAX_BODY_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A reply, whether the endpoint responded at all, and the likeliest first tokens where they were asked for."""
+    """A reply, whether the endpoint responded at all, the likeliest first tokens where they were asked for, and the
+    status of a refusal."""
 
     reply: Reply
     responded: bool = True
     tops: list[tuple[str, float]] | None = None
+    status: int | None = None
 
 
 class EndpointClient:
@@ -38,27 +43,50 @@ class EndpointClient:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
+        self._without_limit: set[str] = set()
         self._session: ClientSession = ClientSession(
             connector=TCPConnector(limit=connections), headers=headers, timeout=ClientTimeout(total=timeout_s)
         )
 
-    async def complete(self, body: dict[str, Any]) -> Completion:
-        """What came back; never raises for what the endpoint does."""
-        from aiohttp import ClientError
+    async def complete(self, body: dict[str, Any], timeout_s: float | None = None) -> Completion:
+        """What came back; never raises for what the endpoint does.
 
-        started = time.perf_counter()
+        Args:
+            timeout_s: seconds after which this call has failed, where that is not the client's own limit.
+        """
+        from aiohttp import ClientError, ClientTimeout
+
+        started, limit_s = time.perf_counter(), timeout_s or self._timeout_s
         try:
-            async with self._session.post(f"{self.url}/chat/completions", data=orjson.dumps(body)) as response:
+            async with self._session.post(
+                f"{self.url}/chat/completions", data=orjson.dumps(body), timeout=ClientTimeout(total=limit_s)
+            ) as response:
                 content = await _read(response)
                 latency_s = time.perf_counter() - started
         except TimeoutError:
-            return Completion(Reply(failed=f"There was no answer within {self._timeout_s:g} s."), responded=False)
+            return Completion(Reply(failed=f"There was no answer within {limit_s:g} s."), responded=False)
         except (ClientError, OSError) as error:
             seen = f"The endpoint {self.url} could not be reached: {error or type(error).__name__}."
             return Completion(Reply(failed=seen), responded=False)
         if response.status >= 400:
-            return Completion(Reply(failed=f"The endpoint {self.url} answered {response.status}: {_message(content)}"))
+            refusal = f"The endpoint {self.url} answered {response.status}: {_message(content)}"
+            return Completion(Reply(failed=refusal), status=response.status)
         return _said(content, latency_s)
+
+    async def complete_thinking(self, body: dict[str, Any]) -> Completion:
+        """The same for a model that thinks: it may take longer, and where `max_tokens` is refused, it is left out. The
+        model may have no room for so many tokens, and then gets what room there is."""
+        timeout_s = THINKING_TIME * self._timeout_s
+        unlimited = {name: value for name, value in body.items() if name != "max_tokens"}
+        if body["model"] in self._without_limit:
+            return await self.complete(unlimited, timeout_s)
+        completion = await self.complete(body, timeout_s)
+        if completion.status == 400:
+            second = await self.complete(unlimited, timeout_s)
+            if second.reply.failed is None:
+                self._without_limit.add(body["model"])
+                return second
+        return completion
 
     async def close(self) -> None:
         await self._session.close()
@@ -76,8 +104,12 @@ def _said(content: bytes, latency_s: float) -> Completion:
     try:
         body = orjson.loads(content)
         choice, usage = body["choices"][0], body.get("usage") or {}
+        said, thinking = read_message(choice["message"])
+        if thinking is None and hides_thinking(usage):
+            thinking = ""
         reply = Reply(
-            text=_printable(choice["message"]["content"] or ""),
+            text=_printable(said),
+            thinking=thinking if thinking is None else _printable(thinking),
             model=body["model"],
             latency_s=latency_s,
             prompt_tokens=usage.get("prompt_tokens"),
@@ -85,7 +117,7 @@ def _said(content: bytes, latency_s: float) -> Completion:
             cut_off=choice.get("finish_reason") == "length",
             citations=[_cited(each) for each in body.get("citations") or []],
         )
-        return Completion(reply, tops=_tops(choice.get("logprobs")))
+        return Completion(separate_thinking(reply), tops=_tops(choice.get("logprobs")))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         seen = f"The endpoint's answer is no chat completion ({type(error).__name__}: {_short(error)})."
         return Completion(Reply(failed=seen))

@@ -13,6 +13,7 @@ from cluster.fingerprints.digests import digest_json
 from evaluation.arms import Arm
 from evaluation.config import FORMER_NAMES, ArmName, EvaluationConfig
 from evaluation.grading import choices
+from evaluation.grading.answer_line import is_lined, with_answer_line
 from evaluation.questions.question import Question
 
 Kind = Literal["first", "again", "paraphrased"]
@@ -53,17 +54,26 @@ def _wordings(config: EvaluationConfig, question: Question) -> Iterator[tuple[st
         yield wording, "paraphrased", 0
 
 
-def turn_body(config: EvaluationConfig, turn: Turn) -> dict[str, Any]:
-    """The body of a question's call."""
+def turn_body(config: EvaluationConfig, turn: Turn, thinks: bool = False) -> dict[str, Any]:
+    """The body of a question's call.
+
+    Args:
+        thinks: whether the arm's model thinks before it answers. What is likeliest first is then no letter of a choice:
+            the letter is read from the answer.
+    """
     if turn.question.kind != "choice":
-        return chat_body(config, turn.arm, turn.wording)
-    return (
-        chat_body(config, turn.arm, choices.lettered_wording(turn.question, turn.wording)) | choices.CHOICE_PARAMETERS
-    )
+        if not config.answer_line or not is_lined(turn.question):
+            return chat_body(config, turn.arm, turn.wording, thinks)
+        body = chat_body(config, turn.arm, with_answer_line(turn.wording), thinks)
+        # The sentence is not searched for.
+        return body | ({"retrieval": {**body["retrieval"], "query": turn.wording}} if turn.arm.retrieves else {})
+    body = chat_body(config, turn.arm, choices.lettered_wording(turn.question, turn.wording), thinks)
+    return body if thinks else body | choices.CHOICE_PARAMETERS
 
 
-def chat_body(config: EvaluationConfig, arm: Arm, wording: str) -> dict[str, Any]:
-    """The body of a call: the same decoding and limits for every arm."""
+def chat_body(config: EvaluationConfig, arm: Arm, wording: str, thinks: bool = False) -> dict[str, Any]:
+    """The body of a call: the same decoding for every arm, and the same limits for every arm whose model thinks before
+    it answers, and for every other."""
     shots = [
         message
         for shot in arm.shots
@@ -73,9 +83,10 @@ def chat_body(config: EvaluationConfig, arm: Arm, wording: str) -> dict[str, Any
         "model": arm.model,
         "messages": [*shots, {"role": "user", "content": wording}],
         "temperature": config.temperature,
-        "max_tokens": config.max_tokens,
+        "max_tokens": config.max_tokens + (config.thinking_tokens if thinks else 0),
         # Only Tandem's own endpoint knows this word; others refuse it.
         **({"retrieval": {"return_passages": True}} if arm.retrieves else {}),
+        **({} if arm.thinking is None else {"chat_template_kwargs": {"enable_thinking": arm.thinking}}),
     }
 
 

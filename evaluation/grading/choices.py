@@ -2,23 +2,30 @@
 
 The choices stand in the question as lettered lines, the reply is one token, and the endpoint tells the
 log-probabilities of the likeliest tokens in its place. So a choice is measured, not sampled, over any OpenAI-compatible
-chat endpoint.
+chat endpoint. A model that thinks before it answers is asked for its answer instead, and the letter is read there.
 
     answer = await ask_async(client, model, wording(question), **PARAMETERS)
     found = read(top_logprobs, question)  # {"Iron": -0.1, "Gold": -2.3}; None: the reply cannot be graded
 """
 
 import math
+import re
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.questions.question import Question
+from evaluation.questions.words import normalise
 
 CHOICE_PARAMETERS: dict[str, Any] = {"max_tokens": 1, "logprobs": True, "top_logprobs": 20}
 # What tokenizers put for a space, where an endpoint gives tokens as they stand in the vocabulary.
 AROUND_A_LETTER = string.whitespace + "()[]{}<>▁Ġ"
 TIE_TOLERANCE = 1e-6
+_ANSWER_WORDS = re.compile(
+    r"^\W*(?:(?:so|therefore|thus),?\s+)?(?:the\s+)?(?:(?:correct|right|final|best)\s+)?(?:answer|choice|option|letter)"
+    r"\W*(?:is|:)?\s*(?:(?:option|choice|letter)\s)?",
+    re.IGNORECASE,
+)
 
 
 def lettered_wording(question: Question, text: str | None = None) -> str:
@@ -40,6 +47,25 @@ def read_choice_probabilities(top_logprobs: Sequence[tuple[str, float]], questio
         if choice is not None and math.isfinite(logprob):
             by_letter.setdefault(choice, []).append(logprob)
     return {choice: _log_of_sum(by_letter[choice]) for choice in question.choices if choice in by_letter} or None
+
+
+def read_answered_choice(answer: str, question: Question) -> dict[str, float] | None:
+    """The choice that an answer names, by its letter or in its words, as certain; None where it names none or several.
+
+    For a model that thinks before it answers: the token in the first place then says nothing about a choice.
+    """
+    letters = dict(zip(string.ascii_uppercase, question.choices, strict=False))
+    lines = [line for line in answer.split("\n") if line.strip()]
+    for text in (answer, lines[-1] if lines else ""):
+        plain = (
+            _ANSWER_WORDS.sub("", text).strip(f"{AROUND_A_LETTER}*_`.:$\\").removeprefix("boxed").strip(AROUND_A_LETTER)
+        )
+        lettered = re.fullmatch(r"([A-Z])(?:[).:]\W*(.+))?", plain, re.DOTALL)
+        if lettered and lettered[1] in letters and lettered[2] in (None, "", letters[lettered[1]]):
+            return {letters[lettered[1]]: 0.0}
+        if named := [choice for choice in question.choices if normalise(choice) == normalise(plain)]:
+            return {named[0]: 0.0}
+    return None
 
 
 def likeliest_choice(choices: Mapping[str, float]) -> str | None:

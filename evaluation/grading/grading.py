@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from evaluation.grading.answer_line import is_lined, read_answer_line
 from evaluation.grading.choices import likeliest_choice
 from evaluation.grading.citations import judge_citations
 from evaluation.grading.numeric import gives_number, is_accepted
@@ -84,18 +85,22 @@ class Ungradable(ValueError):
     """There is no way to say whether the answer is right; the text says why."""
 
 
-def grade_reply(question: Question, reply: Reply, retrieves: bool, *, judged: bool | str | None = None) -> Reply:
+def grade_reply(
+    question: Question, reply: Reply, retrieves: bool, *, judged: bool | str | None = None, has_line: bool = False
+) -> Reply:
     """The reply with its grade, or with why it has none; a failed call and a reply without an answer stay as they are.
 
     Args:
         judged: the judge's word on an answer to a rubric, or why there is none.
+        has_line: whether the reply was asked to end with the answer on a line of its own (answer_line.py).
     """
     if reply.failed or reply.text is None:
         return reply
+    text = read_answer_line(reply.text) if has_line and is_lined(question) else reply.text
     try:
         if isinstance(judged, str):
             raise Ungradable(judged)
-        graded = grade(question, reply.text, reply.citations, retrieves, choices=reply.choices, judged=judged)
+        graded = grade(question, text, reply.citations, retrieves, choices=reply.choices, judged=judged)
     except Ungradable as error:
         return reply.model_copy(update={"grade": None, "ungradable": str(error)})
     return reply.model_copy(update={"grade": graded, "ungradable": None})

@@ -5,7 +5,15 @@ from typing import Annotated, Any, Literal
 import jsonref  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.api.requests import MAX_TOP_K, EmbeddingsRequest, RerankRequest, ScoreRequest, SearchRequest
+from serving.api.requests import (  # fmt: skip
+    MAX_QUERY_LENGTH,
+    MAX_TEMPLATE_ARGUMENTS,
+    MAX_TOP_K,
+    EmbeddingsRequest,
+    RerankRequest,
+    ScoreRequest,
+    SearchRequest,
+)
 
 Number = Annotated[int, Field(ge=1)]
 
@@ -23,6 +31,9 @@ class Retrieval(BaseModel):
     filter: dict[str, Any] | None = None
     return_messages: bool = False
     return_passages: bool = False
+    query: str | None = Field(
+        default=None, max_length=MAX_QUERY_LENGTH, description="searched for in place of the question"
+    )
 
 
 class _Generation(BaseModel):
@@ -42,6 +53,9 @@ class _Generation(BaseModel):
 class ChatRequest(_Generation):
     messages: list[Message] = Field(min_length=1)
     retrieval: Retrieval | None = None
+    chat_template_kwargs: dict[str, bool | int | float | str | None] | None = Field(
+        default=None, max_length=MAX_TEMPLATE_ARGUMENTS, description='such as {"enable_thinking": false}'
+    )
 
 
 class CompletionRequest(_Generation):

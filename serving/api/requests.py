@@ -40,7 +40,22 @@ def request_id(header: str | None) -> str:
 
 
 MAX_TOP_K = 100
-RETRIEVAL_KEYS = ("collection", "top_k", "filter", "return_messages", "return_passages")
+RETRIEVAL_KEYS = ("collection", "top_k", "filter", "return_messages", "return_passages", "query")
+MAX_QUERY_LENGTH = 8192
+MAX_TEMPLATE_ARGUMENTS, MAX_ARGUMENT_LENGTH = 16, 256
+TAKEN_ARGUMENTS = frozenset({
+    # of transformers' apply_chat_template: the conversation, and how it becomes tokens
+    "conversation", "conversations", "messages", "tools", "documents", "chat_template", "add_generation_prompt",
+    "continue_final_message", "tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict",
+    "return_assistant_tokens_mask", "tokenizer_kwargs", "add_special_tokens", "tool_choice", "response_format",
+    # that a template finds there without anybody's doing
+    "raise_exception", "strftime_now", "namespace", "range", "dict", "lipsum", "cycler", "joiner", "loop", "self",
+    "bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token",
+    "additional_special_tokens",
+})  # fmt: skip
+"""Names that `chat_template_kwargs` may not set: they belong to the request's other fields, to the tokenizer or to the
+engine."""
+_ARGUMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 MAX_ID_LENGTH, MAX_COMMENT_LENGTH = 128, 4000
 CONTEXT_TOKENS = 64
 """Of earlier questions in a conversation, that go into a search beside the last one."""
@@ -59,11 +74,14 @@ class GenerationRequest:
     where: Filter | None = None
     return_messages: bool = False
     return_passages: bool = False
+    query: str | None = None
+    """What is searched for in place of the conversation's last question."""
 
 
 def parse_request(raw: bytes) -> GenerationRequest:
     """Raises ApiError 400 for what cannot be read; says nothing about whether the model exists."""
     body = parse_json_object(raw)
+    check_template_arguments(body)
     retrieval = body.pop("retrieval", None) or {}
     name = parse_model_name(body.get("model"))
     if not isinstance(retrieval, dict) or set(retrieval) - set(RETRIEVAL_KEYS):
@@ -72,8 +90,10 @@ def parse_request(raw: bytes) -> GenerationRequest:
     top_k = retrieval.get("top_k")
     if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= MAX_TOP_K):
         raise _bad(f"`retrieval.top_k` takes a whole number from 1 to {MAX_TOP_K}.", "retrieval.top_k")
-    where = _filter(retrieval.get("filter"))
-    if (top_k is not None or where is not None) and name.collection is None:
+    where, query = _filter(retrieval.get("filter")), retrieval.get("query")
+    if query is not None and (not isinstance(query, str) or not 0 < len(query.strip()) <= MAX_QUERY_LENGTH):
+        raise _bad(f"`retrieval.query` takes a text of up to {MAX_QUERY_LENGTH} characters.", "retrieval.query")
+    if (top_k is not None or where is not None or query is not None) and name.collection is None:
         raise _bad("`retrieval` needs a collection: base+collection, or `retrieval.collection`.", "retrieval")
     return GenerationRequest(
         name=name,
@@ -83,7 +103,35 @@ def parse_request(raw: bytes) -> GenerationRequest:
         where=where,
         return_messages=_flag(retrieval.get("return_messages"), "retrieval.return_messages"),
         return_passages=_flag(retrieval.get("return_passages"), "retrieval.return_passages"),
+        query=query,
     )
+
+
+def check_template_arguments(body: Body) -> None:
+    """Check `chat_template_kwargs`, the arguments of a model's chat template, such as `{"enable_thinking": false}`.
+
+    Raises ApiError 400 for a value that is no scalar, and for a name that would change the conversation, the tools or
+    how both become tokens.
+    """
+    arguments = body.get("chat_template_kwargs")
+    if arguments is None:
+        return
+    where = "chat_template_kwargs"
+    if not isinstance(arguments, dict) or len(arguments) > MAX_TEMPLATE_ARGUMENTS:
+        raise _bad(
+            f"`{where}` takes an object with up to {MAX_TEMPLATE_ARGUMENTS} arguments of the chat template.", where
+        )
+    for name, value in arguments.items():
+        if not _ARGUMENT.fullmatch(name):
+            raise _bad(f"`{where}` takes names of letters, digits and underscores, up to 64 characters each.", where)
+        if name.lower() in TAKEN_ARGUMENTS:
+            raise _bad(
+                f"`{where}` cannot set {name}: it belongs to the request or to the tokenizer.", f"{where}.{name}"
+            )
+        is_text = isinstance(value, str) and len(value) <= MAX_ARGUMENT_LENGTH
+        if not is_text and not isinstance(value, bool | int | float | None):
+            accepted = f"true, false, a number, null, or a text of up to {MAX_ARGUMENT_LENGTH} characters"
+            raise _bad(f"`{where}.{name}` takes {accepted}.", f"{where}.{name}")
 
 
 def parse_rating(body: Body) -> tuple[str, str, str]:

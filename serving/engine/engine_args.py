@@ -24,6 +24,7 @@ _SOURCES = {
     "engine/arg_utils.py": ("EngineArgs", "AsyncEngineArgs"),
     "entrypoints/launchers/cli_args.py": ("BaseFrontendArgs", "FrontendArgs"),
 }
+_PARSERS = "_REASONING_PARSERS_TO_REGISTER"
 
 
 _ANY_CPU = Hardware((Node(1, 0),))
@@ -67,6 +68,8 @@ def engine_kwargs(
         }
     if config.otlp_endpoint:
         computed["otlp_traces_endpoint"] = config.otlp_endpoint
+    if config.reasoning_parser:
+        computed["reasoning_parser"] = config.reasoning_parser
     users = dict(config.engine_kwargs)
     if hardware.kind == "cpu":
         # LoRA turns compilation off on a CPU, and eager starts faster.
@@ -95,6 +98,7 @@ def check_settings(config: ServingConfig, hardware: Hardware | None, has_adapter
             that neither a CPU nor a GPU can run.
     """
     check_engine_kwargs(config.engine_kwargs)
+    _check_reasoning_parser(config)
     if hardware is not None:
         engine_kwargs(config, hardware, None, has_adapters=has_adapters)
         return
@@ -165,6 +169,35 @@ def check_engine_kwargs(names: Iterable[str]) -> None:
                 f"vLLM's engine arguments{', such as ' + ', '.join(close) if close else ''}.",
                 "Correct the name, or remove it.",
             )
+
+
+def _check_reasoning_parser(config: ServingConfig) -> None:
+    """Raises TandemError for a parser that the installed vLLM does not have, where no plugin brings it."""
+    name, known = config.reasoning_parser, known_reasoning_parsers()
+    if name is None or not known or name in known or "reasoning_parser_plugin" in config.engine_kwargs:
+        return
+    raise TandemError(
+        f"`serving.reasoning_parser` is {name}, which the installed vLLM does not have.",
+        f"One of {', '.join(sorted(known))}.",
+        "Name the parser that the model's card names for vLLM, or remove the setting.",
+    )
+
+
+@cache
+def known_reasoning_parsers() -> frozenset[str]:
+    """Names of vLLM's reasoning parsers; empty where vLLM is not installed, or keeps them elsewhere."""
+    spec = find_spec("vllm")
+    file = Path(spec.origin).parent / "reasoning" / "__init__.py" if spec and spec.origin else None
+    if file is None or not file.is_file():
+        return frozenset()
+    tables = (
+        node.value
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+        and any(isinstance(target, ast.Name) and target.id == _PARSERS for target in node.targets)
+    )  # fmt: skip
+    return frozenset(key.value for table in tables for key in table.keys
+                     if isinstance(key, ast.Constant) and isinstance(key.value, str))  # fmt: skip
 
 
 @cache

@@ -69,6 +69,32 @@ def read_model_files(source: str) -> ModelFiles:
         raise _unreadable(file, "has a value of the wrong kind") from error
 
 
+def read_chat_templates(source: str) -> list[str]:
+    """The chat templates of a model, that for chats first, from its folder or the local cache; empty without any.
+
+    Raises:
+        TandemError: a file of the model is not what it should be.
+    """
+    folder = find_model(source) or _cached_folder(source)
+    if folder is None:
+        return []
+    files = [folder / "chat_template.jinja", *sorted(folder.glob("additional_chat_templates/*.jinja"))]
+    templates = [file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file()]
+    file = folder / "tokenizer_config.json"
+    written = _read_object(file).get("chat_template") if file.is_file() else None
+    named = written if isinstance(written, list) else [{"name": "default", "template": written}]
+    templates += [
+        str(each["template"])
+        for each in sorted(filter(_is_object, named), key=lambda each: each.get("name") != "default")
+        if each.get("template")
+    ]
+    return templates
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
 def _read_object(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))

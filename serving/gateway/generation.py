@@ -20,7 +20,7 @@ from serving.access.admission import AccessRequest
 from serving.access.keys import Key
 from serving.access.token_usage import TokenUsage
 from serving.api.errors import ApiError, error_body
-from serving.api.requests import Body, GenerationRequest, parse_model_name, search_query
+from serving.api.requests import Body, GenerationRequest, check_template_arguments, parse_model_name, search_query
 from serving.engine.engine import ENGINE_STOPPED, Kind
 from serving.gateway.served_models import ServedModels
 from serving.gateway.services import ServiceCall, Services, raise_for_status
@@ -100,6 +100,7 @@ class Generation:
     def tokens(self, kind: Kind, body: Body) -> ServiceCall:
         """Text into tokens and back, by the tokenizer of a base model; its adapters have the same."""
         name = parse_model_name(body.get("model"))
+        check_template_arguments(body)
         self._bases.check(name)
         if name.collection:
             raise ApiError(400, "Tokens are a model's: leave the collection out.", param="model")
@@ -182,7 +183,7 @@ class Generation:
     ) -> tuple[Any, list[Hit], Body]:
         messages: Any = request.body.get("messages")
         rights, started = record.key.rights if record.key else NOBODY, asyncio.get_running_loop().time()
-        question = search_query(messages)
+        question = request.query or search_query(messages)
         with tracing.inside_span(record.span, "retrieval"):
             retrieval = await self._services.find(collection, question, request.top_k, rights, request.where)
         record.retrieval_s = asyncio.get_running_loop().time() - started

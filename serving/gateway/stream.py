@@ -58,7 +58,7 @@ async def relay_stream(events: AsyncGenerator[str], answering: StreamingAnswer) 
                     waiting = ""
                 event = event.replace(old, new, 1)
                 said = _texts(chunk)
-                if any(said) or _calls_a_tool(chunk):
+                if any(said) or _thinks_or_calls(chunk):
                     answering.token_usage.came()
                 texts.extend(said)
                 if _may_be_last(chunk):
@@ -80,8 +80,10 @@ def _texts(chunk: dict[str, Any]) -> list[str]:
     return [choice.get("delta", {}).get("content") or choice.get("text") or "" for choice in chunk.get("choices", [])]
 
 
-def _calls_a_tool(chunk: dict[str, Any]) -> bool:
-    return any((choice.get("delta") or {}).get("tool_calls") for choice in chunk.get("choices") or [])
+def _thinks_or_calls(chunk: dict[str, Any]) -> bool:
+    """Whether a chunk holds thinking that a reasoning parser took out of the text, or a part of a tool's call."""
+    deltas = [choice.get("delta") or {} for choice in chunk.get("choices") or []]
+    return any(delta.get("tool_calls") or delta.get("reasoning") for delta in deltas)
 
 
 def _may_be_last(chunk: dict[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +13,17 @@ from cluster.hardware import read_hardware
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
 from evaluation.arms import ARMS_OF, RETRIEVING, TRAINED, Arm, make_arms
-from evaluation.config import ArmName
+from evaluation.config import VARIANTS, ArmName
 from evaluation.measure import MeasurementContext, ask_arms, grade_all, refuse_trained
 from evaluation.measure import measure as measure_arms
 from evaluation.results import Freshness, Report, Staging
 from evaluation.verdicts.staging import decide_training as decide_staging
 from retrieval.prompt import PROMPT_HASH
 from serving.client import connect
+from serving.engine.model_files import read_chat_templates
 from tandem.compare import cache_keys
 from tandem.compare.arm_training import Trainings
+from tandem.compare.chat_template import thinks_by_template
 from tandem.compare.check import CheckedData
 from tandem.compare.corrections_run import measure_freshness
 from tandem.console import Console
@@ -178,8 +180,13 @@ class Comparison:
         )  # fmt: skip
         if "live" in served.models and self._gated:
             suffix = f"+{served.collection}" if self._live_retrieves else ""
-            arms.append(Arm("live", served.models["live"] + suffix))
-        return arms
+            thinking = VARIANTS[self._gated[0]][1] if self._gated[0] in VARIANTS else None
+            arms.append(Arm("live", served.models["live"] + suffix, thinking=thinking))
+        # The adapters of a model have its chat template.
+        templates = read_chat_templates(self.project.serving.models.get("base", self.project.model))
+        return [
+            arm if arm.endpoint else replace(arm, thinks=thinks_by_template(templates, arm.thinking)) for arm in arms
+        ]
 
     def setting(self, staging: Staging | None = None, freshness: Sequence[Freshness] = ()) -> MeasurementContext:
         """What is known of the arms at this point."""

@@ -1,5 +1,6 @@
 """Bodies of requests: what is taken out, and what is refused before anything else sees it."""
 
+import inspect
 import json
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from retrieval.filters.filters import FieldComparison
 from serving.api.errors import ApiError
-from serving.api.requests import parse_request, search_query
+from serving.api.requests import TAKEN_ARGUMENTS, parse_request, search_query
 
 USER = {"role": "user", "content": "How many?"}
 
@@ -44,6 +45,10 @@ def test_name_and_body_may_name_the_same_collection() -> None:
         ({"model": "base+docs", "retrieval": {"top_k": True}}, "retrieval.top_k"),
         ({"model": "base+docs", "retrieval": {"return_messages": 1}}, "retrieval.return_messages"),
         ({"stream": "yes"}, "stream"),
+        ({"model": "base+docs", "retrieval": {"query": " "}}, "retrieval.query"),
+        ({"model": "base+docs", "retrieval": {"query": ["x"]}}, "retrieval.query"),
+        ({"model": "base+docs", "retrieval": {"query": "x" * 9000}}, "retrieval.query"),
+        ({"retrieval": {"query": "x"}}, "retrieval"),
     ],
 )
 def test_bad_parameters_are_400_and_named(body: dict[str, Any], param: str) -> None:
@@ -109,3 +114,41 @@ def test_no_question_no_retrieval(messages: Any) -> None:
     with pytest.raises(ApiError) as refused:
         search_query(messages)
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [None, {}, {"enable_thinking": False}, {"enable_thinking": True, "thinking_budget": 512, "reasoning_effort": "low"},
+     {"thinking": None, "date": "2026-01-01", "temperature_hint": 0.5}],
+)  # fmt: skip
+def test_arguments_of_the_chat_template_go_on(arguments: Any) -> None:
+    assert parsed(chat_template_kwargs=arguments).body["chat_template_kwargs"] == arguments
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "no", [], 7, True, {f"a{n}": n for n in range(17)}, {"a": "x" * 257}, {"a": [1]}, {"a": {"b": 1}}, {"": 1},
+        {"a b": 1}, {"__class__": 1}, {"_a": 1}, {"ä": 1}, {"a" * 65: 1}, {"messages": "x"}, {"conversation": "x"},
+        {"tools": None}, {"documents": "x"}, {"tokenize": False}, {"chat_template": "{{ 1 }}"}, {"max_length": 10**9},
+        {"padding": "max_length"}, {"add_generation_prompt": False}, {"continue_final_message": True}, {"Tools": 1},
+        {"raise_exception": "x"}, {"bos_token": "<|system|>"}, {"return_dict": True}, {"tokenizer_kwargs": "x"},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_would_change_the_conversation_or_its_tokens_is_refused(arguments: Any) -> None:
+    with pytest.raises(ApiError) as refused:
+        parsed(chat_template_kwargs=arguments)
+    assert refused.value.status == 400 and str(refused.value.param).startswith("chat_template_kwargs")
+
+
+def test_every_parameter_of_the_tokenizer_is_among_those_that_are_refused() -> None:
+    from transformers.tokenization_python import PythonBackend
+
+    parameters = set(inspect.signature(PythonBackend.apply_chat_template).parameters) - {"self", "kwargs"}
+    assert parameters <= TAKEN_ARGUMENTS
+
+
+def test_what_is_searched_for_may_be_said_apart() -> None:
+    request = parsed(model="base+docs", retrieval={"query": "How many?"})
+    assert request.query == "How many?" and "retrieval" not in request.body

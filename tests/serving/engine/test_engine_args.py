@@ -8,6 +8,7 @@ from serving.engine.engine_args import (
     engine_environment,
     engine_kwargs,
     known_engine_arguments,
+    known_reasoning_parsers,
 )
 from serving.engine.sharing import GpuShare
 from tests.serving.machines import ALL, AUTOSCALED, CPU, ONE_A10, ONE_H200, V100, Hardware, node
@@ -101,3 +102,16 @@ def test_the_names_are_those_of_vllms_own_classes() -> None:
 def test_engines_on_gpus_count_them_as_ray_does() -> None:
     assert engine_environment(ServingConfig(), ONE_H200)["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert "CUDA_DEVICE_ORDER" not in engine_environment(ServingConfig(), CPU)
+
+
+def test_a_reasoning_parser_is_one_of_the_installed_vllm() -> None:
+    assert {"qwen3", "deepseek_r1", "mistral", "openai_gptoss"} <= known_reasoning_parsers()
+    config = ServingConfig(reasoning_parser="qwen3")
+    check_settings(config, CPU)
+    assert engine_kwargs(config, CPU, None)["reasoning_parser"] == "qwen3"
+    assert "reasoning_parser" not in engine_kwargs(ServingConfig(), CPU, None)
+    with pytest.raises(TandemError, match=r"reasoning_parser.* qwen9.*\n?.*qwen3"):
+        check_settings(ServingConfig(reasoning_parser="qwen9"), CPU)
+    check_settings(ServingConfig(reasoning_parser="mine", engine_kwargs={"reasoning_parser_plugin": "mine.py"}), CPU)
+    with pytest.raises(TandemError, match="reasoning_parser"):
+        engine_kwargs(ServingConfig(reasoning_parser="qwen3", engine_kwargs={"reasoning_parser": "mistral"}), CPU, None)
