@@ -19,6 +19,7 @@ from evaluation.arms import Arm
 from evaluation.asking.answer_cache import AnswerCache
 from evaluation.asking.ask import CollectedReplies, ask_all
 from evaluation.asking.judge_calls import JudgedReplies, judge_replies
+from evaluation.asking.thinking import separate_thinking
 from evaluation.asking.turns import KINDS
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.drafts.draft_files import refuse_draft
@@ -115,7 +116,7 @@ def measure_again(
     collected = ask_arms(config, base_url, arms, to_ask, on_progress, setting)
     graded, judge = grade_all(config, base_url, arms, to_ask, collected, on_progress)
     anew = {row.question.id: row for row in graded}
-    rows = [anew.get(row.question.id, row) for row in earlier.rows]
+    rows = [anew.get(row.question.id) or _without_thinking(row, arms, earlier.config) for row in earlier.rows]
     report = conclude(config, arms, rows, collected, run, setting, judge or earlier.judge)
     drifted = make_drift(
         earlier.run, documents, [question.id for question in to_ask], earlier.recommendation, report.recommendation
@@ -256,6 +257,23 @@ def _graded(
     )
     once = {name: replies[0] for name, replies in first.items()}
     return Row(question=question, replies=once, again=again, paraphrased=paraphrased)
+
+
+def _without_thinking(row: Row, arms: Sequence[Arm], config: EvaluationConfig) -> Row:
+    """A row of an earlier report, graded anew where thinking was graded as part of an answer."""
+    retrieves = {arm.name: arm.retrieves for arm in arms}
+
+    def separated(arm: ArmName, reply: Reply) -> Reply:
+        answer = separate_thinking(reply)
+        if answer is reply or (row.question.kind == "rubric" and answer.text is not None):
+            return answer  # a judge's word stays
+        ungraded = answer.model_copy(update={"grade": None})
+        return grade_reply(row.question, ungraded, retrieves.get(arm, False), has_line=config.answer_line)
+
+    changed = {arm: separated(arm, reply) for arm, reply in row.replies.items()}
+    if all(changed[arm] is reply for arm, reply in row.replies.items()):
+        return row
+    return with_failures([row.model_copy(update={"replies": changed})])[0]
 
 
 def _from_trained_documents(questions: Sequence[Question], trained: Sequence[Path]) -> int | None:

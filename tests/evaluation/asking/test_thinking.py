@@ -17,7 +17,8 @@ from evaluation.asking.ask import WARM_UP, CollectedReplies, ask_all
 from evaluation.asking.thinking import separate_thinking
 from evaluation.asking.turns import Turn, answer_key, turn_body
 from evaluation.config import EvaluationConfig, Judge
-from evaluation.measure import measure
+from evaluation.grading.answer_line import with_answer_line
+from evaluation.measure import _without_thinking, measure
 from evaluation.questions.question import Question
 from evaluation.results import CitedSource, Reply, Report
 from tests.evaluation.endpoint import Endpoint
@@ -274,3 +275,34 @@ def test_a_judge_may_think(shape: Shape, start: Start, tmp_path: Path) -> None:
     report = measure(config, endpoint.url, make_arms(("base",)), run, lambda line: None)
     assert report.judge and report.judge.trusted and report.judge.num_failed == 0
     assert report.cell("base", "overall").accuracy.share == 1.0
+
+
+def test_every_arm_is_asked_for_the_line_in_the_same_words(start: Start) -> None:
+    """The sentence is not searched for, and no answer that is graded otherwise is asked for on a line."""
+    endpoint = start(tagged)
+    endpoint.answers = lambda question: "It is near.\nAnswer: 7"
+    hosted = {"hosted": {"url": endpoint.url, "model": "large"}}
+    config = EvaluationConfig.model_validate(
+        {"arms": ["base", "retrieval", "hosted"], "endpoints": hosted, "answer_line": True}
+    )
+    formed = QUESTIONS[1].model_copy(update={"form": "<(?P<value>.+)>"})
+    arms = make_arms(config.arms, collection="demo", endpoints=config.endpoints)
+    ask_all(config, endpoint.url, arms, [QUESTIONS[0], formed], lambda line: None)
+    asked = {
+        body["model"]: body for body in endpoint.bodies if body["messages"][-1]["content"].startswith("What is 0?")
+    }
+    assert {body["messages"][-1]["content"] for body in asked.values()} == {with_answer_line("What is 0?")}
+    assert set(asked) == {"base", "base+demo", "large"}
+    assert asked["base+demo"]["retrieval"] == {"return_passages": True, "query": "What is 0?"}
+    assert "What is 1?" in {body["messages"][-1]["content"] for body in endpoint.bodies}
+
+
+def test_an_earlier_report_is_graded_anew_where_thinking_was_graded(tmp_path: Path, start: Start) -> None:
+    endpoint = start(tagged)
+    report = compare(tmp_path, endpoint)
+    row = report.rows[0]
+    told = row.replies["base"].model_copy(update={"text": f"<think>{THOUGHT}", "cut_off": True, "thinking": None})
+    earlier = row.model_copy(update={"replies": {"base": told}})
+    again = _without_thinking(earlier, make_arms(("base",)), EvaluationConfig()).replies["base"]
+    assert (again.grade, again.no_answer, again.thinking) == (None, "cut_off", THOUGHT)
+    assert _without_thinking(row, make_arms(("base",)), EvaluationConfig()) is row
