@@ -14,12 +14,15 @@ thinking. So is a closing tag alone in the midst of a sentence.
 
 import json
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
-_NAMES = "think|thinking|thoughts?|reasoning|reflection|scratchpad|antthinking|seed:think"
+_NAMES = (
+    "think|thinking|thoughts?|reasoning|rationale|reflection|analysis|scratchpad|antthinking|seed:think|cot|"
+    "chain[_-]of[_-]thought|inner[_-](?:thoughts?|monologue)"
+)
 # Opening and closing tag of each way of marking thinking.
 _TAGS = (
     (rf"<\|?\s*(?:{_NAMES})(?:\s[^<>]{{0,80}})?\|?>", rf"<\|?\s*/\s*(?:{_NAMES})\s*\|?>"),
@@ -29,17 +32,25 @@ _TAGS = (
     (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
     (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),
     (r"<\|channel>thought\b", r"<channel\|>"),
+    (r"<unused94>\s*thought\b", r"<unused95>"),
+    (r'<details type="reasoning"[^<>]{0,200}>', r"</details>"),
     (r"Here(?:'s| is) my thought process:", r"Here(?:'s| is) my response:"),
 )
-# The last is in ordinary words: without its beginning it closes nothing.
-_LONE_CLOSINGS = range(len(_TAGS) - 1)
+# The last two mean other things too: without the beginning they close nothing.
+_LONE_CLOSINGS = range(len(_TAGS) - 2)
 _MARKS = tuple(
     (re.compile(pattern, re.IGNORECASE), way, step)
     for way, (opening, closing) in enumerate(_TAGS)
     for pattern, step in ((opening, 1), (closing, -1))
 )
 # What says that an answer is one, and nothing else.
-_ANSWER_MARKS = re.compile(r"<\|(?:START|END)_(?:RESPONSE|TEXT)\|>|<\|(?:begin|end)_of_solution\|>", re.IGNORECASE)
+_ANSWER_MARKS = re.compile(
+    r"<\|(?:START|END)_(?:RESPONSE|TEXT)\|>|<\|(?:begin|end)_of_(?:solution|box)\|>", re.IGNORECASE
+)
+# What may stand before thinking and is no word of an answer: white space, a byte order mark, and marks of a template.
+_NOTHING = re.compile(r"(?:[\s\ufeff\u200b-\u200f]|<s>|<\|[\w/]{1,30}\|>|(?<=\|>)assistant\b)*")
+_CUT_TAG = re.compile(r"\s*(?:<\|?|\[|◁)[\w:|]{0,20}")
+_ANSWER = re.compile(r"<(?:answer|response)>", re.IGNORECASE)
 _WRAPPED = re.compile(r"\s*<(answer|response)>(.*)</\1>\s*", re.IGNORECASE | re.DOTALL)
 _CODE = re.compile(r"```.*?```|~~~.*?~~~|`[^`\n]+`|``[^\n]+?``", re.DOTALL)
 _QUOTES = tuple("\"'“”‘’«»„‹›「」『』")
@@ -51,7 +62,7 @@ _HARMONY = re.compile(r"\s*(?:<\|start\|>\s*assistant\s*)?<\|channel\|>")
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 # The same where an endpoint leaves special tokens out: `analysisThe user asks ...assistantfinalParis`.
-_BARE_HARMONY = re.compile(r"\s*analysis(?=[A-Z\"'“(0-9])")
+_BARE_HARMONY = re.compile(r"\s*analysis(?=[A-Z\"'“])")
 _BARE_CHANNEL = re.compile(r"assistant\s*(analysis|commentary|final)")
 
 
@@ -83,6 +94,8 @@ def split_thinking(text: str, ended: bool = True) -> Split:
     if _BARE_HARMONY.match(text):
         return _of_channels(_bare_channels(text), ended)
     marks = sorted(_Mark(*found.span(), way, step) for pattern, way, step in _MARKS for found in pattern.finditer(text))
+    if not ended and _CUT_TAG.fullmatch(text):
+        return Split("", None)
     if not marks or (ended and len(marks) == 1 and text.strip() == text[marks[0].start : marks[0].end]):
         return Split(None, text)  # a reply of a tag alone is about the tag
     return _of_tags(text, marks, ended)
@@ -106,11 +119,11 @@ def _of_tags(text: str, marks: Sequence[_Mark], ended: bool) -> Split:
     place, is_open = 0, False
     code = [found.span() for found in _CODE.finditer(text)]
     while not is_open and (block := _next_block(text, marks, place, bool(said), code, bool(thoughts))) is not None:
-        start, inner_start, inner_end, end = block
-        if text[place:start].strip():
+        start, inner_start, inner_end, end, is_open = block
+        if not _NOTHING.fullmatch(text, place, start):
             said.append(text[place:start])
         thoughts.append(text[inner_start:inner_end].strip())
-        place, is_open = end, inner_end == end
+        place = end
     if not thoughts:
         return Split(None, text)
     thinking = "\n\n".join(filter(None, thoughts))
@@ -124,8 +137,9 @@ def _of_tags(text: str, marks: Sequence[_Mark], ended: bool) -> Split:
 
 def _next_block(
     text: str, marks: Sequence[_Mark], place: int, has_said: bool, code: Sequence[tuple[int, int]], has_thought: bool
-) -> tuple[int, int, int, int] | None:
-    """Where the next block begins, what is in it begins and ends, and the block ends; None where there is none left.
+) -> tuple[int, int, int, int, bool] | None:
+    """Where the next block begins, what is in it begins and ends, the block ends, and whether the text ends before it;
+    None where there is none left.
 
     Args:
         place: where the text begins that is not yet split; `has_said`: whether words of an answer stand before it.
@@ -134,14 +148,18 @@ def _next_block(
     for number, mark in enumerate(left):
         if mark.step < 0 or not _opens(text, mark, place, has_said, code, has_thought):
             continue
-        closing = _closing(left[number + 1 :], mark.way)
-        return (mark.start, mark.end, *((closing.start, closing.end) if closing else (len(text), len(text))))
+        closing = _closing(left[number + 1 :], mark.way, text, code)
+        if closing is not None:
+            return mark.start, mark.end, closing.start, closing.end, False
+        answer = _ANSWER.search(text, mark.end)
+        end = answer.start() if answer else len(text)
+        return mark.start, mark.end, end, end, answer is None
     lone = list(takewhile(lambda mark: mark.step < 0, left))
     if place == 0 and lone and _is_json(text):
         return None
     for mark in reversed(lone):
-        if mark.way in _LONE_CLOSINGS and not _is_quoted(text, mark, code) and not _is_mentioned(text, place, mark):
-            return place, place, mark.start, mark.end
+        if mark.way in _LONE_CLOSINGS and not _is_quoted(mark, text, code) and not _is_mentioned(text, place, mark):
+            return place, place, mark.start, mark.end, False
     return None
 
 
@@ -149,9 +167,9 @@ def _opens(
     text: str, mark: _Mark, place: int, has_said: bool, code: Sequence[tuple[int, int]], has_thought: bool
 ) -> bool:
     """Whether a tag opens a block, and is not mentioned in an answer."""
-    if not has_said and not text[place : mark.start].strip():
+    if not has_said and _NOTHING.fullmatch(text, place, mark.start):
         return True
-    if _is_quoted(text, mark, code):
+    if _is_quoted(mark, text, code):
         return False
     near = text[max(0, mark.start - _NEAR) : mark.start]
     if has_thought:
@@ -160,21 +178,25 @@ def _opens(
     return near.rstrip(" \t").endswith("\n") and "\n" not in preamble and not preamble.endswith((":", "\uff1a"))
 
 
-def _closing(marks: Sequence[_Mark], way: int) -> _Mark | None:
+def _closing(marks: Sequence[_Mark], way: int, text: str, code: Sequence[tuple[int, int]]) -> _Mark | None:
     """The tag that closes a block whose opening tag stands before these; None where none does.
 
     Blocks within are counted. Where thinking mentions an opening tag, the count never ends: then the last tag closes.
+    Tags in code or in quotation marks count where there are no others.
     """
-    depth, last = 1, None
+    depth, last, quoted = 1, None, None
     for mark in marks:
         if mark.way != way:
+            continue
+        if _is_quoted(mark, text, code):
+            quoted = quoted or (mark if mark.step < 0 else None)
             continue
         depth += mark.step
         if mark.step < 0:
             last = mark
         if depth == 0:
             return mark
-    return last
+    return last or quoted
 
 
 def _is_mentioned(text: str, place: int, mark: _Mark) -> bool:
@@ -190,8 +212,9 @@ def _is_mentioned(text: str, place: int, mark: _Mark) -> bool:
     return re.match(r"[^\S\n]+[a-z(]|[.,;:!?)]", after) is not None
 
 
-def _is_quoted(text: str, mark: _Mark, code: Sequence[tuple[int, int]]) -> bool:
-    if any(start <= mark.start and mark.end <= end for start, end in code):
+def _is_quoted(mark: _Mark, text: str, code: Sequence[tuple[int, int]]) -> bool:
+    place = bisect_right(code, (mark.start, len(text))) - 1
+    if place >= 0 and mark.end <= code[place][1]:
         return True
     return text.startswith(_QUOTES, max(0, mark.start - 1), mark.start) and text.startswith(_QUOTES, mark.end)
 

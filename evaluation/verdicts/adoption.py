@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from evaluation.arms import RETRIEVING, TRAINED
-from evaluation.config import BUILT_IN, ArmName, EndpointArm
+from evaluation.config import BUILT_IN, VARIANTS, ArmName, EndpointArm, built_in
 from evaluation.results import ArmResult
 
 # `base:helpdesk@3+docs`: a model, its adapter with the version, and the collection.
@@ -16,10 +16,14 @@ def adoption_steps(arm: ArmResult, endpoints: Mapping[ArmName, EndpointArm]) -> 
     if arm.name in endpoints:
         return f"# Ask {endpoints[arm.name].url} for the model {arm.model}. Nothing has to be served here.\n"
     named = MODEL.fullmatch(arm.model)
-    if arm.name not in BUILT_IN or named is None:
+    plain = built_in(arm.name)
+    if plain not in BUILT_IN or named is None:
         return None
     lines = [f"# Ask the endpoint for the model {arm.model}."]
-    if arm.name == "few_shot":
+    if arm.name in VARIANTS:
+        thinks = str(VARIANTS[arm.name][1]).lower()
+        lines.append(f"# Send chat_template_kwargs: {{enable_thinking: {thinks}}} with each question.")
+    if plain == "few_shot":
         lines.append("# Send the examples in front of each question, as they stand in the report.")
     if arm.name in TRAINED:
         lines += _tuned(named)

@@ -6,7 +6,7 @@ from random import Random
 
 from evaluation.arms import Shot, make_arms
 from evaluation.asking.corrections import Correction, load_corrections
-from evaluation.config import ArmName
+from evaluation.config import ArmName, built_in
 from evaluation.measure import check_questions
 from evaluation.questions.leaks import find_leaks_among, raise_for_leaks
 from evaluation.questions.question import Question, slices
@@ -48,7 +48,7 @@ def check_data(project: Project, console: Console, arms: Collection[ArmName]) ->
     check_sources(project)
     if project.tunes:
         check_base_weights(project.model)
-    shows_rows = "few_shot" in arms and bool(project.training.data)
+    shows_rows = any(built_in(arm) == "few_shot" for arm in arms) and bool(project.training.data)
     rows = read_rows(project) if project.tunes or shows_rows else None
     to_train = rows.report.rows if rows and project.tunes else ()
     questions = check_questions(project.evaluation)

@@ -20,7 +20,8 @@ from evaluation.config import EvaluationConfig, Judge
 from evaluation.grading.answer_line import with_answer_line
 from evaluation.measure import _without_thinking, measure
 from evaluation.questions.question import Question
-from evaluation.results import CitedSource, Reply, Report
+from evaluation.results import ArmResult, CitedSource, Reply, Report
+from evaluation.verdicts.adoption import adoption_steps
 from tests.evaluation.endpoint import Endpoint
 
 THOUGHT = " ".join(["So is it 7, or is it 8?"] * 20)
@@ -217,6 +218,13 @@ def test_variants_are_of_their_arms() -> None:
         ("base:demo@1+docs", False, 0, True), ("base:demo-raft@1+docs", True, 0, True), ("base", True, 1, False),
         ("base+docs", None, 0, True),
     ]  # fmt: skip
+
+
+def test_what_adopts_a_variant_says_how_to_ask() -> None:
+    arm = {"name": "few_shot_no_thinking", "title": "", "model": "base", "answered_as": [], "warm_up_s": None,
+           "warm_up_failed": None, "failures": {}}  # fmt: skip
+    steps = adoption_steps(ArmResult.model_validate(arm), {}) or ""
+    assert "chat_template_kwargs: {enable_thinking: false}" in steps and "examples" in steps
 
 
 def test_what_was_kept_is_not_asked_again_but_what_was_cut_off_is(start: Start, tmp_path: Path) -> None:

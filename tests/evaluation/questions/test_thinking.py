@@ -16,6 +16,8 @@ MARKS = [
     ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
     ("<|channel>thought\n", "<channel|>"), ("analysis", "assistantfinal"),
     ("Here is my thought process: ", "\nHere is my response: "),
+    ("<unused94>thought\n", "<unused95>"), ('<details type="reasoning" done="true">\n', "\n</details>\n"),
+    ("<chain_of_thought>", "</chain_of_thought>"),
 ]  # fmt: skip
 LONE = [("", "</think>"), ("", "\n</think>\n\n"), ("", "</think>\n"), ("", " [/THINK] "), ("", "◁/think▷")]
 THOUGHTS = ["Is it Lyon? No.", "The user asks for a number.\n\n3 + 4 = 7, or 8?", "So it is `</x>` and <b>, isn't it?"]
@@ -40,6 +42,11 @@ def test_what_is_cut_off_in_its_thinking_has_no_answer_and_what_ends_there_an_em
     assert split_thinking(closed, ended=False).answer is None and split_thinking(closed).answer == ""
 
 
+@pytest.mark.parametrize("text", ["<", "<thi", "[THI", "◁th", " <|chan"])
+def test_a_tag_that_is_cut_off_begins_no_answer(text: str) -> None:
+    assert split_thinking(text, ended=False) == ("", None) and split_thinking(text) == (None, text)
+
+
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
@@ -56,6 +63,11 @@ def test_what_is_cut_off_in_its_thinking_has_no_answer_and_what_ends_there_an_em
         ("Is it Lyon?\n</think>\n\nIt is written `</think>`.", "It is written `</think>`."),
         ("<reasoning>a</reasoning>\n<answer>\nParis\n</answer>", "Paris"),
         ("<think>a</think>Paris\n<think>", "Paris"),
+        ("<think>I write `<think>` first.</think>It ends with `</think>`.", "It ends with `</think>`."),
+        ("<think>I never close it.\n<answer>Paris</answer>", "Paris"),
+        ("<|im_start|>assistant\n<think>a</think>Paris", "Paris"),
+        ("\ufeff<think>a</think>Paris", "Paris"),
+        ("<s> <think>```python\nprint()\n</think>Paris", "Paris"),
     ],
 )
 def test_blocks_within_blocks_and_several_of_them(text: str, answer: str) -> None:

@@ -137,3 +137,10 @@ def test_an_answer_that_is_cut_counts_what_came() -> None:
     assert answering.token_usage.num_tokens == 5 + 2
     answering.token_usage.generated = 100
     assert answering.token_usage.num_tokens == 50, "never more than was reserved"
+
+
+def test_thinking_that_a_parser_took_out_counts_as_tokens_that_came_and_is_no_text() -> None:
+    thinking, answering = chunk().replace('"content":""', '"reasoning":"So it is"'), Answering()
+    events = relayed(thinking, thinking, chunk("26"), chunk(finish="stop"), "data: [DONE]\n\n", answering=answering)
+    assert answering.token_usage.generated == 3 and answering.token_usage.first_at is not None
+    assert last_chunk(events)["text"] == "26"

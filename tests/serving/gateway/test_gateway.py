@@ -73,11 +73,16 @@ def settings_of(**changed: Any) -> GatewaySettings:
 
 
 def asked(
-    engine: Handle, retriever: Handle | None = None, model: str = "base", timeout_s: float = 5.0, **settings: Any
+    engine: Handle,
+    retriever: Handle | None = None,
+    model: str = "base",
+    timeout_s: float = 5.0,
+    more: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """The body of the answer."""
     known = settings_of(request_timeout_s=timeout_s, **settings)
-    raw = json.dumps({"model": model, "messages": [{"role": "user", "content": "Iron?"}]}).encode()
+    raw = json.dumps({"model": model, "messages": [{"role": "user", "content": "Iron?"}], **(more or {})}).encode()
 
     async def ask() -> dict[str, Any]:
         gateway = Gateway(known, {"base": engine}, retriever)  # type: ignore[dict-item, arg-type]
@@ -119,6 +124,19 @@ def test_passages_go_in_and_citations_come_out() -> None:
         }
     ]
     assert body["retrieval"] == {"collection": "docs", "took_ms": 3.0}
+
+
+def test_what_is_searched_for_may_be_less_than_what_is_asked() -> None:
+    engine, retriever = Handle(answer=answered), Handle(search=lambda *_: FOUND)
+    asked(engine, retriever, "base+docs", more={"retrieval": {"query": "What is iron?"}})
+    assert retriever.asked == [("docs", "What is iron?", None, NOBODY, None)]
+    assert engine.asked[0][1]["messages"][-1] == {"role": "user", "content": "Iron?"}
+
+
+def test_arguments_of_the_chat_template_reach_the_engine() -> None:
+    engine, arguments = Handle(answer=answered), {"chat_template_kwargs": {"enable_thinking": False}}
+    asked(engine, more=arguments)
+    assert engine.asked[0][1]["chat_template_kwargs"] == {"enable_thinking": False}
 
 
 def test_merged_passages_are_cited_by_their_span_and_a_missing_leg_is_said() -> None:
