@@ -16,10 +16,12 @@ SCHEMA_VERSION = 2
 
 
 FailureKind = Literal["not_retrieved", "misread", "not_in_documents", "wrong_form", "wrong_reasoning"]
-NoAnswer = Literal["cut_off", "content_filter", "tool_call"]
+NoAnswer = Literal["cut_off", "thinking_only", "content_filter", "tool_call"]
 NO_ANSWER: dict[NoAnswer, str] = {
     "cut_off": "The reply was cut off before its answer began: raise `evaluation.thinking_tokens` where the model "
     "thinks, else `evaluation.max_tokens`.",
+    "thinking_only": "The reply holds thinking and no answer. Check the endpoint's reasoning parser "
+    "(`serving.reasoning_parser` for your own): it may take the answer for thinking.",
     "content_filter": "A content filter of the endpoint withheld the answer.",
     "tool_call": "The reply is a call of a tool, and no answer.",
 }
@@ -102,8 +104,8 @@ class Reply(ResultModel):
     """What the model thought aloud before its answer. It is shown and never graded. Empty where the endpoint keeps it
     to itself, None where the model did not think."""
     no_answer: NoAnswer | None = None
-    """Why there is no answer in the reply: it ended at `max_tokens` while the model thought, a content filter of the
-    endpoint withheld it, or it is a call of a tool."""
+    """Why there is no answer in the reply: it ended at `max_tokens` while the model thought, its message has thinking
+    beside an empty content, a content filter of the endpoint withheld it, or it is a call of a tool."""
     citations: list[CitedSource] = []
     choices: dict[str, float] | None = None
     """Log-likelihood of each choice, where the question is one of choice; 0 for the one that was answered, where a

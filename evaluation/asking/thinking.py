@@ -49,6 +49,8 @@ def separate_thinking(reply: Reply) -> Reply:
     if reply.failed or reply.no_answer or reply.text is None:
         return reply
     thinking, answer = split_thinking(reply.text, ended=not reply.cut_off)
+    if reply.thinking is not None and answer is not None:
+        answer = answer.strip()  # a parser leaves the empty lines behind the thinking
     never_came = reply.cut_off and not (answer or "").strip()
     if thinking is None and (reply.choices is not None or (answer == reply.text and not never_came)):
         return reply  # of a choice the first token alone was asked for, and measured

@@ -107,14 +107,18 @@ def _said(content: bytes, latency_s: float) -> Completion:
         said, thinking = read_message(choice["message"])
         if thinking is None and hides_thinking(usage):
             thinking = ""
+        cut_off = choice.get("finish_reason") == "length"
+        # Whether the model or a parser left the content empty does not show.
+        is_thought = bool(thinking) and not said.strip() and not cut_off
         reply = Reply(
-            text=_printable(said),
+            text=None if is_thought else _printable(said),
+            no_answer="thinking_only" if is_thought else None,
             thinking=thinking if thinking is None else _printable(thinking),
             model=body["model"],
             latency_s=latency_s,
             prompt_tokens=usage.get("prompt_tokens"),
             completion_tokens=usage.get("completion_tokens"),
-            cut_off=choice.get("finish_reason") == "length",
+            cut_off=cut_off,
             citations=[_cited(each) for each in body.get("citations") or []],
         )
         return Completion(separate_thinking(reply), tops=_tops(choice.get("logprobs")))

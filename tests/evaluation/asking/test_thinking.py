@@ -41,7 +41,7 @@ def opened_in_the_prompt(thought: str, answer: str | None) -> dict[str, Any]:
 
 
 def in_a_field(name: str) -> Shape:
-    return lambda thought, answer: {"content": answer, name: thought}
+    return lambda thought, answer: {"content": answer and f"\n\n{answer}", name: thought}
 
 
 def in_parts(thought: str, answer: str | None) -> dict[str, Any]:
@@ -154,6 +154,28 @@ def test_an_answer_that_never_came_is_counted_apart(shape: Shape, start: Start, 
     cell = report.cell("base", "overall")
     assert (cell.num_no_answer, cell.accuracy.n) == (6, 0)
     assert report.recommendation.outcome == "failures" and "evaluation.thinking_tokens" in str(report.arms[0].failures)
+
+
+@pytest.mark.parametrize(
+    ("message", "no_answer"),
+    [
+        ({"content": None, "reasoning_content": "It is 3."}, "thinking_only"),
+        ({"content": "", "reasoning": "It is 3."}, "thinking_only"),
+        ({"reasoning": "It is 3."}, "thinking_only"),
+        ({"content": [{"type": "thinking", "thinking": "It is 3."}]}, "thinking_only"),
+        ({"content": "<think>It is 3.</think>"}, None),
+        ({"content": "<think>It is 3."}, None),
+    ],
+)
+def test_a_reply_that_ends_without_an_answer_is_never_right(
+    message: dict[str, Any], no_answer: str | None, start: Start, tmp_path: Path
+) -> None:
+    """In the text the model itself ended with an empty answer; in a field a parser may have taken the answer."""
+    endpoint = start(lambda thought, answer: message)
+    endpoint.thought = "It is 3."
+    reply = next(row for row in compare(tmp_path, endpoint).rows if row.question.answers == ("3",)).replies["base"]
+    assert reply.no_answer == no_answer
+    assert reply.grade is None if no_answer else reply.grade is not None and not reply.grade.correct
 
 
 def test_without_its_tag_what_is_cut_off_is_no_answer_where_the_arm_thinks(start: Start) -> None:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 OFF: Any = {"chat_template_kwargs": {"enable_thinking": False}}
 
 
-@pytest.fixture(scope="module", params=[None, "qwen3"])
+@pytest.fixture(scope="module", params=["qwen3", pytest.param(None, marks=pytest.mark.matrix)])
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, str | None]]:
