@@ -17,6 +17,9 @@ from evaluation.grading.answer_line import is_lined, with_answer_line
 from evaluation.questions.question import Question
 
 Kind = Literal["first", "again", "paraphrased"]
+THINKING_ARGUMENTS = ("enable_thinking", "thinking")
+"""What chat templates call the argument that turns thinking on and off; vLLM leaves out what one does not read."""
+
 KINDS: tuple[Kind, ...] = ("first", "again", "paraphrased")
 # A renamed arm keeps its former name in the keys, so that the answers kept before it was renamed are found.
 _NAMES_IN_KEYS = {today: former for former, today in FORMER_NAMES.items()}
@@ -86,7 +89,7 @@ def chat_body(config: EvaluationConfig, arm: Arm, wording: str, thinks: bool = F
         "max_tokens": config.max_tokens + (config.thinking_tokens if thinks else 0),
         # Only Tandem's own endpoint knows this word; others refuse it.
         **({"retrieval": {"return_passages": True}} if arm.retrieves else {}),
-        **({} if arm.thinking is None else {"chat_template_kwargs": {"enable_thinking": arm.thinking}}),
+        **({} if arm.thinking is None else {"chat_template_kwargs": dict.fromkeys(THINKING_ARGUMENTS, arm.thinking)}),
     }
 
 

@@ -10,6 +10,7 @@ from evaluation.config import ArmName, built_in
 from evaluation.measure import check_questions
 from evaluation.questions.leaks import find_leaks_among, raise_for_leaks
 from evaluation.questions.question import Question, slices
+from tandem.compare.chat_template import check_thinking_arms
 from tandem.compare.corrections_run import check_corrections
 from tandem.console import Console
 from tandem.pipeline.training import CheckedRows, check_sources, read_rows
@@ -68,6 +69,7 @@ def check_arms(project: Project) -> None:
         project.evaluation.arms, tuned="tuned", raft="raft", collection="there" if has_documents else None,
         endpoints=project.evaluation.endpoints, shots=[Shot("", "")] if has_rows else (),
     )  # fmt: skip
+    check_thinking_arms(project)
 
 
 def look_at_data(project: Project) -> tuple[DataCheck | None, int]:

@@ -20,10 +20,9 @@ from evaluation.results import Freshness, Report, Staging
 from evaluation.verdicts.staging import decide_training as decide_staging
 from retrieval.prompt import PROMPT_HASH
 from serving.client import connect
-from serving.engine.model_files import read_chat_templates
 from tandem.compare import cache_keys
 from tandem.compare.arm_training import Trainings
-from tandem.compare.chat_template import thinks_by_template
+from tandem.compare.chat_template import base_chat_templates, thinks_by_template
 from tandem.compare.check import CheckedData
 from tandem.compare.corrections_run import measure_freshness
 from tandem.console import Console
@@ -183,7 +182,7 @@ class Comparison:
             thinking = VARIANTS[self._gated[0]][1] if self._gated[0] in VARIANTS else None
             arms.append(Arm("live", served.models["live"] + suffix, thinking=thinking))
         # The adapters of a model have its chat template.
-        templates = read_chat_templates(self.project.serving.models.get("base", self.project.model))
+        templates = base_chat_templates(self.project) if any(arm.endpoint is None for arm in arms) else []
         return [
             arm if arm.endpoint else replace(arm, thinks=thinks_by_template(templates, arm.thinking)) for arm in arms
         ]

@@ -230,6 +230,7 @@ def test_thinking_on_and_off_are_two_arms(start: Start, tmp_path: Path) -> None:
     assert [arm.thinking_tokens for arm in report.arms] == [4096, None]
     sent = {(body["chat_template_kwargs"]["enable_thinking"], body["max_tokens"]) for body in endpoint.bodies}
     assert sent == {(True, 4160), (False, 64)}
+    assert endpoint.bodies[0]["chat_template_kwargs"].keys() == {"enable_thinking", "thinking"}
 
 
 def test_variants_are_of_their_arms() -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from cluster.errors import TandemError
 from serving.engine.model_files import read_chat_templates
-from tandem.compare.chat_template import thinks_by_template
+from tandem.compare.chat_template import check_thinking_arms, thinks_by_template
+from tandem.project.project import load
 
 TURNS = "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}{% endfor %}"
 PLAIN = TURNS + "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -39,3 +41,26 @@ def test_templates_are_read_where_models_have_them(tmp_path: Path) -> None:
     assert read_chat_templates(str(tmp_path)) == [PLAIN, ALWAYS]
     (tmp_path / "chat_template.jinja").write_text(HYBRID)
     assert read_chat_templates(str(tmp_path))[0] == HYBRID
+
+
+@pytest.mark.parametrize(
+    ("template", "reads"),
+    [
+        (PLAIN, False), (ALWAYS, False), (HYBRID, True), (WHEN_ASKED, True),
+        ("{% if not thinking %}</think>{% endif %}", True),
+        (PLAIN + "{{ message['thinking'] }}{{ message.thinking }}{{ message.get('enable_thinking') }}", False),
+    ],
+)  # fmt: skip
+def test_an_arm_that_is_asked_to_think_needs_a_template_that_can_say_so(
+    template: str, reads: bool, tmp_path: Path
+) -> None:
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "chat_template.jinja").write_text(template)
+    (tmp_path / "tandem.yaml").write_text("model: .\nevaluation: {arms: [base, base_no_thinking]}\n")
+    project = load(tmp_path / "tandem.yaml")
+    if reads:
+        check_thinking_arms(project)
+    else:
+        with pytest.raises(TandemError, match=r"`base_no_thinking` .* chat template .*`enable_thinking`"):
+            check_thinking_arms(project)
