@@ -264,7 +264,7 @@ def _without_thinking(row: Row, arms: Sequence[Arm], config: EvaluationConfig) -
     retrieves = {arm.name: arm.retrieves for arm in arms}
 
     def separated(arm: ArmName, reply: Reply) -> Reply:
-        answer = separate_thinking(reply)
+        answer = separate_thinking(reply) if reply.thinking is None else reply
         if answer is reply or (row.question.kind == "rubric" and answer.text is not None):
             return answer  # a judge's word stays
         ungraded = answer.model_copy(update={"grade": None})

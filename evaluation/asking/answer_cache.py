@@ -48,8 +48,11 @@ class AnswerCache:
         """The answer under this key; None where it was not asked yet."""
         with self._explained():
             row = self._db.execute("SELECT reply FROM answer WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        reply = Reply.model_validate_json(row[0])
         # Earlier versions kept replies with the thinking in the text.
-        return separate_thinking(Reply.model_validate_json(row[0])) if row else None
+        return separate_thinking(reply) if reply.thinking is None else reply
 
     def put(self, key: str, reply: Reply) -> None:
         """Keep an answer, with what it was read from."""

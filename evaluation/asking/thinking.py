@@ -42,7 +42,7 @@ def hides_thinking(usage: Mapping[str, Any]) -> bool:
 
 
 def separate_thinking(reply: Reply) -> Reply:
-    """The reply with its answer as `text` and its thinking beside it; the same again for one that was separated.
+    """The reply with its answer as `text` and its thinking beside it.
 
     A reply that was cut off before its answer began has none.
     """
