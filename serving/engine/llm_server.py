@@ -30,6 +30,7 @@ from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
+from vllm.reasoning import ReasoningParserManager
 
 from serving.api.errors import error_body
 
@@ -69,7 +70,22 @@ async def start_server(
     server: AdapterServer = AdapterServer.sync_init(config, engine_cls=OneChildEngine if kind == "cpu" else VLLMEngine)
     server.adapter_folder = adapter_folder
     await server.start()
+    if name_of_parser := engine_kwargs.get("reasoning_parser"):
+        try:
+            check_reasoning_parser(name_of_parser, server.tokenizer())
+        except RuntimeError:
+            server.stop()
+            raise
     return server
+
+
+def check_reasoning_parser(name: str, tokenizer: Any) -> None:
+    """Raises RuntimeError where a parser cannot read what the model writes. vLLM itself only finds out with the first
+    request, and fails that."""
+    try:
+        ReasoningParserManager.get_reasoning_parser(name)(tokenizer)
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise RuntimeError(f"`serving.reasoning_parser` is {name}, which does not fit the model: {error}") from error
 
 
 class AdapterServer(LLMServer):  # type: ignore[misc]
@@ -136,9 +152,13 @@ class AdapterServer(LLMServer):  # type: ignore[misc]
         await self.engine.start()
         self.engine._oai_serving_tokenization = self.engine._app_state.serving_tokenization
 
+    def tokenizer(self) -> Any:
+        """The served model's tokenizer."""
+        return self.engine._engine_client.get_tokenizer()
+
     def chat_template(self) -> str:
         """The template that turns messages into a prompt; empty where the model has none."""
-        tokenizer = self.engine._engine_client.get_tokenizer()
+        tokenizer = self.tokenizer()
         return str(tokenizer.get_chat_template()) if tokenizer.chat_template else ""
 
     def num_unfinished(self) -> int:

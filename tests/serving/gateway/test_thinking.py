@@ -15,6 +15,7 @@ from evaluation.questions.question import Question
 from serving.client import AskFailed, ask, connect
 from serving.config import ServingConfig
 from tests.ports import free_port
+from tests.serving.served_app import MODEL
 from tests.serving.thinking_model import CAPITALS, THOUGHT, make_thinking_model, question
 
 pytestmark = pytest.mark.slow
@@ -85,3 +86,16 @@ def test_thinking_on_and_off_are_compared(served: tuple[str, str | None]) -> Non
             assert all(reply.thinking for reply in replies[arm])
         assert [reply.text for reply in replies["base_no_thinking"]] == list(CAPITALS.values())
         assert collected.thinking == {"base", "base_thinking"}
+
+
+def test_a_parser_that_does_not_fit_the_model_is_refused_at_the_start() -> None:
+    """vLLM would fail the first request: the quickstart's tokenizer has no tag for thinking."""
+    from transformers import AutoTokenizer
+
+    # It imports vLLM, which takes ten seconds.
+    from serving.engine.llm_server import check_reasoning_parser
+
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    check_reasoning_parser("qwen3", tokenizer)
+    with pytest.raises(RuntimeError, match=r"`serving\.reasoning_parser` is deepseek_r1, which does not fit the model"):
+        check_reasoning_parser("deepseek_r1", tokenizer)
