@@ -43,7 +43,7 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
     """Open Ray, and close it when the block ends however it ends.
 
     Raises:
-        TandemError: the cluster at `config.address` does not answer.
+        TandemError: the cluster at `config.address` does not answer, or a local Ray does not start.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -61,12 +61,9 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
             )  # fmt: skip
         else:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, TimeoutError) as error:
-        raise TandemError(
-            f"No Ray cluster answers at {address!r} ({error}).",
-            "`local`, `auto`, or the address of a running cluster.",
-            "Set `cluster.address`, or start the cluster.",
-        ) from error
+    except Exception as error:
+        ray.shutdown()
+        raise _not_started(address, error) from error
     for number, handler in handlers.items():  # Ray's own ends the process at once, with nothing cleaned up
         signal.signal(number, handler)
     _keep_standard_output_clean()
@@ -74,6 +71,21 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _not_started(address: str, error: Exception) -> TandemError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if address == "local":
+        return TandemError(
+            f"Ray did not start on this machine ({reason.rstrip('.')}).",
+            "A machine with memory and a processor to spare, and a folder for temporary files (RAY_TMPDIR).",
+            "End what else runs on it, and run the command again.",
+        )
+    return TandemError(
+        f"No Ray cluster answers at {address!r} ({reason}).",
+        "`local`, `auto`, or the address of a running cluster.",
+        "Set `cluster.address`, or start the cluster.",
+    )
 
 
 def is_in_job() -> bool:

@@ -1,6 +1,6 @@
 """The `evaluation` section of a project file. Importable without a client and without scipy."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
@@ -32,17 +32,43 @@ ArmName = Annotated[str, AfterValidator(current_name)]
 """An arm's name. Every model that is read from a file replaces a former name by today's."""
 
 
-class EndpointArm(Section):
+Parameter = Literal[
+    "max_tokens", "temperature", "logprobs", "top_logprobs", "seed", "stop", "stream_options", "top_p"
+]  # fmt: skip
+
+
+class RequestSettings(Section):
+    """How a model at another endpoint is called, where that differs from how Tandem's own endpoint is."""
+
+    api_key: SecretStr | None = None
+    """Its API key, best as `${NAME}`: it is neither printed nor kept. It is sent as `Authorization: Bearer ...`."""
+
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    """More headers, such as Azure's `{api-key: ${NAME}}`. Their values are neither printed nor kept."""
+
+    parameters: dict[Parameter, Annotated[str, Field(pattern=r"^\w+$")] | None] = Field(default_factory=dict)
+    """Parameters that the endpoint calls otherwise or refuses: `{max_tokens: max_completion_tokens, temperature: null}`
+    renames one and leaves one out. Without: what the endpoint refuses in so many words is found at the first call."""
+
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """More fields of the request's body, such as `{reasoning_effort: low}`; they replace those of the same name."""
+
+    @field_validator("extra_body")
+    @classmethod
+    def _leaves_the_question(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted({"model", "messages", "stream"} & fields.keys()):
+            raise ValueError(f"extra_body may not name {', '.join(taken)}, which each call sets")
+        return fields
+
+
+class EndpointArm(RequestSettings):
     """Any other OpenAI-compatible endpoint as an arm: a hosted model, or one of your own."""
 
     url: Annotated[str, Field(pattern=r"^https?://")]
-    """Its URL with /v1."""
+    """Its URL, with or without /v1. A query, such as Azure's `?api-version=...`, is sent with each call."""
 
     model: Annotated[str, Field(min_length=1)]
     """The model's name there."""
-
-    api_key: SecretStr | None = None
-    """Its API key, best as `${NAME}`: it is neither printed nor kept."""
 
     input_price: Annotated[float, Field(ge=0)] | None = None
     """Money for a million prompt tokens, in `prices.currency`."""
@@ -70,17 +96,14 @@ class Prices(Section):
     """How often the whole collection is made anew, or as much work as that."""
 
 
-class Judge(Section):
+class Judge(RequestSettings):
     """A model that grades against rubrics; its grades count only where it agrees with people."""
 
     model: Annotated[str, Field(min_length=1)]
     """The judge's name at its endpoint; the project's own models are called as for an arm."""
 
     url: Annotated[str, Field(pattern=r"^https?://")] | None = None
-    """Its endpoint with /v1. Default: the project's own."""
-
-    api_key: SecretStr | None = None
-    """Its API key, best as `${NAME}`."""
+    """Its endpoint, with or without /v1. Default: the project's own."""
 
     calibration: LocalPath
     """Rows graded by hand: JSONL with question, rubric, answer and `right` (true or false)."""
@@ -108,6 +131,17 @@ class Gates(Section):
 
     most_new_false_answers: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the unanswerable questions by which its false answers may exceed those of what is live."""
+
+
+class Retries(Section):
+    """When a call is tried again: the endpoint has too much to do (429), it fails (5xx), or the connection breaks."""
+
+    max_tries: Annotated[int, Field(ge=1, le=100)] = 10
+    """How often one call is tried at most. 1: no call is tried again."""
+
+    max_wait_s: Annotated[float, Field(ge=0)] = 120.0
+    """Seconds without any answer of the model after which its calls are not tried again. The endpoint's own wish
+    (`Retry-After`) is followed up to this time."""
 
 
 class EvaluationConfig(Section):
@@ -152,8 +186,10 @@ class EvaluationConfig(Section):
     """Ask every arm to end its reply with the answer on the last line, `Answer: ...`, and grade what stands there."""
 
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds after which a call counts as failed, five times as many for an arm whose model thinks. A failed call is
-    not asked again."""
+    """Seconds after which a try of a call counts as failed, five times as many for an arm whose model thinks."""
+
+    retries: Retries = Retries()
+    """When and how long a call is tried again that the endpoint could not take."""
 
     give_up_after: Annotated[int, Field(ge=1)] = 20
     """Failures in a row after which the rest of an arm is recorded as failed without being asked."""

@@ -293,6 +293,17 @@ def _arm_result(config: EvaluationConfig, arm: Arm, rows: Sequence[Row], collect
         warm_up_failed=warm_up.failed,
         failures=dict(Counter(reply.missing for reply in replies if reply.missing)),
         num_reused=collected.reused[arm.name],
+        adjusted=_adjusted(arm, replies),
         thinking_tokens=config.thinking_tokens if arm.thinking or arm.name in collected.thinking else None,
         num_thinking=sum(reply.thinking is not None for reply in replies),
     )
+
+
+def _adjusted(arm: Arm, replies: Sequence[Reply]) -> dict[str, str | None]:
+    """The parameters that an arm was not sent as the others were: by its settings, and as its endpoint wanted it."""
+    adjusted: dict[str, str | None] = {}
+    if arm.endpoint:
+        adjusted.update((name, new) for name, new in arm.endpoint.parameters.items())
+    for reply in replies:
+        adjusted |= reply.adjusted
+    return adjusted

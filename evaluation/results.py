@@ -106,6 +106,10 @@ class Reply(ResultModel):
     no_answer: NoAnswer | None = None
     """Why there is no answer in the reply: it ended at `max_tokens` while the model thought, its message has thinking
     beside an empty content, a content filter of the endpoint withheld it, or it is a call of a tool."""
+    declined: bool = False
+    """The endpoint marked the text as a refusal of the model, whatever its words are."""
+    adjusted: dict[str, str | None] = {}
+    """Parameters that the endpoint refused: the name under which each was sent instead, None where it was left out."""
     citations: list[CitedSource] = []
     choices: dict[str, float] | None = None
     """Log-likelihood of each choice, where the question is one of choice; 0 for the one that was answered, where a
@@ -149,6 +153,11 @@ class ArmResult(ResultModel):
     warm_up_failed: str | None
     failures: dict[str, int] = Field(description="How often each reason stood in the way of an answer.")
     num_reused: int = Field(default=0, description="Answers of an earlier comparison of the same model and index.")
+    adjusted: dict[str, str | None] = Field(
+        default={},
+        description="Parameters that were sent under another name, or left out (null), by a setting or because the "
+        "endpoint refused them.",
+    )
     thinking_tokens: int | None = Field(
         default=None,
         description="Tokens beyond `max_tokens` that a reply may take for thinking; None without thinking.",

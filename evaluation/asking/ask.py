@@ -1,8 +1,8 @@
 """Every question to every arm, over HTTP, as a user would ask.
 
 Before the clock runs each arm answers one warm-up request (an adapter is loaded, kernels are compiled). A call that
-fails is recorded with its reason and is not repeated: it is never a right or a wrong answer. What was answered before
-by the same model, index and prompt is not asked again.
+the endpoint could not take is tried again (transport.py); one that fails for good is recorded with its reason: it is
+never a right or a wrong answer. What was answered before by the same model, index and prompt is not asked again.
 
 An arm whose model thinks before it answers gets `thinking_tokens` more. Its warm-up shows that it thinks, an answer
 that was kept, or the first reply that holds thinking: one that was cut off is then asked for again.
@@ -16,8 +16,9 @@ from typing import Any
 
 from evaluation.arms import Arm
 from evaluation.asking.answer_cache import AnswerCache
+from evaluation.asking.responses.completions import Completion
 from evaluation.asking.thinking import without_unclosed_thinking
-from evaluation.asking.transport import Completion, EndpointClient
+from evaluation.asking.transport import EndpointClient, connection_key
 from evaluation.asking.turns import Kind, Turn, answer_key, chat_body, list_turns, turn_body
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.grading import choices
@@ -26,6 +27,9 @@ from evaluation.results import Reply
 
 WARM_UP = "Are you ready?"
 SECONDS_BETWEEN_PROGRESS = 3.0
+MAX_FINAL_IN_A_ROW = 3
+"""Of failures that every further call would share, in an arm that has answered before: one call may be special."""
+
 Replies = dict[str, dict[ArmName, list[Reply]]]
 
 
@@ -111,6 +115,9 @@ class _Asking:
         # Reasons of the failures in a row, by arm, and by endpoint of those in which it did not respond at all.
         self.failures: dict[ArmName, list[str]] = {arm.name: [] for arm in arms}
         self.unreachable: dict[str, list[str]] = {}
+        self.num_final: dict[ArmName, int] = {arm.name: 0 for arm in arms}
+        self.answered: set[ArmName] = set()
+        self.adjusted: dict[ArmName, dict[str, str | None]] = {}
         self.num_done = self.num_failed = self.num_to_ask = 0
         self.started = self.reported = time.monotonic()
 
@@ -139,13 +146,16 @@ class _Asking:
 
     def _connect(self, base_url: str) -> None:
         """One connection pool for each address and key."""
-        pools: dict[tuple[str, str | None], EndpointClient] = {}
+        pools: dict[str, EndpointClient] = {}
+        config = self.config
         for arm in self.arms:
-            url = arm.endpoint.url if arm.endpoint else base_url
-            secret = arm.endpoint.api_key if arm.endpoint else None
-            address = url, secret.get_secret_value() if secret else None
+            other = arm.endpoint
+            address = connection_key(other.url, other) if other else ""
             if address not in pools:
-                pools[address] = EndpointClient(url, self.config.timeout_s, self.config.concurrency, address[1])
+                pools[address] = EndpointClient(
+                    other.url if other else base_url, config.timeout_s, config.concurrency, other,
+                    retries=config.retries, own=other is None,
+                )  # fmt: skip
             self.endpoints[arm.name] = pools[address]
             self.unreachable[pools[address].url] = []
 
@@ -229,13 +239,28 @@ class _Asking:
         failed = completion.reply.failed
         self.failures[arm.name] = [*self.failures[arm.name], failed] if failed else []
         self.unreachable[endpoint.url] = [] if completion.responded else [*self.unreachable[endpoint.url], failed or ""]
+        self.num_final[arm.name] = self.num_final[arm.name] + 1 if completion.final else 0
+        if not failed:
+            self.answered.add(arm.name)
+        self._say_adjusted(arm, completion.reply.adjusted)
         if completion.reply.thinking is not None:
             self.asked.thinking.add(arm.name)
         return completion
 
+    def _say_adjusted(self, arm: Arm, adjusted: dict[str, str | None]) -> None:
+        """A line for each parameter that the arm's endpoint turned out to refuse."""
+        known = self.adjusted.setdefault(arm.name, {})
+        for name, new in adjusted.items():
+            if known.get(name, name) != new:
+                known[name] = new
+                what = f"is sent as `{new}`" if new else "is left out"
+                self.on_progress(f"{arm.title}: the endpoint refuses `{name}`, which {what} from now on")
+
     def _given_up(self, arm: Arm) -> str | None:
         """Why this call is not worth its time: a dead endpoint would cost every question its full time limit."""
         limit = self.config.give_up_after
+        if self.num_final[arm.name] >= (MAX_FINAL_IN_A_ROW if arm.name in self.answered else 1):
+            return f"Not asked any more, since no call would be answered. {self.failures[arm.name][-1]}"
         for in_a_row in (self.unreachable[self.endpoints[arm.name].url], self.failures[arm.name]):
             if len(in_a_row) >= limit:
                 return f"Not asked any more after {limit} failures in a row, the last: {in_a_row[-1]}"

@@ -21,7 +21,7 @@ from cluster.errors import TandemError
 from evaluation.arms import Arm
 from evaluation.asking.transport import EndpointClient
 from evaluation.asking.turns import chat_body
-from evaluation.config import ArmName, EvaluationConfig
+from evaluation.config import ArmName, EvaluationConfig, Retries
 from evaluation.grading.grading import grade
 from evaluation.questions.files import read_models
 from evaluation.questions.question import Question
@@ -118,7 +118,9 @@ async def _run(
     watching: _CorrectionWatch, base_url: str, correct: Callable[[], None], on_progress: Callable[[str], None]
 ) -> dict[ArmName, list[CorrectedAnswer]]:
     config = watching.config
-    endpoint = EndpointClient(base_url, config.timeout_s, config.concurrency)
+    endpoint = EndpointClient(
+        base_url, config.timeout_s, config.concurrency, retries=Retries(max_tries=1), own=True
+    )  # the loop below asks again
     try:
         began = time.monotonic()
         correcting = asyncio.create_task(asyncio.to_thread(correct))

@@ -12,7 +12,7 @@ from typing import Any
 from evaluation.asking.judge import Ask, JudgementFailed, judge_all, read_verdict
 from evaluation.asking.judge_calibration import calibrate_judge
 from evaluation.asking.thinking import without_unclosed_thinking
-from evaluation.asking.transport import EndpointClient
+from evaluation.asking.transport import EndpointClient, apply_settings
 from evaluation.config import EvaluationConfig, Judge
 from evaluation.questions.question import Question
 from evaluation.results import JudgeCheck, Reply
@@ -62,9 +62,14 @@ async def _judge(
 ) -> tuple[JudgeCheck | None, list[bool | str]]:
     if config.judge is None:
         return None, await judge_all(asked, None, _nobody)
-    key = config.judge.api_key
+    judge = config.judge
     endpoint = EndpointClient(
-        config.judge.url or base_url, config.timeout_s, config.concurrency, key.get_secret_value() if key else None
+        judge.url or base_url,
+        config.timeout_s,
+        config.concurrency,
+        judge,
+        retries=config.retries,
+        own=judge.url is None,
     )
     try:
         ask = _caller(config, config.judge, endpoint)
@@ -78,25 +83,35 @@ async def _judge(
 
 def _caller(config: EvaluationConfig, judge: Judge, endpoint: EndpointClient) -> Ask:
     limit = asyncio.Semaphore(config.concurrency)
+    ended: list[str] = []  # why no further call would be answered
     thinks: bool | None = None  # not known
 
     async def ask(messages: list[dict[str, Any]], max_tokens: int) -> str:
         """The judge's answer; a judge that thinks gets the tokens for it, from the first verdict that did not come."""
         nonlocal thinks
-        body = {"model": judge.model, "messages": messages, "temperature": 0.0, "max_tokens": max_tokens}
-        longer = body | {"max_tokens": max_tokens + config.thinking_tokens}
+        short = {"model": judge.model, "messages": messages, "temperature": 0.0, "max_tokens": max_tokens}
+        body = apply_settings(short, judge)
+        longer = apply_settings(short | {"max_tokens": max_tokens + config.thinking_tokens}, judge)
         async with limit:
+            if ended:
+                raise _no_word(ended[0])
             is_short = not thinks  # another call may find out meanwhile
-            reply = (await (endpoint.complete(body) if is_short else endpoint.complete_thinking(longer))).reply
-            if is_short and thinks is not False and reply.cut_off and not _is_verdict(reply):
-                reply = (await endpoint.complete_thinking(longer)).reply
-                thinks = bool(thinks) or reply.thinking is not None
-        reply = without_unclosed_thinking(reply) if thinks else reply
+            completion = await (endpoint.complete(body) if is_short else endpoint.complete_thinking(longer))
+            if is_short and thinks is not False and completion.reply.cut_off and not _is_verdict(completion.reply):
+                completion = await endpoint.complete_thinking(longer)
+                thinks = bool(thinks) or completion.reply.thinking is not None
+        if completion.final and completion.reply.failed:
+            ended.append(completion.reply.failed)
+        reply = without_unclosed_thinking(completion.reply) if thinks else completion.reply
         if reply.text is None:
-            raise AskFailed(reply.missing or "", "An answer of the judge.", "Look at the judge's endpoint.")
+            raise _no_word(reply.missing or "")
         return reply.text
 
     return ask
+
+
+def _no_word(reason: str) -> AskFailed:
+    return AskFailed(reason, "An answer of the judge.", "Look at the judge's endpoint.")
 
 
 def _is_verdict(reply: Reply) -> bool:

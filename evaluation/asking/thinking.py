@@ -16,22 +16,13 @@ _FIELDS = ("reasoning", "reasoning_content", "thinking_blocks", "thinking", "rea
 _PARTS = ("thinking", "reasoning", "reasoning_text", "reasoning.text", "redacted_thinking")
 
 
-def read_message(message: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The content of a message, empty without any, and the thinking that stands beside it or as parts in it.
-
-    Raises:
-        KeyError: there is neither content nor thinking.
-        TypeError: the content is neither a text nor a list of parts.
-    """
+def read_thinking(message: Mapping[str, Any]) -> str | None:
+    """The thinking that stands beside the content of a message or as parts in it; None without any."""
     thoughts = [said for said in (_text(message.get(field)) for field in _FIELDS) if said][:1]
-    content = message.get("content") if thoughts else message["content"]
-    if content is None or isinstance(content, str):
-        return content or "", thoughts[0] if thoughts else None
-    if not isinstance(content, list):
-        raise TypeError("`content` is neither a text nor a list of parts")
-    thoughts += [_text(part) for part in content if _is_thinking(part)]
-    said = "".join(_text(part) for part in content if not _is_thinking(part))
-    return said, "\n\n".join(filter(None, thoughts)) or ("" if thoughts else None)
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    thoughts += [_text(part) for part in parts if _is_thinking(part)]
+    return "\n\n".join(filter(None, thoughts)) or ("" if thoughts else None)
 
 
 def hides_thinking(usage: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from cluster.fingerprints.digests import digest_json
 from evaluation.arms import Arm
+from evaluation.asking.transport import apply_settings
 from evaluation.config import FORMER_NAMES, ArmName, EvaluationConfig
 from evaluation.grading import choices
 from evaluation.grading.answer_line import is_lined, with_answer_line
@@ -70,19 +71,25 @@ def turn_body(config: EvaluationConfig, turn: Turn, thinks: bool = False) -> dic
         body = chat_body(config, turn.arm, with_answer_line(turn.wording), thinks)
         # The sentence is not searched for.
         return body | ({"retrieval": {**body["retrieval"], "query": turn.wording}} if turn.arm.retrieves else {})
-    body = chat_body(config, turn.arm, choices.lettered_wording(turn.question, turn.wording), thinks)
-    return body if thinks else body | choices.CHOICE_PARAMETERS
+    lettered = choices.lettered_wording(turn.question, turn.wording)
+    return chat_body(config, turn.arm, lettered, thinks, None if thinks else choices.CHOICE_PARAMETERS)
 
 
-def chat_body(config: EvaluationConfig, arm: Arm, wording: str, thinks: bool = False) -> dict[str, Any]:
+def chat_body(
+    config: EvaluationConfig, arm: Arm, wording: str, thinks: bool = False, parameters: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The body of a call: the same decoding for every arm, and the same limits for every arm whose model thinks before
-    it answers, and for every other."""
+    it answers, and for every other; but for what the settings of its endpoint change.
+
+    Args:
+        parameters: of this call alone, in place of the usual ones.
+    """
     shots = [
         message
         for shot in arm.shots
         for message in ({"role": "user", "content": shot.question}, {"role": "assistant", "content": shot.answer})
     ]
-    return {
+    body = {
         "model": arm.model,
         "messages": [*shots, {"role": "user", "content": wording}],
         "temperature": config.temperature,
@@ -90,7 +97,9 @@ def chat_body(config: EvaluationConfig, arm: Arm, wording: str, thinks: bool = F
         # Only Tandem's own endpoint knows this word; others refuse it.
         **({"retrieval": {"return_passages": True}} if arm.retrieves else {}),
         **({} if arm.thinking is None else {"chat_template_kwargs": dict.fromkeys(THINKING_ARGUMENTS, arm.thinking)}),
+        **(parameters or {}),
     }
+    return apply_settings(body, arm.endpoint) if arm.endpoint else body
 
 
 def answer_key(turn: Turn, sent: Mapping[str, Any], versions: Mapping[ArmName, str]) -> str | None:

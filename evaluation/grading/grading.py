@@ -78,6 +78,9 @@ LINKING_WORDS = {
     "symbol", "to", "use", "uses", "with", "written", "year", "=",
 }  # fmt: skip
 ARTICLES = {"a", "an", "the"}
+DECLINED = "I do not know."
+"""What is graded in place of a text that the endpoint marked as a refusal, whatever the model's words are."""
+
 GRADED_IN_WORDS = ("value", "number", "rubric")
 
 
@@ -94,9 +97,10 @@ def grade_reply(
         judged: the judge's word on an answer to a rubric, or why there is none.
         has_line: whether the reply was asked to end with the answer on a line of its own (answer_line.py).
     """
-    if reply.failed or reply.text is None:
+    if reply.failed or reply.no_answer or reply.text is None:
         return reply
-    text = read_answer_line(reply.text) if has_line and is_lined(question) else reply.text
+    said = DECLINED if reply.declined else reply.text
+    text = read_answer_line(said) if has_line and is_lined(question) and not reply.declined else said
     try:
         if isinstance(judged, str):
             raise Ungradable(judged)

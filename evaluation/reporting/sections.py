@@ -11,6 +11,7 @@ from markupsafe import Markup
 from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.reporting import plots, tables
 from evaluation.reporting.earlier import EarlierRun
+from evaluation.reporting.requests import request_sentences
 from evaluation.reporting.tables import Table, arm_title
 from evaluation.reporting.wording import format_interval, format_seconds
 from evaluation.results import Cell, Consistency, Report, Share
@@ -53,8 +54,9 @@ class ReportSection:
 def make_sections(report: Report, earlier: Sequence[EarlierRun] = ()) -> list[ReportSection]:
     """All that this comparison has, in the order in which a reader asks for it."""
     sections = [
-        _accuracy(report), _cost(report), _latency(report), _failures(report), _judge(report), _consistency(report),
-        _freshness(report), _forgetting(report), _gates(report), _earlier(report, earlier), _numbers(report),
+        _accuracy(report), _requests(report), _cost(report), _latency(report), _failures(report), _judge(report),
+        _consistency(report), _freshness(report), _forgetting(report), _gates(report), _earlier(report, earlier),
+        _numbers(report),
     ]  # fmt: skip
     return [section for section in sections if section]
 
@@ -66,6 +68,12 @@ def _accuracy(report: Report) -> ReportSection:
         "questions. Calls that failed and answers that nobody can grade are not counted."
     )
     return ReportSection("accuracy", "Right answers by slice", lead, figures[:MAX_PANELS], figures[MAX_PANELS:])
+
+
+def _requests(report: Report) -> ReportSection | None:
+    sentences = request_sentences(report)
+    lead = "All arms got the same questions with the same settings, but for these."
+    return ReportSection("requests", "What was asked otherwise", lead, sentences=sentences) if sentences else None
 
 
 def _panel(report: Report, slice_name: str) -> Figure:

@@ -69,9 +69,13 @@ def engine_settings(
     return kept | ({"copies": dict(copies)} if copies else {})
 
 
-def hosted_version(url: str, model: str, day: date) -> str:
-    """What answers for another endpoint. Nobody says when a hosted model changes: its answers are good for a day."""
-    return digest_json([url, model, f"{day:%Y-%m-%d}"])
+def hosted_version(url: str, model: str, day: date, headers: Mapping[str, str] | None = None) -> str:
+    """What answers for another endpoint. Nobody says when a hosted model changes: its answers are good for a day.
+
+    Args:
+        headers: those that may choose another model or version; keys are none of them.
+    """
+    return digest_json([url, model, f"{day:%Y-%m-%d}", *([dict(headers)] if headers else [])])
 
 
 SINCE_DEFAULTS: dict[str, Any] = {"embedding_precision": "auto"}

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from random import Random
 
 from evaluation.arms import Shot, make_arms
+from evaluation.asking.addresses import check_url
 from evaluation.asking.corrections import Correction, load_corrections
-from evaluation.config import ArmName, built_in
+from evaluation.config import ArmName, EvaluationConfig, built_in
 from evaluation.measure import check_questions
 from evaluation.questions.leaks import find_leaks_among, raise_for_leaks
 from evaluation.questions.question import Question, slices
@@ -36,6 +37,9 @@ class CheckedData:
     corrections: Sequence[Correction] = ()
     """Corrections of documents, each of which fits its document; none where nothing is retrieved."""
 
+    needs_endpoint: bool = True
+    """Whether something is asked of the project's own endpoint; else neither Ray nor an engine is started."""
+
 
 def check_data(project: Project, console: Console, arms: Collection[ArmName]) -> CheckedData:
     """Read every row, question and correction.
@@ -59,7 +63,7 @@ def check_data(project: Project, console: Console, arms: Collection[ArmName]) ->
     text = f"{len(to_train)} training rows, {len(questions)} questions in {len(slices(questions))} slices"
     console.stage("check", text)
     shots = _draw_shots(rows.report.rows, project) if rows and shows_rows else []
-    return CheckedData(questions, rows, shots, corrections)
+    return CheckedData(questions, rows, shots, corrections, _needs_endpoint(project, arms, questions))
 
 
 def check_arms(project: Project) -> None:
@@ -70,6 +74,20 @@ def check_arms(project: Project) -> None:
         endpoints=project.evaluation.endpoints, shots=[Shot("", "")] if has_rows else (),
     )  # fmt: skip
     check_thinking_arms(project)
+    for name, url in _other_urls(project.evaluation).items():
+        check_url(url, name)
+
+
+def _other_urls(config: EvaluationConfig) -> dict[str, str]:
+    """The URLs of other endpoints that are asked, by the setting that they are in."""
+    urls = {f"evaluation.endpoints.{arm}": config.endpoints[arm].url for arm in config.arms if arm in config.endpoints}
+    return urls | ({"evaluation.judge": config.judge.url} if config.judge and config.judge.url else {})
+
+
+def _needs_endpoint(project: Project, arms: Collection[ArmName], questions: Sequence[Question]) -> bool:
+    config = project.evaluation
+    judges = config.judge is not None and any(question.kind == "rubric" for question in questions)
+    return any(arm not in config.endpoints for arm in arms) or bool(judges and config.judge and not config.judge.url)
 
 
 def look_at_data(project: Project) -> tuple[DataCheck | None, int]:

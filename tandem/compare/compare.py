@@ -2,9 +2,11 @@
 
 Base and retrieval are measured first; a training is started only if they give wrong answers of a kind that training can
 correct. `spend_all` measures every arm anyway. What was trained or answered before from the same inputs is not done
-again, so that a comparison that was broken off continues where it stopped.
+again, so that a comparison that was broken off continues where it stopped. Where only other endpoints are asked, no
+Ray session, engine or document store is started.
 """
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from cluster.errors import TandemError
@@ -45,18 +47,20 @@ def compare(
     earlier = read_report(folder / "report.json") if folder else None
     arms = [arm.name for arm in earlier.arms] if earlier else project.evaluation.arms
     data = check_data(project, console, arms)
-    hardware = known_hardware(project.cluster)
-    check_serving(on_loopback(project.serving), project.model, hardware=hardware, retrieves=project.retrieves)
+    if data.needs_endpoint:
+        hardware = known_hardware(project.cluster)
+        check_serving(on_loopback(project.serving), project.model, hardware=hardware, retrieves=project.retrieves)
     if project.tunes:
         check_rank(project)
         check_adaptable(project)
-    with (
-        recorded(project, "compare", console) as run,
-        milvus(project) as uri,
-        ray_session(project.cluster),
-    ):
+    with recorded(project, "compare", console) as run, ExitStack() as services:
+        uri = ""
+        if data.needs_endpoint:
+            uri = services.enter_context(milvus(project))
+            services.enter_context(ray_session(project.cluster))
         comparison = Comparison(project, data, run, uri, console, fresh)
-        check_room(project, read_hardware(), comparison.merged)
+        if data.needs_endpoint:
+            check_room(project, read_hardware(), comparison.merged)
         if folder and earlier:
             return run_since(comparison, folder, earlier), run
         return run_all(comparison, spend_all), run

@@ -1,7 +1,7 @@
 """The steps of a comparison, in their order, and what they have made so far: the index, the adapters, the run."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,6 +13,7 @@ from cluster.hardware import read_hardware
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
 from evaluation.arms import ARMS_OF, RETRIEVING, TRAINED, Arm, make_arms
+from evaluation.asking.transport import visible_headers
 from evaluation.config import VARIANTS, ArmName
 from evaluation.measure import MeasurementContext, ask_arms, grade_all, refuse_trained
 from evaluation.measure import measure as measure_arms
@@ -37,7 +38,7 @@ from training.publish.publish import result_kind
 
 @dataclass
 class Comparison:
-    """One comparison, inside a Ray session."""
+    """One comparison, inside a Ray session where the project's own endpoint is asked."""
 
     project: Project
     data: CheckedData
@@ -52,7 +53,7 @@ class Comparison:
 
     def index(self) -> None:
         """Bring the collection up to date and write down what it holds."""
-        if not self.project.retrieves:
+        if not self.project.retrieves or not self.data.needs_endpoint:
             return
         self.inventory = Inventory(self.run.path, self.project.storage.runs(self.project.name) / "indexing.json")
         report = documents.index(self.project, self.uri, self.console, self.inventory.write)
@@ -68,7 +69,9 @@ class Comparison:
         return Trainings(self.project, version, self.data.rows)
 
     def serve(self) -> AbstractContextManager[Served]:
-        """The endpoint with the adapters that are there by now."""
+        """The endpoint with the adapters that are there by now; none where only others are asked."""
+        if not self.data.needs_endpoint:
+            return nullcontext(Served("", {}, None))
         uri = self.uri if self.project.retrieves else None
         return endpoint.serve(self.project, uri, self.adapters, self.console)
 
@@ -205,8 +208,11 @@ class Comparison:
         """What answers for each arm: weights, index, engine. Without these a kept answer may be another model's."""
         config, today = self.project.evaluation, datetime.now(UTC).date()
         hosted = {
-            name: cache_keys.hosted_version(other.url, other.model, today) for name, other in config.endpoints.items()
+            name: cache_keys.hosted_version(other.url, other.model, today, visible_headers(other))
+            for name, other in config.endpoints.items()
         }
+        if not self.data.needs_endpoint:
+            return hosted
         base = digest_model(self.project.model)
         settings = self.project.serving
         copies = {name: digest_model(settings.models[name]) for name in settings.copy_of}

@@ -1,6 +1,9 @@
 """An address at which nobody listens is said within seconds."""
 
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -18,3 +21,16 @@ def test_an_address_is_tried_and_names_of_ours_are_not() -> None:
             check_reachable(address)
     for address in ("local", "auto"):
         check_reachable(address)
+
+
+@pytest.mark.slow
+def test_a_local_ray_that_does_not_start_is_said_without_a_traceback() -> None:
+    """It has nowhere to put its files."""
+    code = (
+        "from cluster.session import ray_session\nfrom cluster.config import ClusterConfig\n"
+        "from cluster.errors import TandemError\n"
+        "try:\n    with ray_session(ClusterConfig()): pass\nexcept TandemError as error: print(error)"
+    )
+    environment = os.environ | {"RAY_TMPDIR": "/proc/nowhere"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.stdout.startswith("Ray did not start on this machine ([Errno 2] No such file"), done.stderr

@@ -75,6 +75,7 @@ def answer(model: str, question: str) -> tuple[int, Any]:
 
 def compare(folder: Path, url: str, n: int = 12, **settings: Any) -> tuple[Report, Path]:
     run = Run.start(Storage(folder), "demo", "compare", {})
+    settings = {"retries": {"max_tries": 1}} | settings
     config = EvaluationConfig(questions=write_questions(folder, n), **settings)
     return measure(config, url, ARMS, run, lambda line: None), run.path
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,8 +39,8 @@ def endpoint() -> Iterator[Endpoint]:
     started.server_close()
 
 
-def ask(folder: Path, endpoint: Endpoint, versions: dict[str, str] = VERSIONS, **settings: float) -> CollectedReplies:
-    config = EvaluationConfig(**settings)  # type: ignore[arg-type]
+def ask(folder: Path, endpoint: Endpoint, versions: dict[str, str] = VERSIONS, **settings: Any) -> CollectedReplies:
+    config = EvaluationConfig(**settings)
     with closing(AnswerCache(folder / "answers.sqlite")) as answers:
         return ask_all(config, endpoint.url, ARMS, QUESTIONS, lambda line: None, answers, versions)
 
@@ -80,7 +81,7 @@ def test_a_failure_is_not_kept(tmp_path: Path, endpoint: Endpoint) -> None:
     endpoint.respond = lambda model, text: (
         (503, {"error": {"message": "full"}}) if text.endswith("7?") else respond(model, text)
     )
-    broken = ask(tmp_path, endpoint)
+    broken = ask(tmp_path, endpoint, retries={"max_tries": 1})
     assert (
         sum(reply.failed is not None for found in broken.replies["first"].values() for (reply,) in found.values()) == 8
     )

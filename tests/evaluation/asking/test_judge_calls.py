@@ -73,6 +73,7 @@ def compared(folder: Path, endpoint: Judging, says: Says, judge: bool = True) ->
     there = {"large": {"url": endpoint.url, "model": "large"}}
     config = EvaluationConfig.model_validate(
         {"questions": folder / "questions.jsonl", "arms": ["base", "large"], "endpoints": there,
+         "retries": {"max_tries": 1},
          "judge": Judge(model="judge", calibration=folder / "graded.jsonl") if judge else None}
     )  # fmt: skip
     arms = make_arms(config.arms, endpoints=config.endpoints)

@@ -1,0 +1,1 @@
+"""What an endpoint sent: an answer, an error, or a parameter that it refuses."""
