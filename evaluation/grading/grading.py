@@ -44,12 +44,12 @@ from evaluation.grading.answer_line import is_lined, read_answer_line
 from evaluation.grading.choices import likeliest_choice
 from evaluation.grading.citations import judge_citations
 from evaluation.grading.numeric import gives_number, is_accepted
+from evaluation.grading.refusals import Refusal, read_refusal
 from evaluation.questions.json_values import MISSING, parse_json, schema_accepts
 from evaluation.questions.numbers import parse_number
 from evaluation.questions.question import Question
 from evaluation.questions.words import (  # fmt: skip
     CITATION_MARKS,
-    SENTENCE_END,
     asked_words,
     denies,
     last_sentence,
@@ -63,15 +63,6 @@ if TYPE_CHECKING:
     from evaluation.questions.question import Question
 
 
-REFUSAL = re.compile(
-    r"\b(?:(?:do|does|did) not|don't|doesn't|didn't|can ?not|can't|could not|couldn't) "
-    r"(?:\w+ )?(?:know|answer|say|tell|find|determine|hold|contain|mention|state|provide|include|give|specify)\b"
-    r"|\b(?:unable|not able) to (?:answer|say|tell|find|determine)\b"
-    r"|\b(?:no|not enough|insufficient) (?:information|answer)\b"
-    r"|\b(?:is|are|was|were) (?:unknown|not (?:mentioned|stated|given|provided|specified|contained|included|known))\b"
-)
-APOLOGY = re.compile(r"(?:i am |i'm )?(?:so |very )?sorry|(?:i )?apologi[sz]e|unfortunately")
-SECOND_THOUGHTS = {"but", "however", "perhaps", "maybe", "probably", "possibly", "although", "though", "likely"}
 LINKING_WORDS = {
     "a", "an", "the", "is", "are", "was", "were", "be", "been", "being", "it's", "that's", "as", "at", "by", "called",
     "code", "equals", "exactly", "from", "has", "have", "in", "into", "named", "number", "of", "on", "since", "spelled",
@@ -130,8 +121,11 @@ def grade(
     """
     text = CITATION_MARKS.sub("", answer).strip()
     plain = normalise(text)
-    refused = REFUSAL.search(plain) is not None
-    content, form = _content_and_form(question, answer, text, plain, refused, choices, judged)
+    refusal = read_refusal(question.question, text)
+    refused = refusal in (Refusal.PLAIN, Refusal.CONTRADICTED)
+    unclear = not question.answerable and refusal is Refusal.UNCLEAR
+    blocked = refused and not _sounds_like_a_refusal(question)
+    content, form = _content_and_form(question, answer, text, plain, refusal, blocked, choices, judged)
     citing = judge_citations(question, citations, retrieves)
     return Grade(
         correct=content and form is not False,
@@ -144,6 +138,7 @@ def grade(
         citation_precision=citing.precision,
         citation_recall=citing.recall,
         grounded=citing.grounded,
+        unclear=unclear,
     )
 
 
@@ -152,12 +147,13 @@ def _content_and_form(
     answer: str,
     text: str,
     plain: str,
-    refused: bool,
+    refusal: Refusal,
+    blocked: bool,
     choices: Mapping[str, float] | None,
     judged: bool | None,
 ) -> tuple[bool, bool | None]:
     if not question.answerable:
-        return refused and not _gives_value(question, text), None
+        return refusal is Refusal.PLAIN, None
     if question.kind == "choice":
         return _choice(choices) in question.answers, None
     if question.kind == "rubric":
@@ -168,8 +164,13 @@ def _content_and_form(
     if question.kind == "regex":
         return any(_pattern(pattern).fullmatch(plain) for pattern in question.answers), None
     match = _form(question.form).fullmatch(text) if question.form else None
-    content = not refused and (_is_value(question, match["value"] or "") if match else _gives(question, text))
+    content = not blocked and (_is_value(question, match["value"] or "") if match else _gives(question, text))
     return content, None if question.form is None else match is not None
+
+
+def _sounds_like_a_refusal(question: Question) -> bool:
+    """Whether an accepted value reads as a refusal does ("no information available"): then the value decides."""
+    return any(read_refusal(question.question, value) is not Refusal.NONE for value in question.answers)
 
 
 def _choice(choices: Mapping[str, float] | None) -> str:
@@ -228,20 +229,6 @@ def _ends_with(question: Question, words: list[tuple[str, str]], expected: tuple
         return True
     last, mark = before[-1]
     return mark == ":" or last in LINKING_WORDS or last.removesuffix("'s") in question_words
-
-
-def _gives_value(question: Question, text: str) -> bool:
-    """Whether a refusal says more than that it refuses."""
-    question_words = asked_words(question.question)
-    for sentence in map(normalise, SENTENCE_END.split(text)):
-        new_words = [word for word in sentence.split() if word not in question_words]
-        if not new_words or APOLOGY.fullmatch(sentence):
-            continue
-        if REFUSAL.search(sentence) is None:
-            return True
-        if any(word in SECOND_THOUGHTS or any(map(str.isdigit, word)) for word in new_words):
-            return True
-    return False
 
 
 def _f1(question: Question, plain: str) -> float | None:
