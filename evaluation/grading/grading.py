@@ -8,7 +8,8 @@ dropped. An empty answer is an answer, and wrong. What counts as right is said b
     answer of "South Sudan" does not hold "Sudan", but "The atomic number is 26" and "status 404" hold their numbers.
     A value that begins a sentence or follows a colon stands by itself;
   - nothing in that sentence denies or hedges it ("not", "or", "either" ...), unless the question uses the same word.
-An answer that refuses is never right, whatever else it says.
+An answer that refuses (refusals.py) is never right, unless an accepted value reads as a refusal does ("no information
+available"): then the value decides.
 
 **`number`.** The last sentence gives one number, and that is near enough (numeric.py); a refusal is never right.
 **`regex`.** A pattern matches the plain form of the answer from end to end, in upper or lower case.
@@ -21,8 +22,8 @@ An answer that refuses is never right, whatever else it says.
 end to end (spaces around it apart). The value is then read from the group `value`; where the form is missed, the value
 is looked for as above, so that form and content are scored apart. Right means both.
 
-**An unanswerable question.** Right is a plain refusal ("I do not know", "the passages do not say" ...) and no value
-beside it: no number that the question does not name, no "but" or "maybe", no further sentence but an apology.
+**An unanswerable question.** Right is a refusal ("I do not know", "the passages do not say" ...) and no value beside it;
+where the rules cannot say whether there is one, the answer is unclear. refusals.py has the rules.
 
 **Beside right and wrong.** `f1` is the overlap in words with the nearest accepted answer (SQuAD's: Rajpurkar et al.,
 2016, arXiv 1606.05250), for kinds whose accepted answers are words; citations.py says what citations are worth.
@@ -30,7 +31,7 @@ beside it: no number that the question does not name, no "but" or "maybe", no fu
 **No grade.** A choice without likelihoods, or with two likeliest, and a rubric without a judge's word are `Ungradable`:
 neither right nor wrong.
 
-Limits: values are read at the end of an answer only, refusals are recognised in English only.
+Limits: values are read at the end of an answer only; refusals are recognised in the languages of refusals.toml.
 """
 
 import re
