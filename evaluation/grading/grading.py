@@ -22,14 +22,14 @@ available"): then the value decides.
 end to end (spaces around it apart). The value is then read from the group `value`; where the form is missed, the value
 is looked for as above, so that form and content are scored apart. Right means both.
 
-**An unanswerable question.** Right is a refusal ("I do not know", "the passages do not say" ...) and no value beside it;
-where the rules cannot say whether there is one, the answer is unclear. refusals.py has the rules.
+**An unanswerable question.** Right is a refusal ("I do not know", "the passages do not say" ...) and no value beside
+it; where the rules cannot say whether there is one, the answer is unclear. refusals.py has the rules.
 
 **Beside right and wrong.** `f1` is the overlap in words with the nearest accepted answer (SQuAD's: Rajpurkar et al.,
 2016, arXiv 1606.05250), for kinds whose accepted answers are words; citations.py says what citations are worth.
 
-**No grade.** A choice without likelihoods, or with two likeliest, and a rubric without a judge's word are `Ungradable`:
-neither right nor wrong.
+**No grade.** A choice without likelihoods, or with two likeliest, a rubric without a judge's word and an answer on
+which a pattern takes too long (questions/patterns.py) are `Ungradable`: neither right nor wrong.
 
 Limits: values are read at the end of an answer only; refusals are recognised in the languages of refusals.toml.
 """
@@ -38,7 +38,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from evaluation.grading.answer_line import is_lined, read_answer_line
@@ -48,6 +47,7 @@ from evaluation.grading.numeric import gives_number, is_accepted
 from evaluation.grading.refusals import Refusal, read_refusal
 from evaluation.questions.json_values import MISSING, parse_json, schema_accepts
 from evaluation.questions.numbers import parse_number
+from evaluation.questions.patterns import PatternTooSlow, full_match
 from evaluation.questions.question import Question
 from evaluation.questions.words import (  # fmt: skip
     CITATION_MARKS,
@@ -118,7 +118,8 @@ def grade(
         judged: the judge's word, for a question of kind `rubric`.
 
     Raises:
-        Ungradable: where a question of one of these two kinds comes without what it is graded by.
+        Ungradable: where a question of one of these two kinds comes without what it is graded by, or a pattern of the
+            question takes too long on the answer.
     """
     text = CITATION_MARKS.sub("", answer).strip()
     plain = normalise(text)
@@ -126,7 +127,10 @@ def grade(
     refused = refusal in (Refusal.PLAIN, Refusal.CONTRADICTED)
     unclear = not question.answerable and refusal is Refusal.UNCLEAR
     blocked = refused and not _sounds_like_a_refusal(question)
-    content, form = _content_and_form(question, answer, text, plain, refusal, blocked, choices, judged)
+    try:
+        content, form = _content_and_form(question, answer, text, plain, refusal, blocked, choices, judged)
+    except PatternTooSlow as error:
+        raise Ungradable(str(error)) from error
     citing = judge_citations(question, citations, retrieves)
     return Grade(
         correct=content and form is not False,
@@ -163,8 +167,8 @@ def _content_and_form(
         json_grade = grade_json(question, answer)
         return json_grade.content, json_grade.form
     if question.kind == "regex":
-        return any(_pattern(pattern).fullmatch(plain) for pattern in question.answers), None
-    match = _form(question.form).fullmatch(text) if question.form else None
+        return any(full_match(pattern, plain, ignore_case=True) for pattern in question.answers), None
+    match = full_match(question.form, text) if question.form else None
     content = not blocked and (_is_value(question, match["value"] or "") if match else _gives(question, text))
     return content, None if question.form is None else match is not None
 
@@ -189,16 +193,6 @@ def _judged(plain: str, judged: bool | None) -> bool:
     if judged is None:
         raise Ungradable("The question has a rubric, and there is no judge.")
     return judged
-
-
-@lru_cache(maxsize=4_096)
-def _pattern(pattern: str) -> re.Pattern[str]:
-    return re.compile(f"(?:{pattern})", re.IGNORECASE)
-
-
-@lru_cache(maxsize=4_096)
-def _form(form: str) -> re.Pattern[str]:
-    return re.compile(form)
 
 
 def _is_value(question: Question, value: str) -> bool:

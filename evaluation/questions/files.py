@@ -10,6 +10,7 @@ What is wrong with a file of rows, in words: at most ten mistakes, each with fil
 
 import csv
 import io
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from cluster.errors import TandemError
+from evaluation.questions.json_values import unique_keys
 from evaluation.questions.question import GENERAL, Question
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -89,6 +91,10 @@ def _json_row(line: int, text: str) -> FileRow:
         return FileRow(line, problem=f"Invalid JSON: {error}")
     if not isinstance(values, dict):
         return FileRow(line, problem="a line is a JSON object, from { to }")
+    try:  # of two values of a key the first reader takes the last, silently
+        json.loads(text, object_pairs_hook=unique_keys)
+    except (ValueError, RecursionError) as error:
+        return FileRow(line, problem=f"Invalid JSON: {error}")
     return FileRow(line, values)
 
 

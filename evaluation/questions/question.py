@@ -17,7 +17,6 @@ schema accepts, one of several choices (`choice`), or what a judge finds by a `r
 """
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
@@ -27,6 +26,7 @@ from cluster.config import Section
 from cluster.fingerprints.digests import normalise_question
 from evaluation.questions.json_values import check_schema, parse_json, schema_accepts
 from evaluation.questions.numbers import parse_number
+from evaluation.questions.patterns import check_pattern, compile_pattern, full_match
 from evaluation.questions.words import words_of
 
 MAX_CHOICES = 26
@@ -82,11 +82,10 @@ def _check_number(question: "Question") -> None:
 def _check_regex(question: "Question") -> None:
     for answer in question.answers:
         try:
-            # As it is used: within a group, where flags for the whole pattern may not stand.
-            matches_nothing = re.fullmatch(f"(?:{answer})", "") is not None
-        except re.error as error:
-            raise ValueError(f"answers: {answer!r} is not a regular expression: {error}") from error
-        if matches_nothing:
+            check_pattern(answer)
+        except ValueError as error:
+            raise ValueError(f"answers: {error}") from error
+        if full_match(answer, "") is not None:
             raise ValueError(f"answers: {answer!r} matches an empty answer")
 
 
@@ -207,11 +206,8 @@ class Question(Section):
     def _names_its_value(cls, form: str | None) -> str | None:
         if form is None:
             return None
-        try:
-            groups = re.compile(form).groupindex
-        except re.error as error:
-            raise ValueError(f"{form!r} is not a regular expression: {error}") from error
-        if list(groups) != ["value"]:
+        check_pattern(form)
+        if list(compile_pattern(form).groupindex) != ["value"]:
             raise ValueError(f"{form!r} needs exactly one named group, (?P<value>...)")
         return form
 
