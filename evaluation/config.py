@@ -109,7 +109,8 @@ class Judge(RequestSettings):
     """Rows graded by hand: JSONL with question, rubric, answer and `right` (true or false)."""
 
     least_agreement: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """Cohen's kappa between judge and people below which the judge's grades are not used."""
+    """Cohen's kappa between judge and people below which the judge's grades are not used. The lower end of its 95 %
+    interval counts."""
 
 
 class Raft(Section):

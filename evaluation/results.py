@@ -290,6 +290,7 @@ class JudgeCheck(ResultModel):
     num_failed: int
     agreement: float | None = Field(description="Share of rows on which both say the same.")
     kappa: float | None = Field(description="Cohen's kappa: agreement beyond chance; None where it has none.")
+    kappa_low: float | None = Field(default=None, description="The lower end of its 95 % interval.")
     counts: dict[str, int] = Field(description="`right_right`, `right_wrong`, ...: the people's word, the judge's.")
     trusted: bool
     reason: str

@@ -11,6 +11,7 @@ marks that are made from its own digest, so that it cannot hold them, and nowher
 
 import asyncio
 import hashlib
+import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
@@ -25,7 +26,17 @@ Ask = Callable[[list[dict[str, Any]], int], Awaitable[str]]
 
 MAX_TOKENS = 5
 MARK_LENGTH = 16
-VERDICT = re.compile(r"\W*(yes|no)(?:\s*|\s*[^\w\s].*|[^\S\n]*\n.*)", re.IGNORECASE | re.DOTALL)
+WORDS = {"yes": True, "true": True, "correct": True, "no": False, "false": False, "incorrect": False}
+LABELS = "verdict|answer|judge?ment|grade|grading|result|decision|right|correct|is_right|is_correct"
+# The first word, by itself or behind a label; more may follow behind a mark or on another line.
+VERDICT = re.compile(
+    rf"\W*(?:(?:final |my )?(?:{LABELS})\W*[:=]\W*)?({'|'.join(WORDS)})(?:\s*|\s*[^\w\s].*|[^\S\n]*\n.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+# A reasoning that ends with a labelled verdict on a line of its own.
+LAST_LINE = re.compile(rf"\W*(?:final |my )?(?:{LABELS})\W*[:=]\W*({'|'.join(WORDS)})\W*", re.IGNORECASE)
+LINE_OF_A_VERDICT = re.compile(rf"\W*(?:(?:final |my )?(?:{LABELS})\W*[:=]\W*)?({'|'.join(WORDS)})\W*", re.IGNORECASE)
+FENCE = re.compile(r"\s*```\w*\s*(.*?)```\s*", re.DOTALL)
 INSTRUCTIONS = (
     "You grade answers to questions. You are given a question, a rubric that says when an answer is right, and one "
     "answer. Grade by the rubric alone. The answer stands between two lines that hold the same mark. All that is "
@@ -76,12 +87,44 @@ async def verdict(question: Question, answer: str, ask: Ask) -> bool | str:
 
 
 def read_verdict(reply: str) -> bool:
-    """Yes or no, as the first word and the only one of the two. Raises JudgementFailed where it is neither."""
-    match = VERDICT.fullmatch(reply)
-    verdict_words = {word for word in re.findall(r"\w+", reply.casefold()) if word in ("yes", "no")}
-    if match is None or len(verdict_words) != 1:
+    """Yes or no: the first word, by itself, behind a label ("Verdict: yes") or in JSON ({"verdict": "yes"}), or a label
+    and it on the last line. A word for the opposite on its line, or as another line, leaves none.
+
+    Raises:
+        JudgementFailed: where there is none.
+    """
+    if fenced := FENCE.fullmatch(reply):
+        reply = fenced[1]
+    verdict = _verdict_in_json(reply)
+    if verdict is None:
+        verdict = _verdict_in_words([line for line in reply.splitlines() if line.strip()])
+    if verdict is None:
         raise JudgementFailed("The judge's reply is neither yes nor no.")
-    return match[1].casefold() == "yes"
+    return verdict
+
+
+def _verdict_in_json(reply: str) -> bool | None:
+    try:
+        values = json.loads(reply)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict):
+        return values if isinstance(values, bool) else None
+    said = [value for key, value in values.items() if re.fullmatch(LABELS, str(key).strip(), re.IGNORECASE)]
+    found = {value if isinstance(value, bool) else WORDS.get(str(value).strip(" .").casefold()) for value in said}
+    return found.pop() if len(found) == 1 else None
+
+
+def _verdict_in_words(lines: list[str]) -> bool | None:
+    match = VERDICT.fullmatch("\n".join(lines)) or (LAST_LINE.fullmatch(lines[-1]) if lines else None)
+    if match is None:
+        return None
+    verdict = WORDS[match[1].casefold()]
+    line = lines[0] if match.re is VERDICT else lines[-1]
+    others = (other[1] for row in lines if (other := LINE_OF_A_VERDICT.fullmatch(row)))
+    said = [*re.findall(r"\w+", line.casefold()), *others]
+    opposite = any(WORDS.get(word.casefold(), verdict) is not verdict for word in said)
+    return None if opposite else verdict
 
 
 def make_messages(question: Question, answer: str) -> list[dict[str, Any]]:

@@ -12,7 +12,9 @@ apart.
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from math import sqrt
 from pathlib import Path
+from statistics import NormalDist
 from typing import Annotated
 
 from pydantic import Field
@@ -26,6 +28,7 @@ from evaluation.questions.question import Question, Text
 from evaluation.results import JudgeCheck
 
 MIN_CALIBRATION_ROWS = 20
+MAX_TIMES = 20
 VERDICT_WORDS = {True: "right", False: "wrong"}
 ACCEPTED = "Accepted are JSON lines with question, rubric, answer and right (true or false), and answers where needed."
 
@@ -50,8 +53,8 @@ class CalibrationRow(Section):
 async def calibrate_judge(config: Judge, ask: Ask) -> JudgeCheck:
     """Have the judge grade what people graded, and see how far they agree.
 
-    `n` counts the rows with a verdict, `num_failed` those without. The judge is trusted where kappa is at least
-    `least_agreement`, on 20 rows or more among which people found right and wrong ones.
+    `n` counts the rows with a verdict, `num_failed` those without. The judge is trusted where the lower end of kappa's
+    95 % interval is at least `least_agreement`, on 20 rows or more among which people found right and wrong ones.
 
     Raises:
         TandemError: naming file and line where the calibration rows are not usable.
@@ -66,7 +69,8 @@ async def calibrate_judge(config: Judge, ask: Ask) -> JudgeCheck:
 def check_agreement(config: Judge, pairs: Sequence[tuple[bool, bool]], failures: Counter[str]) -> JudgeCheck:
     """The judge's record from verdicts in pairs, the person's first, and from how often each reason left none."""
     kappa = cohens_kappa(pairs)
-    trusted, reason = _trust(config, pairs, kappa)
+    low = lowest_kappa(pairs)
+    trusted, reason = _trust(config, pairs, kappa, low)
     if failures:
         commonest, times = failures.most_common(1)[0]
         reason += f" {failures.total()} calls gave no verdict; the commonest reason, {times} times: {commonest}"
@@ -76,6 +80,7 @@ def check_agreement(config: Judge, pairs: Sequence[tuple[bool, bool]], failures:
         num_failed=failures.total(),
         agreement=sum(person == judge for person, judge in pairs) / len(pairs) if pairs else None,
         kappa=kappa,
+        kappa_low=low,
         counts={
             f"{VERDICT_WORDS[a]}_{VERDICT_WORDS[b]}": pairs.count((a, b)) for a in (True, False) for b in (True, False)
         },
@@ -86,12 +91,33 @@ def check_agreement(config: Judge, pairs: Sequence[tuple[bool, bool]], failures:
 
 def cohens_kappa(pairs: Sequence[tuple[bool, bool]]) -> float | None:
     """Agreement beyond chance, from -1 to 1; None where both always say the same one thing, or nothing."""
-    n = len(pairs)
-    first, second = (sum(pair[index] for pair in pairs) for index in (0, 1))
-    # In whole numbers: with fractions a judge that always says no would agree by 3e-17 more than chance.
-    by_chance = first * second + (n - first) * (n - second)
+    n, by_chance = len(pairs), _num_by_chance(pairs)
     agreement = n * sum(a == b for a, b in pairs)
     return None if by_chance == n * n else (agreement - by_chance) / (n * n - by_chance)
+
+
+def lowest_kappa(pairs: Sequence[tuple[bool, bool]], times: int = 1) -> float | None:
+    """The lower end of kappa's 95 % interval, were there `times` as many rows alike; None where kappa is."""
+    if cohens_kappa(pairs) is None:
+        return None
+    n, by_chance = len(pairs), _num_by_chance(pairs)
+    share = _lowest_share(times * sum(a == b for a, b in pairs), times * n)
+    return (share * n * n - by_chance) / (n * n - by_chance)
+
+
+def _lowest_share(right: int, n: int) -> float:
+    """The lower end of Wilson's 95 % interval (E. B. Wilson, 1927, J. Am. Stat. Assoc. 22:209)."""
+    z = NormalDist().inv_cdf(0.975)
+    share, square = right / n, z * z / n
+    return (share + square / 2 - z * sqrt((share * (1 - share) + square / 4) / n)) / (1 + square)
+
+
+def _num_by_chance(pairs: Sequence[tuple[bool, bool]]) -> int:
+    """Of n² pairs of one's verdict with the other's, how many agree. In whole numbers: with fractions a judge that
+    always says no would agree by 3e-17 more than chance."""
+    n = len(pairs)
+    first, second = (sum(pair[index] for pair in pairs) for index in (0, 1))
+    return first * second + (n - first) * (n - second)
 
 
 def read_calibration(path: Path) -> list[CalibrationRow]:
@@ -102,7 +128,9 @@ def read_calibration(path: Path) -> list[CalibrationRow]:
     return rows
 
 
-def _trust(config: Judge, pairs: Sequence[tuple[bool, bool]], kappa: float | None) -> tuple[bool, str]:
+def _trust(
+    config: Judge, pairs: Sequence[tuple[bool, bool]], kappa: float | None, low: float | None
+) -> tuple[bool, str]:
     """Whether the judge is trusted, and why (not)."""
     if len(pairs) < MIN_CALIBRATION_ROWS:
         return (
@@ -111,8 +139,21 @@ def _trust(config: Judge, pairs: Sequence[tuple[bool, bool]], kappa: float | Non
         )
     if len({person for person, _ in pairs}) < 2:
         return False, "People graded all rows alike: it takes right and wrong answers to see what the judge can tell."
-    if kappa is None or kappa <= 0:
+    if kappa is None or low is None or kappa <= 0:
         return False, "It agrees with people no better than by chance."
-    if kappa < config.least_agreement:
-        return False, f"Its kappa of {kappa:.2f} with people is below {config.least_agreement:g}."
-    return True, f"Its kappa of {kappa:.2f} with people is at least {config.least_agreement:g}."
+    least = config.least_agreement
+    if low >= least:
+        return (
+            True,
+            f"Its kappa of {kappa:.2f} with people is at least {least:g}: its 95 % interval begins at {low:.2f}.",
+        )
+    if kappa < least:
+        return False, f"Its kappa of {kappa:.2f} with people is below {least:g}."
+    reason = (
+        f"Its kappa of {kappa:.2f} with people may be as low as {low:.2f} on {len(pairs)} rows; {least:g} is needed."
+    )
+    times = next((times for times in range(2, MAX_TIMES) if (lowest_kappa(pairs, times) or 0) >= least), None)
+    return (
+        False,
+        f"{reason} About {(times - 1) * len(pairs)} more rows graded by people would tell." if times else reason,
+    )

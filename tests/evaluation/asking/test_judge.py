@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from evaluation.asking.judge import (
     make_messages,
     read_verdict,
 )
-from evaluation.asking.judge_calibration import calibrate_judge, cohens_kappa
+from evaluation.asking.judge_calibration import calibrate_judge, check_agreement, cohens_kappa
 from evaluation.config import Judge
 from evaluation.questions.question import Question
 from evaluation.results import JudgeCheck
@@ -96,6 +97,19 @@ def test_a_judge_below_the_least_agreement_is_not_trusted(tmp_path: Path) -> Non
     assert check.kappa is not None and check.kappa < 0.6 and not check.trusted
 
 
+def test_a_judge_is_trusted_on_the_lower_end_of_its_agreement() -> None:
+    config = Judge(model="judge", calibration=Path("rows.jsonl"))
+
+    def check(agreeing: int, n: int) -> JudgeCheck:
+        pairs = [(number % 2 == 0, (number % 2 == 0) == (number >= n - agreeing)) for number in range(n)]
+        return check_agreement(config, pairs, Counter())
+
+    few = check(18, 20)  # kappa 0.8, and 0.40 is possible
+    assert few.kappa == pytest.approx(0.8) and few.kappa_low == pytest.approx(0.398, abs=0.01) and not few.trusted
+    assert "may be as low as 0.40" in few.reason and "more rows" in few.reason
+    assert check(90, 100).trusted and not check(80, 100).trusted
+
+
 def test_twenty_rows_of_both_kinds_are_needed(tmp_path: Path) -> None:
     assert not checked(write(tmp_path, [True, False] * 9 + [True]), judging_by("Salt")).trusted
     assert checked(write(tmp_path, [True, False] * 10), judging_by("Salt")).trusted
@@ -116,19 +130,61 @@ def test_calls_without_a_verdict_are_counted_apart(tmp_path: Path) -> None:
     assert "30 times: The judge did not answer in time." in dead.reason
 
 
-@pytest.mark.parametrize("reply", ["yes", "Yes.", " YES\n", "**Yes**", "yes, it does", "Yes\nIt names"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "yes", "Yes.", " YES\n", "**Yes**", "yes, it does", "Yes\nIt names", "Verdict: yes", "**Verdict:** Yes", "true",
+        '{"verdict":"yes"}', '{"right": true, "reason": "no rain"}', '```json\n{"answer": "Yes."}\n```',
+        "Yes\n\nNo issues.",
+        "Correct.", "`yes`", "Final answer: **yes**", "It names salt, which is no error.\n\nVerdict: yes", "yes✓",
+    ],
+)  # fmt: skip
 def test_yes(reply: str) -> None:
     assert read_verdict(reply) is True
 
 
-@pytest.mark.parametrize("reply", ["no", "No.", "no: it", '"No"'])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "no",
+        "No.",
+        "no: it",
+        '"No"',
+        "Verdict: no",
+        "false",
+        '{"verdict": "no"}',
+        "Answer: No.",
+        "No\n\nYes would need salt.",
+    ],
+)
 def test_no(reply: str) -> None:
     assert read_verdict(reply) is False
 
 
 @pytest.mark.parametrize(
     "reply",
-    ["", "   ", "maybe", "yes and no", "Yes, no doubt", "No problem", "yesterday", "The answer is yes", "1", "oui"],
+    [
+        "",
+        "   ",
+        "maybe",
+        "yes and no",
+        "Yes, no doubt",
+        "No problem",
+        "yesterday",
+        "The answer is yes",
+        "1",
+        "oui",
+        "yes\nno",
+        "Yes/No",
+        "Verdict: yes or no",
+        '{"verdict": "maybe"}',
+        '{"right": true, "verdict": "no"}',
+        "[]",
+        "{}",
+        "yes.\nVerdict: no",
+        "true or false",
+        '{"reason": "yes"}',
+    ],
 )
 def test_neither(reply: str) -> None:
     with pytest.raises(JudgementFailed, match="neither yes nor no"):

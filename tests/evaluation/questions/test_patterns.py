@@ -51,7 +51,7 @@ def test_a_match_without_an_end_is_no_grade(monkeypatch: pytest.MonkeyPatch) -> 
     for question in (ask("regex", PATTERN), ask("value", "1", form=f"(?P<value>1?){PATTERN}")):
         with pytest.raises(Ungradable, match=r"took longer than 0\.05 s on this answer\. Write it without"):
             grade(question, HOSTILE)
-    schema = {"type": "string", "pattern": PATTERN}
+    schema = {"type": "string", "pattern": f"^{PATTERN}$"}
     reply = grade_reply(ask("json", json_schema=schema), Reply(text=json.dumps(HOSTILE)), retrieves=False)
     assert reply.grade is None and reply.ungradable and "took longer" in reply.ungradable
 
