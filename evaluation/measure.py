@@ -23,6 +23,7 @@ from evaluation.asking.thinking import separate_thinking
 from evaluation.asking.turns import KINDS
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.drafts.draft_files import refuse_draft
+from evaluation.grading.choices import balance_letters
 from evaluation.grading.failures import with_failures
 from evaluation.grading.grading import grade_reply
 from evaluation.questions.files import load_general, load_questions
@@ -127,14 +128,15 @@ def measure_again(
 
 
 def check_questions(config: EvaluationConfig, trained: Sequence[Path] = ()) -> list[Question]:
-    """The configured questions, checked, and none of them trained on. Cheap: call it before anything is started."""
+    """The configured questions, checked, and none of them trained on; choices in the order of their letters. Cheap:
+    call it before anything is started."""
     if config.questions:
         refuse_draft(config.questions)
     questions = load_questions(config.questions)
     if config.general:
         questions += load_general(config.general, questions)
     refuse_trained(questions, trained)
-    return questions
+    return balance_letters(questions)
 
 
 def refuse_trained(questions: Sequence[Question], trained: Sequence[Path]) -> None:

@@ -4,6 +4,11 @@ The choices stand in the question as lettered lines, the reply is one token, and
 log-probabilities of the likeliest tokens in its place. So a choice is measured, not sampled, over any OpenAI-compatible
 chat endpoint. A model that thinks before it answers is asked for its answer instead, and the letter is read there.
 
+The letters are ours, not the file's: people write the right choice first, and some models say A whatever is asked. The
+right choices of a slice take the letters in turn, in an order that is drawn by digests; the wrong ones follow in such
+an order. The same file always gives the same letters, and a question at its end changes no others.
+
+    questions = balance_letters(questions)
     answer = await ask_async(client, model, wording(question), **PARAMETERS)
     found = read(top_logprobs, question)  # {"Iron": -0.1, "Gold": -2.3}; None: the reply cannot be graded
 """
@@ -11,9 +16,11 @@ chat endpoint. A model that thinks before it answers is asked for its answer ins
 import math
 import re
 import string
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cluster.fingerprints.digests import digest_json
 from evaluation.questions.question import Question
 from evaluation.questions.words import normalise
 
@@ -21,6 +28,40 @@ CHOICE_PARAMETERS: dict[str, Any] = {"max_tokens": 1, "logprobs": True, "top_log
 # What tokenizers put for a space, where an endpoint gives tokens as they stand in the vocabulary.
 AROUND_A_LETTER = string.whitespace + "()[]{}<>▁Ġ"
 TIE_TOLERANCE = 1e-6
+SPEAKS_OF_OTHERS = re.compile(
+    r"(?i:\b(?:all|none|both|neither|either|any|alle|keine|beide|toutes|tous|aucune?|todas|ninguna) (?:\w+ ){0,3}"
+    r"(?:above|below|these|those|them|others?|options?|choices?|answers?|antworten|genannten|réponses|anteriores)\b)"
+    r"|(?i:^\W*(?:both|neither|all|none|beide|keine)\W*$)|(?i:\b(?:above|below|preceding|previous)\b)"
+    r"|\b[A-Z]\)?(?: and | or | & | und | et | y |, )\(?[A-Z]\b"
+)
+
+
+def balance_letters(questions: Sequence[Question]) -> list[Question]:
+    """The questions, those of choice with their choices in the order in which they are lettered.
+
+    Within a slice and a number of choices every letter is right equally often, to one. A question whose choices speak
+    of each other ("all of the above") keeps its order.
+    """
+    numbers: Counter[tuple[str, int]] = Counter()
+    balanced = []
+    for question in questions:
+        if question.kind == "choice" and not any(map(SPEAKS_OF_OTHERS.search, question.choices)):
+            group = (question.slice, len(question.choices))
+            question = question.model_copy(update={"choices": _in_order(question, numbers[group])})
+            numbers[group] += 1
+        balanced.append(question)
+    return balanced
+
+
+def _in_order(question: Question, number: int) -> tuple[str, ...]:
+    """The choices, with the right one where the `number`-th question of its group has it."""
+    right, count = question.answers[0], len(question.choices)
+    turn = f"{question.slice} {count} {number // count}"
+    places = sorted(range(count), key=lambda place: digest_json([turn, place]))
+    wrong = (choice for choice in question.choices if choice != right)
+    order = sorted(wrong, key=lambda choice: digest_json([question.id, choice]))
+    order.insert(places[number % count], right)
+    return tuple(order)
 _ANSWER_WORDS = re.compile(
     r"^\W*(?:(?:so|therefore|thus),?\s+)?(?:the\s+)?(?:(?:correct|right|final|best)\s+)?(?:answer|choice|option|letter)"
     r"\W*(?:is|:)?\s*(?:(?:option|choice|letter)\s)?",

@@ -1,16 +1,20 @@
 """The questions file: JSON lines, or CSV as spreadsheets write it, read and checked before anything is asked.
 
-In CSV the first row names the columns, by the keys of a question. A cell holds several answers, sources, tags,
-paraphrases or choices with " | " between them; `json_schema` holds JSON; an empty cell is a key that is not given.
-Commas, semicolons or tabs separate the columns, whichever stands between the columns' names. At most ten mistakes are
+In CSV the first row names the columns, by the keys of a question in small or capital letters. A cell holds several
+answers, sources, tags, paraphrases or choices with " | " between them; `json_schema` holds JSON; an empty cell is a key
+that is not given. Commas, semicolons or tabs separate the columns: what Excel's first line `sep=;` says, or whichever
+stands between the columns' names. Columns without a name and without a cell are left out. UTF-8 is read, UTF-16 with
+its mark, and CSV in Windows-1252 where it is no UTF-8, as Excel saves "CSV" in Western Europe. At most ten mistakes are
 shown, each with file and line.
 
 What is wrong with a file of rows, in words: at most ten mistakes, each with file and line.
 """
 
+import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +30,18 @@ from evaluation.questions.question import GENERAL, Question
 Model = TypeVar("Model", bound=BaseModel)
 LIST_COLUMNS = ("answers", "sources", "tags", "paraphrases", "choices")
 LIST_SEPARATOR = " | "
+CSV_NAMES = (".csv", ".tsv")
+SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?\r?\n', re.IGNORECASE)
+# As spreadsheets write them in the languages in which they are no English words.
+TRUTHS = {
+    "true": True, "wahr": True, "vrai": True, "verdadero": True, "verdadeiro": True, "vero": True, "waar": True,
+    "prawda": True, "истина": True, "ja": True, "oui": True, "sí": True, "sim": True, "sì": True,
+    "false": False, "falsch": False, "faux": False, "falso": False, "onwaar": False, "fałsz": False, "ложь": False,
+    "nein": False, "non": False, "não": False, "nee": False,
+}  # fmt: skip
 ACCEPTED = (
-    "Accepted are JSON lines or CSV (a name that ends in .csv) with id, slice, question and answers, and where needed "
-    "reference, sources, answerable, form, tags, kind, paraphrases and what the kind needs."
+    "Accepted are JSON lines or CSV (a name that ends in .csv or .tsv) with id, slice, question and answers, and where "
+    "needed reference, sources, answerable, form, tags, kind, paraphrases and what the kind needs."
 )
 
 
@@ -48,10 +61,11 @@ def read_rows(path: Path, keys: Sequence[str]) -> list[FileRow]:
         keys: what a column may be called.
 
     Raises:
-        TandemError: where the file cannot be read, is not UTF-8, or its header is wrong.
+        TandemError: where the file cannot be read, is in another encoding, or its header is wrong.
     """
-    text = read_utf8(path, "questions file", ACCEPTED)
-    return list(_csv_rows(path, text, keys) if path.suffix.lower() == ".csv" else read_json_rows(text))
+    if path.suffix.lower() in CSV_NAMES:
+        return list(_csv_rows(path, read_text(path, "questions file", ACCEPTED, or_windows=True), keys))
+    return list(read_json_rows(read_text(path, "questions file", ACCEPTED)))
 
 
 def read_json_rows(text: str) -> Iterator[FileRow]:
@@ -70,7 +84,7 @@ def read_models(path: Path, model: type[Model], what: str, accepted: str) -> lis
     Raises:
         TandemError: where the file cannot be read, or a line is none; the first ten are named.
     """
-    rows = [(row.line, _model(row, model)) for row in read_json_rows(read_utf8(path, what, accepted))]
+    rows = [(row.line, _model(row, model)) for row in read_json_rows(read_text(path, what, accepted))]
     mistakes = [f"{path}:{line}: {row}" for line, row in rows if isinstance(row, str)]
     if mistakes:
         raise rejected_file(mistakes, accepted)
@@ -99,10 +113,12 @@ def _json_row(line: int, text: str) -> FileRow:
 
 
 def _csv_rows(path: Path, text: str, keys: Sequence[str]) -> Iterator[FileRow]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    said = SEPARATOR_LINE.match(text)
+    delimiter = said[1] if said else _delimiter(text)
+    reader = csv.reader(io.StringIO(text[said.end() if said else 0 :], newline=""), delimiter=delimiter, strict=True)
     columns: list[str] | None = None
     while True:
-        line = reader.line_num + 1
+        line = reader.line_num + (2 if said else 1)
         try:
             cells = next(reader, None)
         except csv.Error as error:
@@ -125,7 +141,7 @@ def _delimiter(text: str) -> str:
 
 
 def _columns(where: str, cells: Sequence[str], keys: Sequence[str]) -> list[str]:
-    columns = [cell.strip() for cell in cells]
+    columns = _named([cell.strip() for cell in cells], keys)
     known = f"The columns are {', '.join(keys)}."
     for position, column in enumerate(columns):
         if column not in keys:
@@ -135,16 +151,26 @@ def _columns(where: str, cells: Sequence[str], keys: Sequence[str]) -> list[str]
     return columns
 
 
+def _named(cells: list[str], keys: Sequence[str]) -> list[str]:
+    """The columns' names as the keys are written ("ID" is id), without those at the end that have none."""
+    while cells and not cells[-1]:
+        cells.pop()
+    written = {key.casefold(): key for key in keys}
+    return [written.get(cell.casefold().replace(" ", "_"), cell) for cell in cells]
+
+
 def _csv_row(line: int, columns: Sequence[str], cells: Sequence[str]) -> FileRow:
-    if len(cells) != len(columns):
+    if any(cell.strip() for cell in cells[len(columns) :]) or len(cells) < len(columns):
         return FileRow(line, problem=f"{len(cells)} cells, and there are {len(columns)} columns")
     values: dict[str, Any] = {}
-    for column, cell in zip(columns, cells, strict=True):
+    for column, cell in zip(columns, cells, strict=False):
         if not cell.strip():
             continue
         values[column] = (
             [part.strip() for part in cell.split(LIST_SEPARATOR)] if column in LIST_COLUMNS else cell.strip()
         )
+    if isinstance(answerable := values.get("answerable"), str):
+        values["answerable"] = TRUTHS.get(answerable.casefold(), answerable)
     if "json_schema" not in values:
         return FileRow(line, values)
     try:
@@ -154,26 +180,48 @@ def _csv_row(line: int, columns: Sequence[str], cells: Sequence[str]) -> FileRow
 
 
 MAX_MISTAKES_SHOWN = 10
+WESTERN = frozenset("äöüÄÖÜßéèêëàâçîïôûùœÉÈÊËÀÂÇÎÏÔÛÙáíóúñÁÍÓÚÑ¿¡ãõÃÕåæøÅÆØìòÌÒ€–—’‘“”„…«»°·´º®©§£²³½µ\xa0")
+# Words without an ASCII letter are of another alphabet, read wrongly.
+OTHER_WRITING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]|[À-ÿ]{3}")
 
 
-def read_utf8(path: Path, what: str, accepted: str) -> str:
-    """The text of a file. Raises a TandemError where it cannot be read or is not UTF-8.
+def read_text(path: Path, what: str, accepted: str, *, or_windows: bool = False) -> str:
+    """The text of a file in UTF-8, or in UTF-16 with its mark.
 
     Args:
         what: what the file is, as in "questions file".
+        or_windows: whether a text that is no UTF-8 is read as Windows-1252.
+
+    Raises:
+        TandemError: where the file cannot be read, or is in another encoding.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         seen = f"The {what} {path} cannot be read ({error.strerror})."
         raise TandemError(seen, accepted, "Name a file that is there and can be read.") from error
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        return content.decode("utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
+        windows = _windows_text(content) if or_windows and encoding != "utf-16" else None
+        if windows is not None:
+            return windows
         line = content.count(b"\n", 0, error.start) + 1
-        seen = f"{path}:{line}: the text is not UTF-8 ({error.reason})."
+        seen = f"{path}:{line}: the text is not {encoding.removesuffix('-sig').upper()} ({error.reason})."
         remedy = "Save the file as UTF-8 (a spreadsheet calls it `CSV UTF-8`)."
         raise TandemError(seen, accepted, remedy) from error
+
+
+def _windows_text(content: bytes) -> str | None:
+    """A text in Windows-1252, where that is unambiguous: all of its characters beyond ASCII are letters and marks of
+    Western European writing, and never three letters in a row; None otherwise."""
+    try:
+        text = content.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    plain = all(character.isascii() or character in WESTERN for character in text)
+    return text if plain and not OTHER_WRITING.search(text) else None
 
 
 def describe_mistakes(error: ValidationError, model: type[BaseModel]) -> str:

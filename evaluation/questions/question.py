@@ -189,7 +189,8 @@ class Question(Section):
     """The JSON schema of an answer of kind `json`, complete in itself."""
 
     choices: tuple[Text, ...] = ()
-    """What is chosen from: 2 to 26 texts, lettered in this order."""
+    """What is chosen from: 2 to 26 texts. A comparison letters them in an order of its own, so that each letter is
+    right equally often; where one speaks of the others ("all of the above") they keep this order."""
 
     rubric: Text | None = None
     """What a judge grades by: when an answer is right, in words."""

@@ -4,7 +4,13 @@ import math
 
 import pytest
 
-from evaluation.grading.choices import CHOICE_PARAMETERS, lettered_wording, likeliest_choice, read_choice_probabilities
+from evaluation.grading.choices import (
+    CHOICE_PARAMETERS,
+    balance_letters,
+    lettered_wording,
+    likeliest_choice,
+    read_choice_probabilities,
+)
 from evaluation.questions.question import Question
 
 METAL = Question(
@@ -53,3 +59,31 @@ def test_a_tie_has_no_likeliest() -> None:
     assert likeliest_choice({"Iron": math.log(0.1) + math.log(3), "Gold": math.log(0.3)}) is None
     assert likeliest_choice({"Iron": -0.5, "Gold": -0.4, "Tin": -0.5}) == "Gold"
     assert likeliest_choice({}) is None
+
+
+def first_is_right(number: int, *choices: str, slice_name: str = "s") -> Question:
+    return Question(
+        id=f"q{number}", slice=slice_name, question="?", kind="choice", choices=choices, answers=(choices[0],)
+    )
+
+
+@pytest.mark.parametrize("num_choices", [2, 3, 4, 26])
+def test_each_letter_is_right_equally_often(num_choices: int) -> None:
+    texts = [f"choice {number}" for number in range(num_choices)]
+    questions = [first_is_right(number, *texts, slice_name="ab"[number % 2]) for number in range(100)]
+    balanced = balance_letters(questions)
+    for name in "ab":
+        places = [row.choices.index(row.answers[0]) for row in balanced if row.slice == name]
+        counts = [places.count(place) for place in range(num_choices)]
+        assert max(counts) - min(counts) <= 1
+        assert num_choices == 2 or places[:num_choices] != sorted(places[:num_choices])
+    assert [sorted(row.choices) for row in balanced] == [sorted(row.choices) for row in questions]
+    assert balance_letters(questions) == balanced and balance_letters(questions[:60]) == balanced[:60]
+    assert len({row.choices.index(texts[-1]) for row in balanced}) == num_choices
+
+
+@pytest.mark.parametrize("last", ["All of the above", "None of these", "Both", "A and B", "neither of them", "A or C"])
+def test_choices_that_speak_of_each_other_keep_their_order(last: str) -> None:
+    questions = [first_is_right(number, "Iron", "Gold", last) for number in range(5)]
+    assert balance_letters(questions) == questions
+    assert balance_letters([METAL.model_copy(update={"kind": "value", "choices": ()})])[0].choices == ()
