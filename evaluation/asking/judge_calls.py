@@ -14,9 +14,16 @@ from evaluation.asking.judge_calibration import calibrate_judge
 from evaluation.asking.thinking import without_unclosed_thinking
 from evaluation.asking.transport import EndpointClient, apply_settings
 from evaluation.config import EvaluationConfig, Judge
+from evaluation.grading.grading import grade_reply
 from evaluation.questions.question import Question
 from evaluation.results import JudgeCheck, Reply
 from serving.client import AskFailed
+
+VALUE_RUBRIC = (
+    "The answer is right if a careful reader takes it to give one of the accepted answers, in any words, order of a "
+    "date, or unit that says the same. It is wrong if it gives another value, more than one value, or none, or takes "
+    "the value back."
+)
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,12 @@ class JudgedReplies:
     words: dict[tuple[str, str], bool | str] = field(default_factory=dict)
 
     def verdict(self, question: Question, reply: Reply) -> bool | str | None:
-        """True, False, or why there is no verdict; None where none is needed."""
-        return self.words.get((question.id, reply.text or "")) if question.kind == "rubric" else None
+        """True, False, or why there is no verdict; None where none is needed. An answer that the rules cannot grade
+        stays unclear where there is no verdict on it."""
+        word = self.words.get((question.id, reply.text or ""))
+        if question.kind == "rubric":
+            return word
+        return word if isinstance(word, bool) else None
 
 
 def judge_replies(
@@ -37,7 +48,8 @@ def judge_replies(
     replies: Sequence[tuple[Question, Reply]],
     on_progress: Callable[[str], None],
 ) -> JudgedReplies:
-    """Ask the judge about each different answer to a question with a rubric; nothing where there is none.
+    """Ask the judge about each different answer to a question with a rubric, and about each answer to a question of
+    kind `value` or `number` of which the rules cannot say whether it is right; nothing where there is none of these.
 
     Args:
         base_url: the project's endpoint with /v1; a judge with a `url` is asked there.
@@ -46,15 +58,25 @@ def judge_replies(
         TandemError: the calibration rows are not usable.
     """
     answers = {
-        (question.id, reply.text): question
+        (question.id, reply.text): asked
         for question, reply in replies
-        if question.kind == "rubric" and reply.text is not None
+        if reply.text is not None and (asked := _to_judge(question, reply, config.judge)) is not None
     }
     if not answers:
         return JudgedReplies()
     pairs = [(question, text) for (_, text), question in answers.items()]
     check, verdicts = asyncio.run(_judge(config, base_url, pairs, on_progress))
     return JudgedReplies(check, dict(zip(answers, verdicts, strict=True)))
+
+
+def _to_judge(question: Question, reply: Reply, judge: Judge | None) -> Question | None:
+    """The question as the judge is to read it; None where the rules are enough."""
+    if question.kind == "rubric":
+        return question
+    if judge is None or question.kind not in ("value", "number") or not question.answerable:
+        return None
+    graded = grade_reply(question, reply, retrieves=False).grade
+    return question.model_copy(update={"rubric": VALUE_RUBRIC}) if graded is not None and graded.unclear else None
 
 
 async def _judge(

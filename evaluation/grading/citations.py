@@ -5,8 +5,9 @@
 - `precision`: of the documents cited, the share that are sources; `recall`: of the sources, the share that were cited
   (Gao et al., 2023, arXiv 2305.14627, there by statement). A document cited twice counts once, and one that says the
   same as a source (`also_in`) counts as that source.
-- `grounded`: a cited passage holds an accepted value: its words one after the other, a number within the tolerance, or
-  text that the pattern fits. An answer that cites nothing though it could is not grounded.
+- `grounded`: a cited passage holds an accepted value: its words one after the other, an equal number, date or time, a
+  number within the tolerance, or text that the pattern fits. An answer that cites nothing though it
+  could is not grounded.
 """
 
 import re
@@ -14,10 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from evaluation.grading.numeric import is_accepted
-from evaluation.questions.numbers import numbers_of
+from evaluation.grading.values.holding import holds_value
 from evaluation.questions.question import Question
-from evaluation.questions.words import passage_holds, plain_passage
+from evaluation.questions.words import plain_passage
 from evaluation.results import CitedSource
 
 
@@ -93,11 +93,9 @@ def _grounded(question: Question, citations: Sequence[CitedSource], retrieves: b
 
 
 def _holds_value(question: Question, passage: str) -> bool:
-    if question.kind == "number":
-        return any(is_accepted(number, question) for number in numbers_of(passage))
     if question.kind == "regex":
         return any(_anywhere(pattern).search(plain_passage(passage)) for pattern in question.answers)
-    return any(passage_holds(passage, value) for value in question.answers)
+    return holds_value(question, passage)
 
 
 @lru_cache(maxsize=4_096)

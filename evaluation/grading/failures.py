@@ -13,7 +13,8 @@
 5. `wrong_reasoning`: everything else. No document is needed (the question names none), or the right document was there
    and the value does not stand in it: it has to be worked out.
 
-A value stands in a text where it is there word for word once both are made plain (grading.py says how). Right answers,
+A value stands in a text where its words are there one after the other once both are made plain, or a number, date or
+time that is equal to it (values/holding.py). Right answers,
 failed calls and ungradable answers have no kind.
 """
 
@@ -21,8 +22,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from evaluation.config import ArmName
+from evaluation.grading.values.holding import holds_value
 from evaluation.questions.question import Question
-from evaluation.questions.words import normalise
 from evaluation.results import FailureKind, Reply, Row
 
 
@@ -88,5 +89,4 @@ def _misses_form(question: Question, reply: Reply) -> bool:
 
 
 def _stands_in(question: Question, text: str | None) -> bool:
-    plain = f" {normalise(text or '')} "
-    return any(f" {value} " in plain for value in map(normalise, question.answers) if value)
+    return text is not None and holds_value(question, text)

@@ -3,15 +3,11 @@
 Answer and accepted value are compared in their plain form (questions/words.py). Citation marks such as [1] are
 dropped. An empty answer is an answer, and wrong. What counts as right is said by the question's kind:
 
-**`value`.** The answer is an accepted value, or it ends with one and
-  - the word before the value is a linking word ("is", "the", "of", "code", "it's" ...) or a word of the question: an
-    answer of "South Sudan" does not hold "Sudan", but "The atomic number is 26" and "status 404" hold their numbers.
-    A value that begins a sentence or follows a colon stands by itself;
-  - nothing in that sentence denies or hedges it ("not", "or", "either" ...), unless the question uses the same word.
-An answer that refuses (refusals.py) is never right, unless an accepted value reads as a refusal does ("no information
+**`value` and `number`.** The answer gives an accepted value, wherever it is in whatever sentence, and no other
+(values/reading.py). Where the rules cannot say, the answer is unclear, and counts as neither right nor wrong. An answer
+that refuses (refusals.py) is never right, unless an accepted value reads as a refusal does ("no information
 available"): then the value decides.
 
-**`number`.** The last sentence gives one number, and that is near enough (numeric.py); a refusal is never right.
 **`regex`.** A pattern matches the plain form of the answer from end to end, in upper or lower case.
 **`json`.** The whole answer is JSON that the schema accepts, and an accepted value where there are any
 (questions/json_values.py). JSON in a code block misses the form and may hold the value.
@@ -19,8 +15,8 @@ available"): then the value decides.
 **`rubric`.** A judge said so (asking/judge.py).
 
 **A form.** Where a question of kind `value` or `number` has one, the answer without citation marks has to match it from
-end to end (spaces around it apart). The value is then read from the group `value`; where the form is missed, the value
-is looked for as above, so that form and content are scored apart. Right means both.
+end to end (spaces around it apart). The value is then looked for in the group `value`; where the form is missed, in the
+whole answer, so that form and content are scored apart. Right means both.
 
 **An unanswerable question.** Right is a refusal ("I do not know", "the passages do not say" ...) and no value beside
 it; where the rules cannot say whether there is one, the answer is unclear. refusals.py has the rules.
@@ -31,7 +27,7 @@ it; where the rules cannot say whether there is one, the answer is unclear. refu
 **No grade.** A choice without likelihoods, or with two likeliest, a rubric without a judge's word and an answer on
 which a pattern takes too long (questions/patterns.py) are `Ungradable`: neither right nor wrong.
 
-Limits: values are read at the end of an answer only; refusals are recognised in the languages of refusals.toml.
+Limits: refusals are recognised in the languages of refusals.toml.
 """
 
 import re
@@ -43,32 +39,18 @@ from typing import TYPE_CHECKING, Any
 from evaluation.grading.answer_line import is_lined, read_answer_line
 from evaluation.grading.choices import likeliest_choice
 from evaluation.grading.citations import judge_citations
-from evaluation.grading.numeric import gives_number, is_accepted
 from evaluation.grading.refusals import Refusal, read_refusal
+from evaluation.grading.values.reading import Verdict, read_value
 from evaluation.questions.json_values import MISSING, parse_json, schema_accepts
-from evaluation.questions.numbers import parse_number
 from evaluation.questions.patterns import PatternTooSlow, full_match
 from evaluation.questions.question import Question
-from evaluation.questions.words import (  # fmt: skip
-    CITATION_MARKS,
-    asked_words,
-    denies,
-    last_sentence,
-    marked_words,
-    normalise,
-    words_of,
-)
+from evaluation.questions.words import CITATION_MARKS, normalise, words_of
 from evaluation.results import CitedSource, Grade, Reply
 
 if TYPE_CHECKING:
     from evaluation.questions.question import Question
 
 
-LINKING_WORDS = {
-    "a", "an", "the", "is", "are", "was", "were", "be", "been", "being", "it's", "that's", "as", "at", "by", "called",
-    "code", "equals", "exactly", "from", "has", "have", "in", "into", "named", "number", "of", "on", "since", "spelled",
-    "symbol", "to", "use", "uses", "with", "written", "year", "=",
-}  # fmt: skip
 ARTICLES = {"a", "an", "the"}
 DECLINED = "I do not know."
 """What is graded in place of a text that the endpoint marked as a refusal, whatever the model's words are."""
@@ -96,7 +78,15 @@ def grade_reply(
     try:
         if isinstance(judged, str):
             raise Ungradable(judged)
-        graded = grade(question, text, reply.citations, retrieves, choices=reply.choices, judged=judged)
+        graded = grade(
+            question,
+            text,
+            reply.citations,
+            retrieves,
+            choices=reply.choices,
+            judged=judged,
+            cut_off=reply.cut_off,
+        )
     except Ungradable as error:
         return reply.model_copy(update={"grade": None, "ungradable": str(error)})
     return reply.model_copy(update={"grade": graded, "ungradable": None})
@@ -110,12 +100,15 @@ def grade(
     *,
     choices: Mapping[str, float] | None = None,
     judged: bool | None = None,
+    cut_off: bool = False,
 ) -> Grade:
     """Grade one answer by the rules above. Pure: the same answer always gets the same grade.
 
     Args:
         choices: the log-likelihood of each choice, for a question of kind `choice`.
-        judged: the judge's word, for a question of kind `rubric`.
+        judged: the judge's word, for a question of kind `rubric`, and where the rules cannot say whether a value is
+            right.
+        cut_off: the answer ended at `max_tokens`: its last word may be half of one.
 
     Raises:
         Ungradable: where a question of one of these two kinds comes without what it is graded by, or a pattern of the
@@ -128,9 +121,11 @@ def grade(
     unclear = not question.answerable and refusal is Refusal.UNCLEAR
     blocked = refused and not _sounds_like_a_refusal(question)
     try:
-        content, form = _content_and_form(question, answer, text, plain, refusal, blocked, choices, judged)
+        content, form = _content_and_form(question, answer, text, plain, refusal, blocked, choices, judged, cut_off)
     except PatternTooSlow as error:
         raise Ungradable(str(error)) from error
+    if content is None:
+        content, unclear = False, True
     citing = judge_citations(question, citations, retrieves)
     return Grade(
         correct=content and form is not False,
@@ -156,7 +151,9 @@ def _content_and_form(
     blocked: bool,
     choices: Mapping[str, float] | None,
     judged: bool | None,
-) -> tuple[bool, bool | None]:
+    cut_off: bool,
+) -> tuple[bool | None, bool | None]:
+    """Whether the value is right, None where the rules cannot say, and whether the form is kept, None without one."""
     if not question.answerable:
         return refusal is Refusal.PLAIN, None
     if question.kind == "choice":
@@ -169,8 +166,13 @@ def _content_and_form(
     if question.kind == "regex":
         return any(full_match(pattern, plain, ignore_case=True) for pattern in question.answers), None
     match = full_match(question.form, text) if question.form else None
-    content = not blocked and (_is_value(question, match["value"] or "") if match else _gives(question, text))
+    content = not blocked and _gives_value(question, match["value"] or "" if match else answer, judged, cut_off)
     return content, None if question.form is None else match is not None
+
+
+def _gives_value(question: Question, answer: str, judged: bool | None, cut_off: bool) -> bool | None:
+    verdict = read_value(question, answer, cut_off)
+    return judged if verdict is Verdict.UNCLEAR else verdict is Verdict.RIGHT
 
 
 def _sounds_like_a_refusal(question: Question) -> bool:
@@ -195,35 +197,6 @@ def _judged(plain: str, judged: bool | None) -> bool:
     return judged
 
 
-def _is_value(question: Question, value: str) -> bool:
-    """Whether a value that stands by itself is an accepted one."""
-    if question.kind == "number":
-        number = parse_number(value)
-        return number is not None and is_accepted(number, question)
-    words = tuple(normalise(value).split())
-    return words in map(words_of, question.answers)
-
-
-def _gives(question: Question, text: str) -> bool:
-    """Whether an answer in words gives an accepted value."""
-    if question.kind == "number":
-        return gives_number(question, text)
-    words = marked_words(text)
-    return any(_ends_with(question, words, words_of(value)) for value in question.answers)
-
-
-def _ends_with(question: Question, words: list[tuple[str, str]], expected: tuple[str, ...]) -> bool:
-    """Whether the answer is the value, or a sentence that ends with it and means it."""
-    if not expected or tuple(word for word, _ in words[-len(expected) :]) != expected:
-        return False
-    before = last_sentence(words[: -len(expected)])
-    question_words = asked_words(question.question)
-    if denies((word for word, _ in before), question_words):
-        return False
-    if not before:
-        return True
-    last, mark = before[-1]
-    return mark == ":" or last in LINKING_WORDS or last.removesuffix("'s") in question_words
 
 
 def _f1(question: Question, plain: str) -> float | None:

@@ -26,6 +26,21 @@ def normalise(text: str) -> str:
     return " ".join([word for word in map(_bare, _same_characters(text).split()) if word])
 
 
+RAISED = re.compile(r"[⁰¹²³⁴-⁹⁺⁻]+")
+FRACTION = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
+
+
+def plain_characters(text: str) -> str:
+    """A text in NFKC with one kind of hyphen, minus, apostrophe and quote.
+
+    What is raised keeps a mark: NFKC alone would make 10⁵ one hundred and five, and 1½ eleven halves.
+    """
+    if text.isascii():
+        return text
+    text = RAISED.sub(lambda raised: f"^{raised[0]}", FRACTION.sub(" ", text))
+    return unicodedata.normalize("NFKC", text).replace("\u2044", "/").translate(SAME_CHARACTER)
+
+
 def _same_characters(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).translate(SAME_CHARACTER)

@@ -10,9 +10,11 @@ import pytest
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from evaluation.arms import make_arms
+from evaluation.asking.judge_calls import judge_replies
 from evaluation.config import EvaluationConfig, Judge
 from evaluation.measure import measure
-from evaluation.results import Report
+from evaluation.questions.question import Question
+from evaluation.results import Reply, Report
 from tests.evaluation.endpoint import Endpoint, completion
 
 RUBRIC = "The answer names salt."
@@ -103,3 +105,25 @@ def test_without_a_judge_a_rubric_is_no_grade(tmp_path: Path, endpoint: Judging)
     report = compared(tmp_path, endpoint, lambda answer: "yes", judge=False)
     assert report.judge is None and report.recommendation.outcome == "failures"
     assert "no judge is configured" in report.recommendation.text
+
+
+def test_a_trusted_judge_settles_what_the_rules_cannot(tmp_path: Path, endpoint: Judging) -> None:
+    """A date that may be read in two ways is unclear; the judge is asked about it, and about no other answer."""
+    endpoint.says = lambda answer: "no" if "wind" in answer.lower() else "yes"
+    rows = [
+        {
+            "question": f"Why {n}?",
+            "rubric": RUBRIC,
+            "answer": f"{'Salt' if n % 2 else 'Wind'} {n}.",
+            "right": bool(n % 2),
+        }
+        for n in range(30)
+    ]
+    (tmp_path / "graded.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    question = Question(id="due", slice="s", question="When is it due?", answers=("5 March 2024",))
+    replies = [(question, Reply(text=text)) for text in ("05/03/2024", "5 March 2024", "6 March 2024")]
+    for judge in (None, Judge(model="judge", calibration=tmp_path / "graded.jsonl")):
+        judged = judge_replies(EvaluationConfig(judge=judge), endpoint.url, replies, lambda line: None)
+        assert judged.verdict(*replies[0]) is (True if judge else None)
+        assert [judged.verdict(*reply) for reply in replies[1:]] == [None, None]
+    assert sum(model == "judge" for model, _ in endpoint.asked) == 31

@@ -67,7 +67,7 @@ def test_each_kind(
 
 
 def test_an_answer_that_was_cut_off_with_the_value_in_it_has_the_wrong_form() -> None:
-    text = "The atomic number is 26, as everyone who has ever"
+    text = "The atomic number is either 25 or 26, as everyone who has ever"
     assert failure_kind(IRON, reply(IRON, text, GOLD, cut_off=True)) == "wrong_form"
     assert failure_kind(IRON, reply(IRON, text, GOLD)) == "misread"
 

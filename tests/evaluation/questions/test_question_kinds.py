@@ -58,7 +58,7 @@ def test_each_kind_is_read_and_can_be_written_and_read_again(
         ({"kind": "guess", "answers": ["a"]}, "kind: Input should be 'value', 'number', 'regex'"),
         ({"answers": ["_"]}, "'_' holds no word to compare"),
         ({"answers": [26]}, "answers.0: Input should be a valid string"),
-        ({"kind": "number", "answers": ["twenty"]}, "'twenty' is not a number"),
+        ({"kind": "number", "answers": ["many"]}, "'many' is not a number"),
         ({"kind": "number", "answers": ["20-26"]}, "'20-26' is not a number"),
         ({"kind": "number", "answers": [True]}, "'true' is not a number"),
         ({"kind": "number", "answers": [26], "tolerance": -1}, "tolerance: Input should be greater than or equal to 0"),

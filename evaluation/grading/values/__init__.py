@@ -1,0 +1,1 @@
+"""Whether an answer gives an accepted value, in whatever words."""

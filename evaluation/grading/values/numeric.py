@@ -1,0 +1,92 @@
+"""Whether a number is an accepted one, or near enough to one.
+
+A number is near enough within `tolerance` or within `tolerance_percent` of the accepted value, whichever is wider;
+without either it has to be equal. The arithmetic is exact: 0.3 is within 0.1 of 0.2, and 5000 m are 5 km.
+
+Where the accepted number has a unit the answer's has to measure the same, and is converted; none is taken for the
+accepted one. A share may be given as a fraction. Where the accepted number has no unit, any unit will do for questions
+of kind `number`; for those of kind `value` a percent sign changes the value.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+from evaluation.grading.values.cues import words
+from evaluation.grading.values.profile import Profile
+from evaluation.questions.languages import language_of
+from evaluation.questions.numbers import Number, parse_number, same_amount
+from evaluation.questions.question import Question
+
+HOW = words("beside_a_number")
+
+
+@dataclass(frozen=True)
+class Near:
+    """An accepted number, and how far from it is near enough, in its unit."""
+
+    number: Number
+    margin: Fraction
+
+    def holds(self, value: Fraction) -> bool:
+        """Whether a value in the accepted number's unit is near enough."""
+        return abs(value - self.number.value) <= self.margin
+
+
+def near_numbers(question: Question) -> list[Near]:
+    """The accepted numbers of a question of kind `number`, or those among the values of one of kind `value`."""
+    return list(_near(question.answers, question.tolerance, question.tolerance_percent, language_of(question.question)))
+
+
+def is_accepted(number: Number, question: Question) -> bool:
+    """Whether a number is near enough to an accepted one, in a unit that does not contradict it."""
+    return any(_holds(near, number, question.kind == "value") for near in near_numbers(question))
+
+
+def accepts_value(number: Number, question: Question, profile: Profile) -> bool:
+    """The same for a number in an answer; for a value a number with a leading zero is another one ("007")."""
+    return not (question.kind == "value" and number.padded) and is_accepted(number, question)
+
+
+def _holds(near: Near, number: Number, is_value: bool) -> bool:
+    wanted = near.number
+    if wanted.measure is None:
+        return _holds_without_unit(near, number, is_value)
+    if number.measure is None and number.noun and number.noun not in HOW and not number.ordinal:
+        return False
+    is_share = wanted.measure.dimension == "1" and number.measure is None and (number.part or abs(number.value) <= 1)
+    if is_share and number.value != 0 and near.holds(number.value / wanted.measure.factor):
+        return True
+    if number.measure and wanted.measure.dimension in ("°C", "°F") and number.measure.dimension == "°":
+        return near.holds(number.value)
+    amount = same_amount(number, wanted)
+    return amount is not None and near.holds(amount)
+
+
+def _holds_without_unit(near: Near, number: Number, is_value: bool) -> bool:
+    if number.measure and number.measure.dimension == "1":
+        share = number.value * number.measure.factor
+        whole = near.number.value
+        if 0 < abs(whole) < 1 or is_value or number.unit == "‰":
+            return near.holds(share) and 0 < abs(whole) <= 1
+    wanted = near.number
+    if wanted.noun and wanted.unit and number.measure:
+        return False
+    if wanted.noun and wanted.unit and number.noun and number.noun not in HOW:
+        one, other = wanted.noun.rstrip("s"), number.noun.rstrip("s")
+        return near.holds(number.value) and (
+            one == other or (len(number.noun) > 3 and not number.in_words and one == other)
+        )
+    return near.holds(number.value)
+
+
+@lru_cache(maxsize=8_192)
+def _near(
+    answers: tuple[str, ...], tolerance: float | None, tolerance_percent: float | None, language: str
+) -> Sequence[Near]:
+    absolute, percent = Fraction(str(tolerance or 0)), Fraction(str(tolerance_percent or 0))
+    numbers = [parse_number(answer, language) or parse_number(answer) for answer in answers]
+    return tuple(
+        Near(number, max(absolute, abs(number.value) * percent / 100)) for number in numbers if number is not None
+    )

@@ -1,0 +1,172 @@
+"""What a question asks about and what its accepted values are, worked out once for each question."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from evaluation.grading.values.cues import (
+    BOUND_QUESTION,
+    FILLER,
+    KINDS,
+    ORS,
+    PAST,
+    PAST_QUESTION,
+    asked_cues,
+    opposites_of,
+    words,
+)
+from evaluation.grading.values.segments import Token, fold, tokens_of, value_tokens
+from evaluation.questions.dates import Date, Time, find_dates, parse_date, parse_time
+from evaluation.questions.languages import language_of
+from evaluation.questions.numbers import Number, find_numbers, parse_number
+from evaluation.questions.question import Question
+
+ASKING = words("asking")
+SUFFIX = re.compile(r"(?:ing|ed|es|s|er|en|e|n|ly|a|o|as|os|i)$")
+WHO = re.compile(
+    r"\b(?:who|whom|whose|wer|wen|wem|qui|quien|quienes|chi|quem|кто|wie heisst|kto|vem|hvem|person|author|ceo|founder"
+    r"|name of the (?:man|woman))\b"
+)
+ARTICLES = words("articles")
+PREPOSITIONS = words("prepositions")
+BARE_ARTICLES = {"the", "a", "an"}
+HOW_MANY = re.compile(r"\b(?:how many|wie viele|combien de|cuant[oa]s|quant[ie]|quant[oa]s|сколько) (\w+)")
+CODE_LIKE = re.compile(r"(?=.*\d)(?=.*[^\W\d_])\S+|\S*_\S*|[A-Z]{2,}[a-z]?")
+YES, NO = words("yes"), words("no")
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """One accepted value in each form that it can be compared in."""
+
+    text: str
+    tokens: tuple[Token, ...]
+    number: Number | None
+    date: Date | None
+    time: Time | None
+    is_name: bool
+    is_code: bool
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A question's own words and its accepted values.
+
+    `stems`: its words of content, each with a weight; `names`: the folded words that begin with a capital letter.
+    """
+
+    language: str
+    keys: frozenset[str]
+    text: str
+    stems: dict[str, float]
+    names: frozenset[str]
+    accepted: tuple[Accepted, ...]
+    asks_who: bool
+    asks_bound: bool
+    asks_past: bool
+    cues: frozenset[str]
+    numbers: tuple[Number, ...]
+    dates: tuple[Date, ...]
+    topics: tuple[tuple[str, str, str], ...]
+    lower_topics: tuple[tuple[str, str, str], ...]
+    counted: str
+    offers: bool
+    """The question names what may be chosen: "Is it Ada or Bell?"."""
+    opposites: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]
+
+
+def profile_of(question: Question) -> Profile:
+    """The profile of a question, kept."""
+    return _profile(question.question, question.answers, question.kind)
+
+
+@lru_cache(maxsize=8_192)
+def _profile(text: str, answers: tuple[str, ...], kind: str) -> Profile:
+    language = language_of(text)
+    tokens = tokens_of(text)
+    keys = [token.key for token in tokens]
+    content = [
+        key for key in keys if (key not in ASKING and key not in FILLER - KINDS and len(key) > 1) or key.isdigit()
+    ]
+    stems = {stem(key): 0.3 if key in KINDS else 1 + 0.2 * index for index, key in enumerate(dict.fromkeys(content))}
+    names = {token.key for index, token in enumerate(tokens) if token.capital and index and token.key not in ASKING}
+    lower = {each: weight for each, weight in stems.items() if each not in {stem(name) for name in names}}
+    lower = stems if language == "de" or not lower else lower
+    joined = " ".join(keys)
+    return Profile(
+        language,
+        frozenset(keys),
+        joined,
+        lower,
+        frozenset(names),
+        tuple(_accepted(answer, language, kind, frozenset(keys)) for answer in answers),
+        WHO.search(joined) is not None,
+        BOUND_QUESTION.search(joined) is not None,
+        (PAST.search(joined) or PAST_QUESTION.search(joined)) is not None,
+        asked_cues(joined),
+        tuple(find_numbers(text, language)),
+        tuple(find_dates(text)),
+        _topics(tokens, True),
+        _topics(tokens, False),
+        match[1] if (match := HOW_MANY.search(joined)) else "",
+        any(key in ORS for key in keys) or "which of" in joined,
+        opposites_of(joined),
+    )
+
+
+@lru_cache(maxsize=65_536)
+def stem(key: str) -> str:
+    """A word without its ending, so that "founded" and "founder" are one."""
+    match = SUFFIX.search(key)
+    return key[: match.start()] if match and match.start() >= 3 else key
+
+
+@lru_cache(maxsize=16_384)
+def _accepted(text: str, language: str, kind: str, asked: frozenset[str]) -> Accepted:
+    tokens = value_tokens(text)
+    while len(tokens) > 1 and (
+        tokens[0].key in BARE_ARTICLES or (tokens[0].key in ARTICLES and tokens[0].text.islower())
+    ):
+        tokens = tokens[1:]
+    if (
+        len(tokens) > 1
+        and tokens[0].key in asked
+        and tokens[0].text.islower()
+        and (tokens[1].capital or CODE_LIKE.fullmatch(tokens[1].text))
+    ):
+        tokens = tokens[1:]
+    if len(tokens) > 1 and tokens[0].key in PREPOSITIONS and (tokens[1].key in ARTICLES or tokens[1].capital):
+        tokens = tokens[1:]
+        tokens = tokens[1:] if len(tokens) > 1 and tokens[0].key in ARTICLES else tokens
+    number = parse_number(text, language) or parse_number(text)
+    if (
+        number
+        and kind == "value"
+        and (number.padded or (number.noun and number.unit == number.noun and not number.measure))
+    ):
+        number = None
+    date = parse_date(text) if kind == "value" else None
+    time = parse_time(text) if kind == "value" and not number else None
+    if date or time:
+        number = None
+    is_code = any(CODE_LIKE.fullmatch(word) for word in text[tokens[0].start :].split()) if tokens else False
+    return Accepted(
+        text, tokens, number, date, time, any(token.capital or token.text[:1].isupper() for token in tokens), is_code
+    )
+
+
+def _topics(tokens: list[Token], capital: bool) -> tuple[tuple[str, str, str], ...]:
+    """What is asked of what: ("number", "of", "iron") for "What is the atomic number of Iron?"."""
+    return tuple(
+        (stem(word.key), link.key, name.key)
+        for word, link, name in zip(tokens, tokens[1:], tokens[2:], strict=False)
+        if link.key in ("of", "for", "in", "von", "de", "di") and name.capital == capital and not word.capital
+    )
+
+
+def is_yes_no(profile: Profile) -> bool | None:
+    """True where yes is accepted, False where no is, None where the question is no such one."""
+    words = {fold(accepted.text.strip(" .!").casefold()) for accepted in profile.accepted}
+    if words and words <= YES:
+        return True
+    return False if words and words <= NO else None

@@ -1,0 +1,210 @@
+"""Other values of the same sort in an answer: names, words, numbers and dates that may be what it answers instead."""
+
+from evaluation.grading.values import cues
+from evaluation.grading.values.cues import words
+from evaluation.grading.values.meaning import is_filler, overlap
+from evaluation.grading.values.mentions import STARTS, Mention, near_conversion
+from evaluation.grading.values.profile import CODE_LIKE, Accepted, Profile, stem
+from evaluation.grading.values.segments import BREAKS, VERBS, Segment
+from evaluation.questions.dates import Date
+from evaluation.questions.numbers import Number, same_amount
+
+NOT_AN_ITEM = words("not_an_item")
+
+
+COMPARATIVES = words("comparatives")
+
+
+def other_names(
+    segments: list[Segment], taken: list[Mention], profile: Profile, values: tuple[Accepted, ...]
+) -> list[Mention]:
+    """Names that are neither the question's nor accepted: runs of words that begin with a capital letter, or codes."""
+    want_code = any(value.is_code for value in values)
+    found = []
+    for number, segment in enumerate(segments):
+        index = 0
+        while index < len(segment.tokens):
+            end = index
+            while (
+                end < len(segment.tokens)
+                and _is_name(segment, end, profile, want_code)
+                and (end == index or segment.tokens[end].gap in (" ", "-", "", ". ", "'"))
+            ):
+                end += 1
+            if end > index:
+                start, stop = segment.tokens[index].start, segment.tokens[end - 1].end
+                if not any(start < mention.end and mention.start < stop for mention in taken):
+                    found.append(Mention(start, stop, False, number, index, end))
+                index = end
+            else:
+                index += 1
+    return found
+
+
+def _is_name(segment: Segment, index: int, profile: Profile, want_code: bool) -> bool:
+    token = segment.tokens[index]
+    if token.key in profile.keys or token.key in cues.PRONOUNS or token.key in VERBS:
+        return False
+    if want_code and CODE_LIKE.fullmatch(token.text):
+        return True
+    if not token.capital or (profile.language == "de" and not want_code and index == 0):
+        return False
+    if index == 0 and (segment.mark in ("", ":")):
+        return not (
+            token.key in cues.FILLER
+            or token.key in cues.INTERJECTIONS
+            or token.key in STARTS
+            or token.key in NOT_AN_ITEM
+        )
+    return token.key not in cues.FILLER or len(segment.tokens) <= 2
+
+
+def is_strong_name(mention: Mention, segments: list[Segment], profile: Profile) -> bool:
+    """Whether a name stands as the answer would: as all of a sentence, before a verb, or at the end behind one."""
+    segment = segments[mention.segment]
+    before, after = segment.keys[: mention.first], segment.keys[mention.last :]
+    if cues.SOURCE_LABEL.match(" ".join(segment.keys[:1])) or (
+        mention.segment
+        and segment.mark == ":"
+        and cues.SOURCE_LABEL.match(" ".join(segments[mention.segment - 1].keys))
+    ):
+        return False
+    if after and all(key in ("the", "a", "an") for key in before):
+        return after[0] in VERBS or overlap(after, profile) > 0
+    if after and not is_filler(after, profile):
+        return False
+    article = before[-1] if before else ""
+    if profile.language == "de" and article in cues.FILLER:
+        return any(key in VERBS for key in before) and not any(key in cues.FILLER for key in before[-1:])
+    return article not in ("the", "a", "an", "near", "in", "on", "at", "as", "of") or any(
+        key in profile.keys for key in before
+    )
+
+
+def word_rivals(segments: list[Segment], taken: list[Mention], profile: Profile, length: int) -> list[Mention]:
+    """For an accepted value in small letters: short sentences, and what follows a label that asks for it."""
+    found = []
+    for number, segment in enumerate(segments):
+        if subject := _subject(segment, number, taken, profile, length):
+            found.append(subject)
+        if predicate := _predicate(segment, number, taken, profile, length):
+            found.append(predicate)
+        if (
+            segment.mark == ":"
+            and number
+            and any(key in cues.ANSWER_WORDS for key in segments[number - 1].keys)
+            and len(segment) <= length + 1
+            and not any(mention.segment == number for mention in taken)
+        ):
+            found.append(Mention(segment.tokens[0].start, segment.tokens[-1].end, False, number, 0, len(segment)))
+        whole = segment.mark == "" and not (
+            number + 1 < len(segments) and segments[number + 1].sentence == segment.sentence
+        )
+        if not whole or segment.asks or len(segment) > length + 1 or any(key in VERBS for key in segment.keys):
+            continue
+        if any(mention.segment == number for mention in taken) or is_filler(segment.keys, profile):
+            continue
+        if all(key in cues.INTERJECTIONS or key in profile.keys or key in cues.FILLER for key in segment.keys):
+            continue
+        if segment.keys[0] in cues.INTERJECTIONS | cues.PRONOUNS | NOT_AN_ITEM or len(segment) > 4:
+            continue
+        found.append(Mention(segment.tokens[0].start, segment.tokens[-1].end, False, number, 0, len(segment)))
+    return found
+
+
+def _subject(segment: Segment, number: int, taken: list[Mention], profile: Profile, length: int) -> Mention | None:
+    """What begins a clause without an accepted value that goes on in the question's words: "develop is protected"."""
+    keys = segment.keys
+    verb = next(
+        (index for index, key in enumerate(keys) if key in VERBS or (index and stem(key) in profile.stems)), None
+    )
+    if (
+        not verb
+        or verb > length + 1
+        or segment.silent
+        or segment.mark in BREAKS
+        or any(mention.segment == number for mention in taken)
+    ):
+        return None
+    if (
+        is_filler(keys[:verb], profile)
+        or overlap(keys[verb:], profile) == 0
+        or keys[0] in NOT_AN_ITEM - {"the", "a", "an"}
+    ):
+        return None
+    return Mention(segment.tokens[0].start, segment.tokens[verb - 1].end, False, number, 0, verb, cap=2.5)
+
+
+def _predicate(segment: Segment, number: int, taken: list[Mention], profile: Profile, length: int) -> Mention | None:
+    """What follows "it is" in a clause without an accepted value, where it is as short as one."""
+    keys = segment.keys
+    verb = next(
+        (index for index in range(len(keys) - 1, 0, -1) if keys[index] in ("is", "'s", "are", "was", "were")), None
+    )
+    if (
+        verb is None
+        or segment.silent
+        or segment.mark in BREAKS - {"but", "however", "whereas", "while"} | {"as"}
+        or any(mention.segment == number for mention in taken)
+    ):
+        return None
+    rest = [key for key in keys[verb + 1 :] if key not in cues.FILLER]
+    if not 0 < len(rest) <= length or any(key in profile.keys for key in rest) or not is_filler(keys[:verb], profile):
+        return None
+    return Mention(segment.tokens[verb + 1].start, segment.tokens[-1].end, False, number, verb + 1, len(keys), cap=1.9)
+
+
+def is_rival_number(number: Number, accepted: list[Number], mentions: list[Number], profile: Profile) -> bool:
+    """Whether another number can be the answer: of a kind with the accepted ones, and not a year, page or ordinal."""
+    if number.ordinal or not number.sure or (number.part and number.in_words) or number.noun in COMPARATIVES:
+        return False
+    for wanted in accepted:
+        amount = same_amount(number, wanted)
+        if wanted.measure:
+            if amount is None or (
+                number.measure is None and number.noun and number.noun not in ("and", "or", "to", "but")
+            ):
+                continue
+            if number.measure is None and is_year(number) and number.value != wanted.value:
+                continue
+            if number.measure != wanted.measure and number.measure and near_conversion(amount, wanted.value):
+                continue
+            return True
+        same = {(each.measure.dimension if each.measure else each.noun) for each in mentions}
+        if number.measure and mentions and number.measure.dimension not in same and "" not in same:
+            continue
+        if number.measure and mentions and not any(each.measure for each in mentions):
+            continue
+        if (
+            number.noun
+            and any(each.noun and each.noun != number.noun and each.noun not in cues.FILLER for each in mentions)
+            and (
+                number.noun not in cues.FILLER
+                and number.noun not in cues.ORS
+                and number.noun not in ("and", "or", "but")
+            )
+        ):
+            continue
+        if is_year(number) and not is_year(wanted):
+            continue
+        return True
+    return False
+
+
+def is_year(number: Number) -> bool:
+    """Whether a bare number may be a year."""
+    return (
+        number.value.denominator == 1
+        and 1000 <= number.value <= 2999
+        and not number.measure
+        and "," not in (number.text[number.start : number.end])
+    )
+
+
+def is_rival_date(date: Date, accepted: Date) -> bool:
+    """Whether another date says as much as the accepted one, and something else."""
+    said = (date.year is not None, date.month is not None, date.day is not None)
+    wanted = (accepted.year is not None, accepted.month is not None, accepted.day is not None)
+    return all(given or not asked for given, asked in zip(said[:2], wanted[:2], strict=True)) and not date.gives(
+        accepted
+    )

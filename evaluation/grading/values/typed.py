@@ -1,0 +1,218 @@
+"""Numbers, dates and times of day in an answer: those that are accepted, and those that may be the answer instead."""
+
+import re
+from fractions import Fraction
+from itertools import pairwise
+
+from evaluation.grading.values import cues
+from evaluation.grading.values.cues import words
+from evaluation.grading.values.joins import joined_numbers
+from evaluation.grading.values.mentions import Mention, Reading, ends_of, near_conversion
+from evaluation.grading.values.numeric import Near, accepts_value, near_numbers
+from evaluation.grading.values.profile import Profile, stem
+from evaluation.grading.values.rivals import is_rival_date, is_rival_number, is_year
+from evaluation.questions.dates import Date, find_dates, find_times
+from evaluation.questions.numbers import Number, same_amount, scan_numbers
+from evaluation.questions.question import Question
+
+RANGE_OF_DATES = re.compile(
+    r"\s*(?:-|to|and|or|until|bis|und|oder|et|au|ou|y|o|al|e)\s*(?:the\s+|el\s+|le\s+|il\s+)?", re.IGNORECASE
+)
+
+
+def find_typed(question: Question, reading: Reading) -> None:
+    """Numbers, dates and times: those that are accepted, and those that are not."""
+    profile = reading.profile
+    dates = ends_of(find_dates(reading.text))
+    if accepted_dates := [value.date for value in profile.accepted if value.date]:
+        _find_dates(reading, dates, accepted_dates)
+    if any(value.time for value in profile.accepted):
+        _find_times(reading)
+    if any(value.number for value in profile.accepted):
+        _find_numbers(question, reading, dates)
+
+
+def _find_dates(reading: Reading, dates: list[Date], accepted: list[Date]) -> None:
+    reading.joined = _is_range(reading.text, dates)
+    for date in dates:
+        if any(date.gives(wanted) for wanted in accepted):
+            if date.exchanged:
+                reading.near = True
+            else:
+                reading.mentions.append(Mention(date.start, date.end, True))
+        elif date.exchanged and any(date.other().gives(wanted) for wanted in accepted):
+            reading.near = True
+        elif any(is_rival_date(date, wanted) for wanted in accepted) and not any(
+            (date.year, date.month, date.day) == (asked.year, asked.month, asked.day) for asked in reading.profile.dates
+        ):
+            reading.rivals.append(Mention(date.start, date.end, False))
+
+
+def _is_range(text: str, dates: list[Date]) -> bool:
+    """Whether two dates stand as the ends of a range, or as two of a kind: "between 14 and 16 August"."""
+    return any(
+        re.fullmatch(
+            r"\s*(?:-|to|and|or|until|bis|und|oder|et|au|ou|y|o|al|e)\s*(?:the\s+|el\s+|le\s+|il\s+)?",
+            text[one.end : other.start],
+        )
+        for one, other in pairwise(dates)
+    )
+
+
+def _find_times(reading: Reading) -> None:
+    accepted = {value.time.minutes for value in reading.profile.accepted if value.time}
+    for time in ends_of(find_times(reading.text)):
+        of = reading.mentions if time.minutes in accepted else reading.rivals
+        of.append(Mention(time.start, time.end, time.minutes in accepted))
+
+
+def _find_numbers(question: Question, reading: Reading, dates: list[Date]) -> None:
+    profile = reading.profile
+    silent = [(part.tokens[0].start, part.tokens[-1].end) for part in reading.segments if part.silent]
+    numbers = ends_of(scan_numbers(reading.text, profile.language))
+    numbers = [number for number in numbers if not any(start <= number.start < end for start, end in silent)]
+    inside = [date for date in dates if date.month is not None and (date.day is not None or date.year is not None)]
+    numbers = [number for number in numbers if not any(date.start <= number.start < date.end for date in inside)]
+    accepted = near_numbers(question)
+    wanted = [near.number for near in accepted]
+    bare_year = [near for near in accepted if not near.number.measure and is_year(near.number)]
+    for date in inside:
+        if bare_year and date.year is not None:
+            is_right = any(near.holds(Fraction(date.year)) for near in bare_year)
+            (reading.mentions if is_right else reading.rivals).append(Mention(date.start, date.end, is_right))
+    right_ones = [number for number in numbers if accepts_value(number, question, profile)]
+    pairs = joined_numbers(numbers, reading.text)
+    named = [number.value for number in profile.numbers]
+    for number in numbers:
+        if _is_reference(number, reading, profile):
+            continue
+        if number in right_ones and _counts_something_else(number, profile):
+            continue
+        if number in right_ones:
+            if not number.sure and not _stands_alone(number, reading):
+                continue
+            mention = Mention(number.start, number.end, True, unit=number.unit or number.noun)
+            reading.mentions.append(mention)
+            mention.state = _number_state(number, pairs, right_ones, reading)
+        elif _nearly_accepted(number, accepted, profile):
+            reading.near = True
+        elif number.value in named and not _is_joined(number, pairs, right_ones):
+            named.remove(number.value)
+        elif is_rival_number(number, wanted, right_ones, profile):
+            rival = Mention(number.start, number.end, False, unit=number.unit or number.noun)
+            rival.state = _number_state(number, pairs, right_ones, reading)
+            reading.rivals.append(rival)
+    for left, other, how in pairs:
+        if how == "joined" and (left in right_ones) != (other in right_ones):
+            second = other if left in right_ones else left
+            if is_rival_number(second, wanted, right_ones, profile) and _same_sort(left, other):
+                reading.joined = True
+
+
+def _counts_something_else(number: Number, profile: Profile) -> bool:
+    """Whether "64 pages" is given where the question asks how many lockers there are."""
+    asked = profile.counted
+    if not asked or not number.noun or len(number.noun) < 4 or number.noun in cues.FILLER or number.in_words:
+        return False
+    return stem(number.noun) != stem(asked) and number.noun in NOT_COUNTED and stem(number.noun) not in profile.stems
+
+
+NOT_COUNTED = words("not_counted")
+
+
+def _same_sort(left: Number, right: Number) -> bool:
+    if left.measure and right.measure:
+        return left.measure == right.measure
+    nouns = {
+        noun
+        for noun in (left.noun, right.noun)
+        if noun and noun not in cues.FILLER and noun not in cues.ORS | {"and", "but"}
+    }
+    return len(nouns) < 2
+
+
+def _is_joined(number: Number, pairs: list[tuple[Number, Number, str]], right: list[Number]) -> bool:
+    return any((number is one and other in right) or (number is other and one in right) for one, other, _ in pairs)
+
+
+def _number_state(
+    number: Number, pairs: list[tuple[Number, Number, str]], right: list[Number], reading: Reading
+) -> str:
+    if any(how == "range" and number in (left, other) for left, other, how in pairs):
+        return "range"
+    before, after = reading.text[: number.start], reading.text[number.end :]
+    plain = " ".join(token.key for token in reading.tokens[-400:] if token.end <= number.start)[-60:]
+    follows = " ".join(token.key for token in reading.tokens if token.start >= number.end)[:40]
+    if after.lstrip()[:1].isalpha() and cues.RELATIVE.search(follows):
+        return "denied"
+    if not reading.profile.asks_bound:
+        same_clause = before.rstrip()[-1:] not in (",", ".", ";", ":", "!", "?")
+        starts_from = plain == "from" and not is_year(number)
+        if (same_clause and (starts_from or cues.BOUND_BEFORE.search(plain))) or cues.SIGN_BOUND.search(before[-3:]):
+            return "bound"
+        bound = cues.BOUND_AFTER.search(follows)
+        of_the_next = bound is not None and follows[bound.end() :].strip()[:1].isdigit()
+        if after[:1] == "+" or (bound and not of_the_next and after.lstrip()[:1] not in (".", "!", "?", ";")):
+            return "bound"
+        if after[:2].strip()[:1] == "±":
+            return "bound"
+    out_of = reading.text[number.end : number.end + 16]
+    if not number.measure and _is_out_of(out_of) and not reading.profile.numbers:
+        return "denied"
+    return "stated"
+
+
+def _is_out_of(text: str) -> bool:
+    """Whether a number is followed by "of 10": then it is a part of a count."""
+    words = text.casefold().split()
+    if words[:2] == ["out", "of"]:
+        return True
+    return len(words) > 1 and words[0] == "of" and words[1][:1].isdigit()
+
+
+def _stands_alone(number: Number, reading: Reading) -> bool:
+    """Whether "one" or "second" is all that a sentence says, or follows a verb at its end."""
+    for segment in reading.segments:
+        if segment.tokens[0].start <= number.start < segment.tokens[-1].end:
+            after = [token for token in segment.tokens if token.start >= number.end]
+            before = [token for token in segment.tokens if token.end <= number.start]
+            return not after or (not before and len(after) <= 3) or after[0].key in reading.profile.keys
+    return False
+
+
+def _is_reference(number: Number, reading: Reading, profile: Profile) -> bool:
+    """Whether a number is that of a page or a section, which the question does not ask for."""
+    before = next((token for token in reversed(reading.tokens) if token.end <= number.start), None)
+    if before is None or before.key in profile.keys or not cues.REFERENCE.fullmatch(before.key):
+        return False
+    gap = reading.text[before.end : number.start]
+    return gap.strip(" .") == ""
+
+
+def _nearly_accepted(number: Number, accepted: list[Near], profile: Profile) -> bool:
+    for near in accepted:
+        if (
+            number.exchanged is not None
+            and near.holds(number.exchanged)
+            and (not number.measure or number.measure == near.number.measure)
+        ):
+            return True
+        if near.number.measure and number.measure and number.measure != near.number.measure:
+            amount = same_amount(number, near.number)
+            if (
+                amount is not None
+                and near_conversion(amount, near.number.value)
+                and _within_rounding(number, near.number, amount)
+            ):
+                return True
+    return False
+
+
+def _within_rounding(number: Number, wanted: Number, amount: Fraction) -> bool:
+    """Whether the accepted amount, in the answer's unit and rounded as the answer is, is the answer's."""
+    if amount == 0 or number.value == 0 or (number.measure and number.measure.dimension.startswith("°")):
+        return False
+    exact = wanted.value * number.value / amount
+    digits = number.text[number.start : number.end].replace(",", "").split(" ")[0].partition(".")[2]
+    places = len([digit for digit in digits if digit.isdigit()])
+    return abs(exact - number.value) * 2 <= Fraction(1, 10**places)

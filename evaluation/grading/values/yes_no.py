@@ -1,0 +1,96 @@
+"""Answers to questions that are answered by yes or no."""
+
+import re
+
+from evaluation.grading.values import cues
+from evaluation.grading.values.cues import NOT, words
+from evaluation.grading.values.meaning import overlap
+from evaluation.grading.values.profile import NO, YES, Profile
+from evaluation.grading.values.segments import Segment, Token, segments_of
+
+SURE = words("certain")
+SURE_NOT = re.compile(
+    r"^(?:unfortunately |sadly |sorry |i'm afraid |definitely |absolutely |certainly |of course |actually |probably )*"
+    r"(?:not|nope|never|negative|no|leider nicht|nicht)\b|^(?:i'm afraid|i am afraid) not\b"
+)
+SHORT = re.compile(
+    r"^(?:it|they|he|she|you|we|that|this|there|one)"
+    r"\s(?:does|do|is|are|can|may|has|have|will|was|were|must|did|should)(?P<no> not|n't)?\b"
+    r"|^(?:it|they|he|she|you|we|that|this|there|one) (?P<no2>\w+n't|cannot|never)\b"
+)
+CJK = re.compile(
+    r"(?:(?P<yes>是|对|可以|需要|有的|会的|能|はい|ええ|そうです|네|예|맞습니다)|(?P<no>不|否|没|いいえ|いえ|아니))"
+)
+LEADS = re.compile(r"^(?:no|without) (?:doubt|problem|worries|question|a doubt)\b")
+
+
+def read_yes_no(tokens: list[Token], text: str, wanted: bool, profile: Profile) -> str:
+    """ "right", "wrong" or "unclear": the first clause with a yes or no decides, unless another says the contrary."""
+    if (start := CJK.match(text)) and (start["yes"] or start["no"]):
+        return "right" if bool(start["yes"]) == wanted else "wrong"
+    segments = segments_of(text, tokens)
+    said = [(number, word) for number, segment in enumerate(segments) if (word := _says(segment)) is not None]
+    if said:
+        if any(segments[number].asks for number, _ in said) and len(said) == 1 and len(segments) == 1:
+            return "unclear"
+        words = [word for number, word in said if not segments[number].asks]
+        labelled = [word for number, word in said if _is_labelled(segments, number)]
+        if labelled:
+            return "right" if labelled[-1] == wanted else "wrong"
+        if len(set(words)) > 1:
+            return "wrong"
+        unsure = any(cues.HEDGED.search(" ".join(segments[number].keys)) for number, _ in said)
+        return "wrong" if unsure or words[:1] != [wanted] else "right"
+    for segment in segments:
+        found = _clause(segment, profile)
+        if found is not None:
+            return "right" if found == wanted else "wrong"
+    return "unclear" if any(overlap(segment.keys, profile) >= 0.5 for segment in segments) else "wrong"
+
+
+def _is_labelled(segments: list[Segment], number: int) -> bool:
+    return (
+        segments[number].mark == ":"
+        and number > 0
+        and any(key in cues.ANSWER_WORDS for key in segments[number - 1].keys)
+    ) or (
+        any(key in cues.ANSWER_WORDS for key in segments[number].keys[:3])
+        and bool({"is", "ist", "est", "es", "'s"} & set(segments[number].keys))
+    )
+
+
+def _says(segment: Segment) -> bool | None:
+    """What a clause says outright: "yes", "the answer is no", "certainly"."""
+    joined = " ".join(segment.keys)
+    if LEADS.match(joined):
+        return None
+    keys = segment.keys
+    if re.fullmatch(
+        r"of course|you bet|by all means|bien sur|por supuesto|claro que si|ma certo|certo che si|com certeza"
+        r"|auf jeden fall|конечно",
+        joined,
+    ):
+        return True
+    if keys[0] in YES and not (keys[0] in ("si", "correct") and len(keys) > 2):
+        both = any(key in NO for key in keys[1:4]) and any(key in cues.ORS | {"and"} for key in keys[1:3])
+        return None if both else True
+    if (SURE_NOT.match(joined) and (segment.mark != "not" or keys == ["not"])) or keys[0] in NO:
+        return False
+    if keys[0] in SURE and segment.mark == "":
+        return not any(key in ("not", "no") for key in keys)
+    if any(key in cues.ANSWER_WORDS for key in keys) and keys[-1] in YES | NO:
+        return (keys[-1] in YES) != ("not" in keys)
+    if keys[-1] in ("yes", "no") and len(keys) > 1 and keys[-2] in ("is", "a", "clear", "say", "says", "be"):
+        return keys[-1] == "yes" and "not" not in keys
+    return None
+
+
+def _clause(segment: Segment, profile: Profile) -> bool | None:
+    """What a clause says by its verb: "it does not", or the question's own words as a statement."""
+    joined = cues.NEUTRAL.sub(" ", " ".join(segment.keys))
+    if segment.asks or cues.HEDGED.search(joined) or cues.SUPPOSED.search(joined):
+        return None
+    denied = re.search(rf"(?:^|\s){NOT}(?:\s|$)|\bno\b", joined) is not None
+    if (short := SHORT.match(joined)) and (len(segment) <= 4 or overlap(segment.keys, profile) > 0.3):
+        return not (short["no"] or short["no2"] or denied)
+    return not denied if overlap(segment.keys, profile) >= 0.6 else None

@@ -1,0 +1,162 @@
+"""Dates and times of day in a text, in the orders and languages in which people write them.
+
+    find_dates("It began on March 5th, 2024.")  # [Date(year=2024, month=3, day=5, start=12, end=27)]
+    find_times("from 2:30 pm on")               # [Time(minutes=870, start=5, end=12)]
+
+A date in digits alone is read by year first (2024-03-05) or, with points, by day first (05.03.2024). With strokes it is
+ambiguous where day and month could be exchanged: then `exchanged` holds the other reading.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+MONTHS = (
+    "january jan januar jänner janvier enero ene gennaio gen janeiro januari stycznia января январь",
+    "february feb februar février febrero febbraio fevereiro februari lutego февраля февраль",
+    "march mar märz mars marzo março maart marca марта март",
+    "april apr avril abril aprile abr kwietnia апреля апрель",
+    "may mai mayo maggio maio mei maja мая май",
+    "june jun juni juin junio giugno junho czerwca июня июнь",
+    "july jul juli juillet julio luglio julho lipca июля июль",
+    "august aug août agosto ago augustus sierpnia августа август",
+    "september sept sep septembre septiembre settembre setembro września сентября сентябрь",
+    "october oct oktober okt octobre octubre ottobre outubro out października октября октябрь",
+    "november nov novembre noviembre novembro listopada ноября ноябрь",
+    "december dec dezember dez décembre diciembre dicembre dezembro grudnia декабря декабрь",
+)
+BY_NAME = {name: number for number, names in enumerate(MONTHS, 1) for name in names.split()}
+DAY_NAMES = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth"
+    " sixteenth seventeenth eighteenth nineteenth twentieth twenty-first twenty-second twenty-third twenty-fourth"
+    " twenty-fifth twenty-sixth twenty-seventh twenty-eighth twenty-ninth thirtieth thirty-first"
+)
+DAYS = {name: number for number, name in enumerate(DAY_NAMES.split(), 1)}
+DAY = "|".join(sorted(DAYS, key=len, reverse=True))
+MONTH = "|".join(sorted(BY_NAME, key=len, reverse=True))
+OF = r"(?:\s+|\s*,\s*|\.\s*|\s+(?:of|de|del|di|do|d')\s+)"
+DATE = re.compile(
+    rf"""
+      \b(?P<y1>\d{{4}})(?P<sep>[-/.])(?P<m1>\d{{1,2}})(?P=sep)(?P<d1>\d{{1,2}})(?![\d]|[-/.]\d)
+    | \b(?P<d2>\d{{1,2}})(?P<sep2>[-/.])(?P<m2>\d{{1,2}})(?P=sep2)(?P<y2>\d{{4}}|\d\d)(?![\d]|[-/.]\d)
+    | (?P<y3>\d{{4}})年(?:(?P<m3>\d{{1,2}})月(?:(?P<d3>\d{{1,2}})日)?)?
+    | \b(?P<d4>\d{{1,2}}|{DAY})(?:st|nd|rd|th|er|º|°|\.|ª)?(?:{OF}|(?<=\d)-?)(?:day\s+of\s+)?(?P<m4>{MONTH})\b\.?
+      (?:(?:{OF}|-)(?P<y4>\d{{4}})\b)?
+    | \b(?P<m5>{MONTH})\b\.?\s+(?:the\s+)?(?P<d5>\d{{1,2}}|{DAY})(?:st|nd|rd|th)?\b(?![.,]\d|:)
+      (?:\s*,?\s+(?:of\s+)?(?P<y5>\d{{4}})\b)?
+    | \b(?P<m6>{MONTH})\b\.?{OF}(?P<y6>\d{{4}})\b
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+# Most texts hold no date: that is seen much faster than that the pattern fits nowhere.
+MAY_HOLD_A_DATE = re.compile(
+    r"\d[-/.]\d|年|\b(?:" + "|".join(sorted({name[:3] for name in BY_NAME})) + ")", re.IGNORECASE
+)
+TIME = re.compile(
+    r"""
+    (?<![\w.:])(?:
+        (?P<h1>[01]?\d|2[0-4])(?P<sep>[:.h])(?P<m1>[0-5]\d)(?::[0-5]\d)?(?!\d|[.:]\d)
+        \s*(?P<half1>[ap]\.?\s?m\b\.?)?(?P<mark1>\s*(?:uhr|hrs?|h|o'clock)\b)?
+      | (?P<h2>[01]?\d|2[0-4])\s*(?:(?P<half2>[ap]\.?\s?m\b\.?)|(?P<mark2>uhr|o'clock|h(?=\s*$))\b)
+      | (?P<word>noon|midnight|midday)
+    )
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Date:
+    """A date or a part of one, and where in the text it is."""
+
+    year: int | None
+    month: int | None
+    day: int | None
+    start: int = 0
+    end: int = 0
+    exchanged: bool = False
+    """Day and month may be the other way round."""
+
+    def gives(self, accepted: "Date") -> bool:
+        """Whether this date says all that the accepted one says."""
+        pairs = ((self.year, accepted.year), (self.month, accepted.month), (self.day, accepted.day))
+        return all(wanted is None or given == wanted for given, wanted in pairs)
+
+    def other(self) -> "Date":
+        """The same date with day and month exchanged."""
+        return replace(self, month=self.day, day=self.month)
+
+
+@dataclass(frozen=True)
+class Time:
+    """A time of day in minutes from midnight, and where in the text it is."""
+
+    minutes: int
+    start: int
+    end: int
+
+
+def find_dates(text: str) -> list[Date]:
+    """All dates in a text, in their order. A month alone or a year alone is none."""
+    if not MAY_HOLD_A_DATE.search(text):
+        return []
+    return [date for match in DATE.finditer(text) if (date := _date(match)) is not None]
+
+
+def find_times(text: str) -> list[Time]:
+    """All times of day in a text. Hours and minutes with a point need "am", "pm" or "Uhr" behind them."""
+    return [time for match in TIME.finditer(text) if (time := _time(match)) is not None]
+
+
+@lru_cache(maxsize=16_384)
+def parse_date(text: str) -> Date | None:
+    """The date that a text consists of; None where it is more or less than that."""
+    text = text.strip().rstrip(".")
+    dates = find_dates(text)
+    return dates[0] if len(dates) == 1 and (dates[0].start, dates[0].end) == (0, len(text)) else None
+
+
+@lru_cache(maxsize=16_384)
+def parse_time(text: str) -> Time | None:
+    """The time of day that a text consists of; None where it is more or less than that."""
+    text = text.strip()
+    times = find_times(text)
+    return times[0] if len(times) == 1 and (times[0].start, times[0].end) == (0, len(text)) else None
+
+
+def _date(match: re.Match[str]) -> Date | None:
+    found = match.groupdict()
+    number = next(key[1] for key in ("y1", "d2", "y3", "d4", "m5", "m6") if found[key] is not None)
+    year, month, day = (_part(found.get(f"{part}{number}")) for part in "ymd")
+    if number == "2" and len(found["y2"] or "") == 2:
+        year = None if year is None else year + (2000 if year < 70 else 1900)
+    exchanged = False
+    if number == "2" and month is not None and day is not None and found["sep2"] != ".":
+        if month > 12:
+            month, day = day, month
+        else:
+            exchanged = day <= 12 and day != month
+    if (month is not None and not 1 <= month <= 12) or (day is not None and not 1 <= day <= 31):
+        return None
+    return Date(year, month, day, match.start(), match.end(), exchanged)
+
+
+def _part(text: str | None) -> int | None:
+    if text is None:
+        return None
+    text = text.casefold()
+    return int(text) if text.isdigit() else DAYS.get(text) or BY_NAME[text]
+
+
+def _time(match: re.Match[str]) -> Time | None:
+    if match["word"]:
+        return Time(0 if match["word"].casefold() == "midnight" else 720, match.start(), match.end())
+    half, mark = match["half1"] or match["half2"], match["mark1"] or match["mark2"]
+    if match["sep"] == "." and not (half or mark):
+        return None
+    hour = int(match["h1"] or match["h2"])
+    if half:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if half[0] in "pP" else 0)
+    return Time(hour * 60 + int(match["m1"] or 0), match.start(), match.end())

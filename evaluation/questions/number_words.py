@@ -1,0 +1,277 @@
+"""Numbers in words, in six languages: "twenty-six", "a hundred and forty", "sechsundzwanzig", "soixante-dix".
+
+    find_number_words("It has twenty-six protons.", "en")  # [NumberWords(value=26, start=7, end=17)]
+
+Read are whole numbers below a million million, "half", "a quarter" and the like, and ordinals to 99 in English. A word
+that is a number in one language and another word in the next ("once", "due", "sei") is read in its own language only.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
+MULTIPLES = {
+    "en": {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12},
+    "de": {"hundert": 100, "tausend": 1_000, "million": 10**6, "millionen": 10**6, "milliarde": 10**9,
+           "milliarden": 10**9},
+    "fr": {"cent": 100, "cents": 100, "mille": 1_000, "million": 10**6, "millions": 10**6, "milliard": 10**9,
+           "milliards": 10**9},
+    "es": {"mil": 1_000, "millón": 10**6, "millones": 10**6},
+    "it": {"mila": 1_000, "mille": 1_000, "milione": 10**6, "milioni": 10**6, "miliardo": 10**9, "miliardi": 10**9},
+    "pt": {"mil": 1_000, "milhão": 10**6, "milhões": 10**6, "bilhão": 10**9, "bilhões": 10**9},
+}  # fmt: skip
+ENGLISH = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen " \
+          "seventeen eighteen nineteen"  # fmt: skip
+ENGLISH_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+ORDINALS = "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+GERMAN = "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn " \
+         "siebzehn achtzehn neunzehn"  # fmt: skip
+GERMAN_TENS = "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig"
+FRENCH = "zéro un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize dix-sept " \
+         "dix-huit dix-neuf"  # fmt: skip
+SPANISH = "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis " \
+          "diecisiete dieciocho diecinueve veinte veintiuno veintidós veintitrés veinticuatro veinticinco veintiséis " \
+          "veintisiete veintiocho veintinueve"  # fmt: skip
+SPANISH_TENS = "treinta cuarenta cincuenta sesenta setenta ochenta noventa"
+SPANISH_HUNDREDS = (
+    "ciento doscientos trescientos cuatrocientos quinientos seiscientos setecientos ochocientos novecientos"
+)
+ITALIAN = "zero uno due tre quattro cinque sei sette otto nove dieci undici dodici tredici quattordici quindici " \
+          "sedici diciassette diciotto diciannove"  # fmt: skip
+ITALIAN_TENS = "venti trenta quaranta cinquanta sessanta settanta ottanta novanta"
+PORTUGUESE = "zero um dois três quatro cinco seis sete oito nove dez onze doze treze quatorze quinze dezesseis " \
+             "dezessete dezoito dezenove"  # fmt: skip
+PORTUGUESE_TENS = "vinte trinta quarenta cinquenta sessenta setenta oitenta noventa"
+PORTUGUESE_HUNDREDS = "cento duzentos trezentos quatrocentos quinhentos seiscentos setecentos oitocentos novecentos"
+JOINED_BY = {"en": "and", "de": "und", "fr": "et", "es": "y", "it": "e", "pt": "e"}
+# Alone these are articles or other words far more often than numbers.
+NOT_ALONE = {
+    "one",
+    "second",
+    "seconds",
+    "un",
+    "une",
+    "uno",
+    "una",
+    "um",
+    "uma",
+    "ein",
+    "eine",
+    "sei",
+    "neuf",
+    "mil",
+    "cent",
+}
+PARTS = {
+    "half": 2, "third": 3, "quarter": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10,
+    "thirds": 3, "quarters": 4, "fifths": 5, "sixths": 6, "eighths": 8, "tenths": 10, "hundredth": 100,
+}  # fmt: skip
+WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+GAP = re.compile(r"[ -]+")
+
+
+@dataclass(frozen=True)
+class NumberWords:
+    """A number in words, and where in the text it is. `part`: a fraction such as "a quarter"; `sure`: the words cannot
+    be anything else ("one" and "second" can)."""
+
+    value: Fraction
+    start: int
+    end: int
+    ordinal: bool = False
+    part: bool = False
+    sure: bool = True
+
+
+def find_number_words(text: str, language: str = "en") -> list[NumberWords]:
+    """All numbers in words, in their order. Another language than those of LANGUAGES has none."""
+    if language not in LANGUAGES or (language == "en" and not _english_words().search(text)):
+        return []
+    return list(_find(text, language))
+
+
+@lru_cache(maxsize=1)
+def _english_words() -> re.Pattern[str]:
+    """The words with which a number can begin: most texts have none, which is seen much faster."""
+    starts = [*_words("en"), *MULTIPLES["en"], *PARTS]
+    return re.compile(r"\b(?:" + "|".join(sorted(starts, key=len, reverse=True)) + r")\b", re.IGNORECASE)
+
+
+def _find(text: str, language: str) -> Iterator[NumberWords]:
+    words = _words(language)
+    run: list[tuple[str, int, int]] = []
+    for match in WORD.finditer(text.casefold() if len(text.casefold()) == len(text) else text.lower()):
+        for piece in _pieces(match, words, language):
+            joined = piece[0] == JOINED_BY[language] or (language == "en" and piece[0] == "a")
+            known = piece[0] in words or piece[0] in MULTIPLES[language] or (language == "en" and piece[0] in PARTS)
+            if run and not GAP.fullmatch(text, run[-1][2], piece[1]):
+                yield from _read(run, words, language)
+                run = []
+            if known or joined:
+                run.append(piece)
+            else:
+                yield from _read(run, words, language)
+                run = []
+    yield from _read(run, words, language)
+
+
+def _pieces(match: re.Match[str], words: dict[str, tuple[int, bool]], language: str) -> Iterator[tuple[str, int, int]]:
+    """A word as it is where the table has it, else its parts between hyphens."""
+    if match[0] in words or "-" not in match[0]:
+        yield match[0], match.start(), match.end()
+        return
+    start = match.start()
+    for part in match[0].split("-"):
+        yield part, start, start + len(part)
+        start += len(part) + 1
+
+
+def _read(run: list[tuple[str, int, int]], words: dict[str, tuple[int, bool]], language: str) -> Iterator[NumberWords]:
+    """The numbers in a run of number words: the longest from the left each time."""
+    index = 0
+    while index < len(run):
+        found = _longest(run[index : index + 30], words, language)
+        if found is None:
+            index += 1
+            continue
+        length, value, ordinal, part = found
+        sure = length > 1 or run[index][0] not in NOT_ALONE
+        yield NumberWords(value, run[index][1], run[index + length - 1][2], ordinal, part, sure)
+        index += length
+
+
+def _longest(
+    run: list[tuple[str, int, int]], words: dict[str, tuple[int, bool]], language: str
+) -> tuple[int, Fraction, bool, bool] | None:
+    multiples, joint = MULTIPLES[language], JOINED_BY[language]
+    total, group, length, ordinal = 0, None, 0, False
+    for position, (word, _, _) in enumerate(run):
+        after = run[position + 1][0] if position + 1 < len(run) else ""
+        if word == joint and group is not None and after in words and (language != "en" or group % 100 == 0):
+            continue
+        if word == "a" and position == 0 and after in multiples:
+            group = 1
+        elif word in multiples and (group is not None or language != "en"):
+            size = multiples[word]
+            if size == 100:
+                group = (group or 1) * 100
+            else:
+                total, group = total + (1 if group is None else group) * size, 0
+        elif word in words:
+            value, ordinal = words[word]
+            if (
+                group is None
+                or (group % 100 == 0 and value < 100)
+                or (group % 1000 == 0 and total)
+                or (group % 10 == 0 and group % 100 >= 20 and value < 10)
+            ):
+                group = (group or 0) + value
+            else:
+                break
+        else:
+            break
+        length = position + 1
+        if ordinal:
+            break
+    if language == "en" and (part := _part(run, words)) and part[0] > length:
+        return part[0], part[1], False, True
+    return (length, Fraction(total + (group or 0)), ordinal, False) if length and group is not None else None
+
+
+def _part(run: list[tuple[str, int, int]], words: dict[str, tuple[int, bool]]) -> tuple[int, Fraction] | None:
+    """ "half", "a quarter", "three quarters"."""
+    first = run[0][0]
+    if first == "half":
+        return 1, Fraction(1, 2)
+    if len(run) > 1 and run[1][0] in PARTS and (first == "a" or first in words):
+        count = 1 if first == "a" else words[first][0]
+        plural = run[1][0].endswith("s")
+        return (
+            (2, Fraction(count, PARTS[run[1][0]]))
+            if plural == (count > 1) and not words.get(first, (0, False))[1]
+            else None
+        )
+    return None
+
+
+@lru_cache(maxsize=8)
+def _words(language: str) -> dict[str, tuple[int, bool]]:
+    """Every word for a number below a thousand, and whether it is an ordinal."""
+    table = {
+        "en": _english, "de": _german, "fr": _french, "es": _spanish, "it": _italian, "pt": _portuguese,
+    }[language]()  # fmt: skip
+    ordinals = {}
+    if language == "en":
+        ordinals = {word: (number, True) for number, word in enumerate(ORDINALS.split())}
+        ordinals |= {f"{word}th": (number, True) for word, number in table.items() if 13 <= number <= 19}
+        ordinals |= {f"{word[:-1]}ieth": (number, True) for word, number in table.items() if number >= 20}
+    return {word: (number, False) for word, number in table.items()} | ordinals
+
+
+def _english() -> dict[str, int]:
+    table = {word: number for number, word in enumerate(ENGLISH.split())} | {"dozen": 12}
+    return table | {word: 10 * tens for tens, word in enumerate(ENGLISH_TENS.split(), 2)}
+
+
+def _german() -> dict[str, int]:
+    units = GERMAN.split()
+    below = {word: number for number, word in enumerate(units)}
+    for tens, word in enumerate(GERMAN_TENS.split(), 2):
+        below |= {f"{'ein' if unit == 1 else units[unit]}und{word}": 10 * tens + unit for unit in range(1, 10)} | {
+            word: 10 * tens
+        }
+    table = dict(below) | {"ein": 1, "eine": 1}
+    for hundreds in range(1, 10):
+        for head in {"ein" if hundreds == 1 else units[hundreds], ""} if hundreds == 1 else {units[hundreds]}:
+            table |= {f"{head}hundert{rest}": 100 * hundreds + number for rest, number in below.items()}
+            table[f"{head}hundert"] = 100 * hundreds
+    table |= {
+        f"{word}tausend": 1000 * number for word, number in list(table.items()) if 0 < number < 1000 and word != "eins"
+    }
+    return table | {word.replace("ß", "ss"): number for word, number in table.items() if "ß" in word}
+
+
+def _french() -> dict[str, int]:
+    units = FRENCH.split()
+    table = {word: number for number, word in enumerate(units)}
+    for tens, word in ((2, "vingt"), (3, "trente"), (4, "quarante"), (5, "cinquante"), (6, "soixante")):
+        table |= {word: 10 * tens, f"{word}-et-un": 10 * tens + 1, f"{word} et un": 10 * tens + 1}
+        table |= {f"{word}-{units[unit]}": 10 * tens + unit for unit in range(2, 10)}
+    table |= {f"soixante-{units[unit]}": 60 + unit for unit in range(10, 20)} | {"soixante-et-onze": 71}
+    table |= {f"quatre-vingt-{units[unit]}": 80 + unit for unit in range(1, 20)} | {"quatre-vingts": 80}
+    return table | {"quatre-vingt": 80, "septante": 70, "huitante": 80, "nonante": 90}
+
+
+def _spanish() -> dict[str, int]:
+    table = {word: number for number, word in enumerate(SPANISH.split())} | {"cien": 100}
+    table |= {word: 10 * tens for tens, word in enumerate(SPANISH_TENS.split(), 3)}
+    return table | {word: 100 * hundreds for hundreds, word in enumerate(SPANISH_HUNDREDS.split(), 1)}
+
+
+def _italian() -> dict[str, int]:
+    units = ITALIAN.split()
+    below = {word: number for number, word in enumerate(units)}
+    for tens, word in enumerate(ITALIAN_TENS.split(), 2):
+        below |= {word: 10 * tens, f"{word}tré": 10 * tens + 3}
+        below |= {(word[:-1] if unit in (1, 8) else word) + units[unit]: 10 * tens + unit for unit in range(1, 10)}
+    table = dict(below)
+    for hundreds in range(1, 10):
+        head = "cento" if hundreds == 1 else f"{units[hundreds]}cento"
+        table |= {head: 100 * hundreds} | {
+            head + rest: 100 * hundreds + number for rest, number in below.items() if number
+        }
+    table |= {f"{word}mila": 1000 * number for word, number in list(table.items()) if 1 < number < 1000}
+    return table
+
+
+def _portuguese() -> dict[str, int]:
+    table = {word: number for number, word in enumerate(PORTUGUESE.split())} | {
+        "cem": 100,
+        "dezasseis": 16,
+        "catorze": 14,
+    }
+    table |= {word: 10 * tens for tens, word in enumerate(PORTUGUESE_TENS.split(), 2)}
+    return table | {word: 100 * hundreds for hundreds, word in enumerate(PORTUGUESE_HUNDREDS.split(), 1)}
