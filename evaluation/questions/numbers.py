@@ -53,8 +53,8 @@ SCALE_CJK = re.compile("[万萬億亿千百]")
 SHORT = re.compile(r"(?:k|K|M|B|bn|mn|m)(?![\w])")
 ORDINAL = re.compile(r"(?:st|nd|rd|th|º|ª|er|ème|e)(?!\w)")
 UNIT_WORDS = re.compile(
-    r"(?:[-\s]?)((?:[^\W\d_]|[%‰°$€£¥₹])(?:[^\W\d_]|[%°/·′″.$-]|(?<=[^\W\d_])\d(?!\d)|\^-?\d)*"
-    r"(?: (?:[^\W\d_]|[°/])(?:[^\W\d_]|[°/]|\^-?\d)*){0,3})"
+    r"(?:[-\s]?)((?:[^\W\d_]|[%‰°$€£¥₹])(?:[^\W\d_]|[%°/·′″.$-]|(?<=[^\W\d_])\d(?!\d)|\^-?\d){0,24}"
+    r"(?: (?:[^\W\d_]|[°/])(?:[^\W\d_]|[°/]|\^-?\d){0,24}){0,3})"
 )
 ONE_UNIT = re.compile(r"\b(?P<half>half )?(?:an?|one) (?P<unit>[a-z]{3,}) ?(?P<more>and a half\b)?", re.IGNORECASE)
 HALF_MORE = re.compile(r"\s+and\s+a\s+half\b", re.IGNORECASE)
