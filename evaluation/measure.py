@@ -28,7 +28,8 @@ from evaluation.grading.failures import with_failures
 from evaluation.grading.grading import grade_reply
 from evaluation.questions.files import load_general, load_questions
 from evaluation.questions.leaks import refuse_leaks, source_overlap
-from evaluation.questions.question import OVERALL, Question, slices
+from evaluation.questions.question import GENERAL, OVERALL, Question, slices
+from evaluation.questions.repeats import describe_repeats, find_repeats
 from evaluation.reporting.report import write_reports
 from evaluation.results import ArmResult, Freshness, JudgeCheck, Reply, Report, Row, Staging
 from evaluation.verdicts.consistency import measure_consistency
@@ -36,8 +37,11 @@ from evaluation.verdicts.costs import costs_of_arms as arm_costs
 from evaluation.verdicts.costs import find_break_even
 from evaluation.verdicts.drift import Changes, check_same_questions, make_drift, touched_questions
 from evaluation.verdicts.promotion_gates import judge_gates
+from evaluation.verdicts.sampling.clusters import clusters_of, distinct_rows
+from evaluation.verdicts.sampling.looks import count_looks, describe_looks, make_look, write_look
+from evaluation.verdicts.sampling.selection import selection_optimism
 from evaluation.verdicts.summary import make_cells, make_differences
-from evaluation.verdicts.verdict import recommend
+from evaluation.verdicts.verdict import DECIDED, recommend
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,8 @@ def ask_arms(
     setting: MeasurementContext,
 ) -> CollectedReplies:
     """Every arm's replies, of which those that are known already are not asked again."""
+    for sentence in describe_repeats(find_repeats(questions)):
+        on_progress(sentence)
     titles = ", ".join(arm.title for arm in arms)
     on_progress(f"asking {len(questions):,} questions of {len(arms)} arms ({titles})")
     with closing(AnswerCache(setting.answers)) if setting.answers else nullcontext() as answers:
@@ -187,10 +193,29 @@ def conclude(
 ) -> Report:
     """Put the report together from graded rows. Apart from times, the same replies give the same report."""
     questions = [row.question for row in rows]
+    repeats, counted = find_repeats(questions), distinct_rows(rows)
+    num_documents = len(set(clusters_of([row for row in counted if row.question.slice != GENERAL]).tolist()))
+    look = make_look(counted, arms, run.started, num_documents)
+    looks = count_looks(look, run.path.parent)
     results = [_arm_result(config, arm, rows, collected) for arm in arms]
-    cells, differences = make_cells(rows, arms), make_differences(rows, arms, worth=config.worth)
+    cells, differences = make_cells(counted, arms), make_differences(counted, arms, worth=config.worth, looks=looks)
     costs = arm_costs(rows, arms, config, setting.training_s, setting.indexing_s)
     turning = find_break_even(costs)
+    recommendation = recommend(
+        results,
+        cells,
+        differences,
+        config.max_failed_share,
+        max_unclear_share=config.max_unclear_share,
+        worth=config.worth,
+        costs=costs,
+        break_even=turning,
+        endpoints=config.endpoints,
+        optimism=selection_optimism(counted, arms),
+        notes=[*describe_looks(looks), *describe_repeats(repeats)],
+    )
+    if recommendation.outcome in DECIDED:
+        write_look(look, run.path)
     return Report(
         run=run.id,
         created=datetime.fromisoformat(run.started),
@@ -209,21 +234,15 @@ def conclude(
         costs=costs,
         break_even=turning,
         judge=judge,
-        gates=judge_gates(rows, *setting.gated, config) if setting.gated else [],
+        gates=judge_gates(counted, *setting.gated, config) if setting.gated else [],
         staging=setting.staging,
         num_from_trained_documents=_from_trained_documents(questions, setting.trained),
         index_version=setting.index_version,
-        recommendation=recommend(
-            results,
-            cells,
-            differences,
-            config.max_failed_share,
-            max_unclear_share=config.max_unclear_share,
-            worth=config.worth,
-            costs=costs,
-            break_even=turning,
-            endpoints=config.endpoints,
-        ),
+        repeats=[list(ids) for ids in repeats.same],
+        conflicts=[list(ids) for ids in repeats.conflicting],
+        look=looks.number,
+        error=looks.error,
+        recommendation=recommendation,
         rows=list(rows),
     )
 

@@ -40,6 +40,11 @@ class Share(ResultModel):
     share: float | None
     low: float | None
     high: float | None
+    num_documents: int | None = Field(
+        default=None,
+        description="As how many the interval counts the questions: those that a document joins count as one. Where it "
+        "is `n`, each question counts by itself. None where nothing was counted.",
+    )
 
 
 class Grade(ResultModel):
@@ -202,17 +207,32 @@ class Difference(ResultModel):
     difference: float | None
     low: float | None
     high: float | None
-    p_value: float | None = Field(description="Exact sign test on the questions on which the two differ.")
+    p_value: float | None = Field(description="Exact: exchanges the two arms by document; by question, the sign test.")
     adjusted_p: float | None = Field(
         default=None, description="The same, corrected for the number of pairs compared (Holm)."
     )
-    separated: bool = Field(description="The corrected p is below 0.05; the interval then does not reach across 0.")
+    separated: bool = Field(
+        description="The corrected p is below the error; the interval then does not reach across 0."
+    )
     smallest_effect: float | None = Field(
         default=None, description="The smallest true difference that this many questions show in four of five cases."
     )
     more_questions: int | None = Field(
         default=None,
         description="About how many more would settle it, if the difference stays; None where it is settled.",
+    )
+    num_documents: int | None = Field(
+        default=None,
+        description="As how many the test and the interval count the `n` questions: those that a document joins count "
+        "as one. None in reports of earlier versions.",
+    )
+    effective: float | None = Field(
+        default=None, description="Questions from as many documents that would say as much about the difference."
+    )
+    more_documents: int | None = Field(
+        default=None,
+        description="About how many more documents the `more_questions` have to come from; None where no document has "
+        "several questions, or it is settled.",
     )
 
 
@@ -342,6 +362,14 @@ class Recommendation(ResultModel):
         default=None, description="Lines of the project file that adopt the arm; None without one."
     )
     more_questions: int | None = Field(default=None, description="About how many more questions would settle it.")
+    more_documents: int | None = Field(
+        default=None, description="From about how many more documents; None where no document has several questions."
+    )
+    optimism: float | None = Field(
+        default=None,
+        description="By how much the best arm's share is probably too high, because it was chosen for it; None where "
+        "another arm is recommended.",
+    )
 
     @property
     def text(self) -> str:
@@ -373,6 +401,14 @@ class Report(ResultModel):
     staging: Staging | None = None
     gates: list[Gate] = []
     drift: Drift | None = Field(default=None, description="Where an earlier verdict was looked at again.")
+    repeats: list[list[str]] = Field(
+        default=[], description="Ids of questions that are the same: only the first of each counts."
+    )
+    conflicts: list[list[str]] = Field(
+        default=[], description="Ids of questions that are the same, with accepted answers that differ."
+    )
+    look: int = Field(default=1, description="The number of this look at these arms and some of these questions.")
+    error: float = Field(default=0.05, description="Of how many comparisons this look may tell equal arms apart.")
     num_from_trained_documents: int | None = Field(
         default=None, description="Questions with a source that training rows name too; None where nothing was trained."
     )

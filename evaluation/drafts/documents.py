@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cluster.errors import TandemError
+from evaluation.questions.sources import document_name
 from retrieval.config import RetrievalConfig
 
 SUFFIXES = (".md", ".markdown", ".txt")
@@ -34,7 +35,7 @@ class Documents:
 
     def find(self, source: str) -> list[DraftDocument]:
         """The documents of this path; like citations, paths are compared from their ends."""
-        name = source.replace("\\", "/").removeprefix("./")
+        name = document_name(source)
         same = (each for each in self._by_last_part.get(name.split("/")[-1], ()) if _ends_alike(each.source, name))
         return sorted(same, key=lambda each: each.source != name)
 

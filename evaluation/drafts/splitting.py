@@ -17,6 +17,7 @@ from typing import Any
 from cluster.errors import TandemError
 from evaluation.drafts.near_duplicates import near_duplicate_indices
 from evaluation.questions.question import Question
+from evaluation.questions.sources import document_name
 
 REFUSAL = "I do not know."
 
@@ -100,8 +101,8 @@ def _groups(questions: Sequence[Question]) -> list[list[int]]:
     first_of: dict[str, int] = {}
     for number, question in enumerate(questions):
         for source in question.sources:
-            name = source.replace("\\", "/").removeprefix("./")
-            parents[root(number)] = root(first_of.setdefault(name, number))
+            if name := document_name(source):
+                parents[root(number)] = root(first_of.setdefault(name, number))
     for first, second, _ in near_duplicate_indices(questions):
         parents[root(second)] = root(first)
     groups: dict[int, list[int]] = {}

@@ -17,6 +17,7 @@ from functools import lru_cache
 
 from evaluation.grading.values.holding import holds_value
 from evaluation.questions.question import Question
+from evaluation.questions.sources import document_name, same_document
 from evaluation.questions.words import plain_passage
 from evaluation.results import CitedSource
 
@@ -35,7 +36,7 @@ class CitationGrade:
 def judge_citations(question: Question, citations: Sequence[CitedSource], retrieves: bool) -> CitationGrade:
     """Judge the citations of one answer. The single letter of a multiple choice cannot cite, so only the passages
     that were retrieved for it are judged."""
-    judged = retrieves and bool(question.sources)
+    judged = retrieves and any(map(document_name, question.sources))
     retrieved_right = _any_from_source(question, citations) if judged else None
     if question.kind == "choice":
         return CitationGrade(retrieved_right=retrieved_right)
@@ -56,13 +57,13 @@ def _any_from_source(question: Question, citations: Sequence[CitedSource]) -> bo
 def _precision(question: Question, cited: Sequence[CitedSource]) -> float:
     documents: dict[str, list[str]] = {}
     for citation in cited:
-        documents.setdefault(citation.source, []).extend(_names(citation))
+        documents.setdefault(document_name(citation.source), []).extend(_names(citation))
     return sum(_is_source(question, names) for names in documents.values()) / len(documents)
 
 
 def _recall(question: Question, cited: Sequence[CitedSource]) -> float:
     names = [name for citation in cited for name in _names(citation)]
-    sources = set(question.sources)
+    sources = {name for source in question.sources if (name := document_name(source))}
     return sum(any(same_document(name, source) for name in names) for source in sources) / len(sources)
 
 
@@ -72,12 +73,6 @@ def _names(citation: CitedSource) -> list[str]:
 
 def _is_source(question: Question, names: Sequence[str]) -> bool:
     return any(same_document(name, source) for name in names for source in question.sources)
-
-
-def same_document(name: str, source: str) -> bool:
-    """Paths are compared from their ends: the collection may know the document by a longer path."""
-    name, source = name.replace("\\", "/"), source.replace("\\", "/").removeprefix("./")
-    return name == source or name.endswith("/" + source)
 
 
 def _grounded(question: Question, citations: Sequence[CitedSource], retrieves: bool) -> bool | None:

@@ -45,6 +45,7 @@ from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_question
 from cluster.fingerprints.minhash import NUM_PERMUTATIONS, digest_answer, digest_words, question_minhash
 from evaluation.questions.question import Question
+from evaluation.questions.sources import document_name
 
 MAX_PAIRS_NAMED = 10
 MIN_SIMILARITY = 0.6
@@ -121,10 +122,12 @@ def source_overlap(questions: Sequence[Question], trained: Path) -> SourceOverla
     Raises:
         TandemError: where the file cannot be read.
     """
-    known = {source for row in read_trained_rows(trained) for source in row.get("sources", ())}
+    known = {document_name(source) for row in read_trained_rows(trained) for source in row.get("sources", ())} - {""}
     endings = {ending for source in known for ending in _endings(source)}
     shared = {
-        question.id: [each for each in question.sources if endings & {_path(each)} or known & set(_endings(each))]
+        question.id: [
+            each for each in question.sources if endings & ({document_name(each)} - {""}) or known & set(_endings(each))
+        ]
         for question in questions
     }
     return SourceOverlap(
@@ -218,13 +221,9 @@ def long_answers(question: Question) -> set[str]:
     return {digest for digest in map(digest_answer, answers) if digest}
 
 
-def _path(source: str) -> str:
-    return source.replace("\\", "/").removeprefix("./")
-
-
 def _endings(source: str) -> Iterator[str]:
     """A path without its first folders, one after the other: training and questions may count from different ones."""
-    parts = _path(source).split("/")
+    parts = document_name(source).split("/")
     return ("/".join(parts[start:]) for start in range(len(parts)))
 
 

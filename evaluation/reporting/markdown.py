@@ -47,7 +47,9 @@ def _answer(report: Report) -> list[str]:
     if len(recommendation.sentences) > 1:
         parts.append(_list(recommendation.sentences[1:]))
     if recommendation.more_questions:
-        parts.append(f"About {recommendation.more_questions:,} more questions would settle it.")
+        documents = recommendation.more_documents
+        source = f" from about {documents:,} more documents" if documents else ""
+        parts.append(f"About {recommendation.more_questions:,} more questions{source} would settle it.")
     if recommendation.by_slice:
         best = [[escaped(name), escaped(words)] for name, words in recommendation.by_slice.items()]
         parts += ["## Best on each slice", table_of(["slice", "best"], best, words=True)]

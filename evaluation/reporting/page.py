@@ -69,6 +69,7 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "documents_counted": wording.documents_counted,
         "code": with_code,
         "number": wording.format_number,
         "seconds": wording.format_seconds,

@@ -10,7 +10,7 @@ from evaluation.reporting.earlier import read_earlier_runs
 from evaluation.reporting.markdown import make_markdown
 from evaluation.reporting.page import render_page
 from evaluation.results import Cell, Report
-from evaluation.verdicts.verdict import with_interval
+from evaluation.verdicts.verdict_words import with_interval
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -75,6 +75,7 @@ def numbers_table(report: Report) -> Table:
         ("right", lambda cell: format_number(cell.accuracy.share)),
         ("95 % interval", lambda cell: _bounds(cell.accuracy)),
         ("graded", lambda cell: str(cell.accuracy.n)),
+        ("documents", lambda cell: _num_documents(cell.accuracy)),
         ("failed", lambda cell: str(cell.num_failed)),
         ("no answer", lambda cell: str(cell.num_no_answer or "")),
         ("unclear", lambda cell: str(cell.num_unclear or "")),
@@ -107,7 +108,8 @@ def numbers_table(report: Report) -> Table:
 
 
 _NUMBERS = (
-    "In bold: the best arm of a slice, and those not told apart from it. Failed: no answer came. "
+    "In bold: the best arm of a slice, and those not told apart from it. Documents: as how many the graded questions "
+    "count, where some share one. Failed: no answer came. "
     "Ungradable: an answer that nobody can grade; neither is right or wrong. Refused: “I do not know” and the like. "
     "Form and value: scored apart where a form is asked for. "
     "False: answers other than a plain refusal where nobody can know. "
@@ -124,6 +126,7 @@ def differences_table(report: Report) -> Table | None:
     leaders = report.recommendation.leaders.get(OVERALL, [])[:1]
     differences.sort(key=lambda each: (not {each.first, each.second} & {*leaders}, -abs(each.difference or 0)))
     more = any(each.more_questions for each in differences)
+    documents = any(map(_num_documents, differences))
     lines = [
         TableLine(
             [
@@ -131,13 +134,15 @@ def differences_table(report: Report) -> Table | None:
                 format_signed(each.difference),
                 f"{format_signed(each.low)} to {format_signed(each.high)}",
                 str(each.n),
+                *([_num_documents(each)] if documents else []),
                 *([f"{each.more_questions:,}" if each.more_questions else ""] if more else []),
                 _conclusion(report, each),
             ]
         )
         for each in differences
     ]
-    headings = ["arms", "difference", "95 % interval", "questions", *(["more needed"] if more else []), "conclusion"]
+    counted = ["questions", *(["documents"] if documents else [])]
+    headings = ["arms", "difference", "interval", *counted, *(["more needed"] if more else []), "conclusion"]
     smallest = [each.smallest_effect for each in differences if each.smallest_effect is not None]
     note = f"This many questions can show a difference of about {max(smallest):.2f} or more." if smallest else ""
     return Table("One arm against another, on all questions", headings, lines, note) if lines else None
@@ -318,6 +323,12 @@ def _by_arm(
         TableLine([arm_title(report, each.arm), *(words(each) for _, words in used)], each.arm) for each in measured
     ]
     return Table(title, ["arm", *(heading for heading, _ in used)], lines, note, folded=folded) if lines else None
+
+
+def _num_documents(counted: Share | Difference) -> str:
+    """As how many the questions count, where some of them share a document."""
+    number = counted.num_documents
+    return "" if number is None or number == counted.n else str(number)
 
 
 def _share(share: Share | None) -> str:

@@ -1,6 +1,7 @@
 """Numbers and marks as a reader of a report sees them: shares, times, money, and what became of an answer."""
 
-from evaluation.results import FailureKind, Reply, Share
+from evaluation.questions.question import OVERALL
+from evaluation.results import FailureKind, Reply, Report, Share
 
 FAILURE_WORDS: dict[FailureKind, str] = {
     "not_retrieved": "not retrieved",
@@ -37,6 +38,22 @@ def source_mark(reply: Reply) -> str:
     if reply.grade.cited_right:
         return "right source cited"
     return "right source found, not cited" if reply.grade.retrieved_right else "right source not found"
+
+
+def documents_counted(report: Report) -> str:
+    """What was done about questions that share a document, in sentences; empty for a report of an earlier version."""
+    counted = [cell for cell in report.cells if cell.accuracy.num_documents is not None]
+    overall = [cell.accuracy for cell in counted if cell.slice == OVERALL]
+    if not overall:
+        return ""
+    if all(cell.accuracy.num_documents == cell.accuracy.n for cell in counted):
+        return "No two of the questions share a document, so each counts by itself."
+    widest = max(overall, key=lambda share: share.n)
+    return (
+        "Questions that share a document count together in every share, difference and test, and so do documents that "
+        f"one question names: {widest.n:,} questions count as {widest.num_documents:,} documents, a question without a "
+        "source as one by itself. The table of all numbers says as how many each share counts its questions."
+    )
 
 
 def format_number(value: float | None) -> str:

@@ -9,13 +9,14 @@ from evaluation.arms import Arm
 from evaluation.config import ArmName
 from evaluation.questions.words import normalise
 from evaluation.results import Consistency, Reply, Row, Share
+from evaluation.verdicts.sampling.clusters import clusters_of, distinct_rows
 from evaluation.verdicts.statistics import share
-from evaluation.verdicts.summary import clusters_of
 
 
 def measure_consistency(rows: Sequence[Row], arms: Sequence[Arm]) -> list[Consistency]:
     """The consistency of every arm, in the arms' order."""
-    return [_consistency(rows, arm.name) for arm in arms]
+    counted = distinct_rows(rows)
+    return [_consistency(counted, arm.name) for arm in arms]
 
 
 def _consistency(rows: Sequence[Row], arm: ArmName) -> Consistency:

@@ -11,8 +11,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cluster.errors import TandemError
-from evaluation.grading.citations import same_document
 from evaluation.questions.question import Question
+from evaluation.questions.sources import same_document
 from evaluation.results import SCHEMA_VERSION, Drift, Recommendation, Report, Row
 
 

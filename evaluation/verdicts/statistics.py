@@ -14,12 +14,12 @@
   interval holds with 1 - 0.05/m for a family of m: in 95 of 100 families all of them hold (Bonferroni). Holm's method
   tells a little more apart than these intervals do; there the bound beyond 0 is moved to 0, since the sign of the
   difference is settled (O. Guilbaud, 2008, Biometrical Journal 50:678).
-- Answers that come from one document are right or wrong together. Questions with one source are a cluster: the test
-  exchanges the arms' answers cluster by cluster (with one question in each this is the sign test), and the intervals
-  count n questions as n / (design effect) (J. N. K. Rao and A. J. Scott, 1992, Biometrics 48:577). Without this,
-  intervals that say 95 % hold in about 80 of 100 cases: tests/evaluation/verdicts/test_simulations.py shows both.
-  This speaks for documents like these. Where there are in effect fewer than ten, they are no sample of others: the
-  questions count one by one, and what is found holds for these documents.
+- Answers that come from one document are right or wrong together. Questions that a document joins are a cluster: the
+  test exchanges the arms' answers cluster by cluster (with one question in each this is the sign test), the interval
+  of a difference inverts that test, and that of a share counts fewer questions (exchange.py says how). This holds at
+  any number of documents; with too few nothing is told apart, and the interval says so. Without it, intervals that say
+  95 % hold in about half of the cases: tests/evaluation/verdicts/test_simulations.py shows both.
+- An interval and its test say the same: it reaches across 0 where, and only where, the two are not told apart.
 """
 
 import math
@@ -29,14 +29,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
-from scipy.special import bdtr, ndtri, stdtrit
+from scipy.special import ndtri
 
 from evaluation.results import Share
+from evaluation.verdicts.sampling.exchange import (
+    difference_design_effect,
+    exchange_interval,
+    exchange_test,
+    share_design_effect,
+    sign_test,
+)
 
 CONFIDENCE = 0.95
 POWER = 0.8
 PSEUDO_COUNT = 0.5
-MIN_CLUSTERS = 10
 
 Floats = NDArray[np.float64]
 Flags = Sequence[bool] | NDArray[np.bool_]
@@ -49,7 +55,8 @@ class PairedDifference:
     """`difference` is the first share less the second, over `n` questions, with its interval and p-value.
 
     `discordance` is the share of questions on which the two differ, `level` the error that its interval may make, and
-    `design_effect` by how much more a question would say if it were the only one from its document.
+    `design_effect` by how much more a question would say if it were the only one from its document. `error` is what the
+    whole family may make, and `next_level` the error that this interval may make when it is looked at again.
     """
 
     n: int
@@ -61,38 +68,58 @@ class PairedDifference:
     adjusted_p: float = 1.0
     level: float = 1 - CONFIDENCE
     design_effect: float = 1.0
+    num_clusters: int = 0
+    error: float = 1 - CONFIDENCE
+    next_level: float = 1 - CONFIDENCE
 
     @property
     def separated(self) -> bool:
-        return self.adjusted_p < 1 - CONFIDENCE
+        return self.adjusted_p < self.error
 
 
 def share(flags: Flags, clusters: Clusters | None = None) -> Share:
     """The share of True, with its Wilson interval; with `clusters`, that of as many independent flags as these say."""
-    right, n = int(np.sum(flags)), len(flags)
+    marks = np.asarray(flags, dtype=np.int64)
+    right, n = int(np.sum(marks)), len(marks)
     if n == 0:
         return Share(right=0, n=0, share=None, low=None, high=None)
-    effective = n / _design_effect(np.asarray(flags, dtype=float), _numbers(clusters))
+    numbers = _numbers(clusters)
+    effective = float(n)
+    if numbers is not None:
+        effective = n / share_design_effect(_sums(marks, numbers), np.bincount(numbers), 1 - CONFIDENCE)
     low, high = _wilson(right / n, effective, 1 - CONFIDENCE)
-    return Share(right=right, n=n, share=right / n, low=low, high=high)
+    num_clusters = n if numbers is None else int(numbers.max()) + 1
+    return Share(right=right, n=n, share=right / n, low=low, high=high, num_documents=num_clusters)
 
 
 def paired_differences(
-    comparisons: Sequence[Pairs], clusters: Sequence[Clusters] | None = None
+    comparisons: Sequence[Pairs],
+    clusters: Sequence[Clusters] | None = None,
+    *,
+    error: float = 1 - CONFIDENCE,
+    next_error: float | None = None,
 ) -> list[PairedDifference | None]:
     """The differences of one family of comparisons, corrected for their number; None where there are no pairs.
 
     Args:
         comparisons: for each, both arms' answers (right or not) to the questions that both answered, `[n, 2]`.
         clusters: for each comparison, the number of the cluster of each question. Without it every one stands alone.
+        error: the share of families in which something may be told apart that is equal (looks.py: by look).
+        next_error: the same, when more questions have been asked; without it, `error`.
     """
-    level = (1 - CONFIDENCE) / max(sum(len(pairs) > 0 for pairs in comparisons), 1)
+    number_of_pairs = max(sum(len(pairs) > 0 for pairs in comparisons), 1)
+    next_level = (error if next_error is None else next_error) / number_of_pairs
     differences = [
-        _paired_difference(pairs, level, clusters[number] if clusters else None) if len(pairs) else None
+        _paired_difference(pairs, error / number_of_pairs, clusters[number] if clusters else None)
+        if len(pairs)
+        else None
         for number, pairs in enumerate(comparisons)
     ]
     adjusted = iter(holm([each.p_value for each in differences if each]))
-    return [_corrected(each, next(adjusted)) if each else None for each in differences]
+    return [
+        _corrected(replace(each, adjusted_p=next(adjusted), error=error, next_level=next_level)) if each else None
+        for each in differences
+    ]
 
 
 def paired_difference(pairs: Pairs, clusters: Clusters | None = None) -> PairedDifference | None:
@@ -135,7 +162,7 @@ def more_to_separate(difference: PairedDifference) -> int | None:
     size = abs(difference.difference)
     if difference.separated or size == 0:
         return None
-    spread = _quantile(difference.level) * math.sqrt(difference.discordance)
+    spread = _quantile(difference.next_level) * math.sqrt(difference.discordance)
     spread += ndtri(POWER) * math.sqrt(max(difference.discordance - size**2, 0.0))
     # Fleiss' correction for continuity: the exact test counts in whole questions.
     needed = (spread / size) ** 2 + 1 / size
@@ -151,7 +178,9 @@ def more_to_tie(difference: PairedDifference, worth: float) -> int | None:
     if room <= 0 or (difference.low >= -worth and difference.high <= worth):
         return None
     smoothed = (difference.discordance * difference.n + 2 * PSEUDO_COUNT) / (difference.n + 4 * PSEUDO_COUNT)
-    spread = math.sqrt(max(smoothed - difference.difference**2, 0.0)) * (_quantile(difference.level) + ndtri(POWER))
+    spread = math.sqrt(max(smoothed - difference.difference**2, 0.0)) * (
+        _quantile(difference.next_level) + ndtri(POWER)
+    )
     return max(math.ceil(float(spread / room) ** 2 * difference.design_effect) - difference.n, 1)
 
 
@@ -165,22 +194,25 @@ def _paired_difference(pairs: Pairs, level: float, clusters: Clusters | None) ->
     steps = answers[:, 0] - answers[:, 1]
     n, won, lost = len(steps), int(np.sum(steps > 0)), int(np.sum(steps < 0))
     numbers = _numbers(clusters)
-    effect = _design_effect(steps.astype(float), numbers)
-    low, high = _bootstrap(won / n, lost / n, max(round(n / effect), 1), level)
-    p_value = _sign_test(won, lost) if numbers is None else _exchange_test(_sums(steps, numbers))
+    if numbers is None:
+        (low, high), p_value, effect, count = _bootstrap(won / n, lost / n, n, level), sign_test(won, lost), 1.0, n
+    else:
+        sums, sizes = _sums(steps, numbers), np.bincount(numbers)
+        (low, high), p_value = exchange_interval(sums, sizes, level), exchange_test(sums)
+        effect, count = difference_design_effect(sums, sizes, won + lost), len(sizes)
     return PairedDifference(
-        n, (won - lost) / n, low, high, p_value, (won + lost) / n, level=level, design_effect=effect
+        n, (won - lost) / n, low, high, p_value, (won + lost) / n, level=level, design_effect=effect, num_clusters=count
     )
 
 
-def _corrected(difference: PairedDifference, adjusted_p: float) -> PairedDifference:
-    difference = replace(difference, adjusted_p=adjusted_p)
+def _corrected(difference: PairedDifference) -> PairedDifference:
+    """With an interval that says the same as the corrected test."""
     if not difference.separated:
-        return difference
+        return replace(difference, low=min(difference.low, 0.0), high=max(difference.high, 0.0))
     return (
         replace(difference, low=max(difference.low, 0.0))
         if difference.difference > 0
-        else replace(difference, high=min(difference.high, 0))
+        else replace(difference, high=min(difference.high, 0.0))
     )
 
 
@@ -198,50 +230,16 @@ def _bootstrap(won: float, lost: float, n: int, level: float) -> tuple[float, fl
     return (low - n) / n, (min(high, 2 * n) - n) / n
 
 
-def _sign_test(won: int, lost: int) -> float:
-    return min(2 * float(bdtr(min(won, lost), won + lost, 0.5)), 1.0) if won + lost else 1.0
-
-
-def _exchange_test(sums: NDArray[np.int64]) -> float:
-    """How often exchanging the two arms in whole clusters at random gives a sum as far from 0 as the real one."""
-    sizes, counts = np.unique(np.abs(sums[sums != 0]), return_counts=True)
-    reach = int(np.sum(sizes * counts))
-    if not reach:
-        return 1.0
-    if reach == np.sum(counts):
-        return _sign_test(int(np.sum(sums > 0)), int(np.sum(sums < 0)))
-    # The sum is one of -reach, -reach + 2, ..., reach: half the steps do.
-    angles = 2 * np.pi * np.arange(2 * reach + 1) / (2 * reach + 1)
-    product = np.prod(np.cos(angles[:, None] * sizes) ** counts, axis=1)
-    weights = np.roll(np.maximum(fft.ifft(product).real, 0.0), reach)
-    values = np.arange(-reach, reach + 1)
-    return float(min(np.sum(weights[np.abs(values) >= abs(int(np.sum(sums)))]), 1.0))
-
-
-def _sums(steps: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.bincount(numbers, weights=steps).round().astype(np.int64)
-
-
-def _design_effect(values: Floats, numbers: NDArray[np.int64] | None) -> float:
-    """The variance of the mean with these clusters, by that without; with few clusters more, and never below 1."""
-    if numbers is None or not np.ptp(values):
-        return 1.0
-    apart = values - values.mean()
-    num_clusters = int(numbers.max()) + 1
-    together = float(np.sum(np.bincount(numbers, weights=apart) ** 2)) * num_clusters / (num_clusters - 1)
-    few = (float(stdtrit(num_clusters - 1, (1 + CONFIDENCE) / 2)) / _quantile(1 - CONFIDENCE)) ** 2
-    return min(max(together / float(np.sum(apart**2)) * few, 1.0), float(len(values)))
+def _sums(values: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.bincount(numbers, weights=values).round().astype(np.int64)
 
 
 def _numbers(clusters: Clusters | None) -> NDArray[np.int64] | None:
-    """The clusters numbered from 0; None where each has one question, or there are in effect too few."""
+    """The clusters numbered from 0; None where each has one question."""
     if clusters is None:
         return None
     known, numbers = np.unique(np.asarray(clusters), return_inverse=True)
-    if len(known) == len(numbers):
-        return None
-    effective = len(numbers) ** 2 / np.sum(np.bincount(numbers) ** 2)
-    return numbers if effective >= MIN_CLUSTERS else None
+    return None if len(known) == len(numbers) else numbers
 
 
 def _wilson(center: float, n: float, level: float) -> tuple[float, float]:

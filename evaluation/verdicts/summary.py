@@ -1,10 +1,11 @@
 """From graded replies to numbers: one cell per arm and slice, one difference per pair of arms and slice.
 
 `overall` is every question but the `general` ones, which have a slice of their own. The pairs of arms on `overall` are
-one family of comparisons, those on all slices another: statistics.py says what is corrected and how. Where questions
-share their first source they are a cluster; questions without a source stand alone.
+one family of comparisons, those on all slices another: statistics.py says what is corrected and how. Questions that a
+document joins count together in every share and every difference (clusters.py).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -16,6 +17,9 @@ from evaluation.arms import Arm
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.results import Cell, Difference, Grade, Reply, Row, Share
+from evaluation.verdicts.sampling.clusters import clusters_of
+from evaluation.verdicts.sampling.exchange import least_documents
+from evaluation.verdicts.sampling.looks import ONE_LOOK, Looks
 from evaluation.verdicts.statistics import (
     PairedDifference,
     more_to_separate,
@@ -48,7 +52,7 @@ class Marks:
         self.clusters = clusters_of(rows)
         self.by_arm = {arm: np.array([_mark(row.replies[arm]) for row in rows], dtype=np.int8) for arm in arms}
 
-    def differences_of(self, family: Sequence[Compared], worth: float) -> list[Difference]:
+    def differences_of(self, family: Sequence[Compared], worth: float, looks: Looks = ONE_LOOK) -> list[Difference]:
         """The differences of comparisons that are read together, corrected for their number."""
         pairs, clusters = [], []
         for each in family:
@@ -56,7 +60,7 @@ class Marks:
             answered = (both >= 0).all(axis=1)
             pairs.append(both[answered] == 1)
             clusters.append(self.clusters[each.rows][answered])
-        paired = paired_differences(pairs, clusters)
+        paired = paired_differences(pairs, clusters, error=looks.error, next_error=looks.next_error)
         return [_difference(each, made, worth) for each, made in zip(family, paired, strict=True)]
 
 
@@ -70,11 +74,14 @@ def make_cells(rows: Sequence[Row], arms: Sequence[Arm]) -> list[Cell]:
     ]
 
 
-def make_differences(rows: Sequence[Row], arms: Sequence[Arm], *, worth: float = DEFAULT_WORTH) -> list[Difference]:
+def make_differences(
+    rows: Sequence[Row], arms: Sequence[Arm], *, worth: float = DEFAULT_WORTH, looks: Looks = ONE_LOOK
+) -> list[Difference]:
     """Every pair of arms, on all questions and on each slice, over the questions that both answered.
 
     Args:
         worth: the difference that would matter: two arms are as good where their interval lies within it.
+        looks: what error is left after earlier looks at part of these questions.
     """
     names, marks = [arm.name for arm in arms], Marks(rows, [arm.name for arm in arms])
     compared = [
@@ -84,7 +91,7 @@ def make_differences(rows: Sequence[Row], arms: Sequence[Arm], *, worth: float =
     ]
     overall = [each for each in compared if each.slice == OVERALL]
     sliced = [each for each in compared if each.slice != OVERALL]
-    return [*marks.differences_of(overall, worth), *marks.differences_of(sliced, worth)]
+    return [*marks.differences_of(overall, worth, looks), *marks.differences_of(sliced, worth, looks)]
 
 
 def numbers_by_slice(rows: Sequence[Row]) -> dict[str, NDArray[np.int64]]:
@@ -97,14 +104,6 @@ def numbers_by_slice(rows: Sequence[Row]) -> dict[str, NDArray[np.int64]]:
     return {name: np.array(numbers, dtype=np.int64) for name, numbers in groups.items()}
 
 
-def clusters_of(rows: Sequence[Row]) -> NDArray[np.int64]:
-    """The number of each row's cluster: its first source, or where it has none, itself."""
-    known: dict[str, int] = {}
-    named = [f"source {row.question.sources[0]}" if row.question.sources else f"question {row.question.id}"
-             for row in rows]  # fmt: skip
-    return np.array([known.setdefault(name, len(known)) for name in named], dtype=np.int64)
-
-
 def is_as_good(difference: Difference, worth: float) -> bool:
     """Whether the two arms are within `worth` of each other, as far as the interval goes."""
     if difference.n < MIN_QUESTIONS_FOR_A_TIE or difference.low is None or difference.high is None:
@@ -114,13 +113,16 @@ def is_as_good(difference: Difference, worth: float) -> bool:
 
 def _cell(arm: Arm, slice_name: str, rows: Sequence[Row], clusters: NDArray[np.int64]) -> Cell:
     replies = [(row, row.replies[arm.name]) for row in rows]
-    graded = [(row, reply.counted) for row, reply in replies if reply.counted]
-    grades = [grade for _, grade in graded]
-    answered = np.array([reply.counted is not None for _, reply in replies], dtype=bool)
-    formed = [grade for grade in grades if grade.form is not None]
-    judged = [grade for grade in grades if grade.cited_right is not None]
-    grounded = [grade for grade in grades if grade.grounded is not None]
-    unanswerable = [grade for row, grade in graded if not row.question.answerable]
+    graded = [
+        _Graded(grade, row.question.answerable, int(cluster))
+        for (row, reply), cluster in zip(replies, clusters, strict=True)
+        if (grade := reply.counted)
+    ]
+    grades = [each.grade for each in graded]
+    formed = [each for each in graded if each.grade.form is not None]
+    judged = [each for each in graded if each.grade.cited_right is not None]
+    grounded = [each for each in graded if each.grade.grounded is not None]
+    unanswerable = [each for each in graded if not each.is_answerable]
     latencies = [reply.latency_s for _, reply in replies if reply.grade and reply.latency_s is not None]
     return Cell(
         arm=arm.name,
@@ -130,10 +132,10 @@ def _cell(arm: Arm, slice_name: str, rows: Sequence[Row], clusters: NDArray[np.i
         num_ungradable=sum(reply.failed is None and reply.ungradable is not None for _, reply in replies),
         num_no_answer=sum(reply.failed is None and reply.no_answer is not None for _, reply in replies),
         num_unclear=sum(reply.grade is not None and reply.grade.unclear for _, reply in replies),
-        accuracy=share([grade.correct for grade in grades], clusters[answered]),
+        accuracy=_share(graded, lambda grade: grade.correct),
         content=_share_if(formed, lambda grade: grade.content),
         form=_share_if(formed, lambda grade: grade.form is True),
-        refused=share([grade.refused for grade in grades]),
+        refused=_share(graded, lambda grade: grade.refused),
         false_answers=_share_if(unanswerable, lambda grade: not grade.correct),
         cited_right=_share_if(judged, lambda grade: grade.cited_right is True),
         retrieved_right=_share_if(judged, lambda grade: grade.retrieved_right is True),
@@ -146,8 +148,21 @@ def _cell(arm: Arm, slice_name: str, rows: Sequence[Row], clusters: NDArray[np.i
     )
 
 
-def _share_if(grades: Sequence[Grade], counts: Callable[[Grade], bool]) -> Share | None:
-    return share([counts(grade) for grade in grades]) if grades else None
+@dataclass(frozen=True)
+class _Graded:
+    """A grade that counts, and the cluster of its question."""
+
+    grade: Grade
+    is_answerable: bool
+    cluster: int
+
+
+def _share(graded: Sequence[_Graded], counts: Callable[[Grade], bool]) -> Share:
+    return share([counts(each.grade) for each in graded], [each.cluster for each in graded])
+
+
+def _share_if(graded: Sequence[_Graded], counts: Callable[[Grade], bool]) -> Share | None:
+    return _share(graded, counts) if graded else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -163,15 +178,30 @@ def _difference(compared: Compared, paired: PairedDifference | None, worth: floa
     if paired is None:
         return nothing
     independent = max(round(paired.n / paired.design_effect), 1)
+    shows = paired.num_clusters >= least_documents(paired.level)
     made = nothing.model_copy(update={
         "n": paired.n, "difference": paired.difference, "low": paired.low, "high": paired.high,
         "p_value": paired.p_value, "adjusted_p": paired.adjusted_p, "separated": paired.separated,
-        "smallest_effect": smallest_effect(independent, paired.discordance, paired.level),
+        "smallest_effect": smallest_effect(independent, paired.discordance, paired.level) if shows else None,
+        "num_documents": paired.num_clusters, "effective": round(paired.n / paired.design_effect, 1),
     })  # fmt: skip
-    return made if is_as_good(made, worth) else made.model_copy(update={"more_questions": _more(paired, worth)})
+    return made if is_as_good(made, worth) else made.model_copy(update=_more(paired, worth))
 
 
-def _more(paired: PairedDifference, worth: float) -> int | None:
+def _more(paired: PairedDifference, worth: float) -> dict[str, int | None]:
+    """How many more questions settle it, and where documents have several, from how many more documents.
+
+    What is asked about the documents that are there says little, so the questions are to come from others like these.
+    """
+    questions = _more_questions(paired, worth)
+    if questions is None or paired.num_clusters == paired.n:
+        return {"more_questions": questions}
+    each = paired.n / paired.num_clusters
+    documents = max(math.ceil(questions / each), least_documents(paired.next_level) - paired.num_clusters)
+    return {"more_questions": max(questions, math.ceil(documents * each)), "more_documents": documents}
+
+
+def _more_questions(paired: PairedDifference, worth: float) -> int | None:
     """The fewest more questions that settle it: by telling the two apart, or, within `worth`, by showing a tie."""
     if paired.separated:
         return None

@@ -12,22 +12,37 @@
    - `winner`: no rivals. Use the best arm.
    - `tie`: rivals, and all of them as good. Use the one that costs least; where costs are not known, or one costs less
      each month and another for each answer, the one that is least to keep up.
-   - `not_enough`: other rivals. The questions do not settle it; no arm is recommended.
+   - `not_enough`: other rivals. The questions, or the documents that they are on, do not settle it; no arm is
+     recommended.
 
 Beside it stand the best arms of each slice by the same test, where each arm is behind them, and what would change the
 verdict. The `general` questions are no part of all this: where an arm is behind `base` on them, it has forgotten.
 """
 
-import math
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from evaluation.arms import TRAINED, simplicity, title
 from evaluation.config import ArmName, EndpointArm, EvaluationConfig
 from evaluation.questions.question import GENERAL, OVERALL
-from evaluation.results import ArmResult, BreakEven, Cell, Cost, Difference, Recommendation, Share
+from evaluation.results import ArmResult, BreakEven, Cell, Cost, Difference, Recommendation
 from evaluation.verdicts.adoption import adoption_steps
 from evaluation.verdicts.summary import DEFAULT_WORTH, is_as_good
+from evaluation.verdicts.verdict_words import (
+    commonest_failure,
+    describe_documents,
+    describe_lead,
+    has_too_few_documents,
+    listed,
+    reach,
+    round_up,
+    titles,
+    two_figures,
+    with_interval,
+)
 
+SMALL = 0.005
+"""What a share with two figures does not show."""
 LARGE = 0.2
 """A difference in right answers that nobody would call too small to matter."""
 DEFAULT_UNCLEAR: float = EvaluationConfig.model_fields["max_unclear_share"].default
@@ -45,6 +60,8 @@ def recommend(
     costs: Sequence[Cost] = (),
     break_even: Sequence[BreakEven] = (),
     endpoints: Mapping[ArmName, EndpointArm] | None = None,
+    optimism: float | None = None,
+    notes: Sequence[str] = (),
 ) -> Recommendation:
     """Apply the rules to what was measured.
 
@@ -52,15 +69,14 @@ def recommend(
         worth: the difference in right answers that would matter; `make_differences` gets the same.
         costs: what each arm costs, and `break_even` between which arms it turns; without them costs decide nothing.
         endpoints: the arms that are other endpoints, for the lines that adopt one.
+        optimism: by how much the best arm's share flatters it (selection.py).
+        notes: whole sentences on the questions and on earlier looks at them, for the reader.
     """
-    numbers = _Numbers(arms, cells, differences, worth, costs, break_even)
+    numbers = _Numbers(arms, cells, differences, worth, costs, break_even, optimism)
     recommendation = numbers.recommend(max_failed_share, max_unclear_share)
     adopted = next((arm for arm in arms if arm.name == recommendation.arm), None)
-    return (
-        recommendation.model_copy(update={"adopt": adoption_steps(adopted, endpoints or {})})
-        if adopted
-        else recommendation
-    )
+    update = {"adopt": adoption_steps(adopted, endpoints or {})} if adopted else {}
+    return recommendation.model_copy(update={**update, "sentences": [*recommendation.sentences, *notes]})
 
 
 class _Numbers:
@@ -74,8 +90,9 @@ class _Numbers:
         worth: float,
         costs: Sequence[Cost],
         break_even: Sequence[BreakEven],
+        optimism: float | None,
     ) -> None:
-        self.arms, self.worth, self.break_even = arms, worth, break_even
+        self.arms, self.worth, self.break_even, self.optimism = arms, worth, break_even, optimism
         self.costs = {cost.arm: cost for cost in costs}
         self.cells = {(cell.arm, cell.slice): cell for cell in cells}
         self.slices = list(dict.fromkeys(cell.slice for cell in cells if cell.slice not in (OVERALL, GENERAL)))
@@ -96,7 +113,9 @@ class _Numbers:
         return Recommendation(
             outcome=outcome, arm=arm, headline=headline, sentences=sentences, by_slice=by_slice, leaders=leaders,
             would_change=self._would_change(outcome, arm, leaders),
-            more_questions=self._more_questions(leaders[OVERALL]) if outcome == "not_enough" else None,
+            more_questions=self._most_of_open(leaders[OVERALL], "more_questions") if outcome == "not_enough" else None,
+            more_documents=self._most_of_open(leaders[OVERALL], "more_documents") if outcome == "not_enough" else None,
+            optimism=self.optimism if outcome in DECIDED and self._is_best(arm, leaders[OVERALL]) else None,
         )  # fmt: skip
 
     def leaders(self, slice_name: str) -> list[ArmName]:
@@ -123,7 +142,7 @@ class _Numbers:
         if failures := self._failures(max_failed_share, max_unclear_share):
             return "failures", None, self._failed_headline(max_failed_share), failures
         if changed := [arm for arm in self.arms if len(arm.answered_as) > 1]:
-            names = [f"{arm.title} answered as {_listed(arm.answered_as)}." for arm in changed]
+            names = [f"{arm.title} answered as {listed(arm.answered_as)}." for arm in changed]
             return "model_changed", None, "No recommendation: a model changed while it was measured.", names
         if len(self.arms) == 1:
             return "one_arm", None, "Nothing to choose from: one arm was measured.", [self._level(self.arms[0].name)]
@@ -131,11 +150,12 @@ class _Numbers:
             return "none_right", None, "No recommendation: no arm gave a single right answer.", []
         best, *rivals = leaders
         if not rivals:
-            return "winner", best, f"Use {title(best)}.", self._why_it_wins(best)
+            return "winner", best, f"Use {title(best)}.", [*self._why_it_wins(best), *self._flattery(best)]
         if all(is_as_good(self.lead(best, rival), self.worth) for rival in rivals):
             chosen, why = self._preferred(leaders)
             return "tie", chosen, f"Use {title(chosen)}.", self._why_it_ties(best, chosen, rivals, why)
-        headline = f"Not enough questions to tell {_titles(leaders)} apart."
+        too_few = any(has_too_few_documents(self.lead(best, rival)) for rival in rivals)
+        headline = f"{'Too few documents' if too_few else 'Not enough questions'} to tell {titles(leaders)} apart."
         return "not_enough", None, headline, self._what_is_open(leaders)
 
     def _preferred(self, tied: list[ArmName]) -> tuple[ArmName, str]:
@@ -168,7 +188,7 @@ class _Numbers:
                     failed += f", {cell.num_no_answer} gave no answer"
                 if cell.num_ungradable:
                     failed += f" and {cell.num_ungradable} answers could not be graded"
-                sentences.append(f"{failed}, and at most {max_failed_share:.0%} may.{_commonest(arm.failures)}")
+                sentences.append(f"{failed}, and at most {max_failed_share:.0%} may.{commonest_failure(arm.failures)}")
             if cell.num_unclear > max_unclear_share * cell.num_questions:
                 sentences.append(
                     f"{arm.title}: of {cell.num_unclear} of {cell.num_questions} answers the rules cannot say whether "
@@ -189,27 +209,52 @@ class _Numbers:
 
     def _why_it_ties(self, best: ArmName, chosen: ArmName, rivals: list[ArmName], why: str) -> list[str]:
         leads = [self.lead(best, rival) for rival in rivals]
-        margin = max(_up(max(map(_reach, leads))), 0.01)
+        margin = max(round_up(max(map(reach, leads))), 0.01)
         others = [arm for arm in (best, *rivals) if arm != chosen]
-        equal = f"{_titles(others)} {'is' if len(others) == 1 else 'are'} as good to within {margin:.2f}"
-        return [self._level(chosen), f"{equal}, and {why}."]
+        equal = f"{titles(others)} {'is' if len(others) == 1 else 'are'} as good to within {margin:.2f}"
+        return [self._level(chosen), *(self._flattery(best) if chosen == best else []), f"{equal}, and {why}."]
 
     def _what_is_open(self, leaders: list[ArmName]) -> list[str]:
         best, *rivals = leaders
-        compared = [f"{title(best)} against {title(rival)}: {_better(self.lead(best, rival))}." for rival in rivals]
+        compared = [
+            f"{title(best)} against {title(rival)}: {describe_lead(self.lead(best, rival))}." for rival in rivals
+        ]
         _, why = self._preferred(leaders)
-        return [self._level(best), *compared, f"If you have to choose now, {why}."]
+        documents = [words for rival in rivals[:1] if (words := describe_documents(self.lead(best, rival)))]
+        level = [self._level(best), *self._flattery(best)]
+        return [*level, *compared, *documents, f"If you have to choose now, {why}."]
 
-    def _more_questions(self, leaders: list[ArmName]) -> int | None:
+    def _flattery(self, best: ArmName) -> list[str]:
+        """By how much the best arm's share is too high, because it was chosen for it."""
+        accuracy = self.cells[best, OVERALL].accuracy
+        if self.optimism is None or self.optimism < SMALL or accuracy.share is None or accuracy.low is None:
+            return []
+        expected, low = (max(value - self.optimism, 0.0) for value in (accuracy.share, accuracy.low))
+        return [
+            f"Chosen as the best of {len(self.arms)}, {title(best)} probably looks better than it is by about "
+            f"{self.optimism:.2f}: on other questions like these expect {expected:.2f} ({low:.2f} to "
+            f"{accuracy.high:.2f})."
+        ]
+
+    def _is_best(self, arm: ArmName | None, leaders: list[ArmName]) -> bool:
+        return arm is None or leaders[:1] == [arm]
+
+    def _most_of_open(self, leaders: list[ArmName], what: Literal["more_questions", "more_documents"]) -> int | None:
         """So many that the hardest of the open comparisons is settled."""
         best, *rivals = leaders
-        open_ones = [self.lead(best, rival).more_questions for rival in rivals]
+        open_ones = [getattr(self.lead(best, rival), what) for rival in rivals]
         return max((number for number in open_ones if number is not None), default=None)
 
     def _would_change(self, outcome: str, arm: ArmName | None, leaders: dict[str, list[ArmName]]) -> list[str]:
         if outcome == "not_enough":
-            more = self._more_questions(leaders[OVERALL])
-            return [] if more is None else [f"About {_rounded(more)} more questions, if the arms go on as they did."]
+            more = self._most_of_open(leaders[OVERALL], "more_questions")
+            documents = self._most_of_open(leaders[OVERALL], "more_documents")
+            source = "" if documents is None else f" from about {two_figures(documents)} more documents"
+            return (
+                []
+                if more is None
+                else [f"About {two_figures(more)} more questions{source}, if the arms stay as they are."]
+            )
         if arm is None or outcome not in DECIDED:
             return []
         changes = self._other_worth(arm, leaders[OVERALL]) if outcome == "tie" else self._another_level(arm)
@@ -217,16 +262,18 @@ class _Numbers:
 
     def _another_level(self, arm: ArmName) -> list[str]:
         """From which `worth` on the winner only ties, with an arm that would then be chosen."""
-        tying = sorted((_reach(self.lead(arm, other.name)), other.name) for other in self.arms if other.name != arm)
-        for reach, _ in tying:
-            chosen, why = self._preferred([arm, *(name for least, name in tying if least <= reach)])
-            if chosen != arm and reach > LARGE:
+        tying = sorted((reach(self.lead(arm, other.name)), other.name) for other in self.arms if other.name != arm)
+        for least, _ in tying:
+            chosen, why = self._preferred([arm, *(name for far, name in tying if far <= least)])
+            if chosen != arm and least > LARGE:
                 return [
                     "Only other questions or documents: on these the lead decides even where a difference of less than "
-                    f"{_up(reach):.2f} does not matter (`evaluation.worth`)."
+                    f"{round_up(least):.2f} does not matter (`evaluation.worth`)."
                 ]
             if chosen != arm:
-                return [f"A difference of {_up(reach):.2f} that would not matter to you (`evaluation.worth`): {why}."]
+                return [
+                    f"A difference of {round_up(least):.2f} that would not matter to you (`evaluation.worth`): {why}."
+                ]
         return []
 
     def _other_worth(self, arm: ArmName, leaders: list[ArmName]) -> list[str]:
@@ -243,7 +290,7 @@ class _Numbers:
             return ["Prices (`evaluation.prices`): among arms that are as good the cheapest is preferred."]
         turns = [each for each in self.break_even if {each.cheaper_above, each.than} <= set(compared)]
         return [
-            f"More than {_rounded(each.questions_per_month)} questions a month: "
+            f"More than {two_figures(each.questions_per_month)} questions a month: "
             f"{title(each.cheaper_above)} then costs less than {title(each.than)}."
             for each in turns
             if arm in (each.cheaper_above, each.than)
@@ -252,7 +299,7 @@ class _Numbers:
     def _other_questions(self, arm: ArmName, leaders: dict[str, list[ArmName]]) -> list[str]:
         elsewhere = [name for name in self.slices if leaders[name] and arm not in leaders[name]]
         return [
-            f"Mostly questions like those of {name}: there {_titles(leaders[name])} "
+            f"Mostly questions like those of {name}: there {titles(leaders[name])} "
             f"{'is' if len(leaders[name]) == 1 else 'are'} better."
             for name in elsewhere
             if self.cells[arm, name].accuracy.n
@@ -296,12 +343,12 @@ class _Numbers:
             return ""
         shares = f"{self.share(arm, GENERAL):.2f} against {self.share('base', GENERAL):.2f} of the base model"
         outcome = "has forgotten" if fell else "has not measurably forgotten"
-        return f"On {lead.n} general questions {title(arm)} {outcome}: {shares}, {_better(lead, short=True)}."
+        return f"On {lead.n} general questions {title(arm)} {outcome}: {shares}, {describe_lead(lead, short=True)}."
 
     def _best(self, slice_name: str, leaders: list[ArmName]) -> str:
         if not leaders:
             return "none is right"
-        named = _listed([f"{title(arm)} ({self.share(arm, slice_name):.2f})" for arm in leaders])
+        named = listed([f"{title(arm)} ({self.share(arm, slice_name):.2f})" for arm in leaders])
         return f"{named}{', not told apart' if len(leaders) > 1 else ''}"
 
     def _behind(self, arm: ArmName, leaders: dict[str, list[ArmName]]) -> str:
@@ -311,12 +358,7 @@ class _Numbers:
         slices.sort(key=lambda name: self.share(arm, name) - self.share(leaders[name][0], name))
         pairs = [(name, self.share(arm, name), self.share(leaders[name][0], name)) for name in slices]
         gaps = [f"{name} ({own:.2f} against {best:.2f})" for name, own, best in pairs]
-        return f"{title(arm)} is behind on {_listed(gaps)}." if gaps else ""
-
-
-def with_interval(share: Share) -> str:
-    """A share with its interval in words, such as 0.91 (0.87 to 0.94)."""
-    return f"{share.share:.2f} ({share.low:.2f} to {share.high:.2f})" if share.n else "none"
+        return f"{title(arm)} is behind on {listed(gaps)}." if gaps else ""
 
 
 def _turned(original: Difference) -> Difference:
@@ -325,41 +367,3 @@ def _turned(original: Difference) -> Difference:
     return original.model_copy(
         update={"first": original.second, "second": original.first, "difference": difference, "low": low, "high": high}
     )
-
-
-def _reach(lead: Difference) -> float:
-    """How far from 0 the interval goes, on the side where it goes farther."""
-    return 1.0 if lead.low is None or lead.high is None else max(abs(lead.low), abs(lead.high))
-
-
-def _better(lead: Difference, short: bool = False) -> str:
-    if lead.difference is None:
-        return "no question was answered by both"
-    difference, low, high = (f"{round(value or 0.0, 2) + 0.0:+.2f}" for value in (lead.difference, lead.low, lead.high))
-    both = "" if short else f" on the {lead.n} questions that both answered"
-    return f"{difference} ({low} to {high}){both}"
-
-
-def _commonest(failures: Mapping[str, int]) -> str:
-    if not failures:
-        return ""
-    reason, times = max(failures.items(), key=lambda item: item[1])
-    return f" The commonest reason, {times} times: {reason}"
-
-
-def _up(value: float) -> float:
-    return math.ceil(round(value * 100, 6)) / 100
-
-
-def _rounded(number: float) -> str:
-    """Two figures are as exact as this is known."""
-    digits = max(len(str(round(number))) - 2, 0)
-    return f"{round(round(number), -digits):,}"
-
-
-def _titles(arms: Sequence[ArmName]) -> str:
-    return _listed([title(arm) for arm in arms])
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
-from evaluation.grading.citations import same_document
+from evaluation.questions.sources import same_document
 from retrieval.prompt import PROMPT_HASH
 from serving.client import Answer, Citation, ask_async, connect_async
 from training.data.rows import TrainingRow

@@ -266,3 +266,64 @@ def test_progress_ends_with_all_and_names_what_was_written(tmp_path: Path, start
     assert lines[0] == "asking 3 questions of 4 arms (base, tuned, retrieval, tuned + retrieval)"
     assert lines[1].startswith("asked 12 of 12 (100%), 0 failed")
     assert [Path(line.removeprefix("wrote ")).name for line in lines[2:]] == ["report.json", "report.html", "report.md"]
+
+
+def compare_rows(folder: Path, url: str, rows: list[dict[str, Any]]) -> Report:
+    """Two arms, base and retrieval, on these rows."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "own.jsonl"
+    path.write_text("".join(json.dumps({"id": f"q{n}", "slice": "s", **row}) + "\n" for n, row in enumerate(rows)))
+    run = Run.start(Storage(folder), "demo", "compare", {})
+    config = EvaluationConfig(questions=path, arms=("base", "retrieval"))
+    progress: list[str] = []
+    report = measure(config, url, [ARMS[0], ARMS[2]], run, progress.append)
+    assert all(sentence in progress for sentence in report.recommendation.sentences if "under another id" in sentence)
+    return report
+
+
+def numbers_of(first: int, last: int, **other: Any) -> list[dict[str, Any]]:
+    return [{"question": f"What is number {n}?", "answers": [str(n)], **other} for n in range(first, last)]
+
+
+def test_questions_on_few_documents_count_as_few(tmp_path: Path, start_endpoint: Start) -> None:
+    """Retrieval is right on all, base on none; yet these are five documents, however they are spelled."""
+    url = start_endpoint(answer).url
+    spellings = [
+        "a.md",
+        "./b.md",
+        "c%20d.md",
+        "x\\y.md",
+        "file:///z.md",
+        "./a.md",
+        "x/../b.md",
+        "c d.md",
+        "x/y.md",
+        "z.md",
+    ]
+    rows = [row | {"sources": [spellings[n % 10]]} for n, row in enumerate(numbers_of(0, 60))]
+    report = compare_rows(tmp_path, url, rows)
+    assert (report.recommendation.outcome, report.differences[0].num_documents) == ("not_enough", 5)
+    assert report.recommendation.headline.startswith("Too few documents")
+    assert {cell.accuracy.num_documents for cell in report.cells} == {5}
+    assert {cell.refused.num_documents for cell in report.cells} == {5}
+    page = next(tmp_path.glob("**/report.html")).read_text()
+    assert "60 questions count as 5 documents" in page
+    one_each = [row | {"sources": [f"{n}.md"]} for n, row in enumerate(numbers_of(0, 60))]
+    assert compare_rows(tmp_path / "each", url, one_each).recommendation.arm == "retrieval"
+
+
+def test_the_same_question_under_several_ids_counts_once(tmp_path: Path, start_endpoint: Start) -> None:
+    url = start_endpoint(answer).url
+    report = compare_rows(tmp_path, url, numbers_of(0, 5) * 3)
+    assert report.differences[0].n == 5 and report.recommendation.outcome == "not_enough"
+    assert report.repeats == [[f"q{n}", f"q{n + 5}", f"q{n + 10}"] for n in range(5)] and len(report.rows) == 15
+    assert "10 questions repeat an earlier one under another id" in report.recommendation.text
+    assert {cell.num_questions for cell in report.cells} == {5}
+
+
+def test_looking_again_after_more_questions_has_less_error_left(tmp_path: Path, start_endpoint: Start) -> None:
+    url = start_endpoint(answer).url
+    reports = [compare_rows(tmp_path, url, numbers_of(0, n)) for n in (7, 7, 9)]
+    assert [(report.look, round(report.error, 4)) for report in reports] == [(1, 0.04), (1, 0.04), (2, 0.005)]
+    assert "look number 2" in reports[2].recommendation.text
+    assert reports[2].recommendation.arm == "retrieval", "9 of 9 won: p = 0.004"

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.evaluation_power import AGRICULTURE, OVADIA, PAPERS, RAFT, Paper, Synthetic, verdicts
+from benchmarks.evaluation_simulations import document_sizes, draw_answers, optional_stopping
 from evaluation.arms import Arm
 from evaluation.questions.question import Question
 from evaluation.results import Row
@@ -94,6 +95,32 @@ def test_where_questions_share_documents_only_the_clustered_interval_covers(num_
     assert covered["share"] / NUM_SETS >= 0.95 - CHANCE
     assert told_apart["plain"] / NUM_SETS > 0.08
     assert told_apart["clustered"] / NUM_SETS <= 0.05 + CHANCE
+
+
+@pytest.mark.parametrize("model", ["half", pytest.param("none", marks=pytest.mark.matrix)])
+@pytest.mark.parametrize("shape", ["equal", "unequal", "third"])
+@pytest.mark.parametrize("num_documents", [3, 8, 20])
+def test_intervals_hold_and_equal_arms_stay_equal_on_few_documents(num_documents: int, shape: str, model: str) -> None:
+    """benchmarks/results/evaluation-simulations-*.json has every number of documents and rate."""
+    rng, sizes, num_sets = np.random.default_rng(8), document_sizes(shape, num_documents), 200
+    clusters, held, told_apart = np.repeat(np.arange(num_documents), sizes), np.zeros(2), 0
+    for _ in range(num_sets):
+        right = draw_answers(rng, sizes, [0.9, 0.9], model)
+        found, single = paired_difference(right, clusters), share(right[:, 0], clusters)
+        assert found is not None and single.low is not None and single.high is not None
+        held += [found.low <= 0 <= found.high, single.low <= 0.9 <= single.high]
+        told_apart += found.separated
+    assert held.min() / num_sets >= 0.93 - 3 * math.sqrt(0.05 * 0.95 / num_sets)
+    assert told_apart / num_sets <= 0.06 + 3 * math.sqrt(0.05 * 0.95 / num_sets)
+
+
+def test_looking_again_and_again_keeps_the_error() -> None:
+    found = {each["metric"]: each["ours"] for each in optional_stopping(num_draws=60)}
+    chance = 3 * math.sqrt(0.05 * 0.95 / 60)
+    assert found["false_winners_following_about_n_more"] <= 0.05 + chance
+    assert found["false_winners_adding_20_up_to_22_looks"] <= 0.05 + chance
+    without = found["false_winners_adding_20_up_to_22_looks_without_the_rule"]
+    assert without >= found["false_winners_adding_20_up_to_22_looks"]
 
 
 @pytest.mark.parametrize(("n", "discordance"), [(100, 0.2), (400, 0.3), (1000, 0.1)])

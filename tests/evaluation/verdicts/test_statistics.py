@@ -125,12 +125,45 @@ def test_answers_that_go_together_count_for_less() -> None:
     assert wide.low is not None and narrow.low is not None and wide.low < narrow.low - 0.05
 
 
-def test_a_few_documents_are_no_sample_of_others() -> None:
-    data = pairs(12, 0, both=88)
-    assert found_in(data, [number // 50 for number in range(100)]) == found_in(data)
-    one_large = [0] * 90 + list(range(1, 11))
-    assert found_in(data, one_large) == found_in(data)
-    assert found_in(data, [number // 5 for number in range(100)]) != found_in(data)
+@pytest.mark.parametrize("num_documents", [1, 2, 3, 5])
+def test_on_fewer_than_six_documents_nothing_is_told_apart(num_documents: int) -> None:
+    found = found_in(pairs(100, 0), [number % num_documents for number in range(100)])
+    assert (found.separated, found.low, found.high) == (False, -1.0, 1.0)
+    assert found.p_value == pytest.approx(2.0 ** (1 - num_documents))
+
+
+def test_fewer_documents_never_show_more() -> None:
+    """The same answers, once on many documents and once on few: the interval is wider, the p-value larger."""
+    data = [pair for number in range(12) for pair in pairs(3 if number < 3 else 0, 1 if number == 4 else 0, 9)[:9]]
+    many = found_in(data, [number // 9 for number in range(len(data))])
+    few = found_in(data, [number // 18 for number in range(len(data))])
+    assert many.p_value < few.p_value and few.high - few.low > many.high - many.low
+    assert few.num_clusters == 6 and many.num_clusters == 12
+
+
+@pytest.mark.parametrize("sizes", [[20] * 6, [1] * 10 + [40], [9, 7, 5, 3, 2, 2, 1, 1], [35] + [1] * 65, [3] * 30])
+def test_the_interval_reaches_across_0_where_the_test_tells_nothing_apart(sizes: list[int]) -> None:
+    rng, clusters = np.random.default_rng(7), np.repeat(np.arange(len(sizes)), sizes)
+    for lead in (0.0, 0.2, 0.5, 0.9):
+        right = rng.random((len(clusters), 2)) < [0.1 + lead, 0.1]
+        found = found_in([(bool(one), bool(other)) for one, other in right], clusters.tolist())
+        assert (found.low > 0 or found.high < 0 or 0.0 in (found.low, found.high)) >= found.separated
+        assert found.separated or found.low <= 0 <= found.high
+        assert found.low <= found.difference <= found.high
+
+
+def test_one_large_document_does_not_hide_what_all_documents_show() -> None:
+    """131 documents, one with a third of the questions: one arm is better on all of them."""
+    sizes = np.array([65] + [1] * 130)
+    clusters = np.repeat(np.arange(131), sizes)
+    right = np.stack([np.ones(195, dtype=bool), np.arange(195) % 2 == 0], axis=1)
+    found = found_in([(bool(one), bool(other)) for one, other in right], clusters.tolist())
+    assert found.separated and found.low > 0.3 and found.high < 0.7
+
+
+def test_an_interval_and_its_test_agree_for_questions_that_stand_alone() -> None:
+    lucky = found_in(pairs(4, 0, both=50))
+    assert (lucky.separated, lucky.low) == (False, 0.0)
 
 
 def test_the_smallest_effect_shrinks_with_the_questions() -> None:

@@ -36,6 +36,53 @@ def verdict(
     return recommend(results, make_cells(rows, arms), differences, max_failed_share=0.05, worth=worth, **given)
 
 
+def documents(num_documents: int, each: int, best: str, rest: str) -> Recommendation:
+    """Two arms on so many documents; the marks of a document's questions follow one another."""
+    rows = [
+        Row(
+            question=Question(id=str(n), slice="s", question="?", answers=("a",), sources=(f"{n // each}.md",)),
+            replies={"base": reply(rest[n]), "tuned": reply(best[n])},
+        )
+        for n in range(num_documents * each)
+    ]
+    arms = ARMS[:2]
+    results = [result(arm, rows, [arm.model]) for arm in arms]
+    return recommend(results, make_cells(rows, arms), make_differences(rows, arms), max_failed_share=0.05)
+
+
+def test_too_few_documents_are_said_with_how_many_are_needed() -> None:
+    found = documents(5, 20, "r" * 100, "w" * 100)
+    assert (found.outcome, found.headline) == ("not_enough", "Too few documents to tell tuned and base apart.")
+    assert found.more_documents is not None and found.more_documents >= 1
+    assert found.more_questions is not None and found.more_questions >= found.more_documents
+    assert "The 100 questions count as 5 documents" in found.text and "no difference can be shown" in found.text
+    assert "more questions from about" in found.would_change[0]
+
+
+def test_what_documents_leave_of_the_questions_is_said() -> None:
+    found = documents(12, 9, ("r" * 27 + "w" * 9 + "r" * 72), "w" * 18 + "r" * 90)
+    assert (found.outcome, found.headline) == ("not_enough", "Not enough questions to tell tuned and base apart.")
+    assert "The 108 questions count as 12 documents" in found.text and found.more_documents is not None
+    assert documents(108, 1, "r" * 27 + "w" * 9 + "r" * 72, "w" * 18 + "r" * 90).more_documents is None
+
+
+def test_enough_documents_give_a_winner() -> None:
+    assert documents(10, 3, "r" * 30, "w" * 30).arm == "tuned"
+
+
+def test_the_best_arms_figure_is_said_to_be_optimistic_where_it_is() -> None:
+    rows = {"s": marks("w" * 30, "w" * 30, "r" * 20 + "w" * 10, "r" * 19 + "w" * 7 + "r" * 4)}
+    found = verdict(rows, optimism=0.04)
+    assert found.optimism == 0.04
+    assert "Chosen as the best of 4, tuned + retrieval probably looks better than it is by about 0.04" in found.text
+    assert "expect 0.73 (" in found.text
+    assert "looks better than it is" not in verdict(rows, optimism=0.004).text
+
+
+def test_notes_are_the_last_sentences() -> None:
+    assert verdict({"s": marks(W, W, W, R)}, notes=["Two questions are the same."]).sentences[-1].startswith("Two")
+
+
 def question(name: str, number: int) -> Question:
     known = name != "unanswerable"
     return Question(id=f"{name}-{number}", slice=name, question="?", answers=("a",) if known else (), answerable=known)

@@ -1,0 +1,45 @@
+"""Which questions count together, and which count at all.
+
+Answers to questions on one document are right or wrong together. Questions that share any source are one cluster, over
+any number of steps: where one question names `a.md` and `b.md`, all questions on either are one. A question without a
+source is a cluster by itself. A question that is in the file under several ids counts once (questions/repeats.py).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.questions.question import Question
+from evaluation.questions.repeats import distinct_numbers
+from evaluation.questions.sources import document_name
+from evaluation.results import Row
+
+
+def clusters_of(rows: Sequence[Row]) -> NDArray[np.int64]:
+    """The number of each row's cluster, `[rows]`, from 0 in the order of the file."""
+    return clusters_of_questions([row.question for row in rows])
+
+
+def clusters_of_questions(questions: Sequence[Question]) -> NDArray[np.int64]:
+    """The number of each question's cluster, `[questions]`, from 0 in the order of the file."""
+    parents = list(range(len(questions)))
+
+    def root(number: int) -> int:
+        while parents[number] != number:
+            parents[number] = parents[parents[number]]
+            number = parents[number]
+        return number
+
+    first_of: dict[str, int] = {}
+    for number, question in enumerate(questions):
+        for source in question.sources:
+            if name := document_name(source):
+                parents[root(number)] = root(first_of.setdefault(name, number))
+    known: dict[int, int] = {}
+    return np.array([known.setdefault(root(number), len(known)) for number in range(len(questions))], dtype=np.int64)
+
+
+def distinct_rows(rows: Sequence[Row]) -> list[Row]:
+    """The rows that count: a question that is there under several ids counts once, by the first."""
+    return [rows[number] for number in distinct_numbers([row.question for row in rows])]

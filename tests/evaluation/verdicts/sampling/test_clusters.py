@@ -1,0 +1,26 @@
+"""Which questions count together: by every source, however it is spelled, over any number of steps."""
+
+from evaluation.questions.question import Question
+from evaluation.verdicts.sampling.clusters import clusters_of_questions
+
+
+def clusters(*sources: tuple[str, ...]) -> list[int]:
+    rows = [
+        Question(id=str(i), slice="s", question=f"Q {i}?", answers=("a",), sources=each)
+        for i, each in enumerate(sources)
+    ]
+    return clusters_of_questions(rows).tolist()
+
+
+def test_questions_without_a_source_count_by_themselves() -> None:
+    assert clusters((), (), ("",), (" ", "./")) == [0, 1, 2, 3]
+
+
+def test_spellings_of_one_document_are_one() -> None:
+    assert clusters(("./a.md",), ("a.md",), ("A/../a.md",), ("b.md",), ("/a.md",)) == [0, 0, 0, 1, 0]
+
+
+def test_a_question_with_several_sources_joins_their_questions() -> None:
+    assert clusters(("a.md",), ("b.md",), ("c.md",), ("d.md",), ("c.md", "a.md")) == [0, 1, 0, 2, 0]
+    assert clusters(("a.md", "b.md"), ("b.md", "c.md"), ("c.md", "d.md"), ("e.md",)) == [0, 0, 0, 1]
+    assert clusters(("a.md", "a.md"), ("b.md",)) == [0, 1]
