@@ -210,6 +210,11 @@ class EvaluationConfig(Section):
     freshness_limit_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds after which an arm that still gives old answers is not waited for any more."""
 
+    stages: Annotated[int, Field(ge=1, le=10)] = 1
+    """In how many parts the questions are asked, each as large as all before it. After each part an arm that cannot win
+    any more is not asked the rest: 4 save nearly half of the calls where most arms are clearly worse. 1 asks every arm
+    everything, which shows each slice best."""
+
     repeats: Annotated[int, Field(ge=0, le=20)] = 0
     """How often each arm is asked a question again, to see whether it stays with its answer."""
 

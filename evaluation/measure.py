@@ -28,7 +28,7 @@ from evaluation.grading.failures import with_failures
 from evaluation.grading.grading import grade_reply
 from evaluation.questions.files import load_general, load_questions
 from evaluation.questions.leaks import refuse_leaks, source_overlap
-from evaluation.questions.question import GENERAL, OVERALL, Question, slices
+from evaluation.questions.question import OVERALL, Question, slices
 from evaluation.questions.repeats import describe_repeats, find_repeats
 from evaluation.reporting.report import write_reports
 from evaluation.results import ArmResult, Freshness, JudgeCheck, Reply, Report, Row, Staging
@@ -37,9 +37,10 @@ from evaluation.verdicts.costs import costs_of_arms as arm_costs
 from evaluation.verdicts.costs import find_break_even
 from evaluation.verdicts.drift import Changes, check_same_questions, make_drift, touched_questions
 from evaluation.verdicts.promotion_gates import judge_gates
-from evaluation.verdicts.sampling.clusters import clusters_of, distinct_rows
+from evaluation.verdicts.sampling.clusters import distinct_rows
 from evaluation.verdicts.sampling.looks import count_looks, describe_looks, make_look, write_look
 from evaluation.verdicts.sampling.selection import selection_optimism
+from evaluation.verdicts.sampling.stages import arms_out, looks_of_stages, make_stages
 from evaluation.verdicts.summary import make_cells, make_differences
 from evaluation.verdicts.verdict import DECIDED, recommend
 
@@ -84,11 +85,47 @@ def measure(
     """
     setting = setting or MeasurementContext()
     questions = check_questions(config, setting.trained) if questions is None else questions
-    collected = ask_arms(config, base_url, arms, questions, on_progress, setting)
-    rows, judge = grade_all(config, base_url, arms, questions, collected, on_progress)
+    if num_stages(config, questions) > 1:
+        rows, collected, judge = ask_in_stages(config, base_url, arms, run, questions, on_progress, setting)
+    else:
+        collected = ask_arms(config, base_url, arms, questions, on_progress, setting)
+        rows, judge = grade_all(config, base_url, arms, questions, collected, on_progress)
     report = conclude(config, arms, rows, collected, run, setting, judge)
     write_report(report, run, on_progress)
     return report
+
+
+def num_stages(config: EvaluationConfig, questions: Sequence[Question]) -> int:
+    """In how many parts the questions are asked: in one where a judge is needed, who is calibrated each time."""
+    return 1 if any(question.kind == "rubric" for question in questions) else config.stages
+
+
+def ask_in_stages(
+    config: EvaluationConfig,
+    base_url: str,
+    arms: Sequence[Arm],
+    run: Run,
+    questions: Sequence[Question],
+    on_progress: Callable[[str], None],
+    setting: MeasurementContext,
+) -> tuple[list[Row], CollectedReplies, JudgeCheck | None]:
+    """One row for each question, in the questions' order; arms that cannot win any more are not asked the rest."""
+    looks = count_looks(make_look(questions, arms, run.started), run.path.parent)
+    between, _ = looks_of_stages(looks, config.stages)
+    collected, rows, judge = CollectedReplies(), dict[str, Row](), None
+    asked, protected = list(arms), [name for name in setting.gated or () if name]
+    for stage in make_stages(questions, config.stages, config.seed):
+        added = ask_arms(config, base_url, asked, stage, on_progress, setting)
+        collected.merge(added)
+        graded, judge = grade_all(config, base_url, arms, stage, added, on_progress)
+        rows |= {row.question.id: row for row in graded}
+        differences = make_differences(distinct_rows(list(rows.values())), asked, worth=config.worth, looks=between)
+        out = arms_out(differences, config.worth, protected)
+        if out and len(rows) < len(questions):
+            titles = ", ".join(arm.title for arm in asked if arm.name in out)
+            on_progress(f"after {len(rows):,} of {len(questions):,} questions these arms cannot win any more: {titles}")
+            asked = [arm for arm in asked if arm.name not in out]
+    return [rows[question.id] for question in questions], collected, judge
 
 
 def measure_again(
@@ -194,11 +231,11 @@ def conclude(
     """Put the report together from graded rows. Apart from times, the same replies give the same report."""
     questions = [row.question for row in rows]
     repeats, counted = find_repeats(questions), distinct_rows(rows)
-    num_documents = len(set(clusters_of([row for row in counted if row.question.slice != GENERAL]).tolist()))
-    look = make_look(counted, arms, run.started, num_documents)
+    look = make_look([row.question for row in counted], arms, run.started)
     looks = count_looks(look, run.path.parent)
+    _, last = looks_of_stages(looks, num_stages(config, questions))
     results = [_arm_result(config, arm, rows, collected) for arm in arms]
-    cells, differences = make_cells(counted, arms), make_differences(counted, arms, worth=config.worth, looks=looks)
+    cells, differences = make_cells(counted, arms), make_differences(counted, arms, worth=config.worth, looks=last)
     costs = arm_costs(rows, arms, config, setting.training_s, setting.indexing_s)
     turning = find_break_even(costs)
     recommendation = recommend(
@@ -211,7 +248,7 @@ def conclude(
         costs=costs,
         break_even=turning,
         endpoints=config.endpoints,
-        optimism=selection_optimism(counted, arms),
+        optimism=selection_optimism(counted, [arm for arm in arms if not _is_out(counted, arm)]),
         notes=[*describe_looks(looks), *describe_repeats(repeats)],
     )
     if recommendation.outcome in DECIDED:
@@ -241,10 +278,14 @@ def conclude(
         repeats=[list(ids) for ids in repeats.same],
         conflicts=[list(ids) for ids in repeats.conflicting],
         look=looks.number,
-        error=looks.error,
+        error=last.error,
         recommendation=recommendation,
         rows=list(rows),
     )
+
+
+def _is_out(rows: Sequence[Row], arm: Arm) -> bool:
+    return any(row.replies[arm.name].not_asked for row in rows)
 
 
 def write_report(report: Report, run: Run, on_progress: Callable[[str], None]) -> None:
@@ -276,7 +317,7 @@ def _graded(
         {arm.name: graded(arm, replies) for arm in arms if (replies := collected.of(kind, question.id, arm.name))}
         for kind in KINDS
     )
-    once = {name: replies[0] for name, replies in first.items()}
+    once = {arm.name: first[arm.name][0] if arm.name in first else Reply(not_asked=True) for arm in arms}
     return Row(question=question, replies=once, again=again, paraphrased=paraphrased)
 
 

@@ -42,8 +42,7 @@ class Share(ResultModel):
     high: float | None
     num_documents: int | None = Field(
         default=None,
-        description="As how many the interval counts the questions: those that a document joins count as one. Where it "
-        "is `n`, each question counts by itself. None where nothing was counted.",
+        description="As how many the questions count: those that a document joins count as one. None in old reports.",
     )
 
 
@@ -103,6 +102,8 @@ class Reply(ResultModel):
     latency_s: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    not_asked: bool = False
+    """The arm could not win any more, and was not asked the rest of the questions."""
     cut_off: bool = False
     """The answer ended at `max_tokens`."""
     thinking: str | None = None
@@ -182,6 +183,9 @@ class Cell(ResultModel):
     num_ungradable: int = 0
     num_no_answer: int = Field(default=0, description="Replies without an answer: cut off, filtered or a tool's call.")
     num_unclear: int = Field(default=0, description="Answers of which the rules cannot say whether they are right.")
+    num_not_asked: int = Field(
+        default=0, description="Questions that the arm was not asked: it could not win any more."
+    )
     accuracy: Share
     content: Share | None = Field(description="Right values on the questions that ask for a form; None without such.")
     form: Share | None = Field(description="Right forms on the questions that ask for one; None without such.")
@@ -223,16 +227,13 @@ class Difference(ResultModel):
     )
     num_documents: int | None = Field(
         default=None,
-        description="As how many the test and the interval count the `n` questions: those that a document joins count "
-        "as one. None in reports of earlier versions.",
+        description="As how many the questions count: those that a document joins count as one. None in old reports.",
     )
     effective: float | None = Field(
         default=None, description="Questions from as many documents that would say as much about the difference."
     )
     more_documents: int | None = Field(
-        default=None,
-        description="About how many more documents the `more_questions` have to come from; None where no document has "
-        "several questions, or it is settled.",
+        default=None, description="From about how many more documents; None where no document has several questions."
     )
 
 
@@ -367,8 +368,7 @@ class Recommendation(ResultModel):
     )
     optimism: float | None = Field(
         default=None,
-        description="By how much the best arm's share is probably too high, because it was chosen for it; None where "
-        "another arm is recommended.",
+        description="By how much the best arm's share is probably too high; None where another is recommended.",
     )
 
     @property

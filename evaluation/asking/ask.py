@@ -55,6 +55,15 @@ class CollectedReplies:
             for replies in by_question.get(question, {}).values():
                 yield from replies
 
+    def merge(self, later: "CollectedReplies") -> None:
+        """Add what was asked later; of each arm the first warm-up stays."""
+        for kind, by_question in later.replies.items():
+            self.replies.setdefault(kind, {}).update(by_question)
+        self.warm_ups = later.warm_ups | self.warm_ups
+        for arm, number in later.reused.items():
+            self.reused[arm] = self.reused.get(arm, 0) + number
+        self.duration_s += later.duration_s
+
     def add(self, turn: Turn, reply: Reply) -> None:
         by_arm = self.replies.setdefault(turn.kind, {}).setdefault(turn.question.id, {})
         by_arm.setdefault(turn.arm.name, []).append(reply)

@@ -77,6 +77,7 @@ def numbers_table(report: Report) -> Table:
         ("graded", lambda cell: str(cell.accuracy.n)),
         ("documents", lambda cell: _num_documents(cell.accuracy)),
         ("failed", lambda cell: str(cell.num_failed)),
+        ("not asked", lambda cell: str(cell.num_not_asked or "")),
         ("no answer", lambda cell: str(cell.num_no_answer or "")),
         ("unclear", lambda cell: str(cell.num_unclear or "")),
         ("ungradable", lambda cell: str(cell.num_ungradable or "")),
@@ -165,6 +166,7 @@ def failures_table(report: Report) -> Table:
 OUTCOMES: dict[str, str] = {
     "right": "right", **dict(FAILURE_WORDS.items()), "unsorted": "wrong",
     "unclear": "unclear", "no answer": "no answer", "ungradable": "ungradable", "failed": "failed",
+    "not asked": "not asked",
 }  # fmt: skip
 
 

@@ -21,7 +21,10 @@ NOTHING = "–"
 
 
 def answer_mark(reply: Reply) -> str:
-    """`right`, `wrong`, `unclear` (the rules cannot say), `ungradable` (nobody can), `no answer` or `failed`."""
+    """`right`, `wrong`, `unclear` (the rules cannot say), `ungradable` (nobody can), `no answer`, `failed` or
+    `not asked` (the arm could not win any more)."""
+    if reply.not_asked:
+        return "not asked"
     if reply.no_answer is not None:
         return "no answer"
     if reply.grade is not None and reply.grade.unclear:

@@ -52,7 +52,11 @@ def _cost(
     rows: Sequence[Row], arm: Arm, config: EvaluationConfig, training_s: float | None, indexing_s: float | None
 ) -> Cost:
     prices = config.prices
-    replies = [row.replies[arm.name] for row in rows if row.replies[arm.name].failed is None]
+    replies = [
+        row.replies[arm.name]
+        for row in rows
+        if row.replies[arm.name].failed is None and not row.replies[arm.name].not_asked
+    ]
     training_s = training_s if arm.name in TRAINED else None
     indexing_s = indexing_s if arm.retrieves else None
     hourly = prices.machine_hour if prices.training_gpu_hour is None else prices.training_gpu_hour

@@ -132,6 +132,7 @@ def _cell(arm: Arm, slice_name: str, rows: Sequence[Row], clusters: NDArray[np.i
         num_ungradable=sum(reply.failed is None and reply.ungradable is not None for _, reply in replies),
         num_no_answer=sum(reply.failed is None and reply.no_answer is not None for _, reply in replies),
         num_unclear=sum(reply.grade is not None and reply.grade.unclear for _, reply in replies),
+        num_not_asked=sum(reply.not_asked for _, reply in replies),
         accuracy=_share(graded, lambda grade: grade.correct),
         content=_share_if(formed, lambda grade: grade.content),
         form=_share_if(formed, lambda grade: grade.form is True),

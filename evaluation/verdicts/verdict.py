@@ -123,12 +123,18 @@ class _Numbers:
         measured = [arm.name for arm in self.arms if self.cells[arm.name, slice_name].accuracy.n]
         if not any(self.share(arm, slice_name) for arm in measured):
             return []
+        if slice_name == OVERALL:
+            measured = [arm for arm in measured if not self.is_out(arm)]
         measured.sort(key=lambda arm: (-self.share(arm, slice_name), simplicity(arm)))
         best, *others = measured
         return [best, *(arm for arm in others if self._rivals(self.lead(best, arm, slice_name)))]
 
     def share(self, arm: ArmName, slice_name: str) -> float:
         return self.cells[arm, slice_name].accuracy.share or 0.0
+
+    def is_out(self, arm: ArmName) -> bool:
+        """Whether the arm was not asked everything, because it could not win any more."""
+        return self.cells[arm, OVERALL].num_not_asked > 0
 
     def lead(self, arm: ArmName, over: ArmName, slice_name: str = OVERALL) -> Difference:
         return self.differences[arm, over, slice_name]
@@ -173,7 +179,7 @@ class _Numbers:
 
     def _failed_headline(self, max_failed_share: float) -> str:
         cells = [self.cells[arm.name, OVERALL] for arm in self.arms]
-        failed = any(cell.num_failed + cell.num_ungradable > max_failed_share * cell.num_questions for cell in cells)
+        failed = any(cell.num_failed + cell.num_ungradable > max_failed_share * _num_asked(cell) for cell in cells)
         what = "calls failed" if failed else "answers are missing or unclear"
         return f"No recommendation: too many {what}."
 
@@ -182,16 +188,16 @@ class _Numbers:
         for arm in self.arms:
             cell = self.cells[arm.name, OVERALL]
             lost = cell.num_failed + cell.num_no_answer + cell.num_ungradable
-            if lost > max_failed_share * cell.num_questions:
-                failed = f"{arm.title}: {cell.num_failed} of {cell.num_questions} calls failed"
+            if lost > max_failed_share * _num_asked(cell):
+                failed = f"{arm.title}: {cell.num_failed} of {_num_asked(cell)} calls failed"
                 if cell.num_no_answer:
                     failed += f", {cell.num_no_answer} gave no answer"
                 if cell.num_ungradable:
                     failed += f" and {cell.num_ungradable} answers could not be graded"
                 sentences.append(f"{failed}, and at most {max_failed_share:.0%} may.{commonest_failure(arm.failures)}")
-            if cell.num_unclear > max_unclear_share * cell.num_questions:
+            if cell.num_unclear > max_unclear_share * _num_asked(cell):
                 sentences.append(
-                    f"{arm.title}: of {cell.num_unclear} of {cell.num_questions} answers the rules cannot say whether "
+                    f"{arm.title}: of {cell.num_unclear} of {_num_asked(cell)} answers the rules cannot say whether "
                     f"they are right, and at most {max_unclear_share:.0%} may be so. A judge can decide on them."
                 )
         return sentences
@@ -201,7 +207,8 @@ class _Numbers:
         return f"{title(arm)} answers {with_interval(accuracy)} of {accuracy.n} questions right."
 
     def _why_it_wins(self, best: ArmName) -> list[str]:
-        next_best = max((arm.name for arm in self.arms if arm.name != best), key=lambda arm: self.share(arm, OVERALL))
+        others = [arm.name for arm in self.arms if arm.name != best]
+        next_best = max(others, key=lambda arm: (not self.is_out(arm), self.share(arm, OVERALL)))
         lead = self.lead(best, next_best)
         behind = f"{title(next_best)} ({self.share(next_best, OVERALL):.2f})"
         by = f"{lead.difference:.2f} ({lead.low:.2f} to {lead.high:.2f})"
@@ -318,6 +325,9 @@ class _Numbers:
                 f"{false_answers.n} cases."
             )
         sentences += [self._forgotten(result.name, result.name == arm) for result in self.arms]
+        if out := [result.name for result in self.arms if self.is_out(result.name)]:
+            after = listed([f"{title(name)} after {_num_asked(self.cells[name, OVERALL])} questions" for name in out])
+            sentences.append(f"Not asked the rest, because they could not win any more (`evaluation.stages`): {after}.")
         num_failed = sum(self.cells[result.name, OVERALL].num_failed for result in self.arms)
         if num_failed:
             calls = "failed call is" if num_failed == 1 else "failed calls are"
@@ -359,6 +369,10 @@ class _Numbers:
         pairs = [(name, self.share(arm, name), self.share(leaders[name][0], name)) for name in slices]
         gaps = [f"{name} ({own:.2f} against {best:.2f})" for name, own, best in pairs]
         return f"{title(arm)} is behind on {listed(gaps)}." if gaps else ""
+
+
+def _num_asked(cell: Cell) -> int:
+    return cell.num_questions - cell.num_not_asked
 
 
 def _turned(original: Difference) -> Difference:

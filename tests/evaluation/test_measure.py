@@ -327,3 +327,16 @@ def test_looking_again_after_more_questions_has_less_error_left(tmp_path: Path, 
     assert [(report.look, round(report.error, 4)) for report in reports] == [(1, 0.04), (1, 0.04), (2, 0.005)]
     assert "look number 2" in reports[2].recommendation.text
     assert reports[2].recommendation.arm == "retrieval", "9 of 9 won: p = 0.004"
+
+
+def test_an_arm_that_cannot_win_any_more_is_not_asked_the_rest(tmp_path: Path, start_endpoint: Start) -> None:
+    endpoint = start_endpoint(answer)
+    whole, _ = compare(tmp_path / "whole", endpoint.url, n=40)
+    staged, folder = compare(tmp_path / "staged", endpoint.url, n=40, stages=4)
+    assert (staged.recommendation.outcome, staged.recommendation.arm) == ("winner", whole.recommendation.arm)
+    cells = {cell.arm: cell for cell in staged.cells if cell.slice == "overall"}
+    assert cells["tuned_retrieval"].num_not_asked == 0 and cells["tuned_retrieval"].accuracy.n == 120
+    assert cells["base"].num_not_asked == 120 - cells["base"].accuracy.n > 60
+    assert "Not asked the rest, because they could not win any more" in staged.recommendation.text
+    assert Report.model_validate_json((folder / "report.json").read_text()) == staged
+    assert "not asked" in (folder / "report.md").read_text()

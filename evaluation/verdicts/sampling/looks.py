@@ -22,8 +22,8 @@ from cluster.fingerprints.digests import digest_question
 from cluster.storage.files import write_atomically
 from evaluation.arms import Arm
 from evaluation.config import ArmName
-from evaluation.questions.question import GENERAL
-from evaluation.results import Row
+from evaluation.questions.question import GENERAL, Question
+from evaluation.verdicts.sampling.clusters import clusters_of_questions
 from evaluation.verdicts.sampling.exchange import least_documents
 from evaluation.verdicts.statistics import CONFIDENCE
 
@@ -56,21 +56,18 @@ class Look(BaseModel):
     num_documents: int
 
 
-def make_look(rows: Sequence[Row], arms: Sequence[Arm], created: str, num_documents: int) -> Look:
-    """The look that these rows are.
+def make_look(questions: Sequence[Question], arms: Sequence[Arm], created: str) -> Look:
+    """A comparison of these arms on these questions, of which general ones are no part of a verdict.
 
     Args:
-        rows: those that count; general questions are no part of a verdict.
         created: the time of the run, as ISO 8601 in UTC.
-        num_documents: as how many the questions count.
     """
+    counted = [question for question in questions if question.slice != GENERAL]
     return Look(
         created=created,
         arms=frozenset((arm.name, arm.model) for arm in arms),
-        questions=frozenset(
-            digest_question(row.question.question)[:16] for row in rows if row.question.slice != GENERAL
-        ),
-        num_documents=num_documents,
+        questions=frozenset(digest_question(question.question)[:16] for question in counted),
+        num_documents=len(set(clusters_of_questions(counted).tolist())),
     )
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from evaluation.arms import Arm
 from evaluation.questions.question import Question
-from evaluation.results import Reply, Row
 from evaluation.verdicts.sampling.looks import (
     FILE,
     Look,
@@ -22,11 +21,11 @@ BASE, TUNED, OTHER = Arm("base", "base"), Arm("tuned", "base:a@1"), Arm("tuned",
 
 
 def look(questions: range, minute: int, arms: tuple[Arm, ...] = (BASE, TUNED), num_documents: int = 40) -> Look:
-    rows = [
-        Row(question=Question(id=str(n), slice="s", question=f"Q {n}?", answers=("a",)), replies={"base": Reply()})
+    asked = [
+        Question(id=str(n), slice="s", question=f"Q {n}?", answers=("a",), sources=(f"{n % num_documents}.md",))
         for n in questions
     ]
-    return make_look(rows, arms, f"2026-11-30T12:{minute:02}:00+00:00", num_documents)
+    return make_look(asked, arms, f"2026-11-30T12:{minute:02}:00+00:00")
 
 
 def run_folders(runs: Path, *looks: Look) -> Path:
