@@ -266,7 +266,7 @@ def conclude(
         slices=slices(questions),
         cells=cells,
         differences=differences,
-        consistency=measure_consistency(rows, arms) if any(row.again or row.paraphrased for row in rows) else [],
+        consistency=measure_consistency(counted, arms) if any(row.again or row.paraphrased for row in rows) else [],
         freshness=list(setting.freshness),
         costs=costs,
         break_even=turning,

@@ -9,14 +9,13 @@ from evaluation.arms import Arm
 from evaluation.config import ArmName
 from evaluation.questions.words import normalise
 from evaluation.results import Consistency, Reply, Row, Share
-from evaluation.verdicts.sampling.clusters import clusters_of, distinct_rows
+from evaluation.verdicts.sampling.clusters import clusters_of
 from evaluation.verdicts.statistics import share
 
 
 def measure_consistency(rows: Sequence[Row], arms: Sequence[Arm]) -> list[Consistency]:
     """The consistency of every arm, in the arms' order."""
-    counted = distinct_rows(rows)
-    return [_consistency(counted, arm.name) for arm in arms]
+    return [_consistency(rows, arm.name) for arm in arms]
 
 
 def _consistency(rows: Sequence[Row], arm: ArmName) -> Consistency:

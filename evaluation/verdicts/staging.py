@@ -13,7 +13,7 @@ from evaluation.config import ArmName, EvaluationConfig
 from evaluation.grading.failures import count_failures
 from evaluation.questions.question import GENERAL
 from evaluation.results import Row, Share, Staging
-from evaluation.verdicts.sampling.clusters import clusters_of, distinct_rows
+from evaluation.verdicts.sampling.clusters import clusters_of
 from evaluation.verdicts.statistics import share
 
 CORRECTED_BY_TRAINING = ("wrong_form", "misread", "wrong_reasoning")
@@ -25,7 +25,7 @@ def decide_training(rows: Sequence[Row], config: EvaluationConfig, *, is_trained
     Args:
         is_trained: the adapter is there already, and costs nothing more.
     """
-    counted = distinct_rows([row for row in rows if row.question.slice != GENERAL])
+    counted = [row for row in rows if row.question.slice != GENERAL]
     best = _best(counted)
     graded = [row for row in counted if best and row.replies[best].counted]
     flags = [best is not None and _is_mended(row, best) for row in graded]

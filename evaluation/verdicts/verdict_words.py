@@ -24,7 +24,8 @@ def describe_documents(lead: Difference) -> str:
     if lead.num_documents is None or lead.num_documents == lead.n or lead.effective is None:
         return ""
     words = (
-        f"The {lead.n} questions count as {lead.num_documents} documents (a question without a source is one by "
+        f"The {lead.n} questions count as {lead.num_documents} "
+        f"{'document' if lead.num_documents == 1 else 'documents'} (a question without a source is one by "
         "itself), and answers on one document go together"
     )
     if has_too_few_documents(lead):

@@ -18,6 +18,7 @@ from evaluation.config import VARIANTS, ArmName
 from evaluation.measure import MeasurementContext, ask_arms, grade_all, refuse_trained
 from evaluation.measure import measure as measure_arms
 from evaluation.results import Freshness, Report, Staging
+from evaluation.verdicts.sampling.clusters import distinct_rows
 from evaluation.verdicts.staging import decide_training as decide_staging
 from retrieval.prompt import PROMPT_HASH
 from serving.client import connect
@@ -98,7 +99,7 @@ class Comparison:
         arms, progress = self.arms(served, self._arms_to_decide_by), self.console.progress
         collected = ask_arms(config, served.url, arms, questions, progress, self.setting())
         rows, _ = grade_all(config, served.url, arms, questions, collected, progress)
-        staging = decide_staging(rows, config)
+        staging = decide_staging(distinct_rows(rows), config)
         self.console.stage("stage", staging.reason)
         return staging
 

@@ -108,9 +108,14 @@ def test_form_and_behaviour_are_worth_a_training() -> None:
 
 
 def test_what_was_not_retrieved_is_not() -> None:
-    found = staged((IRON, RIGHT, 150), (IRON, MISSING, 50))
+    each_its_own = [IRON.model_copy(update={"sources": (f"elements/{number}.md",)}) for number in range(200)]
+    found = staged(*((each, RIGHT if number < 150 else MISSING, 1) for number, each in enumerate(each_its_own)))
     assert (found.trained, found.repayable, found.failures) == (False, 0, {"not_retrieved": 50})
     assert "at most 0.02 of the questions, and 0.05 would be needed" in found.reason
+
+
+def test_two_hundred_questions_on_one_document_do_not_show_that_nothing_can_be_mended() -> None:
+    assert staged((IRON, RIGHT, 150), (IRON, MISSING, 50)).trained
 
 
 def test_the_interval_decides_and_not_the_point() -> None:
