@@ -125,13 +125,24 @@ class Raft(Section):
 
 
 class Gates(Section):
-    """What a new version has to hold before `tandem adapters promote` makes it live."""
+    """What a new version is tested for before `tandem adapters promote` makes it live. A gate refuses a version that is
+    worse than chance explains, and passes one whose 95 % interval excludes the loss that is named here."""
 
-    most_forgetting: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Share of the general questions by which it may fall behind the base model."""
+    most_loss: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of all questions: a version passes where the interval of its loss against the live version stays below."""
 
-    most_new_false_answers: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the unanswerable questions by which its false answers may exceed those of what is live."""
+    most_part_loss: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """The same for a part of the questions, which is smaller: each slice, the unanswerable and the general ones."""
+
+    most_forgetting: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The same for the general questions, against the base model. Default: `most_part_loss`."""
+
+    most_new_false_answers: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The same for false answers to unanswerable questions. Default: `most_part_loss`."""
+
+    undecided_holds: Literal["any", "overall", "never"] = "any"
+    """Which gates keep a version from going live where their questions are not enough to tell: any of them, only those
+    of all questions together (`answered`, `clear`, `overall`), or none."""
 
 
 class Retries(Section):

@@ -31,7 +31,7 @@ from evaluation.questions.leaks import refuse_leaks, source_overlap
 from evaluation.questions.question import OVERALL, Question, slices
 from evaluation.questions.repeats import describe_repeats, find_repeats
 from evaluation.reporting.report import write_reports
-from evaluation.results import ArmResult, Freshness, JudgeCheck, Reply, Report, Row, Staging
+from evaluation.results import ArmResult, Candidate, Freshness, Gate, JudgeCheck, Reply, Report, Row, Staging
 from evaluation.verdicts.consistency import measure_consistency
 from evaluation.verdicts.costs import costs_of_arms as arm_costs
 from evaluation.verdicts.costs import find_break_even
@@ -51,7 +51,7 @@ class MeasurementContext:
 
     `versions`: what answers for an arm, in one string; without it an arm's answers are not kept. `answers`: the file
     that keeps them. `trained`: each `trained.jsonl` of what is tuned. Times are in seconds, of all workers together.
-    `gated`: the arm of a new version, which has to pass its gates, and the arm of the version that is live.
+    `candidate`: a new version, which has to pass its gates, and the version that is live.
     """
 
     versions: Mapping[ArmName, str] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class MeasurementContext:
     index_version: str | None = None
     staging: Staging | None = None
     freshness: Sequence[Freshness] = ()
-    gated: tuple[ArmName, ArmName | None] | None = None
+    candidate: Candidate | None = None
 
 
 def measure(
@@ -271,7 +271,8 @@ def conclude(
         costs=costs,
         break_even=turning,
         judge=judge,
-        gates=judge_gates(counted, *setting.gated, config) if setting.gated else [],
+        gates=_gates(counted, setting.candidate, config),
+        candidate=setting.candidate,
         staging=setting.staging,
         num_from_trained_documents=_from_trained_documents(questions, setting.trained),
         index_version=setting.index_version,
@@ -336,6 +337,12 @@ def _without_thinking(row: Row, arms: Sequence[Arm], config: EvaluationConfig) -
     if all(changed[arm] is reply for arm, reply in row.replies.items()):
         return row
     return with_failures([row.model_copy(update={"replies": changed})])[0]
+
+
+def _gates(rows: Sequence[Row], candidate: Candidate | None, config: EvaluationConfig) -> list[Gate]:
+    if candidate is None:
+        return []
+    return judge_gates(rows, candidate.arm, candidate.live_arm, config, (candidate.version, candidate.live))
 
 
 def _from_trained_documents(questions: Sequence[Question], trained: Sequence[Path]) -> int | None:

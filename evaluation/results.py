@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cluster.registry.gate_records import GateResult
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.questions.question import Question
 
@@ -339,12 +340,17 @@ class Drift(ResultModel):
     stands: bool
 
 
-class Gate(ResultModel):
-    """One thing a new version has to hold; `seen` has the numbers in words."""
+class Gate(GateResult):
+    """One test of a new version, as its record beside the adapter keeps it."""
 
-    name: str
-    passed: bool
-    seen: str
+
+class Candidate(ResultModel):
+    """The new version that the gates are about, and the live version that it was compared with."""
+
+    version: str = Field(description="Name and version, such as `support@7`.")
+    arm: ArmName = Field(description="The arm that it was measured as.")
+    live: str | None = Field(default=None, description="The version that is live; None where no other version is.")
+    live_arm: ArmName | None = None
 
 
 class Recommendation(ResultModel):
@@ -400,6 +406,7 @@ class Report(ResultModel):
     judge: JudgeCheck | None = None
     staging: Staging | None = None
     gates: list[Gate] = []
+    candidate: Candidate | None = Field(default=None, description="Whose gates these are; None in earlier reports.")
     drift: Drift | None = Field(default=None, description="Where an earlier verdict was looked at again.")
     repeats: list[list[str]] = Field(
         default=[], description="Ids of questions that are the same: only the first of each counts."

@@ -62,6 +62,8 @@ def _in_order(question: Question, number: int) -> tuple[str, ...]:
     order = sorted(wrong, key=lambda choice: digest_json([question.id, choice]))
     order.insert(places[number % count], right)
     return tuple(order)
+
+
 _ANSWER_WORDS = re.compile(
     r"^\W*(?:(?:so|therefore|thus),?\s+)?(?:the\s+)?(?:(?:correct|right|final|best)\s+)?(?:answer|choice|option|letter)"
     r"\W*(?:is|:)?\s*(?:(?:option|choice|letter)\s)?",

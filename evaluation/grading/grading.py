@@ -197,8 +197,6 @@ def _judged(plain: str, judged: bool | None) -> bool:
     return judged
 
 
-
-
 def _f1(question: Question, plain: str) -> float | None:
     if not question.answers or question.kind not in GRADED_IN_WORDS:
         return None

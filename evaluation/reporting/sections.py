@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from cluster.registry.gate_records import describe_gates
 from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.reporting import plots, tables
 from evaluation.reporting.earlier import EarlierRun
 from evaluation.reporting.requests import request_sentences
 from evaluation.reporting.tables import Table, arm_title
 from evaluation.reporting.wording import format_interval, format_seconds
-from evaluation.results import Cell, Consistency, Report, Share
+from evaluation.results import Candidate, Cell, Consistency, Report, Share
 
 MAX_PANELS = 12
 MAX_TABLES_BESIDE = 4  # columns
@@ -236,16 +237,31 @@ def _share_figure(report: Report, caption: str, shares: Sequence[tuple[str, Shar
 
 
 def _gates(report: Report) -> ReportSection | None:
-    table = tables.gates_table(report)
+    table, candidate = tables.gates_table(report), report.candidate
     if table is None:
         return None
-    num_failed = sum(not gate.passed for gate in report.gates)
-    lead = (
-        "It may be made live: every gate is passed."
-        if not num_failed
-        else f"{num_failed} of {len(report.gates)} gates failed."
-    )
-    return ReportSection("gates", "May it be made live", lead, tables=[table])
+    if candidate is None:  # a report of an earlier version, which does not name the new version
+        num_failed = sum(not gate.passed for gate in report.gates)
+        lead = f"{num_failed} of {len(report.gates)} gates failed." if num_failed else "Every gate is passed."
+        return ReportSection("gates", "May the new version be made live", lead, tables=[table])
+    version, outcome = candidate.version, describe_gates(report.gates, candidate.version)
+    sentences = [_compared_with(candidate, report)]
+    if any(gate.holds for gate in report.gates):
+        lead = f"Version {version} may not be made live without a reason. {outcome}"
+        sentences.append(f'`tandem adapters promote {version} --despite "..."` makes it live and keeps the reason.')
+    else:
+        lead = f"Version {version} may be made live. {outcome}"
+    return ReportSection("gates", f"May {version} be made live", lead, sentences=sentences, tables=[table])
+
+
+def _compared_with(candidate: Candidate, report: Report) -> str:
+    """What the gates compared a version with; it may be nothing."""
+    with_base = any(gate.name == "forgetting" for gate in report.gates)
+    base = ["the base model on the general questions"] if with_base else []
+    subject, nothing = f"Version {candidate.version} was compared with", "no other version is live"
+    if candidate.live:
+        return f"{subject} {' and with '.join([f'{candidate.live}, which is live,', *base]).rstrip(',')}."
+    return f"{subject} {base[0]} alone: {nothing}." if base else f"{subject} nothing: {nothing}."
 
 
 def _earlier(report: Report, runs: Sequence[EarlierRun]) -> ReportSection | None:

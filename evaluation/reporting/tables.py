@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol, TypeVar
 
+from cluster.registry.gate_records import GateOutcome
 from evaluation.config import ArmName
 from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.reporting.earlier import EarlierRun
@@ -265,8 +266,20 @@ def judge_table(check: JudgeCheck) -> Table:
 
 
 def gates_table(report: Report) -> Table | None:
-    lines = [TableLine([gate.name, "✓ passed" if gate.passed else "✗ failed", gate.seen]) for gate in report.gates]
-    return Table("Gates for making this version live", ["gate", "", "seen"], lines, words=True) if lines else None
+    """Every gate with its outcome and its numbers."""
+    lines = [TableLine([gate.name, GATE_OUTCOMES[gate.outcome], gate.seen]) for gate in report.gates]
+    note = _GATES_NOTE if report.candidate else ""  # earlier versions counted, and tested nothing
+    headings = ["gate", "outcome", "seen"]
+    return Table("Gates for making this version live", headings, lines, note, words=True) if lines else None
+
+
+GATE_OUTCOMES: dict[GateOutcome, str] = {
+    "passed": "✓ passed", "refused": "✗ refused", "undecided": "? not enough questions to tell",
+}  # fmt: skip
+_GATES_NOTE = (
+    "A version that is as good as the other is refused in at most 5 of 100 comparisons, over all gates together. A "
+    "version that loses as much as a gate names passes that gate in at most 5 of 100."
+)
 
 
 def earlier_runs_table(report: Report, runs: Sequence[EarlierRun]) -> Table | None:

@@ -16,7 +16,7 @@ Labels = Annotated[list[str] | None, typer.Option(help="Search as a caller with 
 JudgedFile = Annotated[Path, typer.Argument(help="Questions with sources (JSONL), a BEIR folder, or TREC topics.")]
 DraftFile = Annotated[Path, typer.Argument(help="A file that `tandem questions build` wrote.")]
 Qrels = Annotated[Path | None, typer.Option(help="The judgements of a TREC topics file.")]
-Despite = Annotated[str | None, typer.Option(help="The reason to make it live although a gate failed; it is kept.")]
+Despite = Annotated[str | None, typer.Option(help="The reason to make it live although a gate holds it; it is kept.")]
 PARTLY_FAILED = 3
 VERDICT_CHANGED = 4
 DEFAULT = Path("tandem.yaml")

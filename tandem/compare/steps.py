@@ -10,6 +10,7 @@ from pathlib import Path
 from cluster.fingerprints.models import digest_model
 from cluster.fingerprints.provenance import package_versions
 from cluster.hardware import read_hardware
+from cluster.registry.gate_records import describe_gates
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
 from evaluation.arms import ARMS_OF, RETRIEVING, TRAINED, Arm, make_arms
@@ -17,7 +18,7 @@ from evaluation.asking.transport import visible_headers
 from evaluation.config import VARIANTS, ArmName
 from evaluation.measure import MeasurementContext, ask_arms, grade_all, refuse_trained
 from evaluation.measure import measure as measure_arms
-from evaluation.results import Freshness, Report, Staging
+from evaluation.results import Candidate, Freshness, Report, Staging
 from evaluation.verdicts.sampling.clusters import distinct_rows
 from evaluation.verdicts.staging import decide_training as decide_staging
 from retrieval.prompt import PROMPT_HASH
@@ -157,23 +158,24 @@ class Comparison:
         self.console.stage("report", f"{self.run.path / 'report.html'}, report.md and report.json")
 
     def pass_gates(self, report: Report) -> None:
-        """Keep how the new version did at its gates; it replaces the live version where it passes all of them."""
+        """Keep how the new version did at its gates; it replaces the live version where none of them holds it."""
         if not report.gates:
             return
         new, registry = self.adapters["tuned"], Registry.of(self.project.storage)
-        registry.record_gates(new.name, new.version, [gate.model_dump() for gate in report.gates], self.run.id)
-        failed = [gate.name for gate in report.gates if not gate.passed]
-        if "live" not in self.adapters:
-            outcome = f"{', '.join(failed)} failed" if failed else "all held"
-        elif failed:
-            live = self.adapters["live"]
+        check = registry.record_gates(
+            new.name, new.version, [gate.model_dump() for gate in report.gates], self.run.id
+        )  # fmt: skip
+        live = self.adapters.get("live")
+        if live is None:
+            outcome = f"{_name(new)} was not compared with another version, since no other is live."
+        elif check.holding:
             if new.version in registry.shares(new.name):  # without a parity check a version is published as live
                 registry.promote(live.name, live.version)
-            outcome = f"{', '.join(failed)} failed: {live.name}@{live.version} stays live"
+            outcome = f"{_name(live)} stays live."
         else:
             registry.promote(new.name, new.version)
-            outcome = f"all held: {new.name}@{new.version} is live"
-        self.console.stage("gates", outcome)
+            outcome = f"{_name(new)} is live now."
+        self.console.stage("gates", f"{describe_gates(check.gates, _name(new))} {outcome}")
 
     def arms(self, served: Served, names: Sequence[ArmName]) -> list[Arm]:
         """The arms of these names, and beside a new version the live version."""
@@ -181,9 +183,9 @@ class Comparison:
             [name for name in names if name != "live"], tuned=served.models.get("tuned"), collection=served.collection,
             raft=served.models.get("raft"), endpoints=self.project.evaluation.endpoints, shots=self.data.shots,
         )  # fmt: skip
-        if "live" in served.models and self._gated:
+        if "live" in served.models and self._gated_arm:
             suffix = f"+{served.collection}" if self._live_retrieves else ""
-            thinking = VARIANTS[self._gated[0]][1] if self._gated[0] in VARIANTS else None
+            thinking = VARIANTS[self._gated_arm][1] if self._gated_arm in VARIANTS else None
             arms.append(Arm("live", served.models["live"] + suffix, thinking=thinking))
         # The adapters of a model have its chat template.
         templates = base_chat_templates(self.project) if any(arm.endpoint is None for arm in arms) else []
@@ -202,7 +204,7 @@ class Comparison:
             index_version=self.inventory.digest if self.inventory else None,
             staging=staging,
             freshness=freshness,
-            gated=self._gated,
+            candidate=self._candidate,
         )
 
     def versions(self) -> dict[ArmName, str]:
@@ -243,17 +245,26 @@ class Comparison:
         return registry.resolve(self.project.adapter) if registry.shares(self.project.adapter) else None
 
     @property
-    def _gated(self) -> tuple[ArmName, ArmName | None] | None:
-        """The arm of a new version, which has to pass its gates, and the arm of the version that it would replace."""
-        new = next((arm for arm in ARMS_OF["tuned"] if arm in self.project.evaluation.arms), None)
-        if new is None or "tuned" not in self.adapters:
+    def _candidate(self) -> Candidate | None:
+        """The new version, which has to pass its gates, and the version that it would replace."""
+        if self._gated_arm is None:
             return None
-        return new, "live" if "live" in self.adapters else None
+        new, live = self.adapters["tuned"], self.adapters.get("live")
+        return Candidate(
+            version=_name(new), arm=self._gated_arm, live=_name(live) if live else None,
+            live_arm="live" if live else None,
+        )  # fmt: skip
+
+    @property
+    def _gated_arm(self) -> ArmName | None:
+        """The arm as which the new version is measured for its gates."""
+        arms = (arm for arm in ARMS_OF["tuned"] if arm in self.project.evaluation.arms)
+        return next(arms, None) if "tuned" in self.adapters else None
 
     @property
     def _live_retrieves(self) -> bool:
         """The live version is asked as the new version is: with documents or without."""
-        return self._gated is not None and self._gated[0] in RETRIEVING
+        return self._gated_arm in RETRIEVING
 
     @property
     def _trained_files(self) -> list[Path]:
@@ -274,3 +285,7 @@ class Comparison:
         """The version of the index, for an arm that reads it."""
         retrieves = self._live_retrieves if arm == "live" else arm in RETRIEVING
         return self.trainings.index_version if retrieves else None
+
+
+def _name(version: AdapterVersion) -> str:
+    return f"{version.name}@{version.version}"

@@ -1,5 +1,6 @@
 """`tandem adapters`: what is published, which version is live, and copies of it in a bucket."""
 
+from collections import Counter
 from typing import Annotated, Any
 
 import typer
@@ -26,7 +27,8 @@ def promote_adapter(
 ) -> None:
     """Make a version the live one.
 
-    A version that failed a gate is promoted only with a reason (--despite).
+    A version that a gate holds (it failed, or has not enough questions to tell) is promoted only with a reason
+    (--despite).
     """
     Console().result(promote(load(config), adapter, despite), None)
 
@@ -80,14 +82,22 @@ def list_versions(project: Project) -> tuple[str, list[dict[str, Any]]]:
 
 
 def promote(project: Project, adapter: str, despite: str | None = None) -> str:
-    """Point the alias `live` at `name@version`; `despite` is the reason where a gate failed."""
+    """Point the alias `live` at `name@version`; `despite` is the reason where a gate holds it."""
     version = find_version(project, adapter)
     registry = Registry.of(project.storage)
     require_checks_on_copies(project, version)
     registry.promote(version.name, version.version, despite=despite)
     gates = registry.gates_of(version.name, version.version)
-    failed = [gate.name for gate in gates.failed] if gates else []
-    return f"{version.name}@{version.version} is live." + (f" It failed: {', '.join(failed)}." if failed else "")
+    failed, undecided = (
+        ([gate.name for gate in gates.failed], [gate.name for gate in gates.undecided]) if gates else ([], [])
+    )
+    name = f"{version.name}@{version.version}"
+    sentences = [f"{name} is live."]
+    if failed:
+        sentences.append(f"It failed: {', '.join(failed)}.")
+    if undecided:
+        sentences.append(f"There were not enough questions to tell about {name}: {', '.join(undecided)}.")
+    return " ".join(sentences)
 
 
 def split(project: Project, adapter: str, parts: list[str], despite: str | None = None) -> str:
@@ -132,7 +142,7 @@ def _line(row: dict[str, Any]) -> str:
     share, parity = _describe_share(row["share"]), _describe_parity(checks)
     gates = _describe_gates(row["gates"])
     return (
-        f"{row['adapter']:<24} {share:<9} {row['created']}  parity {parity:<10} gates {gates:<10} {row['base_model']}"
+        f"{row['adapter']:<24} {share:<9} {row['created']}  parity {parity:<10} gates {gates:<12} {row['base_model']}"
     )
 
 
@@ -147,8 +157,10 @@ def _describe_parity(checks: list[dict[str, Any]]) -> str:
 def _describe_gates(gates: dict[str, Any] | None) -> str:
     if gates is None:
         return "unmeasured"
-    failed = sum(not gate["passed"] for gate in gates["gates"])
-    return f"{failed} failed" if failed else "passed"
+    counts = Counter(gate["outcome"] for gate in gates["gates"])
+    if counts["refused"]:
+        return f"{counts['refused']} failed"
+    return f"{counts['undecided']} undecided" if counts["undecided"] else "passed"
 
 
 def _describe_share(share: float) -> str:

@@ -1,6 +1,7 @@
 """Published versions are whole, immutable and never numbered twice."""
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,9 @@ PASSED, FAILED = {"name": "overall", "passed": True, "seen": "+0.10"}, {
 }  # fmt: skip
 
 
+UNDECIDED = {"name": "overall", "passed": False, "outcome": "undecided", "holds": True, "seen": "-0.02."}
+
+
 @pytest.fixture
 def gated(registry: Registry, staging: Path) -> Registry:
     """Version 1 is live; version 2 failed a gate."""
@@ -211,6 +215,32 @@ def test_a_record_of_the_version_before_is_read_as_it_stands(gated: Registry) ->
     path.write_text(path.read_text().replace('"slice form"', '"slice hybrid"'))
     check = gated.gates_of("support", 2)
     assert check is not None and [gate.name for gate in check.failed] == ["slice hybrid"]
+
+
+@pytest.mark.parametrize(
+    ("gates", "words"),
+    [
+        ([PASSED, UNDECIDED], r"^1 of 2 gates had not enough questions to tell about support@2\. overall: -0\.02\.$"),
+        ([FAILED, UNDECIDED], r"^support@2 failed 1 of 2 gates\. slice form: -0\.20.* 1 of 2 gates had not enough"),
+    ],
+)
+def test_undecided_gates_hold_a_version_where_the_settings_said_so(
+    gated: Registry, gates: list[dict[str, Any]], words: str
+) -> None:
+    gated.record_gates("support", 2, gates)
+    with pytest.raises(TandemError) as raised:
+        gated.promote("support", 2)
+    assert re.search(words, raised.value.seen) and "add questions" in raised.value.remedy
+    gated.promote("support", 2, despite="a trial")
+    check = gated.gates_of("support", 2)
+    assert check is not None and check.despite[0].failed == [gate["name"] for gate in gates if not gate["passed"]]
+
+
+def test_undecided_gates_that_do_not_hold_need_no_reason(gated: Registry) -> None:
+    gated.record_gates("support", 2, [PASSED, UNDECIDED | {"holds": False}])
+    gated.promote("support", 2)
+    check = gated.gates_of("support", 2)
+    assert check is not None and [gate.name for gate in check.undecided] == ["overall"] and check.failed == []
 
 
 def test_passed_gates_need_no_reason(gated: Registry) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from cluster.errors import TandemError
 from cluster.fingerprints.models import digest_model
+from cluster.registry.gate_records import GateOutcome
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
 from evaluation.results import Gate
@@ -50,17 +51,35 @@ def compared(project: Project, **adapters: AdapterVersion) -> Comparison:
 class Gated:
     """As much of a report as the gates are read from."""
 
-    def __init__(self, passed: bool) -> None:
-        self.gates = [Gate(name="overall", passed=passed, seen="seen")]
+    def __init__(self, outcome: GateOutcome, holds: bool) -> None:
+        self.gates = [Gate(name="overall", passed=outcome == "passed", outcome=outcome, holds=holds, seen="seen")]
 
 
-@pytest.mark.parametrize(("passed", "live"), [(False, 1), (True, 2)])
-def test_a_version_that_failed_a_gate_is_not_live_however_it_was_published(
-    project: Project, passed: bool, live: int
+@pytest.mark.parametrize(
+    ("outcome", "holds", "live", "words"),
+    [
+        ("refused", True, 1, "demo@2 was refused by its one gate: overall. demo@1 stays live."),
+        ("undecided", True, 1, "There are not enough questions to tell about demo@2 at its one gate: overall. demo@1 "
+                               "stays live."),
+        ("undecided", False, 2, "There are not enough questions to tell about demo@2 at its one gate: overall. demo@2 "
+                                "is live now."),
+        ("passed", False, 2, "demo@2 passed its one gate. demo@2 is live now."),
+    ],
+)  # fmt: skip
+def test_a_version_that_a_gate_holds_is_not_live_however_it_was_published(
+    project: Project, capsys: pytest.CaptureFixture[str], outcome: GateOutcome, holds: bool, live: int, words: str
 ) -> None:
     first, second = publish(project, 1), publish(project, 2)
-    compared(project, live=first, tuned=second).pass_gates(Gated(passed))  # type: ignore[arg-type]
+    compared(project, live=first, tuned=second).pass_gates(Gated(outcome, holds))  # type: ignore[arg-type]
     assert Registry(project.storage.adapters).resolve("demo").version == live
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_where_no_other_version_is_live_it_is_said_that_nothing_was_compared(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compared(project, tuned=publish(project, 1)).pass_gates(Gated("passed", False))  # type: ignore[arg-type]
+    assert "demo@1 was not compared with another version, since no other is live." in capsys.readouterr().err
 
 
 def test_another_index_has_only_what_reads_it_asked_again(project: Project) -> None:
