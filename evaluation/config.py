@@ -84,7 +84,7 @@ class Prices(Section):
     """The unit of every sum."""
 
     machine_hour: Annotated[float, Field(ge=0)] | None = None
-    """One hour of a machine that serves the endpoint (its GPUs with all that is around them)."""
+    """One hour of all that serves the endpoint: its GPUs with all that is around them, on every machine."""
 
     training_gpu_hour: Annotated[float, Field(ge=0)] | None = None
     """One hour of one training worker. Default: `machine_hour`."""
@@ -182,7 +182,7 @@ class EvaluationConfig(Section):
     """How the arm `raft` is trained."""
 
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 16
-    """Calls in flight at once, over all arms together."""
+    """Calls in flight at once at each endpoint, over all arms that it answers for."""
 
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
     """Sampling temperature, the same for every arm. 0 takes the likeliest token."""

@@ -105,6 +105,9 @@ class Reply(ResultModel):
     completion_tokens: int | None = None
     not_asked: bool = False
     """The arm could not win any more, and was not asked the rest of the questions."""
+    machine_s: float | None = None
+    """Time of the project's own endpoint: each instant shared by the calls in flight there (engine_time.py). None where
+    it was not measured, as in answers that an earlier version kept."""
     cut_off: bool = False
     """The answer ended at `max_tokens`."""
     thinking: str | None = None
@@ -279,7 +282,8 @@ class Freshness(ResultModel):
 class Cost(ResultModel):
     """What an arm costs. Money is in `currency` at the prices stated, None without a price; times are measured.
 
-    `machine_s` of an answer is its time at the endpoint divided by the calls in flight beside it.
+    `machine_s` of an answer is the busy time of the project's endpoint, shared by the calls in flight there, failed
+    ones included; None for other endpoints and where it was not measured.
     """
 
     arm: ArmName

@@ -11,7 +11,7 @@ that was kept, or the first reply that holds thinking: one that was cut off is t
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evaluation.arms import Arm
@@ -21,6 +21,7 @@ from evaluation.asking.thinking import without_unclosed_thinking
 from evaluation.asking.transport import EndpointClient, connection_key
 from evaluation.asking.turns import Kind, Turn, answer_key, chat_body, list_turns, turn_body
 from evaluation.config import ArmName, EvaluationConfig
+from evaluation.engine_time import EngineTime
 from evaluation.grading import choices
 from evaluation.questions.question import Question
 from evaluation.results import Reply
@@ -121,6 +122,7 @@ class _Asking:
             reused={arm.name: 0 for arm in arms}, thinking={arm.name for arm in arms if arm.thinks}
         )
         self.endpoints: dict[ArmName, EndpointClient] = {}
+        self.engines: dict[str, EngineTime] = {}
         # Reasons of the failures in a row, by arm, and by endpoint of those in which it did not respond at all.
         self.failures: dict[ArmName, list[str]] = {arm.name: [] for arm in arms}
         self.unreachable: dict[str, list[str]] = {}
@@ -143,8 +145,9 @@ class _Asking:
             left = [each.turn for each in kept if not self._reuse(each)]
             self.num_to_ask = len(left)
             self.started = self.reported = time.monotonic()
-            waiting = iter(left)
-            await asyncio.gather(*(self._work(waiting) for _ in range(self.config.concurrency)))
+            # By endpoint, so that one that is slow does not leave another without load: its answers would look dear.
+            waiting = [iter(turns) for turns in self._by_endpoint(left)]
+            await asyncio.gather(*(self._work(turns) for turns in waiting for _ in range(self.config.concurrency)))
             self.asked.duration_s = time.monotonic() - self.started
             self.asked.leave_out_thinking()
         finally:
@@ -167,6 +170,11 @@ class _Asking:
                 )  # fmt: skip
             self.endpoints[arm.name] = pools[address]
             self.unreachable[pools[address].url] = []
+            self.engines.setdefault(pools[address].url, EngineTime())
+
+    def _by_endpoint(self, turns: Sequence[Turn]) -> Iterator[list[Turn]]:
+        for url in self.engines:
+            yield [turn for turn in turns if self.endpoints[turn.arm.name].url == url]
 
     def _kept(self, turn: Turn) -> _Kept:
         """The kept answer, under whichever limit it was given: where it ended by itself, the limit changed nothing."""
@@ -244,7 +252,11 @@ class _Asking:
     async def _call(self, arm: Arm, sent: dict[str, Any], thinks: bool = False) -> Completion:
         """One call. A failure is counted for its arm, and for the endpoint where that gave no response at all."""
         endpoint = self.endpoints[arm.name]
-        completion = await (endpoint.complete_thinking(sent) if thinks else endpoint.complete(sent))
+        with self.engines[endpoint.url].measure() as spent:
+            completion = await (endpoint.complete_thinking(sent) if thinks else endpoint.complete(sent))
+        if arm.endpoint is None:  # another endpoint's machine is paid by the token
+            reply = completion.reply.model_copy(update={"machine_s": spent.seconds})
+            completion = replace(completion, reply=reply)
         failed = completion.reply.failed
         self.failures[arm.name] = [*self.failures[arm.name], failed] if failed else []
         self.unreachable[endpoint.url] = [] if completion.responded else [*self.unreachable[endpoint.url], failed or ""]

@@ -25,6 +25,7 @@ from evaluation.asking.responses.json_bodies import parse_body
 from evaluation.asking.responses.refused_parameters import LEFT_OUT, find_refused_parameters
 from evaluation.asking.retries import Throttle, backoff_s, wait_asked_for
 from evaluation.config import RequestSettings, Retries
+from evaluation.engine_time import in_flight
 from evaluation.results import Reply
 
 if TYPE_CHECKING:
@@ -195,9 +196,10 @@ class EndpointClient:
             post = self._session.post(
                 address, data=_to_json(sent), proxy=self._proxy, allow_redirects=False, timeout=limit
             )
-            async with post as response:
-                content = await _read(response)
-                latency_s = time.perf_counter() - started
+            with in_flight():
+                async with post as response:
+                    content = await _read(response)
+                    latency_s = time.perf_counter() - started
         except TimeoutError:
             reply = Reply(failed=f"There was no answer within {timeout_s or self._timeout_s:g} s.")
             is_silent = response is None

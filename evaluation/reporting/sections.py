@@ -140,7 +140,7 @@ def _latency(report: Report) -> ReportSection | None:
     ]  # fmt: skip
     lead = (
         "The mark: half of the answers came within this time. The line’s end: 95 % did. "
-        f"{report.config.concurrency} calls were in flight at once."
+        f"{report.config.concurrency} calls were in flight at once at each endpoint."
     )
     described = "; ".join(f"{line.label}: {format_seconds(line.value)}, {line.note}" for line in lines)
     table = tables.latency_table(report)

@@ -191,14 +191,15 @@ def costs_table(report: Report) -> Table | None:
         ("indexing", lambda cost: _both(_time(cost.indexing_s), _money(cost.indexing_money, cost))),
         ("tokens in", lambda cost: _amount(cost.prompt_tokens)),
         ("tokens out", lambda cost: _amount(cost.completion_tokens)),
-        ("machine time", lambda cost: _time(cost.machine_s)),
+        ("machine time", lambda cost: _machine_time(report, cost)),
         ("an answer", lambda cost: _money(cost.answer_money, cost)),
         ("a right answer", lambda cost: _money(cost.right_answer_money, cost)),
         ("a month", lambda cost: _money(cost.monthly_money, cost)),
     ]
     note = (
-        "Tokens and machine time: mean for one answer. Machine time: an answer’s time at the endpoint divided by the "
-        "calls in flight beside it. A month: training and indexing again as often as the prices say, without answers."
+        "Tokens and machine time: mean for one answer. Machine time: the time in which the project’s endpoint was "
+        "busy, shared by the calls in flight there; of an answer that was kept, as it was measured when it was given. "
+        "A month: training and indexing again as often as the prices say, without answers."
     )
     return _by_arm(report, "What each arm costs", report.costs, columns, note)
 
@@ -366,6 +367,13 @@ def _time(value: float | None) -> str:
     return "" if value is None else format_seconds(value)
 
 
+def _machine_time(report: Report, cost: Cost) -> str:
+    """Empty for another endpoint, whose machines are paid by the token."""
+    if cost.machine_s is None and cost.arm not in report.config.endpoints:
+        return "not measured"
+    return _time(cost.machine_s)
+
+
 def _both(time: str, price: str) -> str:
     return ", ".join(part for part in (time, price) if part)
 
@@ -375,4 +383,4 @@ def _amount(value: float | None) -> str:
 
 
 def _money(value: float | None, cost: Cost) -> str:
-    return "" if value is None else format_money(value, cost.currency)
+    return "" if value is None else "nothing" if value == 0 else format_money(value, cost.currency)

@@ -1,5 +1,7 @@
 """Numbers and marks as a reader of a report sees them: shares, times, money, and what became of an answer."""
 
+import math
+
 from evaluation.questions.question import OVERALL
 from evaluation.results import FailureKind, Reply, Report, Share
 
@@ -96,10 +98,6 @@ def format_amount(value: float) -> str:
         return f"{value:,.0f}"
     if abs(value) >= 1:
         return f"{value:.2f}".removesuffix(".00")
-    return f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.10f}".rstrip("0")[: _length_of_small(value)]
-
-
-def _length_of_small(value: float) -> int:
-    """How many characters of a small number's decimals to show: its zeros and three digits."""
-    decimals = f"{abs(value):.10f}".split(".")[1]
-    return len("0.") + (value < 0) + (len(decimals) - len(decimals.lstrip("0"))) + 3
+    if abs(value) >= 0.001:
+        return f"{value:.3g}"
+    return f"{value:.{2 - math.floor(math.log10(abs(value)))}f}".rstrip("0")

@@ -1,8 +1,10 @@
 """What each arm costs, at the prices that the project states, and from which number of questions on another is cheaper.
 
 Nothing is assumed: where a price or a time is missing, so is the sum. An answer of the project's own endpoint costs
-machine time: its latency divided by the calls in flight beside it, at `prices.machine_hour`. An answer of another
-endpoint costs its tokens. Training and indexing are paid as often as the prices say; both are the arm's alone.
+machine time, at `prices.machine_hour`: the time in which the endpoint was busy, shared by the calls in flight there
+(engine_time.py). Calls that failed were paid for too, and are shared out over the arm's answers. An answer that was
+kept costs what it did when it was given. An answer of another endpoint costs its tokens, and no machine time. Training
+and indexing are paid as often as the prices say; both are the arm's alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,8 +63,7 @@ def _cost(
     indexing_s = indexing_s if arm.retrieves else None
     hourly = prices.machine_hour if prices.training_gpu_hour is None else prices.training_gpu_hour
     training, indexing = _times(training_s, hourly, HOUR_S), _times(indexing_s, prices.machine_hour, HOUR_S)
-    latency_s = _mean([reply.latency_s for reply in replies])
-    machine_s = None if latency_s is None else latency_s / config.concurrency
+    machine_s = None if arm.endpoint else _machine_s([row.replies[arm.name] for row in rows])
     answer = _tokens_money(replies, arm.endpoint) if arm.endpoint else _times(machine_s, prices.machine_hour, HOUR_S)
     num_right = sum(reply.counted is not None and reply.counted.correct for reply in replies)
     return Cost(
@@ -82,14 +83,35 @@ def _cost(
 
 
 def _monthly(arm: Arm, training: float | None, indexing: float | None, prices: Prices) -> float | None:
-    """None as soon as one part that the arm needs is not known; 0 for an arm that needs none."""
+    """None as soon as one part that the arm needs is not known; 0 for an arm that needs none and has a price."""
     parts = []
     if arm.name in TRAINED:
         parts.append(_times(training, prices.trainings_per_month))
     if arm.retrieves:
         parts.append(_times(indexing, prices.indexings_per_month))
+    if not parts:
+        return 0.0 if _has_price(arm, prices) else None
     known = [part for part in parts if part is not None]
     return sum(known) if len(known) == len(parts) else None
+
+
+def _has_price(arm: Arm, prices: Prices) -> bool:
+    if arm.endpoint:
+        return arm.endpoint.input_price is not None and arm.endpoint.output_price is not None
+    return prices.machine_hour is not None
+
+
+def _machine_s(replies: Sequence[Reply]) -> float | None:
+    """Machine time of one answer: the mean of the measured ones, and its part of what failed calls took.
+
+    None where fewer than half are measured: the few that were asked anew had the engine for themselves.
+    """
+    answers = [reply for reply in replies if reply.failed is None]
+    measured = [reply.machine_s for reply in answers if reply.machine_s is not None]
+    if not measured or 2 * len(measured) < len(answers):
+        return None
+    failed_s = sum(reply.machine_s or 0.0 for reply in replies if reply.failed is not None)
+    return sum(measured) / len(measured) + failed_s / len(answers)
 
 
 def _tokens_money(replies: Sequence[Reply], endpoint: EndpointArm) -> float | None:

@@ -16,7 +16,7 @@ from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from evaluation.arms import Shot, make_arms
 from evaluation.asking.ask import WARM_UP
-from evaluation.config import FOUR_ARMS, EndpointArm, EvaluationConfig
+from evaluation.config import FOUR_ARMS, EndpointArm, EvaluationConfig, Prices
 from evaluation.measure import MeasurementContext, measure
 from evaluation.results import Report
 from tests.evaluation.endpoint import Endpoint, Responder, completion
@@ -240,6 +240,43 @@ def test_another_endpoint_is_an_arm_with_its_own_key(tmp_path: Path, start_endpo
     assert {model for model, _ in hosted.asked} == {"large"} and len(hosted.asked) == 7
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and b"secret-7" in path.read_bytes()]
     assert kept == []
+
+
+def test_a_slow_endpoint_beside_it_changes_nothing_about_the_machine_time(
+    tmp_path: Path, start_endpoint: Start
+) -> None:
+    """The own endpoint takes 40 ms and gets four calls at once, alone and beside one that takes five times as long."""
+    lock, counts = threading.Lock(), {"now": 0, "most": 0}
+
+    def counted(model: str, question: str) -> tuple[int, Any]:
+        with lock:
+            counts["now"] += 1
+            counts["most"] = max(counts.values())
+        time.sleep(0.04)
+        with lock:
+            counts["now"] -= 1
+        return completion(model, "It is Bob.")
+
+    def slowly(model: str, question: str) -> tuple[int, Any]:
+        time.sleep(0.2)
+        return completion(model, "It is Bob.")
+
+    own, slow = start_endpoint(counted), start_endpoint(slowly)
+    endpoints = {"large": EndpointArm(url=slow.url, model="large", input_price=1.0, output_price=1.0)}
+    for arms in (("base",), ("base", "large")):
+        counts["most"] = 0
+        config = EvaluationConfig(
+            questions=write_questions(tmp_path, 8), arms=arms, endpoints=endpoints, concurrency=4,
+            prices=Prices(machine_hour=1.0),
+        )  # fmt: skip
+        run = Run.start(Storage(tmp_path), "demo", "compare", {})
+        report = measure(config, own.url, make_arms(arms, endpoints=endpoints), run, lambda line: None)
+        costs = {cost.arm: cost for cost in report.costs}
+        assert counts["most"] == 4, "as much load as without the other"
+        spent = [row.replies["base"].machine_s or 0.0 for row in report.rows]
+        assert 24 * 0.04 / 4 <= sum(spent) <= report.duration_s
+        assert costs["base"].machine_s == pytest.approx(sum(spent) / 24)
+        assert "large" not in costs or (costs["large"].machine_s is None and costs["large"].answer_money is not None)
 
 
 def test_a_question_is_asked_again_and_in_other_words(tmp_path: Path, start_endpoint: Start) -> None:

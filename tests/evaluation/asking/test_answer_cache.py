@@ -55,6 +55,32 @@ def test_what_is_known_is_not_asked_again(tmp_path: Path, endpoint: Endpoint) ->
     assert second.reused == {"base": 40, "retrieval": 40}
 
 
+def test_a_kept_answer_costs_what_it_did_when_it_was_given(tmp_path: Path, endpoint: Endpoint) -> None:
+    """Asked one after the other and again as many at once, it is not cheaper for having been known."""
+    respond = endpoint.respond
+
+    def slowly(model: str, text: str) -> tuple[int, object]:
+        time.sleep(0.002)
+        return respond(model, text)
+
+    endpoint.respond = slowly
+    first, again = (ask(tmp_path, endpoint, concurrency=number) for number in (1, 64))
+    assert again.reused == {"base": 40, "retrieval": 40}
+    for name in VERSIONS:
+        times = [
+            [reply.machine_s for question in QUESTIONS for reply in asked.of("first", question.id, name)]
+            for asked in (first, again)
+        ]
+        assert times[0] == times[1] and all(each and each >= 0.002 for each in times[0])
+
+
+def test_an_answer_that_an_earlier_version_kept_has_no_machine_time(tmp_path: Path) -> None:
+    with closing(AnswerCache(tmp_path / "answers.sqlite")) as answers:
+        answers.put("key", Reply(text="42", latency_s=0.1, machine_s=0.05))
+        answers._db.execute("UPDATE answer SET reply = ?", ('{"text": "42", "latency_s": 0.1}',))
+        assert answers.get("key") == Reply(text="42", latency_s=0.1)
+
+
 @pytest.mark.parametrize(
     ("versions", "settings", "num_more"),
     [

@@ -1,10 +1,15 @@
-"""The section about the gates names the version, what it was compared with, and what to do."""
+"""Gates name the version and what it was compared with; costs that nobody measured or pays for are not shown."""
+
+import re
 
 import pytest
 
+from evaluation.arms import make_arms
+from evaluation.config import FOUR_ARMS, EndpointArm, EvaluationConfig, Prices
 from evaluation.reporting.markdown import make_markdown
 from evaluation.reporting.sections import ReportSection, make_sections
 from evaluation.results import Candidate, Gate, Report
+from evaluation.verdicts.costs import costs_of_arms
 from tests.evaluation.reports import make_report
 
 
@@ -70,3 +75,38 @@ def test_a_report_of_an_earlier_version_passed_or_failed() -> None:
     (found,) = (each for each in make_sections(report) if each.id == "gates")
     assert (found.title, found.lead) == ("May the new version be made live", "1 of 2 gates failed.")
     assert not found.sentences and not found.tables[0].note
+
+
+@pytest.mark.parametrize("prices", [Prices(), Prices(machine_hour=0.0), Prices(machine_hour=1e-9)], ids=str)
+def test_where_nothing_is_paid_no_sum_is_shown(prices: Prices) -> None:
+    """Without a price, at a price of nothing, and at one so small that two decimals would show nothing."""
+    report = make_report(arms=FOUR_ARMS)
+    arms = make_arms(FOUR_ARMS, tuned="base:demo@1", collection="demo")
+    replies = [reply for row in report.rows for reply in row.replies.values()]
+    assert all(reply.machine_s is None for reply in replies)
+    rows = [
+        row.model_copy(update={"replies": {
+            arm: reply.model_copy(update={"machine_s": 0.01}) for arm, reply in row.replies.items()
+        }})
+        for row in report.rows
+    ]  # fmt: skip
+    costs = costs_of_arms(rows, arms, EvaluationConfig(prices=prices), {"tuned": 60.0, "tuned_retrieval": 60.0}, 5.0)
+    text = make_markdown(report.model_copy(update={"costs": costs, "break_even": [], "config": EvaluationConfig()}))
+    assert not re.search(r"USD 0(?![.\d])|USD 0\.0*(?!\d)", text)
+    assert ("USD" in text) == bool(prices.machine_hour)
+
+
+def test_machine_time_that_was_not_measured_is_said_and_that_of_another_endpoint_is_not_there() -> None:
+    hosted = EndpointArm(url="http://models.example/v1", model="m", input_price=1.0, output_price=1.0)
+    report = make_report(arms=("base", "retrieval", "large"))
+    config = EvaluationConfig(arms=("base", "retrieval", "large"), endpoints={"large": hosted})
+    arms = make_arms(config.arms, collection="demo", endpoints=config.endpoints)
+    costs = costs_of_arms(report.rows, arms, config, {}, None)
+    costs = [costs[0].model_copy(update={"machine_s": 0.02}), *costs[1:]]
+    found = next(
+        each
+        for each in make_sections(report.model_copy(update={"costs": costs, "config": config}))
+        if each.id == "cost"
+    )
+    column = found.tables[0].headings.index("machine time")
+    assert [line.cells[column] for line in found.tables[0].lines] == ["20 ms", "not measured", ""]

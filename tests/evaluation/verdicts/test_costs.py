@@ -20,7 +20,8 @@ ARMS = [
 
 def reply(right: bool = True, text: str = "a", **fields: Any) -> Reply:
     grade = Grade(correct=right, content=right, form=None, refused=False, cited_right=None, retrieved_right=None)
-    return Reply(text=text, grade=grade, latency_s=1.6, prompt_tokens=500, completion_tokens=20, **fields)
+    times = {"latency_s": 1.6, "machine_s": 0.1}
+    return Reply(text=text, grade=grade, prompt_tokens=500, completion_tokens=20, **(times | fields))
 
 
 def rows(n: int = 10, num_right: int = 5) -> list[Row]:
@@ -32,7 +33,7 @@ def rows(n: int = 10, num_right: int = 5) -> list[Row]:
 
 
 def measured(prices: Prices, **changes: Any) -> dict[str, Cost]:
-    config = EvaluationConfig(prices=prices, concurrency=16)
+    config = EvaluationConfig(prices=prices, concurrency=7)
     given = {"training_s": {"tuned_retrieval": 7200.0}, "indexing_s": 1800.0} | changes
     return {cost.arm: cost for cost in costs_of_arms(rows(), ARMS, config, **given)}
 
@@ -50,25 +51,43 @@ def test_sums_by_hand() -> None:
     assert found["tuned_retrieval"].monthly_money == pytest.approx(3 * 4.0 + 7.2)
     assert found["hosted"].answer_money == pytest.approx(500 * 2e-6 + 20 * 10e-6)
     assert (found["hosted"].monthly_money, found["hosted"].prompt_tokens) == (0, 500)
+    assert found["hosted"].machine_s is None, "its machines are paid by the token"
 
 
 def test_without_a_price_there_is_no_sum() -> None:
     found = measured(Prices())
     assert found["base"].machine_s is not None and found["base"].answer_money is None
     assert (found["tuned_retrieval"].monthly_money, found["retrieval"].monthly_money) == (None, None)
-    assert found["hosted"].answer_money is not None
+    assert found["hosted"].answer_money is not None and found["base"].monthly_money is None
+    assert [cost.monthly_money for cost in measured(Prices(training_gpu_hour=1.0)).values()] == [None, None, None, 0]
     assert measured(Prices(machine_hour=1.0), training_s={})["tuned_retrieval"].monthly_money is None
     assert measured(Prices(machine_hour=1.0))["tuned_retrieval"].training_money == pytest.approx(2.0)
 
 
-def test_failed_calls_cost_nothing_and_are_no_answers() -> None:
-    failing = [row.model_copy(update={"replies": {"base": Reply(failed="503")}}) for row in rows(4)]
-    found = costs_of_arms(
-        [*rows(4, 4), *failing], ARMS[:1], EvaluationConfig(prices=Prices(machine_hour=3.6)), {}, None
-    )[0]
-    assert found.answer_money == found.right_answer_money == pytest.approx(0.0001)
-    nothing = costs_of_arms(failing, ARMS[:1], EvaluationConfig(prices=Prices(machine_hour=3.6)), {}, None)[0]
-    assert (nothing.machine_s, nothing.answer_money, nothing.right_answer_money) == (None, None, None)
+def machine_s(replies: list[Reply]) -> float | None:
+    made = [
+        Row(question=Question(id=str(i), slice="s", question="?", answers=("a",)), replies={"base": each})
+        for i, each in enumerate(replies)
+    ]
+    found = costs_of_arms(made, ARMS[:1], EvaluationConfig(prices=Prices(machine_hour=3.6)), {}, None)[0]
+    assert found.answer_money == (None if found.machine_s is None else pytest.approx(found.machine_s / 1000))
+    return found.machine_s
+
+
+def test_failed_calls_are_no_answers_and_were_paid_for() -> None:
+    failed = Reply(failed="503", machine_s=0.3)
+    assert machine_s([reply()] * 4 + [failed] * 2) == pytest.approx((4 * 0.1 + 2 * 0.3) / 4)
+    assert machine_s([reply()] * 4 + [Reply(failed="503")] * 2) == pytest.approx(0.1)
+    assert machine_s([failed] * 4) is None
+    assert machine_s([]) is None
+
+
+def test_answers_that_an_earlier_version_kept_are_not_measured_and_not_guessed() -> None:
+    unmeasured = reply(machine_s=None)
+    assert machine_s([unmeasured] * 4) is None
+    assert machine_s([unmeasured] * 5 + [reply()] * 4) is None, "few, that had the engine for themselves"
+    assert machine_s([unmeasured] * 4 + [reply()] * 4) == pytest.approx(0.1)
+    assert machine_s([unmeasured] * 4 + [reply()] * 4 + [Reply(failed="503", machine_s=0.8)]) == pytest.approx(0.2)
 
 
 def test_the_break_even_is_where_both_cost_the_same() -> None:
