@@ -36,9 +36,9 @@ from evaluation.verdicts.consistency import measure_consistency
 from evaluation.verdicts.costs import costs_of_arms as arm_costs
 from evaluation.verdicts.costs import find_break_even
 from evaluation.verdicts.drift import Changes, check_same_questions, make_drift, touched_questions
-from evaluation.verdicts.promotion_gates import judge_gates
+from evaluation.verdicts.promotion_gates import BASE, judge_gates
 from evaluation.verdicts.sampling.clusters import distinct_rows
-from evaluation.verdicts.sampling.looks import count_looks, describe_looks, make_look, write_look
+from evaluation.verdicts.sampling.looks import Look, count_looks, describe_looks, make_look, write_look
 from evaluation.verdicts.sampling.selection import selection_optimism
 from evaluation.verdicts.sampling.stages import arms_out, looks_of_stages, make_stages
 from evaluation.verdicts.summary import make_cells, make_differences
@@ -271,7 +271,7 @@ def conclude(
         costs=costs,
         break_even=turning,
         judge=judge,
-        gates=_gates(counted, setting.candidate, config),
+        gates=_gates(counted, setting.candidate, config, look, run),
         candidate=setting.candidate,
         staging=setting.staging,
         num_from_trained_documents=_from_trained_documents(questions, setting.trained),
@@ -339,10 +339,16 @@ def _without_thinking(row: Row, arms: Sequence[Arm], config: EvaluationConfig) -
     return with_failures([row.model_copy(update={"replies": changed})])[0]
 
 
-def _gates(rows: Sequence[Row], candidate: Candidate | None, config: EvaluationConfig) -> list[Gate]:
+def _gates(
+    rows: Sequence[Row], candidate: Candidate | None, config: EvaluationConfig, look: Look, run: Run
+) -> list[Gate]:
+    """The candidate's gates, with the error that earlier looks at it left: those at other versions spent none of it."""
     if candidate is None:
         return []
-    return judge_gates(rows, candidate.arm, candidate.live_arm, config, (candidate.version, candidate.live))
+    compared = {candidate.arm, candidate.live_arm or BASE}
+    own = look.model_copy(update={"arms": frozenset(arm for arm in look.arms if arm[0] in compared)})
+    error = count_looks(own, run.path.parent).error
+    return judge_gates(rows, candidate.arm, candidate.live_arm, config, (candidate.version, candidate.live), error)
 
 
 def _from_trained_documents(questions: Sequence[Question], trained: Sequence[Path]) -> int | None:

@@ -12,7 +12,8 @@ by any gate. It *passes* where it is not refused and the 95 % interval of the pa
 `gates.most_loss` (`most_part_loss` for a part of the questions): of versions that lose as much at most 5 % pass that
 gate, and so at most 5 % pass all of them. Else there are *not enough questions to tell*. Passing needs no correction
 for the number of gates, since all have to be passed (R. L. Berger, 1982, Technometrics 24:295). Questions that share a
-document count as statistics.py says. benchmarks/gate_simulation.py measures these rates.
+document count as statistics.py says, and all looks at the same versions share the 5 % (sampling/looks.py).
+benchmarks/gate_simulation.py measures these rates.
 
 A gate for which no question was asked is not there.
 """
@@ -34,7 +35,7 @@ from evaluation.verdicts.statistics import (
     PairedDifference,
     holm,
     more_to_separate,
-    paired_difference,
+    paired_differences,
     share,
 )
 from evaluation.verdicts.summary import Marks, numbers_by_slice
@@ -78,26 +79,28 @@ def judge_gates(
     live_arm: ArmName | None,
     config: EvaluationConfig,
     names: tuple[str, str | None] | None = None,
+    error: float = ERROR,
 ) -> list[Gate]:
     """The gates of `new_arm`, on rows that hold its answers beside those of `live_arm`, and of `base` if it was asked.
 
     Args:
         live_arm: None where nothing is live yet: then there is nothing that it could be worse than.
         names: the new and the live version for the words, such as `support@7` and `support@6`.
+        error: what these tests may err; less where the same versions were looked at before (sampling/looks.py).
     """
     new_name, live_name = names or ("the new version", None)
     tested = _answered(rows, new_arm, new_name, config)
     if live_arm is not None:
         versions = _Versions(new_arm, live_arm, new_name, live_name or "the live version")
-        tested += _against_live(rows, versions, config.gates)
+        tested += _against_live(rows, versions, config.gates, error)
     if any(BASE in row.replies for row in rows):
-        tested += _forgetting(rows, _Versions(new_arm, BASE, new_name, "the base model"), config.gates)
+        tested += _forgetting(rows, _Versions(new_arm, BASE, new_name, "the base model"), config.gates, error)
     adjusted = holm([each.worse_p for each in tested])
-    return [_gate(each, p, config.gates.undecided_holds) for each, p in zip(tested, adjusted, strict=True)]
+    return [_gate(each, p < error, config.gates.undecided_holds) for each, p in zip(tested, adjusted, strict=True)]
 
 
-def _gate(tested: _Tested, adjusted_p: float, undecided_holds: Literal["any", "overall", "never"]) -> Gate:
-    if adjusted_p < ERROR:
+def _gate(tested: _Tested, is_worse: bool, undecided_holds: Literal["any", "overall", "never"]) -> Gate:
+    if is_worse:
         worse = "This is worse than chance explains."
         return Gate(name=tested.name, passed=False, outcome="refused", holds=True, seen=f"{tested.seen} {worse}")
     if tested.excludes:
@@ -143,39 +146,41 @@ def _at_most(name: str, flags: NDArray[np.bool_], most: float, beyond: float, wo
     )
 
 
-def _against_live(rows: Sequence[Row], versions: _Versions, gates: GateSettings) -> list[_Tested]:
+def _against_live(rows: Sequence[Row], versions: _Versions, gates: GateSettings, error: float) -> list[_Tested]:
     marks = Marks(rows, [versions.new, versions.other])
     tested = []
     for name, numbers in numbers_by_slice(rows).items():
         if name == GENERAL or not len(numbers):
             continue
         if name == OVERALL:
-            tested.append(_loss(OVERALL, marks, numbers, versions, gates.most_loss, "questions"))
+            tested.append(_loss(OVERALL, marks, numbers, versions, gates.most_loss, "questions", error))
         else:
-            tested.append(_loss(f"slice {name}", marks, numbers, versions, gates.most_part_loss, "questions"))
+            tested.append(_loss(f"slice {name}", marks, numbers, versions, gates.most_part_loss, "questions", error))
     unanswerable = np.array([number for number, row in enumerate(rows) if not row.question.answerable], dtype=np.int64)
     if len(unanswerable):
         most = gates.most_part_loss if gates.most_new_false_answers is None else gates.most_new_false_answers
         what = "questions that nobody can answer"
-        tested.append(_loss("false answers", marks, unanswerable, versions, most, what))
+        tested.append(_loss("false answers", marks, unanswerable, versions, most, what, error))
     return tested
 
 
-def _forgetting(rows: Sequence[Row], versions: _Versions, gates: GateSettings) -> list[_Tested]:
+def _forgetting(rows: Sequence[Row], versions: _Versions, gates: GateSettings, error: float) -> list[_Tested]:
     general = [row for row in rows if row.question.slice == GENERAL and BASE in row.replies]
     if not general:
         return []
     most = gates.most_part_loss if gates.most_forgetting is None else gates.most_forgetting
     marks = Marks(general, [versions.new, versions.other])
-    return [_loss("forgetting", marks, np.arange(len(general)), versions, most, "general questions")]
+    return [_loss("forgetting", marks, np.arange(len(general)), versions, most, "general questions", error)]
 
 
-def _loss(name: str, marks: Marks, numbers: NDArray[np.int64], versions: _Versions, most: float, what: str) -> _Tested:
+def _loss(
+    name: str, marks: Marks, numbers: NDArray[np.int64], versions: _Versions, most: float, what: str, error: float
+) -> _Tested:
     """Whether the new version is right less often, on the questions that both answered."""
     pairs = np.stack([marks.by_arm[arm][numbers] for arm in (versions.new, versions.other)], axis=1)
     answered = (pairs >= 0).all(axis=1)
     right = pairs[answered] == 1
-    difference = paired_difference(right, marks.clusters[numbers][answered])
+    (difference,) = paired_differences([right], [marks.clusters[numbers][answered]], error=error)
     if difference is None:
         seen = f"No one of {len(numbers)} {what} was answered by both {versions.new_name} and {versions.other_name}."
         return _Tested(name, 1.0, False, seen, "", "Nothing was compared.")
@@ -185,7 +190,7 @@ def _loss(name: str, marks: Marks, numbers: NDArray[np.int64], versions: _Versio
         name,
         # The exchange test's distribution is symmetric, so half of its p-value is that of one side.
         worse_p=difference.p_value / 2 if difference.difference < 0 else 1.0,
-        excludes=_excludes(difference, most),
+        excludes=_excludes(difference, most, error),
         seen=(
             f"{versions.new_name} is right on {new_right} of {n} {what}, {versions.other_name} on {other_right}: "
             f"{_change(difference)}."
@@ -195,14 +200,14 @@ def _loss(name: str, marks: Marks, numbers: NDArray[np.int64], versions: _Versio
     )
 
 
-def _excludes(difference: PairedDifference, most: float) -> bool:
+def _excludes(difference: PairedDifference, most: float, error: float) -> bool:
     """Whether a loss of `most` is excluded: by the interval, and by an exact binomial test of the lost questions.
 
     Where no question is won the interval alone would pass 7 of 100 versions that lose 10 points on 25 questions.
     """
     n = max(round(difference.n / difference.design_effect), 1)
     won, lost = ((difference.discordance + sign * difference.difference) / 2 for sign in (1, -1))
-    return difference.low > -most and bool(bdtr(round(lost * n), n, min(most + won, 1.0)) <= ERROR)
+    return difference.low > -most and bool(bdtr(round(lost * n), n, min(most + won, 1.0)) <= error)
 
 
 def _more(difference: PairedDifference, most: float) -> str:
