@@ -31,6 +31,7 @@ from evaluation.config import ArmName, EvaluationConfig
 from evaluation.config import Gates as GateSettings
 from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.results import Gate, Reply, Row
+from evaluation.verdicts.sampling.exchange import least_documents
 from evaluation.verdicts.statistics import (
     PairedDifference,
     holm,
@@ -196,7 +197,7 @@ def _loss(
             f"{_change(difference)}."
         ),
         shown=f"{loss[0].upper()}{loss[1:]} or more is excluded.",
-        open=f"There are not enough questions to exclude {loss}{_more(difference, most)}.",
+        open=_open(difference, most, error),
     )
 
 
@@ -210,6 +211,14 @@ def _excludes(difference: PairedDifference, most: float, error: float) -> bool:
     return difference.low > -most and bool(bdtr(round(lost * n), n, min(most + won, 1.0)) <= error)
 
 
+def _open(difference: PairedDifference, most: float, error: float) -> str:
+    least, loss = least_documents(error), f"a loss of {_points(most)}"
+    if difference.num_clusters < least:
+        what = "questions" if difference.num_clusters == difference.n else "documents"
+        return f"{difference.num_clusters} {what} are too few to exclude {loss}: at least {least} are needed."
+    return f"There are not enough questions to exclude {loss}{_more(difference, most)}."
+
+
 def _more(difference: PairedDifference, most: float) -> str:
     """About how many more questions decide it in four of five cases, if the difference stays as it is."""
     room, ways = most + difference.difference, []
@@ -220,7 +229,8 @@ def _more(difference: PairedDifference, most: float) -> str:
         ways.append(max(needed - difference.n, 1))
     if difference.difference < 0 and (apart := more_to_separate(difference)):
         ways.append(apart)
-    return f"; about {min(ways):,} more would do, if the difference stays as it is" if ways else ""
+    where = " from other documents" if difference.num_clusters < difference.n else ""
+    return f"; about {min(ways):,} more{where} would do, if the difference stays as it is" if ways else ""
 
 
 def _change(difference: PairedDifference) -> str:

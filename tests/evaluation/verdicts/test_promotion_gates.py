@@ -1,6 +1,7 @@
 """A new version that is worse is refused, one that is as good passes, and few questions are said to be too few."""
 
 import itertools
+import re
 
 import pytest
 
@@ -123,6 +124,15 @@ def test_a_loss_in_few_documents_is_not_a_loss_in_many_questions() -> None:
     apart = gates_of(marks("a", "w" * 12 + "r" * 108, "r" * 120))["overall"]
     together = gates_of(marks("a", "w" * 12 + "r" * 108, "r" * 120, per_document=10))["overall"]
     assert (apart.outcome, together.outcome) == ("refused", "undecided")
+    assert re.search(r"about \d+ more from other documents would do", together.seen)
+    few = gates_of(marks("a", "r" * 120, "r" * 120, per_document=40))["overall"]
+    assert few.seen.endswith("3 documents are too few to exclude a loss of 10 points: at least 6 are needed.")
+
+
+def test_looking_again_leaves_less_error() -> None:
+    rows = marks("a", R[:92] + "w" * 8, R)
+    outcomes = [judge_gates(rows, "new", "live", EvaluationConfig(), error=error)[1].outcome for error in (0.05, 0.001)]
+    assert outcomes == ["refused", "undecided"]
 
 
 def test_a_setting_says_which_gates_hold_where_questions_are_too_few() -> None:
