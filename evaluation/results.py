@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cluster.registry.gate_records import GateResult
+from cluster.registry.gate_records import Candidate, GateResult
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.questions.question import Question
 
@@ -27,6 +27,8 @@ NO_ANSWER: dict[NoAnswer, str] = {
     "tool_call": "The reply is a call of a tool, and no answer.",
 }
 UNCLEAR = "The rules cannot say whether the answer is right."
+
+Gate = GateResult
 
 
 class ResultModel(BaseModel):
@@ -342,19 +344,6 @@ class Drift(ResultModel):
     asked: list[str]
     before: str
     stands: bool
-
-
-class Gate(GateResult):
-    """One test of a new version, as its record beside the adapter keeps it."""
-
-
-class Candidate(ResultModel):
-    """The new version that the gates are about, and the live version that it was compared with."""
-
-    version: str = Field(description="Name and version, such as `support@7`.")
-    arm: ArmName = Field(description="The arm that it was measured as.")
-    live: str | None = Field(default=None, description="The version that is live; None where no other version is.")
-    live_arm: ArmName | None = None
 
 
 class Recommendation(ResultModel):

@@ -41,6 +41,21 @@ class GateResult(BaseModel):
         return data | {"outcome": "passed" if passed else "refused", "holds": not passed}
 
 
+class Candidate(BaseModel):
+    """The new version that gates are about, and the live version that it was compared with; arms by their names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str
+    """Name and version, such as `support@7`."""
+
+    arm: str
+    live: str | None = None
+    """None where no other version is live."""
+
+    live_arm: str | None = None
+
+
 class Despite(BaseModel):
     """Why a version went live despite gates that held it, and when."""
 
