@@ -89,7 +89,7 @@ def describe_check(checked: QuestionSetCheck) -> Iterator[str]:
     yield from _found(checked.stale, "questions have an answer that does not stand in their documents")
     unknown = [f"{name}: {source}" for name, source in checked.unknown_sources]
     yield from _found(unknown, "sources are no document that was read")
-    yield from _found(checked.not_read, "kinds of documents were not read")
+    yield from _found(checked.not_read, "files or kinds of files were not read")
     if checked.num_not_looked_up:
         yield f"{checked.num_not_looked_up:,} answers were not looked for in a document"
     yield from _leaks(checked)

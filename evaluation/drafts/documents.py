@@ -15,6 +15,7 @@ from evaluation.questions.sources import document_name
 from retrieval.config import RetrievalConfig
 
 SUFFIXES = (".md", ".markdown", ".txt")
+MAX_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,10 @@ class Documents:
 def read_documents(config: RetrievalConfig) -> Documents:
     """Read every Markdown and text file of the project's folders, in the order of their names.
 
+    A file that cannot be read, that is no text in UTF-8 or that has more than MAX_BYTES is named in `not_read`.
+
     Raises:
-        TandemError: no source is named, or a folder or a file cannot be read.
+        TandemError: no source is named, or there is no such folder.
     """
     if not config.sources:
         raise TandemError(
@@ -68,9 +71,11 @@ def read_documents(config: RetrievalConfig) -> Documents:
         for path in _files(folder):
             if path.suffix.lower() in SUFFIXES:
                 name = path.name if path == folder else path.relative_to(folder).as_posix()
-                documents.append(
-                    DraftDocument(f"{title}/{name}" if len(config.sources) > 1 else name, path, _text(path))
-                )
+                source = f"{title}/{name}" if len(config.sources) > 1 else name
+                try:
+                    documents.append(DraftDocument(source, path, _text(path)))
+                except _UnreadableFile as error:
+                    not_read.append(f"{source} ({error})")
             else:
                 other[path.suffix.lower() or "no ending"] += 1
     not_read += [f"{number} files with {suffix}" for suffix, number in sorted(other.items())]
@@ -90,15 +95,23 @@ def _below(folder: Path) -> Iterator[Path]:
             yield path
 
 
+class _UnreadableFile(ValueError):
+    """Why a file is not read, in a few words."""
+
+
 def _text(path: Path) -> str:
     # Bytes, so that offsets count every character: opened as text, "\r\n" would be one.
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise _UnreadableFile(f"{size / 2**20:,.1f} MiB, and at most {MAX_BYTES // 2**20} are read")
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        reason = error.strerror or "unknown error"
+        raise _UnreadableFile(error.strerror or "unknown error") from error
     except UnicodeDecodeError as error:
-        reason = f"not UTF-8 at byte {error.start + 1}"
-    raise TandemError(f"The document {path} cannot be read ({reason}).", "Text in UTF-8.", "Mend or move the file.")
+        raise _UnreadableFile(f"not UTF-8 at byte {error.start + 1}") from error
+    if "\0" in text:
+        raise _UnreadableFile("not a text")
+    return text
 
 
 def _ends_alike(one: str, other: str) -> bool:

@@ -1,20 +1,22 @@
 """Draft questions: a file that a person goes through line by line before anything is measured with it.
 
-A line has a question's keys and two more: `approved` (null until somebody said true or false) and `span`, where in
-which document the answer was found.
+A line has a question's keys and up to four more: `approved` (null until somebody said true or false), `span`, where in
+which document the answer was found, and what a model answered with and without that passage.
 """
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from cluster.config import Section
 from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
-from evaluation.questions.question import Question
+from evaluation.questions.question import MAY_BE_UNANSWERABLE, Question
 
+FACTS, PROSE, UNANSWERABLE = "facts", "prose", "unanswerable"
 ACCEPTED = "A draft is JSONL, with a question's keys and `approved` (true, false or null) in each line."
 
 
@@ -38,11 +40,49 @@ class Draft(Question):
     """Whether a person took it; None where nobody has decided yet."""
 
     span: Span | None = None
-    """Where the answer stands."""
+    """Where the answer stands; of an unanswerable question, what it asks about."""
+
+    with_passage: str | None = None
+    """What the model answered when it was shown the passage, where a model drafted the question."""
+
+    without_passage: str | None = None
+    """What it answered without the passage."""
 
     def as_question(self) -> Question:
         """The question without what a draft has beside it."""
-        return Question.model_validate(self.model_dump(exclude_unset=True, exclude={"approved", "span"}))
+        return Question.model_validate(self.model_dump(exclude_unset=True, exclude=set(BESIDE)))
+
+
+BESIDE = ("approved", "span", "with_passage", "without_passage")
+# What was generated for a field, and says nothing any more once a person has changed that field.
+FITS_ONLY: dict[str, tuple[str, ...]] = {
+    "question": ("reference", "paraphrases", "with_passage", "without_passage"),
+    "answers": ("reference", "span", "with_passage", "without_passage"),
+    "sources": ("reference", "span", "with_passage", "without_passage"),
+    "slice": (),
+}
+
+
+def edit_draft(draft: Draft, **changes: Any) -> Draft:
+    """The draft with other values of `question`, `answers`, `sources` or `slice`, and without what fitted only the old.
+
+    Answers make an unanswerable question an answerable one, and no answers the reverse: a slice that was named for it
+    is then another. A value that stays the same clears nothing; an edited draft is to be decided on.
+
+    Raises:
+        ValidationError: the changed draft is no question.
+    """
+    changed = {name: value for name, value in changes.items() if value != getattr(draft, name)}
+    cleared = {field for name in changed for field in FITS_ONLY[name]}
+    if changed.get("answers") == ():
+        cleared |= {"form", "tolerance", "tolerance_percent"}
+    may_refuse = draft.kind in MAY_BE_UNANSWERABLE
+    if may_refuse and "answers" in changed and bool(changed["answers"]) != draft.answerable:
+        changed["answerable"] = bool(changed["answers"])
+        if draft.slice in (FACTS, PROSE, UNANSWERABLE) and "slice" not in changed:
+            changed["slice"] = FACTS if changed["answers"] else UNANSWERABLE
+    values = draft.model_dump(exclude_unset=True, exclude=cleared) | changed
+    return Draft.model_validate(values | ({"approved": None} if changed else {}))
 
 
 def is_draft(path: Path) -> bool:

@@ -1,73 +1,26 @@
-"""Draft questions from documents: from facts in a fixed form, and with a model from prose.
+"""Draft questions from documents: from facts in a fixed form (facts.py), and with a model from prose (prose.py).
 
-A model gets one passage at a time and has to say where the answer stands. Its draft is kept only where the quote stands
-word for word in the passage and the answer in the quote; everything else is counted by its reason. What is drafted is
-for a person to approve (drafts.py).
+Every document gives one question after the other, the surest first; one in eight is a question that the documents do
+not answer (unanswerable.py), where there are such. What is drafted is for a person to approve (draft_files.py).
 """
 
 import asyncio
-import json
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
 from cluster.errors import TandemError
-from evaluation.drafts.documents import Documents, DraftDocument
-from evaluation.drafts.draft_files import Draft, Span
-from evaluation.drafts.facts import find_facts
+from evaluation.drafts.documents import Documents
+from evaluation.drafts.draft_files import Draft
+from evaluation.drafts.facts import LAST_RANK, Fact, find_facts, is_skipped, name_documents
+from evaluation.drafts.markdown import read_outline
 from evaluation.drafts.near_duplicates import near_duplicate_indices
-from serving.client import AskFailed, ask_async, connect_async
+from evaluation.drafts.prose import DraftingResult, DraftWriter, find_passages, write_drafts_from
+from evaluation.drafts.unanswerable import UnanswerableFinder
 
-SLICE = "prose"
-MIN_WORDS, MAX_CHARACTERS = 12, 1500
-GIVE_UP_AFTER = 5
-PROMPT = """\
-Write one question that a reader of the passage below may have and that the passage answers. Somebody who does not see \
-the passage must understand the question. Answer with a JSON object and nothing else: {{"question": the question, \
-"answer": the answer in at most ten words, copied from the passage, "quote": the sentence of the passage that holds \
-the answer, copied letter for letter}}.
-
-Document: {title}
-Passage:
-{text}"""
-
+UNANSWERABLE_EVERY = 8
+MAX_MENTIONS = 4
 T = TypeVar("T")
-
-
-@dataclass
-class DraftingResult:
-    """What came of it; `left_out` counts what was not kept, by its reason."""
-
-    drafts: list[Draft] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
-    gave_up: str | None = None
-    """Why the model was not asked any more; what was drafted until then is kept."""
-
-
-@dataclass(frozen=True)
-class DraftWriter:
-    """A model that drafts, at an OpenAI-compatible endpoint (its URL with /v1)."""
-
-    url: str
-    model: str
-    concurrency: int = 8
-    timeout_s: float = 60.0
-
-
-@dataclass(frozen=True)
-class DraftPassage:
-    """`document.text[start:end]`, one or more paragraphs."""
-
-    document: DraftDocument
-    start: int
-    end: int
-
-    @property
-    def text(self) -> str:
-        return self.document.text[self.start : self.end]
 
 
 def draft_questions(
@@ -92,54 +45,16 @@ def draft_questions(
     _draft_facts(documents, -(-number // 2) if writer else number, seed, drafted)
     if writer:
         passages = _spread([find_passages(each) for each in documents.documents], seed)
-        asyncio.run(_Writing(writer, drafted, number, on_progress).run(passages))
+        asyncio.run(write_drafts_from(passages, writer, number, drafted, on_progress))
     drafted.drafts = _each_once(drafted)
     return drafted
 
 
-def find_passages(document: DraftDocument) -> list[DraftPassage]:
-    """Paragraphs of 12 words and more, joined up to 1,500 characters; a longer paragraph is one passage, cut there."""
-    passages: list[DraftPassage] = []
-    for match in re.finditer(r"\S(?:.|\n(?!\s*\n))*", document.text):
-        start, end = match.start(), match.start() + min(len(match[0].rstrip()), MAX_CHARACTERS)
-        if match[0].startswith("#") or len(match[0].split()) < MIN_WORDS:
-            continue
-        if passages and end - passages[-1].start <= MAX_CHARACTERS:
-            start = passages.pop().start
-        passages.append(DraftPassage(document, start, end))
-    return passages
-
-
-def check_reply(passage: DraftPassage, text: str, name: str) -> Draft | str:
-    """The draft in a model's reply, or the reason why it is not kept."""
-    match = re.search(r"\{.*\}", text, re.DOTALL)
-    try:
-        values = json.loads(match[0]) if match else None
-    except ValueError:
-        values = None
-    if not isinstance(values, dict) or not all(isinstance(values.get(key), str) for key in _KEYS):
-        return "the reply is not the JSON that was asked for"
-    question, answer, quote = (values[key].strip() for key in _KEYS)
-    if not question or not re.search(r"\w", answer):
-        return "the question or the answer is empty"
-    place = passage.text.find(quote)
-    if not quote or place < 0:
-        return "the quote does not stand in the passage"
-    if not re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", quote):
-        return "the answer does not stand in the quote"
-    source, start = passage.document.source, passage.start + place
-    return Draft(
-        id=name, slice=SLICE, question=question, answers=(answer,), reference=quote, sources=(source,), approved=None,
-        span=Span(source=source, start=start, end=start + len(quote)),
-    )  # fmt: skip
-
-
-_KEYS = ("question", "answer", "quote")
-
-
 def _draft_facts(documents: Documents, number: int, seed: int, drafted: DraftingResult) -> None:
     """A question with two answers in the documents is not asked: nobody could say which is right."""
-    facts = [find_facts(document) for document in documents.documents]
+    outlines = {each.source: read_outline(each.text) for each in documents.documents}
+    names = name_documents(outlines)
+    facts = [find_facts(each, outlines[each.source], names[each.source]) for each in documents.documents]
     values: dict[str, set[str]] = {}
     for fact in (fact for found in facts for fact in found):
         values.setdefault(fact.question.casefold(), set()).add(fact.value)
@@ -147,8 +62,38 @@ def _draft_facts(documents: Documents, number: int, seed: int, drafted: Drafting
     drafted.left_out["the documents give two answers"] += sum(
         len(a) - len(b) for a, b in zip(facts, clear, strict=True)
     )
-    chosen = [fact for fact, _ in zip(_spread(clear, seed), range(number), strict=False)]
-    drafted.drafts += [fact.as_draft(f"fact-{place:04}") for place, fact in enumerate(chosen)]
+    finder = UnanswerableFinder(documents.documents)
+    open_ended = [finder.find(each, outlines[each.source], names[each.source])
+                  for each in documents.documents if not is_skipped(each, outlines[each.source])]  # fmt: skip
+    asked = _spread_facts(_distinctive(clear, documents), seed)
+    unanswerable = filter(finder.is_open, _spread(open_ended, seed))
+    for place in range(number):
+        every = place % UNANSWERABLE_EVERY == UNANSWERABLE_EVERY - 1
+        if every and (left_open := next(unanswerable, None)):
+            drafted.drafts.append(left_open.as_draft(f"unanswerable-{place:04}"))
+        elif fact := next(asked, None):
+            drafted.drafts.append(fact.as_draft(f"fact-{place:04}"))
+        else:
+            break
+
+
+def _distinctive(groups: Sequence[Sequence[Fact]], documents: Documents) -> list[list[Fact]]:
+    """Without gaps for a name that is all over the documents: such a question asks for nothing."""
+    text = "\n".join(document.text for document in documents.documents)
+    return [
+        [fact for fact in group if fact.rank < LAST_RANK or text.count(fact.value) <= MAX_MENTIONS] for group in groups
+    ]
+
+
+def _spread_facts(groups: Sequence[Sequence[Fact]], seed: int) -> Iterator[Fact]:
+    """One of each document after the other, from each the surest first; what is least sure comes after all others."""
+    random = Random(f"draft-{seed}")
+    ranked = [sorted(random.sample(group, len(group)), key=lambda fact: fact.rank) for group in groups]
+    random.shuffle(ranked)
+    for is_last in (False, True):
+        left = [[fact for fact in group if (fact.rank >= LAST_RANK) == is_last] for group in ranked]
+        for turn in range(max(map(len, left), default=0)):
+            yield from (group[turn] for group in left if turn < len(group))
 
 
 def _spread(groups: Sequence[Sequence[T]], seed: int) -> Iterator[T]:
@@ -165,62 +110,3 @@ def _each_once(drafted: DraftingResult) -> list[Draft]:
     again = {second for _, second, _ in near_duplicate_indices(drafted.drafts)}
     drafted.left_out["nearly the same as another"] += len(again)
     return [each for number, each in enumerate(drafted.drafts) if number not in again]
-
-
-class _Writing:
-    """Calls in flight at once, until there are enough drafts, no passages, or the endpoint is gone."""
-
-    def __init__(
-        self, writer: DraftWriter, drafted: DraftingResult, number: int, on_progress: Callable[[str], None]
-    ) -> None:
-        self.writer, self.drafted, self.number, self.on_progress = writer, drafted, number, on_progress
-        self.kept: dict[int, Draft] = {}
-        self.num_open = self.num_failed_in_a_row = 0
-
-    async def run(self, passages: Iterator[DraftPassage]) -> None:
-        self.client = connect_async(self.writer.url, timeout_s=self.writer.timeout_s)
-        turns = enumerate(passages)
-        try:
-            await asyncio.gather(*(self._work(turns) for _ in range(self.writer.concurrency)))
-        finally:
-            await self.client.close()
-        self.drafted.drafts += [self.kept[place] for place in sorted(self.kept)]
-
-    async def _work(self, turns: Iterator[tuple[int, DraftPassage]]) -> None:
-        while not self.drafted.gave_up and self._wanted() > self.num_open:
-            turn = next(turns, None)
-            if turn is None:
-                return
-            self.num_open += 1
-            try:
-                await self._draft(*turn)
-            finally:
-                self.num_open -= 1
-
-    def _wanted(self) -> int:
-        return self.number - len(self.drafted.drafts) - len(self.kept)
-
-    async def _draft(self, place: int, passage: DraftPassage) -> None:
-        prompt = PROMPT.format(title=passage.document.source, text=passage.text)
-        try:
-            answer = await ask_async(self.client, self.writer.model, prompt, max_tokens=512)
-        except AskFailed as error:
-            self._failed(error.seen)
-            return
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            # The openai client does not validate: a body that is no chat completion shows when it is read.
-            self._failed(f"The endpoint's answer is no chat completion ({type(error).__name__}).")
-            return
-        self.num_failed_in_a_row = 0
-        checked = check_reply(passage, answer.text, f"prose-{place:04}")
-        if isinstance(checked, Draft):
-            self.kept[place] = checked
-            self.on_progress(f"drafted {len(self.drafted.drafts) + len(self.kept):,} of {self.number:,}")
-        else:
-            self.drafted.left_out[checked] += 1
-
-    def _failed(self, seen: str) -> None:
-        self.drafted.left_out["the call failed"] += 1
-        self.num_failed_in_a_row += 1
-        if self.num_failed_in_a_row >= GIVE_UP_AFTER:
-            self.drafted.gave_up = seen

@@ -1,151 +1,319 @@
 """Facts that a document states in a fixed form, and the questions that ask for them.
 
-    ---                          front matter: the subject is the document
-    owner: Facilities
-    ---
-    # Main library               the subject of what follows
-    Opens: 9 a.m.                key: value
-    - **Phone:** 555-0100        bullets, with or without emphasis
-    The floor of Map room is 2.  "The KEY of SUBJECT is VALUE."
+    # Main library                     the title, which every question names
+    ## Rooms                           a heading, named with it
+    - Phone: 555-0100                  key: value
+    - `--loan`: Lend a book.           a term and its description: the question describes, the answer is the term
+    - `days`: How long. Default: 28    a setting with its default (statements.py)
 
-    | Room   | Seats |           tables: the first column is the subject, the other headings are keys
+    | Room   | Seats |                 tables: the row and the heading name the cell; a long cell describes its row
     |--------|-------|
     | Garden | 40    |
 
-What is longer than a value, holds a link or stands in a code block is left out.
+The answer is short and stands word for word in the document. What is not understood is left alone: fewer questions
+are better than wrong ones.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from evaluation.drafts.documents import DraftDocument
-from evaluation.drafts.draft_files import Draft, Span
-
-MAX_KEY_WORDS = 6
-MAX_VALUE_WORDS = 10
-SLICE = "facts"
-_HEADING = re.compile(r"#{1,6}\s+(.+?)\s*#*\s*$")
-_FENCE = re.compile(r"\s*(?:```|~~~)")
-_PAIR = re.compile(
-    r"\s*(?:[-*+]\s+)?(?P<mark>\*\*|__|)(?P<key>[^\W\d_][^:|*_`<>]*?)(?::(?P=mark)|(?P=mark):)\s+(?P<value>\S.*)"
+from evaluation.drafts.draft_files import FACTS, Draft, Span
+from evaluation.drafts.markdown import Items, Outline, Paragraph, Table, Text, plain_text
+from evaluation.drafts.statements import Statement, find_statements
+from evaluation.drafts.wording import (  # fmt: skip
+    be,
+    hints_at,
+    is_english,
+    is_label,
+    is_property,
+    lower,
+    quote,
+    quote_sentence,
+    says,
+    sentences,
+    stands_alone,
 )
-_SENTENCE = re.compile(r"\bThe (?P<key>[^.:;|]+?) of (?P<subject>[^.:;|]+?) is (?P<value>[^|;]+?)\.(?=\s|$)")
-_RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*$")
-_CELL = re.compile(r"(?<=\|)[^|]*(?=\|)")
-_AROUND_A_VALUE = " \t*_`\"'"
-_NO_VALUE = re.compile(r"\]\(|https?://|[|<>{}]")
+
+MAX_VALUE_WORDS, MAX_VALUE_CHARACTERS = 6, 60
+MIN_DESCRIPTION_WORDS, MAX_DESCRIPTION_WORDS = 4, 26
+MIN_ITEMS = 2
+LAST_RANK = 4
+VAGUE_TITLES = re.compile(
+    r"(?:readme|index|overview|introduction|intro|usage|faq|faqs|home|about|guide|docs|documentation|getting started"
+    r"|contents|welcome|notes|reference|configuration|examples?|installation|commands?|options?|settings)\W*",
+    re.IGNORECASE,
+)
+_SKIPPED_FILES = re.compile(
+    r"(?:change-?_?logs?|changes|history|news|releases?|release[-_]?notes.*|licen[cs]e.*|summary|_?sidebar|_?navbar|toc"
+    r"|.*meeting[-_ ]?(?:notes|minutes).*|.*_minutes|minutes|authors|contributors|credits|acknowledge?ments|sponsors|backers|thanks)",
+    re.IGNORECASE,
+)
+_SKIPPED_HEADINGS = re.compile(
+    r"(?:change ?log|release notes|(?:table of )?contents|see also|further reading|references|related.*|.*\bexamples?\b.*|todo"
+    r"|acknowledge?ments|credits|links|resources|(?:additional|more|useful) .*|prerequisites|checklist|history"
+    r"|what'?s new.*|v?\d+\.\d+.*|unreleased)",
+    re.IGNORECASE,
+)
+_DATED = re.compile(
+    r"\W*(?:v(?:ersion )?)?\d+\.\d+|\W*\d{1,4}[-/.]\d\d?[-/.]\d|.*\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+    r" \d|.*\b\d+ (?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* \d{4}", re.IGNORECASE,
+)  # fmt: skip
+_KEY_VALUE = re.compile(
+    r"(?P<mark>\*\*|__|)(?P<key>[^\W\d_][^:|*_`<>\[\]\n]{0,40}?)(?::(?P=mark)|(?P=mark):)[ \t]+(?P<value>\S[^\n]*)"
+)
+_TERM = re.compile(
+    r"(?P<label>\*\*[^*\n]+\*\*|__[^_\n]+__|\[?`[^`\n]+`(?:\]\([^)\s]*\))?(?:(?:,| or|/|\|)\s*`[^`\n]+`)*)"
+    r"(?:\s*(?:\([^()\n]*\)|\*[^*\n]+\*|_[^_\n]+_|`[^`\n]+`|\[[^\]\n]*\](?!\()))*"
+    r"(?P<separator>\s*:|\s+--?|\s*[\u2013\u2014]|\s+=)\s+(?P<rest>\S.*)",
+    re.DOTALL,
+)
+_DESCRIBING = re.compile(
+    r"(?:descriptions?|meanings?|definitions?|details?|notes?|comments?|purpose|explanations?|summary|usage|use|effects?"
+    r"|what(?: is)?(?: it)?(?: does| means)?|function|behaviou?r|remarks?|responsibilit(?:y|ies)|role|info|about)",
+    re.IGNORECASE,
+)
+_NO_FACT = re.compile(
+    r"(?:n/?a|tbd|tba|todo|unknown|various|varies|none|nil|null|\W+|see\b.*|same .*|as above.*|link|here|more|click.*)\.?",
+    re.IGNORECASE,
+)
+_LOOKS_LIKE_A_VALUE = re.compile(r"`[^`]+`|.*\d.*|\S+@\S+\.\w+")
 
 
 @dataclass(frozen=True)
 class Fact:
-    """`document.text[start:end]` is the value."""
+    """`document.text[start:end]` is the value; the other answers say the same otherwise.
+
+    `rank`: 0 for what the document states as a fact, higher for what was made a question with less certainty.
+    `subject` and `key` are set where others of the same kind can lack what was asked for.
+    """
 
     document: DraftDocument
-    subject: str
-    key: str
+    question: str
     value: str
     start: int
-
-    @property
-    def question(self) -> str:
-        return f"What is the {self.key} of {self.subject}?"
+    answers: tuple[str, ...] = ()
+    rank: int = 0
 
     def as_draft(self, name: str) -> Draft:
-        """The question that asks for it."""
+        """The question that asks for it. It has no reference: that would be the value once more."""
         return Draft(
             id=name,
-            slice=SLICE,
+            slice=FACTS,
             question=self.question,
-            answers=(self.value,),
-            reference=f"The {self.key} of {self.subject} is {self.value}.",
+            answers=(self.value, *(each for each in self.answers if each != self.value)),
             sources=(self.document.source,),
             approved=None,
             span=Span(source=self.document.source, start=self.start, end=self.start + len(self.value)),
         )
 
 
-def find_facts(document: DraftDocument) -> list[Fact]:
-    """The facts of a document, in its order, each once."""
+def find_facts(document: DraftDocument, outline: Outline, name: str) -> list[Fact]:
+    """The facts of a document, in its order, each once.
+
+    Args:
+        name: what questions call the document (`name_documents`).
+    """
+    if is_skipped(document, outline):
+        return []
     facts: dict[tuple[str, str], Fact] = {}
-    for fact in _facts(document):
-        if fact is not None:
-            facts.setdefault((fact.question.casefold(), fact.value), fact)
+    finder = _Finder(document, outline, name)
+    for block in outline.blocks:
+        if not any(_SKIPPED_HEADINGS.fullmatch(heading.strip("` ")) for heading in block.headings):
+            for fact in finder.find(block):
+                facts.setdefault((fact.question.casefold(), fact.value), fact)
     return list(facts.values())
 
 
-def _facts(document: DraftDocument) -> Iterator[Fact | None]:
-    subject, fenced = _title(document), False
-    headings: list[str] = []
-    for start, line, in_front_matter in _lines(document.text):
-        if _FENCE.match(line):
-            fenced = not fenced
-        if fenced or _FENCE.match(line):
-            headings = []
-        elif not in_front_matter and (heading := _HEADING.match(line)):
-            subject = heading[1].strip(_AROUND_A_VALUE)
-        elif line.count("|") >= 2:
-            cells = _cells(line, start)
-            if _RULE.match(line):
+def is_skipped(document: DraftDocument, outline: Outline) -> bool:
+    """Lists of changes, of people and of links are no documents to ask about."""
+    dated = sum(bool(_DATED.match(each[-1])) for each in outline.headings if each)
+    is_log = dated >= 3 and 2 * dated >= len(outline.headings)
+    return is_log or _SKIPPED_FILES.fullmatch(PurePosixPath(document.source).stem) is not None
+
+
+def name_documents(outlines: dict[str, Outline]) -> dict[str, str]:
+    """What questions call each document: its title, with its path where the title says little or is another's too."""
+    titles = Counter(outline.title.casefold() for outline in outlines.values() if outline.title)
+    return {source: _name(source, outline.title, titles) for source, outline in outlines.items()}
+
+
+def _name(source: str, title: str | None, titles: Counter[str]) -> str:
+    if not title:
+        return source
+    is_clear = titles[title.casefold()] == 1 and not VAGUE_TITLES.fullmatch(title)
+    return quote(title) if is_clear else f"{quote(title)} ({source})"
+
+
+class _Finder:
+    def __init__(self, document: DraftDocument, outline: Outline, name: str) -> None:
+        self.document, self.name = document, name
+        self.repeated = {name for name, number in Counter(each[-1] for each in outline.headings if each).items()
+                         if number > 1}  # fmt: skip
+
+    def find(self, block: Paragraph | Items | Table) -> Iterator[Fact]:
+        where = self.where(block.headings)
+        if isinstance(block, Table):
+            yield from self._table(block, where)
+            return
+        texts = block.items if isinstance(block, Items) else (block.text,)
+        yield from self._terms(texts, where)
+        yield from self._pairs(block, texts, where)
+        for text in texts:
+            for statement in find_statements(text, block, where, self.name):
+                yield from self._stated(statement, text)
+
+    def where(self, headings: tuple[str, ...]) -> str:
+        """`In "Title" under "Heading"`; a heading that comes twice is named with the one above it."""
+        if not headings:
+            return f"In {self.name}"
+        above = f" of {quote(headings[-2])}" if headings[-1] in self.repeated and len(headings) > 1 else ""
+        return f"In {self.name} under {quote(headings[-1])}{above}"
+
+    def _fact(
+        self, question: str, raw: str, text: Text, rank: int, answers: tuple[str, ...] = (), after: int = 0
+    ) -> Iterator[Fact]:
+        """The fact, where the value stands in the text as it is and the question does not give it away."""
+        value = _bare(raw)
+        start = self.document.text.find(value, text.start + after, text.end)
+        if value and start >= 0 and re.search(r"\w", value) and not says(question, value):
+            yield Fact(self.document, question, value, start, answers, rank)
+
+    def _stated(self, statement: Statement, text: Text) -> Iterator[Fact]:
+        after = max(0, self.document.text[text.start : text.end].casefold().find(statement.behind))
+        yield from self._fact(statement.question, statement.value, text, statement.rank, statement.answers, after)
+
+    def _table(self, table: Table, where: str) -> Iterator[Fact]:
+        labels = [plain_text(row[0].raw) for row in table.rows]
+        header = [plain_text(cell.raw) for cell in table.header]
+        if len(table.rows) < 2 or len(set(map(str.casefold, labels))) < len(labels):
+            return
+        for label, row in zip(labels, table.rows, strict=True):
+            if not is_label(label):
                 continue
-            if headings:
-                yield from _row(document, headings, cells)
-            headings = headings or [text for text, _ in cells]
-            continue
-        elif pair := _PAIR.match(line):
-            yield _fact(document, subject, pair["key"], pair["value"], start + pair.start("value"))
+            for column, cell in zip(header[1:], row[1:], strict=False):
+                if _is_described(plain := plain_text(cell.raw), column):
+                    several = f"for {quote(column)} " if len(header) > 3 and not _DESCRIBING.fullmatch(column) else ""
+                    yield from self._described(label, row[0], plain, where, header[0], several)
+                elif _is_value(cell.raw):
+                    yield from self._cell(label, header, column, cell, where)
+
+    def _cell(self, label: str, header: list[str], column: str, cell: Text, where: str) -> Iterator[Fact]:
+        if not is_label(column, max_words=5) and column not in ("Default", "Type", "Required"):
+            if column or len(header) != 2 or header[0]:
+                return
+            clause = f"what is given as {quote(label)}"
+        elif is_property(column):
+            clause = f"what {be(column)} the {lower(column)} of {quote(label)}"
+        elif not header[0] and is_property(label):
+            clause = f"what {be(label)} the {lower(label)} of {quote(column)}"
         else:
-            for match in _SENTENCE.finditer(line):
-                yield _fact(document, match["subject"], match["key"], match["value"], start + match.start("value"))
-        headings = []
+            clause = f"what does the table give as {quote(column)} for {quote(label)}"
+        yield from self._fact(f"{where}, {clause}?", cell.raw, cell, 0)
+
+    def _terms(self, texts: tuple[Text, ...], where: str) -> Iterator[Fact]:
+        """Lists of terms and descriptions. One alone may be a remark that happens to begin in bold."""
+        found = [(text, match) for text in texts if (match := _TERM.match(text.raw.replace(":**", "**:")))]
+        if len(found) < MIN_ITEMS or 2 * len(found) < len(texts):
+            return
+        for text, match in found:
+            label, rest = plain_text(match["label"]).rstrip(":"), plain_text(match["rest"])
+            described = next(iter(sentences(rest)), "")
+            if is_label(_bare(label)):
+                yield from self._described(label, text, described, where, "")
+
+    def _described(
+        self, label: str, text: Text, description: str, where: str, kind: str, level: str = ""
+    ) -> Iterator[Fact]:
+        described = description.rstrip(".:; ").lstrip("-\u2013\u2014:. ")
+        if not _describes(described, label):
+            return
+        codes = re.findall(r"`([^`]+)`", label) if label.startswith("`") else []
+        what = _kind(label, kind)
+        question = f"{where}, {what} is described {level}as {quote_sentence(described)}?"
+        value = codes[0] if codes else label
+        yield from self._fact(question, value, text, 1, _other_names(codes))
+
+    def _pairs(self, block: Paragraph | Items, texts: tuple[Text, ...], where: str) -> Iterator[Fact]:
+        lines = [line for text in texts for line in _lines(self.document.text, text)]
+        found = [(line, match) for line in lines if (match := _KEY_VALUE.fullmatch(line.raw))]
+        if 2 * len(found) < len(lines):
+            return
+        for line, match in found:
+            key, value = match["key"].strip(), match["value"]
+            if is_label(key, max_words=4) and _is_pair(key, value):
+                question = f"{where}, what is given as {quote(key)}?"
+                yield from self._fact(question, value, line, 0, after=line.raw.index(":") + 1)
 
 
-def _lines(text: str) -> Iterator[tuple[int, str, bool]]:
-    """Each line with the number of its first character, and whether it belongs to the front matter."""
-    start, front_matter = 0, text.startswith("---")
-    for number, line in enumerate(text.splitlines(keepends=True)):
-        ends = front_matter and number > 0 and line.strip() in ("---", "...")
-        yield start, line.rstrip("\r\n"), front_matter
-        front_matter = front_matter and not ends
-        start += len(line)
+def _other_names(codes: list[str]) -> tuple[str, ...]:
+    """Of `--format (-f)` and `--file=<path>` the option alone; of `-f`, `--force` the others."""
+    bare = [code.split(" (")[0].split("=")[0].split(" ")[0] if code.startswith("-") else code for code in codes]
+    return tuple(dict.fromkeys([*codes[1:], *bare]))
 
 
-def _title(document: DraftDocument) -> str:
-    """The first heading, else what the front matter calls `title`, else the file's name."""
-    heading = re.search(r"^#\s+(.+?)\s*#*\s*$", document.text, re.MULTILINE)
-    title = re.search(r"\A---\n(?:.*\n)*?title:\s*(.+?)\s*\n", document.text)
-    named = heading or title
-    return named[1].strip(_AROUND_A_VALUE) if named else PurePosixPath(document.source).stem.replace("-", " ")
+def _lines(document: str, text: Text) -> Iterator[Text]:
+    """The lines of a text, without marks of a list before them."""
+    for match in re.finditer(r"[^\r\n]+", document[text.start : text.end]):
+        raw = re.sub(r"^\s*(?:[-*+]|\d+[.)])\s+|\s+$", "", match[0])
+        end = text.start + match.start() + len(match[0].rstrip())
+        yield Text(raw.strip(), end - len(raw), end)
 
 
-def _cells(line: str, start: int) -> list[tuple[str, int]]:
-    """The cells of a table's row and where they begin; the bars at its ends may be left out."""
-    before = "" if line.lstrip().startswith("|") else "|"
-    full = before + line + ("" if line.rstrip().endswith("|") else "|")
-    return [(cell[0], start + cell.start() - len(before)) for cell in _CELL.finditer(full)]
+def _bare(raw: str) -> str:
+    """Without the marks around the whole of it; those within it stay."""
+    text = raw.strip().rstrip(".,;") if not raw.strip().endswith((".m.", "etc.")) else raw.strip()
+    for pattern in (r"\*\*(?P<in>[^*]+)\*\*", r"__(?P<in>[^_]+)__", r"\*(?P<in>[^*]+)\*", r"``? ?(?P<in>[^`]+?) ?``?",
+                    r"\"(?P<in>[^\"]+)\""):  # fmt: skip
+        if match := re.fullmatch(pattern, text):
+            text = match["in"].strip()
+    return text
 
 
-def _row(document: DraftDocument, headings: list[str], cells: list[tuple[str, int]]) -> Iterator[Fact | None]:
-    if len(cells) == len(headings):
-        for heading, (value, start) in zip(headings[1:], cells[1:], strict=True):
-            yield _fact(document, cells[0][0], heading, value, start)
+def _is_value(raw: str) -> bool:
+    """Short, in words that can be compared, and neither a link nor a picture nor a blank to fill."""
+    value = _bare(raw)
+    if not value or len(value.split()) > MAX_VALUE_WORDS or len(value) > MAX_VALUE_CHARACTERS:
+        return False
+    is_code = raw.strip().startswith("`") and raw.strip() == f"`{value}`"
+    if not is_code and (_NO_FACT.fullmatch(value) or re.search(r"\]\(|\]\[|https?:|[<>{}|\\?]|:\w+:|!\[", value)):
+        return False
+    return re.search(r"[^\W_]", value) is not None and value.count("`") % 2 == 0 and "**" not in value
 
 
-def _fact(document: DraftDocument, subject: str, key: str, value: str, start: int) -> Fact | None:
-    """None where one of the three is not what a question can be made of."""
-    left = value.lstrip(_AROUND_A_VALUE)
-    start, value = start + len(value) - len(left), left.rstrip(_AROUND_A_VALUE)
-    subject, key = subject.strip(_AROUND_A_VALUE), key.strip(_AROUND_A_VALUE)
-    if not (re.search(r"\w", value) and re.search(r"\w", subject) and re.search(r"\w", key)):
-        return None
-    if len(key.split()) > MAX_KEY_WORDS or len(value.split()) > MAX_VALUE_WORDS:
-        return None
-    if any(_NO_VALUE.search(text) for text in (subject, key, value)) or key.lower() == "title":
-        return None
-    return Fact(document, subject, _lower(key), value, start)
+def _is_pair(key: str, value: str) -> bool:
+    """A list of links or of remarks has the same form: the value has to look like one, or the key like a property's."""
+    if not _is_value(value):
+        return False
+    bare = _bare(value)
+    return (is_property(key) and not bare.startswith("is ")) or (
+        _LOOKS_LIKE_A_VALUE.fullmatch(value) is not None and len(bare.split()) <= 4
+    )
 
 
-def _lower(key: str) -> str:
-    """ "Opening hours" in small letters; "ISBN" and "HTTP status" stay."""
-    return " ".join(word.lower() if word[1:].islower() or len(word) == 1 else word for word in key.split())
+def _is_described(plain: str, column: str) -> bool:
+    is_long = len(plain.split()) > MAX_VALUE_WORDS
+    return is_long or (bool(_DESCRIBING.fullmatch(column)) and len(plain.split()) >= MIN_DESCRIPTION_WORDS)
+
+
+def _describes(description: str, label: str) -> bool:
+    words = description.split()
+    if not MIN_DESCRIPTION_WORDS <= len(words) <= MAX_DESCRIPTION_WORDS or not stands_alone(description):
+        return False
+    if not is_english(description) or description.endswith(("?", ":", ",")) or re.search(r"https?:|\$\{", description):
+        return False
+    if re.match(r"(?:is|are)\b", description):
+        return False
+    return not hints_at(description, label) and description.count("`") % 2 == 0
+
+
+def _kind(label: str, column: str) -> str:
+    if label.startswith(("`-", "-")):
+        return "which option"
+    noun = column.lower().strip("` ")
+    if re.fullmatch(r"[a-z]+(?: [a-z]+)?", noun) and not noun.endswith("s") and is_label(column):
+        return f"which {noun}"
+    return "what"

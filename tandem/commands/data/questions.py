@@ -9,7 +9,8 @@ from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
 from evaluation.drafts.documents import read_documents
 from evaluation.drafts.draft_files import approved_questions, refuse_draft, write_drafts
-from evaluation.drafts.drafting import DraftingResult, DraftWriter, draft_questions
+from evaluation.drafts.drafting import draft_questions
+from evaluation.drafts.prose import DraftingResult, DraftWriter
 from evaluation.drafts.splitting import split_questions, to_jsonl, to_training_rows
 from evaluation.questions.files import load_questions
 from tandem.commands.options import DEFAULT, PARTLY_FAILED, DraftFile, ProjectFile

@@ -5,21 +5,27 @@ from typing import Any
 
 import typer
 from pydantic import ValidationError
+from rich.box import SIMPLE
+from rich.console import Console as RichConsole
+from rich.table import Table
+from rich.text import Text
 
 from cluster.errors import TandemError
 from evaluation.drafts.documents import DraftDocument, read_documents
-from evaluation.drafts.draft_files import Draft, read_drafts, write_drafts
+from evaluation.drafts.draft_files import Draft, edit_draft, read_drafts, write_drafts
 from tandem.commands.options import DEFAULT, DraftFile, ProjectFile
 from tandem.console import Console
 from tandem.project.project import load
 
 CHOICES = "y = take it, n = leave it out, e = edit, s = skip, q = stop"
-AROUND_A_SPAN = 150
+AROUND_A_SPAN, LINES_AROUND = 600, 6
+MIN_SIDE_BY_SIDE = 100
 
 
 def approve(draft: DraftFile, config: ProjectFile = DEFAULT) -> None:
     """Approve or reject drafted questions one at a time.
 
+    Each is shown beside the passage that it was made from.
     Every decision is kept at once: stop at any time, and run the command again to continue.
     """
     approved, left_out, undecided = approve_drafts(draft, _read_documents(config))
@@ -72,19 +78,22 @@ def _decide(draft: Draft, documents: list[DraftDocument]) -> Draft | None:
             return draft.model_copy(update={"approved": choice.lower() == "y"})
         if choice.lower() == "e":
             draft = _edit(draft)
-            _show(draft, [])
+            _show(draft, documents)
 
 
 def _edit(draft: Draft) -> Draft:
-    """Enter keeps what stands there. What is no question is said and asked for again."""
-    question = _ask(f"Question [{draft.question}]:") or draft.question
-    answers = _ask(f"Answers, with | between them [{' | '.join(draft.answers)}]:")
-    changes: dict[str, Any] = {"question": question}
-    if answers:
-        # Where the old answer stood says nothing about the new one.
-        changes |= {"answers": [answer.strip() for answer in answers.split("|")], "reference": None, "span": None}
+    """Enter keeps a value. What is no question is said, and nothing is changed."""
+    changes: dict[str, Any] = {}
+    if question := _ask(f"Question [{draft.question}]:"):
+        changes["question"] = question
+    for name in ("answers", "sources"):
+        separated = " | ".join(getattr(draft, name))
+        if values := _ask(f"{name.capitalize()}, with | between them, - for none [{separated}]:"):
+            changes[name] = () if values == "-" else tuple(value.strip() for value in values.split("|"))
+    if name := _ask(f"Slice [{draft.slice}]:"):
+        changes["slice"] = name
     try:
-        return Draft.model_validate(draft.model_dump(exclude_unset=True) | changes)
+        return edit_draft(draft, **changes)
     except ValidationError as error:
         typer.echo(f"Not kept: {error.errors(include_url=False)[0]['msg']}", err=True)
         return draft
@@ -103,10 +112,55 @@ def _ask(text: str) -> str | None:
 
 
 def _show(draft: Draft, documents: list[DraftDocument]) -> None:
-    typer.echo(f"Question: {draft.question}\nAnswer:   {' | '.join(draft.answers)}", err=True)
-    if draft.span is None:
+    """The draft beside the passage that it was made from; below each other where the terminal is narrow."""
+    console = RichConsole(stderr=True, highlight=False)
+    passage, words = _passage(draft, documents), _words(draft)
+    if passage is None:
+        console.print(words)
         return
-    for document in documents:
-        if document.source == draft.span.source:
-            start, end = max(0, draft.span.start - AROUND_A_SPAN), draft.span.end + AROUND_A_SPAN
-            typer.echo(f"In {document.source}: ...{' '.join(document.text[start:end].split())}...", err=True)
+    table = Table(box=SIMPLE, show_header=False, expand=True, padding=(0, 1))
+    if console.width >= MIN_SIDE_BY_SIDE:
+        table.add_column(ratio=1)
+        table.add_column(ratio=1)
+        table.add_row(passage, words)
+    else:
+        table.add_row(passage)
+        table.add_row(words)
+    console.print(table)
+
+
+def _words(draft: Draft) -> Text:
+    """What a person decides on, a line each."""
+    answers = " | ".join(draft.answers) if draft.answerable else "none: the documents do not say"
+    lines = {"Question": draft.question, "Answer": answers, "Reference": draft.reference, "Slice": draft.slice,
+             "With the passage": draft.with_passage, "Without": draft.without_passage}  # fmt: skip
+    text = Text()
+    for name, value in lines.items():
+        if value is not None:
+            text.append(f"{name}: ", style="bold")
+            text.append(f"{' '.join(value.split())}\n")
+    return text
+
+
+def _passage(draft: Draft, documents: list[DraftDocument]) -> Text | None:
+    """The lines around the span, as they are in the document, with the span marked; None where it cannot be shown."""
+    span = draft.span
+    document = next((each for each in documents if span is not None and each.source == span.source), None)
+    if span is None or document is None or span.end > len(document.text):
+        return None
+    text, start, end = document.text, span.start, span.end
+    for _ in range(LINES_AROUND):
+        start, end = max(0, text.rfind("\n", 0, max(0, start - 1)) + 1), text.find("\n", end + 1)
+        end = len(text) if end < 0 else end
+    start, end = max(start, span.start - AROUND_A_SPAN), min(end, span.end + AROUND_A_SPAN)
+    shown = Text(f"{document.source}\n", style="bold")
+    shown.append("..." if start else "", style="not bold")
+    shown.append(_visible(text[start : span.start]), style="not bold")
+    shown.append(_visible(text[span.start : span.end]), style="reverse not bold")
+    shown.append(_visible(text[span.end : end]), style="not bold")
+    return shown.append("..." if end < len(text) else "", style="not bold")
+
+
+def _visible(text: str) -> str:
+    """Without characters that would move the terminal's cursor."""
+    return "".join(char for char in text if char in "\n\t" or char.isprintable())

@@ -7,7 +7,7 @@ import pytest
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_question
 from evaluation.drafts.check import check_question_set, describe_check
-from evaluation.drafts.documents import read_documents
+from evaluation.drafts.documents import MAX_BYTES, read_documents
 from evaluation.questions.files import load_questions
 from evaluation.questions.question import Question
 from retrieval.config import RetrievalConfig
@@ -85,11 +85,18 @@ def test_documents_of_several_folders_and_what_is_not_read(tmp_path: Path) -> No
     assert [each.source for each in found.find("a.md")] == ["one/a.md", "two/a.md"]
 
 
-def test_documents_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_named_and_stop_nothing(tmp_path: Path) -> None:
     with pytest.raises(TandemError, match="names no documents"):
         read_documents(RetrievalConfig())
     with pytest.raises(TandemError, match=r"There is no .*gone"):
         read_documents(RetrievalConfig.model_validate({"sources": [str(tmp_path / "gone")]}))
     (tmp_path / "a.txt").write_bytes("Zürich".encode("latin-1"))
-    with pytest.raises(TandemError, match=r"a\.txt cannot be read \(not UTF-8 at byte 2\)"):
-        read_documents(RetrievalConfig.model_validate({"sources": [str(tmp_path)]}))
+    (tmp_path / "b.md").write_bytes(b"\x00\x01 not a text")
+    (tmp_path / "c.md").write_bytes(b"x" * (MAX_BYTES + 1))
+    (tmp_path / "d.md").write_text("# Read\n")
+    (tmp_path / "e.md").symlink_to(tmp_path / "gone.md")
+    found = read_documents(RetrievalConfig.model_validate({"sources": [str(tmp_path)]}))
+    assert [each.source for each in found.documents] == ["d.md"]
+    assert found.not_read == (
+        "a.txt (not UTF-8 at byte 2)", "b.md (not a text)", "c.md (16.0 MiB, and at most 16 are read)",
+    )  # fmt: skip

@@ -1,0 +1,104 @@
+"""What single sentences state: defaults, answers to headings that ask, definitions, and what else a sentence holds."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from evaluation.drafts.asked_sentences import ask_sentence
+from evaluation.drafts.markdown import Items, Paragraph, Text, plain_text
+from evaluation.drafts.wording import hints_at, is_english, is_label, quote_sentence, sentences, stands_alone
+
+_CODE = r"`(?P<{0}>[^`\n]+)`"
+_VALUE = (
+    r"(?P<value>`[^`\n]+`|\"[^\"\n]+\"|\d[\d.,]*\d?(?:\s?(?:%|ms|s|seconds?|minutes?|hours?|days?|[KMG]i?B|bytes))?\b"
+    r"|(?:true|false)\b)"
+)
+_DEFAULT = re.compile(
+    r"\bdefault(?:s to| value is| is|s?:| value:| value of|\s*=|:\*\*|\*\*:)\s*" + _VALUE, re.IGNORECASE
+)
+_OWN_DEFAULT = re.compile(
+    r"(?:^|\s)" + _CODE.format("name") + r"(?:\s+\([^)]*\))?\s+(?:defaults to|is set by default to|by default is)\s+"
+    + _VALUE, re.IGNORECASE,
+)  # fmt: skip
+_LEADING_NAME = re.compile(r"\s*(?:\*\*|__|\[)?`(?P<name>[^`\n]+)`")
+_HEADING_NAME = re.compile(r"(?:the )?`(?P<name>[^`\n]+)`(?: (?:option|setting|parameter|flag|field|argument))?", re.I)
+_ASKS = re.compile(r"(?:how|what|when|where|who|which|why|can|could|do|does|is|are|should|may|will|must)\b.*\?", re.I)
+_DEFINES = re.compile(
+    r"(?P<name>\*\*[^*\n]{2,40}\*\*|`[^`\n]{2,40}`|[A-Z][\w.-]*(?: [A-Z][\w.-]*){0,3})(?: \([^)]*\))? (?:is|are) "
+    r"(?P<rest>(?:an?|the) [^\n]+)"
+)
+
+_PRONOUNS = {"It", "This", "There", "That", "They", "What", "You", "We", "I", "Here", "Below", "Above", "One", "Some"}
+_OPINION = re.compile(
+    r"an? (?:good|great|better|best|bad|very|lot|few|bit|little|huge|big|small|key|must|nice|common|really|more|no"
+    r"|new|different|important|critical|crucial|essential|valid|useful|simple|whole|single)\b", re.I,
+)  # fmt: skip
+_ASKS_READER = re.compile(r"(?:do|are|have|did|would|will|can) you\b|(?:want|need|ready)\b", re.I)
+_PLACE = r"(?P<value>(?:In|At|On|Under|Below) (?:\S+ ){0,5}\S+?)\."
+_AMOUNT = re.compile(r"(?<![\w.])(?P<value>[$\u20ac\u00a3]?\d[\d.,]*%?(?: [a-z]+)?)(?![\w-])")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A question, its answer as it is in the text, other ways to say it, and a word that stands before it."""
+
+    question: str
+    value: str
+    rank: int
+    answers: tuple[str, ...] = ()
+    behind: str = ""
+
+
+def find_statements(text: Text, block: Paragraph | Items, where: str, name: str) -> Iterator[Statement]:
+    """What the sentences of a paragraph or of an item state."""
+    yield from _defaults(text, block, where)
+    plain = plain_text(text.raw)
+    if isinstance(block, Paragraph) and block.follows_heading and block.headings and plain:
+        yield from _answer(block.headings[-1], plain, name)
+    for sentence in sentences(plain):
+        if is_english(sentence) and stands_alone(sentence) and sentence.endswith("."):
+            yield from _definition(sentence, where)
+            for question, value, answers, distance in ask_sentence(sentence):
+                yield Statement(f"{where}, {question}?", value, 2 + distance, answers)
+
+
+def _defaults(text: Text, block: Paragraph | Items, where: str) -> Iterator[Statement]:
+    """The default of the name that the text begins with, of the one the sentence is about, or of the heading."""
+    for match in _OWN_DEFAULT.finditer(text.raw):
+        yield Statement(f"{where}, what is the default of `{match['name']}`?", match["value"], 0, behind="default")
+        return
+    found = list(_DEFAULT.finditer(text.raw))
+    name = _LEADING_NAME.match(text.raw) or (_HEADING_NAME.fullmatch(block.headings[-1]) if block.headings else None)
+    if len(found) != 1 or not name or found[0].start() < name.end("name") and name.string == text.raw:
+        return
+    yield Statement(f"{where}, what is the default of `{name['name']}`?", found[0]["value"], 0, behind="default")
+
+
+def _answer(heading: str, plain: str, name: str) -> Iterator[Statement]:
+    """Below a heading that asks: yes or no, a place, a number or the one command in the answer."""
+    if not _ASKS.fullmatch(heading) or not is_english(heading):
+        return
+    question = f"According to {name}, {heading[0].lower() + heading[1:] if heading[1:2].islower() else heading}"
+    first = sentences(plain)[0]
+    if match := re.match(r"(?P<value>Yes|No)\b(?=[.,!:;]| -| \u2013| \u2014)", first):
+        if not _ASKS_READER.match(heading):
+            yield Statement(question, match["value"], 0)
+    elif match := re.match(r"where\b.*", heading, re.I) and re.fullmatch(_PLACE, first):
+        yield Statement(question, match["value"], 0)
+    elif re.match(r"how (?:many|much|long|often|old|big|large|far)\b", heading, re.I):
+        found = list(_AMOUNT.finditer(first))
+        if len(found) == 1:
+            yield Statement(question, found[0]["value"], 0)
+    elif re.match(r"how (?:do|can) ", heading, re.I) and len(codes := re.findall(r"`([^`\n]+)`", plain)) == 1:
+        yield Statement(question, codes[0], 1)
+
+
+def _definition(sentence: str, where: str) -> Iterator[Statement]:
+    match = _DEFINES.fullmatch(sentence.rstrip("."))
+    if not match or not 5 <= len(match["rest"].split()) <= 30:
+        return
+    name = match["name"].strip("*`")
+    if not is_label(name) or name in _PRONOUNS or hints_at(match["rest"], name) or _OPINION.match(match["rest"]):
+        return
+    named = f"{where}, what" if not hints_at(where, name) else "What"
+    yield Statement(f"{named} is described as {quote_sentence(match['rest'])}?", name, 1)
