@@ -38,22 +38,24 @@ _TO_USE = re.compile(
 )  # fmt: skip
 _BY_USING = re.compile(rf"You can (?:also )?(?P<rest>.+?),? (?:by )?(?P<verb>{_GERUNDS}) (?:the |an? )?{_CODE}{_NOUN}?")
 _CODE_VERB = re.compile(rf"{_CODE} (?P<rest>(?:[a-z]+[^s\W]s|can|is used|will) .+)")
-_KINDS = frozenset(
-    """api argument attribute binary block branch class command configuration constant decorator directive directory
+_KIND_WORDS = """
+    api argument attribute binary block branch class command configuration constant decorator directive directory
     dictionary endpoint environment event exception extension extra field file flag folder format function group header
     helper hook interface key keyword label library macro method middleware mode module name object operator option
     package parameter permission plugin prefix property provider role schema script section service setting status
-    subcommand switch table tag template token tool type utility value variable""".split()
-)
+    subcommand switch table tag template token tool type utility value variable"""
+_KINDS = frozenset(_KIND_WORDS.split())
 _NUMBER = re.compile(
-    r"(?<![\w.#/`$€£:~-])(?P<number>[$€£]?\d+(?:[,.]\d+)*(?:%|\+|(?:[KMGT]i?B|ms|px|km|kg|am|pm|k)\b)?)(?![\w/`:°'’]|[.-]\w)"
+    r"(?<![\w.#/`$€£:~–-])(?P<number>[$€£]?\d+(?:[,.]\d+)*(?:%|\+|(?:[KMGT]i?B|ms|px|km|kg|am|pm|k)\b)?)"
+    r"(?![\w/`:°'’–]|[.-]\w| (?:or|to|and) \d)"
 )
 _SPELLED = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "twelve": 12,
 }  # fmt: skip
 _ANY_NUMBER = re.compile(rf"\b(?:{'|'.join(_SPELLED)})\b|\d[\d.,]*", re.IGNORECASE)
 _NAME = re.compile(
-    r"(?<=\b[a-z])(?P<before>[a-z'’-]*,? )(?P<name>[A-Z][\w&'-]*[a-z](?<![A-Z]s)(?: [A-Z][\w&'-]+){0,3})(?![\w’'+]| [(A-Z])"
+    r"(?<=\b[a-z])(?P<before>[a-z'’-]* )"
+    r"(?P<name>[A-Z][\w&'-]*[a-z](?<![A-Z]s)(?: [A-Z][\w&'-]+){0,3})(?![\w’'+]| [(A-Z])"
 )
 _POINTS_BACK = re.compile(
     r"\b(?:it|they|them|its|their|do so|done so|check|although|luckily|notice|head over)\b|[:?!\"]", re.IGNORECASE
@@ -61,7 +63,7 @@ _POINTS_BACK = re.compile(
 _SPELLED_NUMBER = re.compile(rf"\b(?P<number>{'|'.join(_SPELLED)})\b(?= (?:[a-z-]+ )?[a-z]+s\b)", re.IGNORECASE)
 _NUMBERED = re.compile(
     r"\b(?:step|version|versions|v|chapter|figure|section|issue|rfc|pep|part|item|rule|no\.?|level|type|python|java|node"
-    r"|number|#)\s*$|\b(?:\d+|one|two|three|four) (?:or|to|and) $", re.I,
+    r"|number|#|[A-Z][a-z]+, ?)\s*$|\b(?:\d+|one|two|three|four) (?:or|to|and) $", re.I,
 )  # fmt: skip
 _N = rf"(?P<number>[$€£]?\d[\d,.]*%?|{'|'.join(_SPELLED)})"
 _NOUNS = r"(?P<nouns>(?:[a-z-]+ ){0,2}[a-z]+s)"
@@ -87,6 +89,8 @@ def ask_sentence(sentence: str) -> Iterator[tuple[str, str, tuple[str, ...], int
     if not MIN_WORDS <= len(sentence.split()) <= MAX_WORDS or re.search(r"https?:|[|{}<>\[\]]|\.\.\.|\u2026", sentence):
         return
     plain = sentence.rstrip(".")
+    if plain.count("(") != plain.count(")"):
+        return
     codes = list(dict.fromkeys(re.findall(r"`[^`]+`", plain)))
     if len(codes) <= MAX_CODES and (asked := _ask_code(plain)):
         yield *asked, (), 0
@@ -131,7 +135,7 @@ def _ask_code(plain: str) -> tuple[str, str] | None:
         return None
     # Too little is left, or the question points at what was said before it.
     is_vague = len(asked.split()) < MIN_ASKED_WORDS or re.search(
-        r"\b(?:it|they|them|otherwise)\b|\bthat$|, and `", asked
+        r"\b(?:it|they|them|otherwise|lot)\b|\bthat$|, and `", asked
     )
     return (
         None if is_vague or len(match["code"]) < 2 or f"`{match['code']}`" in asked else (asked, f"`{match['code']}`")

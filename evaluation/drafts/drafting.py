@@ -20,6 +20,7 @@ from evaluation.drafts.unanswerable import UnanswerableFinder
 
 UNANSWERABLE_EVERY = 8
 MAX_MENTIONS = 4
+MAX_LENGTH = 1_000_000
 T = TypeVar("T")
 
 
@@ -41,7 +42,8 @@ def draft_questions(
             "Markdown or text files in the folders of `retrieval.sources`.",
             "Name such a folder, or write the questions by hand.",
         )
-    drafted = DraftingResult()
+    drafted = DraftingResult(too_long=tuple(each.source for each in documents.documents if len(each.text) > MAX_LENGTH))
+    documents = Documents(tuple(each for each in documents.documents if len(each.text) <= MAX_LENGTH), ())
     _draft_facts(documents, -(-number // 2) if writer else number, seed, drafted)
     if writer:
         passages = _spread([find_passages(each) for each in documents.documents], seed)
@@ -62,17 +64,17 @@ def _draft_facts(documents: Documents, number: int, seed: int, drafted: Drafting
     drafted.left_out["the documents give two answers"] += sum(
         len(a) - len(b) for a, b in zip(facts, clear, strict=True)
     )
-    finder = UnanswerableFinder(documents.documents)
+    finder = UnanswerableFinder(documents.documents, outlines)
     open_ended = [finder.find(each, outlines[each.source], names[each.source])
                   for each in documents.documents if not is_skipped(each, outlines[each.source])]  # fmt: skip
     asked = _spread_facts(_distinctive(clear, documents), seed)
     unanswerable = filter(finder.is_open, _spread(open_ended, seed))
     for place in range(number):
-        every = place % UNANSWERABLE_EVERY == UNANSWERABLE_EVERY - 1
-        if every and (left_open := next(unanswerable, None)):
+        is_their_turn = place % UNANSWERABLE_EVERY == UNANSWERABLE_EVERY - 1
+        if is_their_turn and (left_open := next(unanswerable, None)):
             drafted.drafts.append(left_open.as_draft(f"unanswerable-{place:04}"))
-        elif fact := next(asked, None):
-            drafted.drafts.append(fact.as_draft(f"fact-{place:04}"))
+        elif surest := next(asked, None):
+            drafted.drafts.append(surest.as_draft(f"fact-{place:04}"))
         else:
             break
 

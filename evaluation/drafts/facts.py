@@ -41,6 +41,7 @@ from evaluation.drafts.wording import (  # fmt: skip
 MAX_VALUE_WORDS, MAX_VALUE_CHARACTERS = 6, 60
 MIN_DESCRIPTION_WORDS, MAX_DESCRIPTION_WORDS = 4, 26
 MIN_ITEMS = 2
+MAX_WORDS_OF_A_ROW = 3
 LAST_RANK = 4
 VAGUE_TITLES = re.compile(
     r"(?:readme|index|overview|introduction|intro|usage|faq|faqs|home|about|guide|docs|documentation|getting started"
@@ -49,18 +50,21 @@ VAGUE_TITLES = re.compile(
 )
 _SKIPPED_FILES = re.compile(
     r"(?:change-?_?logs?|changes|history|news|releases?|release[-_]?notes.*|licen[cs]e.*|summary|_?sidebar|_?navbar|toc"
-    r"|.*meeting[-_ ]?(?:notes|minutes).*|.*_minutes|minutes|authors|contributors|credits|acknowledge?ments|sponsors|backers|thanks)",
+    r"|.*meeting[-_ ]?(?:notes|minutes).*|.*_minutes|minutes|authors|contributors"
+    r"|credits|acknowledge?ments|sponsors|backers|thanks)",
     re.IGNORECASE,
 )
 _SKIPPED_HEADINGS = re.compile(
-    r"(?:change ?log|release notes|(?:table of )?contents|see also|further reading|references|related.*|.*\bexamples?\b.*|todo"
+    r"(?:change ?log|release notes|(?:table of )?contents|see also|further reading|references|related.*"
+    r"|.*\bexamples?\b.*|todo"
     r"|acknowledge?ments|credits|links|resources|(?:additional|more|useful) .*|prerequisites|checklist|history"
     r"|what'?s new.*|v?\d+\.\d+.*|unreleased)",
     re.IGNORECASE,
 )
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DATED = re.compile(
-    r"\W*(?:v(?:ersion )?)?\d+\.\d+|\W*\d{1,4}[-/.]\d\d?[-/.]\d|.*\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
-    r" \d|.*\b\d+ (?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* \d{4}", re.IGNORECASE,
+    rf"\W*(?:v(?:ersion )?)?\d+\.\d+|\W*\d{{1,4}}[-/.]\d\d?[-/.]\d|.*\b{_MONTH}\.? \d|.*\b\d+ {_MONTH} \d{{4}}",
+    re.IGNORECASE,
 )  # fmt: skip
 _KEY_VALUE = re.compile(
     r"(?P<mark>\*\*|__|)(?P<key>[^\W\d_][^:|*_`<>\[\]\n]{0,40}?)(?::(?P=mark)|(?P=mark):)[ \t]+(?P<value>\S[^\n]*)"
@@ -76,8 +80,11 @@ _DESCRIBING = re.compile(
     r"|what(?: is)?(?: it)?(?: does| means)?|function|behaviou?r|remarks?|responsibilit(?:y|ies)|role|info|about)",
     re.IGNORECASE,
 )
+_YES_OR_NO = re.compile(r"yes|no|true|false|y|n|x", re.IGNORECASE)
+_TAGS_AROUND = re.compile(r"^(?:\s*</?(?:a|span|b|nobr|em|strong)\b[^>]*>)+|(?:</(?:a|span|b|nobr|em|strong)>\s*)+$")
 _NO_FACT = re.compile(
-    r"(?:n/?a|tbd|tba|todo|unknown|various|varies|none|nil|null|\W+|see\b.*|same .*|as above.*|link|here|more|click.*)\.?",
+    r"(?:n/?a|tbd|tba|todo|unknown|various|varies|none|nil|null|\W+|see\b.*|same .*|as above.*|link|here|more"
+    r"|click.*)\.?",
     re.IGNORECASE,
 )
 _LOOKS_LIKE_A_VALUE = re.compile(r"`[^`]+`|.*\d.*|\S+@\S+\.\w+")
@@ -206,13 +213,19 @@ class _Finder:
             if column or len(header) != 2 or header[0]:
                 return
             clause = f"what is given as {quote(label)}"
+        elif column.lower() in ("required", "optional", "mandatory") and _YES_OR_NO.fullmatch(_bare(cell.raw)):
+            clause = f"is {quote(label)} {column.lower()}"
         elif is_property(column):
             clause = f"what {be(column)} the {lower(column)} of {quote(label)}"
         elif not header[0] and is_property(label):
             clause = f"what {be(label)} the {lower(label)} of {quote(column)}"
+        elif len(header) == 2 and len(label.split()) > MAX_WORDS_OF_A_ROW:
+            # Two lists of remarks side by side have the form of a table too.
+            return
         else:
             clause = f"what does the table give as {quote(column)} for {quote(label)}"
-        yield from self._fact(f"{where}, {clause}?", cell.raw, cell, 0)
+        rank = 1 if _YES_OR_NO.fullmatch(_bare(cell.raw)) else 0
+        yield from self._fact(f"{where}, {clause}?", cell.raw, cell, rank)
 
     def _terms(self, texts: tuple[Text, ...], where: str) -> Iterator[Fact]:
         """Lists of terms and descriptions. One alone may be a remark that happens to begin in bold."""
@@ -222,7 +235,7 @@ class _Finder:
         for text, match in found:
             label, rest = plain_text(match["label"]).rstrip(":"), plain_text(match["rest"])
             described = next(iter(sentences(rest)), "")
-            if is_label(_bare(label)):
+            if is_label(label):
                 yield from self._described(label, text, described, where, "")
 
     def _described(
@@ -265,6 +278,7 @@ def _lines(document: str, text: Text) -> Iterator[Text]:
 
 def _bare(raw: str) -> str:
     """Without the marks around the whole of it; those within it stay."""
+    raw = _TAGS_AROUND.sub("", raw)
     text = raw.strip().rstrip(".,;") if not raw.strip().endswith((".m.", "etc.")) else raw.strip()
     for pattern in (r"\*\*(?P<in>[^*]+)\*\*", r"__(?P<in>[^_]+)__", r"\*(?P<in>[^*]+)\*", r"``? ?(?P<in>[^`]+?) ?``?",
                     r"\"(?P<in>[^\"]+)\""):  # fmt: skip

@@ -30,6 +30,7 @@ _LEFT_OUT = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _NO_BLOCK = re.compile(r"[<{>|]|!\[|:::|===|!!!|\?\?\?|import |export |\[\[?_?TOC_?\]\]?|%%|\.\. ")
+_HARMLESS_TAG = re.compile(r"</?(?:a|abbr|b|br|em|i|kbd|nobr|small|span|strong|sub|sup)\b[^>]*>", re.IGNORECASE)
 _HEADING_MARKS = re.compile(r"\s*(?:\{\s*[#:.][^}]*\}|#+)\s*$")
 
 
@@ -75,7 +76,7 @@ class Outline:
 
 
 def read_outline(text: str) -> Outline:
-    """Divide a document by the rules of GitHub's Markdown. What is no Markdown becomes paragraphs; nothing is raised."""
+    """Divide a document by the rules of GitHub's Markdown. What is no Markdown becomes paragraphs."""
     front_matter = _FRONT_MATTER.match(text)
     named = _TITLE.search(front_matter[0]) if front_matter else None
     masked = _LEFT_OUT.sub(lambda match: _blank(match[0]), text)
@@ -92,13 +93,16 @@ def _parser() -> "MarkdownIt":
 
 
 def plain_text(raw: str) -> str:
-    """Without marks of emphasis and links; code spans keep their backticks. Empty where there is an image or HTML."""
+    """Without marks of emphasis and links; code spans keep their backticks. Empty where there is an image or HTML
+    that is more than emphasis, a link or an anchor."""
     (inline,) = _parser().parseInline(raw)
     parts = [_plain(token) for token in inline.children or ()]
     return "" if None in parts else " ".join("".join(part or "" for part in parts).split())
 
 
 def _plain(token: "Token") -> str | None:
+    if token.type == "html_inline" and _HARMLESS_TAG.fullmatch(token.content):
+        return " " if token.content.startswith("<br") else ""
     if token.type in ("image", "html_inline"):
         return None
     if token.type == "code_inline":

@@ -55,6 +55,8 @@ class DraftingResult:
     left_out: Counter[str] = field(default_factory=Counter)
     gave_up: str | None = None
     """Why the model was not asked any more; what was drafted until then is kept."""
+    too_long: tuple[str, ...] = ()
+    """Documents of more than a million characters, which nothing is drafted from."""
 
 
 @dataclass(frozen=True)

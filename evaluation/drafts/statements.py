@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from evaluation.drafts.asked_sentences import ask_sentence
 from evaluation.drafts.markdown import Items, Paragraph, Text, plain_text
-from evaluation.drafts.wording import hints_at, is_english, is_label, quote_sentence, sentences, stands_alone
+from evaluation.drafts.wording import hints_at, is_english, is_label, is_whole_sentence, quote_sentence, sentences
 
+MAX_WORDS_BELOW_A_NAME = 25
 _CODE = r"`(?P<{0}>[^`\n]+)`"
 _VALUE = (
     r"(?P<value>`[^`\n]+`|\"[^\"\n]+\"|\d[\d.,]*\d?(?:\s?(?:%|ms|s|seconds?|minutes?|hours?|days?|[KMG]i?B|bytes))?\b"
@@ -21,13 +22,17 @@ _OWN_DEFAULT = re.compile(
     + _VALUE, re.IGNORECASE,
 )  # fmt: skip
 _LEADING_NAME = re.compile(r"\s*(?:\*\*|__|\[)?`(?P<name>[^`\n]+)`")
-_HEADING_NAME = re.compile(r"(?:the )?`(?P<name>[^`\n]+)`(?: (?:option|setting|parameter|flag|field|argument))?", re.I)
+_HEADING_NAME = re.compile(r"(?:the )?`(?P<name>[^`<\n]+)`(?: (?:option|setting|parameter|flag|field|argument))?", re.I)
 _ASKS = re.compile(r"(?:how|what|when|where|who|which|why|can|could|do|does|is|are|should|may|will|must)\b.*\?", re.I)
 _DEFINES = re.compile(
     r"(?P<name>\*\*[^*\n]{2,40}\*\*|`[^`\n]{2,40}`|[A-Z][\w.-]*(?: [A-Z][\w.-]*){0,3})(?: \([^)]*\))? (?:is|are) "
     r"(?P<rest>(?:an?|the) [^\n]+)"
 )
 
+_NO_NAMES = re.compile(
+    r"(?:As|While|Since|Because|If|When|Although|For|In|Like|Unlike|With|Where|Once|After|Before|But|And|Or|So|Also|Then"
+    r"|Each|Every|All|Both|Another|Our|Your|His|Her|Its|Their|My)\b"
+)
 _PRONOUNS = {"It", "This", "There", "That", "They", "What", "You", "We", "I", "Here", "Below", "Above", "One", "Some"}
 _OPINION = re.compile(
     r"an? (?:good|great|better|best|bad|very|lot|few|bit|little|huge|big|small|key|must|nice|common|really|more|no"
@@ -55,11 +60,16 @@ def find_statements(text: Text, block: Paragraph | Items, where: str, name: str)
     plain = plain_text(text.raw)
     if isinstance(block, Paragraph) and block.follows_heading and block.headings and plain:
         yield from _answer(block.headings[-1], plain, name)
-    for sentence in sentences(plain):
-        if is_english(sentence) and stands_alone(sentence) and sentence.endswith("."):
+    for sentence in (each for part in _parts(text.raw) for each in sentences(plain_text(part))):
+        if is_whole_sentence(sentence):
             yield from _definition(sentence, where)
             for question, value, answers, distance in ask_sentence(sentence):
                 yield Statement(f"{where}, {question}?", value, 2 + distance, answers)
+
+
+def _parts(raw: str) -> list[str]:
+    """A short line without a stop is a title where the next one begins a sentence."""
+    return re.split(r"(?<=\n)(?=[A-Z])(?<=[^\n.,:;]\n)" if re.match(r"[^\n]{1,50}\n", raw) else r"(?!)", raw)
 
 
 def _defaults(text: Text, block: Paragraph | Items, where: str) -> Iterator[Statement]:
@@ -68,8 +78,11 @@ def _defaults(text: Text, block: Paragraph | Items, where: str) -> Iterator[Stat
         yield Statement(f"{where}, what is the default of `{match['name']}`?", match["value"], 0, behind="default")
         return
     found = list(_DEFAULT.finditer(text.raw))
-    name = _LEADING_NAME.match(text.raw) or (_HEADING_NAME.fullmatch(block.headings[-1]) if block.headings else None)
-    if len(found) != 1 or not name or found[0].start() < name.end("name") and name.string == text.raw:
+    is_short = len(text.raw.split()) <= MAX_WORDS_BELOW_A_NAME
+    name = _LEADING_NAME.match(text.raw)
+    if name is None and block.headings and is_short:
+        name = _HEADING_NAME.fullmatch(block.headings[-1])
+    if len(found) != 1 or not name or (name.string == text.raw and found[0].start() < name.end("name")):
         return
     yield Statement(f"{where}, what is the default of `{name['name']}`?", found[0]["value"], 0, behind="default")
 
@@ -98,7 +111,15 @@ def _definition(sentence: str, where: str) -> Iterator[Statement]:
     if not match or not 5 <= len(match["rest"].split()) <= 30:
         return
     name = match["name"].strip("*`")
-    if not is_label(name) or name in _PRONOUNS or hints_at(match["rest"], name) or _OPINION.match(match["rest"]):
+    if (
+        not is_label(name)
+        or name in _PRONOUNS
+        or _NO_NAMES.match(name)
+        or hints_at(match["rest"], name)
+        or _OPINION.match(match["rest"])
+    ):
+        return
+    if re.search(r", (?:it|this|so|but|and (?:it|we|you|they))\b", match["rest"]):
         return
     named = f"{where}, what" if not hints_at(where, name) else "What"
     yield Statement(f"{named} is described as {quote_sentence(match['rest'])}?", name, 1)

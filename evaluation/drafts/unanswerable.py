@@ -11,7 +11,7 @@ the property that is asked for, in a paragraph, in a line of a table or below a 
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -19,14 +19,16 @@ from typing import NamedTuple
 
 from evaluation.drafts.documents import DraftDocument
 from evaluation.drafts.draft_files import UNANSWERABLE, Draft, Span
-from evaluation.drafts.markdown import Items, Outline, Table, plain_text
+from evaluation.drafts.markdown import Items, Outline, Table, Text, plain_text
 from evaluation.drafts.wording import be, is_label, is_property, lower, quote
 
 MIN_SIBLINGS = 2
 MIN_DOCUMENTS = 3
 _CODE_HEADING = re.compile(r"`(?P<name>[^`]+)`")
 _CODE_ITEM = re.compile(r"`(?P<name>[^`\n]+)`(?:\s*(?::|--?|[\u2013\u2014])\s)")
-_KEY = re.compile(r"(?:\*\*|__)?(?P<key>[A-Z][A-Za-z ]{2,30}?)(?:\*\*|__)?:(?:\*\*|__)?[ \t]+[^\W_]", re.MULTILINE)
+_KEY = re.compile(
+    r"(?:\*\*|__)?(?P<key>[A-Z][A-Za-z ]{2,30}?)(?:\*\*|__)?:(?:\*\*|__)?[ \t]+[`\"']?[^\W_]", re.MULTILINE
+)
 _DEFAULT = re.compile(r"\bdefaults?\b", re.IGNORECASE)
 
 
@@ -59,11 +61,13 @@ class _Candidate(NamedTuple):
 class UnanswerableFinder:
     """Reads all documents once. `find` names what a document may leave open, and `is_open` looks into all of them."""
 
-    def __init__(self, documents: Sequence[DraftDocument]) -> None:
+    def __init__(self, documents: Sequence[DraftDocument], outlines: Mapping[str, Outline]) -> None:
         self.documents = documents
         self.keys: dict[PurePosixPath, Counter[str]] = {}
         for document in documents:
-            self.keys.setdefault(PurePosixPath(document.source).parent, Counter()).update(_keys(document.text))
+            self.keys.setdefault(PurePosixPath(document.source).parent, Counter()).update(
+                {key for text in _texts(outlines[document.source]) for key in _keys(text.raw)}
+            )
         self.num_in_folder = Counter(PurePosixPath(document.source).parent for document in documents)
 
     def find(self, document: DraftDocument, outline: Outline, name: str) -> list[Unanswerable]:
@@ -90,7 +94,7 @@ class UnanswerableFinder:
         folder = PurePosixPath(document.source).parent
         start = document.text.find(outline.title) if outline.title else -1
         for key, number in self.keys[folder].items():
-            is_usual = number >= MIN_DOCUMENTS and 2 * number >= self.num_in_folder[folder]
+            is_usual = number >= MIN_DOCUMENTS and 4 * number >= 3 * self.num_in_folder[folder]
             if outline.title and start >= 0 and is_usual and key.rstrip("s") not in document.text.casefold():
                 question = f"In {name}, what is given as {quote(key.capitalize())}?"
                 yield _Candidate(question, outline.title, key, start, start + len(outline.title))
@@ -110,6 +114,11 @@ def _mentions(text: str) -> Iterator[str]:
     yield "\n".join(below) if len(below) < 8 else ""
 
 
+def _texts(outline: Outline) -> Iterator[Text]:
+    for block in outline.blocks:
+        yield from () if isinstance(block, Table) else block.items if isinstance(block, Items) else (block.text,)
+
+
 def _keys(text: str) -> set[str]:
     return {key for match in _KEY.finditer(text) if is_property(key := match["key"].strip().lower())}
 
@@ -118,9 +127,11 @@ def _columns(outline: Outline, name: str) -> Iterator[_Candidate]:
     """Properties that are a column of one table of a kind of things and not of another."""
     tables = [block for block in outline.blocks if isinstance(block, Table) and len(block.rows) >= MIN_SIBLINGS]
     columns = [[plain_text(cell.raw) for cell in table.header] for table in tables]
+    properties: dict[str, set[str]] = {}
+    for first, *others in columns:
+        properties.setdefault(first, set()).update(filter(is_property, others))
     for table, header in zip(tables, columns, strict=True):
-        others = {column for its in columns if its[0] == header[0] and header[0] for column in its[1:]}
-        for column in sorted(each for each in others - set(header) if is_property(each)):
+        for column in sorted(properties[header[0]] - set(header)) if header[0] else ():
             where = f"In {name}" + (f" under {quote(table.headings[-1])}" if table.headings else "")
             for row in table.rows:
                 label = plain_text(row[0].raw)
@@ -166,8 +177,9 @@ def _settings(document: DraftDocument, outline: Outline, name: str) -> Iterator[
                 start = max(0, document.text.find(headed[heading]))
                 question = f"In {name}, what {be(key)} the {lower(key)} of {heading}?"
                 yield _Candidate(question, headed[heading], key, start, start + len(headed[heading]))
-    if sum(bool(_DEFAULT.search(raw)) for _, raw, _ in listed.values()) >= MIN_SIBLINGS:
-        for setting, (where, raw, start) in listed.items():
-            if not _DEFAULT.search(raw) and re.search(r"[A-Za-z]{3}", setting) and not setting.startswith("-"):
-                yield _Candidate(f"{where}, what is the default of `{setting}`?", setting, "default", start,
-                                 start + len(setting))  # fmt: skip
+    with_default = Counter(where for where, raw, _ in listed.values() if _DEFAULT.search(raw))
+    for setting, (where, raw, start) in listed.items():
+        is_setting = re.fullmatch(r"[A-Za-z][^=\s]{2,}", setting) is not None
+        if is_setting and with_default[where] >= MIN_SIBLINGS and not _DEFAULT.search(raw):
+            question = f"{where}, what is the default of `{setting}`?"
+            yield _Candidate(question, setting, "default", start, start + len(setting))

@@ -4,65 +4,86 @@ import re
 
 from evaluation.questions.words import words_of
 
-PROPERTIES = frozenset(
-    """address age alias amount author birthday budget capacity capital category city code color colour cost country
+_PROPERTY_WORDS = """
+    address age alias amount author birthday budget capacity capital category city code color colour cost country
     currency date deadline default default value default port depth description distance duration email environment
     variable env var expiry extension fax field floor format frequency height host hostname id interval isbn language
     latency length level license licence limit location maintainer manager maximum mass max memory method mime type
     minimum min model name number owner password path phone population port price priority protocol purpose radius rank
     rate region role runtime salary scope seats severity shortcut size speed start date state status support symbol
-    telephone temperature term timeout title type unit url user value version volume weight width year""".split()
-)
+    telephone temperature term timeout title type unit url user value version volume weight width year"""
+PROPERTIES = frozenset(_PROPERTY_WORDS.split())
 NO_LABELS = re.compile(
     r"(?:a|q|answer|question|note|notes|nb|n\.b\.|warning|warnings|caution|danger|todo|to do|to-do|fixme|tip|tips|hint"
-    r"|info|important|attention|remember|reminder|disclaimer|example|examples|e\.g\.?|i\.e\.?|for example|for instance"
-    r"|step|steps|update|updated|edit|edited|before|after|now|yes|no|ok|see|see also|more|read more|also|ps|p\.s\.|tl;dr"
+    r"|info|important|attention"
+    r"|remember|reminder|disclaimer|example|examples|e\.g\.?|i\.e\.?|for example|for instance"
+    r"|step|steps|update|updated|edit"
+    r"|edited|before|after|now|yes|no|ok|see|see also|more|read more|also|ps|p\.s\.|tl;dr"
     r"|tldr|summary|pro|pros|con|cons|pro tip|protip|good|bad|do|don't|dos|don'ts|first|second|third|next|finally|then"
     r"|result|results|output|input|new|added|changed|fixed|fix|removed|deprecated|security|feature|features|bug"
     r"|breaking|breaking change|breaking changes|chore|docs|optional|optionally|recommended|required|draft|tags|tag"
-    r"|layout|slug|however|otherwise|usage|solution|problem|issue|issues|key takeaway|takeaway|bonus|caveat|caveats|link"
-    r"|links|source|sources|reference|references|agenda|attendees|recording|video|image|figure|table|credit|credits"
-    r"|description|default|defaults|type|required|since|here|there|this|that|it|not|and|or|but|so|if|when|why|what|how"
-    r"|who|where)(?:\s+\d+)?[.!]?",
+    r"|layout|slug|however|otherwise|usage|solution|problem|issue|issues|key takeaway|takeaway|bonus|caveat|caveats"
+    r"|link|links|source|sources|reference|references|agenda|attendees|recording|video|image|figure|table|credit"
+    r"|credits|description|default|defaults|type|required|since|here|there|this|that|it|not|and|or|but|so|if|when|why|what"
+    r"|how|who|where)(?:\s+\d+)?[.!]?",
     re.IGNORECASE,
 )
 _POINTING = re.compile(
-    r"\b(?:this|these|those|above|below|following|follows|here|previous(?:ly)?|earlier|later|next|former|latter|such"
+    r"\b(?:this|these|those|the above|following|follows|here|previous(?:ly)?|earlier|later|next|former|latter|such"
     r"|aforementioned|same|example|e\.g|todo|tbd|fixme|click|screenshot|deprecated|last week|today|tomorrow"
-    r"|currently|recently|see|the other|more information|for more|refer to|bullets?|paragraphs?|sections?|pages?|chapters?|diagram|figure|image"
-    r"|unfortunately|tutorial|article|blog|post|guide|list|table|(?:the |our )(?:last|first|next)|refer to|please|check out|documentation|read)\b",
+    r"|currently|recently|see|the other|unfortunately|please|more information|refer to)\b"
+    r"|\b(?:above|below)(?=\W*$|[,.;:)])",
+    re.IGNORECASE,
+)
+# In a sentence, words for parts of the document itself.
+_POINTING_AT_TEXT = re.compile(
+    r"\b(?:check out|documentation|read (?:the|more|about|up)|for more|(?:the |our )(?:last|first|next))\b"
+    r"|\b(?:the|an?|our|your|each|in) (?:[\w-]+ )?(?:bullets?|paragraphs?|sections?|pages?|chapters?|diagram|figure"
+    r"|image|tutorial|article|blog|post|guide|list|table)\b",
     re.IGNORECASE,
 )
 _BEGINS_POINTING = re.compile(
-    r"(?:it|its|it's|they|them|their|he|she|his|her|that|that's|there|and|but|or|so|then|also|however|otherwise"
+    r"(?:it|its|it's|they|them|their|he|she|his|her|that|that's"
+    r"|there(?! (?:are|were)\b)|and|but|or|so|then|also|however|otherwise"
     r"|instead|because|which|who|where|while|thus|therefore|hence|first|second|third|finally|additionally|moreover"
     r"|furthermore|if so|yes|no|note|in addition|for instance|both|either|another|other|others|alternatively|again"
     r"|will|using|similarly|likewise|as a result|in particular|in fact|still|yet|plus|all of|some of|each of|one of)\b",
     re.IGNORECASE,
 )
-_ENGLISH = frozenset("the of to and a an in is are for you we your our be with that can by on as at or from".split())
+_ENGLISH_WORDS = "the of to and a an in is are for you we your our be with that can by on as at or from"
+_ENGLISH = frozenset(_ENGLISH_WORDS.split())
 _VERSION = re.compile(r"[\[(v]*\d+\.\d+|unreleased\b|\d{4}-\d\d", re.IGNORECASE)
 
 
 def is_label(text: str, max_words: int = 6) -> bool:
     """Whether a text can name what is asked about: short, with a letter, and no word that only marks what follows."""
     bare = text.strip("`\"' ")
+    if re.fullmatch(r"`[^`]{2,60}`", text):
+        return re.search(r"[^\W\d_]", bare) is not None and not re.search(r"\s{2}|\.\.\.", text)
     if len(bare) < 2 or not re.search(r"[^\W\d_]", bare) or len(text.split()) > max_words or len(text) > 60:
         return False
     if (
         NO_LABELS.fullmatch(bare.rstrip(":"))
         or _VERSION.match(bare)
-        or re.search(r"[?;{}<>|\[]|https?:|\.\.\.|^(?:How|Why|What|When|Where|Who|If) ", text)
+        or re.search(r"[?;{}<>|\[]|https?:|\.\.\.|` `|^(?:How|Why|What|When|Where|Who|If) ", text)
     ):
         return False
     return text.count("`") % 2 == 0 and text.count('"') % 2 == 0
 
 
-def stands_alone(sentence: str) -> bool:
-    """Whether a sentence is understood without what stands around it, as far as its words say."""
-    if re.match(r"[A-Z][a-z]+ing\b", sentence) or re.search(r"\b(?:I|I'm|I’m|[Mm]y|me)\b|\[|\w`\w", sentence):
+def stands_alone(description: str) -> bool:
+    """Whether a description is understood without what stands around it, as far as its words say."""
+    if re.search(r"^[AQ]:|\b(?:I|I'm|I’m|[Mm]y|me)\b|\[|\w`\w", description):
         return False
-    return not (_POINTING.search(sentence) or _BEGINS_POINTING.match(sentence.lstrip("\"'(*_ ")))
+    return not (_POINTING.search(description) or _BEGINS_POINTING.match(description.lstrip("\"'(*_ ")))
+
+
+def is_whole_sentence(sentence: str) -> bool:
+    """Whether it is an English sentence that stands alone: it ends, has a subject and speaks of no part of the text."""
+    if re.match(r"[A-Z][a-z]+ing\b", sentence) or not sentence.endswith("."):
+        return False
+    words = re.sub(r"`[^`]*`", "`x`", sentence)
+    return stands_alone(words) and is_english(words) and not _POINTING_AT_TEXT.search(words)
 
 
 def is_english(sentence: str) -> bool:
@@ -93,7 +114,7 @@ def quote_sentence(text: str) -> str:
 
 def lower(text: str) -> str:
     """ "Opening hours" in small letters; "ISBN" and "HTTP status" stay."""
-    return " ".join(word.lower() if word[1:].islower() or len(word) == 1 else word for word in text.split())
+    return " ".join(word.lower() if word[1:].islower() or word == "A" else word for word in text.split())
 
 
 def sentences(text: str) -> list[str]:

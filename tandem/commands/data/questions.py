@@ -45,7 +45,7 @@ def build(
         raise _nothing_drafted(drafted)
     write_drafts(out, drafted.drafts)
     console.result(f"Drafted {len(drafted.drafts):,} questions into {out}.{_left_out(drafted)}", None)
-    for kind in documents.not_read:
+    for kind in (*documents.not_read, *(f"{source} (more than a million characters)" for source in drafted.too_long)):
         console.stage("read", f"not read: {kind}")
     console.hint(f"go through them: tandem questions approve {out}")
     if drafted.gave_up:

@@ -90,8 +90,8 @@ def _edit(draft: Draft) -> Draft:
         separated = " | ".join(getattr(draft, name))
         if values := _ask(f"{name.capitalize()}, with | between them, - for none [{separated}]:"):
             changes[name] = () if values == "-" else tuple(value.strip() for value in values.split("|"))
-    if name := _ask(f"Slice [{draft.slice}]:"):
-        changes["slice"] = name
+    if part := _ask(f"Slice [{draft.slice}]:"):
+        changes["slice"] = part
     try:
         return edit_draft(draft, **changes)
     except ValidationError as error:
@@ -132,10 +132,12 @@ def _show(draft: Draft, documents: list[DraftDocument]) -> None:
 def _words(draft: Draft) -> Text:
     """What a person decides on, a line each."""
     answers = " | ".join(draft.answers) if draft.answerable else "none: the documents do not say"
-    lines = {"Question": draft.question, "Answer": answers, "Reference": draft.reference, "Slice": draft.slice,
-             "With the passage": draft.with_passage, "Without": draft.without_passage}  # fmt: skip
+    lines = (
+        ("Question", draft.question), ("Answer", answers), ("Reference", draft.reference), ("Slice", draft.slice),
+        ("The model's answer with the passage", draft.with_passage), ("Without it", draft.without_passage),
+    )  # fmt: skip
     text = Text()
-    for name, value in lines.items():
+    for name, value in lines:
         if value is not None:
             text.append(f"{name}: ", style="bold")
             text.append(f"{' '.join(value.split())}\n")
