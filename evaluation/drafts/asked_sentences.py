@@ -17,7 +17,7 @@ GAP = "____"
 MIN_WORDS, MAX_WORDS = 7, 28
 MIN_ASKED_WORDS = 7
 MIN_CODE_CHARACTERS = 4
-MAX_CODES, MAX_NUMBERS = 2, 3
+MAX_CODES, MAX_NUMBERS = 3, 3
 
 _VERBS = "use|run|set|call|pass|add|specify|execute|type|enable|enter|choose|select|import|include|define|configure"
 _GERUNDS = "using|running|setting|calling|passing|adding|specifying|executing|enabling|with"
@@ -37,7 +37,9 @@ _TO_USE = re.compile(
     rf"{_NOUN}?(?P<tail> (?:in|on|at|from|inside) (?:(?! and )[^,])+)?", re.I,
 )  # fmt: skip
 _BY_USING = re.compile(rf"You can (?:also )?(?P<rest>.+?),? (?:by )?(?P<verb>{_GERUNDS}) (?:the |an? )?{_CODE}{_NOUN}?")
-_CODE_VERB = re.compile(rf"{_CODE} (?P<rest>(?:[a-z]+[^s\W]s|can|is used|will) .+)")
+_CODE_VERB = re.compile(
+    rf"{_CODE} (?P<rest>(?!\w+ (?:are|is|were|was|can|will|must|should)\b(?! used))(?:[a-z]+[^s\W]s|can|is used|will) .+)"
+)
 _KIND_WORDS = """
     api argument attribute binary block branch class command configuration constant decorator directive directory
     dictionary endpoint environment event exception extension extra field file flag folder format function group header
@@ -47,7 +49,7 @@ _KIND_WORDS = """
 _KINDS = frozenset(_KIND_WORDS.split())
 _NUMBER = re.compile(
     r"(?<![\w.#/`$€£:~–-])(?P<number>[$€£]?\d+(?:[,.]\d+)*(?:%|\+|(?:[KMGT]i?B|ms|px|km|kg|am|pm|k)\b)?)"
-    r"(?![\w/`:°'’–]|[.-]\w| (?:or|to|and) \d)"
+    r"(?![\w/`:°'’–]|[.-]\w|-,| (?:or|to|and) \d)"
 )
 _SPELLED = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "twelve": 12,
@@ -58,7 +60,8 @@ _NAME = re.compile(
     r"(?P<name>[A-Z][\w&'-]*[a-z](?<![A-Z]s)(?: [A-Z][\w&'-]+){0,3})(?![\w’'+]| [(A-Z])"
 )
 _POINTS_BACK = re.compile(
-    r"\b(?:it|they|them|its|their|do so|done so|check|although|luckily|notice|head over)\b|[:?!\"]", re.IGNORECASE
+    r"(?:\S+ ){0,4}(?:it|they|them|its|their|one|ones)\b|.*\b(?:do so|done so|check|although|luckily|notice|head over)\b",
+    re.IGNORECASE,
 )
 _SPELLED_NUMBER = re.compile(rf"\b(?P<number>{'|'.join(_SPELLED)})\b(?= (?:[a-z-]+ )?[a-z]+s\b)", re.IGNORECASE)
 _NUMBERED = re.compile(
@@ -99,7 +102,7 @@ def ask_sentence(sentence: str) -> Iterator[tuple[str, str, tuple[str, ...], int
     numbers += _SPELLED_NUMBER.finditer(plain)
     if not codes and numbers and len(_ANY_NUMBER.findall(plain)) <= MAX_NUMBERS:
         yield from _ask_number(plain, numbers)
-    elif not _POINTS_BACK.search(plain):
+    elif not _POINTS_BACK.match(plain):
         yield from _ask_gap(plain, codes)
 
 
@@ -135,7 +138,7 @@ def _ask_code(plain: str) -> tuple[str, str] | None:
         return None
     # Too little is left, or the question points at what was said before it.
     is_vague = len(asked.split()) < MIN_ASKED_WORDS or re.search(
-        r"\b(?:it|they|them|otherwise|lot)\b|\bthat$|, and `", asked
+        r"\b(?:it|they|them|otherwise|lot)\b|\bthat$|,? and `", asked
     )
     return (
         None if is_vague or len(match["code"]) < 2 or f"`{match['code']}`" in asked else (asked, f"`{match['code']}`")

@@ -39,7 +39,7 @@ from evaluation.drafts.wording import (  # fmt: skip
 )
 
 MAX_VALUE_WORDS, MAX_VALUE_CHARACTERS = 6, 60
-MIN_DESCRIPTION_WORDS, MAX_DESCRIPTION_WORDS = 4, 26
+MIN_DESCRIPTION_WORDS, MAX_DESCRIPTION_WORDS = 3, 26
 MIN_ITEMS = 2
 MAX_WORDS_OF_A_ROW = 3
 LAST_RANK = 4
@@ -293,7 +293,7 @@ def _is_value(raw: str) -> bool:
     if not value or len(value.split()) > MAX_VALUE_WORDS or len(value) > MAX_VALUE_CHARACTERS:
         return False
     is_code = raw.strip().startswith("`") and raw.strip() == f"`{value}`"
-    if not is_code and (_NO_FACT.fullmatch(value) or re.search(r"\]\(|\]\[|https?:|[<>{}|\\?]|:\w+:|!\[", value)):
+    if not is_code and (_NO_FACT.fullmatch(value) or re.search(r"\]\(|\]\[|\[\^|https?:|[<>{}|\\?]|:\w+:|!\[", value)):
         return False
     return re.search(r"[^\W_]", value) is not None and value.count("`") % 2 == 0 and "**" not in value
 

@@ -10,7 +10,7 @@ _PROPERTY_WORDS = """
     variable env var expiry extension fax field floor format frequency height host hostname id interval isbn language
     latency length level license licence limit location maintainer manager maximum mass max memory method mime type
     minimum min model name number owner password path phone population port price priority protocol purpose radius rank
-    rate region role runtime salary scope seats severity shortcut size speed start date state status support symbol
+    rate region role runtime salary scope seats severity shortcut size speed start date state status symbol
     telephone temperature term timeout title type unit url user value version volume weight width year"""
 PROPERTIES = frozenset(_PROPERTY_WORDS.split())
 NO_LABELS = re.compile(
@@ -30,7 +30,7 @@ NO_LABELS = re.compile(
 )
 _POINTING = re.compile(
     r"\b(?:this|these|those|the above|following|follows|here|previous(?:ly)?|earlier|later|next|former|latter|such"
-    r"|aforementioned|same|example|e\.g|todo|tbd|fixme|click|screenshot|deprecated|last week|today|tomorrow"
+    r"|aforementioned|same|example|todo|tbd|fixme|click|screenshot|deprecated|last week|today|tomorrow"
     r"|currently|recently|see|the other|unfortunately|please|more information|refer to)\b"
     r"|\b(?:above|below)(?=\W*$|[,.;:)])",
     re.IGNORECASE,

@@ -59,17 +59,30 @@ def test_from_documents_to_approved_questions(project: Path) -> None:
     assert "have not been decided on" in refused(tandem(project, "accept", str(draft)))
     first = tandem(project, "approve", str(draft), typed="y\ns\nq\n")
     assert "1 approved, 0 left out, 3 to decide on." in first.stdout
-    second = tandem(project, "approve", str(draft), typed="e\nWhich is it?\n | \ne\n\n7 | seven\ny\ny\nn\n")
+    second = tandem(project, "approve", str(draft), typed="e\nWhich is it?\n | \n\n\ne\n\n7 | seven\n\nmine\ny\ny\nn\n")
     assert "3 approved, 1 left out, 0 to decide on." in second.stdout, second.stderr
     assert "Not kept:" in second.stderr
     assert "1 of 3" in second.stderr
+    shown = next(line for line in second.stderr.splitlines() if "Question: " in line and "[" not in line)
+    assert shown.index(".md") < shown.index("Question: "), "the passage is beside the draft"
 
     accepted = tandem(project, "accept", str(draft))
     assert accepted.returncode == 0, accepted.stderr
     questions = lines(project / "questions.jsonl")
     assert len(questions) == 3
     assert not any({"approved", "span"} & row.keys() for row in questions)
-    assert ["7", "seven"] in [row["answers"] for row in questions]
+    (edited,) = [row for row in questions if row["answers"] == ["7", "seven"]]
+    assert edited["slice"] == "mine"
+
+
+def test_a_file_that_cannot_be_read_stops_nothing_and_is_named(project: Path) -> None:
+    (project / "docs" / "old.md").write_bytes("# Bücher\n\nSeats: 7\n".encode("latin-1"))
+    (project / "docs" / "long.md").write_text("Seats: 40\n" * 100_001)
+    built = tandem(project, "build")
+    assert built.returncode == 0, built.stderr
+    assert "Drafted 4 questions" in built.stdout
+    assert "not read: old.md (not UTF-8 at byte 4)" in built.stderr
+    assert "not read: long.md (more than a million characters)" in built.stderr
 
 
 def test_split_writes_both_sides_and_replaces_nothing(project: Path) -> None:
@@ -114,7 +127,7 @@ def test_bad_input_is_one_paragraph(project: Path) -> None:
 
 def test_an_endpoint_that_is_not_there_leaves_what_the_templates_drafted(project: Path) -> None:
     for number in range(6):
-        (project / "docs" / f"{number}.md").write_text(f"In room {number} " + "people like to read long books. " * 3)
+        (project / "docs" / f"{number}.md").write_text(f"In room {'abcdef'[number]} " + "people read. " * 9)
     done = tandem(project, "build", "--model", "m", "--url", "http://127.0.0.1:9/v1")
     assert done.returncode == 3, done.stderr
     assert "because the call failed" in done.stdout
