@@ -38,7 +38,8 @@ _TO_USE = re.compile(
 )  # fmt: skip
 _BY_USING = re.compile(rf"You can (?:also )?(?P<rest>.+?),? (?:by )?(?P<verb>{_GERUNDS}) (?:the |an? )?{_CODE}{_NOUN}?")
 _CODE_VERB = re.compile(
-    rf"{_CODE} (?P<rest>(?!\w+ (?:are|is|were|was|can|will|must|should)\b(?! used))(?:[a-z]+[^s\W]s|can|is used|will) .+)"
+    rf"{_CODE} (?P<rest>(?!\w+ (?:are|is|were|was|can|will|must|should)\b(?! used))"
+    r"(?:[a-z]+[^s\W]s|can|is used|will) .+)"
 )
 _KIND_WORDS = """
     api argument attribute binary block branch class command configuration constant decorator directive directory
@@ -60,7 +61,8 @@ _NAME = re.compile(
     r"(?P<name>[A-Z][\w&'-]*[a-z](?<![A-Z]s)(?: [A-Z][\w&'-]+){0,3})(?![\w’'+]| [(A-Z])"
 )
 _POINTS_BACK = re.compile(
-    r"(?:\S+ ){0,4}(?:it|they|them|its|their|one|ones)\b|.*\b(?:do so|done so|check|although|luckily|notice|head over)\b",
+    r"(?:\S+ ){0,4}(?:it|they|them|its|their|one|ones)\b"
+    r"|.*\b(?:do so|done so|check|although|luckily|notice|head over)\b",
     re.IGNORECASE,
 )
 _SPELLED_NUMBER = re.compile(rf"\b(?P<number>{'|'.join(_SPELLED)})\b(?= (?:[a-z-]+ )?[a-z]+s\b)", re.IGNORECASE)

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 from evaluation.drafts.asked_sentences import ask_sentence
 from evaluation.drafts.markdown import Items, Paragraph, Text, plain_text
-from evaluation.drafts.wording import hints_at, is_english, is_label, is_whole_sentence, quote_sentence, sentences
+from evaluation.drafts.wording import (
+    hints_at,
+    is_english,
+    is_label,
+    is_property,
+    is_whole_sentence,
+    quote_sentence,
+    sentences,
+)
 
 MAX_WORDS_BELOW_A_NAME = 25
 _CODE = r"`(?P<{0}>[^`\n]+)`"
@@ -32,6 +40,10 @@ _DEFINES = re.compile(
 _NO_NAMES = re.compile(
     r"(?:As|While|Since|Because|If|When|Although|For|In|Like|Unlike|With|Where|Once|After|Before|But|And|Or|So|Also|Then"
     r"|Each|Every|All|Both|Another|Our|Your|His|Her|Its|Their|My)\b"
+)
+_PROPERTY_OF = re.compile(
+    r"The (?P<key>[a-zA-Z]+(?: [a-zA-Z]+){0,2}) of (?P<subject>(?:(?! is )[^,.;:|]){2,40}) is "
+    r"(?P<value>\S+(?: \S+){0,3})\."
 )
 _PRONOUNS = {"It", "This", "There", "That", "They", "What", "You", "We", "I", "Here", "Below", "Above", "One", "Some"}
 _OPINION = re.compile(
@@ -63,8 +75,23 @@ def find_statements(text: Text, block: Paragraph | Items, where: str, name: str)
     for sentence in (each for part in _parts(text.raw) for each in sentences(plain_text(part))):
         if is_whole_sentence(sentence):
             yield from _definition(sentence, where)
+            yield from _property(sentence, where, name)
             for question, value, answers, distance in ask_sentence(sentence):
-                yield Statement(f"{where}, {question}?", value, 2 + distance, answers)
+                yield Statement(_in_place(question, where, name), value, 2 + distance, answers)
+
+
+def _in_place(question: str, where: str, name: str) -> str:
+    """With the document before it, unless its title alone is that and the question names it anyway."""
+    title = re.escape(name.strip('"'))
+    if where == f"In {name}" and re.search(rf"(?<!\w){title}(?!\w)", question):
+        return f"{question[0].upper()}{question[1:]}?"
+    return f"{where}, {question}?"
+
+
+def _property(sentence: str, where: str, name: str) -> Iterator[Statement]:
+    match = _PROPERTY_OF.fullmatch(sentence)
+    if match and (is_property(match["key"]) or re.match(r"[A-Z\d`\"]", match["value"])):
+        yield Statement(_in_place(f"what is the {match['key']} of {match['subject']}", where, name), match["value"], 0)
 
 
 def _parts(raw: str) -> list[str]:

@@ -126,6 +126,9 @@ def test_a_heading_that_asks_is_the_question(heading: str, text: str, value: str
         ("We have two divers on call in every season.", "how many divers do we have on call", "two"),
         ("Guests pay a deposit of $50 before they take a key.", "which number is missing from", "$50"),
         ("It costs 50 crowns to take a key from the office.", None, None),
+        ("The draught of the Heron is 2.5 metres.", "what is the draught of the Heron?", "2.5 metres"),
+        ("The home port of the Heron is Whitby.", "what is the home port of the Heron?", "Whitby"),
+        ("The point of the trip is fun.", None, None),
         ("Either 3 or 4 people can row the boat to the island.", None, None),
     ],
 )
