@@ -27,6 +27,7 @@ from evaluation.drafts.statements import Statement, find_statements
 from evaluation.drafts.wording import (  # fmt: skip
     be,
     hints_at,
+    is_document_in_english,
     is_english,
     is_label,
     is_property,
@@ -81,6 +82,11 @@ _DESCRIBING = re.compile(
     re.IGNORECASE,
 )
 _YES_OR_NO = re.compile(r"yes|no|true|false|y|n|x", re.IGNORECASE)
+# Chinese, Japanese and Korean: a sentence of them is one word between spaces.
+_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+MAX_UNSPACED = 8
+# In another language than the question's, only what needs none.
+_PLAIN_VALUE = re.compile(r"(?=[^\s]*(?: [^\s]*){0,2}$)(?:`[ -~]+`|[ -~]*\d[ -~]*|[!-~]+@[!-~]+)", re.ASCII)
 _TAGS_AROUND = re.compile(r"^(?:\s*</?(?:a|span|b|nobr|em|strong)\b[^>]*>)+|(?:</(?:a|span|b|nobr|em|strong)>\s*)+$")
 _NO_FACT = re.compile(
     r"(?:n/?a|tbd|tba|todo|unknown|various|varies|none|nil|null|\W+|see\b.*|same .*|as above.*|link|here|more"
@@ -158,6 +164,7 @@ def _name(source: str, title: str | None, titles: Counter[str]) -> str:
 class _Finder:
     def __init__(self, document: DraftDocument, outline: Outline, name: str) -> None:
         self.document, self.name = document, name
+        self.is_english = is_document_in_english(document.text)
         self.repeated = {name for name, number in Counter(each[-1] for each in outline.headings if each).items()
                          if number > 1}  # fmt: skip
 
@@ -185,6 +192,8 @@ class _Finder:
     ) -> Iterator[Fact]:
         """The fact, where the value stands in the text as it is and the question does not give it away."""
         value = _bare(raw)
+        if not self.is_english and (rank > 0 or not _PLAIN_VALUE.fullmatch(raw)):
+            return
         start = self.document.text.find(value, text.start + after, text.end)
         if value and start >= 0 and re.search(r"\w", value) and not says(question, value):
             yield Fact(self.document, question, value, start, answers, rank)
@@ -294,6 +303,8 @@ def _is_value(raw: str) -> bool:
         return False
     is_code = raw.strip().startswith("`") and raw.strip() == f"`{value}`"
     if not is_code and (_NO_FACT.fullmatch(value) or re.search(r"\]\(|\]\[|\[\^|https?:|[<>{}|\\?]|:\w+:|!\[", value)):
+        return False
+    if len(_UNSPACED.findall(value)) > MAX_UNSPACED:
         return False
     return re.search(r"[^\W_]", value) is not None and value.count("`") % 2 == 0 and "**" not in value
 

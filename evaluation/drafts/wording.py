@@ -52,6 +52,12 @@ _BEGINS_POINTING = re.compile(
 )
 _ENGLISH_WORDS = "the of to and a an in is are for you we your our be with that can by on as at or from"
 _ENGLISH = frozenset(_ENGLISH_WORDS.split())
+_OTHER_WORDS = """
+    der die das und ist nicht ein eine mit für von auf den dem im zu sich le les des et est une pour dans sur pas du qui
+    el los las del que una para con por es um uma não em do da dos os il di che per non della het een van niet op zijn
+    bir ve için bu ile w nie jest się na och att som är det"""
+_OTHER = frozenset(_OTHER_WORDS.split())
+MAX_OTHER_LETTERS = 0.02
 _VERSION = re.compile(r"[\[(v]*\d+\.\d+|unreleased\b|\d{4}-\d\d", re.IGNORECASE)
 
 
@@ -89,6 +95,15 @@ def is_whole_sentence(sentence: str) -> bool:
 def is_english(sentence: str) -> bool:
     words = re.findall(r"[^\W\d_]+", sentence.lower())
     return sum(word in _ENGLISH for word in words) >= max(1, len(words) // 10)
+
+
+def is_document_in_english(text: str) -> bool:
+    """By the commonest words of the text, and by its letters. What has neither may be English."""
+    letters = re.findall(r"[^\W\d_]", text)
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    num_english, num_other = (sum(word in known for word in words) for known in (_ENGLISH, _OTHER - _ENGLISH))
+    others = sum(not letter.isascii() for letter in letters)
+    return num_english >= num_other and others <= MAX_OTHER_LETTERS * len(letters)
 
 
 def is_property(key: str) -> bool:

@@ -219,6 +219,16 @@ def test_lists_of_changes_and_minutes_are_left_alone(source: str, text: str) -> 
     assert asked(text, source) == []
 
 
+def test_of_a_document_in_another_language_only_plain_values_are_asked_for() -> None:
+    text = (
+        "# Hafen\n\nDas ist der Hafen von Norden, und die Boote sind nicht mit dem Netz verbunden.\n\n"
+        "Plätze: 120\n\nFarbe: ein dunkles Blau\n\nAn der Mole liegen 40 Boote für die Fahrt zu den Inseln.\n"
+        "\n| Boot | Länge | Beschreibung |\n|---|---|---|\n| Ida | 12 m | Ein Boot für die Fahrt zu den Inseln |\n"
+        "| Eva | `9` | Ein Boot für die Fahrt auf dem Fluss |\n"
+    )
+    assert [value for _, value in asked(text)] == ["120", "12 m", "9"]
+
+
 def test_a_question_names_its_document_and_heading() -> None:
     outlines = {
         "a/README.md": read_outline("# Overview\n"), "b/port.md": read_outline("# Port\n"),
