@@ -17,6 +17,7 @@ from evaluation.drafts.markdown import read_outline
 from evaluation.drafts.near_duplicates import near_duplicate_indices
 from evaluation.drafts.prose import DraftingResult, DraftWriter, find_passages, write_drafts_from
 from evaluation.drafts.unanswerable import UnanswerableFinder
+from evaluation.questions.words import words_of
 
 UNANSWERABLE_EVERY = 8
 MAX_MENTIONS = 4
@@ -57,9 +58,10 @@ def _draft_facts(documents: Documents, number: int, seed: int, drafted: Drafting
     outlines = {each.source: read_outline(each.text) for each in documents.documents}
     names = name_documents(outlines)
     facts = [find_facts(each, outlines[each.source], names[each.source]) for each in documents.documents]
-    values: dict[str, set[str]] = {}
+    values: dict[str, set[tuple[str, ...]]] = {}
     for fact in (fact for found in facts for fact in found):
-        values.setdefault(fact.question.casefold(), set()).add(fact.value)
+        for question in {fact.question.casefold(), _without_place(fact.question)}:
+            values.setdefault(question, set()).add(words_of(fact.value))
     clear = [[fact for fact in found if len(values[fact.question.casefold()]) == 1] for found in facts]
     drafted.left_out["the documents give two answers"] += sum(
         len(a) - len(b) for a, b in zip(facts, clear, strict=True)
@@ -77,6 +79,13 @@ def _draft_facts(documents: Documents, number: int, seed: int, drafted: Drafting
             drafted.drafts.append(surest.as_draft(f"fact-{place:04}"))
         else:
             break
+
+
+def _without_place(question: str) -> str:
+    """What is asked, without the document that is asked about."""
+    asked = question.casefold()
+    place = max(asked.rfind(f", {word} ") for word in ("what", "which", "how", "is"))
+    return asked[place + 2 :] if asked.startswith("in ") and place > 0 else asked
 
 
 def _distinctive(groups: Sequence[Sequence[Fact]], documents: Documents) -> list[list[Fact]]:

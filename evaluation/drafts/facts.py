@@ -100,8 +100,7 @@ _LOOKS_LIKE_A_VALUE = re.compile(r"`[^`]+`|.*\d.*|\S+@\S+\.\w+")
 class Fact:
     """`document.text[start:end]` is the value; the other answers say the same otherwise.
 
-    `rank`: 0 for what the document states as a fact, higher for what was made a question with less certainty.
-    `subject` and `key` are set where others of the same kind can lack what was asked for.
+    `rank`: 0 for what the document states as a fact, 1 for descriptions, 2 to 4 for sentences, from the plainest on.
     """
 
     document: DraftDocument
@@ -190,13 +189,14 @@ class _Finder:
     def _fact(
         self, question: str, raw: str, text: Text, rank: int, answers: tuple[str, ...] = (), after: int = 0
     ) -> Iterator[Fact]:
-        """The fact, where the value stands in the text as it is and the question does not give it away."""
+        """The fact, where the text holds the value as it is and the question does not give it away."""
         value = _bare(raw)
         if not self.is_english and (rank > 0 or not _PLAIN_VALUE.fullmatch(raw)):
             return
-        start = self.document.text.find(value, text.start + after, text.end)
-        if value and start >= 0 and re.search(r"\w", value) and not says(question, value):
-            yield Fact(self.document, question, value, start, answers, rank)
+        whole = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+        found = whole.search(self.document.text, text.start + after, text.end)
+        if found and re.search(r"\w", value) and not says(question, value):
+            yield Fact(self.document, question, value, found.start(), answers, rank)
 
     def _stated(self, statement: Statement, text: Text) -> Iterator[Fact]:
         after = max(0, self.document.text[text.start : text.end].casefold().find(statement.behind))

@@ -6,7 +6,7 @@ from evaluation.questions.words import words_of
 
 _PROPERTY_WORDS = """
     address age alias amount author birthday budget capacity capital category city code color colour cost country
-    currency date deadline default default value default port depth description distance duration email environment
+    currency date deadline default default value default port depth distance duration email environment
     variable env var expiry extension fax field floor format frequency height host hostname id interval isbn language
     latency length level license licence limit location maintainer manager maximum mass max memory method mime type
     minimum min model name number owner password path phone population port price priority protocol purpose radius rank
@@ -17,7 +17,7 @@ NO_LABELS = re.compile(
     r"(?:a|q|answer|question|note|notes|nb|n\.b\.|warning|warnings|caution|danger|todo|to do|to-do|fixme|tip|tips|hint"
     r"|info|important|attention"
     r"|remember|reminder|disclaimer|example|examples|e\.g\.?|i\.e\.?|for example|for instance"
-    r"|step|steps|update|updated|edit"
+    r"|useful|step|steps|update|updated|edit"
     r"|edited|before|after|now|yes|no|ok|see|see also|more|read more|also|ps|p\.s\.|tl;dr"
     r"|tldr|summary|pro|pros|con|cons|pro tip|protip|good|bad|do|don't|dos|don'ts|first|second|third|next|finally|then"
     r"|result|results|output|input|new|added|changed|fixed|fix|removed|deprecated|security|feature|features|bug"
@@ -71,6 +71,7 @@ def is_label(text: str, max_words: int = 6) -> bool:
     if (
         NO_LABELS.fullmatch(bare.rstrip(":"))
         or _VERSION.match(bare)
+        or re.match(r"(?:here|this|that|these|those|there)\b", bare, re.IGNORECASE)
         or re.search(r"[?;{}<>|\[]|https?:|\.\.\.|` `|^(?:How|Why|What|When|Where|Who|If) ", text)
     ):
         return False

@@ -98,7 +98,7 @@ def _writer(project: Project, model: str | None, url: str | None) -> DraftWriter
 def _nothing_drafted(drafted: DraftingResult) -> TandemError:
     return TandemError(
         f"Nothing in the documents could be made a question of.{_left_out(drafted)} {drafted.gave_up or ''}".rstrip(),
-        "Facts such as `key: value`, bullets, tables, or prose and a model (--model) that reads it.",
+        "Tables, `key: value`, settings, lists of terms, or prose and a model (--model) that reads it.",
         "Add --model, or write the questions by hand.",
     )
 

@@ -48,6 +48,15 @@ def test_facts_are_spread_over_the_documents_and_contradictions_left_out() -> No
     assert len(draft_questions(documents, 100).drafts) == 10
 
 
+def test_a_question_that_names_no_document_has_one_answer_in_all_of_them() -> None:
+    heron = document("# Heron\n\nThe home port of Heron is Whitby.\n", "heron.md")
+    (draft,) = draft_questions(Documents((heron,), ()), 9).drafts
+    assert (draft.question, draft.answers) == ("What is the home port of Heron?", ("Whitby",))
+    fleet = document("# Fleet\n\nThe home port of Heron is Hull.\n", "fleet.md")
+    (draft,) = draft_questions(Documents((heron, fleet), ()), 9).drafts
+    assert (draft.question, draft.answers) == ('In "Fleet", what is the home port of Heron?', ("Hull",))
+
+
 def test_a_sure_fact_comes_before_a_gap_in_a_sentence() -> None:
     text = "# Hall\n\nThe keeper gives every guest of the house the key that Miss Harker made.\n\nSeats: 40\n"
     first, second = draft_questions(Documents((document(text),), ()), 5).drafts
