@@ -172,6 +172,7 @@ class _Writing:
         self, writer: DraftWriter, drafted: DraftingResult, number: int, on_progress: Callable[[str], None]
     ) -> None:
         self.writer, self.drafted, self.number, self.on_progress = writer, drafted, number, on_progress
+        self.limit = {"max_tokens": MAX_TOKENS}
         self.kept: dict[int, Draft] = {}
         self.num_open = self.num_failed_in_a_row = 0
 
@@ -226,8 +227,12 @@ class _Writing:
 
     async def _ask(self, prompt: str) -> Reply:
         messages = [{"role": "user", "content": prompt}]
-        body = {"model": self.writer.model, "messages": messages, "temperature": 0.0, "max_tokens": MAX_TOKENS}
-        reply = (await self.client.complete(body)).reply
+        body = {"model": self.writer.model, "messages": messages, "temperature": 0.0}
+        reply = (await self.client.complete(body | self.limit)).reply
+        if reply.failed and " 400" in reply.failed:
+            # The model may have no room for so many tokens; without a limit it gets what room there is.
+            self.limit = {}
+            reply = (await self.client.complete(body)).reply
         self.num_failed_in_a_row = self.num_failed_in_a_row + 1 if reply.failed else 0
         if reply.failed and self.num_failed_in_a_row >= GIVE_UP_AFTER:
             self.drafted.gave_up = reply.failed

@@ -75,13 +75,18 @@ def test_passages_are_prose_below_one_heading() -> None:
 
 
 @contextmanager
-def endpoint(answer: Callable[[int, str], str | None]) -> Iterator[str]:
-    """An OpenAI-compatible server; `answer` gets the call's number and the prompt, None is a 500."""
+def endpoint(answer: Callable[[int, str], str | None], limit: int | None = None) -> Iterator[str]:
+    """An OpenAI-compatible server; `answer` gets the call's number and the prompt, None is a 500.
+
+    More than `limit` tokens are refused."""
     calls, lock = iter(range(10**6)), Lock()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if limit is not None and body.get("max_tokens", 0) > limit:
+                self.send_error(400, "This model's maximum context length is 2048 tokens.")
+                return
             with lock:
                 text = answer(next(calls), body["messages"][0]["content"])
             choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
@@ -170,6 +175,13 @@ def test_what_is_not_as_it_should_be_is_counted_and_others_fill_up() -> None:
     assert drafted.left_out["the call failed"] >= 1
     assert drafted.left_out["the reply is not the JSON that was asked for"] >= 1
     assert drafted.gave_up is None
+
+
+def test_a_model_with_little_room_is_asked_without_a_limit() -> None:
+    with endpoint(well, limit=1024) as url:
+        drafted = draft_questions(documents_of(20), 12, DraftWriter(url, "m", concurrency=2))
+    assert len(written(drafted.drafts)) == 6
+    assert not +drafted.left_out
 
 
 def test_an_endpoint_that_dies_keeps_what_was_drafted() -> None:
