@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cluster.fingerprints.digests import digest_json
 from cluster.fingerprints.provenance import describe_machine, git_commit, package_versions
+from cluster.registry.gate_records import Candidate
 from cluster.storage.runs import Run
 from evaluation.arms import Arm
 from evaluation.asking.answer_cache import AnswerCache
@@ -31,7 +32,7 @@ from evaluation.questions.leaks import refuse_leaks, source_overlap
 from evaluation.questions.question import OVERALL, Question, slices
 from evaluation.questions.repeats import describe_repeats, find_repeats
 from evaluation.reporting.report import write_reports
-from evaluation.results import ArmResult, Candidate, Freshness, Gate, JudgeCheck, Reply, Report, Row, Staging
+from evaluation.results import ArmResult, Freshness, Gate, JudgeCheck, Reply, Report, Row, Staging
 from evaluation.verdicts.consistency import measure_consistency
 from evaluation.verdicts.costs import costs_of_arms as arm_costs
 from evaluation.verdicts.costs import find_break_even

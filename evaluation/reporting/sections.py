@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from cluster.registry.gate_records import describe_gates
+from cluster.registry.gate_records import Candidate, describe_gates
 from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.reporting import plots, tables
 from evaluation.reporting.earlier import EarlierRun
 from evaluation.reporting.requests import request_sentences
 from evaluation.reporting.tables import Table, arm_title
 from evaluation.reporting.wording import format_interval, format_seconds
-from evaluation.results import Candidate, Cell, Consistency, Report, Share
+from evaluation.results import Cell, Consistency, Report, Share
 
 MAX_PANELS = 12
 MAX_TABLES_BESIDE = 4  # columns

@@ -10,7 +10,7 @@ from pathlib import Path
 from cluster.fingerprints.models import digest_model
 from cluster.fingerprints.provenance import package_versions
 from cluster.hardware import read_hardware
-from cluster.registry.gate_records import describe_gates
+from cluster.registry.gate_records import Candidate, describe_gates
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
 from evaluation.arms import ARMS_OF, RETRIEVING, TRAINED, Arm, make_arms
@@ -18,7 +18,7 @@ from evaluation.asking.transport import visible_headers
 from evaluation.config import VARIANTS, ArmName
 from evaluation.measure import MeasurementContext, ask_arms, grade_all, refuse_trained
 from evaluation.measure import measure as measure_arms
-from evaluation.results import Candidate, Freshness, Report, Staging
+from evaluation.results import Freshness, Report, Staging
 from evaluation.verdicts.sampling.clusters import distinct_rows
 from evaluation.verdicts.staging import decide_training as decide_staging
 from retrieval.prompt import PROMPT_HASH

@@ -4,11 +4,12 @@ import re
 
 import pytest
 
+from cluster.registry.gate_records import Candidate
 from evaluation.arms import make_arms
 from evaluation.config import FOUR_ARMS, EndpointArm, EvaluationConfig, Prices
 from evaluation.reporting.markdown import make_markdown
 from evaluation.reporting.sections import ReportSection, make_sections
-from evaluation.results import Candidate, Gate, Report
+from evaluation.results import Gate, Report
 from evaluation.verdicts.costs import costs_of_arms
 from tests.evaluation.reports import make_report
 
