@@ -114,7 +114,9 @@ def ask_in_stages(
     looks = count_looks(make_look(questions, arms, run.started), run.path.parent)
     between, _ = looks_of_stages(looks, config.stages)
     collected, rows, judge = CollectedReplies(), dict[str, Row](), None
-    asked, protected = list(arms), [name for name in setting.gated or () if name]
+    asked = list(arms)
+    gated = setting.candidate
+    protected = [name for name in (gated.arm, gated.live_arm, BASE) if name] if gated else []
     for stage in make_stages(questions, config.stages, config.seed):
         added = ask_arms(config, base_url, asked, stage, on_progress, setting)
         collected.merge(added)
