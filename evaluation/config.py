@@ -244,6 +244,9 @@ class EvaluationConfig(Section):
     seed: int = 0
     """Decides the order of the questions."""
 
+    remarks: tuple[Annotated[str, Field(pattern=r"\S")], ...] = ()
+    """Sentences that the report shows among what was assumed, such as that epochs were chosen on these questions."""
+
     @field_validator("arms")
     @classmethod
     def _each_once(cls, arms: tuple[ArmName, ...]) -> tuple[ArmName, ...]:

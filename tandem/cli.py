@@ -59,6 +59,8 @@ QUESTIONS = (
     Verb("split", "Split a questions file into training rows and test questions.", "data.questions:split"),
     Verb("check", "Check the test questions for duplicates, outdated answers and leaks.",
          "data.questions_check:check_questions"),
+    Verb("export", "Write the test questions in the format of lm-eval, promptfoo or ragas.",
+         "data.questions_export:export"),
 )  # fmt: skip
 KEYS = (
     Verb("create", "Create an API key and print it once.", "serve.keys:create_key"),
@@ -98,7 +100,7 @@ PANELS = {
     ),
     "Data": (
         Verb("data", "Check the training rows and the test questions.", verbs=DATA),
-        Verb("questions", "Draft, approve, split and check the test questions.", verbs=QUESTIONS),
+        Verb("questions", "Draft, approve, split, check and export the test questions.", verbs=QUESTIONS),
         Verb("index", "Bring the document index up to date.", "data.index:index"),
         Verb("search", 'Search the documents (tandem search "..."), or measure how good the search is.',
              verbs=SEARCH, default="for", details=SEARCH_DETAILS),

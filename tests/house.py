@@ -90,6 +90,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "asking": "arms config engine_time grading questions results",
         "verdicts": "arms config grading questions results",
         "drafts": "asking grading questions results verdicts",
+        "exports": "grading questions results",
         "reporting": "arms config questions results verdicts",
         "measure": "arms asking config drafts grading questions reporting results verdicts",
     },

@@ -232,7 +232,8 @@ class TrainingConfig(Section):
     at least 0.05 and at most 0.25. Null: it goes live unchecked."""
 
     mlflow: str | None = None
-    """Tracking URI of MLflow, where the metrics go beside metrics.jsonl and TensorBoard."""
+    """Tracking URI of MLflow, where the metrics go beside metrics.jsonl and TensorBoard, and the results of
+    `tandem compare` beside its report."""
 
     tune: TuningConfig | None = Field(default=None, validation_alias=AliasChoices("tune", "search"))
     """Try several settings (Ray Tune) and publish the training with the lowest held-out loss."""

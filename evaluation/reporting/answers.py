@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from evaluation.config import ArmName
 from evaluation.reporting.plots import dot
-from evaluation.reporting.wording import FAILURE_WORDS, answer_mark, source_mark
-from evaluation.results import FailureKind, Reply, Report, Row
+from evaluation.reporting.wording import FAILURE_WORDS, answer_mark, failure_shown, retrieving_arms, source_mark
+from evaluation.results import Reply, Report, Row
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 NUM_IN_THE_PAGE = 200
+MARKS = ("right", "wrong", "unclear", "no answer", "ungradable", "failed", "not asked")
 MAX_CHARACTERS_SHOWN = 1200
 SHOWN_OF_A_LONG_ANSWER = 600
 
@@ -37,9 +39,11 @@ class Questions:
         self.report, self.template = report, template
         self.num = len(report.rows)
         self.slices = list(dict.fromkeys(row.question.slice for row in report.rows))
-        self.kinds: dict[FailureKind, str] = {
-            kind: words for kind, words in FAILURE_WORDS.items() if any(kind in _kinds(row) for row in report.rows)
-        }
+        self._retrieving = retrieving_arms(report)
+        occurring = {kind for row in report.rows for kind in self._kinds(row) if kind}
+        self.kinds = {kind: words for kind, words in FAILURE_WORDS.items() if kind in occurring}
+        marks = {answer_mark(reply) for row in report.rows for reply in row.replies.values()}
+        self.marks = [mark for mark in MARKS if mark in marks]
         self._passages: dict[str, int] = {}
         self._dots = [dot(number) for number in range(len(report.arms))]
 
@@ -62,7 +66,7 @@ class Questions:
 
     def _entry(self, number: int, row: Row) -> list[Any]:
         replies = [row.replies[arm.name] for arm in self.report.arms]
-        kinds = [reply.grade.failure if reply.grade else None for reply in replies]
+        kinds = self._kinds(row)
         html = self._html(row, as_data=True) if number >= NUM_IN_THE_PAGE else ""
         return [row.question.slice, [answer_mark(reply) for reply in replies], kinds if any(kinds) else [], html]
 
@@ -73,7 +77,7 @@ class Questions:
             arms=[(dot, arm, row.replies[arm.name]) for dot, arm in zip(self._dots, self.report.arms, strict=True)],
             mark=answer_mark,
             source_mark=source_mark,
-            failure_words=FAILURE_WORDS,
+            failures=[FAILURE_WORDS[kind] if kind else None for kind in self._kinds(row)],
             passages=self._seen(row),
             number_of=self._number_of if as_data else None,
             most=MAX_CHARACTERS_SHOWN,
@@ -94,10 +98,10 @@ class Questions:
     def _number_of(self, text: str) -> int:
         return self._passages.setdefault(text, len(self._passages))
 
+    def _kinds(self, row: Row) -> list[str | None]:
+        """What went wrong, by arm; None where nothing did."""
+        return [self._kind(row.replies[arm.name], arm.name) for arm in self.report.arms]
 
-def _kinds(row: Row) -> list[FailureKind]:
-    return [reply.grade.failure for reply in _all(row) if reply.grade and reply.grade.failure]
-
-
-def _all(row: Row) -> Iterator[Reply]:
-    yield from row.replies.values()
+    def _kind(self, reply: Reply, arm: ArmName) -> str | None:
+        kind = reply.grade.failure if reply.grade else None
+        return failure_shown(kind, arm in self._retrieving) if kind else None

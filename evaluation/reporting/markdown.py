@@ -46,7 +46,7 @@ def _answer(report: Report) -> list[str]:
     parts = [escaped(sentence) for sentence in recommendation.sentences[:1]]
     if len(recommendation.sentences) > 1:
         parts.append(_list(recommendation.sentences[1:]))
-    if recommendation.more_questions:
+    if recommendation.more_questions and not recommendation.would_change:
         documents = recommendation.more_documents
         source = f" from about {documents:,} more documents" if documents else ""
         parts.append(f"About {recommendation.more_questions:,} more questions{source} would settle it.")

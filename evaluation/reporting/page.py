@@ -54,8 +54,14 @@ def with_code(words: str) -> Markup:
     """Our own sentences: what stands between backticks is set as code, everything is escaped."""
     parts = re.split(r"`([^`]+)`", words)
     return Markup("").join(
-        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(_unbroken(part))
+        for number, part in enumerate(parts)
     )
+
+
+def _unbroken(words: str) -> str:
+    """A number stays on one line with its unit."""
+    return re.sub(r"(?<=\d) (?=%|points?\b)", "\u00a0", words)
 
 
 def _environment() -> "Environment":
@@ -71,7 +77,9 @@ def _environment() -> "Environment":
     environment.filters |= {
         "documents_counted": wording.documents_counted,
         "code": with_code,
-        "number": wording.format_number,
+        "percent": wording.format_percent,
+        "bounds": wording.format_bounds,
+        "css_class": lambda mark: mark.replace(" ", "-"),
         "seconds": wording.format_seconds,
         "interval": wording.format_interval,
     }

@@ -5,18 +5,20 @@ Whatever is a word goes through markupsafe, so no name can end a tag.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evaluation.reporting.wording import format_amount, format_number, format_seconds
+from evaluation.reporting.wording import format_percent, format_seconds
 
 WIDTH = 340
+WIDE = 960  # a plot that has the page's width to itself
 NUM_COLOURS = 8
 LEFT, RIGHT = 136, 286  # where the axis of a plot with a row for each arm begins and ends
 ROW = 24
 # The corners of a marker around (0, 0); the first is a circle.
+LETTER = 7.2  # the width that a letter of a label takes at most
 MARKERS = (
     "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
     "M-4.5-4.5h9v9h-9z",
@@ -87,15 +89,15 @@ def shapes() -> Markup:
 
 
 def shares_plot(described: str, lines: Sequence[PlotLine]) -> Markup:
-    """A row per arm on an axis from 0 to 1: the share as its marker, the interval as a line through it."""
-    parts = [_grid([(_across(value), label) for value, label in ((0, "0"), (0.5, ".5"), (1, "1"))], len(lines))]
+    """A row per arm on an axis from 0 to 100 %: the share as its marker, the interval as a line through it."""
+    parts = [_grid([(_across(value), label) for value, label in ((0, "0"), (0.5, "50"), (1, "100 %"))], len(lines))]
     for index, line in enumerate(lines):
         y = 16 + ROW * index
         drawn = Markup("")
         if line.value is not None:
             low, high = (line.value if bound is None else bound for bound in (line.low, line.high))
             drawn = _bar("interval", _across(low), _across(high), y) + marker(line.order, _across(line.value), y)
-        parts.append(_row(line, y, drawn, line.note or format_number(line.value)))
+        parts.append(_row(line, y, drawn, line.note or format_percent(line.value)))
     return _svg(described, 26 + ROW * len(lines), parts)
 
 
@@ -113,13 +115,20 @@ def times_plot(described: str, lines: Sequence[PlotLine]) -> Markup:
             begin, end = _across(line.value / ticks[-1]), _across((line.high or line.value) / ticks[-1])
             cap = Markup('<path class="cap" d="M{} {}v10"/>').format(_short(end), y - 5)
             drawn = _bar("interval", begin, end, y) + cap + marker(line.order, begin, y)
-        parts.append(_row(line, y, drawn, line.note or format_seconds(line.value)))
+        parts.append(_row(line, y, drawn, format_seconds(line.value)))
     return _svg(described, 26 + ROW * len(lines), parts)
 
 
-def cost_plot(described: str, points: Sequence[Point], unit: str) -> Markup:
-    """Cost to the right, accuracy upwards: what stands higher and further left is better. Names are left to a key."""
-    left, right, top, bottom = 34, 322, 12, 190
+def cost_plot(
+    described: str, points: Sequence[Point], unit: str, in_words: Callable[[float], str], width: int = WIDE
+) -> Markup:
+    """Cost to the right, accuracy upwards: what stands higher and further left is better.
+
+    Args:
+        in_words: a cost as the axis shows it.
+        width: WIDE writes the arms' names beside their marks, which a plot of WIDTH has no room for.
+    """
+    left, right, top, bottom = 44, width - 18, 12, 190 if width < WIDE else 300
     ticks = _ticks(max(point.x for point in points))
 
     def at(point: Point) -> tuple[float, float]:
@@ -128,20 +137,41 @@ def cost_plot(described: str, points: Sequence[Point], unit: str) -> Markup:
     parts = [
         Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="tick" x="{}" y="{}" {}>{}</text>')
         .format(left, right, _short(y), _short(y), left - 6, _short(y + 4), Markup('text-anchor="end"'), label)
-        for y, label in ((bottom, "0"), ((top + bottom) / 2, ".5"), (top, "1"))
+        for y, label in ((bottom, "0"), ((top + bottom) / 2, "50"), (top, "100 %"))
     ]  # fmt: skip
-    for tick in ticks:
+    for tick in ticks if width == WIDE else ticks[:: max((len(ticks) - 1) // 2, 1)]:
         x = left + (right - left) * tick / ticks[-1]
         anchor = "end" if tick == ticks[-1] else "middle"
-        parts.append(_text("tick", x + (8 if anchor == "end" else 0), bottom + 15, format_amount(tick), anchor))
-    parts.append(_text("tick", right + 8, bottom + 30, unit, "end"))
-    for point in points:
-        x, y = at(point)
-        low, high = (bottom - (bottom - top) * bound for bound in (point.low, point.high))
+        parts.append(_text("tick", x + (8 if anchor == "end" else 0), bottom + 15, in_words(tick), anchor))
+    parts.append(_text("tick", right + 8, bottom + 31, unit, "end"))
+    places = [(*at(point), *(bottom - (bottom - top) * bound for bound in (point.low, point.high))) for point in points]
+    taken = [(x - 3, high, x + 3, low) for x, _, low, high in places] + [
+        (x - 8, y - 8, x + 8, y + 8) for x, y, _, _ in places
+    ]
+    for point, (x, y, low, high) in zip(points, places, strict=True):
         whisker = Markup('<path class="interval" d="M{} {}V{}"/>').format(_short(x), _short(low), _short(high))
         drawn = whisker + marker(point.order, x, y)
+        if width == WIDE:
+            drawn += _label(point.label, x, y, right, taken)
         parts.append(Markup('<g class="{}"><title>{}</title>{}</g>').format(colour(point.order), point.label, drawn))
-    return _svg(described, bottom + 36, parts)
+    return _svg(described, bottom + 38, parts, width)
+
+
+def _label(words: str, x: float, y: float, right: float, taken: list[tuple[float, float, float, float]]) -> Markup:
+    """An arm's name beside its mark, where no mark and no other name is; nothing where there is no such place."""
+    words = _cut(words, 24)
+    long = LETTER * len(words)
+    for down in (0, -14, 14, -28, 28):
+        for begin, edge, anchor in ((x + 11, x + 11, "start"), (x - 11 - long, x - 11, "end")):
+            box = (begin, y + down - 7, begin + long, y + down + 7)
+            if begin >= 0 and box[2] <= right + 14 and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                return _text("name", edge, y + down + 4, words, anchor)
+    return Markup("")
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def stacked_plot(described: str, rows: Sequence[tuple[PlotLine, Sequence[StackPart]]]) -> Markup:
@@ -178,10 +208,10 @@ def _row(line: PlotLine, y: float, drawn: Markup, value: str) -> Markup:
     return Markup('<g class="{}{}">{}{}{}</g>').format(colour(line.order), strong, words, drawn, end)
 
 
-def _svg(described: str, height: float, parts: Sequence[Markup]) -> Markup:
+def _svg(described: str, height: float, parts: Sequence[Markup], width: int = WIDTH) -> Markup:
     inside = Markup("").join(parts)
     svg = Markup('<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
-    return svg.format(WIDTH, _short(height), described, inside)
+    return svg.format(width, _short(height), described, inside)
 
 
 def _grid(ticks: Sequence[tuple[float, str]], num_rows: int) -> Markup:

@@ -15,7 +15,7 @@ from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
 from evaluation.questions.question import OVERALL
 from evaluation.reporting.markdown import escaped, table_of
-from evaluation.reporting.wording import format_interval, format_money, format_number, format_seconds
+from evaluation.reporting.wording import format_interval, format_money, format_percent, format_seconds
 from evaluation.results import ArmResult, Report
 
 MAX_SLICES = 6
@@ -23,7 +23,10 @@ START, END = "<!-- results:start -->", "<!-- results:end -->"
 
 
 def readme_table(report: Report) -> str:
-    """An arm a line: right answers by slice and over all with the interval, failed calls, p50, and money if known."""
+    """An arm a line: right answers by slice and over all with the interval, failed calls, p50, and money if known.
+
+    Below it: how many questions, the verdict, and the project's own remarks (`evaluation.remarks`).
+    """
     priced = {cost.arm: cost for cost in report.costs if cost.answer_money is not None}
     headings = [
         "arm",
@@ -40,7 +43,7 @@ def readme_table(report: Report) -> str:
             line.append(escaped(format_money(cost.answer_money, cost.currency)) if cost else "")
     number = report.cell(report.arms[0].name, OVERALL).num_questions
     caption = f"{number:,} questions, {report.created:%-d %B %Y}. {escaped(report.recommendation.headline)}"
-    return f"{table_of(headings, lines)}\n\n{caption}"
+    return f"{table_of(headings, lines)}\n\n{' '.join([caption, *map(escaped, report.config.remarks)])}"
 
 
 def put_between_the_marks(text: str, table: str) -> str:
@@ -77,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _line(report: Report, arm: ArmResult, headings: list[str]) -> list[str]:
     cell = report.cell(arm.name, OVERALL)
-    by_slice = [format_number(report.cell(arm.name, name).accuracy.share) for name in _slices(report)]
+    by_slice = [format_percent(report.cell(arm.name, name).accuracy.share) for name in _slices(report)]
     words = [
         escaped(arm.title),
         *by_slice,

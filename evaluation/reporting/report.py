@@ -1,5 +1,6 @@
 """The report in its shapes: report.json, a self-contained report.html, report.md, and a table for the terminal."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,10 +8,13 @@ from cluster.storage.files import write_atomically
 from evaluation.arms import title
 from evaluation.questions.question import OVERALL
 from evaluation.reporting.earlier import read_earlier_runs
+from evaluation.reporting.limits import list_limits
 from evaluation.reporting.markdown import make_markdown
 from evaluation.reporting.page import render_page
+from evaluation.reporting.sections import LIMITS
+from evaluation.reporting.wording import format_percent
 from evaluation.results import Cell, Report
-from evaluation.verdicts.verdict_words import with_interval
+from evaluation.verdicts.percentages import with_interval
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,7 +38,12 @@ def write_reports(report: Report, folder: Path) -> list[Path]:
 
 
 def summary_text(report: Report) -> str:
-    """The verdict in words, and what became of an earlier one."""
+    """The verdict in words, what became of an earlier one, and what was assumed or not measured."""
+    limits = list_limits(report)
+    return "\n".join([_verdict(report), *([f"{LIMITS}:"] if limits else []), *(f"- {limit}" for limit in limits)])
+
+
+def _verdict(report: Report) -> str:
     drift, verdict = report.drift, f"Recommendation: {report.recommendation.text}"
     if drift is None:
         return verdict
@@ -51,7 +60,7 @@ def make_table(report: Report) -> "Table":
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     table.add_column("slice", no_wrap=True)
     table.add_column("arm", no_wrap=True)
-    for column in ("n", "failed", "right (95 % interval)", "p50 s", "p95 s"):
+    for column in ("graded", *_apart(report), "right (95 % interval)", "p50 s", "p95 s"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("also")
     for name in (*report.slices, OVERALL):
@@ -61,23 +70,37 @@ def make_table(report: Report) -> "Table":
     return table
 
 
+APART: dict[str, Callable[[Cell], int]] = {
+    "failed": lambda cell: cell.num_failed, "no answer": lambda cell: cell.num_no_answer,
+    "unclear": lambda cell: cell.num_unclear, "ungradable": lambda cell: cell.num_ungradable,
+    "not asked": lambda cell: cell.num_not_asked,
+}  # fmt: skip
+"""What counts as neither right nor wrong."""
+
+
+def _apart(report: Report) -> list[str]:
+    """Failed calls, and of the other columns those that have something to say."""
+    return [name for name, count in APART.items() if name == "failed" or any(map(count, report.cells))]
+
+
 def _columns(report: Report, cell: Cell) -> list[str]:
     leaders = report.recommendation.leaders.get(cell.slice, [])
     star = "*" if cell.arm in leaders else " "
     right = f"{with_interval(cell.accuracy)} {star}"
     times = [f"{value:.2f}" if value is not None else "-" for value in (cell.latency_p50_s, cell.latency_p95_s)]
-    return [title(cell.arm), str(cell.accuracy.n), str(cell.num_failed), right, *times, _also(cell)]
+    apart = [str(APART[name](cell)) for name in _apart(report)]
+    return [title(cell.arm), str(cell.accuracy.n), *apart, right, *times, _also(cell)]
 
 
 def _also(cell: Cell) -> str:
     """What is scored apart: form and value, false answers, citations."""
     if cell.slice == OVERALL:
-        return f"cited {cell.cited_right.share:.2f}" if cell.cited_right else ""
+        return f"cited {format_percent(cell.cited_right.share)}" if cell.cited_right else ""
     notes = []
     if cell.form and cell.content:
-        notes += [f"form {cell.form.share:.2f}", f"value {cell.content.share:.2f}"]
+        notes += [f"form {format_percent(cell.form.share)}", f"value {format_percent(cell.content.share)}"]
     if cell.false_answers:
-        notes.append(f"false {cell.false_answers.share:.2f}")
+        notes.append(f"false {format_percent(cell.false_answers.share)}")
     if cell.cited_right:
-        notes.append(f"cited {cell.cited_right.share:.2f}")
+        notes.append(f"cited {format_percent(cell.cited_right.share)}")
     return ", ".join(notes)

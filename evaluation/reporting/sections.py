@@ -12,22 +12,28 @@ from cluster.registry.gate_records import Candidate, describe_gates
 from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.reporting import plots, tables
 from evaluation.reporting.earlier import EarlierRun
+from evaluation.reporting.limits import list_limits
 from evaluation.reporting.requests import request_sentences
 from evaluation.reporting.tables import Table, arm_title
-from evaluation.reporting.wording import format_interval, format_seconds
+from evaluation.reporting.wording import format_amount, format_interval, format_percent, format_seconds
 from evaluation.results import Cell, Consistency, Report, Share
 
 MAX_PANELS = 12
+LIMITS = "What was assumed, and what was not measured"
 MAX_TABLES_BESIDE = 4  # columns
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot with its caption and what stands beside it. `kinds` and `arms`: its key, where its rows do not say it."""
+    """A plot with its caption and what stands beside it. `kinds` and `arms`: its key, where its rows do not say it.
+
+    `narrow`: the same plot for a phone, where `svg` takes the whole width of a page.
+    """
 
     caption: str
     svg: Markup
     aside: str = ""
+    narrow: Markup | None = None
     kinds: Sequence[tuple[str, str]] = ()
     arms: Sequence[tuple[int, str]] = ()
 
@@ -46,7 +52,13 @@ class ReportSection:
 
     def beside(self) -> list[Table]:
         """Tables that are narrow enough to stand beside the section's one figure."""
-        return [table for table in self.tables if len(self.figures) == 1 and len(table.headings) <= MAX_TABLES_BESIDE]
+        alone = len(self.figures) == 1 and not self.is_wide
+        return [table for table in self.tables if alone and len(table.headings) <= MAX_TABLES_BESIDE]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether its figures take the whole width, with nothing beside them."""
+        return any(figure.narrow for figure in self.figures)
 
     def below(self) -> list[Table]:
         return [table for table in self.tables if table not in self.beside()]
@@ -57,6 +69,7 @@ def make_sections(report: Report, earlier: Sequence[EarlierRun] = ()) -> list[Re
     sections = [
         _accuracy(report), _requests(report), _cost(report), _latency(report), _failures(report), _judge(report),
         _consistency(report), _freshness(report), _forgetting(report), _gates(report), _earlier(report, earlier),
+        _limits(report),
         _numbers(report),
     ]  # fmt: skip
     return [section for section in sections if section]
@@ -65,10 +78,26 @@ def make_sections(report: Report, earlier: Sequence[EarlierRun] = ()) -> list[Re
 def _accuracy(report: Report) -> ReportSection:
     figures = [_panel(report, name) for name in tables.slice_names(report)]
     lead = (
-        "Share of right answers, 0 to 1. The line is the 95 % interval: where the truth may well lie, given this many "
-        "questions. Calls that failed and answers that nobody can grade are not counted."
+        "The mark: the share of right answers. The line: its 95 % interval, in which the true share lies for 19 of 20 "
+        "sets of questions like this one. In bold: the best arm, and those that these questions do not tell apart from "
+        "it. Only answers that could be graded are counted."
     )
-    return ReportSection("accuracy", "Right answers by slice", lead, figures[:MAX_PANELS], figures[MAX_PANELS:])
+    folded = tables.slice_names(report)[MAX_PANELS:]
+    behind = [sentence for name in folded if (sentence := _behind(report, name))]
+    return ReportSection(
+        "accuracy", "Right answers by slice", lead, figures[:MAX_PANELS], figures[MAX_PANELS:], sentences=behind
+    )
+
+
+def _behind(report: Report, slice_name: str) -> str:
+    """Which arms are behind on a slice whose plot is folded away; empty where none is."""
+    leaders = report.recommendation.leaders.get(slice_name, [])
+    cells = [cell for cell in tables.cells_of(report, slice_name) if cell.accuracy.n]
+    shares = {cell.arm: f"{arm_title(report, cell.arm)} ({format_percent(cell.accuracy.share)})" for cell in cells}
+    behind = [words for arm, words in shares.items() if arm not in leaders]
+    if not behind or leaders[:1] != [arm for arm in leaders[:1] if arm in shares]:
+        return ""
+    return f"On {slice_name}, {', '.join(behind)} {'is' if len(behind) == 1 else 'are'} behind {shares[leaders[0]]}."
 
 
 def _requests(report: Report) -> ReportSection | None:
@@ -87,7 +116,11 @@ def _panel(report: Report, slice_name: str) -> Figure:
 
 
 def _ungraded(cell: Cell) -> str:
-    return "failed" if cell.num_failed >= cell.num_ungradable else "ungradable"
+    counts = {
+        "failed": cell.num_failed, "no answer": cell.num_no_answer, "unclear": cell.num_unclear,
+        "ungradable": cell.num_ungradable, "not asked": cell.num_not_asked,
+    }  # fmt: skip
+    return max(counts, key=lambda reason: counts[reason])
 
 
 def _share_line(
@@ -116,13 +149,17 @@ def _cost(report: Report) -> ReportSection | None:
         if spent is not None and accuracy.share is not None and accuracy.low is not None and accuracy.high is not None:
             title, order = arm_title(report, cost.arm), _order(report)[cost.arm]
             points.append(plots.Point(title, order, spent, accuracy.share, accuracy.low, accuracy.high))
-    unit = f"{report.costs[0].currency} for an answer" if by_money else "seconds of a machine for an answer"
-    described = "; ".join(f"{point.label}: {point.x:.3g} {unit}, {point.y:.2f} right" for point in points)
+    unit = f"{report.costs[0].currency} for an answer" if by_money else "machine time for an answer"
+    words = format_amount if by_money else format_seconds
+    described = "; ".join(f"{each.label}: {words(each.x)} {unit}, {format_percent(each.y)} right" for each in points)
     key = [(point.order, point.label) for point in points]
-    figures = (
-        [Figure("Right answers against cost", plots.cost_plot(described, points, unit), arms=key)] if points else []
-    )
+    figures = []
+    if points:
+        wide, narrow = (plots.cost_plot(described, points, unit, words, width) for width in (plots.WIDE, plots.WIDTH))
+        figures = [Figure("Right answers against cost", wide, narrow=narrow, arms=key)]
     lead = f"Upwards: share of right answers with its 95 % interval. To the right: {unit}. High and left is best."
+    if not by_money:
+        lead += " Money is shown where prices are set (`evaluation.prices`)."
     sentences = tables.break_even_sentences(report)
     return ReportSection("cost", "What it costs", lead if figures else "", figures, sentences=sentences, tables=[table])
 
@@ -134,15 +171,17 @@ def _latency(report: Report) -> ReportSection | None:
     lines = [
         plots.PlotLine(
             arm_title(report, cell.arm), _order(report)[cell.arm], cell.latency_p50_s, high=cell.latency_p95_s,
-            note=f"{format_seconds(cell.latency_p95_s)}",
         )
         for cell in cells
     ]  # fmt: skip
     lead = (
-        "The mark: half of the answers came within this time. The line’s end: 95 % did. "
-        f"{report.config.concurrency} calls were in flight at once at each endpoint."
+        "The mark and the number beside it: half of the answers came within this time. The line’s end: 95 % did. "
+        f"Up to {report.config.concurrency} calls were in flight at once at each endpoint."
     )
-    described = "; ".join(f"{line.label}: {format_seconds(line.value)}, {line.note}" for line in lines)
+    described = "; ".join(
+        f"{line.label}: half within {format_seconds(line.value)}, 95 % within {format_seconds(line.high)}"
+        for line in lines
+    )
     table = tables.latency_table(report)
     figure = Figure("Time to the whole answer", plots.times_plot(described, lines))
     return ReportSection("latency", "How long an answer takes", lead, [figure], tables=[table] if table else [])
@@ -156,7 +195,7 @@ def _failures(report: Report) -> ReportSection | None:
     rows = [
         (
             plots.PlotLine(arm_title(report, arm), _order(report)[arm], None),
-            [plots.StackPart(f"kind-{kind}", tables.OUTCOMES[kind], counted[kind]) for kind in kinds],
+            [plots.StackPart(_kind_class(kind), tables.OUTCOMES[kind], counted[kind]) for kind in kinds],
         )
         for arm, counted in counts.items()
     ]
@@ -166,17 +205,24 @@ def _failures(report: Report) -> ReportSection | None:
     figure = Figure(
         "All answers, by what became of them",
         plots.stacked_plot(described, rows),
-        kinds=[(f"kind-{kind}", tables.OUTCOMES[kind]) for kind in kinds],
+        kinds=[(_kind_class(kind), tables.OUTCOMES[kind]) for kind in kinds],
     )
     sentences = [report.staging.reason] if report.staging else []
     return ReportSection("failures", "What went wrong", "", [figure], sentences=sentences, tables=[table])
+
+
+def _kind_class(kind: str) -> str:
+    """The class of report.css that gives a kind of answers its colour."""
+    return f"kind-{kind.replace(' ', '-')}"
 
 
 def _judge(report: Report) -> ReportSection | None:
     check = report.judge
     if check is None:
         return None
-    agreement = "" if check.agreement is None else f"It says the same as people on {check.agreement:.0%} of them. "
+    agreement = (
+        "" if check.agreement is None else f"It says the same as people on {format_percent(check.agreement)} of them. "
+    )
     kappa = (
         "" if check.kappa is None else f"Cohen’s kappa, agreement beyond chance, is {check.kappa:.2f} (1 is perfect). "
     )
@@ -212,9 +258,9 @@ def _freshness(report: Report) -> ReportSection | None:
     table = tables.freshness_table(report)
     if table is None:
         return None
-    shown = [("Still the old value", [(measured.arm, measured.stale) for measured in report.freshness]),
-             ("The new value", [(measured.arm, measured.new) for measured in report.freshness])]  # fmt: skip
-    lead = "A document was corrected while the arms served. What they answered when the watching ended:"
+    shown = [("Old value", [(measured.arm, measured.stale) for measured in report.freshness]),
+             ("New value", [(measured.arm, measured.new) for measured in report.freshness])]  # fmt: skip
+    lead = "Documents were corrected while the arms served. The plots show what each arm answered at the end."
     return ReportSection(
         "freshness", "Does it follow a correction", lead, [_share_figure(report, *each) for each in shown],
         tables=[table],
@@ -226,7 +272,7 @@ def _forgetting(report: Report) -> ReportSection | None:
     if table is None:
         return None
     figure = _share_figure(report, "General questions", [(cell.arm, cell.accuracy) for cell in cells])
-    lead = "General questions that have nothing to do with the documents: a training may cost some of what was known."
+    lead = "General questions, which have nothing to do with the documents: a training can make a model forget answers."
     return ReportSection("forgetting", "What was forgotten", lead, [figure], tables=[table])
 
 
@@ -284,12 +330,17 @@ def _earlier(report: Report, runs: Sequence[EarlierRun]) -> ReportSection | None
             figures.append(Figure(arm.title, plots.shares_plot(described, lines)))
     changed = any(not run.same_questions for run in comparable)
     lead = "Right on all questions, this run above those before it."
-    note = " Runs marked * asked other questions: their numbers say little about a change for better or worse."
+    note = " Runs marked * asked other questions, so their shares cannot be compared with these."
     return ReportSection("earlier", "Earlier runs", lead + (note if changed else ""), figures, tables=[table])
 
 
 def _renamed(line: plots.PlotLine, label: str) -> plots.PlotLine:
     return plots.PlotLine(label, line.order, line.value, line.low, line.high, line.note, line.strong)
+
+
+def _limits(report: Report) -> ReportSection | None:
+    sentences = list_limits(report)
+    return ReportSection("limits", LIMITS, sentences=sentences) if sentences else None
 
 
 def _numbers(report: Report) -> ReportSection:

@@ -17,16 +17,20 @@ from evaluation.reporting.earlier import EarlierRun
 from evaluation.reporting.wording import (
     FAILURE_MEANINGS,
     FAILURE_WORDS,
-    NOTHING,
     answer_mark,
+    failure_shown,
     format_amount,
+    format_bounds,
     format_interval,
     format_money,
-    format_number,
+    format_percent,
+    format_points,
+    format_points_bounds,
     format_seconds,
-    format_signed,
+    retrieving_arms,
 )
 from evaluation.results import Cell, Consistency, Cost, Difference, Freshness, JudgeCheck, Report, Share
+from evaluation.verdicts.percentages import points
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,8 @@ def numbers_table(report: Report) -> Table:
     """Every slice and arm with all that was counted."""
     cells = [cell for name in slice_names(report) for cell in cells_of(report, name)]
     columns: list[tuple[str, Callable[[Cell], str]]] = [
-        ("right", lambda cell: format_number(cell.accuracy.share)),
-        ("95 % interval", lambda cell: _bounds(cell.accuracy)),
+        ("right", lambda cell: format_percent(cell.accuracy.share)),
+        ("95 % interval", lambda cell: format_bounds(cell.accuracy)),
         ("graded", lambda cell: str(cell.accuracy.n)),
         ("documents", lambda cell: _num_documents(cell.accuracy)),
         ("failed", lambda cell: str(cell.num_failed)),
@@ -110,8 +114,8 @@ def numbers_table(report: Report) -> Table:
 
 
 _NUMBERS = (
-    "In bold: the best arm of a slice, and those not told apart from it. Documents: as how many the graded questions "
-    "count, where some share one. Failed: no answer came. "
+    "In bold: the best arm of a slice, and those that its questions do not tell apart from it. Documents: as how many "
+    "the graded questions count, where some share one. Failed: no answer came. "
     "Ungradable: an answer that nobody can grade; neither is right or wrong. Refused: “I do not know” and the like. "
     "Form and value: scored apart where a form is asked for. "
     "False: answers other than a plain refusal where nobody can know. "
@@ -132,9 +136,9 @@ def differences_table(report: Report) -> Table | None:
     lines = [
         TableLine(
             [
-                f"{arm_title(report, each.first)} less {arm_title(report, each.second)}",
-                format_signed(each.difference),
-                f"{format_signed(each.low)} to {format_signed(each.high)}",
+                f"{arm_title(report, each.first)} minus {arm_title(report, each.second)}",
+                format_points(each.difference),
+                format_points_bounds(each.low, each.high),
                 str(each.n),
                 *([_num_documents(each)] if documents else []),
                 *([f"{each.more_questions:,}" if each.more_questions else ""] if more else []),
@@ -146,7 +150,11 @@ def differences_table(report: Report) -> Table | None:
     counted = ["questions", *(["documents"] if documents else [])]
     headings = ["arms", "difference", "interval", *counted, *(["more needed"] if more else []), "conclusion"]
     smallest = [each.smallest_effect for each in differences if each.smallest_effect is not None]
-    note = f"This many questions can show a difference of about {max(smallest):.2f} or more." if smallest else ""
+    note = (
+        f"This many questions can show a difference of about {points(max(smallest)).removeprefix('+')} or more."
+        if smallest
+        else ""
+    )
     return Table("One arm against another, on all questions", headings, lines, note) if lines else None
 
 
@@ -174,13 +182,15 @@ OUTCOMES: dict[str, str] = {
 def outcome_counts(report: Report) -> dict[ArmName, Counter[str]]:
     """By arm, how often each of OUTCOMES; general questions are not among them."""
     counts: dict[ArmName, Counter[str]] = {arm.name: Counter() for arm in report.arms}
+    retrieving = retrieving_arms(report)
     for row in report.rows:
         if row.question.slice != GENERAL:
             for arm in counts:
                 reply = row.replies[arm]
                 became = answer_mark(reply)
                 kind = reply.grade.failure if reply.grade else None
-                counts[arm][(kind or "unsorted") if became == "wrong" else became] += 1
+                wrong = failure_shown(kind, arm in retrieving) if kind else "unsorted"
+                counts[arm][wrong if became == "wrong" else became] += 1
     return counts
 
 
@@ -194,14 +204,20 @@ def costs_table(report: Report) -> Table | None:
         ("machine time", lambda cost: _machine_time(report, cost)),
         ("an answer", lambda cost: _money(cost.answer_money, cost)),
         ("a right answer", lambda cost: _money(cost.right_answer_money, cost)),
-        ("a month", lambda cost: _money(cost.monthly_money, cost)),
+        ("a month", lambda cost: _money(_monthly(cost), cost)),
     ]
     note = (
         "Tokens and machine time: mean for one answer. Machine time: the time in which the project’s endpoint was "
-        "busy, shared by the calls in flight there; of an answer that was kept, as it was measured when it was given. "
-        "A month: training and indexing again as often as the prices say, without answers."
+        "busy, shared by the calls in flight there; of an answer that was kept, as it was measured when it was given."
     )
+    if any(_monthly(cost) is not None for cost in report.costs):
+        note += " A month: training and indexing again as often as the prices say, without answers."
     return _by_arm(report, "What each arm costs", report.costs, columns, note)
+
+
+def _monthly(cost: Cost) -> float | None:
+    """None where no price is set: what needs neither training nor index then costs nothing by no price at all."""
+    return cost.monthly_money if cost.monthly_money or cost.answer_money is not None else None
 
 
 def break_even_sentences(report: Report) -> list[str]:
@@ -348,19 +364,15 @@ def _num_documents(counted: Share | Difference) -> str:
 
 
 def _share(share: Share | None) -> str:
-    return format_number(share.share) if share else ""
+    return format_percent(share.share) if share else ""
 
 
 def _interval(share: Share | None) -> str:
     return format_interval(share) if share else ""
 
 
-def _bounds(share: Share) -> str:
-    return f"{format_number(share.low)} to {format_number(share.high)}" if share.n else NOTHING
-
-
 def _mean(value: float | None) -> str:
-    return "" if value is None else format_number(value)
+    return "" if value is None else format_percent(value)
 
 
 def _time(value: float | None) -> str:

@@ -2,17 +2,23 @@
 
 import math
 
+from evaluation.config import ArmName
 from evaluation.questions.question import OVERALL
 from evaluation.results import FailureKind, Reply, Report, Share
+from evaluation.verdicts.percentages import bounds, percent, points, points_bounds, with_interval
 
-FAILURE_WORDS: dict[FailureKind, str] = {
+DOES_NOT_SEARCH = "not_searched"
+"""What `not_retrieved` is called where the arm does not search at all."""
+FAILURE_WORDS: dict[str, str] = {
+    "not_searched": "does not search",
     "not_retrieved": "not retrieved",
     "misread": "retrieved but misread",
     "not_in_documents": "not in the documents",
     "wrong_form": "wrong form",
     "wrong_reasoning": "wrong reasoning",
 }
-FAILURE_MEANINGS: dict[FailureKind, str] = {
+FAILURE_MEANINGS: dict[str, str] = {
+    "not_searched": "the answer is in the documents, and this arm does not read them",
     "not_retrieved": "the passage that holds the answer was not found",
     "misread": "the passage was in front of the model and the answer is wrong all the same",
     "not_in_documents": "no document holds the answer",
@@ -34,6 +40,16 @@ def answer_mark(reply: Reply) -> str:
     if reply.grade is not None:
         return "right" if reply.grade.correct else "wrong"
     return "failed" if reply.failed is not None or reply.text is None else "ungradable"
+
+
+def retrieving_arms(report: Report) -> set[ArmName]:
+    """The arms that search the documents."""
+    return {arm.name for arm in report.arms if arm.name not in report.config.endpoints and "+" in arm.model}
+
+
+def failure_shown(kind: FailureKind, retrieves: bool) -> str:
+    """The key of FAILURE_WORDS for a wrong answer of an arm that searches the documents, or of one that does not."""
+    return DOES_NOT_SEARCH if kind == "not_retrieved" and not retrieves else kind
 
 
 def source_mark(reply: Reply) -> str:
@@ -61,17 +77,26 @@ def documents_counted(report: Report) -> str:
     )
 
 
-def format_number(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.2f}"
+def format_percent(value: float | None) -> str:
+    return NOTHING if value is None else percent(value)
 
 
-def format_signed(value: float | None) -> str:
-    return NOTHING if value is None else f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
+def format_bounds(share: Share) -> str:
+    """`87 to 94 %`; a dash where nothing was measured."""
+    return NOTHING if share.low is None or share.high is None else f"{bounds(share.low, share.high)} %"
+
+
+def format_points(value: float | None) -> str:
+    return NOTHING if value is None else points(value)
+
+
+def format_points_bounds(low: float | None, high: float | None) -> str:
+    return NOTHING if low is None or high is None else points_bounds(low, high)
 
 
 def format_interval(share: Share | None) -> str:
-    """`0.91 (0.87 to 0.94)`; a dash where nothing was measured."""
-    return f"{share.share:.2f} ({share.low:.2f} to {share.high:.2f})" if share and share.n else NOTHING
+    """`91 % (87 to 94)`; a dash where nothing was measured."""
+    return with_interval(share) if share and share.n else NOTHING
 
 
 def format_seconds(value: float | None) -> str:

@@ -1,7 +1,7 @@
 """Whether a training is worth its money, decided on what base and retrieval got wrong before it.
 
-Training mends form and behaviour: a missed form, a passage that was misread, a false answer where nobody can know, a
-wrong conclusion. It does not mend what was not retrieved, nor what no document says. So the most that a training can
+Training corrects form and behaviour: a missed form, a passage that was misread, a false answer where nobody can know, a
+wrong conclusion. It does not correct what was not retrieved, nor what no document says. So the most that a training can
 repay is the share of questions with the first kind of failure, in the better arm without training. That share is known
 to within an interval; a training is left out only where even its upper end is no more than `evaluation.worth`.
 """
@@ -13,6 +13,7 @@ from evaluation.config import ArmName, EvaluationConfig
 from evaluation.grading.failures import count_failures
 from evaluation.questions.question import GENERAL
 from evaluation.results import Row, Share, Staging
+from evaluation.verdicts.percentages import percent
 from evaluation.verdicts.sampling.clusters import clusters_of
 from evaluation.verdicts.statistics import share
 
@@ -65,9 +66,10 @@ def _decided(best: ArmName | None, mended: Share, worth: float) -> tuple[bool, s
     if best is None or mended.high is None:
         return True, "Nothing was measured without training, so nothing speaks against it."
     seen = (
-        f"{mended.right} of {mended.n} answers of {title(best)} are wrong in a way that training can mend "
-        f"(form, misreading, false answers, wrong conclusions): at most {mended.high:.2f} of the questions"
+        f"{mended.right} of {mended.n} answers of {title(best)} are wrong in a way that training can correct (form, "
+        "misreading, false answers, wrong conclusions). That is at most "
+        f"{percent(mended.high)} of the questions (the upper end of its 95 % interval)"
     )
     if mended.high > worth:
-        return True, f"{seen}, and {worth:.2f} would be worth it."
-    return False, f"{seen}, and {worth:.2f} would be needed to be worth it. `--all` trains anyway."
+        return True, f"{seen}; a training is worth it above {percent(worth)} (`evaluation.worth`)."
+    return False, f"{seen}; a training is worth it above {percent(worth)} (`evaluation.worth`). `--all` trains anyway."

@@ -15,8 +15,8 @@
    - `not_enough`: other rivals. The questions, or the documents that they are on, do not settle it; no arm is
      recommended.
 
-Beside it stand the best arms of each slice by the same test, where each arm is behind them, and what would change the
-verdict. The `general` questions are no part of all this: where an arm is behind `base` on them, it has forgotten.
+Beside it stand the best arms of each slice by the same test, and what would change the verdict. The `general` questions
+are no part of all this: where an arm is behind `base` on them, it has forgotten.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +27,7 @@ from evaluation.config import ArmName, EndpointArm, EvaluationConfig
 from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.results import ArmResult, BreakEven, Cell, Cost, Difference, Recommendation
 from evaluation.verdicts.adoption import adoption_steps
+from evaluation.verdicts.percentages import bounds, percent, points, points_with_interval, with_interval
 from evaluation.verdicts.summary import DEFAULT_WORTH, is_as_good
 from evaluation.verdicts.verdict_words import (
     commonest_failure,
@@ -38,7 +39,6 @@ from evaluation.verdicts.verdict_words import (
     round_up,
     titles,
     two_figures,
-    with_interval,
 )
 
 SMALL = 0.005
@@ -173,9 +173,20 @@ class _Numbers:
             least = (min(monthly for monthly, _, _ in sums), min(answer for _, answer, _ in sums))
             cheapest = [arm for monthly, answer, arm in sums if (monthly, answer) == least]
             if cheapest:
-                return cheapest[0], f"{title(cheapest[0])} costs least"
+                least_words = "costs least" if len(cheapest) == 1 else "costs no more than any of them"
+                return cheapest[0], f"{title(cheapest[0])} {least_words}"
         simplest = min(tied, key=simplicity)
-        return simplest, f"{title(simplest)} leaves the least to keep up"
+        equals = [arm for arm in tied if simplicity(arm) == simplicity(simplest)]
+        if len(equals) == 1:
+            return simplest, f"{title(simplest)} leaves the least to keep up"
+        return simplest, f"{titles(equals)} leave equally little to keep up, {self._favoured(simplest, equals)}"
+
+    def _favoured(self, chosen: ArmName, equals: list[ArmName]) -> str:
+        """What speaks for an arm among those that leave equally little to keep up."""
+        others = max(self.share(arm, OVERALL) for arm in equals if arm != chosen)
+        if self.share(chosen, OVERALL) > others:
+            return f"and {title(chosen)} gave more right answers here"
+        return f"and nothing that was measured speaks against {title(chosen)}"
 
     def _failed_headline(self, max_failed_share: float) -> str:
         cells = [self.cells[arm.name, OVERALL] for arm in self.arms]
@@ -194,11 +205,13 @@ class _Numbers:
                     failed += f", {cell.num_no_answer} gave no answer"
                 if cell.num_ungradable:
                     failed += f" and {cell.num_ungradable} answers could not be graded"
-                sentences.append(f"{failed}, and at most {max_failed_share:.0%} may.{commonest_failure(arm.failures)}")
+                sentences.append(
+                    f"{failed}, and at most {percent(max_failed_share)} may.{commonest_failure(arm.failures)}"
+                )
             if cell.num_unclear > max_unclear_share * _num_asked(cell):
                 sentences.append(
                     f"{arm.title}: of {cell.num_unclear} of {_num_asked(cell)} answers the rules cannot say whether "
-                    f"they are right, and at most {max_unclear_share:.0%} may be so. A judge can decide on them."
+                    f"they are right, and at most {percent(max_unclear_share)} may be so. A judge can decide on them."
                 )
         return sentences
 
@@ -207,18 +220,19 @@ class _Numbers:
         return f"{title(arm)} answers {with_interval(accuracy)} of {accuracy.n} questions right."
 
     def _why_it_wins(self, best: ArmName) -> list[str]:
-        others = [arm.name for arm in self.arms if arm.name != best]
+        others = [arm.name for arm in self.arms if arm.name != best and self.cells[arm.name, OVERALL].accuracy.n]
+        if not others:
+            return [self._level(best), "No answer of another arm counts."]
         next_best = max(others, key=lambda arm: (not self.is_out(arm), self.share(arm, OVERALL)))
-        lead = self.lead(best, next_best)
-        behind = f"{title(next_best)} ({self.share(next_best, OVERALL):.2f})"
-        by = f"{lead.difference:.2f} ({lead.low:.2f} to {lead.high:.2f})"
-        return [f"{self._level(best).removesuffix('.')}, better than the next best, {behind}, by {by}."]
+        behind = f"The next best is {title(next_best)} with {percent(self.share(next_best, OVERALL))}"
+        lead = points_with_interval(self.lead(best, next_best)).removeprefix("+")
+        return [f"{self._level(best)} {behind}; the lead is {lead}."]
 
     def _why_it_ties(self, best: ArmName, chosen: ArmName, rivals: list[ArmName], why: str) -> list[str]:
         leads = [self.lead(best, rival) for rival in rivals]
-        margin = max(round_up(max(map(reach, leads))), 0.01)
+        margin = points(max(round_up(max(map(reach, leads))), 0.01)).removeprefix("+")
         others = [arm for arm in (best, *rivals) if arm != chosen]
-        equal = f"{titles(others)} {'is' if len(others) == 1 else 'are'} as good to within {margin:.2f}"
+        equal = f"{titles(others)} {'is' if len(others) == 1 else 'are'} as good to within {margin}"
         return [self._level(chosen), *(self._flattery(best) if chosen == best else []), f"{equal}, and {why}."]
 
     def _what_is_open(self, leaders: list[ArmName]) -> list[str]:
@@ -239,8 +253,8 @@ class _Numbers:
         expected, low = (max(value - self.optimism, 0.0) for value in (accuracy.share, accuracy.low))
         return [
             f"Chosen as the best of {len(self.arms)}, {title(best)} probably looks better than it is by about "
-            f"{self.optimism:.2f}: on other questions like these expect {expected:.2f} ({low:.2f} to "
-            f"{accuracy.high:.2f})."
+            f"{points(self.optimism).removeprefix('+')}: on other questions like these expect {percent(expected)} "
+            f"({bounds(low, accuracy.high or 1.0)})."
         ]
 
     def _is_best(self, arm: ArmName | None, leaders: list[ArmName]) -> bool:
@@ -260,7 +274,7 @@ class _Numbers:
             return (
                 []
                 if more is None
-                else [f"About {two_figures(more)} more questions{source}, if the arms stay as they are."]
+                else [f"About {two_figures(more)} more questions{source}, if the arms answer them as these."]
             )
         if arm is None or outcome not in DECIDED:
             return []
@@ -272,29 +286,27 @@ class _Numbers:
         tying = sorted((reach(self.lead(arm, other.name)), other.name) for other in self.arms if other.name != arm)
         for least, _ in tying:
             chosen, why = self._preferred([arm, *(name for far, name in tying if far <= least)])
-            if chosen != arm and least > LARGE:
-                return [
-                    "Only other questions or documents: on these the lead decides even where a difference of less than "
-                    f"{round_up(least):.2f} does not matter (`evaluation.worth`)."
-                ]
+            if least > LARGE:
+                return []
             if chosen != arm:
-                return [
-                    f"A difference of {round_up(least):.2f} that would not matter to you (`evaluation.worth`): {why}."
-                ]
+                margin = points(round_up(least)).removeprefix("+")
+                return [f"If {margin} did not matter to you (`evaluation.worth`), there would be a tie, and {why}."]
         return []
 
     def _other_worth(self, arm: ArmName, leaders: list[ArmName]) -> list[str]:
         best = leaders[0]
         if arm == best or not self.lead(best, arm).separated:
             return []
-        lead = f"{self.lead(best, arm).difference:.2f}"
-        return [f"A smaller difference that matters to you (`evaluation.worth`): {title(best)} is better by {lead}."]
+        lead = points(self.lead(best, arm).difference or 0.0).removeprefix("+")
+        return [f"If less than {lead} mattered to you (`evaluation.worth`): {title(best)} is better by {lead}."]
 
     def _other_prices(self, arm: ArmName, leaders: list[ArmName], outcome: str) -> list[str]:
         compared = leaders if outcome == "tie" else [each.name for each in self.arms]
         own = self.costs.get(arm)
         if outcome == "tie" and (own is None or own.answer_money is None or own.monthly_money is None):
-            return ["Prices (`evaluation.prices`): among arms that are as good the cheapest is preferred."]
+            return [
+                "Prices, which are not set (`evaluation.prices`): of arms that are as good the cheapest is recommended."
+            ]
         turns = [each for each in self.break_even if {each.cheaper_above, each.than} <= set(compared)]
         return [
             f"More than {two_figures(each.questions_per_month)} questions a month: "
@@ -304,12 +316,14 @@ class _Numbers:
         ]
 
     def _other_questions(self, arm: ArmName, leaders: dict[str, list[ArmName]]) -> list[str]:
-        elsewhere = [name for name in self.slices if leaders[name] and arm not in leaders[name]]
+        better: dict[tuple[ArmName, ...], list[str]] = {}
+        for name in self.slices:
+            if leaders[name] and arm not in leaders[name] and self.cells[arm, name].accuracy.n:
+                better.setdefault(tuple(leaders[name]), []).append(name)
         return [
-            f"Mostly questions like those of {name}: there {titles(leaders[name])} "
-            f"{'is' if len(leaders[name]) == 1 else 'are'} better."
-            for name in elsewhere
-            if self.cells[arm, name].accuracy.n
+            f"If most questions were like those of {listed(names)}: {titles(arms)} "
+            f"{'is' if len(arms) == 1 else 'are'} better there."
+            for arms, names in better.items()
         ]
 
     def _details(self, leaders: dict[str, list[ArmName]], arm: ArmName | None) -> list[str]:
@@ -317,30 +331,16 @@ class _Numbers:
             return []
         best = self.share(leaders[OVERALL][0], OVERALL)
         sentences = ["Even the best arm is wrong more often than right."] if best < 0.5 else []
-        sentences += [self._behind(result.name, leaders) for result in self.arms]
         false_answers = self.cells[arm, OVERALL].false_answers if arm else None
         if arm and false_answers:
             sentences.append(
-                f"Where nobody can know, {title(arm)} gives a false answer in {with_interval(false_answers)} of "
-                f"{false_answers.n} cases."
+                f"{title(arm)} gives false answers to {with_interval(false_answers)} of the {false_answers.n} "
+                "questions that nobody can answer."
             )
         sentences += [self._forgotten(result.name, result.name == arm) for result in self.arms]
         if out := [result.name for result in self.arms if self.is_out(result.name)]:
             after = listed([f"{title(name)} after {_num_asked(self.cells[name, OVERALL])} questions" for name in out])
             sentences.append(f"Not asked the rest, because they could not win any more (`evaluation.stages`): {after}.")
-        num_failed = sum(self.cells[result.name, OVERALL].num_failed for result in self.arms)
-        if num_failed:
-            calls = "failed call is" if num_failed == 1 else "failed calls are"
-            sentences.append(f"{num_failed} {calls} counted apart, as neither right nor wrong.")
-        num_ungradable = sum(self.cells[result.name, OVERALL].num_ungradable for result in self.arms)
-        if num_ungradable:
-            sentences.append(f"Answers that could not be graded, and are counted apart: {num_ungradable}.")
-        num_no_answer = sum(self.cells[result.name, OVERALL].num_no_answer for result in self.arms)
-        if num_no_answer:
-            sentences.append(f"Replies without an answer, which are counted apart: {num_no_answer}.")
-        num_unclear = sum(self.cells[result.name, OVERALL].num_unclear for result in self.arms)
-        if num_unclear:
-            sentences.append(f"Answers that the rules cannot decide on, and are counted apart: {num_unclear}.")
         return [sentence for sentence in sentences if sentence]
 
     def _forgotten(self, arm: ArmName, chosen: bool) -> str:
@@ -351,24 +351,17 @@ class _Numbers:
         fell = lead.separated and lead.difference < 0
         if not (fell or chosen):
             return ""
-        shares = f"{self.share(arm, GENERAL):.2f} against {self.share('base', GENERAL):.2f} of the base model"
+        shares = (
+            f"{percent(self.share(arm, GENERAL))} right, {percent(self.share('base', GENERAL))} with the base model"
+        )
         outcome = "has forgotten" if fell else "has not measurably forgotten"
-        return f"On {lead.n} general questions {title(arm)} {outcome}: {shares}, {describe_lead(lead, short=True)}."
+        return f"On {lead.n} general questions {title(arm)} {outcome}: {shares}, {points_with_interval(lead)}."
 
     def _best(self, slice_name: str, leaders: list[ArmName]) -> str:
         if not leaders:
             return "none is right"
-        named = listed([f"{title(arm)} ({self.share(arm, slice_name):.2f})" for arm in leaders])
+        named = listed([f"{title(arm)} ({percent(self.share(arm, slice_name))})" for arm in leaders])
         return f"{named}{', not told apart' if len(leaders) > 1 else ''}"
-
-    def _behind(self, arm: ArmName, leaders: dict[str, list[ArmName]]) -> str:
-        """Where another arm is ahead beyond its interval, widest gap first."""
-        slices = [name for name in self.slices if leaders[name] and arm not in leaders[name]]
-        slices = [name for name in slices if self.cells[arm, name].accuracy.n]
-        slices.sort(key=lambda name: self.share(arm, name) - self.share(leaders[name][0], name))
-        pairs = [(name, self.share(arm, name), self.share(leaders[name][0], name)) for name in slices]
-        gaps = [f"{name} ({own:.2f} against {best:.2f})" for name, own, best in pairs]
-        return f"{title(arm)} is behind on {listed(gaps)}." if gaps else ""
 
 
 def _num_asked(cell: Cell) -> int:

@@ -1,16 +1,12 @@
-"""Numbers of a verdict in words: shares with their intervals, differences, and what shared documents leave of them."""
+"""Numbers of a verdict in words: differences, and what shared documents leave of them."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 from evaluation.arms import title
 from evaluation.config import ArmName
-from evaluation.results import Difference, Share
-
-
-def with_interval(share: Share) -> str:
-    """A share with its interval in words, such as 0.91 (0.87 to 0.94)."""
-    return f"{share.share:.2f} ({share.low:.2f} to {share.high:.2f})" if share.n else "none"
+from evaluation.results import Difference
+from evaluation.verdicts.percentages import points_with_interval
 
 
 def has_too_few_documents(lead: Difference) -> bool:
@@ -38,12 +34,9 @@ def reach(lead: Difference) -> float:
     return 1.0 if lead.low is None or lead.high is None else max(abs(lead.low), abs(lead.high))
 
 
-def describe_lead(lead: Difference, short: bool = False) -> str:
-    if lead.difference is None:
-        return "no question was answered by both"
-    difference, low, high = (f"{round(value or 0.0, 2) + 0.0:+.2f}" for value in (lead.difference, lead.low, lead.high))
-    both = "" if short else f" on the {lead.n} questions that both answered"
-    return f"{difference} ({low} to {high}){both}"
+def describe_lead(lead: Difference) -> str:
+    both = "" if lead.difference is None else f" on the {lead.n} questions that both answered"
+    return f"{points_with_interval(lead)}{both}"
 
 
 def commonest_failure(failures: Mapping[str, int]) -> str:

@@ -20,6 +20,7 @@ from evaluation.verdicts.drift import changes_between, read_report
 from serving.deploy.run import validate_serving as check_serving
 from tandem.compare.arm_training import adapters_of
 from tandem.compare.check import check_data
+from tandem.compare.mlflow_results import log_to_mlflow
 from tandem.compare.steps import Comparison
 from tandem.console import Console
 from tandem.pipeline.documents import milvus
@@ -61,9 +62,10 @@ def compare(
         comparison = Comparison(project, data, run, uri, console, fresh)
         if data.needs_endpoint:
             check_room(project, read_hardware(), comparison.merged)
-        if folder and earlier:
-            return run_since(comparison, folder, earlier), run
-        return run_all(comparison, spend_all), run
+        report = run_since(comparison, folder, earlier) if folder and earlier else run_all(comparison, spend_all)
+        if project.training.mlflow:
+            log_to_mlflow(project.training.mlflow, report, run.path, console)
+        return report, run
 
 
 def run_all(comparison: Comparison, spend_all: bool) -> Report:

@@ -42,6 +42,7 @@ HOSTILE = [
     "word " * 20_000,
     "",
 ]
+REMARK = "The epochs were chosen on these questions."
 RETRIEVING = ("retrieval", "tuned_retrieval", "raft")
 SKILL = {"base": 0.15, "few_shot": 0.3, "retrieval": 0.75, "tuned": 0.5, "tuned_retrieval": 0.82, "raft": 0.9}
 KINDS: tuple[FailureKind, ...] = ("not_retrieved", "misread", "not_in_documents", "wrong_form", "wrong_reasoning")
@@ -57,7 +58,7 @@ def make_report(
     return Report(
         run="compare-20261123T150000-abcdef", created=datetime(2026, 11, 23, 15, 0, tzinfo=UTC), duration_s=312.0,
         machine="2 CPUs", versions={"vllm": "0.29.0"}, git_commit="0" * 40,
-        config=EvaluationConfig(arms=("base",)), questions_digest="ab" * 32,
+        config=EvaluationConfig(arms=("base",), remarks=(REMARK,)), questions_digest="ab" * 32,
         arms=[_arm(arm, rows) for arm in arms],
         slices=["seen", "unseen", "form", GENERAL], cells=cells,
         differences=[_difference(first, second, num_questions) for first, second in combinations(arms, 2)],
@@ -78,19 +79,19 @@ def make_report(
             reason="kappa is at least 0.60",
         ),
         staging=Staging(
-            trained=True, reason="31 of 80 wrong answers are of a kind that training can mend.",
+            trained=True, reason="31 of 80 wrong answers are of a kind that training can correct.",
             failures={"not_retrieved": 20, "misread": 20}, num_questions=100, repayable=31,
         ),
-        gates=[Gate(name="no slice worse than live", passed=True, seen="form 0.95 against 0.90"),
-               Gate(name="no forgetting", passed=False, seen="general questions 0.70 against 0.80, at most 0.05 less")],
+        gates=[Gate(name="no slice worse than live", passed=True, seen="form 95 % against 90 %"),
+               Gate(name="no forgetting", passed=False, seen="general questions 70 % against 80 %, at most 5 points less")],
         index_version="cd" * 32,
         recommendation=Recommendation(
             outcome="winner", arm=recommended, headline=f"Use {title(recommended)}.",
-            sentences=[f"{title(recommended)} answers 0.90 (0.85 to 0.94) of {num_questions} questions right, better than the "
-                       "next best, tuned + retrieval (0.82), by 0.08 (0.03 to 0.13).", "Base is behind on unseen (0.15 against 0.90).",
+            sentences=[f"{title(recommended)} answers 90 % (85 to 94) of {num_questions} questions right. The next best is "
+                       "tuned + retrieval with 82 %; the lead is 8 points (3 to 13).", "Even the best arm is wrong at times.",
                        *([EVIL] if hostile else [])],
-            by_slice={"seen": f"{title(recommended)} (0.92)", "unseen": "tuned + retrieval (0.88) and tuned for retrieval (0.90), not told apart",
-                      "form": f"{title(recommended)} (0.95)"},
+            by_slice={"seen": f"{title(recommended)} (92 %)", "unseen": "tuned + retrieval (88 %) and tuned for retrieval (90 %), not told apart",
+                      "form": f"{title(recommended)} (95 %)"},
             leaders={OVERALL: [recommended], "seen": [recommended], "unseen": [recommended, arms[-2]], "form": [recommended]},
             would_change=["Fewer than 3,000 questions a month: then retrieval alone costs less.",
                           "Prices of machines that fall by half."],
@@ -125,11 +126,13 @@ def _reply(number: int, index: int, arm: ArmName, slice_name: str, evil: str) ->
     model, latency = f"model-{arm}", 0.05 * (index + 1) + chance.random() / 10
     if (number + index) % 31 == 11:
         return Reply(text=words, model=model, latency_s=latency, ungradable="the judge did not answer")
+    if (number + index) % 37 == 17:
+        return Reply(text=None, model=model, latency_s=latency, no_answer="cut_off")
     correct = chance.random() < SKILL.get(arm, 0.6)
     grade = Grade(
-        correct=correct, content=correct, form=correct if slice_name == "form" else None, refused=False,
+        unclear=(number + index) % 41 == 3, correct=correct, content=correct, form=correct if slice_name == "form" else None, refused=False,
         cited_right=correct if arm in RETRIEVING else None, retrieved_right=True if arm in RETRIEVING else None,
-        failure=None if correct else chance.choice(KINDS), f1=0.5, grounded=True if arm in RETRIEVING else None,
+        failure=None if correct or (number + index) % 41 == 3 else chance.choice(KINDS), f1=0.5, grounded=True if arm in RETRIEVING else None,
     )  # fmt: skip
     citations = [_passage(number, place, evil) for place in (1, 2, 3)] if arm in RETRIEVING else []
     return Reply(text=words, model=model, latency_s=latency, citations=citations, grade=grade)
@@ -150,13 +153,15 @@ def _cell(slice_name: str, rows: Sequence[Row], arm: ArmName) -> Cell:
         if slice_name in (row.question.slice, OVERALL) and (slice_name == GENERAL or row.question.slice != GENERAL)
     ]
     replies = [row.replies[arm] for row in chosen]
-    grades = [reply.grade for reply in replies if reply.grade]
+    grades = [reply.counted for reply in replies if reply.counted]
     retrieves = arm in RETRIEVING
     right = share([grade.correct for grade in grades])
     return Cell(
         arm=arm, slice=slice_name, num_questions=len(chosen),
         num_failed=sum(reply.failed is not None for reply in replies),
         num_ungradable=sum(reply.ungradable is not None for reply in replies),
+        num_no_answer=sum(reply.no_answer is not None for reply in replies),
+        num_unclear=sum(reply.grade is not None and reply.grade.unclear for reply in replies),
         accuracy=right, content=right if slice_name == "form" else None, form=right if slice_name == "form" else None,
         refused=share([False for _ in grades]), false_answers=None, cited_right=right if retrieves else None,
         retrieved_right=right if retrieves else None, grounded=right if retrieves else None, f1=0.61,
@@ -175,8 +180,9 @@ def _difference(first: ArmName, second: ArmName, n: int) -> Difference:
 
 def _arm(arm: ArmName, rows: Sequence[Row]) -> ArmResult:
     failed = [row.replies[arm].missing for row in rows]
+    model = f"base:helpdesk@3+{arm}" if arm in RETRIEVING else f"base:{arm}"
     return ArmResult(
-        name=arm, title=title(arm), model=f"base:helpdesk@3+{arm}", answered_as=[f"base:helpdesk@3+{arm}"], warm_up_s=0.4,
+        name=arm, title=title(arm), model=model, answered_as=[model], warm_up_s=0.4,
         warm_up_failed=None, failures={reason: failed.count(reason) for reason in failed if reason},
     )  # fmt: skip
 

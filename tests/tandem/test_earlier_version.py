@@ -162,7 +162,7 @@ def test_a_draft_of_questions_is_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("run", "headline", "lines"),
     [
-        (WINNER, "Use tuned + retrieval.", ["| base | 0.00 |", "| **tuned + retrieval** | **1.00** |"]),
+        (WINNER, "Use tuned + retrieval.", ["| base | 0 % |", "| **tuned + retrieval** | **100 %** |"]),
         (SIX_ARMS, "No recommendation: too many calls failed.", ["| tuned + retrieval |", "| tuned for retrieval |"]),
         (WITH_LIVE, "Not enough questions to tell", ["| tuned + retrieval |", "| live version |"]),
     ],
@@ -172,7 +172,7 @@ def test_the_table_of_an_earlier_report(run: str, headline: str, lines: list[str
     readme.write_text("<!-- results:start -->\n<!-- results:end -->\n")
     done = python("-m", "evaluation.reporting.readme_table", str(REPORTS[run]), str(readme))
     assert done.returncode == 0, done.stderr
-    table = readme.read_text().replace(".00 (", ".00 | (")
+    table = readme.read_text().replace(" % (", " % | (")
     assert headline in table and all(line in table for line in lines), table
 
 

@@ -104,14 +104,17 @@ RIGHT, MISREAD, MISSING = reply(IRON, "26", GOLD), reply(IRON, "25", GOLD), repl
 def test_form_and_behaviour_are_worth_a_training() -> None:
     found = staged((UNSOURCED, RIGHT, 80), (UNSOURCED, MISREAD, 20))
     assert (found.trained, found.repayable, found.num_questions, found.failures) == (True, 20, 100, {"misread": 20})
-    assert "20 of 100 answers of retrieval are wrong in a way that training can mend" in found.reason
+    assert "20 of 100 answers of retrieval are wrong in a way that training can correct" in found.reason
 
 
 def test_what_was_not_retrieved_is_not() -> None:
     each_its_own = [IRON.model_copy(update={"sources": (f"elements/{number}.md",)}) for number in range(200)]
     found = staged(*((each, RIGHT if number < 150 else MISSING, 1) for number, each in enumerate(each_its_own)))
     assert (found.trained, found.repayable, found.failures) == (False, 0, {"not_retrieved": 50})
-    assert "at most 0.02 of the questions, and 0.05 would be needed" in found.reason
+    assert (
+        "That is at most 2 % of the questions (the upper end of its 95 % interval); a training is worth it above 5 %"
+        in found.reason
+    )
 
 
 def test_two_hundred_questions_on_one_document_do_not_show_that_nothing_can_be_mended() -> None:
@@ -121,7 +124,7 @@ def test_two_hundred_questions_on_one_document_do_not_show_that_nothing_can_be_m
 def test_the_interval_decides_and_not_the_point() -> None:
     assert staged((UNSOURCED, RIGHT, 49), (UNSOURCED, MISREAD, 1)).trained, "0.02, and up to 0.10"
     assert not staged((UNSOURCED, RIGHT, 980), (UNSOURCED, MISREAD, 20)).trained, "0.02, and up to 0.03"
-    assert staged((UNSOURCED, RIGHT, 10)).trained, "ten questions do not show that there is nothing to mend"
+    assert staged((UNSOURCED, RIGHT, 10)).trained, "ten questions do not show that there is nothing to correct"
 
 
 def test_false_answers_can_be_mended() -> None:

@@ -9,7 +9,7 @@ from cluster.errors import TandemError
 from evaluation.arms import Arm, make_arms
 from evaluation.config import FOUR_ARMS, ArmName, EndpointArm
 from evaluation.questions.question import GENERAL, Question
-from evaluation.results import ArmResult, BreakEven, Cost, Grade, Recommendation, Reply, Row
+from evaluation.results import ArmResult, BreakEven, Cell, Cost, Difference, Grade, Recommendation, Reply, Row
 from evaluation.verdicts.summary import make_cells, make_differences
 from evaluation.verdicts.verdict import recommend
 from tandem.project.project import Settings
@@ -25,7 +25,7 @@ def verdict(
     worth: float = 0.05,
     **given: Any,
 ) -> Recommendation:
-    """Marks are one letter a question: r right, w wrong, f failed, u could not be graded."""
+    """Marks are one letter a question: r right, w wrong, f failed, u could not be graded, n unclear."""
     rows = [
         Row(question=question(name, number), replies={arm.name: reply(marks[arm.name][number]) for arm in arms})
         for name, marks in slices.items()
@@ -74,8 +74,8 @@ def test_the_best_arms_figure_is_said_to_be_optimistic_where_it_is() -> None:
     rows = {"s": marks("w" * 30, "w" * 30, "r" * 20 + "w" * 10, "r" * 19 + "w" * 7 + "r" * 4)}
     found = verdict(rows, optimism=0.04)
     assert found.optimism == 0.04
-    assert "Chosen as the best of 4, tuned + retrieval probably looks better than it is by about 0.04" in found.text
-    assert "expect 0.73 (" in found.text
+    assert "Chosen as the best of 4, tuned + retrieval probably looks better than it is by about 4 points" in found.text
+    assert "expect 73 % (" in found.text
     assert "looks better than it is" not in verdict(rows, optimism=0.004).text
 
 
@@ -94,7 +94,10 @@ def reply(mark: str) -> Reply:
     if mark == "u":
         return Reply(text="a", ungradable="the judge did not answer")
     right = mark == "r"
-    grade = Grade(correct=right, content=right, form=None, refused=False, cited_right=None, retrieved_right=None)
+    grade = Grade(
+        correct=right, content=right, form=None, refused=False, cited_right=None, retrieved_right=None,
+        unclear=mark == "n",
+    )  # fmt: skip
     return Reply(text="a", model="m", latency_s=0.1, grade=grade)
 
 
@@ -111,7 +114,16 @@ def marks(base: str, tuned: str, retrieval: str, tuned_retrieval: str) -> Marks:
     return {"base": base, "tuned": tuned, "retrieval": retrieval, "tuned_retrieval": tuned_retrieval}
 
 
+def _graded(given: Marks, arms: list[Arm]) -> tuple[list[Cell], list[Difference]]:
+    rows = [
+        Row(question=question("s", number), replies={arm.name: reply(given[arm.name][number]) for arm in arms})
+        for number in range(len(given["base"]))
+    ]
+    return make_cells(rows, arms), make_differences(rows, arms)
+
+
 R, W = "r" * 100, "w" * 100
+WITH_RAFT = make_arms(("base", "raft"), raft="base:demo-raft@1", collection="demo")
 
 
 def test_a_clear_winner_is_named_with_its_lead() -> None:
@@ -123,13 +135,11 @@ def test_a_clear_winner_is_named_with_its_lead() -> None:
         }
     )
     assert (found.outcome, found.arm, found.headline) == ("winner", "tuned_retrieval", "Use tuned + retrieval.")
-    assert "answers 0.97 (0.94 to 0.98) of 300 questions right" in found.text
-    assert "better than the next best, tuned (0.67), by 0.30 (0.22 to 0.38)" in found.text
-    assert "Retrieval is behind on form (0.00 against 1.00)." in found.sentences
-    assert "Tuned is behind on changed (0.00 against 1.00)." in found.sentences
-    assert "Tuned + retrieval is behind on form (0.90 against 1.00)." in found.sentences
-    assert found.leaders["form"] == ["tuned"] and found.by_slice["form"] == "tuned (1.00)"
-    assert found.by_slice["changed"] == "retrieval (1.00) and tuned + retrieval (1.00), not told apart"
+    assert "answers 97 % (94 to 98) of 300 questions right" in found.text
+    assert "The next best is tuned with 67 %; the lead is 30 points (22 to 38)." in found.text
+    assert "behind" not in found.text, "the plots and tables show it"
+    assert found.leaders["form"] == ["tuned"] and found.by_slice["form"] == "tuned (100 %)"
+    assert found.by_slice["changed"] == "retrieval (100 %) and tuned + retrieval (100 %), not told apart"
 
 
 @pytest.mark.parametrize("winner", FOUR_ARMS)
@@ -141,15 +151,55 @@ def test_any_arm_can_win(winner: ArmName) -> None:
 def test_arms_that_are_as_good_give_the_one_with_less_to_keep_up() -> None:
     found = verdict({"s": marks(W, W, R[1:] + "w", R), "t": marks(W, W, R, R)})
     assert (found.outcome, found.arm) == ("tie", "retrieval")
-    assert "Tuned + retrieval is as good to within 0.03" in found.text
+    assert "Tuned + retrieval is as good to within 3 points" in found.text
 
 
 def test_a_lead_within_its_interval_is_not_enough_questions() -> None:
     found = verdict({"s": marks("w" * 30, "w" * 30, "r" * 20 + "w" * 10, "r" * 19 + "w" * 7 + "r" * 4)})
     assert (found.outcome, found.arm) == ("not_enough", None)
     assert found.headline == "Not enough questions to tell tuned + retrieval and retrieval apart."
-    assert "+0.10 (-0.10 to +0.30) on the 30 questions that both answered" in found.text
+    assert "+10 points (−10 to 30) on the 30 questions that both answered" in found.text
     assert "If you have to choose now, retrieval leaves the least to keep up." in found.sentences
+
+
+HOSTED = [
+    Arm(name, "m", EndpointArm(url="http://127.0.0.1:1/v1", model="m")) for name in ("first", "second")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("second", "favoured"),
+    [
+        ("r" * 20 + "w" * 10, "and nothing that was measured speaks against first"),
+        ("r" * 22 + "w" * 8, "and second gave more right answers here"),
+    ],
+)
+def test_of_two_endpoints_none_leaves_less_to_keep_up(second: str, favoured: str) -> None:
+    found = verdict({"s": {"first": "r" * 20 + "w" * 10, "second": second}}, arms=HOSTED)
+    assert found.outcome == "not_enough"
+    assert found.sentences[-1].startswith("If you have to choose now, ")
+    assert "leave equally little to keep up" in found.sentences[-1] and favoured in found.sentences[-1]
+
+
+def test_a_lead_that_any_tolerance_leaves_standing_has_nothing_said_about_it() -> None:
+    assert (
+        verdict({"s": {arm: R if arm == "raft" else W for arm in ("base", "raft")}}, arms=WITH_RAFT).would_change == []
+    )
+
+
+def test_an_arm_of_which_no_answer_counts_is_no_next_best() -> None:
+    """Every threshold may be set so that an arm without one graded answer stays in."""
+    arms = ARMS[:2]
+    found = recommend(
+        [result(arm, [], [arm.model]) for arm in arms],
+        *_graded({"base": "r" * 40, "tuned": "f" * 20 + "n" * 20}, arms),
+        max_failed_share=0.6,
+        max_unclear_share=0.6,
+    )
+    assert found.sentences[:2] == [
+        "Base answers 100 % (91 to 100) of 40 questions right.",
+        "No answer of another arm counts.",
+    ]
 
 
 @pytest.mark.parametrize("n", [1, 3, 5])
@@ -165,7 +215,7 @@ def test_too_many_failures_forbid_a_recommendation() -> None:
     found = verdict({"s": marks(W, W, "f" * 6 + R[:94], R)})
     assert (found.outcome, found.arm) == ("failures", None)
     assert found.headline == "No recommendation: too many calls failed."
-    assert "Retrieval: 6 of 100 calls failed, and at most 5% may." in found.text
+    assert "Retrieval: 6 of 100 calls failed, and at most 5 % may." in found.text
     assert "6 times: the endpoint answered 503" in found.text
     assert not found.by_slice and not found.leaders
 
@@ -173,8 +223,7 @@ def test_too_many_failures_forbid_a_recommendation() -> None:
 def test_a_few_failures_are_left_out_and_said() -> None:
     found = verdict({"s": marks(W, W, "f" * 5 + R[:95], W)})
     assert (found.outcome, found.arm) == ("winner", "retrieval")
-    assert "answers 1.00 (0.96 to 1.00) of 95 questions right" in found.text
-    assert "5 failed calls are counted apart, as neither right nor wrong." in found.sentences
+    assert "answers 100 % (96 to 100) of 95 questions right" in found.text
 
 
 def test_a_model_that_changed_while_it_was_measured_gets_no_verdict() -> None:
@@ -197,28 +246,31 @@ def test_a_poor_winner_is_called_poor() -> None:
 
 def test_false_answers_of_the_recommended_arm_are_said() -> None:
     found = verdict({"s": marks(W, W, W, R), "unanswerable": marks(W, W, R, "w" * 10 + "r" * 90)})
-    assert "tuned + retrieval gives a false answer in 0.10 (0.06 to 0.17) of 100 cases." in found.text
+    assert (
+        "Tuned + retrieval gives false answers to 10 % (6 to 17) of the 100 questions that nobody can answer."
+        in found.text
+    )
 
 
 def test_answers_that_could_not_be_graded_count_with_the_failed_calls() -> None:
     found = verdict({"s": marks(W, W, "fff" + "uuu" + R[:94], R)})
     assert (found.outcome, found.arm) == ("failures", None)
-    assert "3 of 100 calls failed and 3 answers could not be graded, and at most 5% may." in found.text
+    assert "3 of 100 calls failed and 3 answers could not be graded, and at most 5 % may." in found.text
     few = verdict({"s": marks(W, W, "uuu" + R[:97], W)})
-    assert few.outcome == "winner" and "Answers that could not be graded, and are counted apart: 3." in few.sentences
+    assert few.outcome == "winner"
 
 
 def test_a_difference_that_does_not_matter_is_a_tie() -> None:
     slices = {"s": marks("w" * 1000, "w" * 1000, "r" * 980 + "w" * 20, "r" * 1000)}
     fine = verdict(slices, worth=0.01)
     assert (fine.outcome, fine.arm) == ("winner", "tuned_retrieval")
-    assert (
-        "A difference of 0.04 that would not matter to you (`evaluation.worth`): retrieval leaves"
-        in fine.would_change[0]
-    )
+    assert fine.would_change[0].startswith("If 4 points did not matter to you (`evaluation.worth`)")
+    assert fine.would_change[0].endswith("there would be a tie, and retrieval leaves the least to keep up.")
     coarse = verdict(slices, worth=0.05)
     assert (coarse.outcome, coarse.arm) == ("tie", "retrieval")
-    assert "A smaller difference that matters to you" in coarse.would_change[0] and "by 0.02" in coarse.would_change[0]
+    assert coarse.would_change[0] == (
+        "If less than 2 points mattered to you (`evaluation.worth`): tuned + retrieval is better by 2 points."
+    )
 
 
 def cost(arm: ArmName, monthly: float | None, answer: float | None) -> Cost:
@@ -259,18 +311,21 @@ def test_what_is_open_says_how_many_more_questions_settle_it() -> None:
 
 def test_other_questions_may_need_another_arm() -> None:
     found = verdict({"seen": marks(W, R, R, R), "changed": marks(W, W, R, R), "form": marks(W, R, W, R[:80] + W[:20])})
-    assert "Mostly questions like those of form: there tuned is better." in found.would_change
+    assert "If most questions were like those of form: tuned is better there." in found.would_change
 
 
 def test_general_questions_are_no_part_of_the_verdict_and_show_what_was_forgotten() -> None:
     found = verdict({"s": marks(W, W, W, R), GENERAL: marks(R, W, R, "r" * 60 + "w" * 40)})
     assert (found.outcome, found.arm) == ("winner", "tuned_retrieval")
-    assert "answers 1.00 (0.96 to 1.00) of 100 questions right" in found.text
+    assert "answers 100 % (96 to 100) of 100 questions right" in found.text
     assert GENERAL not in found.by_slice and GENERAL not in found.leaders
-    assert "On 100 general questions tuned + retrieval has forgotten: 0.60 against 1.00 of the base model" in found.text
-    assert "On 100 general questions tuned has forgotten: 0.00 against 1.00 of the base model" in found.text
+    assert (
+        "On 100 general questions tuned + retrieval has forgotten: 60 % right, 100 % with the base model, −40 points ("
+        in found.text
+    )
+    assert "On 100 general questions tuned has forgotten: 0 % right, 100 % with the base model" in found.text
     kept = verdict({"s": marks(W, W, W, R), GENERAL: marks(R, R, R, R)})
-    assert "tuned + retrieval has not measurably forgotten: 1.00 against 1.00" in kept.text
+    assert "tuned + retrieval has not measurably forgotten: 100 % right, 100 % with" in kept.text
     assert "general questions tuned has" not in kept.text
 
 

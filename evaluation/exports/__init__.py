@@ -1,0 +1,1 @@
+"""Test questions in the formats of other tools."""
