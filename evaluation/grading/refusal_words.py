@@ -30,7 +30,7 @@ SENTENCE_ENDS = re.compile(
     r"[.!?]{1,9}(?=[\s\"')\]]|$)|[。！？；।؟؛…;\n]+",
     re.IGNORECASE,
 )
-COMMAS = re.compile(r"[,:](?!\d)|[，、：،()（）\[\]【】—|]|\s[-–]{1,3}\s|-{2,3}")
+COMMAS = re.compile(r"(?<=지만)\s|[,:](?!\d)|[，、：،()（）\[\]【】—|]|\s[-–]{1,3}\s|-{2,3}")
 AROUND_A_CLAUSE = " \t.'!?-•"
 CONTRACTIONS = [
     (re.compile(pattern), replacement)
@@ -53,11 +53,12 @@ CONTRACTIONS = [
 @dataclass(frozen=True)
 class Clause:
     """A part of a sentence: as it stands in the answer, and in plain lower case with single spaces and one at the end.
-    `first`: no other part of the sentence comes before it."""
+    `first`: no other part of the sentence comes before it; `label`: a colon follows."""
 
     text: str
     plain: str
     first: bool
+    label: bool = False
 
     @property
     def words(self) -> list[str]:
@@ -179,7 +180,7 @@ def find_clauses(text: str, read_in: list[Language]) -> Iterator[Clause]:
         for part in _parts(sentence, read_in):
             plain = _plain_clause(part)
             if any(map(str.isalnum, plain)) or "?" in part:
-                yield Clause(part.strip(), plain, first)
+                yield Clause(part.strip(), plain, first, label=f"{part.strip()}:" in sentence)
                 first, count = False, count + 1
             if count == MAX_CLAUSES:
                 return

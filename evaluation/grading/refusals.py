@@ -29,6 +29,7 @@ MAX_CHARACTERS = 4_000
 MAX_BARE_WORDS = 3
 MAX_WORDS_OF_A_VALUE = 4
 MIN_SHARED_PAIRS = 0.6
+MIN_ASKED_WORDS = 2
 # Within a clause "Not Found" is a name, and denies nothing.
 DENYING_NAME = re.compile(r"[a-z]\s+(?:Not|No|Unknown|None)\b")
 
@@ -95,7 +96,16 @@ def _kinds(clauses: list[Clause], known: list[str | None], language: Language, q
         follows = not clause.first and kinds[-1:] == ["about"] and kind not in ("flat", "silent", "guess")
         behind = _kind_behind(clause, language) if follows else None
         kinds.append(behind or _kind(clause, kind, language, question))
+        if kinds[-1] in ("aside", "other") and not _refuses(kinds) and _gives_number(clause, question):
+            kinds[-1] = "guess"
     return kinds
+
+
+def _gives_number(clause: Clause, question: str) -> bool:
+    """Whether a clause has a number of its own beside words of the question: "The hall has 350 seats"."""
+    asked = asked_words(question)
+    words = [word for word in clause.words if word not in word_set("stop")]
+    return sum(_is_asked(word, asked) for word in words) >= MIN_ASKED_WORDS and _has_new_digits(clause, asked)
 
 
 def _kind_behind(clause: Clause, language: Language) -> str | None:
@@ -128,11 +138,19 @@ def _kind_without_pattern(clause: Clause, language: Language, asked: frozenset[s
         return "aside"
     names = language.has_capitals and _has_new_names(clause, asked)
     digits = _has_new_digits(clause, asked)
+    if clause.label and clause.first and not names and not digits and len(words) > 1:
+        return "aside"
     if len(words) <= MAX_WORDS_OF_A_VALUE and (clause.first or names or digits):
         return "guess"
     if _says_what_is_asked(words, asked):
         return "guess"
-    listed = not clause.first and not names and not digits and not any(_is_asked(word, asked) for word in words)
+    listed = (
+        language.has_capitals
+        and not clause.first
+        and not names
+        and not digits
+        and not any(_is_asked(word, asked) for word in words)
+    )
     return "aside" if listed else "other"
 
 

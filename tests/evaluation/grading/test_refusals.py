@@ -268,6 +268,23 @@ def test_a_denial_that_answers_is_no_refusal(question: str, answer: str) -> None
     assert read_refusal(question, answer) not in (Refusal.PLAIN, Refusal.CONTRADICTED)
 
 
+@pytest.mark.parametrize(
+    ("question", "answer", "plain"),
+    [
+        ("How many seats does the hall have?", "The hall has 350 seats. The balcony's capacity is not known.", False),
+        ("How many seats does the hall have?", "I would need the floor plan to answer that.", True),
+        ("When was the bridge opened?", "Opening date: not stated.", True),
+        ("When was the bridge opened?", "I do not have that date. The only date mentioned is 1911.", True),
+        ("When was the bridge opened?", "Not in 1931 but in 1932.", False),
+        ("Wie viele Sitze hat der Saal?", "Der Saal hat 350 Sitze; wann er gebaut wurde, ist nicht bekannt.", False),
+        ("Сколько мест в зале?", "В зале 350 мест, но год постройки не указан.", False),
+        ("홀에 좌석이 몇 개 있습니까?", "350석이지만 건설 연도는 나와 있지 않습니다.", False),
+    ],
+)
+def test_numbers_beside_a_refusal(question: str, answer: str, plain: bool) -> None:
+    assert (read_refusal(question, answer) is Refusal.PLAIN) is plain
+
+
 def test_a_refusal_with_what_may_be_a_value_is_unclear() -> None:
     unknown = Question(id="q", slice="s", question=CEO, answerable=False)
     result = grade(unknown, "I do not know. Foo grew under Jane Doe in Ohio.")

@@ -171,8 +171,9 @@ def test_csv_and_json_lines_of_the_same_questions_are_the_same(tmp_path: Path) -
         ("id,slice,question,answers\n", "holds no questions"),
         ("", "holds no questions"),
         ("\ufeff\r\n", "holds no questions"),
-        ("id,slice,question,answers\na,s,Wo liegt Zürich?,1\n".encode("latin-1"), r"csv:2: the text is not UTF-8"),
-        ("id,slice\n".encode("utf-16"), r"csv:1: the text is not UTF-8"),
+        ("id,slice,question,answers\na,s,Где Цюрих?,1\n".encode("cp1251"), r"csv:2: the text is not UTF-8"),
+        ("id,slice\n".encode("utf-16"), "holds no questions"),
+        ("id,slice\n".encode("utf-16")[:-1], r"csv:1: the text is not UTF-16"),
     ],
 )
 def test_a_mistake_in_csv_is_named_with_its_line(tmp_path: Path, text: str | bytes, said: str) -> None:
