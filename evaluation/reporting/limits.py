@@ -96,12 +96,9 @@ def _prices(report: Report) -> Iterator[str]:
 
 
 def _machine_time(report: Report) -> Iterator[str]:
-    own = [cost for cost in report.costs if cost.arm not in report.config.endpoints]
-    if any(cost.machine_s is not None for cost in own):
-        yield (
-            "The machine time of an answer is estimated: its time at the endpoint, divided by the calls in flight "
-            f"beside it (`evaluation.concurrency: {report.config.concurrency}`)."
-        )
+    unknown = [cost.arm for cost in report.costs if cost.arm not in report.config.endpoints and cost.machine_s is None]
+    if unknown:
+        yield f"Machine time was not measured for {', '.join(arm_title(report, arm) for arm in unknown)}."
 
 
 def _unknown_times(report: Report) -> Iterator[str]:
