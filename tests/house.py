@@ -89,7 +89,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "grading": "config questions results",
         "asking": "arms config engine_time grading questions results",
         "verdicts": "arms config grading questions results",
-        "drafts": "asking grading questions results verdicts",
+        "drafts": "asking config grading questions results verdicts",
         "exports": "grading questions results",
         "reporting": "arms config questions results verdicts",
         "measure": "arms asking config drafts grading questions reporting results verdicts",

@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from evaluation.asking.transport import EndpointClient
+from evaluation.asking.transport import EndpointClient, apply_settings
+from evaluation.config import RequestSettings
 from evaluation.drafts.documents import DraftDocument
 from evaluation.drafts.draft_files import PROSE, Draft, Span
 from evaluation.drafts.markdown import Items, Paragraph, Table, read_outline
@@ -61,10 +62,12 @@ class DraftingResult:
 
 @dataclass(frozen=True)
 class DraftWriter:
-    """A model that drafts, at an OpenAI-compatible endpoint (its URL with /v1)."""
+    """A model that drafts, at an OpenAI-compatible endpoint; `settings` are those of an entry of
+    `evaluation.endpoints`."""
 
     url: str
     model: str
+    settings: RequestSettings | None = None
     concurrency: int = 8
     timeout_s: float = 120.0
 
@@ -177,7 +180,9 @@ class _Writing:
         self.num_open = self.num_failed_in_a_row = 0
 
     async def run(self, passages: Iterator[DraftPassage]) -> None:
-        self.client = EndpointClient(self.writer.url, self.writer.timeout_s, self.writer.concurrency)
+        self.client = EndpointClient(
+            self.writer.url, self.writer.timeout_s, self.writer.concurrency, self.writer.settings
+        )
         turns = enumerate(passages)
         try:
             await asyncio.gather(*(self._work(turns) for _ in range(self.writer.concurrency)))
@@ -227,14 +232,17 @@ class _Writing:
 
     async def _ask(self, prompt: str) -> Reply:
         messages = [{"role": "user", "content": prompt}]
-        body = {"model": self.writer.model, "messages": messages, "temperature": 0.0}
-        reply = (await self.client.complete(body | self.limit)).reply
-        if reply.failed and " 400" in reply.failed:
+        plain = {"model": self.writer.model, "messages": messages, "temperature": 0.0}
+        settings = self.writer.settings
+        body = plain | self.limit
+        completion = await self.client.complete(apply_settings(body, settings) if settings else body)
+        if completion.status == 400 and self.limit:
             # The model may have no room for so many tokens; without a limit it gets what room there is.
             self.limit = {}
-            reply = (await self.client.complete(body)).reply
+            completion = await self.client.complete(apply_settings(plain, settings) if settings else plain)
+        reply = completion.reply
         self.num_failed_in_a_row = self.num_failed_in_a_row + 1 if reply.failed else 0
-        if reply.failed and self.num_failed_in_a_row >= GIVE_UP_AFTER:
+        if reply.failed and (completion.final or self.num_failed_in_a_row >= GIVE_UP_AFTER):
             self.drafted.gave_up = reply.failed
         return reply
 

@@ -7,6 +7,7 @@ import typer
 
 from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
+from evaluation.asking.addresses import check_url
 from evaluation.drafts.documents import read_documents
 from evaluation.drafts.draft_files import approved_questions, refuse_draft, write_drafts
 from evaluation.drafts.drafting import draft_questions
@@ -23,9 +24,13 @@ Seed = Annotated[int, typer.Option(help="The seed of the random choice.")]
 def build(
     out: Annotated[Path, typer.Option(help="The draft to write.")] = Path("questions.draft.jsonl"),
     number: Annotated[int, typer.Option(min=1, help="The largest number of questions to draft.")] = 200,
-    model: Annotated[str | None, typer.Option(help="A model that drafts from prose too, such as base.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model that drafts from prose too, such as base, or an entry of `evaluation.endpoints`."),
+    ] = None,
     url: Annotated[
-        str | None, typer.Option(help="The address of its endpoint, with /v1. Without: the project's endpoint.")
+        str | None,
+        typer.Option(help="The address of its endpoint, with or without /v1. Without: the project's endpoint."),
     ] = None,
     seed: Seed = 0,
     config: ProjectFile = DEFAULT,
@@ -92,6 +97,10 @@ def _writer(project: Project, model: str | None, url: str | None) -> DraftWriter
         if url is not None:
             raise TandemError("--url names an endpoint and no model.", "Both, or --model alone.", "Add --model.")
         return None
+    other = project.evaluation.endpoints.get(model) if url is None else None
+    if other:
+        check_url(other.url, f"evaluation.endpoints.{model}")
+        return DraftWriter(other.url, other.model, other)
     return DraftWriter(url or f"http://127.0.0.1:{project.serving.port}/v1", model)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.evaluation.endpoint import Endpoint, completion
+
 DOCUMENT = (
     "# Library\n\nOpening hour: 9\nPhone: 555-0100\nFloor: 2\n\n"
     "The library keeps books for all who like to read, and lends them for a month.\n"
@@ -133,6 +135,20 @@ def test_an_endpoint_that_is_not_there_leaves_what_the_templates_drafted(project
     assert "because the call failed" in done.stdout
     assert "the model was not asked any more" in done.stderr
     assert len(lines(project / "questions.draft.jsonl")) == 4
+
+
+def test_a_hosted_model_drafts_with_its_key_and_settings(project: Path) -> None:
+    hosted = Endpoint(lambda model, text: completion(model, "no")).start()
+    settings = f"{{url: '{hosted.url}', model: large-2, api_key: key-77, parameters: {{temperature: null}}}}"
+    (project / "tandem.yaml").write_text(
+        f"model: some/model\nretrieval: {{sources: [docs]}}\nevaluation: {{endpoints: {{large: {settings}}}}}\n"
+    )
+    done = tandem(project, "build", "--model", "large")
+    hosted.shutdown()
+    hosted.server_close()
+    assert done.returncode == 0, done.stderr
+    assert {(body["model"], body["authorization"]) for body in hosted.bodies} == {("large-2", "Bearer key-77")}
+    assert not any("temperature" in body for body in hosted.bodies)
 
 
 def test_ctrl_c_leaves_nothing_half_written(project: Path) -> None:
