@@ -32,7 +32,8 @@ from benchmarks.results import row, write
 from evaluation.arms import Arm
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.questions.question import Question
-from evaluation.results import ArmResult, Grade, Recommendation, Reply, Row
+from evaluation.replies import Grade, Reply
+from evaluation.results import ArmResult, Recommendation, Row
 from evaluation.verdicts.summary import make_cells, make_differences
 from evaluation.verdicts.verdict import recommend
 

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from benchmarks.results import row, write
 from evaluation.config import EvaluationConfig
 from evaluation.questions.question import GENERAL, Question
-from evaluation.results import Grade, Reply, Row
+from evaluation.replies import Grade, Reply
+from evaluation.results import Row
 from evaluation.verdicts.promotion_gates import judge_gates
 from evaluation.verdicts.sampling.looks import error_of_look
 

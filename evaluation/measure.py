@@ -31,8 +31,9 @@ from evaluation.questions.files import load_general, load_questions
 from evaluation.questions.leaks import refuse_leaks, source_overlap
 from evaluation.questions.question import OVERALL, Question, slices
 from evaluation.questions.repeats import describe_repeats, find_repeats
+from evaluation.replies import Reply
 from evaluation.reporting.report import write_reports
-from evaluation.results import ArmResult, Freshness, Gate, JudgeCheck, Reply, Report, Row, Staging
+from evaluation.results import ArmResult, Freshness, Gate, JudgeCheck, Report, Row, Staging
 from evaluation.verdicts.consistency import measure_consistency
 from evaluation.verdicts.costs import costs_of_arms as arm_costs
 from evaluation.verdicts.costs import find_break_even

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cluster.errors import TandemError
 from evaluation.asking.thinking import separate_thinking
-from evaluation.results import Reply
+from evaluation.replies import Reply
 
 COMMIT_EVERY_S = 1.0
 WAIT_S = 30.0

@@ -24,7 +24,7 @@ from evaluation.config import ArmName, EvaluationConfig
 from evaluation.engine_time import EngineTime
 from evaluation.grading import choices
 from evaluation.questions.question import Question
-from evaluation.results import Reply
+from evaluation.replies import Reply
 
 WARM_UP = "Are you ready?"
 SECONDS_BETWEEN_PROGRESS = 3.0

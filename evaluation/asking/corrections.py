@@ -25,7 +25,8 @@ from evaluation.config import ArmName, EvaluationConfig, Retries
 from evaluation.grading.grading import grade
 from evaluation.questions.files import read_models
 from evaluation.questions.question import Question
-from evaluation.results import CorrectedAnswer, Reply
+from evaluation.replies import Reply
+from evaluation.results import CorrectedAnswer
 
 PAUSE_S = 0.2
 ACCEPTED = "Accepted are JSON lines with source, find, replace, question, old and new."

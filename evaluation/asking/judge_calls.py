@@ -16,7 +16,8 @@ from evaluation.asking.transport import EndpointClient, apply_settings
 from evaluation.config import EvaluationConfig, Judge
 from evaluation.grading.grading import grade_reply
 from evaluation.questions.question import Question
-from evaluation.results import JudgeCheck, Reply
+from evaluation.replies import Reply
+from evaluation.results import JudgeCheck
 from serving.client import AskFailed
 
 VALUE_RUBRIC = (

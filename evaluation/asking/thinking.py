@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from evaluation.questions.thinking import split_thinking
-from evaluation.results import CitedSource, Reply
+from evaluation.replies import CitedSource, Reply
 
 # vLLM and OpenRouter; DeepSeek and others; LiteLLM; Ollama; OpenRouter's details.
 _FIELDS = ("reasoning", "reasoning_content", "thinking_blocks", "thinking", "reasoning_details")

@@ -26,7 +26,7 @@ from evaluation.asking.responses.refused_parameters import LEFT_OUT, find_refuse
 from evaluation.asking.retries import Throttle, backoff_s, wait_asked_for
 from evaluation.config import RequestSettings, Retries
 from evaluation.engine_time import in_flight
-from evaluation.results import Reply
+from evaluation.replies import Reply
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse

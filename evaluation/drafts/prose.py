@@ -18,7 +18,7 @@ from evaluation.drafts.documents import DraftDocument
 from evaluation.drafts.draft_files import PROSE, Draft, Span
 from evaluation.drafts.markdown import Items, Paragraph, Table, read_outline
 from evaluation.grading.grading import Ungradable, grade
-from evaluation.results import Reply
+from evaluation.replies import Reply
 
 MIN_WORDS, MAX_CHARACTERS = 12, 1500
 GIVE_UP_AFTER = 5

@@ -8,7 +8,7 @@ from typing import Any
 from evaluation.grading.choices import lettered_wording
 from evaluation.grading.grading import grade_reply
 from evaluation.questions.question import Question
-from evaluation.results import Reply
+from evaluation.replies import Reply
 
 
 def load(path: Path) -> Any:

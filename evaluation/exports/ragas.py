@@ -12,7 +12,7 @@ from typing import Any
 from evaluation.exports.export import Export
 from evaluation.grading.choices import lettered_wording
 from evaluation.questions.question import Question
-from evaluation.results import Reply
+from evaluation.replies import Reply
 
 UNKNOWN = "The documents do not say."
 NO_REFERENCE = {

@@ -19,7 +19,7 @@ from evaluation.grading.values.holding import holds_value
 from evaluation.questions.question import Question
 from evaluation.questions.sources import document_name, same_document
 from evaluation.questions.words import plain_passage
-from evaluation.results import CitedSource
+from evaluation.replies import CitedSource
 
 
 @dataclass(frozen=True)

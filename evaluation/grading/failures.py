@@ -24,7 +24,8 @@ from collections.abc import Mapping, Sequence
 from evaluation.config import ArmName
 from evaluation.grading.values.holding import holds_value
 from evaluation.questions.question import Question
-from evaluation.results import FailureKind, Reply, Row
+from evaluation.replies import FailureKind, Reply
+from evaluation.results import Row
 
 
 def failure_kind(question: Question, reply: Reply, index_holds: bool | None = None) -> FailureKind | None:

@@ -45,7 +45,7 @@ from evaluation.questions.json_values import MISSING, parse_json, schema_accepts
 from evaluation.questions.patterns import PatternTooSlow, full_match
 from evaluation.questions.question import Question
 from evaluation.questions.words import CITATION_MARKS, normalise, words_of
-from evaluation.results import CitedSource, Grade, Reply
+from evaluation.replies import CitedSource, Grade, Reply
 
 if TYPE_CHECKING:
     from evaluation.questions.question import Question

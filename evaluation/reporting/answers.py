@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from evaluation.config import ArmName
+from evaluation.replies import Reply
 from evaluation.reporting.plots import dot
 from evaluation.reporting.wording import FAILURE_WORDS, answer_mark, failure_shown, retrieving_arms, source_mark
-from evaluation.results import Reply, Report, Row
+from evaluation.results import Report, Row
 
 if TYPE_CHECKING:
     from jinja2 import Template

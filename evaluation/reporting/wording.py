@@ -4,7 +4,8 @@ import math
 
 from evaluation.config import ArmName
 from evaluation.questions.question import OVERALL
-from evaluation.results import FailureKind, Reply, Report, Share
+from evaluation.replies import FailureKind, Reply
+from evaluation.results import Report, Share
 from evaluation.verdicts.percentages import bounds, percent, points, points_bounds, with_interval
 
 DOES_NOT_SEARCH = "not_searched"

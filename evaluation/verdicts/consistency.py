@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from evaluation.arms import Arm
 from evaluation.config import ArmName
 from evaluation.questions.words import normalise
-from evaluation.results import Consistency, Reply, Row, Share
+from evaluation.replies import Reply
+from evaluation.results import Consistency, Row, Share
 from evaluation.verdicts.sampling.clusters import clusters_of
 from evaluation.verdicts.statistics import share
 

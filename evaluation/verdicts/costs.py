@@ -13,7 +13,8 @@ from itertools import permutations
 from evaluation.arms import TRAINED, Arm
 from evaluation.config import ArmName, EndpointArm, EvaluationConfig, Prices
 from evaluation.questions.question import GENERAL
-from evaluation.results import BreakEven, Cost, Reply, Row
+from evaluation.replies import Reply
+from evaluation.results import BreakEven, Cost, Row
 
 HOUR_S = 3600
 MILLION = 1_000_000

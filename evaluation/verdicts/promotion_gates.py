@@ -30,7 +30,8 @@ from scipy.special import bdtr, bdtrc
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.config import Gates as GateSettings
 from evaluation.questions.question import GENERAL, OVERALL
-from evaluation.results import Gate, Reply, Row
+from evaluation.replies import Reply
+from evaluation.results import Gate, Row
 from evaluation.verdicts.sampling.exchange import least_documents
 from evaluation.verdicts.statistics import (
     PairedDifference,

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from evaluation.arms import Arm
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.questions.question import GENERAL, OVERALL
-from evaluation.results import Cell, Difference, Grade, Reply, Row, Share
+from evaluation.replies import Grade, Reply
+from evaluation.results import Cell, Difference, Row, Share
 from evaluation.verdicts.sampling.clusters import clusters_of
 from evaluation.verdicts.sampling.exchange import least_documents
 from evaluation.verdicts.sampling.looks import ONE_LOOK, Looks

@@ -9,21 +9,18 @@ from itertools import combinations
 from evaluation.arms import title
 from evaluation.config import BUILT_IN, ArmName, EvaluationConfig
 from evaluation.questions.question import GENERAL, OVERALL, Question
+from evaluation.replies import CitedSource, FailureKind, Grade, Reply
 from evaluation.results import (
     ArmResult,
     BreakEven,
     Cell,
-    CitedSource,
     Consistency,
     Cost,
     Difference,
-    FailureKind,
     Freshness,
     Gate,
-    Grade,
     JudgeCheck,
     Recommendation,
-    Reply,
     Report,
     Row,
     Share,

@@ -11,7 +11,7 @@ from typing import Any
 from evaluation.asking.responses.endpoint_errors import shorten
 from evaluation.asking.responses.json_bodies import printable
 from evaluation.asking.thinking import hides_thinking, read_thinking, separate_thinking
-from evaluation.results import CitedSource, NoAnswer, Reply
+from evaluation.replies import CitedSource, NoAnswer, Reply
 
 CUT_OFF = ("length", "max_tokens", "model_length", "max_output_tokens")
 FILTERED = ("content_filter", "content_filtered", "safety", "recitation", "prohibited_content", "blocklist", "spii",

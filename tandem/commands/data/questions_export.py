@@ -16,7 +16,7 @@ from evaluation.exports.lm_eval import export_lm_eval
 from evaluation.exports.promptfoo import export_promptfoo
 from evaluation.exports.ragas import export_ragas
 from evaluation.questions.files import load_questions
-from evaluation.results import Reply
+from evaluation.replies import Reply
 from evaluation.verdicts.drift import read_report
 from tandem.commands.options import DEFAULT, PARTLY_FAILED, AsJson, ProjectFile
 from tandem.console import Console, print_note

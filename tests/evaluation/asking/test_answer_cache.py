@@ -20,7 +20,7 @@ from evaluation.asking.ask import CollectedReplies, ask_all
 from evaluation.asking.turns import Turn, answer_key, turn_body
 from evaluation.config import EvaluationConfig
 from evaluation.questions.question import Question
-from evaluation.results import CitedSource, Reply
+from evaluation.replies import CitedSource, Reply
 from tests.evaluation.endpoint import Endpoint, completion
 
 ARMS = make_arms(("base", "retrieval"), collection="demo")

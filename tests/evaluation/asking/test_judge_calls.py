@@ -14,7 +14,8 @@ from evaluation.asking.judge_calls import judge_replies
 from evaluation.config import EvaluationConfig, Judge
 from evaluation.measure import measure
 from evaluation.questions.question import Question
-from evaluation.results import Reply, Report
+from evaluation.replies import Reply
+from evaluation.results import Report
 from tests.evaluation.endpoint import Endpoint, completion
 
 RUBRIC = "The answer names salt."

@@ -20,7 +20,8 @@ from evaluation.config import EvaluationConfig, Judge
 from evaluation.grading.answer_line import with_answer_line
 from evaluation.measure import _without_thinking, measure
 from evaluation.questions.question import Question
-from evaluation.results import ArmResult, CitedSource, Reply, Report
+from evaluation.replies import CitedSource, Reply
+from evaluation.results import ArmResult, Report
 from evaluation.verdicts.adoption import adoption_steps
 from tests.evaluation.endpoint import Endpoint
 

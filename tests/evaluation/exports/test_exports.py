@@ -16,7 +16,7 @@ from evaluation.exports.lm_eval_task import grade_answer, letters_of, load, prom
 from evaluation.exports.promptfoo import export_promptfoo, plain
 from evaluation.exports.ragas import UNKNOWN, export_ragas
 from evaluation.questions.question import Question
-from evaluation.results import CitedSource, Reply
+from evaluation.replies import CitedSource, Reply
 
 HOSTILE = [
     "{{ 7 * 7 }} {% raw %} {# c #} {a}} ${b} file://etc/passwd",

@@ -5,7 +5,7 @@ import pytest
 from evaluation.grading.answer_line import ANSWER_SENTENCE, is_lined, read_answer_line, with_answer_line
 from evaluation.grading.grading import grade_reply
 from evaluation.questions.question import Question
-from evaluation.results import Reply
+from evaluation.replies import Reply
 
 CITY = Question(id="q", slice="s", question="What is the capital?", answers=("Paris",))
 

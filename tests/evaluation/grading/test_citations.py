@@ -6,7 +6,7 @@ import pytest
 
 from evaluation.grading.grading import grade
 from evaluation.questions.question import Question
-from evaluation.results import CitedSource
+from evaluation.replies import CitedSource
 
 SOURCES = ("elements/iron.md", "tables/metals.md")
 

@@ -8,7 +8,8 @@ from evaluation.config import EvaluationConfig
 from evaluation.grading.failures import count_failures, failure_kind, with_failures
 from evaluation.grading.grading import grade
 from evaluation.questions.question import GENERAL, Question
-from evaluation.results import CitedSource, FailureKind, Reply, Row
+from evaluation.replies import CitedSource, FailureKind, Reply
+from evaluation.results import Row
 from evaluation.verdicts.staging import decide_training
 
 IRON = Question(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from evaluation.grading.choices import read_choice_probabilities
 from evaluation.grading.grading import Ungradable, grade, grade_reply
 from evaluation.questions.question import Question
-from evaluation.results import CitedSource, Reply
+from evaluation.replies import CitedSource, Reply
 
 SCHEMA = {"type": "object", "required": ["age"], "properties": {"age": {"type": "integer"}}}
 

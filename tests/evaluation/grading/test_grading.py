@@ -8,7 +8,7 @@ import pytest
 from evaluation.grading.grading import grade, normalise
 from evaluation.questions.files import load_questions
 from evaluation.questions.question import Question
-from evaluation.results import CitedSource
+from evaluation.replies import CitedSource
 
 
 def ask(text: str, *answers: str, form: str | None = None, sources: tuple[str, ...] = ()) -> Question:

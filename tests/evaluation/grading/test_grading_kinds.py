@@ -6,7 +6,7 @@ import pytest
 
 from evaluation.grading.grading import Ungradable, grade, grade_reply
 from evaluation.questions.question import Question
-from evaluation.results import Reply
+from evaluation.replies import Reply
 
 
 def ask(kind: str, *answers: str, text: str = "How far is it?", **fields: Any) -> Question:

@@ -13,7 +13,7 @@ from evaluation.questions.files import load_questions
 from evaluation.questions.json_values import MISSING, check_schema, parse_json, schema_accepts
 from evaluation.questions.patterns import PatternTooSlow, check_pattern, full_match
 from evaluation.questions.question import Question
-from evaluation.results import Reply
+from evaluation.replies import Reply
 
 # Fast on every text that is tried when the file is read, slow on this answer.
 PATTERN, HOSTILE = r"(?:[^a-zA-Z0-9 .,]{2}|[^a-zA-Z0-9 .,])+=", "-" * 400 + "=a"

@@ -7,7 +7,8 @@ import pytest
 from evaluation.arms import Arm, make_arms
 from evaluation.config import EndpointArm, EvaluationConfig, Prices
 from evaluation.questions.question import Question
-from evaluation.results import Cost, Grade, Reply, Row
+from evaluation.replies import Grade, Reply
+from evaluation.results import Cost, Row
 from evaluation.verdicts.consistency import measure_consistency
 from evaluation.verdicts.costs import costs_of_arms, find_break_even
 

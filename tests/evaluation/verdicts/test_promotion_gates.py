@@ -8,7 +8,8 @@ import pytest
 from cluster.registry.gate_records import describe_gates
 from evaluation.config import EvaluationConfig, Gates
 from evaluation.questions.question import GENERAL, Question
-from evaluation.results import Gate, Grade, NoAnswer, Reply, Report, Row
+from evaluation.replies import Grade, NoAnswer, Reply
+from evaluation.results import Gate, Report, Row
 from evaluation.verdicts.promotion_gates import judge_gates
 from tests.evaluation.reports import make_report
 

@@ -9,7 +9,8 @@ from cluster.errors import TandemError
 from evaluation.arms import Arm, make_arms
 from evaluation.config import FOUR_ARMS, ArmName, EndpointArm
 from evaluation.questions.question import GENERAL, Question
-from evaluation.results import ArmResult, BreakEven, Cell, Cost, Difference, Grade, Recommendation, Reply, Row
+from evaluation.replies import Grade, Reply
+from evaluation.results import ArmResult, BreakEven, Cell, Cost, Difference, Recommendation, Row
 from evaluation.verdicts.summary import make_cells, make_differences
 from evaluation.verdicts.verdict import recommend
 from tandem.project.project import Settings

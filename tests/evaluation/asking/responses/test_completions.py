@@ -12,7 +12,7 @@ from evaluation.asking.responses.json_bodies import parse_body
 from evaluation.asking.responses.refused_parameters import find_refused_parameters
 from evaluation.grading.grading import grade_reply
 from evaluation.questions.question import Question
-from evaluation.results import Reply
+from evaluation.replies import Reply
 
 
 def body(message: Any, reason: str | None = "stop", **fields: Any) -> dict[str, Any]:
