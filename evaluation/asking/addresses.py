@@ -30,7 +30,7 @@ def completion_urls(url: str) -> list[str]:
         paths = [path + COMPLETIONS]
     else:
         paths = [path + COMPLETIONS, f"{path}/v1{COMPLETIONS}"]
-    return [urlunsplit(parts._replace(path=each, fragment="")) for each in paths]
+    return [urlunsplit((parts.scheme, parts.netloc, each, parts.query, "")) for each in paths]
 
 
 def shown_url(url: str) -> str:

@@ -234,9 +234,9 @@ class _Writing:
         messages = [{"role": "user", "content": prompt}]
         plain = {"model": self.writer.model, "messages": messages, "temperature": 0.0}
         settings = self.writer.settings
-        body = plain | self.limit
+        body, limit = plain | self.limit, self.limit
         completion = await self.client.complete(apply_settings(body, settings) if settings else body)
-        if completion.status == 400 and self.limit:
+        if completion.status == 400 and limit:
             # The model may have no room for so many tokens; without a limit it gets what room there is.
             self.limit = {}
             completion = await self.client.complete(apply_settings(plain, settings) if settings else plain)

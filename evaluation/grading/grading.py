@@ -40,6 +40,7 @@ from evaluation.grading.answer_line import is_lined, read_answer_line
 from evaluation.grading.choices import likeliest_choice
 from evaluation.grading.citations import judge_citations
 from evaluation.grading.refusals import Refusal, read_refusal
+from evaluation.grading.values.profile import NO, YES
 from evaluation.grading.values.reading import Verdict, read_value
 from evaluation.questions.json_values import MISSING, parse_json, schema_accepts
 from evaluation.questions.patterns import PatternTooSlow, full_match
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 
 ARTICLES = {"a", "an", "the"}
+SHORT_NO = re.compile(r"(?:it|they|that|this|there|he|she|you|we|one) (?:[a-z]+n't|[a-z]+ not|cannot)")
 DECLINED = "I do not know."
 """What is graded in place of a text that the endpoint marked as a refusal, whatever the model's words are."""
 
@@ -116,7 +118,7 @@ def grade(
     """
     text = CITATION_MARKS.sub("", answer).strip()
     plain = normalise(text)
-    refusal = read_refusal(question.question, text)
+    refusal = Refusal.NONE if _is_short_no(question, plain) else read_refusal(question.question, text)
     refused = refusal in (Refusal.PLAIN, Refusal.CONTRADICTED)
     unclear = not question.answerable and refusal is Refusal.UNCLEAR
     blocked = refused and not _sounds_like_a_refusal(question)
@@ -173,6 +175,11 @@ def _content_and_form(
 def _gives_value(question: Question, answer: str, judged: bool | None, cut_off: bool) -> bool | None:
     verdict = read_value(question, answer, cut_off)
     return judged if verdict is Verdict.UNCLEAR else verdict is Verdict.RIGHT
+
+
+def _is_short_no(question: Question, plain: str) -> bool:
+    """Whether the answer to a question of yes or no is "It isn't.", which elsewhere leaves out what is not known."""
+    return bool(SHORT_NO.fullmatch(plain)) and any(normalise(value) in YES | NO for value in question.answers)
 
 
 def _sounds_like_a_refusal(question: Question) -> bool:

@@ -181,8 +181,8 @@ def _csv_row(line: int, columns: Sequence[str], cells: Sequence[str]) -> FileRow
 
 MAX_MISTAKES_SHOWN = 10
 WESTERN = frozenset("äöüÄÖÜßéèêëàâçîïôûùœÉÈÊËÀÂÇÎÏÔÛÙáíóúñÁÍÓÚÑ¿¡ãõÃÕåæøÅÆØìòÌÒ€–—’‘“”„…«»°·´º®©§£²³½µ\xa0")
-# Words without an ASCII letter are of another alphabet, read wrongly.
-OTHER_WRITING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]|[À-ÿ]{3}")
+# Words without an ASCII letter, and quotations that open twice, are of another alphabet, read wrongly.
+OTHER_WRITING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]|[À-ÿ]{3}|„[^„“”]{0,3}„")
 
 
 def read_text(path: Path, what: str, accepted: str, *, or_windows: bool = False) -> str:

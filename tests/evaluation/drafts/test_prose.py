@@ -76,7 +76,7 @@ def test_passages_are_prose_below_one_heading() -> None:
 
 @contextmanager
 def endpoint(answer: Callable[[int, str], str | None], limit: int | None = None) -> Iterator[str]:
-    """An OpenAI-compatible server; `answer` gets the call's number and the prompt; None is a 400.
+    """An OpenAI-compatible server; `answer` gets the call's number and the prompt; None is a 422.
 
     More than `limit` tokens are refused."""
     calls, lock = iter(range(10**6)), Lock()
@@ -92,7 +92,7 @@ def endpoint(answer: Callable[[int, str], str | None], limit: int | None = None)
             choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
             value = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
             content = json.dumps({"error": {"message": "gone"}} if text is None else value).encode()
-            self.send_response(400 if text is None else 200)
+            self.send_response(422 if text is None else 200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -190,7 +190,7 @@ def test_an_endpoint_that_dies_keeps_what_was_drafted() -> None:
     assert len(written(drafted.drafts)) == 6
     assert drafted.left_out["the call failed"] == 5
     assert drafted.gave_up
-    assert "400" in drafted.gave_up
+    assert "422" in drafted.gave_up
 
 
 def test_an_endpoint_that_is_not_there_is_given_up() -> None:
