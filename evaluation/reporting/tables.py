@@ -149,7 +149,9 @@ def differences_table(report: Report) -> Table | None:
     ]
     counted = ["questions", *(["documents"] if documents else [])]
     headings = ["arms", "difference", "interval", *counted, *(["more needed"] if more else []), "conclusion"]
-    smallest = [each.smallest_effect for each in differences if each.smallest_effect is not None]
+    out = {arm.name for arm in report.arms if report.cell(arm.name, OVERALL).num_not_asked}
+    whole = [each for each in differences if not {each.first, each.second} & out]
+    smallest = [each.smallest_effect for each in whole if each.smallest_effect is not None]
     note = (
         f"This many questions can show a difference of about {points(max(smallest)).removeprefix('+')} or more."
         if smallest

@@ -123,8 +123,10 @@ class _Numbers:
         measured = [arm.name for arm in self.arms if self.cells[arm.name, slice_name].accuracy.n]
         if not any(self.share(arm, slice_name) for arm in measured):
             return []
-        if slice_name == OVERALL:
-            measured = [arm for arm in measured if not self.is_out(arm)]
+        # A share of the part that an arm was asked says nothing beside the shares of the whole slice.
+        measured = [arm for arm in measured if not self.cells[arm, slice_name].num_not_asked]
+        if not measured:
+            return []
         measured.sort(key=lambda arm: (-self.share(arm, slice_name), simplicity(arm)))
         best, *others = measured
         return [best, *(arm for arm in others if self._rivals(self.lead(best, arm, slice_name)))]
@@ -225,8 +227,10 @@ class _Numbers:
             return [self._level(best), "No answer of another arm counts."]
         next_best = max(others, key=lambda arm: (not self.is_out(arm), self.share(arm, OVERALL)))
         behind = f"The next best is {title(next_best)} with {percent(self.share(next_best, OVERALL))}"
-        lead = points_with_interval(self.lead(best, next_best)).removeprefix("+")
-        return [f"{self._level(best)} {behind}; the lead is {lead}."]
+        lead = self.lead(best, next_best)
+        counts = {self.cells[arm, OVERALL].accuracy.n for arm in (best, next_best)}
+        both = "" if counts == {lead.n} else f" on the {lead.n} questions that both answered"
+        return [f"{self._level(best)} {behind}; the lead{both} is {points_with_interval(lead).removeprefix('+')}."]
 
     def _why_it_ties(self, best: ArmName, chosen: ArmName, rivals: list[ArmName], why: str) -> list[str]:
         leads = [self.lead(best, rival) for rival in rivals]
