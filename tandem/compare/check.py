@@ -86,8 +86,11 @@ def _other_urls(config: EvaluationConfig) -> dict[str, str]:
 
 def _needs_endpoint(project: Project, arms: Collection[ArmName], questions: Sequence[Question]) -> bool:
     config = project.evaluation
-    judges = config.judge is not None and any(question.kind == "rubric" for question in questions)
-    return any(arm not in config.endpoints for arm in arms) or bool(judges and config.judge and not config.judge.url)
+    if any(arm not in config.endpoints for arm in arms):
+        return True
+    # Beside rubrics a judge is asked about values and numbers of which the rules cannot say whether they are right.
+    judged = any(question.answerable and question.kind in ("rubric", "value", "number") for question in questions)
+    return judged and config.judge is not None and config.judge.url is None
 
 
 def look_at_data(project: Project) -> tuple[DataCheck | None, int]:

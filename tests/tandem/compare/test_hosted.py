@@ -78,7 +78,8 @@ def test_neither_ray_nor_an_engine_is_started(tmp_path: Path, endpoint: Endpoint
     [
         ("", "value", "[one]", False),
         ("", "value", "[one, base]", True),
-        ("  judge: {model: base, calibration: graded.jsonl}\n", "value", "[one]", False),
+        ("  judge: {model: base, calibration: graded.jsonl}\n", "value", "[one]", True),
+        ("  judge: {model: base, calibration: graded.jsonl}\n", "regex", "[one]", False),
         ("  judge: {model: base, calibration: graded.jsonl}\n", "rubric", "[one]", True),
         ("  judge: {model: m, url: 'http://127.0.0.1:9', calibration: graded.jsonl}\n", "rubric", "[one]", False),
     ],
