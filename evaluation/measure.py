@@ -8,7 +8,7 @@ print(report.recommendation.text)
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -121,7 +121,7 @@ def ask_in_stages(
     for stage in make_stages(questions, config.stages, config.seed):
         added = ask_arms(config, base_url, asked, stage, on_progress, setting)
         collected.merge(added)
-        graded, judge = grade_all(config, base_url, arms, stage, added, on_progress)
+        graded, judge = grade_all(config, base_url, arms, stage, added, on_progress, judge)
         rows |= {row.question.id: row for row in graded}
         differences = make_differences(distinct_rows(list(rows.values())), asked, worth=config.worth, looks=between)
         out = arms_out(differences, config.worth, protected)
@@ -129,6 +129,7 @@ def ask_in_stages(
             titles = ", ".join(arm.title for arm in asked if arm.name in out)
             on_progress(f"after {len(rows):,} of {len(questions):,} questions these arms cannot win any more: {titles}")
             asked = [arm for arm in asked if arm.name not in out]
+        asked = [replace(arm, thinks=True) if arm.name in collected.thinking else arm for arm in asked]
     return [rows[question.id] for question in questions], collected, judge
 
 
@@ -214,13 +215,14 @@ def grade_all(
     questions: Sequence[Question],
     collected: CollectedReplies,
     on_progress: Callable[[str], None],
+    judge: JudgeCheck | None = None,
 ) -> tuple[list[Row], JudgeCheck | None]:
     """One row for each question, every reply graded and every wrong one sorted; and the judge's record, if it was
-    needed."""
+    needed or is known from an earlier stage."""
     replies = [(question, reply) for question in questions for reply in collected.all_of(question.id)]
-    judged = judge_replies(config, base_url, replies, on_progress)
+    judged = judge_replies(config, base_url, replies, on_progress, judge)
     rows = [_graded(config, question, arms, collected, judged) for question in questions]
-    return with_failures(rows), judged.check
+    return with_failures(rows), judged.check or judge
 
 
 def conclude(
@@ -267,7 +269,7 @@ def conclude(
         config=config,
         questions_digest=digest_json([question.model_dump(mode="json") for question in questions]),
         arms=results,
-        slices=slices(questions),
+        slices=slices([row.question for row in counted]),
         cells=cells,
         differences=differences,
         consistency=measure_consistency(counted, arms) if any(row.again or row.paraphrased for row in rows) else [],

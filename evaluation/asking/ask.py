@@ -61,6 +61,7 @@ class CollectedReplies:
         for kind, by_question in later.replies.items():
             self.replies.setdefault(kind, {}).update(by_question)
         self.warm_ups = later.warm_ups | self.warm_ups
+        self.thinking |= later.thinking
         for arm, number in later.reused.items():
             self.reused[arm] = self.reused.get(arm, 0) + number
         self.duration_s += later.duration_s

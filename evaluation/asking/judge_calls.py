@@ -48,12 +48,14 @@ def judge_replies(
     base_url: str,
     replies: Sequence[tuple[Question, Reply]],
     on_progress: Callable[[str], None],
+    check: JudgeCheck | None = None,
 ) -> JudgedReplies:
     """Ask the judge about each different answer to a question with a rubric, and about each answer to a question of
     kind `value` or `number` of which the rules cannot say whether it is right; nothing where there is none of these.
 
     Args:
         base_url: the project's endpoint with /v1; a judge with a `url` is asked there.
+        check: how far the judge is to be trusted, where that was measured in this comparison.
 
     Raises:
         TandemError: the calibration rows are not usable.
@@ -61,27 +63,31 @@ def judge_replies(
     answers = {
         (question.id, reply.text): asked
         for question, reply in replies
-        if reply.text is not None and (asked := _to_judge(question, reply, config.judge)) is not None
+        if reply.text is not None and (asked := _to_judge(question, reply, config)) is not None
     }
     if not answers:
         return JudgedReplies()
     pairs = [(question, text) for (_, text), question in answers.items()]
-    check, verdicts = asyncio.run(_judge(config, base_url, pairs, on_progress))
+    check, verdicts = asyncio.run(_judge(config, base_url, pairs, on_progress, check))
     return JudgedReplies(check, dict(zip(answers, verdicts, strict=True)))
 
 
-def _to_judge(question: Question, reply: Reply, judge: Judge | None) -> Question | None:
+def _to_judge(question: Question, reply: Reply, config: EvaluationConfig) -> Question | None:
     """The question as the judge is to read it; None where the rules are enough."""
     if question.kind == "rubric":
         return question
-    if judge is None or question.kind not in ("value", "number") or not question.answerable:
+    if config.judge is None or question.kind not in ("value", "number") or not question.answerable:
         return None
-    graded = grade_reply(question, reply, retrieves=False).grade
+    graded = grade_reply(question, reply, retrieves=False, has_line=config.answer_line).grade
     return question.model_copy(update={"rubric": VALUE_RUBRIC}) if graded is not None and graded.unclear else None
 
 
 async def _judge(
-    config: EvaluationConfig, base_url: str, asked: Sequence[tuple[Question, str]], on_progress: Callable[[str], None]
+    config: EvaluationConfig,
+    base_url: str,
+    asked: Sequence[tuple[Question, str]],
+    on_progress: Callable[[str], None],
+    check: JudgeCheck | None,
 ) -> tuple[JudgeCheck | None, list[bool | str]]:
     if config.judge is None:
         return None, await judge_all(asked, None, _nobody)
@@ -96,8 +102,9 @@ async def _judge(
     )
     try:
         ask = _caller(config, config.judge, endpoint)
-        on_progress(f"asking the judge {config.judge.model} about the answers that people graded")
-        check = await calibrate_judge(config.judge, ask)
+        if check is None:
+            on_progress(f"asking the judge {config.judge.model} about the answers that people graded")
+            check = await calibrate_judge(config.judge, ask)
         on_progress(f"asking the judge {config.judge.model} about {len(asked):,} answers")
         return check, await judge_all(asked, check, ask)
     finally:

@@ -41,9 +41,15 @@ def _reasons(cell: Cell) -> list[str]:
 def _judge(report: Report) -> Iterator[str]:
     if report.judge and not report.judge.trusted:
         yield (
-            f"The judge {report.judge.model} is not trusted, so answers to questions with a rubric count as not "
-            f"graded: {report.judge.reason.rstrip('.')}."
+            f"The judge {report.judge.model} is not trusted, so that {_unjudged(report)}: "
+            f"{report.judge.reason.rstrip('.')}."
         )
+
+
+def _unjudged(report: Report) -> str:
+    if any(row.question.kind == "rubric" for row in report.rows):
+        return "answers to questions with a rubric count as not graded"
+    return "answers that the rules cannot decide on stay so"
 
 
 def _cut_off(report: Report) -> Iterator[str]:

@@ -18,6 +18,7 @@ from evaluation.arms import Shot, make_arms
 from evaluation.asking.ask import WARM_UP
 from evaluation.config import FOUR_ARMS, EndpointArm, EvaluationConfig, Prices
 from evaluation.measure import MeasurementContext, measure
+from evaluation.reporting.report import make_table
 from evaluation.results import Report
 from tests.evaluation.endpoint import Endpoint, Responder, completion
 
@@ -356,6 +357,13 @@ def test_the_same_question_under_several_ids_counts_once(tmp_path: Path, start_e
     assert report.repeats == [[f"q{n}", f"q{n + 5}", f"q{n + 10}"] for n in range(5)] and len(report.rows) == 15
     assert "10 questions repeat an earlier one under another id" in report.recommendation.text
     assert {cell.num_questions for cell in report.cells} == {5}
+
+
+def test_a_slice_of_repeats_alone_has_nothing_to_show(tmp_path: Path, start_endpoint: Start) -> None:
+    rows = [*numbers_of(0, 5), *numbers_of(0, 3, slice="again")]
+    report = compare_rows(tmp_path, start_endpoint(answer).url, rows)
+    assert report.slices == ["s"] and {cell.slice for cell in report.cells} == {"s", "overall"}
+    assert make_table(report).row_count == 4 and "q0 = q5" in report.recommendation.text
 
 
 def test_looking_again_after_more_questions_has_less_error_left(tmp_path: Path, start_endpoint: Start) -> None:

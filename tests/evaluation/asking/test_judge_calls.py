@@ -10,7 +10,7 @@ import pytest
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from evaluation.arms import make_arms
-from evaluation.asking.judge_calls import judge_replies
+from evaluation.asking.judge_calls import _to_judge, judge_replies
 from evaluation.config import EvaluationConfig, Judge
 from evaluation.measure import measure
 from evaluation.questions.question import Question
@@ -37,6 +37,8 @@ class Judging(Endpoint):
         if model == "judge":
             word = self.says(fenced(content))
             return (503, {"error": {"message": "busy"}}) if word == "busy" else completion(model, word)
+        if model not in ("base", "large"):
+            return super().answer(request)
         return completion(model, "Because of the salt." if model == "base" else "Because of the wind.")
 
 
@@ -128,3 +130,35 @@ def test_a_trusted_judge_settles_what_the_rules_cannot(tmp_path: Path, endpoint:
         assert judged.verdict(*replies[0]) is (True if judge else None)
         assert [judged.verdict(*reply) for reply in replies[1:]] == [None, None]
     assert sum(model == "judge" for model, _ in endpoint.asked) == 31
+
+
+def test_in_stages_a_judge_is_measured_once(tmp_path: Path, endpoint: Judging) -> None:
+    """Unclear answers of each stage are judged by a judge that is trusted or not for all of them, and is reported."""
+    endpoint.says = lambda answer: "no" if "wind" in answer.lower() else "yes"
+    graded = [
+        {"question": f"Why {n}?", "rubric": RUBRIC, "answer": f"{'Salt' if n % 2 else 'Wind'} {n}.", "right": n % 2 > 0}
+        for n in range(30)
+    ]
+    rows = [{"id": f"q{n}", "slice": "s", "question": f"When is {n} due?", "answers": ["5 March"]} for n in range(32)]
+    for name, lines in (("questions.jsonl", rows), ("graded.jsonl", graded)):
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    endpoint.respond = lambda model, question: completion(model, "Probably 5 March.")
+    config = EvaluationConfig.model_validate(
+        {"questions": tmp_path / "questions.jsonl", "arms": ["one", "two"], "stages": 3,
+         "endpoints": {name: {"url": endpoint.url, "model": name} for name in ("one", "two")},
+         "judge": Judge(model="judge", url=endpoint.url, calibration=tmp_path / "graded.jsonl")}
+    )  # fmt: skip
+    arms = make_arms(config.arms, endpoints=config.endpoints)
+    report = measure(config, "", arms, Run.start(Storage(tmp_path), "demo", "compare", {}), lambda line: None)
+    assert report.judge and report.judge.trusted and report.judge.n == 30
+    assert [report.cell(arm, "overall").accuracy.share for arm in config.arms] == [1.0, 1.0]
+    assert sum(model == "judge" for model, _ in endpoint.asked) == 30 + 32
+
+
+def test_the_judge_is_asked_about_the_line_that_is_graded(tmp_path: Path) -> None:
+    """Where replies end with a line for the answer, that line is unclear or not, and no other sentence."""
+    question = Question(id="due", slice="s", question="When is it due?", answers=("5 March 2024",))
+    judge = Judge(model="judge", calibration=tmp_path / "graded.jsonl")
+    for text, asked in (("5 March 2024\nAnswer: 05/03/2024", True), ("05/03/2024\nAnswer: 5 March 2024", False)):
+        config = EvaluationConfig(judge=judge, answer_line=True)
+        assert (_to_judge(question, Reply(text=text), config) is not None) is asked

@@ -338,3 +338,11 @@ def test_an_earlier_report_is_graded_anew_where_thinking_was_graded(tmp_path: Pa
     again = _without_thinking(earlier, make_arms(("base",)), EvaluationConfig()).replies["base"]
     assert (again.grade, again.no_answer, again.thinking) == (None, "cut_off", THOUGHT)
     assert _without_thinking(row, make_arms(("base",)), EvaluationConfig()) is row
+
+
+def test_in_stages_an_arm_that_thinks_is_known_to_think_from_the_first_one_on(tmp_path: Path, start: Start) -> None:
+    """Without the tag of the prompt, what was cut off in a later stage would be graded as an answer."""
+    report = compare(tmp_path, endpoint := start(tagged), stages=3)
+    (arm,) = report.arms
+    assert (arm.thinking_tokens, arm.num_thinking) == (report.config.thinking_tokens, len(report.rows))
+    assert [body["max_tokens"] > 1000 for body in endpoint.bodies][-len(QUESTIONS) :] == [True] * len(QUESTIONS)

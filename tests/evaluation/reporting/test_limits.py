@@ -83,6 +83,9 @@ def test_a_judge_that_is_not_trusted_and_arms_that_were_not_measured(report: Rep
     assert any(
         "judge-model is not trusted" in each and "kappa is 0.3." in each for each in changed(report, judge=judge)
     )
+    values = [row for row in report.rows if row.question.kind != "rubric"]
+    said = changed(report, judge=judge, rows=values)
+    assert any("not trusted, so that answers that the rules cannot decide on stay so" in each for each in said)
     staging = Staging(trained=False, reason="It cannot pay.", failures={}, num_questions=10, repayable=0)
     arms = [arm for arm in report.arms if arm.name == "base"]
     config = EvaluationConfig(arms=("base", "tuned"))
