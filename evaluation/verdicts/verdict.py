@@ -6,9 +6,10 @@
 3. `model_changed`: where the endpoint answered for an arm under more than one pinned name there is none either.
 4. `none_right`: where no arm gave a right answer there is none either.
 5. The best arm is the one with the highest share of right answers over all questions (slices count by their size; of
-   equals the one with less to keep up: base, few_shot, another endpoint, retrieval, tuned, tuned_retrieval, raft). Its
-   rivals are the arms from which it is not separated (statistics.py says when it is), and those that are as good: the
-   whole interval of the difference lies within `worth` either way, on 60 questions or more.
+   equals the one with less to keep up: base, few_shot, another endpoint, retrieval, tuned, tuned_retrieval, raft). Two
+   arms are compared on the questions that both answered: one whose calls fail on hard questions is not better for it.
+   Its rivals are the arms from which it is not separated (statistics.py says when it is), and those that are as good:
+   the whole interval of the difference lies within `worth` either way, on 60 questions or more.
    - `winner`: no rivals. Use the best arm.
    - `tie`: rivals, and all of them as good. Use the one that costs least; where costs are not known, or one costs less
      each month and another for each answer, the one that is least to keep up.
@@ -125,14 +126,18 @@ class _Numbers:
             return []
         # A share of the part that an arm was asked says nothing beside the shares of the whole slice.
         measured = [arm for arm in measured if not self.cells[arm, slice_name].num_not_asked]
-        if not measured:
-            return []
-        measured.sort(key=lambda arm: (-self.share(arm, slice_name), simplicity(arm)))
-        best, *others = measured
-        return [best, *(arm for arm in others if self._rivals(self.lead(best, arm, slice_name)))]
+        ordered = sorted(measured, key=lambda arm: (-self._standing(arm, measured, slice_name), simplicity(arm)))
+        best, others = ordered[:1], ordered[1:]
+        return [*best, *(arm for arm in others if self._rivals(self.lead(best[0], arm, slice_name)))]
 
     def share(self, arm: ArmName, slice_name: str) -> float:
         return self.cells[arm, slice_name].accuracy.share or 0.0
+
+    def _standing(self, arm: ArmName, among: Sequence[ArmName], slice_name: str) -> float:
+        """How far the arm is ahead of the others, summed up: it orders them as their shares do, where all answered the
+        same questions."""
+        leads = (self.lead(arm, other, slice_name).difference or 0.0 for other in among if other != arm)
+        return round(sum(leads), 9)
 
     def is_out(self, arm: ArmName) -> bool:
         """Whether the arm was not asked everything, because it could not win any more."""
@@ -142,7 +147,7 @@ class _Numbers:
         return self.differences[arm, over, slice_name]
 
     def _rivals(self, lead: Difference) -> bool:
-        return not lead.separated or is_as_good(lead, self.worth)
+        return not lead.separated or (lead.difference or 0.0) <= 0 or is_as_good(lead, self.worth)
 
     def _rule(
         self, leaders: list[ArmName], max_failed_share: float, max_unclear_share: float
@@ -185,8 +190,8 @@ class _Numbers:
 
     def _favoured(self, chosen: ArmName, equals: list[ArmName]) -> str:
         """What speaks for an arm among those that leave equally little to keep up."""
-        others = max(self.share(arm, OVERALL) for arm in equals if arm != chosen)
-        if self.share(chosen, OVERALL) > others:
+        leads = [self.lead(chosen, arm).difference or 0.0 for arm in equals if arm != chosen]
+        if min(leads) > 0:
             return f"and {title(chosen)} gave more right answers here"
         return f"and nothing that was measured speaks against {title(chosen)}"
 
@@ -225,7 +230,7 @@ class _Numbers:
         others = [arm.name for arm in self.arms if arm.name != best and self.cells[arm.name, OVERALL].accuracy.n]
         if not others:
             return [self._level(best), "No answer of another arm counts."]
-        next_best = max(others, key=lambda arm: (not self.is_out(arm), self.share(arm, OVERALL)))
+        next_best = max(others, key=lambda arm: (not self.is_out(arm), self._standing(arm, others, OVERALL)))
         behind = f"The next best is {title(next_best)} with {percent(self.share(next_best, OVERALL))}"
         lead = self.lead(best, next_best)
         counts = {self.cells[arm, OVERALL].accuracy.n for arm in (best, next_best)}
