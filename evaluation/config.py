@@ -1,6 +1,6 @@
 """The `evaluation` section of a project file. Importable without a client and without scipy."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
@@ -37,6 +37,10 @@ Parameter = Literal[
 ]  # fmt: skip
 
 
+CALL_FIELDS = frozenset({"model", "messages", "stream"})
+"""Fields of a request that each call sets: no setting may take their place."""
+
+
 class RequestSettings(Section):
     """How a model at another endpoint is called, where that differs from how Tandem's own endpoint is."""
 
@@ -53,10 +57,20 @@ class RequestSettings(Section):
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """More fields of the request's body, such as `{reasoning_effort: low}`; they replace those of the same name."""
 
+    @field_validator("parameters")
+    @classmethod
+    def _new_names(cls, parameters: dict[Parameter, str | None]) -> dict[Parameter, str | None]:
+        """A new name takes no other field's place: that of the question, or of another parameter."""
+        names = [new for name, new in parameters.items() if new is not None and new != name]
+        others = {*CALL_FIELDS, *get_args(Parameter)}
+        if taken := sorted({new for new in names if new in others or names.count(new) > 1}):
+            raise ValueError(f"parameters may not rename one to {', '.join(taken)}, which is another field of a call")
+        return parameters
+
     @field_validator("extra_body")
     @classmethod
     def _leaves_the_question(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        if taken := sorted({"model", "messages", "stream"} & fields.keys()):
+        if taken := sorted(CALL_FIELDS & fields.keys()):
             raise ValueError(f"extra_body may not name {', '.join(taken)}, which each call sets")
         return fields
 

@@ -53,7 +53,9 @@ def _unjudged(report: Report) -> str:
 
 
 def _cut_off(report: Report) -> Iterator[str]:
-    replies = {arm.title: [row.replies[arm.name] for row in report.rows] for arm in report.arms}
+    # Of a choice one token is asked for, unless the model thinks.
+    rows = [row for row in report.rows if row.question.kind != "choice"]
+    replies = {arm.title: [row.replies[arm.name] for row in rows] for arm in report.arms}
     numbers = {name: sum(each.cut_off and each.grade is not None for each in its) for name, its in replies.items()}
     if any(numbers.values()):
         by_arm = ", ".join(f"{number} of {name}" for name, number in numbers.items() if number)

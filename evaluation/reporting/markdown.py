@@ -26,10 +26,10 @@ def make_markdown(report: Report, earlier: Sequence[EarlierRun] = ()) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def escaped(text: str) -> str:
-    """Text that Markdown shows as it is, on one line; what is longer than 600 characters is cut."""
+def escaped(text: str, most: int | None = MAX_CHARACTERS) -> str:
+    """Text that Markdown shows as it is, on one line; what is longer than `most` characters is cut."""
     line = " ".join(text.split())
-    line = line if len(line) <= MAX_CHARACTERS else f"{line[:MAX_CHARACTERS]}…"
+    line = line if most is None or len(line) <= most else f"{line[:most]}…"
     line = SPECIAL.sub(r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
     # A link that is written out would become one.
     return line.replace("://", ":&#47;&#47;").replace("www.", "www&#46;")
@@ -75,7 +75,7 @@ def _section(section: ReportSection) -> list[str]:
 def _table(table: Table, alone: bool) -> list[str]:
     headings = [escaped(heading) for heading in ([table.group] if table.group else []) + list(table.headings)]
     title = [] if alone else [f"### {escaped(table.title)}"]
-    note = [escaped(table.note)] if table.note else []
+    note = [escaped(table.note, most=None)] if table.note else []
     return [*title, table_of(headings, [_cells(table, line) for line in table.lines], table.words), *note]
 
 

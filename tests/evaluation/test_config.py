@@ -1,4 +1,5 @@
-"""The arm that was called `hybrid`: every file of an earlier version is read with the name of today."""
+"""The `evaluation` section of a project file. The arm that was called `hybrid`: every file of an earlier version is
+read with the name of today. Settings that cannot be meant are refused."""
 
 from pathlib import Path
 
@@ -56,3 +57,24 @@ def test_only_names_of_arms_change_in_an_old_report() -> None:
     assert Report.model_validate_json(slices).slices == ["hybrid"]
     assert Report.model_validate_json(old) == report, "what is written is read as it was"
     assert '"hybrid"' not in old
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"temperature": "model"},
+        {"seed": "messages"},
+        {"temperature": "max_tokens"},
+        {"max_tokens": "length", "temperature": "length"},
+    ],
+)
+def test_a_parameter_is_renamed_to_no_other_field_of_a_call(parameters: dict[str, str]) -> None:
+    """`temperature: model` asked for a model that is called 0.0."""
+    with pytest.raises(ValidationError, match="parameters may not rename one to"):
+        EvaluationConfig.model_validate({"endpoints": {"one": {**ENDPOINT, "parameters": parameters}}})
+
+
+def test_a_parameter_may_be_renamed_left_out_and_keep_its_name() -> None:
+    parameters = {"max_tokens": "max_completion_tokens", "temperature": None, "seed": "seed"}
+    config = EvaluationConfig.model_validate({"endpoints": {"one": {**ENDPOINT, "parameters": parameters}}})
+    assert config.endpoints["one"].parameters == parameters

@@ -93,6 +93,16 @@ def test_a_judge_that_is_not_trusted_and_arms_that_were_not_measured(report: Rep
     assert "Arms that were not measured: tuned. It cannot pay." in said
 
 
+def test_the_one_token_of_a_choice_is_no_answer_that_was_too_long(report: Report) -> None:
+    """An answer to a choice always ends at its length, which is one token."""
+    row = report.rows[0]
+    cut = {arm: reply.model_copy(update={"cut_off": True}) for arm, reply in row.replies.items()}
+    for kind, said in (("value", True), ("choice", False)):
+        question = row.question.model_copy(update={"kind": kind})
+        rows = [row.model_copy(update={"question": question, "replies": cut})]
+        assert any("ended at the longest length" in each for each in changed(report, rows=rows)) is said
+
+
 def test_what_was_not_measured_is_named(report: Report) -> None:
     (said,) = [each for each in changed(report, consistency=[], freshness=[]) if each.startswith("Not measured: ")]
     assert "evaluation.repeats" in said and "evaluation.corrections" in said and "evaluation.general" not in said

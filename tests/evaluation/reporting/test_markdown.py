@@ -58,6 +58,10 @@ def test_a_very_long_reason_is_cut() -> None:
     assert len(escaped("word " * 20_000)) < 700
 
 
+def test_no_explanation_of_a_table_is_cut() -> None:
+    assert "…" not in make_markdown(make_report(60))
+
+
 def test_lines_for_the_project_file_cannot_end_their_block() -> None:
     report = make_report(8)
     recommendation = report.recommendation.model_copy(update={"adopt": "a: |\n  ```\n  # Heading\n"})
