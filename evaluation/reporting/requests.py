@@ -38,9 +38,9 @@ def _added(arm: ArmResult, report: Report) -> Sequence[str]:
 
 def _consequence(name: str, report: Report) -> str:
     """What leaving a parameter out means for the comparison."""
-    others = f"{report.config.temperature:g}"
+    asked = f"{report.config.temperature:g}"
     return {
-        "temperature": f" It answered at its own temperature, the other arms at {others}.",
-        "max_tokens": f" Its answers had no limit, those of the other arms {report.config.max_tokens:,} tokens.",
+        "temperature": f" It answered at its own temperature and not at {asked}.",
+        "max_tokens": f" Its answers had no limit in place of {report.config.max_tokens:,} tokens.",
         "logprobs": " Its answers to questions of choice cannot be graded without log-probabilities.",
     }.get(name, "")

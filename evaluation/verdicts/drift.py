@@ -79,7 +79,7 @@ def read_report(path: Path) -> Report:
     """An earlier report. Raises TandemError where it cannot be read, or is of another version's shape."""
     remedy = "Name another run, or measure anew with `tandem compare`."
     try:
-        return Report.model_validate_json(path.read_bytes())
+        report = Report.model_validate_json(path.read_bytes())
     except OSError as error:
         raise TandemError(
             f"{path} cannot be read ({error.strerror}).", "A run of `tandem compare` that has ended.", remedy
@@ -91,6 +91,13 @@ def read_report(path: Path) -> Report:
             f"A report.json with schema_version {SCHEMA_VERSION}.",
             remedy,
         ) from None
+    if report.schema_version != SCHEMA_VERSION:
+        raise TandemError(
+            f"{path} is of another version of Tandem (schema_version {report.schema_version}).",
+            f"A report.json with schema_version {SCHEMA_VERSION}.",
+            remedy,
+        )
+    return report
 
 
 def check_same_questions(report: Report, questions: Sequence[Question]) -> None:

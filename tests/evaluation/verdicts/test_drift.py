@@ -15,6 +15,7 @@ from evaluation.measure import MeasurementContext, measure, measure_again
 from evaluation.results import Report
 from evaluation.verdicts.drift import Changes, changes_between, read_report
 from tests.evaluation.endpoint import Endpoint, completion
+from tests.evaluation.reports import make_report
 
 ARMS = make_arms(("base", "retrieval"), collection="demo")
 NOTHING: frozenset[str] = frozenset()
@@ -119,3 +120,10 @@ def test_a_report_that_cannot_be_read_is_said(tmp_path: Path, content: str) -> N
         read_report(tmp_path / "report.json")
     with pytest.raises(TandemError, match="cannot be read"):
         read_report(tmp_path / "nowhere.json")
+
+
+def test_a_report_of_another_version_is_refused_though_it_looks_alike(tmp_path: Path) -> None:
+    report = make_report(12).model_copy(update={"schema_version": 99})
+    (tmp_path / "report.json").write_text(report.model_dump_json())
+    with pytest.raises(TandemError, match="schema_version 99"):
+        read_report(tmp_path / "report.json")
