@@ -89,9 +89,10 @@ def _first_choice(body: dict[str, Any]) -> dict[str, Any]:
         return {"finish_reason": "content_filter", "message": {}}
     if not isinstance(choices, list) or not choices:
         raise NoCompletion("it has no `choices`." if choices is None else "its `choices` are empty.")
-    if not isinstance(choices[0], dict):
-        raise NoCompletion(f"its choice is {_kind(choices[0])}.")
-    return choices[0]
+    first = next((each for each in choices if isinstance(each, dict) and each.get("index") == 0), choices[0])
+    if not isinstance(first, dict):
+        raise NoCompletion(f"its choice is {_kind(first)}.")
+    return first
 
 
 def _is_filtered(results: Any) -> bool:

@@ -136,6 +136,16 @@ def test_what_is_no_completion_is_a_failed_call_with_its_reason(content: Any, re
     assert reply.text is None and reason in str(reply.failed)
 
 
+def test_of_several_choices_the_first_by_its_index_is_read() -> None:
+    """`extra_body: {n: 2}` gets two, in the order in which they ended."""
+    choices = [{"index": n, "message": {"content": str(n)}, "finish_reason": "stop"} for n in (1, 0)]
+    assert read({"model": "m", "choices": choices}).reply.text == "0"
+    assert (
+        read({"model": "m", "choices": [{"message": {"content": "7"}}, {"message": {"content": "8"}}]}).reply.text
+        == "7"
+    )
+
+
 def test_a_question_that_azure_filtered_is_no_failure() -> None:
     results = [{"prompt_index": 0, "content_filter_results": {"violence": {"filtered": True}}}]
     assert read({"choices": [], "prompt_filter_results": results}).reply.no_answer == "content_filter"
