@@ -8,7 +8,9 @@ dropped. An empty answer is an answer, and wrong. What counts as right is said b
 that refuses (refusals.py) is never right, unless an accepted value reads as a refusal does ("no information
 available"): then the value decides.
 
-**`regex`.** A pattern matches the plain form of the answer from end to end, in upper or lower case.
+**`regex`.** A pattern matches the plain form of the answer from end to end, in upper or lower case. Or it matches
+something in the answer that is no part of a longer word or code, and the answer gives that as it would give a value:
+denied, supposed, or one of several, it is wrong.
 **`json`.** The whole answer is JSON that the schema accepts, and an accepted value where there are any
 (questions/json_values.py). JSON in a code block misses the form and may hold the value.
 **`choice`.** The likeliest choice is the accepted one (choices.py).
@@ -34,16 +36,17 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from evaluation.grading.answer_line import is_lined, read_answer_line
 from evaluation.grading.choices import likeliest_choice
 from evaluation.grading.citations import judge_citations
 from evaluation.grading.refusals import Refusal, read_refusal
-from evaluation.grading.values.profile import NO, YES
-from evaluation.grading.values.reading import Verdict, read_value
+from evaluation.grading.values.cleaning import clean
+from evaluation.grading.values.reading import MAX_CHARACTERS, Verdict, read_value
 from evaluation.questions.json_values import MISSING, parse_json, schema_accepts
-from evaluation.questions.patterns import PatternTooSlow, full_match
+from evaluation.questions.patterns import PatternTooSlow, find_all, full_match
 from evaluation.questions.question import Question
 from evaluation.questions.words import CITATION_MARKS, normalise, words_of
 from evaluation.replies import CitedSource, Grade, Reply
@@ -53,9 +56,15 @@ if TYPE_CHECKING:
 
 
 ARTICLES = {"a", "an", "the"}
-SHORT_NO = re.compile(r"(?:it|they|that|this|there|he|she|you|we|one) (?:[a-z]+n't|[a-z]+ not|cannot)")
+MAX_MATCHES = 4
+"""Of what a pattern matches in an answer; an answer with more is a list."""
+
 DECLINED = "I do not know."
 """What is graded in place of a text that the endpoint marked as a refusal, whatever the model's words are."""
+
+BETWEEN_ITEMS = r"(?:\s*[,;/&\n]\s*(?:(?:and|or)\s+)?|\s+(?:and|or|und|oder|et|ou|y|o|e|или|и)\s+)"
+BARE_DENIAL = re.compile(r"(?:it|they|he|she|that|this|there|you|we|one) (?:\w+n't|\w+ not|cannot)")
+"""All of an answer that says no ("It isn't."), and may refuse as well."""
 
 GRADED_IN_WORDS = ("value", "number", "rubric")
 
@@ -118,10 +127,10 @@ def grade(
     """
     text = CITATION_MARKS.sub("", answer).strip()
     plain = normalise(text)
-    refusal = Refusal.NONE if _is_short_no(question, plain) else read_refusal(question.question, text)
+    refusal = read_refusal(question.question, text)
     refused = refusal in (Refusal.PLAIN, Refusal.CONTRADICTED)
     unclear = not question.answerable and refusal is Refusal.UNCLEAR
-    blocked = refused and not _sounds_like_a_refusal(question)
+    blocked = refused and not _sounds_like_a_refusal(question) and BARE_DENIAL.fullmatch(plain) is None
     try:
         content, form = _content_and_form(question, answer, text, plain, refusal, blocked, choices, judged, cut_off)
     except PatternTooSlow as error:
@@ -166,10 +175,41 @@ def _content_and_form(
         json_grade = grade_json(question, answer)
         return json_grade.content, json_grade.form
     if question.kind == "regex":
-        return any(full_match(pattern, plain, ignore_case=True) for pattern in question.answers), None
+        return _matches(question, text, plain, blocked, judged, cut_off), None
     match = full_match(question.form, text) if question.form else None
     content = not blocked and _gives_value(question, match["value"] or "" if match else answer, judged, cut_off)
     return content, None if question.form is None else match is not None
+
+
+def _matches(
+    question: Question, text: str, plain: str, blocked: bool, judged: bool | None, cut_off: bool
+) -> bool | None:
+    """Whether the whole answer matches, or a sentence gives what matches as it gives a value."""
+    if any(full_match(pattern, plain, ignore_case=True) for pattern in question.answers):
+        return True
+    cleaned = clean(text[:MAX_CHARACTERS])
+    found = [match for pattern in question.answers for match in find_all(pattern, cleaned, ignore_case=True)]
+    if blocked or not 0 < len(found) <= MAX_MATCHES or any("\n" in match for match in found):
+        return False
+    if len(found) > 1 and _is_list(cleaned, found):
+        return False
+    verdicts = {
+        read_value(question.model_copy(update={"kind": "value", "answers": (match,)}), cleaned, cut_off)
+        for match in found
+    }
+    if len(found) > 1 and Verdict.UNCLEAR in verdicts:
+        return judged
+    if Verdict.RIGHT in verdicts:
+        return True
+    return judged if Verdict.UNCLEAR in verdicts else False
+
+
+def _is_list(text: str, found: list[str]) -> bool:
+    """Whether two of what a pattern matches stand together: "AB-12, AB-13", "AB-12 or AB-13"."""
+    return any(
+        re.search(re.escape(one) + BETWEEN_ITEMS + re.escape(other), text, re.IGNORECASE)
+        for one, other in pairwise(found)
+    )
 
 
 def _gives_value(question: Question, answer: str, judged: bool | None, cut_off: bool) -> bool | None:
@@ -177,14 +217,13 @@ def _gives_value(question: Question, answer: str, judged: bool | None, cut_off: 
     return judged if verdict is Verdict.UNCLEAR else verdict is Verdict.RIGHT
 
 
-def _is_short_no(question: Question, plain: str) -> bool:
-    """Whether the answer to a question of yes or no is "It isn't.", which elsewhere leaves out what is not known."""
-    return bool(SHORT_NO.fullmatch(plain)) and any(normalise(value) in YES | NO for value in question.answers)
-
-
 def _sounds_like_a_refusal(question: Question) -> bool:
-    """Whether an accepted value reads as a refusal does ("no information available"): then the value decides."""
-    return any(read_refusal(question.question, value) is not Refusal.NONE for value in question.answers)
+    """Whether an accepted value reads as a refusal does ("no information available"), or the question itself: then the
+    value decides."""
+    asked = question.question.rstrip(" ?")
+    return read_refusal("", asked) in (Refusal.PLAIN, Refusal.CONTRADICTED) or any(
+        read_refusal(question.question, value) is not Refusal.NONE for value in question.answers
+    )
 
 
 def _choice(choices: Mapping[str, float] | None) -> str:

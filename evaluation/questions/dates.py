@@ -65,6 +65,35 @@ TIME = re.compile(
 )
 
 
+HOURS = {
+    name: hour
+    for names in (
+        "one two three four five six seven eight nine ten eleven twelve",
+        "eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
+        "1 2 3 4 5 6 7 8 9 10 11 12",
+    )
+    for hour, name in enumerate(names.split(), 1)
+}
+MINUTES = {"five": 5, "ten": 10, "twenty": 20, "twenty-five": 25, "quarter": 15, "half": 30, "5": 5, "10": 10, "20": 20}
+HOUR = "|".join(sorted(HOURS, key=len, reverse=True))
+MAY_HOLD_WORDS = re.compile(r"\b(?:past|to|half|halb|viertel|dreiviertel)\b", re.IGNORECASE)
+TIME_IN_WORDS = re.compile(
+    rf"""
+    (?<![\w-])(?:
+        (?:a\s+)?(?P<part>half|quarter|twenty-five|twenty|ten|five|20|10|5)(?:\s+minutes)?\s+(?P<side>past|to)\s+
+        (?P<h1>{HOUR})
+      | half\s+(?P<h2>{HOUR})
+        (?!\s+(?:of|a|the|per|percent|hours?|minutes?|days?|years?|million|thousand|hundred|dozen)\b)
+      | halb\s+(?P<h3>{HOUR})
+      | (?P<de>viertel|dreiviertel)(?:\s+(?P<de_side>vor|nach))?\s+(?P<h4>{HOUR})
+    )(?![\w.:]\w|\w|-\w)
+    (?:\s*o'clock)? (?:\s*(?:(?P<half>[ap]\.?\s?m\b\.?)
+        |(?P<day>in\s+the\s+(?:morning|afternoon|evening)|at\s+night)))?
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
 @dataclass(frozen=True)
 class Date:
     """A date or a part of one, and where in the text it is."""
@@ -94,6 +123,8 @@ class Time:
     minutes: int
     start: int
     end: int
+    other: int | None = None
+    """The same twelve hours earlier or later, where the words leave that open: "half past five"."""
 
 
 def find_dates(text: str) -> list[Date]:
@@ -105,7 +136,12 @@ def find_dates(text: str) -> list[Date]:
 
 def find_times(text: str) -> list[Time]:
     """All times of day in a text. Hours and minutes with a point need "am", "pm" or "Uhr" behind them."""
-    return [time for match in TIME.finditer(text) if (time := _time(match)) is not None]
+    found = [time for match in TIME.finditer(text) if (time := _time(match)) is not None]
+    if not MAY_HOLD_WORDS.search(text):
+        return found
+    said = [_time_in_words(match) for match in TIME_IN_WORDS.finditer(text)]
+    found = [time for time in found if not any(word.start <= time.start < word.end for word in said)]
+    return sorted([*found, *said], key=lambda time: time.start)
 
 
 @lru_cache(maxsize=16_384)
@@ -146,6 +182,25 @@ def _part(text: str | None) -> int | None:
         return None
     text = text.casefold()
     return int(text) if text.isdigit() else DAYS.get(text) or BY_NAME[text]
+
+
+def _time_in_words(match: re.Match[str]) -> Time:
+    """ "half past five", "quarter to seven", "halb sechs", "Viertel nach acht"."""
+    if match["h1"]:
+        part = MINUTES[match["part"].casefold()]
+        minutes = HOURS[match["h1"].casefold()] * 60 + (part if match["side"].casefold() == "past" else -part)
+    elif match["h2"] or match["h3"]:
+        minutes = HOURS[(match["h2"] or match["h3"]).casefold()] * 60 + (30 if match["h2"] else -30)
+    else:
+        whole = match["de"].casefold() == "dreiviertel"
+        offset = {"vor": -15, "nach": 15}.get((match["de_side"] or "").casefold(), -15 if whole else -45)
+        minutes = HOURS[match["h4"].casefold()] * 60 + offset
+    minutes %= 720
+    said = (match["half"] or match["day"] or "").casefold()
+    if said:
+        late = said[0] == "p" or "noon" in said or "evening" in said or "night" in said
+        return Time(minutes + (720 if late else 0), match.start(), match.end())
+    return Time(minutes, match.start(), match.end(), other=minutes + 720)
 
 
 def _time(match: re.Match[str]) -> Time | None:

@@ -105,7 +105,7 @@ def _find(text: str, language: str) -> Iterator[NumberWords]:
     run: list[tuple[str, int, int]] = []
     for match in WORD.finditer(text.casefold() if len(text.casefold()) == len(text) else text.lower()):
         for piece in _pieces(match, words, language):
-            joined = piece[0] == JOINED_BY[language] or (language == "en" and piece[0] == "a")
+            joined = piece[0] == JOINED_BY[language] or (language == "en" and piece[0] in ("a", "point"))
             known = piece[0] in words or piece[0] in MULTIPLES[language] or (language == "en" and piece[0] in PARTS)
             if run and not GAP.fullmatch(text, run[-1][2], piece[1]):
                 yield from _read(run, words, language)
@@ -178,7 +178,43 @@ def _longest(
             break
     if language == "en" and (part := _part(run, words)) and part[0] > length:
         return part[0], part[1], False, True
+    if language == "en" and length and not ordinal and (more := _decimals(run[length:], words)):
+        digits = length + more[0]
+        exact = total + (group or 0) + more[1]
+        if _scaled(run, digits):
+            return digits + 1, exact * multiples[run[digits][0]], False, False
+        return digits, exact, False, False
+    if language == "en" and length and (more := _quarters(run[length:])) and group is not None:
+        size = multiples.get(run[length - 1][0], 1)
+        end = length + more[0]
+        if _scaled(run, end):
+            return end + 1, (total + group + more[1]) * multiples[run[end][0]], False, False
+        return end, total + group + more[1] * max(size, 1), False, size == 1
     return (length, Fraction(total + (group or 0)), ordinal, False) if length and group is not None else None
+
+
+def _scaled(run: list[tuple[str, int, int]], place: int) -> bool:
+    return place < len(run) and run[place][0] in MULTIPLES["en"]
+
+
+def _decimals(run: list[tuple[str, int, int]], words: dict[str, tuple[int, bool]]) -> tuple[int, Fraction] | None:
+    """ "point four", "point two five": how many words, and their value."""
+    digits = ""
+    if run and run[0][0] == "point":
+        for word, _, _ in run[1:]:
+            value, ordinal = words.get(word, (99, False))
+            if value > 9 or ordinal:
+                break
+            digits += str(value)
+    return (len(digits) + 1, Fraction(int(digits), 10 ** len(digits))) if digits else None
+
+
+def _quarters(run: list[tuple[str, int, int]]) -> tuple[int, Fraction] | None:
+    """ "and a quarter", "and a half", "and three quarters"."""
+    said = [word for word, _, _ in run[:3]]
+    shares = {"and a half": (1, 2), "and a quarter": (1, 4), "and three quarters": (3, 4)}
+    share = shares.get(" ".join(said))
+    return (3, Fraction(*share)) if share else None
 
 
 def _part(run: list[tuple[str, int, int]], words: dict[str, tuple[int, bool]]) -> tuple[int, Fraction] | None:

@@ -171,6 +171,9 @@ def _number(match: re.Match[str], plain: str, language: str) -> Number | None:
     if match["currency"]:
         unit = match["currency"].strip()
         return replace(number, unit=unit, measure=parse_unit(unit))
+    if match["under"] and (scale := SCALE.match(plain, end)):
+        scaled = value * Fraction(10) ** SCALES[scale["word"].casefold()]
+        return _with_unit(replace(number, value=scaled, end=scale.end(), part=False), plain)
     if power == 0 and match["mantissa"] and (more := HALF_MORE.match(plain, end)):
         number = replace(number, value=value + Fraction(1, 2), end=more.end())
     number = _with_unit(number, plain)

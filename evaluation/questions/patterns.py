@@ -18,6 +18,8 @@ TRIAL_LENGTH = 40
 MAX_LETTERS_TRIED = 12
 NAME_OR_CLASS = re.compile(r"\?P<\w+>|\\.")
 PIECES = ("a", "1", " ", "word ", "a1", "a,", "a.", "1,", "aA")
+LONGER_BEFORE = re.compile(r"(?:\w|\w[-/.,:@+]|-)$")
+LONGER_AFTER = re.compile(r"\w|[-/.,:@+]\w")
 REMEDY = "Write it without a repetition within a repetition"
 
 
@@ -42,6 +44,21 @@ def full_match(pattern: str, text: str, *, ignore_case: bool = False) -> "regex.
         return compile_pattern(pattern, ignore_case).fullmatch(text, timeout=TIME_LIMIT_S)
     except TimeoutError as error:
         raise _too_slow(pattern) from error
+
+
+def find_all(pattern: str, text: str, *, ignore_case: bool = False) -> list[str]:
+    """What a pattern matches in a text, each from one end of a token to another, once. Raises PatternTooSlow."""
+    try:
+        found = compile_pattern(pattern, ignore_case).finditer(text, timeout=TIME_LIMIT_S)
+        return list(dict.fromkeys(match[0] for match in found if match[0].strip() and _is_apart(match)))
+    except TimeoutError as error:
+        raise _too_slow(pattern) from error
+
+
+def _is_apart(match: "regex.Match[str]") -> bool:
+    """Whether a match is no part of a longer word, number or code."""
+    before, after = match.string[: match.start()], match.string[match.end() :]
+    return not (LONGER_BEFORE.search(before[-2:]) or LONGER_AFTER.match(after))
 
 
 def is_found(pattern: str, text: str) -> bool:

@@ -19,6 +19,7 @@ HEADING = re.compile(r"^[ \t]{0,3}(?:#{1,6}[ \t]+|(?:>[ \t]?)+)", re.MULTILINE)
 BULLET = re.compile(r"^[ \t]*(?:[-*+•‣◦▪·–][ \t]+|\((?:\d{1,2}|[a-hA-H])\)[ \t]+|[a-hA-H]\)[ \t]+)", re.MULTILINE)
 NUMBERED = re.compile(r"^[ \t]*(\d{1,2})[.)][ \t]+(?=\S)", re.MULTILINE)
 LETTERED = re.compile(r"(?:(?<=\s)|^)\((?:[a-hA-H]|\d)\)\s+(?=\w)")
+INLINE = re.compile(r"(?:(?<=\s)|^)\(?([a-hA-H]|[1-9]|i{1,3}|iv|v)([).:])\s+(?=\w)")
 RULE = re.compile(r"^[ \t]*(?:[-*_=][ \t]*){3,}$", re.MULTILINE)
 TABLE_RULE = re.compile(r"^[ \t]*\|?[ \t]*:?-{2,}:?[ \t]*(?:\|[ \t:-]*)*$", re.MULTILINE)
 EMPHASIS = re.compile(r"\*+(?=\S)|(?<=\S)\*+|(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)|`+")
@@ -112,8 +113,20 @@ def _without_markdown(text: str) -> str:
     if "\n" in text or text[:1] in "#>-*+•| \t(":
         text = RULE.sub("", TABLE_RULE.sub("", text)) if "\n" in text else text
         text = BULLET.sub("\n", HEADING.sub("", text))
+    text = _without_inline_list(text)
     if len(NUMBERED.findall(text)) > 1:
         text = NUMBERED.sub("\n", text)
     if "|" in text:
         text = text.replace("|", "\n" if text.count("|") < 3 else " ; ")
     return EMPHASIS.sub("", text)
+
+
+def _without_inline_list(text: str) -> str:
+    """Each item of "a) tin b) zinc c) lead" on a line of its own; the marks follow one another from the first."""
+    marks = list(INLINE.finditer(text)) if ")" in text or ". " in text or ": " in text else []
+    names = [mark[1].casefold() for mark in marks]
+    series = next((row for row in ("abcdefgh", "123456789") if names == list(row[: len(names)])), "")
+    roman = names == ["i", "ii", "iii", "iv", "v"][: len(names)]
+    if len(marks) < 2 or len({mark[2] for mark in marks}) > 1 or not (series or roman):
+        return text
+    return INLINE.sub("\n", text)

@@ -29,6 +29,8 @@ NEUTRAL = cue("neutral")
 DENIED_BEFORE = cue("denied_before")
 DENIED_AFTER = cue("denied_after")
 PAST = cue("past")
+PAST_TAIL = cue("past_tail")
+PAST_LEAD = cue("past_lead")
 PAST_QUESTION = cue("past_question")
 BELIEVED = cue("believed")
 HEDGED = cue("hedged")
@@ -60,9 +62,8 @@ BETWEEN = cue("between")
 @lru_cache(maxsize=64)
 def any_of(words: str) -> re.Pattern[str]:
     """Any of the words, the longer ones with any ending."""
-    return re.compile(
-        r"\b(?:" + "|".join(word + r"\w*" if len(word) > 3 else word + r"\b" for word in words.split()) + ")"
-    )
+    forms = [word.replace("_", " ?") + (r"\w*" if len(word) > 3 else r"\b") for word in words.split()]
+    return re.compile(r"\b(?:" + "|".join(forms) + ")")
 
 
 def opposites_of(question: str) -> tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]:

@@ -143,6 +143,12 @@ def _is_item(
         return False
     if is_or and head.key in NOT_AFTER_OR:
         return False
+    if (
+        head.key.endswith("ing")
+        and head.text.islower()
+        and not any(token.key.endswith("ing") for token in value.tokens)
+    ):
+        return False
     if value.is_code and CODE_LIKE.fullmatch(head.text):
         return head.key not in profile.keys or is_or
     if value.is_name:

@@ -8,6 +8,7 @@ from evaluation.grading.values.mentions import Mention
 from evaluation.grading.values.profile import Profile, stem
 from evaluation.grading.values.segments import ANDS, BREAKS, SUBORDINATE, VERBS, Segment
 
+MAX_TAIL = 4
 WINDOW = 60
 """How many words before and behind a value are looked at."""
 
@@ -17,6 +18,8 @@ def judge(mention: Mention, segments: list[Segment], profile: Profile) -> None:
     segment = segments[mention.segment]
     before, after = segment.keys[: mention.first][-WINDOW:], segment.keys[mention.last :][:WINDOW]
     masked = cues.NEUTRAL.sub(" ", " ".join([*before, "§", *after]))
+    if profile.language == "pt":  # There "no" is "in the".
+        masked = PORTUGUESE_IN.sub(" ", masked)
     mention.state = _state(mention, masked, segments, profile)
     beside = any(key in ("also", "another", "additionally") for key in before)
     if not mention.accepted and (beside or is_cue(cues.CONTEXT, masked, profile.cues)):
@@ -59,19 +62,42 @@ def _state(mention: Mention, masked: str, segments: list[Segment], profile: Prof
             return "denied"
     if not profile.asks_past and is_cue(cues.PAST, masked, asked) and not is_cue(cues.NOW, masked, frozenset()):
         return "denied"
+    if not profile.asks_past and _follows_past(segments, mention.segment) and not cues.NOW.search(masked):
+        return "denied"
     if _is_denied_around(mention, segments, asked):
         return "denied"
     if is_cue(cues.HEDGED, masked, asked):
         return "hedged"
     tail = _segment_after(segments, mention.segment)
+    if tail and len(tail) <= MAX_TAIL and not profile.asks_past and cues.PAST_TAIL.match(" ".join(tail.keys)):
+        return "denied"
     if tail and len(tail) <= 2 and is_cue(cues.HEDGED, " ".join(tail.keys), asked):
         return "hedged"
     unsure = [masked, *(" ".join(part.keys) for part in same if part is not segment)]
+    unsure = [text for text in unsure if not UNSURE_OF_ELSE.search(text)]
     if any(is_cue(cues.UNSURE, cues.NEUTRAL.sub(" ", text), asked) for text in unsure[:4]):
         return "unsure"
     return "stated"
 
 
+UNSURE_OF_ELSE = re.compile(
+    r"\b(?:sure|certain|confident|clear|unsure|uncertain|unclear) (?:about|of|how|why|when|where) "
+    r"(?!(?:this|that|it|these|those|what)\b)(?:(?!§).)*$"
+)
+"""Unsure of something that is not the value: "I am not sure about the amount"."""
+
+
+def _follows_past(segments: list[Segment], number: int) -> bool:
+    """Whether "until recently" or the like stands alone before a clause: "Until recently, Lyon"."""
+    last = segments[number - 1] if number else None
+    return (
+        last is not None
+        and last.sentence == segments[number].sentence
+        and cues.PAST_LEAD.match(" ".join(last.keys)) is not None
+    )
+
+
+PORTUGUESE_IN = re.compile(r"\bno\b")
 ENDS_DENYING = re.compile(
     rf"(?:^|\s){NOT}(?: (?:the|a|an|in|at|by|called|named|der|die|le|la|el))?$|^(?:no|nein|non|nao|нет)$"
 )
@@ -190,11 +216,16 @@ def _label(number: int, segments: list[Segment], profile: Profile) -> float | No
         return 4.0
     if segment.mark == "¦" and not is_filler(keys, profile):
         return None
-    if overlap(keys, profile) > 0 or (segment.mark != ":" and is_filler(keys, profile)):
+    if overlap(keys, profile) > 0 or _is_asked_end(keys, profile) or (segment.mark != ":" and is_filler(keys, profile)):
         return 3.0
     if cues.SOURCE_LABEL.match(" ".join(keys)):
         return 0.0
     return 2.0 if len(keys) > 3 or is_filler(keys, profile) or all(key in cues.INTERJECTIONS for key in keys) else 0.5
+
+
+def _is_asked_end(keys: list[str], profile: Profile) -> bool:
+    """Whether a label says in another word which of two ends is asked for: "departure" for "leaves"."""
+    return any(asked.search(" ".join(keys)) for asked, _ in profile.opposites)
 
 
 def _follows_nothing(number: int, segments: list[Segment], profile: Profile) -> bool:
@@ -244,8 +275,27 @@ def says_the_opposite(mention: Mention, segments: list[Segment], profile: Profil
     """Whether the clause speaks of the end where the question asks for the start, or of the like."""
     if not profile.opposites:
         return False
-    clause = " ".join(segments[mention.segment].keys)
-    return any(said.search(clause) and not asked.search(clause) for asked, said in profile.opposites)
+    segment = segments[mention.segment]
+    before, after = " ".join(segment.keys[: mention.first]), " ".join(segment.keys[mention.last :])
+    tail = _segment_after(segments, mention.segment)
+    if tail and tail.bracketed and len(tail) <= MAX_TAIL and mention.last == len(segment):
+        after = " ".join([after, *tail.keys])
+    if segment.mark in (":", "=", "¦") and mention.segment and not segments[mention.segment - 1].silent:
+        before = " ".join([*segments[mention.segment - 1].keys, before])
+    for asked, said in profile.opposites:
+        for text, place in ((before, -1), (after, 0)):
+            asks, says = list(asked.finditer(text)), list(said.finditer(text))
+            if says and not asks and text is before and len(text[says[-1].end() :].split()) <= 1:
+                return True
+            if asks and says:
+                if (asks[place].start() < says[place].start()) == (place == -1):
+                    return True
+                break
+            if asks or (says and not asked.search(after)):
+                if says:
+                    return True
+                break
+    return False
 
 
 def is_about_something_else(mention: Mention, segments: list[Segment], profile: Profile) -> bool:

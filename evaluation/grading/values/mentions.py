@@ -44,6 +44,8 @@ class Mention:
     """Its clause speaks of today."""
     unit: str = ""
     cap: float = 9.0
+    named: bool = False
+    """It is a name or a code."""
 
 
 def find_words(tokens: list[Token], accepted: Accepted, profile: Profile) -> list[Mention]:
@@ -60,21 +62,28 @@ def find_words(tokens: list[Token], accepted: Accepted, profile: Profile) -> lis
 def _matches(tokens: list[Token], index: int, accepted: Accepted) -> int:
     """How many words of the answer from here on are the value; 0 where they are not."""
     wanted = accepted.tokens
+    skipped = 0
     for offset, value in enumerate(wanted):
-        if index + offset >= len(tokens):
+        at = index + offset + skipped
+        if offset and at + 1 < len(tokens) and tokens[at].key in ("a", "an", "the") and value.key != tokens[at].key:
+            is_extra = tokens[at].gap == " " and tokens[at].text.islower() and not accepted.is_code
+            skipped, at = skipped + is_extra, at + is_extra
+        if at >= len(tokens):
             return _squeezed(tokens, index, accepted)
-        token = tokens[index + offset]
+        token = tokens[at]
         if not _same(token, value, accepted, offset == len(wanted) - 1):
             return _squeezed(tokens, index, accepted) if offset == 0 or len(wanted) <= 3 else 0
         if offset and (token.gap != value.gap and not _same_gap(token, value)):
             return 0
-    return len(wanted)
+    return len(wanted) + skipped
 
 
 def _same(token: Token, value: Token, accepted: Accepted, is_last: bool) -> bool:
     if token.key == value.key or token.key == value.alt or token.alt == value.key:
         return True
     if NUMERALS.get(token.key, token.key) == NUMERALS.get(value.key, value.key):
+        return True
+    if token.capital and SHORT_NAMES.get(token.key) == value.key:
         return True
     if len(value.key) > 2 and value.key[0] == "v" and value.key[1].isdigit() and token.key == value.key[1:]:
         return True
@@ -210,6 +219,7 @@ NUMERALS = {
 }
 
 
+SHORT_NAMES = dict(pair.split("=") for pair in words("short_names"))
 STARTS = words("starts")
 
 

@@ -31,6 +31,7 @@ ARTICLES = words("articles")
 PREPOSITIONS = words("prepositions")
 BARE_ARTICLES = {"the", "a", "an"}
 HOW_MANY = re.compile(r"\b(?:how many|wie viele|combien de|cuant[oa]s|quant[ie]|quant[oa]s|сколько) (\w+)")
+WHICH_NUMBER = re.compile(r"\b(?:which|what|welche[mnrs]?|quelle?|que|cual|quale|qual) (\w{4,})")
 CODE_LIKE = re.compile(r"(?=.*\d)(?=.*[^\W\d_])\S+|\S*_\S*|[A-Z]{2,}[a-z]?")
 YES, NO = words("yes"), words("no")
 
@@ -70,6 +71,8 @@ class Profile:
     topics: tuple[tuple[str, str, str], ...]
     lower_topics: tuple[tuple[str, str, str], ...]
     counted: str
+    labelled: str
+    """The noun of "which platform", "what room number": "" without one."""
     offers: bool
     """The question names what may be chosen: "Is it Ada or Bell?"."""
     opposites: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]
@@ -109,6 +112,7 @@ def _profile(text: str, answers: tuple[str, ...], kind: str) -> Profile:
         _topics(tokens, True),
         _topics(tokens, False),
         match[1] if (match := HOW_MANY.search(joined)) else "",
+        match[1] if (match := WHICH_NUMBER.search(joined)) else "",
         any(key in ORS for key in keys) or "which of" in joined,
         opposites_of(joined),
     )

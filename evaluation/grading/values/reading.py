@@ -10,6 +10,7 @@
 4. Right is an accepted value that is stated, with no other one beside it, and none that scores as high.
 """
 
+import re
 from enum import Enum
 
 from evaluation.grading.values import cues
@@ -18,7 +19,7 @@ from evaluation.grading.values.joins import is_joined_to_another, names_another_
 from evaluation.grading.values.meaning import is_about_something_else, judge, overlap, says_the_opposite
 from evaluation.grading.values.mentions import Mention, Reading, ends_of, find_words, place
 from evaluation.grading.values.profile import Accepted, Profile, is_yes_no, profile_of
-from evaluation.grading.values.rivals import is_strong_name, other_names, word_rivals
+from evaluation.grading.values.rivals import belongs_elsewhere, is_strong_name, other_names, word_rivals
 from evaluation.grading.values.segments import VERBS, Segment, segments_of, tokens_of
 from evaluation.grading.values.typed import find_typed
 from evaluation.grading.values.unspaced import is_unspaced, read_unspaced
@@ -61,6 +62,7 @@ def read_value(question: Question, answer: str, cut_off: bool = False) -> Verdic
 
 
 def _read(question: Question, profile: Profile, text: str, cut_off: bool) -> Verdict:
+    text = _names_in_order(text, profile)
     tokens = tokens_of(text)
     keys = [token.key for token in tokens]
     if question.kind == "value" and any(_is_whole(keys, text, value) for value in profile.accepted):
@@ -86,6 +88,18 @@ def _read(question: Question, profile: Profile, text: str, cut_off: bool) -> Ver
     if verdict is Verdict.RIGHT and cut_off and _ends_within(reading):
         return Verdict.UNCLEAR
     return verdict
+
+
+def _names_in_order(text: str, profile: Profile) -> str:
+    """The text with "LAST, FIRST" as "First Last", where that is an accepted name."""
+    if "," not in text:
+        return text
+    for value in profile.accepted:
+        words = [token.text for token in value.tokens]
+        if 2 <= len(words) <= 4 and value.is_name and not value.is_code and not value.date and words[-1].isalpha():
+            first, last = r"[ .]+".join(map(re.escape, words[:-1])), re.escape(words[-1])
+            text = re.sub(rf"\b{last}\s*,\s*{first}(?!\w)", " ".join(words), text, flags=re.IGNORECASE)
+    return text
 
 
 def _is_whole(keys: list[str], text: str, value: Accepted) -> bool:
@@ -154,6 +168,8 @@ def _decide(reading: Reading) -> Verdict:
     unsure = [mention for mention in reading.mentions if mention.state == "unsure"]
     stated = [mention for mention in stated if not _belongs_to_another(mention, reading)]
     stated = [mention for mention in stated if mention.leads or not _is_asked(mention, reading)]
+    if not _has_one_claim(stated, reading) or _is_only_named(stated, reading):
+        return Verdict.WRONG
     if not stated and unsure and not rivals:
         return Verdict.UNCLEAR
     if not stated:
@@ -173,7 +189,7 @@ def _decide(reading: Reading) -> Verdict:
     top = [mention for mention in stated if mention.score == best]
     if best < 4 and (reading.joined or any(
         is_joined_to_another(mention, reading.segments, reading.rivals, reading.profile, value)
-        for mention in top for value in words if not mention.unit
+        for mention in top for value in words if not mention.unit and not mention.now
     )):  # fmt: skip
         return Verdict.WRONG
     if places := {names_another_place(mention, reading.segments, reading.profile) for mention in top if words} - {""}:
@@ -194,6 +210,39 @@ def _decide(reading: Reading) -> Verdict:
     if any(mention.state == "range" or mention.state == "bound" for mention in reading.mentions):
         return Verdict.WRONG if best < 3 else Verdict.RIGHT
     return _weak(stated, reading)
+
+
+def _has_one_claim(stated: list[Mention], reading: Reading) -> bool:
+    """Whether one of the mentions is not of another clause than the one that has the question's words."""
+    values = reading.profile.accepted
+    typed = any(value.number or value.date or value.time for value in values)
+    named = any(value.is_name or value.is_code for value in values) and not typed
+    for mention in stated:
+        mention.named = named
+    elsewhere = [belongs_elsewhere(mention, reading.segments, reading.profile, typed) for mention in stated]
+    return not stated or not all(elsewhere)
+
+
+IS_NAMED = re.compile(
+    r"^(?:only |merely |also )*(?:(?:is|are|was|were|gets?) (?:\w+ly |only )?"
+    r"(?:mentioned|named|discussed|described|listed)|appears?|comes up)\b"
+)
+SAYS_NOT = re.compile(
+    rf"{cues.NOT} (?:\w+ ){{0,2}}(?:say|state|specify|mention|tell|name|indicate|clear|stated|specified)\b"
+)
+
+
+def _is_only_named(stated: list[Mention], reading: Reading) -> bool:
+    """Whether a value is "mentioned, but the text does not say which ..."."""
+    segments = reading.segments
+    return bool(stated) and all(
+        IS_NAMED.match(" ".join(segments[mention.segment].keys[mention.last :]))
+        and any(
+            SAYS_NOT.search(" ".join(part.keys)) and (overlap(part.keys, reading.profile) > 0.3 or len(part) <= 6)
+            for part in segments[mention.segment + 1 : mention.segment + 4]
+        )
+        for mention in stated
+    )
 
 
 def _belongs_to_another(mention: Mention, reading: Reading) -> bool:
@@ -256,6 +305,12 @@ def _retract(reading: Reading) -> None:
         after = [
             mention for mention in found if mention.start >= start and mention.state in ("stated", "unsure", "denied")
         ]
+        last = reading.segments[number - 1] if number else None
+        if not before and last is not None and last.asks and text in ("no", "nein", "non"):
+            for mention in after:
+                mention.state = (
+                    "stated" if mention.segment <= number + 1 and mention.state == "denied" else mention.state
+                )
         if not before or not any(mention.segment <= number + 3 for mention in after):
             if before and cues.STRONG_CORRECTION.search(text):
                 for mention in before:
@@ -268,6 +323,12 @@ def _retract(reading: Reading) -> None:
         ):
             continue
         follows = segments_text(reading.segments, number + 1)
+        said_no = match[0] in ("no", "nein", "non") and len(segment) == 1
+        if said_no and number + 1 < len(reading.segments) and reading.segments[number + 1].sentence == segment.sentence:
+            for mention in after:
+                mention.state = (
+                    "stated" if mention.segment == number + 1 and mention.state == "denied" else mention.state
+                )
         bare_no = not cues.CORRECTION.search(follows) and match[0] in ("no", "nein", "non") and len(segment) == 1
         for mention in before:
             mention.state = "denied"

@@ -5,7 +5,7 @@ from evaluation.grading.values.cues import words
 from evaluation.grading.values.meaning import is_filler, overlap
 from evaluation.grading.values.mentions import STARTS, Mention, near_conversion
 from evaluation.grading.values.profile import CODE_LIKE, Accepted, Profile, stem
-from evaluation.grading.values.segments import BREAKS, VERBS, Segment
+from evaluation.grading.values.segments import ANDS, BREAKS, LINKS, VERBS, Segment
 from evaluation.questions.dates import Date
 from evaluation.questions.numbers import Number, same_amount
 
@@ -13,6 +13,9 @@ NOT_AN_ITEM = words("not_an_item")
 
 
 COMPARATIVES = words("comparatives")
+MAX_LABEL = 4
+MAX_CLAIM = 14
+MIN_LETTERS = 3
 
 
 def other_names(
@@ -208,3 +211,94 @@ def is_rival_date(date: Date, accepted: Date) -> bool:
     return all(given or not asked for given, asked in zip(said[:2], wanted[:2], strict=True)) and not date.gives(
         accepted
     )
+
+
+def belongs_elsewhere(mention: Mention, segments: list[Segment], profile: Profile, has_other: bool) -> bool:
+    """Whether the question's words stand with another value, in a clause or line beside the mention's.
+
+    "Frame: steel / Fork: carbon", "Work began in 1968 and was finished in 1975": where the clause of a value speaks of
+    something that the question does not name, and another has the question's own words and a value of its own, the
+    answer is the other one's.
+
+    Args:
+        has_other: whether another value of a number, date or time is in the answer, where one is asked for.
+    """
+    if len(segments) < 2 or not profile.stems:
+        return False
+    own, is_label = _claim(mention.segment, segments)
+    keys = [key for key in own if key not in _said(mention, segments)]
+    foreign = [key for key in keys if _says_something(key, profile)]
+    if not foreign:
+        return False
+    mine = {stem(key) for key in keys} & profile.stems.keys()
+    for number, segment in enumerate(segments):
+        if number == mention.segment or segment.silent or segment.bracketed:
+            continue
+        other, labelled = _claim(number, segments)
+        beside = segment.sentence == segments[mention.segment].sentence and not is_label
+        if not (labelled if is_label else beside) or len(other) > MAX_CLAIM or (is_label and len(own) > MAX_CLAIM):
+            continue
+        theirs = {stem(key) for key in other} & profile.stems.keys()
+        if not theirs - mine or len(mine - theirs) > len(theirs - mine):
+            continue
+        if any(stem(key) in {stem(each) for each in theirs} for key in foreign) or _takes_back(other, profile):
+            continue
+        if _has_value(segment, mention, profile, has_other):
+            return True
+    return False
+
+
+def _claim(number: int, segments: list[Segment]) -> tuple[list[str], bool]:
+    """The words of a clause with the label before it, and whether there is one."""
+    segment = segments[number]
+    label = segments[number - 1] if number and segment.mark in (":", "=") else None
+    if label is None or len(label) > MAX_LABEL or label.silent or any(key in cues.ANSWER_WORDS for key in label.keys):
+        return segment.keys, False
+    return [*label.keys, *segment.keys], True
+
+
+def _said(mention: Mention, segments: list[Segment]) -> list[str]:
+    return segments[mention.segment].keys[mention.first : mention.last]
+
+
+def _says_something(key: str, profile: Profile) -> bool:
+    """Whether a word names a thing or a deed that is not the question's."""
+    return (
+        len(key) >= MIN_LETTERS
+        and key.isalpha()
+        and key not in profile.keys
+        and stem(key) not in profile.stems
+        and key not in cues.FILLER | cues.PRONOUNS | cues.INTERJECTIONS | cues.ANSWER_WORDS | cues.LIGHT
+        and key not in VERBS | BREAKS | ANDS | LINKS
+        and not key.endswith("ly")
+    )
+
+
+def _takes_back(keys: list[str], profile: Profile) -> bool:
+    """Whether a clause denies, supposes, or speaks of the past, so that its value is no answer."""
+    text = " ".join([*keys, "§"])
+    past = not profile.asks_past and cues.PAST.search(text)
+    return bool(
+        past
+        or cues.DENIED_BEFORE.search(text)
+        or cues.SUPPOSED.search(text)
+        or cues.HEDGED.search(text)
+        or cues.CONTEXT.search(text)
+    )
+
+
+def _has_value(segment: Segment, mention: Mention, profile: Profile, has_other: bool) -> bool:
+    """Whether a clause ends or begins with a value of the mention's sort."""
+    new = [
+        token
+        for token in segment.tokens
+        if token.key not in profile.keys
+        and stem(token.key) not in profile.stems
+        and not is_filler([token.key])
+        and token.key not in VERBS | BREAKS | ANDS | LINKS
+    ]
+    if has_other:
+        return any(token.text[0].isdigit() for token in new)
+    if mention.named:
+        return any(token.capital for token in new)
+    return 0 < len(new) <= MAX_LABEL and not any(token.text[0].isdigit() for token in new)

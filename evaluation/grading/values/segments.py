@@ -28,6 +28,8 @@ LINKS = words("links")
 SUBORDINATE = words("subordinate")
 ANDS = words("ands")
 NOT_BEFORE_BUT = {"anything", "anywhere", "anyone", "nothing", "all", "none", "nobody", "everything"}
+PAST_FORMS = words("past_forms")
+AFTER_DEEDS = LINKS | words("after_deeds")
 PRONOUNS = words("subjects")
 AS_MANY = words("after_as")
 STRIPPED_ACCENTS = dict.fromkeys(range(0x300, 0x370))
@@ -202,6 +204,15 @@ def _boundary(tokens: list[Token], index: int, current: Segment) -> str:
         return key
     if key in ANDS and any(each.key in VERBS for each in current.tokens) and _verb_near(tokens, index):
         return key
+    if (
+        key in ANDS
+        and _goes_on(tokens, index)
+        and any(
+            each.key in VERBS or each.key in PAST_FORMS or _is_deed(each, after)
+            for each, after in zip(current.tokens, [*current.tokens[1:], token], strict=True)
+        )
+    ):
+        return key
     return ""
 
 
@@ -213,6 +224,19 @@ def _is_gapped(tokens: list[Token], index: int, current: Segment) -> bool:
     return (place == 1 and not after[0].capital and after[0].key not in links) or (
         place > 0 and after[0].key in ("the", "a", "an", "die", "der", "das", "les", "le", "la", "los", "las", "el")
     )
+
+
+def _goes_on(tokens: list[Token], index: int) -> bool:
+    """Whether another deed follows: "and leaves from Kiel", "and was finished in 1975"."""
+    after = tokens[index + 1 : index + 3]
+    return bool(after) and (after[0].key in VERBS or (len(after) > 1 and _is_deed(after[0], after[1])))
+
+
+def _is_deed(token: Token, after: Token) -> bool:
+    """Whether a word may be a verb by its ending and by what follows: "arrives at", "sells it"."""
+    key = token.key
+    shaped = key in PAST_FORMS or (len(key) > 3 and token.text.islower() and key.endswith(("s", "ed")))
+    return shaped and (after.key in AFTER_DEEDS or after.text[0].isdigit()) and not _mark(after.gap)
 
 
 def _verb_near(tokens: list[Token], index: int) -> bool:

@@ -11,6 +11,7 @@ from evaluation.grading.values.mentions import Mention, Reading, ends_of, near_c
 from evaluation.grading.values.numeric import Near, accepts_value, near_numbers
 from evaluation.grading.values.profile import Profile, stem
 from evaluation.grading.values.rivals import is_rival_date, is_rival_number, is_year
+from evaluation.grading.values.segments import ANDS, BREAKS, LINKS, VERBS
 from evaluation.questions.dates import Date, find_dates, find_times
 from evaluation.questions.numbers import Number, same_amount, scan_numbers
 from evaluation.questions.question import Question
@@ -18,6 +19,10 @@ from evaluation.questions.question import Question
 RANGE_OF_DATES = re.compile(
     r"\s*(?:-|to|and|or|until|bis|und|oder|et|au|ou|y|o|al|e)\s*(?:the\s+|el\s+|le\s+|il\s+)?", re.IGNORECASE
 )
+OR_OF_TIMES = re.compile(
+    r"\s*(?:uhr|h)?\s*(?:,|/|,?\s*(?:or|oder|ou|o|или|of))\s*(?:(?:at|um|a|à|maybe|perhaps|even)\s*)*"
+)
+AND_OF_TIMES = re.compile(r"\s*(?:uhr|h)?\s*(?:and|und|et|y|e|и)\s*(?:at\s*)?")
 
 
 def find_typed(question: Question, reading: Reading) -> None:
@@ -61,9 +66,15 @@ def _is_range(text: str, dates: list[Date]) -> bool:
 
 def _find_times(reading: Reading) -> None:
     accepted = {value.time.minutes for value in reading.profile.accepted if value.time}
-    for time in ends_of(find_times(reading.text)):
-        of = reading.mentions if time.minutes in accepted else reading.rivals
-        of.append(Mention(time.start, time.end, time.minutes in accepted))
+    times = ends_of(find_times(reading.text))
+    right = [time.minutes in accepted or time.other in accepted for time in times]
+    for time, is_right in zip(times, right, strict=True):
+        (reading.mentions if is_right else reading.rivals).append(Mention(time.start, time.end, is_right))
+    for (one, other), (is_one, is_other) in zip(pairwise(times), pairwise(right), strict=True):
+        gap = reading.text[one.end : other.start].casefold()
+        between = cues.BETWEEN.search(reading.text[: one.start].casefold().rstrip()[-40:]) is not None
+        if is_one != is_other and (OR_OF_TIMES.fullmatch(gap) or (between and AND_OF_TIMES.fullmatch(gap))):
+            reading.joined = True
 
 
 def _find_numbers(question: Question, reading: Reading, dates: list[Date]) -> None:
@@ -83,10 +94,13 @@ def _find_numbers(question: Question, reading: Reading, dates: list[Date]) -> No
     right_ones = [number for number in numbers if accepts_value(number, question, profile)]
     pairs = joined_numbers(numbers, reading.text)
     named = [number.value for number in profile.numbers]
+    nouns = _with_asked_noun(numbers, reading)
     for number in numbers:
         if _is_reference(number, reading, profile):
             continue
         if number in right_ones and _counts_something_else(number, profile):
+            continue
+        if _is_of_another_noun(number, nouns, reading):
             continue
         if number in right_ones:
             if not number.sure and not _stands_alone(number, reading):
@@ -98,6 +112,8 @@ def _find_numbers(question: Question, reading: Reading, dates: list[Date]) -> No
             reading.near = True
         elif number.value in named and not _is_joined(number, pairs, right_ones):
             named.remove(number.value)
+        elif _is_aside(number, reading):
+            continue
         elif is_rival_number(number, wanted, right_ones, profile):
             rival = Mention(number.start, number.end, False, unit=number.unit or number.noun)
             rival.state = _number_state(number, pairs, right_ones, reading)
@@ -117,6 +133,68 @@ def _counts_something_else(number: Number, profile: Profile) -> bool:
     return stem(number.noun) != stem(asked) and number.noun in NOT_COUNTED and stem(number.noun) not in profile.stems
 
 
+def _with_asked_noun(numbers: list[Number], reading: Reading) -> list[Number]:
+    """The numbers that stand at the question's noun: "36 seats" for "how many seats", "platform 9" for "which"."""
+    profile = reading.profile
+    found = []
+    for number in numbers if profile.counted or profile.labelled else []:
+        before, after = _around(number, reading)
+        counted = profile.counted and any(stem(key) == stem(profile.counted) for key in after)
+        if counted or (profile.labelled and before == profile.labelled):
+            found.append(number)
+    return found
+
+
+def _is_of_another_noun(number: Number, nouns: list[Number], reading: Reading) -> bool:
+    """Whether a number counts or numbers another thing, where one stands at the question's noun."""
+    if not nouns or number in nouns or number.measure:
+        return False
+    before, after = _around(number, reading)
+    profile = reading.profile
+    counts = bool(after) and after[0] not in cues.FILLER | VERBS | LINKS | BREAKS | cues.PRONOUNS | NEUTRAL_NOUNS
+    counts = counts and after[0].isalpha() and stem(after[0]) not in {stem(key) for key in (profile.counted,) if key}
+    label = (
+        before not in cues.FILLER | VERBS | LINKS | ANDS | BREAKS | cues.ORS and before.isalpha() and len(before) > 3
+    )
+    label = label and (before in LABELS or not after or (before not in NEUTRAL_NOUNS and profile.labelled != ""))
+    return (counts or label) and any(
+        "\n" not in number.text[min(number.end, each.end) : max(number.start, each.start)] for each in nouns
+    )
+
+
+def _is_aside(number: Number, reading: Reading) -> bool:
+    """Whether a number counts another thing behind a preposition: "in 3 matches" for "how many goals"."""
+    before, after = _around(number, reading)
+    counted = reading.profile.counted
+    if not counted or before not in {"in", "over", "across", "per", "during"} or not after or number.measure:
+        return False
+    known = cues.FILLER | VERBS | cues.PRONOUNS | NEUTRAL_NOUNS
+    return after[0].isalpha() and after[0] not in known and stem(after[0]) != stem(counted)
+
+
+def _around(number: Number, reading: Reading) -> tuple[str, list[str]]:
+    """The word before a number, and up to three behind it, as far as a mark or a preposition."""
+    tokens = reading.tokens
+    first = next((index for index, token in enumerate(tokens) if token.end > number.start), len(tokens))
+    last = next((index for index, token in enumerate(tokens) if token.start >= number.end), len(tokens))
+    if number.noun and last < len(tokens) and tokens[last].start > number.end + 1:
+        last = next((index for index, token in enumerate(tokens) if token.start > number.start), len(tokens))
+    before = tokens[first - 1].key if first and first < len(tokens) and tokens[first].gap in (" ", " #") else ""
+    after: list[str] = []
+    for token in tokens[last : last + 3]:
+        if (
+            token.gap.strip() not in ("", "-")
+            or "\n" in token.gap
+            or token.key in LINKS | ANDS | BREAKS
+            or token.text[0].isdigit()
+        ):
+            break
+        after.append(token.key)
+    return before, after
+
+
+NEUTRAL_NOUNS = words("neutral_nouns")
+LABELS = words("labels")
 NOT_COUNTED = words("not_counted")
 
 

@@ -21,6 +21,7 @@ SHORT = re.compile(
 CJK = re.compile(
     r"(?:(?P<yes>是|对|可以|需要|有的|会的|能|はい|ええ|そうです|네|예|맞습니다)|(?P<no>不|否|没|いいえ|いえ|아니))"
 )
+REGRETS = words("regrets")
 LEADS = re.compile(r"^(?:no|without) (?:doubt|problem|worries|question|a doubt)\b")
 
 
@@ -61,10 +62,12 @@ def _is_labelled(segments: list[Segment], number: int) -> bool:
 
 def _says(segment: Segment) -> bool | None:
     """What a clause says outright: "yes", "the answer is no", "certainly"."""
-    joined = " ".join(segment.keys)
+    keys = segment.keys
+    while len(keys) > 1 and keys[0] in REGRETS:
+        keys = keys[1:]
+    joined = " ".join(keys)
     if LEADS.match(joined):
         return None
-    keys = segment.keys
     if re.fullmatch(
         r"of course|you bet|by all means|bien sur|por supuesto|claro que si|ma certo|certo che si|com certeza"
         r"|auf jeden fall|конечно",

@@ -38,7 +38,8 @@ def test_a_line_without_a_word_is_an_empty_answer() -> None:
 
 
 def test_the_line_alone_is_graded_where_it_was_asked_for() -> None:
-    reply = Reply(text="Some say Lyon, others Marseille; I doubt both.\nAnswer: Paris\nThe Seine flows through it.")
+    reply = Reply(text="First answer: Lyon.\nAnswer: Paris\nThe Seine flows through it.")
+    assert not (grade_reply(CITY, reply, False).grade or pytest.fail()).correct
     assert (grade_reply(CITY, reply, False, has_line=True).grade or pytest.fail()).correct
     wrong = Reply(text="Many think of Paris, and the capital is Paris.\nAnswer: Lyon")
     assert not (grade_reply(CITY, wrong, False, has_line=True).grade or pytest.fail()).correct

@@ -116,13 +116,17 @@ def test_without_a_tolerance_a_number_has_to_be_equal() -> None:
         ("2024-05", True),
         (" “2024-05”. [1]", True),
         ("NONE", True),
-        ("It is 2024-05", False),
+        ("It is 2024-05", True),
+        ("It is 2024-05, not 2024-04.", True),
+        ("It is not 2024-05", False),
+        ("2024-05 or 2024-06", False),
+        ("Perhaps 2024-05", False),
         ("2024-055", False),
-        ("none at all", False),
+        ("Draft-2024-05", False),
         ("", False),
     ],
 )
-def test_a_pattern_matches_from_end_to_end(answer: str, right: bool) -> None:
+def test_a_pattern_matches_from_end_to_end_or_as_a_value_is_given(answer: str, right: bool) -> None:
     result = grade(ask("regex", r"\d{4}-\d\d", "None|missing"), answer)
     assert result.correct is right and result.f1 is None
 
