@@ -138,7 +138,7 @@ def _kind_without_pattern(clause: Clause, language: Language, asked: frozenset[s
         return "aside"
     names = language.has_capitals and _has_new_names(clause, asked)
     digits = _has_new_digits(clause, asked)
-    if clause.label and clause.first and not names and not digits and len(words) > 1:
+    if clause.label and clause.first and not names and not digits:
         return "aside"
     if len(words) <= MAX_WORDS_OF_A_VALUE and (clause.first or names or digits):
         return "guess"

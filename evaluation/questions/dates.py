@@ -76,7 +76,7 @@ HOURS = {
 }
 MINUTES = {"five": 5, "ten": 10, "twenty": 20, "twenty-five": 25, "quarter": 15, "half": 30, "5": 5, "10": 10, "20": 20}
 HOUR = "|".join(sorted(HOURS, key=len, reverse=True))
-MAY_HOLD_WORDS = re.compile(r"\b(?:past|to|half|halb|viertel|dreiviertel)\b", re.IGNORECASE)
+MAY_HOLD_WORDS = re.compile(r"\b(?:past|to|half|halb|viertel|dreiviertel|o'clock|in the|[ap]\.m)\b", re.IGNORECASE)
 TIME_IN_WORDS = re.compile(
     rf"""
     (?<![\w-])(?:
@@ -85,6 +85,8 @@ TIME_IN_WORDS = re.compile(
       | half\s+(?P<h2>{HOUR})
         (?!\s+(?:of|a|the|per|percent|hours?|minutes?|days?|years?|million|thousand|hundred|dozen)\b)
       | halb\s+(?P<h3>{HOUR})
+      | (?P<h5>{HOUR})(?=\s+o'clock|\s+in\s+the\s+(?:morning|afternoon|evening)\b|\s*[ap]\.m\b)(?<!\d)
+      | (?P<h6>[1-9]|1[0-2])(?=\s+in\s+the\s+(?:morning|afternoon|evening)\b)
       | (?P<de>viertel|dreiviertel)(?:\s+(?P<de_side>vor|nach))?\s+(?P<h4>{HOUR})
     )(?![\w.:]\w|\w|-\w)
     (?:\s*o'clock)? (?:\s*(?:(?P<half>[ap]\.?\s?m\b\.?)
@@ -189,6 +191,8 @@ def _time_in_words(match: re.Match[str]) -> Time:
     if match["h1"]:
         part = MINUTES[match["part"].casefold()]
         minutes = HOURS[match["h1"].casefold()] * 60 + (part if match["side"].casefold() == "past" else -part)
+    elif match["h5"] or match["h6"]:
+        minutes = HOURS[(match["h5"] or match["h6"]).casefold()] * 60
     elif match["h2"] or match["h3"]:
         minutes = HOURS[(match["h2"] or match["h3"]).casefold()] * 60 + (30 if match["h2"] else -30)
     else:

@@ -85,7 +85,8 @@ PHRASES = {
 POUNDS = {"pound", "pounds", "quid"}
 POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "quadrat": 2, "kubik": 3}
 PER = re.compile(
-    r"\s*/\s*|\s+(?:per|pro|par|por|al|на|each)\s+(?:an?\s+|one\s+)?|(?<=[a-zé]) a (?=day|week|month|year|hour)"
+    r"\s*/\s*|\s+(?:per|pro|par|por|al|на|each)\s+(?:an?\s+|one\s+)?"
+    r"|(?<=[a-zé]) a (?=day|week|month|year|hour|minute|second)"
 )
 FACTOR = re.compile(r"(?P<base>.+?)(?:\^?(?P<power>-?\d))?")
 PLURALS = ("", "s", "n", "en", "e", "es", "i", "ов", "а", "ы", "ей", "и")

@@ -129,6 +129,9 @@ def _is_item(
     tokens: list[Token], value: Accepted, limit: int, profile: Profile, is_or: bool, is_list: bool = False
 ) -> bool:
     tokens = list(tokens)
+    apposition = is_list and not is_or and len(tokens) > 1 and tokens[0].key in ("a", "an") and tokens[0].text.islower()
+    if apposition and value.text.split()[0].casefold() not in ("a", "an", "the"):
+        return False
     while tokens and (
         tokens[0].key in ITEM_STARTS
         and not (value.is_name and not is_or and len(tokens) > 1 and tokens[0].key == "the")

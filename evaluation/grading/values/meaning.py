@@ -71,6 +71,13 @@ def _state(mention: Mention, masked: str, segments: list[Segment], profile: Prof
     tail = _segment_after(segments, mention.segment)
     if tail and len(tail) <= MAX_TAIL and not profile.asks_past and cues.PAST_TAIL.match(" ".join(tail.keys)):
         return "denied"
+    if (
+        tail
+        and not profile.asks_past
+        and {"was", "were"} & set(segment.keys)
+        and cues.CHANGED.match(" ".join(tail.keys))
+    ):
+        return "denied"
     if tail and len(tail) <= 2 and is_cue(cues.HEDGED, " ".join(tail.keys), asked):
         return "hedged"
     unsure = [masked, *(" ".join(part.keys) for part in same if part is not segment)]

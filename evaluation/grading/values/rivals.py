@@ -133,6 +133,7 @@ def _subject(segment: Segment, number: int, taken: list[Mention], profile: Profi
         is_filler(keys[:verb], profile)
         or overlap(keys[verb:], profile) == 0
         or keys[0] in NOT_AN_ITEM - {"the", "a", "an"}
+        or (keys[0] == "the" and not any(value.text.casefold().startswith("the ") for value in profile.accepted))
     ):
         return None
     return Mention(segment.tokens[0].start, segment.tokens[verb - 1].end, False, number, 0, verb, cap=2.5)

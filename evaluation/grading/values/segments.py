@@ -228,7 +228,9 @@ def _is_gapped(tokens: list[Token], index: int, current: Segment) -> bool:
 
 def _goes_on(tokens: list[Token], index: int) -> bool:
     """Whether another deed follows: "and leaves from Kiel", "and was finished in 1975"."""
-    after = tokens[index + 1 : index + 3]
+    after = tokens[index + 1 : index + 4]
+    if len(after) == 3 and after[0].capital and after[1].gap == " ":
+        return _is_deed(after[1], after[2])
     return bool(after) and (after[0].key in VERBS or (len(after) > 1 and _is_deed(after[0], after[1])))
 
 

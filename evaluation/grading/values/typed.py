@@ -19,6 +19,10 @@ from evaluation.questions.question import Question
 RANGE_OF_DATES = re.compile(
     r"\s*(?:-|to|and|or|until|bis|und|oder|et|au|ou|y|o|al|e)\s*(?:the\s+|el\s+|le\s+|il\s+)?", re.IGNORECASE
 )
+CHANGED_FROM = re.compile(
+    r"\b(?:rose|risen|rise|rises|grew|grown|fell|fallen|dropped|increased|decreased|went|changed|moved|raised|reduced|cut|"
+    r"up|down|stieg|sank|gestiegen|gesunken|passe|passa|subio|bajo) (?:\w+ )?(?:from|von|de) [$€£]?$"
+)
 OR_OF_TIMES = re.compile(
     r"\s*(?:uhr|h)?\s*(?:,|/|,?\s*(?:or|oder|ou|o|или|of))\s*(?:(?:at|um|a|à|maybe|perhaps|even)\s*)*"
 )
@@ -216,8 +220,10 @@ def _is_joined(number: Number, pairs: list[tuple[Number, Number, str]], right: l
 def _number_state(
     number: Number, pairs: list[tuple[Number, Number, str]], right: list[Number], reading: Reading
 ) -> str:
-    if any(how == "range" and number in (left, other) for left, other, how in pairs):
-        return "range"
+    for left, other, how in pairs:
+        if how == "range" and number in (left, other):
+            changed = CHANGED_FROM.search(reading.text[max(0, left.start - 40) : left.start].casefold())
+            return "range" if changed is None else "stated" if number is other else "denied"
     before, after = reading.text[: number.start], reading.text[number.end :]
     plain = " ".join(token.key for token in reading.tokens[-400:] if token.end <= number.start)[-60:]
     follows = " ".join(token.key for token in reading.tokens if token.start >= number.end)[:40]

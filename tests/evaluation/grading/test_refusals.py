@@ -323,3 +323,23 @@ def test_a_hostile_answer_is_read_in_bounded_time(piece: str) -> None:
     start = monotonic()
     read_refusal(CEO, piece * 50_000)
     assert monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm drawing a blank there.",
+        "I have nothing on that.",
+        "I would only be guessing.",
+        "Any figure would be speculation.",
+        "My search came back empty.",
+        "I'll have to pass on that.",
+        "The age of the captain never comes up.",
+        "The text stops short of giving it.",
+        "Age: not given",
+        "I do not see an age mentioned.",
+        "Da muss ich leider passen.",
+    ],
+)
+def test_a_refusal_is_read_by_how_it_is_built(answer: str) -> None:
+    assert read_refusal("How old was the captain?", answer) is Refusal.PLAIN
