@@ -28,6 +28,7 @@ WHO = re.compile(
     r"|name of the (?:man|woman))\b"
 )
 ARTICLES = words("articles")
+TITLES = words("titles")
 PREPOSITIONS = words("prepositions")
 BARE_ARTICLES = {"the", "a", "an"}
 HOW_MANY = re.compile(r"\b(?:how many|wie viele|combien de|cuant[oa]s|quant[ie]|quant[oa]s|сколько) (\w+)")
@@ -128,6 +129,8 @@ def stem(key: str) -> str:
 @lru_cache(maxsize=16_384)
 def _accepted(text: str, language: str, kind: str, asked: frozenset[str]) -> Accepted:
     tokens = value_tokens(text)
+    while len(tokens) > 2 and tokens[0].key in TITLES and tokens[1].capital:
+        tokens = tokens[1:]
     while len(tokens) > 1 and (
         tokens[0].key in BARE_ARTICLES or (tokens[0].key in ARTICLES and tokens[0].text.islower())
     ):

@@ -15,7 +15,7 @@ NOT_AN_ITEM = words("not_an_item")
 COMPARATIVES = words("comparatives")
 MAX_LABEL = 4
 MAX_CLAIM = 14
-MIN_LETTERS = 3
+MIN_LETTERS = 2
 
 
 def other_names(
@@ -131,7 +131,7 @@ def _subject(segment: Segment, number: int, taken: list[Mention], profile: Profi
         return None
     if (
         is_filler(keys[:verb], profile)
-        or overlap(keys[verb:], profile) == 0
+        or overlap([key for key in keys[verb:] if key not in VERBS], profile) == 0
         or keys[0] in NOT_AN_ITEM - {"the", "a", "an"}
         or (keys[0] == "the" and not any(value.text.casefold().startswith("the ") for value in profile.accepted))
     ):
@@ -231,7 +231,8 @@ def belongs_elsewhere(mention: Mention, segments: list[Segment], profile: Profil
     foreign = [key for key in keys if _says_something(key, profile)]
     if not foreign:
         return False
-    mine = {stem(key) for key in keys} & profile.stems.keys()
+    asked = profile.stems.keys() | {stem(name) for name in profile.names}
+    mine = {stem(key) for key in keys} & asked
     for number, segment in enumerate(segments):
         if number == mention.segment or segment.silent or segment.bracketed:
             continue
@@ -239,7 +240,7 @@ def belongs_elsewhere(mention: Mention, segments: list[Segment], profile: Profil
         beside = segment.sentence == segments[mention.segment].sentence and not is_label
         if not (labelled if is_label else beside) or len(other) > MAX_CLAIM or (is_label and len(own) > MAX_CLAIM):
             continue
-        theirs = {stem(key) for key in other} & profile.stems.keys()
+        theirs = {stem(key) for key in other} & asked
         if not theirs - mine or len(mine - theirs) > len(theirs - mine):
             continue
         if any(stem(key) in {stem(each) for each in theirs} for key in foreign) or _takes_back(other, profile):
