@@ -1,7 +1,8 @@
 """Whether an answer is right: the rules, and nothing else.
 
-Answer and accepted value are compared in their plain form (questions/words.py). Citation marks such as [1] are
-dropped. An empty answer is an answer, and wrong. What counts as right is said by the question's kind:
+Answer and accepted value are compared in their plain form (questions/words.py). Thinking in tags is no answer
+(questions/thinking.py). Citation marks such as [1] are dropped. An empty answer is an answer, and wrong. What counts as
+right is said by the question's kind:
 
 **`value` and `number`.** The answer gives an accepted value, wherever it is in whatever sentence, and no other
 (values/reading.py). Where the rules cannot say, the answer is unclear, and counts as neither right nor wrong. An answer
@@ -48,6 +49,7 @@ from evaluation.grading.values.reading import MAX_CHARACTERS, Verdict, read_valu
 from evaluation.questions.json_values import MISSING, parse_json, schema_accepts
 from evaluation.questions.patterns import PatternTooSlow, find_all, full_match
 from evaluation.questions.question import Question
+from evaluation.questions.thinking import split_thinking
 from evaluation.questions.words import CITATION_MARKS, normalise, words_of
 from evaluation.replies import CitedSource, Grade, Reply
 
@@ -125,6 +127,7 @@ def grade(
         Ungradable: where a question of one of these two kinds comes without what it is graded by, or a pattern of the
             question takes too long on the answer.
     """
+    answer = split_thinking(answer, ended=not cut_off).answer or ""
     text = CITATION_MARKS.sub("", answer).strip()
     plain = normalise(text)
     refusal = read_refusal(question.question, text)

@@ -8,14 +8,14 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from evaluation.questions.words import SAME_CHARACTER
 
-KINDS = ("flat", "silent", "guess", "about", "aside")
+KINDS = ("flat", "only", "silent", "guess", "about", "aside")
 GAPS = {".": 5, "..": 9}
 CHARACTERS_OF_A_WORD = 3
 OPTIONAL = re.compile(r"(?:\[(?P<list>.*)\]|(?P<group><\w+>)(?=[?*]))(?P<times>[?*]?)")
@@ -100,6 +100,15 @@ class Language:
         ]
 
     @cached_property
+    def _document(self) -> re.Pattern[str] | None:
+        names = [name for name in ("noun", "paper") if name in self._words]
+        return (
+            re.compile(rf"\b(?:{'|'.join(_with_groups(f'<{name}>', self._words) for name in names)})\b")
+            if names
+            else None
+        )
+
+    @cached_property
     def _vague(self) -> list[re.Pattern[str]]:
         return [re.compile(_with_groups(row, self._words)) for row in self._rows.get("vague", ["(?!)"])]
 
@@ -111,6 +120,18 @@ class Language:
     def contrasts(self, clause: Clause) -> bool:
         """Whether a clause begins as the second half of "they describe X, but not Y" does."""
         return self._contrast.match(clause.plain) is not None
+
+    def speaks_of_document(self, clause: Clause) -> bool:
+        """Whether a clause names what an answer is taken from."""
+        return self._document is not None and self._document.search(clause.plain) is not None
+
+    def said_of_document(self, clause: Clause, goes_on: bool) -> str | None:
+        """The kind of "it does not say" as "the text does not say"; where a sentence goes on, "it" may be missing."""
+        begin = re.match(self._rows.get("anaphor", "(?!)"), clause.plain)
+        if begin is None and not goes_on:
+            return None
+        plain = f"{self._rows.get('document', '')}{clause.plain[begin.end() if begin else 0 :]}"
+        return self.kind_of(replace(clause, plain=plain))
 
     def is_vague(self, clause: Clause) -> bool:
         """Whether a clause has a negation and a word for what an answer is taken from: it may refuse."""
@@ -126,6 +147,12 @@ def languages() -> tuple[Language, ...]:
 def word_set(name: str) -> frozenset[str]:
     """A set of single words of all languages."""
     return frozenset(_table()["all"][name].split())
+
+
+@cache
+def usual_words() -> re.Pattern[str]:
+    """Words that say what is so in general: "usually", "around"."""
+    return re.compile(_table()["all"]["usual"].replace("\n", ""))
 
 
 @cache

@@ -9,6 +9,7 @@ An answer is cut into clauses, at stops, commas, brackets and words such as "but
   - **guess**: it gives a value ("maybe ...", "it is ...", a few words by themselves, a number), or it denies what the
     question asks in the question's own words ("The plan does not include support");
   - **about**: what the documents deal with instead; "but not Y" behind it refuses;
+  - **only**: that the documents deal with nothing but that: silent, unless it says what is asked;
   - **aside**: an apology, a pointer, an offer, words of the question;
   - **other**: anything else.
 
@@ -22,9 +23,22 @@ The words and patterns stand in refusals.toml, by language; refusal_words.py rea
 import re
 from enum import Enum
 
-from evaluation.grading.refusal_words import Clause, Language, find_clauses, languages, plain_text, word_set
+from evaluation.grading.refusal_words import (
+    SENTENCE_ENDS,
+    Clause,
+    Language,
+    find_clauses,
+    languages,
+    plain_text,
+    usual_words,
+    word_set,
+)
+from evaluation.questions.number_words import find_number_words
 from evaluation.questions.words import CITATION_MARKS, asked_words, words_of
 
+BRACKETED = re.compile(r"\s*\([^()\n]{0,30}\d[^()\n]{0,30}\)")
+SAYS_WHAT = re.compile(r"(?:which|that|this|it) (?:is|are|was|were) (?:(?:the|his|her|their|its|my|our|your) )*")
+DECIDED = ("flat", "silent", "guess")
 MAX_CHARACTERS = 4_000
 MAX_BARE_WORDS = 3
 MAX_WORDS_OF_A_VALUE = 4
@@ -62,6 +76,8 @@ def read_refusal(question: str, answer: str) -> Refusal:
     cued = [language for language in languages() if language.cues.search(lower)]
     if not cued:
         return Refusal.NONE
+    if BRACKETED.search(text):
+        text = _without_listed(text, cued, asked_words(question))
     clauses = list(find_clauses(text, cued))
     # "no" is a word of several languages: the answer's is the one that knows most of its clauses.
     read = [([_pattern_kind(language, clause) for clause in clauses], language) for language in cued]
@@ -69,6 +85,24 @@ def read_refusal(question: str, answer: str) -> Refusal:
     kinds = _kinds(clauses, known, language, question)
     bare = any(kind == "flat" and _is_bare(clause, question) for kind, clause in zip(kinds, clauses, strict=True))
     return _conclude(kinds, bare, cut=len(answer) > MAX_CHARACTERS)
+
+
+def _without_listed(text: str, cued: list[Language], asked: frozenset[str]) -> str:
+    """A text without the values in brackets behind what the documents list: "They only give the height (40 m)"."""
+    for sentence in SENTENCE_ENDS.split(text):
+        found = BRACKETED.search(sentence)
+        if found is None:
+            continue
+        before = sentence[: found.start()].casefold().split()
+        said = [word for word in before if word not in word_set("stop") and _is_asked(word, asked)]
+        if len(said) >= MIN_ASKED_WORDS or said[-1:] == before[-1:]:
+            continue
+        plain = BRACKETED.sub("", sentence)
+        first = next(find_clauses(plain, cued), None)
+        lists = first is not None and any(language.kind_of(first) in ("about", "only") for language in cued)
+        if lists or not word_set("only").isdisjoint(before):
+            text = text.replace(sentence, plain)
+    return text
 
 
 def _conclude(kinds: list[str], bare: bool, cut: bool) -> Refusal:
@@ -92,13 +126,38 @@ def _pattern_kind(language: Language, clause: Clause) -> str | None:
 
 def _kinds(clauses: list[Clause], known: list[str | None], language: Language, question: str) -> list[str]:
     kinds: list[str] = []
+    lists = document = False
+    last = None
     for clause, kind in zip(clauses, known, strict=True):
-        follows = not clause.first and kinds[-1:] == ["about"] and kind not in ("flat", "silent", "guess")
-        behind = _kind_behind(clause, language) if follows else None
+        lists = lists and not clause.first
+        if (lists or document) and kind not in DECIDED and not (lists and language.contrasts(clause)):
+            said = language.said_of_document(clause, lists)
+            kind = said if said in ("flat", "silent") else kind
+        behind = _kind_behind(clause, language, question) if lists and kind not in DECIDED else None
         kinds.append(behind or _kind(clause, kind, language, question))
-        if kinds[-1] in ("aside", "other") and not _refuses(kinds) and _gives_number(clause, question):
+        lists = lists or kinds[-1] == "about" or kind == "only"
+        document = document or language.speaks_of_document(clause)
+        if kinds[-1] not in DECIDED and _gives_value(clause, last, kinds, language, question):
             kinds[-1] = "guess"
+        last = clause
     return kinds
+
+
+def _gives_value(clause: Clause, last: Clause | None, kinds: list[str], language: Language, question: str) -> bool:
+    """Whether a clause gives a number as an answer would, before a refusal or behind one."""
+    if not _refuses(kinds):
+        return kinds[-1] in ("aside", "other") and _gives_number(clause, question)
+    asked = asked_words(question)
+    if (clause.first and len(kinds) == 1) or language.speaks_of_document(clause):
+        return False
+    if clause.plain.strip() in word_set("yes"):
+        return True
+    if last is not None and (names := SAYS_WHAT.match(clause.plain)) and _has_new_digits(last, asked):
+        return all(_is_asked(word, asked) for word in clause.plain[names.end() :].split())
+    if not _has_new_digits(clause, asked) and not find_number_words(clause.plain):
+        return False
+    having = kinds[-1] in ("other", "vague") and not word_set("having").isdisjoint(clause.words)
+    return having or usual_words().search(clause.plain) is not None
 
 
 def _gives_number(clause: Clause, question: str) -> bool:
@@ -108,12 +167,14 @@ def _gives_number(clause: Clause, question: str) -> bool:
     return sum(_is_asked(word, asked) for word in words) >= MIN_ASKED_WORDS and _has_new_digits(clause, asked)
 
 
-def _kind_behind(clause: Clause, language: Language) -> str | None:
+def _kind_behind(clause: Clause, language: Language, question: str) -> str | None:
     """The kind of what follows on "the passages describe X": "but not Y" refuses, a few words say more of X."""
     if language.contrasts(clause):
         return "silent"
     words = clause.words
-    return "aside" if len(words) <= MAX_WORDS_OF_A_VALUE and word_set("copulas").isdisjoint(words) else None
+    asked, stop = asked_words(question), word_set("stop")
+    short = len(words) <= MAX_WORDS_OF_A_VALUE or not any(word not in stop and _is_asked(word, asked) for word in words)
+    return "aside" if short and (word_set("copulas") | word_set("having")).isdisjoint(words) else None
 
 
 def _kind(clause: Clause, known: str | None, language: Language, question: str) -> str:
@@ -124,12 +185,14 @@ def _kind(clause: Clause, known: str | None, language: Language, question: str) 
         other = _kind_without_pattern(clause, language, asked)
         return "vague" if other == "other" and language.is_vague(clause) else other
     says_more = {
+        "only": lambda: _gives_number(clause, question),
         "flat": lambda: _has_new_digits(clause, asked),
         "silent": lambda: _answers_no(clause, language, question),
         "about": lambda: _states_value(clause, question),
         "aside": lambda: _states_value(clause, question),
     }
-    return "guess" if known in says_more and says_more[known]() else known
+    kind = "guess" if known in says_more and says_more[known]() else known
+    return "silent" if kind == "only" else kind
 
 
 def _kind_without_pattern(clause: Clause, language: Language, asked: frozenset[str]) -> str:
