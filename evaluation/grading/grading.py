@@ -44,6 +44,7 @@ from evaluation.grading.answer_line import is_lined, read_answer_line
 from evaluation.grading.choices import likeliest_choice
 from evaluation.grading.citations import judge_citations
 from evaluation.grading.refusals import Refusal, read_refusal
+from evaluation.grading.values.alike.denials import denies
 from evaluation.grading.values.cleaning import clean
 from evaluation.grading.values.reading import MAX_CHARACTERS, Verdict, read_value
 from evaluation.questions.json_values import MISSING, parse_json, schema_accepts
@@ -67,7 +68,10 @@ DECLINED = "I do not know."
 BETWEEN_ITEMS = r"(?:\s*[,;/&\n]\s*(?:(?:and|or)\s+)?|\s+(?:and|or|und|oder|et|ou|y|o|e|или|и)\s+)"
 BARE_DENIAL = re.compile(r"(?:it|they|he|she|that|this|there|you|we|one) (?:\w+n't|\w+ not|cannot)")
 """All of an answer that says no ("It isn't."), and may refuse as well."""
-
+SAYS_OF_A_TEXT = re.compile(
+    r"\b(?:i|we|know\w*|sure|clear|information|mention\w*|state[sd]?|specif\w*|say|says|passages?|documents?|texts?|contexts?|"
+    r"sources?|excerpts?|manual|page|answer\w*)\b"
+)
 GRADED_IN_WORDS = ("value", "number", "rubric")
 
 
@@ -134,6 +138,7 @@ def grade(
     refused = refusal in (Refusal.PLAIN, Refusal.CONTRADICTED)
     unclear = not question.answerable and refusal is Refusal.UNCLEAR
     blocked = refused and not _sounds_like_a_refusal(question) and BARE_DENIAL.fullmatch(plain) is None
+    blocked = blocked and not _denies_as_asked(question, plain)
     try:
         content, form = _content_and_form(question, answer, text, plain, refusal, blocked, choices, judged, cut_off)
     except PatternTooSlow as error:
@@ -227,6 +232,11 @@ def _sounds_like_a_refusal(question: Question) -> bool:
     return read_refusal("", asked) in (Refusal.PLAIN, Refusal.CONTRADICTED) or any(
         read_refusal(question.question, value) is not Refusal.NONE for value in question.answers
     )
+
+
+def _denies_as_asked(question: Question, plain: str) -> bool:
+    """Whether the question asks what is not so, and the answer says so of a thing: "It is not available in green"."""
+    return denies(normalise(question.question)) and SAYS_OF_A_TEXT.search(plain) is None
 
 
 def _choice(choices: Mapping[str, float] | None) -> str:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from evaluation.grading.values.alike.denials import DENIALS, denies
 from evaluation.grading.values.cues import (
     BOUND_QUESTION,
     FILLER,
@@ -107,7 +108,7 @@ def _profile(text: str, answers: tuple[str, ...], kind: str) -> Profile:
         WHO.search(joined) is not None,
         BOUND_QUESTION.search(joined) is not None,
         (PAST.search(joined) or PAST_QUESTION.search(joined)) is not None,
-        asked_cues(joined),
+        asked_cues(joined) | (DENIALS if denies(joined) else frozenset()),
         tuple(find_numbers(text, language)),
         tuple(find_dates(text)),
         _topics(tokens, True),

@@ -14,10 +14,13 @@ import re
 from enum import Enum
 
 from evaluation.grading.values import cues
+from evaluation.grading.values.alike.compounds import with_compounds
+from evaluation.grading.values.alike.denials import affirms_what_is_denied
+from evaluation.grading.values.alike.wordings import reworded, with_wordings
 from evaluation.grading.values.cleaning import clean
 from evaluation.grading.values.joins import is_joined_to_another, names_another_place
 from evaluation.grading.values.meaning import is_about_something_else, judge, overlap, says_the_opposite
-from evaluation.grading.values.mentions import Mention, Reading, ends_of, find_words, place
+from evaluation.grading.values.mentions import NUMERALS, Mention, Reading, ends_of, find_words, place
 from evaluation.grading.values.profile import Accepted, Profile, is_yes_no, profile_of
 from evaluation.grading.values.rivals import belongs_elsewhere, is_strong_name, other_names, word_rivals
 from evaluation.grading.values.segments import VERBS, Segment, segments_of, tokens_of
@@ -47,8 +50,9 @@ def read_value(question: Question, answer: str, cut_off: bool = False) -> Verdic
     """
     if answer.strip() in question.answers:
         return Verdict.RIGHT
-    profile = profile_of(question)
     text = clean(answer if len(answer) <= MAX_CHARACTERS else f"{answer[:HALF]}\n{answer[-HALF:]}")
+    question, text = with_compounds(with_wordings(question), reworded(question, text))
+    profile = profile_of(question)
     if not text:
         return Verdict.WRONG
     if question.kind == "value" and (polarity := is_yes_no(profile)) is not None:
@@ -156,6 +160,7 @@ def _place_all(reading: Reading) -> None:
             mention.state = given
         elif mention.state == "stated" and (
             says_the_opposite(mention, reading.segments, reading.profile)
+            or affirms_what_is_denied(reading.segments, mention.segment, reading.profile.text)
             or (mention.accepted and is_about_something_else(mention, reading.segments, reading.profile))
         ):
             mention.state = "denied"
@@ -287,7 +292,10 @@ def _weak(stated: list[Mention], reading: Reading) -> Verdict:
     """A short small word ("on", "is", "no") that merely stands in a sentence is no answer."""
     best = max(stated, key=lambda mention: mention.score)
     said = reading.text[best.start : best.end]
-    if best.score < 2 and (said.casefold() in cues.FILLER or (len(said) <= 3 and said.islower())):
+    if best.score < 2 and (
+        said.casefold() in cues.FILLER
+        or (len(said) <= 3 and said.isalpha() and said.islower() and said not in NUMERALS)
+    ):
         return Verdict.WRONG
     return Verdict.RIGHT
 

@@ -5,6 +5,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from evaluation.grading.values import cues
+from evaluation.grading.values.alike.denials import is_beyond
 from evaluation.grading.values.cues import words
 from evaluation.grading.values.joins import joined_numbers
 from evaluation.grading.values.mentions import Mention, Reading, ends_of, near_conversion
@@ -228,6 +229,8 @@ def _number_state(
     plain = " ".join(token.key for token in reading.tokens[-400:] if token.end <= number.start)[-60:]
     follows = " ".join(token.key for token in reading.tokens if token.start >= number.end)[:40]
     if after.lstrip()[:1].isalpha() and cues.RELATIVE.search(follows):
+        return "denied"
+    if is_beyond(reading.profile.text, plain):
         return "denied"
     if not reading.profile.asks_bound:
         same_clause = before.rstrip()[-1:] not in (",", ".", ";", ":", "!", "?")

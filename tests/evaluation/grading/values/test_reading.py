@@ -12,9 +12,10 @@ Case = tuple[Question, str, str]
 
 
 def cases() -> Iterator[Case]:
-    """The rows of answers.txt: a question, the mark of a person, an answer."""
+    """The rows of answers.txt and asked.txt: a question, the mark of a person, an answer."""
     question = None
-    for line in Path(__file__).with_name("answers.txt").read_text(encoding="utf-8").splitlines():
+    files = [Path(__file__).with_name(name) for name in ("answers.txt", "asked.txt")]
+    for line in [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]:
         if line.startswith("? "):
             text, answers, *kind = (part.strip() for part in line[2:].split("||"))
             row = {

@@ -1,0 +1,1 @@
+"""Values and questions in other wordings that say the same."""

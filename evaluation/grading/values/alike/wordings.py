@@ -1,0 +1,139 @@
+"""Other wordings of an accepted value, and of an answer, that say the same for the question asked.
+
+wordings("Which form do I need?", "Form R-12")      # ["R-12"]: the question has the noun
+reworded(question, "APP_LOG=debug")                 # "APP_LOG": the question asks for a variable
+"""
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+
+from evaluation.grading.values.profile import CODE_LIKE
+from evaluation.questions.dates import parse_date, parse_time
+from evaluation.questions.numbers import parse_number
+from evaluation.questions.question import Question
+
+NOUN = re.compile(r"(?P<noun>[^\W\d_]{3,}) (?P<rest>\S+)")
+BOUND = re.compile(
+    r"(?:within|up to|at most|no more than|not more than|no later than|a maximum of|maximum|max\.?|every|"
+    r"until|bis zu|bis|"
+    r"höchstens|innerhalb von|alle|jusqu'à|dans les|au plus|tous les|toutes les|hasta|cada|como máximo|entro|fino a|"
+    r"ogni|"
+    r"até|a cada|binnen|elke) (?P<rest>.+)",
+    re.IGNORECASE,
+)
+ASKS_BOUND = re.compile(
+    r"\b(?:max\w*|most|limit|until|deadline|within|how (?:long|often|soon|many|much|far|fast)|"
+    r"latest|höchst\w*|bis wann|"
+    r"wie (?:lange|oft)|jusqu\w*|combien|délai|hasta|cuánto|plazo|entro|fino|até|prazo|hoe (?:lang|vaak))\b",
+    re.IGNORECASE,
+)
+LEADING = re.compile(
+    r"(?:de la|de l'|à la|à l'|du|des|de|au|aux|avec(?: (?:le|la|les|du|des|de la|un|une))?|le|la|les|l'|un|une|"
+    r"an (?:den|die|das)|mit(?: (?:dem|der|den|einem|einer))?|beim?|im|am|zum|zur|der|die|das|den|dem|"
+    r"ein|eine|einen|einem|"
+    r"einer|el|los|las|al|a la|del|con(?: (?:el|la|los|las|un|una))?|en (?:el|la)|il|lo|gli|alla?|allo|"
+    r"dal|dalla|nel|nella|"
+    r"o|os|as|ao|à|no|na|do|da|com|het|een|met(?: een)?|"
+    r"bij (?:de|het)|to the|at the|in the|on the|with an?|by)(?: |(?<='))"
+    r"(?P<rest>.{3,})"
+)
+INNER = {"in", "on", "out", "off", "at", "under", "not", "without", "below", "above", "being"}
+HOLD = re.compile(r"\b(?:press|push|click|tap|keep pressing) and hold\b(?: down)?", re.IGNORECASE)
+PRESS_HOLD = re.compile(
+    r"\b(?:press|push|click|tap) ((?:the |your )?[\w -]{1,40}?),? and (?:then )?"
+    r"(?:keep|hold)(?: (?:it|them|both))?(?: down| pressed)?\b",
+    re.IGNORECASE,
+)
+VARIABLE = re.compile(r"\b(?:variable|setting|option|flag|parameter|key|env\w*)\b", re.IGNORECASE)
+ASSIGNED = re.compile(r"(?<![\w=])(--?[\w-]{2,}|[A-Za-z_][\w.]*)=[^\s=,;]+?(?=[.,;]?(?:\s|$))")
+VERSION = re.compile(r"\b(?:version|release)\b", re.IGNORECASE)
+VERSIONED = re.compile(r"\b(?:v|version |release |python |java |node |windows )(?=\d)", re.IGNORECASE)
+ARTICLE = re.compile(r"\bart\. ?(?=\d)", re.IGNORECASE)
+PER = re.compile(r"\b(?:per|a|an|each|every) (?P<noun>day|week|month|year|hour|minute|second|person|night|seat|page)\b")
+CENTS = re.compile(
+    r"\b(?P<value>\d{1,3})\s?(?:cents?|ct\.?|¢|pence|rappen|centimes?|céntimos?|centesimi|cêntimos?)(?!\w)",
+    re.IGNORECASE,
+)
+MONEY = {"EUR": "€", "USD": "$", "GBP": "£", "CHF": "CHF"}
+
+
+def wordings(question: str, value: str) -> list[str]:
+    """Shorter and longer wordings of an accepted value."""
+    found = []
+    if (match := NOUN.fullmatch(value)) and _is_code(match["rest"]) and _asks(question, match["noun"]):
+        found.append(match["rest"])
+    if (match := BOUND.fullmatch(value)) and ASKS_BOUND.search(question):
+        rest = match["rest"]
+        if parse_number(rest) or parse_date(rest) or parse_time(rest):
+            found.append(rest)
+    if (match := LEADING.match(value)) and match.end() == len(value):
+        found.append(match["rest"])
+    words = value.split()
+    if 2 <= len(words) <= 5 and value.islower() and all(word.isalpha() for word in words):
+        inner = next((index for index, word in enumerate(words) if index and word in INNER), len(words) - 1)
+        found += [" ".join([*words[:inner], verb, *words[inner:]]) for verb in ("is", "are")]
+    held = _held(value)
+    return [*found, held] if held != value else found
+
+
+def with_wordings(question: Question) -> Question:
+    """The question with the other wordings of its accepted values."""
+    if question.kind != "value":
+        return question
+    more = _more(question.question, question.answers)
+    return question.model_copy(update={"answers": (*question.answers, *more)}) if more else question
+
+
+@lru_cache(maxsize=8_192)
+def _more(question: str, answers: tuple[str, ...]) -> tuple[str, ...]:
+    more = [each for answer in answers for each in wordings(question, answer) if each not in answers]
+    return tuple(dict.fromkeys(more))
+
+
+def reworded(question: Question, text: str) -> str:
+    """An answer, that is cleaned, in the words of the question."""
+    for pattern, by in _rules(question.question, question.answers):
+        text = pattern.sub(by, text)
+    if (money := _money(question.answers)) and (MONEY[money] not in text):
+        text = CENTS.sub(lambda cents: f"{float(Fraction(int(cents['value']), 100)):.2f} {MONEY[money]}", text)
+    return _held(text) if " hold" in text or " keep" in text else text
+
+
+@lru_cache(maxsize=8_192)
+def _rules(question: str, answers: tuple[str, ...]) -> list[tuple[re.Pattern[str], str]]:
+    rules = []
+    if VARIABLE.search(question) and not any("=" in answer for answer in answers):
+        rules.append((ASSIGNED, r"\1"))
+    if VERSION.search(question) and all(answer[:1].isdigit() for answer in answers):
+        rules.append((VERSIONED, ""))
+    for match in PER.finditer(question):
+        if not any(match["noun"] in answer for answer in answers):
+            rules.append(
+                (re.compile(rf"(?<=[\w%€$£]) ?(?:per|a|an|each|every|/) ?{match['noun']}\b", re.IGNORECASE), "")
+            )
+    if "article" in question.casefold():
+        rules.append((ARTICLE, "article "))
+    return rules
+
+
+@lru_cache(maxsize=8_192)
+def _money(answers: tuple[str, ...]) -> str:
+    """The currency of an accepted amount that has cents; "" without one."""
+    for answer in answers:
+        number = parse_number(answer)
+        if number and number.measure and number.measure.dimension in MONEY and number.value.denominator > 1:
+            return number.measure.dimension
+    return ""
+
+
+def _held(text: str) -> str:
+    return PRESS_HOLD.sub(r"hold \1", HOLD.sub("hold", text))
+
+
+def _is_code(word: str) -> bool:
+    return CODE_LIKE.fullmatch(word) is not None or word.isdigit() or (len(word) == 1 and word.isupper())
+
+
+def _asks(question: str, noun: str) -> bool:
+    return re.search(rf"\b{re.escape(noun)}s?\b", question, re.IGNORECASE) is not None
