@@ -111,6 +111,19 @@ def _is_listed(mention: Mention, segments: list[Segment], value: Accepted, limit
     return True
 
 
+def is_country_behind(name: Mention, mentions: list[Mention], segments: list[Segment]) -> bool:
+    """Whether a name is the country that a place is in: "Graz, Austria"."""
+    segment = segments[name.segment]
+    return (
+        segment.mark == ","
+        and all(key in COUNTRIES for key in segment.keys)
+        and any(
+            mention.segment == name.segment - 1 and mention.last == len(segments[mention.segment])
+            for mention in mentions
+        )
+    )
+
+
 def names_another_place(mention: Mention, segments: list[Segment], profile: Profile) -> str:
     """What "Paris, Texas" is for Paris: "wrong" where the question names another place, else "unclear"."""
     after = segments[mention.segment + 1] if mention.segment + 1 < len(segments) else None

@@ -104,6 +104,8 @@ def _follows_past(segments: list[Segment], number: int) -> bool:
     )
 
 
+LOST_TO = re.compile(r"\blos(?:t|e|es|ing)\b(?: \S+){0,4} to(?: the)?$")
+NUMBERED_NAME = re.compile(r"[A-Z]{1,4}\d{1,4}")
 PORTUGUESE_IN = re.compile(r"\bno\b")
 ENDS_DENYING = re.compile(
     rf"(?:^|\s){NOT}(?: (?:the|a|an|in|at|by|called|named|der|die|le|la|el))?$|^(?:no|nein|non|nao|нет)$"
@@ -127,7 +129,7 @@ def _is_denied_around(mention: Mention, segments: list[Segment], asked: frozense
     segment = segments[mention.segment]
     has_verb = any(key in VERBS or key == "'s" for key in segment.keys[: mention.first])
     number = mention.segment - 1
-    if not has_verb and segment.mark in (",", ":", "¦", "") and segment.keys[0] not in CONTRARY:
+    if not has_verb and segment.mark in (",", ":", "¦", "", "because", "weil") and segment.keys[0] not in CONTRARY:
         while number >= 0 and (
             segments[number].sentence == segment.sentence or (segment.mark == ":" and number == mention.segment - 1)
         ):
@@ -292,6 +294,8 @@ def says_the_opposite(mention: Mention, segments: list[Segment], profile: Profil
     for asked, said in profile.opposites:
         for text, place in ((before, -1), (after, 0)):
             asks, says = list(asked.finditer(text)), list(said.finditer(text))
+            if says and text is before and LOST_TO.search(text):
+                break
             if says and not asks and text is before and len(text[says[-1].end() :].split()) <= 1:
                 return True
             if asks and says:
@@ -308,6 +312,10 @@ def says_the_opposite(mention: Mention, segments: list[Segment], profile: Profil
 def is_about_something_else(mention: Mention, segments: list[Segment], profile: Profile) -> bool:
     """Whether the clause names another subject where the question names its own: "the number of Cobalt"."""
     keys = segments[mention.segment].tokens
+    subject = next((token for token in keys[: mention.first] if NUMBERED_NAME.fullmatch(token.text)), None)
+    asked = {key for key in profile.keys if NUMBERED_NAME.fullmatch(key.upper())}
+    if subject and asked and not any(token.key in asked for part in segments for token in part.tokens):
+        return True
     for word, link, name in profile.topics:
         if any(token.key == name for token in keys):
             return False

@@ -18,7 +18,7 @@ from evaluation.grading.values.alike.compounds import with_compounds
 from evaluation.grading.values.alike.denials import affirms_what_is_denied
 from evaluation.grading.values.alike.wordings import reworded, with_wordings
 from evaluation.grading.values.cleaning import clean
-from evaluation.grading.values.joins import is_joined_to_another, names_another_place
+from evaluation.grading.values.joins import is_country_behind, is_joined_to_another, names_another_place
 from evaluation.grading.values.meaning import is_about_something_else, judge, overlap, says_the_opposite
 from evaluation.grading.values.mentions import NUMERALS, Mention, Reading, ends_of, find_words, place
 from evaluation.grading.values.profile import Accepted, Profile, is_yes_no, profile_of
@@ -145,6 +145,7 @@ def _place_all(reading: Reading) -> None:
                 name
                 for name in names
                 if is_strong_name(name, reading.segments, reading.profile)
+                and not is_country_behind(name, reading.mentions, reading.segments)
                 and not any(
                     mention.segment == name.segment and mention.start < name.start for mention in reading.mentions
                 )
@@ -292,10 +293,9 @@ def _weak(stated: list[Mention], reading: Reading) -> Verdict:
     """A short small word ("on", "is", "no") that merely stands in a sentence is no answer."""
     best = max(stated, key=lambda mention: mention.score)
     said = reading.text[best.start : best.end]
-    if best.score < 2 and (
-        said.casefold() in cues.FILLER
-        or (len(said) <= 3 and said.isalpha() and said.islower() and said not in NUMERALS)
-    ):
+    at_end = best.last == len(reading.segments[best.segment])
+    is_small = len(said) <= 2 and said.isalpha() and said.islower() and not at_end and said not in NUMERALS
+    if best.score < 2 and (said.casefold() in cues.FILLER or is_small):
         return Verdict.WRONG
     return Verdict.RIGHT
 

@@ -245,7 +245,7 @@ def belongs_elsewhere(mention: Mention, segments: list[Segment], profile: Profil
             continue
         if any(stem(key) in {stem(each) for each in theirs} for key in foreign) or _takes_back(other, profile):
             continue
-        if _has_value(segment, mention, profile, has_other):
+        if _has_value(segment, mention, segments, profile, has_other):
             return True
     return False
 
@@ -289,18 +289,19 @@ def _takes_back(keys: list[str], profile: Profile) -> bool:
     )
 
 
-def _has_value(segment: Segment, mention: Mention, profile: Profile, has_other: bool) -> bool:
+def _has_value(segment: Segment, mention: Mention, segments: list[Segment], profile: Profile, has_other: bool) -> bool:
     """Whether a clause ends or begins with a value of the mention's sort."""
     new = [
         token
         for token in segment.tokens
         if token.key not in profile.keys
         and stem(token.key) not in profile.stems
-        and not is_filler([token.key])
+        and (not is_filler([token.key]) or (token.text.isupper() and token is not segment.tokens[0]))
         and token.key not in VERBS | BREAKS | ANDS | LINKS
     ]
     if has_other:
         return any(token.text[0].isdigit() for token in new)
     if mention.named:
         return any(token.capital for token in new)
-    return 0 < len(new) <= MAX_LABEL and not any(token.text[0].isdigit() for token in new)
+    digits = any(key[0].isdigit() for key in _said(mention, segments))
+    return 0 < len(new) <= MAX_LABEL and any(token.text[0].isdigit() for token in new) == digits
