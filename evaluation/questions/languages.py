@@ -14,11 +14,11 @@ COMMON = {
     "it": "il lo la gli le è sono quale quali chi quanto quanti quante quando dove di del della e in un una per che",
     "pt": "o a os as é são qual quais quem quanto quantos quantas quando onde de do da e em um uma por para que não",
     "nl": "de het een is zijn wat welke wie hoe wanneer waar van en in voor hoeveel",
-    "pl": "jest są jaki jaka jakie kto ile kiedy gdzie w na i z do czy",
+    "pl": "ilu ma mają jak jest są jaki jaka jakie kto ile kiedy gdzie w na i z do czy",
     "sv": "är vad vilken vilket vem hur när var och i på det den av många",
     "da": "er hvad hvilken hvilket hvem hvor hvornår og i på det den af mange",
-    "cs": "je jsou jaký jaká jaké kdo kolik kdy kde v na a z do",
-    "tr": "nedir hangi kim kaç ne zaman nerede ve bir mi mı",
+    "cs": "kolika má mají je jsou jaký jaká jaké kdo kolik kdy kde v na a z do",
+    "tr": "var kaçtır nedir hangi kim kaç ne zaman nerede ve bir mi mı",
     "ru": "что какой какая какое кто сколько когда где в на и как это",
 }
 TABLE = {language: frozenset(words.split()) for language, words in COMMON.items()}

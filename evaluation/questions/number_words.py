@@ -1,4 +1,4 @@
-"""Numbers in words, in six languages: "twenty-six", "a hundred and forty", "sechsundzwanzig", "soixante-dix".
+"""Numbers in words, in twelve languages: "twenty-six", "a hundred and forty", "sechsundzwanzig", "soixante-dix".
 
     find_number_words("It has twenty-six protons.", "en")  # [NumberWords(value=26, start=7, end=17)]
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
+LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "ru", "pl", "cs", "sv", "tr")
 MULTIPLES = {
     "en": {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12},
     "de": {"hundert": 100, "tausend": 1_000, "million": 10**6, "millionen": 10**6, "milliarde": 10**9,
@@ -22,6 +22,12 @@ MULTIPLES = {
     "es": {"mil": 1_000, "millón": 10**6, "millones": 10**6},
     "it": {"mila": 1_000, "mille": 1_000, "milione": 10**6, "milioni": 10**6, "miliardo": 10**9, "miliardi": 10**9},
     "pt": {"mil": 1_000, "milhão": 10**6, "milhões": 10**6, "bilhão": 10**9, "bilhões": 10**9},
+    "nl": {"honderd": 100, "duizend": 1_000, "miljoen": 10**6, "miljard": 10**9},
+    "ru": {"тысяча": 1_000, "тысячи": 1_000, "тысяч": 1_000, "миллион": 10**6, "миллиона": 10**6, "миллионов": 10**6},
+    "pl": {"tysiąc": 1_000, "tysiące": 1_000, "tysięcy": 1_000, "milion": 10**6, "miliony": 10**6, "milionów": 10**6},
+    "cs": {"tisíc": 1_000, "tisíce": 1_000, "milion": 10**6, "miliony": 10**6, "milionů": 10**6},
+    "sv": {"hundra": 100, "tusen": 1_000, "miljon": 10**6, "miljoner": 10**6},
+    "tr": {"yüz": 100, "bin": 1_000, "milyon": 10**6, "milyar": 10**9},
 }  # fmt: skip
 ENGLISH = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen " \
           "seventeen eighteen nineteen"  # fmt: skip
@@ -46,7 +52,54 @@ PORTUGUESE = "zero um dois três quatro cinco seis sete oito nove dez onze doze 
              "dezessete dezoito dezenove"  # fmt: skip
 PORTUGUESE_TENS = "vinte trinta quarenta cinquenta sessenta setenta oitenta noventa"
 PORTUGUESE_HUNDREDS = "cento duzentos trezentos quatrocentos quinhentos seiscentos setecentos oitocentos novecentos"
-JOINED_BY = {"en": "and", "de": "und", "fr": "et", "es": "y", "it": "e", "pt": "e"}
+# By language: zero to nineteen, the tens from twenty, the hundreds from one hundred where they are words of their own;
+# strokes part words for the same number.
+TABLES = {
+    "ru": (
+        "ноль/нуль один/одна/одно два/две три четыре пять шесть семь восемь девять десять одиннадцать двенадцать "
+        "тринадцать четырнадцать пятнадцать шестнадцать семнадцать восемнадцать девятнадцать",
+        "двадцать тридцать сорок пятьдесят шестьдесят семьдесят восемьдесят девяносто",
+        "сто двести триста четыреста пятьсот шестьсот семьсот восемьсот девятьсот",
+    ),
+    "pl": (
+        "zero jeden/jedna/jedno dwa/dwie/dwaj/dwóch trzy/trzech/trzej cztery/czterech pięć/pięciu sześć/sześciu "
+        "siedem/siedmiu osiem/ośmiu dziewięć/dziewięciu dziesięć/dziesięciu jedenaście/jedenastu dwanaście/dwunastu "
+        "trzynaście/trzynastu czternaście/czternastu piętnaście/piętnastu szesnaście/szesnastu "
+        "siedemnaście/siedemnastu osiemnaście/osiemnastu dziewiętnaście/dziewiętnastu",
+        "dwadzieścia/dwudziestu trzydzieści/trzydziestu czterdzieści/czterdziestu pięćdziesiąt/pięćdziesięciu "
+        "sześćdziesiąt/sześćdziesięciu siedemdziesiąt/siedemdziesięciu osiemdziesiąt/osiemdziesięciu "
+        "dziewięćdziesiąt/dziewięćdziesięciu",
+        "sto/stu dwieście/dwustu trzysta/trzystu czterysta/czterystu pięćset/pięciuset sześćset/sześciuset "
+        "siedemset/siedmiuset osiemset/ośmiuset dziewięćset/dziewięciuset",
+    ),
+    "cs": (
+        "nula jeden/jedna/jedno dva/dvě tři čtyři pět šest sedm osm devět deset jedenáct dvanáct třináct čtrnáct "
+        "patnáct šestnáct sedmnáct osmnáct devatenáct",
+        "dvacet třicet čtyřicet padesát šedesát sedmdesát osmdesát devadesát",
+        "sto",
+    ),
+    "sv": (
+        "noll en/ett två tre fyra fem sex sju åtta nio tio elva tolv tretton fjorton femton sexton sjutton arton "
+        "nitton",
+        "tjugo trettio fyrtio femtio sextio sjuttio åttio nittio",
+        "",
+    ),
+    "tr": (
+        "sıfır bir iki üç dört beş altı yedi sekiz dokuz on",
+        "yirmi otuz kırk elli altmış yetmiş seksen doksan",
+        "",
+    ),
+    "nl": (
+        "nul een/één twee drie vier vijf zes zeven acht negen tien elf twaalf dertien veertien vijftien zestien "
+        "zeventien achttien negentien",
+        "twintig dertig veertig vijftig zestig zeventig tachtig negentig",
+        "",
+    ),
+}
+JOINED_BY = {
+    "en": "and", "de": "und", "fr": "et", "es": "y", "it": "e", "pt": "e", "nl": "en", "ru": "", "pl": "", "cs": "a",
+    "sv": "och", "tr": "",
+}  # fmt: skip
 # Alone these are articles or other words far more often than numbers.
 NOT_ALONE = {
     "one",
@@ -64,6 +117,18 @@ NOT_ALONE = {
     "neuf",
     "mil",
     "cent",
+    "een",
+    "en",
+    "ett",
+    "bir",
+    "on",
+    "bin",
+    "один",
+    "одна",
+    "одно",
+    "jeden",
+    "jedna",
+    "jedno",
 }
 PARTS = {
     "half": 2, "third": 3, "quarter": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10,
@@ -166,7 +231,7 @@ def _longest(
                 group is None
                 or (group % 100 == 0 and value < 100)
                 or (group % 1000 == 0 and total)
-                or (group % 10 == 0 and group % 100 >= 20 and value < 10)
+                or (group % 10 == 0 and group % 100 >= (10 if language == "tr" else 20) and value < 10)
             ):
                 group = (group or 0) + value
             else:
@@ -236,15 +301,46 @@ def _part(run: list[tuple[str, int, int]], words: dict[str, tuple[int, bool]]) -
 @lru_cache(maxsize=8)
 def _words(language: str) -> dict[str, tuple[int, bool]]:
     """Every word for a number below a thousand, and whether it is an ordinal."""
-    table = {
+    build = {
         "en": _english, "de": _german, "fr": _french, "es": _spanish, "it": _italian, "pt": _portuguese,
-    }[language]()  # fmt: skip
+    }  # fmt: skip
+    table = build[language]() if language in build else _of_table(language)
     ordinals = {}
     if language == "en":
         ordinals = {word: (number, True) for number, word in enumerate(ORDINALS.split())}
         ordinals |= {f"{word}th": (number, True) for word, number in table.items() if 13 <= number <= 19}
         ordinals |= {f"{word[:-1]}ieth": (number, True) for word, number in table.items() if number >= 20}
     return {word: (number, False) for word, number in table.items()} | ordinals
+
+
+def _of_table(language: str) -> dict[str, int]:
+    """The words of TABLES, and those in which the tens and what is below ten are one word."""
+    small, tens, hundreds = ([row.split("/") for row in text.split()] for text in TABLES[language])
+    table = {word: number for number, row in enumerate(small) for word in row}
+    below = [(number, word) for number, row in enumerate(small[:10]) for word in row if number]
+    for ten, row in enumerate(tens, 2):
+        table |= dict.fromkeys(row, 10 * ten)
+        for number, word in below:
+            if language == "sv":
+                table[row[0] + word] = 10 * ten + number
+            elif language == "nl":
+                table[f"{word}{'ën' if word.endswith('e') else 'en'}{row[0]}"] = 10 * ten + number
+            elif language == "cs":
+                table[f"{CZECH_BEFORE_TENS.get(word, word)}a{row[0]}"] = 10 * ten + number
+    table |= {word: 100 * hundred for hundred, row in enumerate(hundreds, 1) for word in row}
+    if language == "tr":
+        table |= {f"on{word}": 10 + number for number, word in below}
+    if language in ("sv", "nl"):
+        word, one = ("hundra", "ett") if language == "sv" else ("honderd", "een")
+        under = dict(table)
+        for number, head in [(1, ""), (1, one), *((number, head) for number, head in below if number > 1)]:
+            table |= {f"{head}{word}{rest}": 100 * number + value for rest, value in under.items()}
+            if head:
+                table[f"{head}{word}"] = 100 * number
+    return table
+
+
+CZECH_BEFORE_TENS = {"jeden": "jedn", "jedna": "jedna", "dva": "dva", "pět": "pět", "čtyři": "čtyři"}
 
 
 def _english() -> dict[str, int]:

@@ -29,11 +29,24 @@ SCALES = {
     "миллиона": 6, "миллион": 6, "млрд": 9, "万": 4, "萬": 4, "億": 8, "亿": 8, "千": 3, "百": 2,
 }  # fmt: skip
 ATTACHED = {"k": 3, "K": 3, "M": 6, "B": 9, "bn": 9, "mn": 6, "m": 6, "Mio": 6}
+# Scripts that put no space between a number and the words around it.
+UNSPACED = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+UNSPACED_NAMES = {
+    "day": "天 日間 日 일 วัน", "h": "小时 小時 時間 시간 ชั่วโมง", "min": "分钟 分鐘 分間 分 분 นาที", "s": "秒 초",
+    "week": "周 週間 주", "month": "个月 個月 か月 ヶ月 カ月 개월 เดือน", "year": "年 년 ปี",
+    "km": "公里 千米 キロメートル",
+    "m": "米 メートル 미터", "kg": "公斤 千克 キログラム", "g": "克 グラム", "l": "升 リットル",
+    "€": "欧元 ユーロ", "$": "美元 ドル",
+    "¥": "円", "°": "度",
+}  # fmt: skip
+UNSPACED_UNITS = {name: unit for unit, names in UNSPACED_NAMES.items() for name in names.split()}
+UNSPACED_UNIT = re.compile(r"\s?(" + "|".join(sorted(UNSPACED_UNITS, key=len, reverse=True)) + ")")
+UNSPACED_NOUN = re.compile(rf"[{UNSPACED}]")
 MINUS = r"(?:minus|moins|menos|meno|минус|negative)\s+"
 CURRENCY = r"(?:US\$|[$€£¥₹]|(?:USD|EUR|GBP|CHF)\s)\s?"
 NUMBER = re.compile(
     rf"""
-    (?<![\w^]) (?<![^\W\d_][-.]) (?<!\d[.,])      # not within a word, a version or a power
+    (?<!\^) (?<![^\W{UNSPACED}]) (?<![^\W\d_][-.]) (?<!\d[.,])      # not within a word, a version or a power
     (?P<words_sign> {MINUS} )? (?P<sign> (?<!\w)[-+](?=[\d$€£.]) )? (?P<currency> {CURRENCY} )?
     (?P<sign2> -(?=\d) )?
     (?:
@@ -178,7 +191,8 @@ def _number(match: re.Match[str], plain: str, language: str) -> Number | None:
         number = replace(number, value=value + Fraction(1, 2), end=more.end())
     number = _with_unit(number, plain)
     follows = plain[number.end : number.end + 1]
-    return None if not number.measure and (follows.isalnum() or follows == "_") else number
+    attached = (follows.isalnum() and not UNSPACED_NOUN.match(follows)) or follows == "_"
+    return None if not number.measure and attached else number
 
 
 def _read_value(match: re.Match[str], language: str) -> tuple[Fraction, Fraction | None] | None:
@@ -282,6 +296,11 @@ def _with_minus(number: Number, plain: str) -> Number:
 
 def _with_unit(number: Number, plain: str) -> Number:
     """The number with the longest known unit that follows it, or else the word that does."""
+    if UNSPACED_NOUN.match(plain[number.end : number.end + 2].strip()):
+        if name := UNSPACED_UNIT.match(plain, number.end):
+            measure = parse_unit(UNSPACED_UNITS[name[1]])
+            return replace(number, unit=name[1], measure=measure, end=name.end(), sure=True)
+        return number
     match = UNIT_WORDS.match(plain, number.end)
     if match is None:
         return number

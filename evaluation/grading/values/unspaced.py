@@ -40,6 +40,8 @@ def _read(text: str, value: str, question: str) -> str:
         if before and before in MORE and before + value not in question:
             verdicts.append("wrong")
             continue
+        if before.isdigit() and value[0].isdigit():
+            continue
         start = max((cut.end() for cut in CLAUSE.finditer(text, 0, match.start())), default=0)
         stop = next((cut.start() for cut in CLAUSE.finditer(text, match.end())), len(text))
         clause = f"{text[start : match.start()]}§{text[match.end() : stop]}"
