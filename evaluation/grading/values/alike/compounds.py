@@ -39,6 +39,11 @@ GAP = re.compile(
 OPENS = re.compile(r"\b(?:opens?|starts?|begins?|öffnet|ouvre|abre)(?:\s(?:at|um|à|a las?))?\s*$", re.IGNORECASE)
 SEPARATORS = re.compile(r"\s*(?:[,;/+&]\s*(?:(?:and|und)\b)?|\b(?:and|und|et|y|e|en|och|og|и|i|sowie|plus)\b)\s*")
 JOINS = words("list_joins")
+HYPHENED = re.compile(r"\d+-\d+")
+ASKS_CODE = re.compile(
+    r"\b(?:numbers?|codes?|ids?|score|part|model|serial|result|phone|extension|reference|sku|numéro|número|numero)\b|nummer",
+    re.IGNORECASE,
+)
 IN_ORDER = re.compile(r"\b(?:order|sequence|first|then|reihenfolge|zuerst|ordre|orden)\b", re.IGNORECASE)
 BOTH = re.compile(r"^(?:both|either|sowohl)\s+", re.IGNORECASE)
 MAX_ITEMS, MAX_WORDS, MAX_BETWEEN = 8, 3, 3
@@ -73,7 +78,8 @@ def _of_values(text: str, answers: tuple[str, ...]) -> tuple[dict[Ends, str], di
     for answer in answers:
         plain = plain_characters(answer).strip()
         spans = list(find_ranges(plain, language))
-        if len(spans) == 1 and spans[0][0] == 0 and len(plain) - spans[0][1] <= 1:
+        is_code = HYPHENED.fullmatch(plain) and ASKS_CODE.search(text)
+        if not is_code and len(spans) == 1 and spans[0][0] == 0 and len(plain) - spans[0][1] <= 1:
             ranges.setdefault(spans[0][2], f"qrange{len(ranges) + 1}")
         elif items := _items(plain, text):
             lists.setdefault(items, f"qlist{len(lists) + 1}")

@@ -57,7 +57,7 @@ def affirms_what_is_denied(segments: list[Segment], number: int, question: str) 
         return False
     match = DENYING.search(question)
     behind = [word for word in question[match.end() :].split() if len(word) > 2 and word not in FILLER] if match else []
-    return any(word in keys for word in behind)
+    return any(key.startswith(word[: max(4, len(word) - 2)]) for word in behind for key in keys)
 
 
 def is_beyond(question: str, before: str) -> bool:

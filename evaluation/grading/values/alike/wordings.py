@@ -38,6 +38,7 @@ LEADING = re.compile(
     r"bij (?:de|het)|to the|at the|in the|on the|with an?|by)(?: |(?<='))"
     r"(?P<rest>.{3,})"
 )
+FROM_TO = re.compile(r"([A-ZÀ-Ý][^\W\d_]+)(?:\s?[-–]\s?| (?:to|through|until|bis|à|a) )([A-ZÀ-Ý][^\W\d_]+)")
 INNER = {"in", "on", "out", "off", "at", "under", "not", "without", "below", "above", "being"}
 HOLD = re.compile(r"\b(?:press|push|click|tap|keep pressing) and hold\b(?: down)?", re.IGNORECASE)
 PRESS_HOLD = re.compile(
@@ -69,6 +70,8 @@ def wordings(question: str, value: str) -> list[str]:
             found.append(rest)
     if (match := LEADING.match(value)) and match.end() == len(value):
         found.append(match["rest"])
+    if match := FROM_TO.fullmatch(value):
+        found += [f"{match[1]}{by}{match[2]}" for by in (" to ", "-", " through ", " until ", " bis ", " à ", " a ")]
     words = value.split()
     if 2 <= len(words) <= 5 and value.islower() and all(word.isalpha() for word in words):
         inner = next((index for index, word in enumerate(words) if index and word in INNER), len(words) - 1)
