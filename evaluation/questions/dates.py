@@ -77,11 +77,16 @@ HOURS = {
 MINUTES = {"five": 5, "ten": 10, "twenty": 20, "twenty-five": 25, "quarter": 15, "half": 30, "5": 5, "10": 10, "20": 20}
 HOUR = "|".join(sorted(HOURS, key=len, reverse=True))
 MAY_HOLD_WORDS = re.compile(r"\b(?:past|to|half|halb|viertel|dreiviertel|o'clock|in the|[ap]\.m)\b", re.IGNORECASE)
+# "five to ten minutes" is a range of minutes, and "5 to 10" one of numbers.
+COUNTED = (
+    r"\s*(?:%|°|[$€£])|\s+(?:(?:second|sec|minute|min|hour|day|week|month|year|euro|dollar|pound|item|time|mete?r|mile)s?"
+    r"|percent|per cent|people|persons|kg|km|cm|mm|m|g|l|ml)\b"
+)
 TIME_IN_WORDS = re.compile(
     rf"""
     (?<![\w-])(?:
-        (?:a\s+)?(?P<part>half|quarter|twenty-five|twenty|ten|five|20|10|5)(?:\s+minutes)?\s+(?P<side>past|to)\s+
-        (?P<h1>{HOUR})
+        (?:a\s+)?(?P<part>half|quarter|twenty-five|twenty|ten|five|(?:20|10|5)(?=(?:\s+minutes)?\s+past))(?:\s+minutes)?\s+(?P<side>past|to)\s+
+        (?P<h1>{HOUR})(?!{COUNTED})
       | half\s+(?P<h2>{HOUR})
         (?!\s+(?:of|a|the|per|percent|hours?|minutes?|days?|years?|million|thousand|hundred|dozen)\b)
       | halb\s+(?P<h3>{HOUR})

@@ -102,34 +102,9 @@ JOINED_BY = {
 }  # fmt: skip
 # Alone these are articles or other words far more often than numbers.
 NOT_ALONE = {
-    "one",
-    "second",
-    "seconds",
-    "un",
-    "une",
-    "uno",
-    "una",
-    "um",
-    "uma",
-    "ein",
-    "eine",
-    "sei",
-    "neuf",
-    "mil",
-    "cent",
-    "een",
-    "en",
-    "ett",
-    "bir",
-    "on",
-    "bin",
-    "один",
-    "одна",
-    "одно",
-    "jeden",
-    "jedna",
-    "jedno",
-}
+    "one", "second", "seconds", "un", "une", "uno", "una", "um", "uma", "ein", "eine", "sei", "neuf", "mil", "cent",
+    "een", "en", "ett", "bir", "on", "bin", "один", "одна", "одно", "jeden", "jedna", "jedno",
+}  # fmt: skip
 PARTS = {
     "half": 2, "third": 3, "quarter": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10,
     "thirds": 3, "quarters": 4, "fifths": 5, "sixths": 6, "eighths": 8, "tenths": 10, "hundredth": 100,
