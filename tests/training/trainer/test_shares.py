@@ -15,19 +15,21 @@ pytestmark = pytest.mark.matrix  # two processes for two minutes
 @pytest.fixture(scope="module")
 def results(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("ranks")
+    logs = [folder / f"{rank}.log" for rank in (0, 1)]  # a pipe that nobody reads would fill up and stop a rank
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.training.two_ranks", str(rank), str(model_folder), str(folder)],
-            cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=Path(__file__).parents[3], stdout=log.open("w"), stderr=subprocess.STDOUT,
         )
-        for rank in (0, 1)
+        for rank, log in enumerate(logs)
     ]  # fmt: skip
     try:
-        outputs = [rank.communicate(timeout=300)[0] for rank in ranks]
+        for rank in ranks:
+            rank.wait(timeout=300)
     finally:
         for rank in ranks:
             rank.kill()
-    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    assert [rank.returncode for rank in ranks] == [0, 0], [log.read_text() for log in logs]
     return json.loads((folder / "0.json").read_text())
 
 
