@@ -52,6 +52,8 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
     check_reachable(address)
     import ray
 
+    if ray.is_initialized():
+        raise RuntimeError("This process has a Ray session already, and a second one would end it.")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         if address == "local":
