@@ -11,6 +11,7 @@ A sentence with a number that has none of these forms is asked for with a gap in
 import re
 from collections.abc import Iterator
 
+from evaluation.drafts.refusals import is_sound_gap, is_subject
 from evaluation.drafts.wording import quote_sentence
 
 GAP = "____"
@@ -74,7 +75,8 @@ _N = rf"(?P<number>[$€£]?\d[\d,.]*%?|{'|'.join(_SPELLED)})"
 _NOUNS = r"(?P<nouns>(?:[a-z-]+ ){0,2}[a-z]+s)"
 _IS_NUMBER = re.compile(
     r"(?P<subject>(?:The|Our|Your) (?:(?! is | are | was | were |,).)+) (?P<be>is|are|was|were) "
-    rf"(?:set to |limited to |capped at |currently )?(?P<value>{_N}(?: [a-z]+){{0,3}})", re.IGNORECASE,
+    rf"(?:set to |limited to |capped at |currently )?"
+    rf"(?P<value>{_N}(?: (?!(?:and|or|but|to|for|as|if|when|yet)\b)[a-z]+){{0,3}})", re.IGNORECASE,
 )  # fmt: skip
 _THERE_ARE = re.compile(rf"There (?P<be>are|were) {_N} {_NOUNS}(?P<rest>(?: [^,:]+)?)", re.IGNORECASE)
 _HAVE = re.compile(
@@ -82,6 +84,8 @@ _HAVE = re.compile(
     rf"(?P<verb>have|get|need|offer|receive|earn|accrue|use|provide|take|pay|support|host|hold|keep) {_N} {_NOUNS}"
     r"(?P<rest>(?: (?:of|for|in|on|at|per|to|with|each|every|from|during)\b[^,:]*)?)"
 )
+# "25 days of leave per year": days of leave are counted.
+_OF_KIND = re.compile(r" of [a-z]+(?: [a-z]+)?(?= (?:for|in|on|at|per|to|with|each|every|from|during)\b|$)")
 _HAS = re.compile(
     rf"(?P<subject>(?:The|Our|Each|Every|An?) [^,]{{3,40}}?|[A-Z]\w+) has {_N} {_NOUNS}"
     r"(?P<rest>(?: (?:of|for|in|on|at|per|to|with)\b[^,:]*)?)"
@@ -119,7 +123,7 @@ def _ask_gap(plain: str, codes: list[str]) -> Iterator[tuple[str, str, tuple[str
     else:
         return
     gapped = f"{plain[:start]}{GAP}{plain[end:]}."
-    if start and len(gapped.split()) > MIN_WORDS + 1:
+    if start and len(gapped.split()) > MIN_WORDS + 1 and is_sound_gap(plain[:start], value, plain[end:]):
         yield f"{'what' if codes else 'which name'} is missing from {quote_sentence(gapped)}", value, (), 2
 
 
@@ -140,7 +144,9 @@ def _ask_code(plain: str) -> tuple[str, str] | None:
         return None
     # Too little is left, or the question points at what was said before it.
     is_vague = len(asked.split()) < MIN_ASKED_WORDS or re.search(
-        r"\b(?:it|they|them|otherwise|lot)\b|\bthat$|,? and `", asked
+        r"\b(?:it|they|them|otherwise|lot|we|our|us|now|still|already|yet|instead|remains?|continues?"
+        r"|do so|more common)\b|[;\u2014]|: |\bthat$|,? and `",
+        asked,
     )
     return (
         None if is_vague or len(match["code"]) < 2 or f"`{match['code']}`" in asked else (asked, f"`{match['code']}`")
@@ -159,7 +165,7 @@ def _ask_number(plain: str, numbers: list[re.Match[str]]) -> Iterator[tuple[str,
     """One question for the sentence: for an amount of money or a share before others."""
     number = next((each for each in numbers if re.search(r"[$€£%]", each["number"])), numbers[-1])
     value = number["number"]
-    if match := _only(_IS_NUMBER, plain):
+    if (match := _only(_IS_NUMBER, plain)) and is_subject(match["subject"]):
         subject = match["subject"][0].lower() + match["subject"][1:]
         yield f"what {match['be'].lower()} {subject}", match["value"], _in_digits(match["value"]), 0
         return
@@ -168,14 +174,18 @@ def _ask_number(plain: str, numbers: list[re.Match[str]]) -> Iterator[tuple[str,
         yield f"how many {match['nouns']} {match['be']} there{match['rest']}", value, other, 0
     elif match := _only(_HAVE, plain):
         subject = match["subject"][0].lower() + match["subject"][1:]
-        verb = f"{match['modal'] or 'do'} {subject} {match['verb']}{match['rest']}"
-        yield f"how many {match['nouns']} {verb}", value, other, 0
+        rest, kind = match["rest"], _OF_KIND.match(match["rest"])
+        nouns, rest = (match["nouns"] + kind[0], rest[kind.end() :]) if kind else (match["nouns"], rest)
+        yield f"how many {nouns} {match['modal'] or 'do'} {subject} {match['verb']}{rest}", value, other, 0
     elif match := _only(_HAS, plain):
         subject = match["subject"]
         subject = subject[0].lower() + subject[1:] if " " in subject else subject
         yield f"how many {match['nouns']} does {subject} have{match['rest']}", value, other, 0
     elif len(plain.split()) > MIN_WORDS and len(re.findall(rf"(?<!\w){re.escape(value)}(?!\w)", plain)) == 1:
-        gapped = f"{plain[: number.start('number')]}{GAP}{plain[number.end('number') :]}."
+        before, after = plain[: number.start("number")], plain[number.end("number") :]
+        if not is_sound_gap(before, value, after):
+            return
+        gapped = f"{before}{GAP}{after}."
         yield f"which number is missing from {quote_sentence(gapped)}", value, other, 1
 
 

@@ -5,6 +5,8 @@ not answer (unanswerable.py), where there are such. What is drafted is for a per
 """
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import TypeVar
@@ -16,11 +18,13 @@ from evaluation.drafts.facts import LAST_RANK, Fact, find_facts, is_skipped, nam
 from evaluation.drafts.markdown import read_outline
 from evaluation.drafts.near_duplicates import near_duplicate_indices
 from evaluation.drafts.prose import DraftingResult, DraftWriter, find_passages, write_drafts_from
+from evaluation.drafts.refusals import similar
 from evaluation.drafts.unanswerable import UnanswerableFinder
 from evaluation.questions.words import words_of
 
 UNANSWERABLE_EVERY = 8
 MAX_MENTIONS = 4
+MAX_OF_ONE_DOCUMENT = 10
 MAX_LENGTH = 1_000_000
 T = TypeVar("T")
 
@@ -69,7 +73,9 @@ def _draft_facts(documents: Documents, number: int, seed: int, drafted: Drafting
     finder = UnanswerableFinder(documents.documents, outlines)
     open_ended = [finder.find(each, outlines[each.source], names[each.source])
                   for each in documents.documents if not is_skipped(each, outlines[each.source])]  # fmt: skip
-    asked = _spread_facts(_distinctive(clear, documents), seed)
+    asked = _none_too_often(
+        _once(_spread_facts(_distinctive(clear, documents), seed), drafted), len(documents.documents)
+    )
     unanswerable = filter(finder.is_open, _spread(open_ended, seed))
     for place in range(number):
         is_their_turn = place % UNANSWERABLE_EVERY == UNANSWERABLE_EVERY - 1
@@ -105,6 +111,44 @@ def _spread_facts(groups: Sequence[Sequence[Fact]], seed: int) -> Iterator[Fact]
         left = [[fact for fact in group if (fact.rank >= LAST_RANK) == is_last] for group in ranked]
         for turn in range(max(map(len, left), default=0)):
             yield from (group[turn] for group in left if turn < len(group))
+
+
+def _once(facts: Iterator[Fact], drafted: DraftingResult) -> Iterator[Fact]:
+    """Without those that ask again for what one before them says, of one sentence or in the words of another page."""
+    said: dict[str, list[str]] = {}
+    places: set[tuple[str, str, str]] = set()
+    for fact in facts:
+        statement = _statement(fact)
+        counted = re.search(r"____ (\w+)", fact.question)
+        place = (fact.document.source, fact.value.casefold(), counted[1] if counted else "")
+        groups = (fact.document.source, f"answer {fact.value.casefold()}")
+        again = fact.rank > 0 and any(similar(statement, other) for group in groups for other in said.get(group, ()))
+        if again or (counted and place in places):
+            drafted.left_out["asks again what another asks"] += 1
+            continue
+        for group in groups:
+            said.setdefault(group, []).append(statement)
+        places.add(place)
+        yield fact
+
+
+def _statement(fact: Fact) -> str:
+    """What is asked, without its place, and the answer."""
+    quoted = re.search(r'"([^"]{20,})"\?$', fact.question)
+    return f"{quoted[1] if quoted else _without_place(fact.question)} {fact.value}".replace("____", "")
+
+
+def _none_too_often(facts: Iterator[Fact], num_documents: int) -> Iterator[Fact]:
+    """Not more than a third of the first questions from one document: what is more of it comes after all others."""
+    taken: Counter[str] = Counter()
+    later = []
+    for fact in facts:
+        if num_documents > 1 and taken[fact.document.source] >= MAX_OF_ONE_DOCUMENT:
+            later.append(fact)
+            continue
+        taken[fact.document.source] += 1
+        yield fact
+    yield from later
 
 
 def _spread(groups: Sequence[Sequence[T]], seed: int) -> Iterator[T]:

@@ -23,6 +23,7 @@ from pathlib import PurePosixPath
 from evaluation.drafts.documents import DraftDocument
 from evaluation.drafts.draft_files import FACTS, Draft, Span
 from evaluation.drafts.markdown import Items, Outline, Paragraph, Table, Text, plain_text
+from evaluation.drafts.refusals import MAX_ANSWER_WORDS, is_definition, is_term, opens_with_verb, shows, similar
 from evaluation.drafts.statements import Statement, find_statements
 from evaluation.drafts.wording import (  # fmt: skip
     be,
@@ -40,9 +41,11 @@ from evaluation.drafts.wording import (  # fmt: skip
 )
 
 MAX_VALUE_WORDS, MAX_VALUE_CHARACTERS = 6, 60
-MIN_DESCRIPTION_WORDS, MAX_DESCRIPTION_WORDS = 3, 26
+MIN_DESCRIPTION_WORDS, MAX_DESCRIPTION_WORDS = 4, 26
+MAX_ASKED_WORDS = 20
 MIN_ITEMS = 2
 MAX_WORDS_OF_A_ROW = 3
+MAX_ROWS_OF_A_VALUE = 2
 LAST_RANK = 4
 VAGUE_TITLES = re.compile(
     r"(?:readme|index|overview|introduction|intro|usage|faq|faqs|home|about|guide|docs|documentation|getting started"
@@ -89,7 +92,8 @@ MAX_UNSPACED = 8
 _PLAIN_VALUE = re.compile(r"(?=[^\s]*(?: [^\s]*){0,2}$)(?:`[ -~]+`|[ -~]*\d[ -~]*|[!-~]+@[!-~]+)", re.ASCII)
 _TAGS_AROUND = re.compile(r"^(?:\s*</?(?:a|span|b|nobr|em|strong)\b[^>]*>)+|(?:</(?:a|span|b|nobr|em|strong)>\s*)+$")
 _NO_FACT = re.compile(
-    r"(?:n/?a|tbd|tba|todo|unknown|various|varies|none|nil|null|\W+|see\b.*|same .*|as above.*|link|here|more"
+    r"(?:the same.*|not\b.*|nothing\b.*|itself|others?|(?:small|larg|bett|wors|fast|slow|high|low)er"
+    r"|n/?a|tbd|tba|todo|unknown|various|varies|none|nil|null|\W+|see\b.*|same .*|as above.*|link|here|more"
     r"|click.*)\.?",
     re.IGNORECASE,
 )
@@ -195,7 +199,10 @@ class _Finder:
             return
         whole = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
         found = whole.search(self.document.text, text.start + after, text.end)
-        if found and re.search(r"\w", value) and not says(question, value):
+        is_short = len(value.split()) <= MAX_ANSWER_WORDS and (", " not in value or ", what are " in question)
+        if rank >= LAST_RANK and hints_at(question, value):
+            return
+        if found and is_short and re.search(r"\w", value) and not says(question, value) and not shows(question, value):
             yield Fact(self.document, question, value, found.start(), answers, rank)
 
     def _stated(self, statement: Statement, text: Text) -> Iterator[Fact]:
@@ -207,14 +214,15 @@ class _Finder:
         header = [plain_text(cell.raw) for cell in table.header]
         if len(table.rows) < 2 or len(set(map(str.casefold, labels))) < len(labels):
             return
+        columns = [Counter(cell.raw for cell in column) for column in zip(*table.rows, strict=False)]
         for label, row in zip(labels, table.rows, strict=True):
             if not is_label(label):
                 continue
-            for column, cell in zip(header[1:], row[1:], strict=False):
+            for column, cell, counts in zip(header[1:], row[1:], columns[1:], strict=False):
                 if _is_described(plain := plain_text(cell.raw), column):
                     several = f"for {quote(column)} " if len(header) > 3 and not _DESCRIBING.fullmatch(column) else ""
                     yield from self._described(label, row[0], plain, where, header[0], several)
-                elif _is_value(cell.raw):
+                elif _is_value(cell.raw) and (counts[cell.raw] <= MAX_ROWS_OF_A_VALUE or re.search(r"\d", cell.raw)):
                     yield from self._cell(label, header, column, cell, where)
 
     def _cell(self, label: str, header: list[str], column: str, cell: Text, where: str) -> Iterator[Fact]:
@@ -233,6 +241,8 @@ class _Finder:
             return
         else:
             clause = f"what does the table give as {quote(column)} for {quote(label)}"
+        if re.search(r"[:;] ", cell.raw):
+            return
         rank = 1 if _YES_OR_NO.fullmatch(_bare(cell.raw)) else 0
         yield from self._fact(f"{where}, {clause}?", cell.raw, cell, rank)
 
@@ -241,21 +251,29 @@ class _Finder:
         found = [(text, match) for text in texts if (match := _TERM.match(text.raw.replace(":**", "**:")))]
         if len(found) < MIN_ITEMS or 2 * len(found) < len(texts):
             return
-        for text, match in found:
-            label, rest = plain_text(match["label"]).rstrip(":"), plain_text(match["rest"])
-            described = next(iter(sentences(rest)), "")
-            if is_label(label):
+        described_as = [next(iter(sentences(plain_text(match["rest"]))), "") for _, match in found]
+        for (text, match), described in zip(found, described_as, strict=True):
+            label = plain_text(match["label"]).rstrip(":")
+            # What is said of several could be answered with any of them.
+            if is_label(label) and sum(similar(described, other) for other in described_as) == 1:
                 yield from self._described(label, text, described, where, "")
 
     def _described(
         self, label: str, text: Text, description: str, where: str, kind: str, level: str = ""
     ) -> Iterator[Fact]:
         described = description.rstrip(".:; ").lstrip("-\u2013\u2014:. ")
-        if not _describes(described, label):
-            return
         codes = re.findall(r"`([^`]+)`", label) if label.startswith("`") else []
-        what = _kind(label, kind)
+        is_one = len(codes) < 2 or codes[0].startswith("-")
+        if not _describes(described, label) or not is_one or not is_term(label) or not is_definition(described):
+            return
+        what, verb = _kind(label, kind), opens_with_verb(described)
+        if verb and not (codes or kind or re.fullmatch(r"[a-z][\w.-]*", label)):
+            return
         question = f"{where}, {what} is described {level}as {quote_sentence(described)}?"
+        if verb and verb.endswith("s") and not verb.endswith("ss") and not level:
+            if len(described.split()) > MAX_ASKED_WORDS or re.search(r"[:\u2014] ", described):
+                return
+            question = f"{where}, {what} {verb}{described[len(verb) :]}?"
         value = codes[0] if codes else label
         yield from self._fact(question, value, text, 1, _other_names(codes))
 
@@ -266,7 +284,7 @@ class _Finder:
             return
         for line, match in found:
             key, value = match["key"].strip(), match["value"]
-            if is_label(key, max_words=4) and _is_pair(key, value):
+            if is_label(key, max_words=4) and _is_pair(key, value) and not hints_at(_bare(value), key):
                 question = f"{where}, what is given as {quote(key)}?"
                 yield from self._fact(question, value, line, 0, after=line.raw.index(":") + 1)
 
@@ -311,7 +329,7 @@ def _is_value(raw: str) -> bool:
 
 def _is_pair(key: str, value: str) -> bool:
     """A list of links or of remarks has the same form: the value has to look like one, or the key like a property's."""
-    if not _is_value(value):
+    if not _is_value(value) or "; " in value:
         return False
     bare = _bare(value)
     return (is_property(key) and not bare.startswith("is ")) or (

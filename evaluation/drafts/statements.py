@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from evaluation.drafts.asked_sentences import ask_sentence
 from evaluation.drafts.markdown import Items, Paragraph, Text, plain_text
+from evaluation.drafts.refusals import is_amount, is_definition, is_subject
 from evaluation.drafts.wording import (
     hints_at,
     is_english,
@@ -30,7 +31,9 @@ _OWN_DEFAULT = re.compile(
     + _VALUE, re.IGNORECASE,
 )  # fmt: skip
 _LEADING_NAME = re.compile(r"\s*(?:\*\*|__|\[)?`(?P<name>[^`\n]+)`")
-_HEADING_NAME = re.compile(r"(?:the )?`(?P<name>[^`<\n]+)`(?: (?:option|setting|parameter|flag|field|argument))?", re.I)
+_HEADING_NAME = re.compile(
+    r"(?:the )?`(?P<name>[^`<\[\]\n]+)`(?: (?:option|setting|parameter|flag|field|argument))?", re.I
+)
 _ASKS = re.compile(r"(?:how|what|when|where|who|which|why|can|could|do|does|is|are|should|may|will|must)\b.*\?", re.I)
 _DEFINES = re.compile(
     r"(?P<name>\*\*[^*\n]{2,40}\*\*|`[^`\n]{2,40}`|[A-Z][\w.-]*(?: [A-Z][\w.-]*){0,3})(?: \([^)]*\))? (?:is|are) "
@@ -43,7 +46,7 @@ _NO_NAMES = re.compile(
 )
 _PROPERTY_OF = re.compile(
     r"The (?P<key>[a-zA-Z]+(?: [a-zA-Z]+){0,2}) of (?P<subject>(?:(?! is )[^,.;:|]){2,40}) is "
-    r"(?P<value>\S+(?: \S+){0,3})\."
+    r"(?P<value>(?!(?:now|still|not|also|only|already)\b)\S+(?: (?!(?:and|or|but|yet|because)\b)\S+){0,3})\."
 )
 _PRONOUNS = {"It", "This", "There", "That", "They", "What", "You", "We", "I", "Here", "Below", "Above", "One", "Some"}
 _OPINION = re.compile(
@@ -90,7 +93,11 @@ def _in_place(question: str, where: str, name: str) -> str:
 
 def _property(sentence: str, where: str, name: str) -> Iterator[Statement]:
     match = _PROPERTY_OF.fullmatch(sentence)
-    if match and (is_property(match["key"]) or re.match(r"[A-Z\d`\"]", match["value"])):
+    if (
+        match
+        and is_subject(match["subject"])
+        and (is_property(match["key"]) or re.match(r"[A-Z\d`\"]", match["value"]))
+    ):
         yield Statement(_in_place(f"what is the {match['key']} of {match['subject']}", where, name), match["value"], 0)
 
 
@@ -105,13 +112,26 @@ def _defaults(text: Text, block: Paragraph | Items, where: str) -> Iterator[Stat
         yield Statement(f"{where}, what is the default of `{match['name']}`?", match["value"], 0, behind="default")
         return
     found = list(_DEFAULT.finditer(text.raw))
+    if any(_names_another(text.raw, match.start(), block.headings) for match in found):
+        return
     is_short = len(text.raw.split()) <= MAX_WORDS_BELOW_A_NAME
     name = _LEADING_NAME.match(text.raw)
-    if name is None and block.headings and is_short:
+    if name is None and block.headings and is_short and isinstance(block, Paragraph):
         name = _HEADING_NAME.fullmatch(block.headings[-1])
     if len(found) != 1 or not name or (name.string == text.raw and found[0].start() < name.end("name")):
         return
+    if name["name"] in ("null", "true", "false", "undefined", "None", "True", "False"):
+        return
     yield Statement(f"{where}, what is the default of `{name['name']}`?", found[0]["value"], 0, behind="default")
+
+
+def _names_another(raw: str, place: int, headings: tuple[str, ...]) -> bool:
+    """Whether the sentence, up to the word `default`, names another than what the text begins with or the heading."""
+    begin = max(raw.rfind(". ", 0, place) + 2, 0)
+    own = _LEADING_NAME.match(raw)
+    names = re.findall(r"`([^`\n]+)`", raw[own.end() if own and not begin > own.end() else begin : place])
+    known = {own["name"]} if own else {heading.strip("`") for heading in headings[-1:]}
+    return bool(set(names) - known) and (begin > 1 or own is None)
 
 
 def _answer(heading: str, plain: str, name: str) -> Iterator[Statement]:
@@ -127,7 +147,7 @@ def _answer(heading: str, plain: str, name: str) -> Iterator[Statement]:
         yield Statement(question, match["value"], 0)
     elif re.match(r"how (?:many|much|long|often|old|big|large|far)\b", heading, re.I):
         found = list(_AMOUNT.finditer(first))
-        if len(found) == 1:
+        if len(found) == 1 and is_amount(first, found[0]["value"], found[0].start("value")):
             yield Statement(question, found[0]["value"], 0)
     elif re.match(r"how (?:do|can) ", heading, re.I) and len(codes := re.findall(r"`([^`\n]+)`", plain)) == 1:
         yield Statement(question, codes[0], 1)
@@ -145,6 +165,8 @@ def _definition(sentence: str, where: str) -> Iterator[Statement]:
         or hints_at(match["rest"], name)
         or _OPINION.match(match["rest"])
     ):
+        return
+    if not is_definition(match["rest"]) or re.search(r"\b(?:and|or) (?:therefore|thus|hence|so)\b", match["rest"]):
         return
     if re.search(r", (?:it|this|so|but|and (?:it|we|you|they))\b", match["rest"]):
         return

@@ -25,7 +25,7 @@ NO_LABELS = re.compile(
     r"|layout|slug|however|otherwise|usage|solution|problem|issue|issues|key takeaway|takeaway|bonus|caveat|caveats"
     r"|link|links|source|sources|reference|references|agenda|attendees|recording|video|image|figure|table|credit"
     r"|credits|description|default|defaults|type|required|since|here|there|this|that|it|not|and|or|but|so|if|when|why|what"
-    r"|how|who|where)(?:\s+\d+)?[.!]?",
+    r"|how|who|where|for|with|without|others?|same)(?:\s+\d+)?[.!]?",
     re.IGNORECASE,
 )
 _POINTING = re.compile(
@@ -110,7 +110,12 @@ def is_document_in_english(text: str) -> bool:
 def is_property(key: str) -> bool:
     """Whether `the KEY of` something is English: its last word is the name of a property."""
     words = key.lower().split()
-    return 0 < len(words) <= 3 and key.replace(" ", "").isalpha() and words[-1].rstrip("s") in PROPERTIES | {"addres"}
+    return (
+        0 < len(words) <= 3
+        and words[0] not in ("what", "how", "which", "who")
+        and key.replace(" ", "").isalpha()
+        and words[-1].rstrip("s") in PROPERTIES | {"addres"}
+    )
 
 
 def be(key: str) -> str:
