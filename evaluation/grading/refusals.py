@@ -22,6 +22,7 @@ The words and patterns stand in refusals.toml, by language; refusal_words.py rea
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 from evaluation.grading.refusal_words import (
     SENTENCE_ENDS,
@@ -64,6 +65,7 @@ class Refusal(Enum):
     """The rules cannot say which of these it is."""
 
 
+@lru_cache(maxsize=1_024)  # arms often say the same
 def read_refusal(question: str, answer: str) -> Refusal:
     """How an answer to a question refuses. Pure: the same answer always reads the same.
 

@@ -12,6 +12,7 @@
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 from evaluation.grading.values import cues
 from evaluation.grading.values.alike.compounds import with_compounds
@@ -42,6 +43,7 @@ class Verdict(Enum):
     UNCLEAR = "unclear"
 
 
+@lru_cache(maxsize=1_024)  # arms often say the same
 def read_value(question: Question, answer: str, cut_off: bool = False) -> Verdict:
     """Whether an answer to a question of kind `value` or `number` gives an accepted value.
 
