@@ -17,7 +17,7 @@ from typing import Any
 from cluster.errors import TandemError
 from evaluation.drafts.near_duplicates import near_duplicate_indices
 from evaluation.questions.question import Question
-from evaluation.questions.sources import document_name
+from evaluation.questions.sources import join_questions
 
 REFUSAL = "I do not know."
 
@@ -89,25 +89,11 @@ def _answer(question: Question) -> str | None:
 
 
 def _groups(questions: Sequence[Question]) -> list[list[int]]:
-    """Numbers of questions that belong together, found by joining sets (union-find)."""
-    parents = list(range(len(questions)))
-
-    def root(number: int) -> int:
-        while parents[number] != number:
-            parents[number] = parents[parents[number]]
-            number = parents[number]
-        return number
-
-    first_of: dict[str, int] = {}
-    for number, question in enumerate(questions):
-        for source in question.sources:
-            if name := document_name(source):
-                parents[root(number)] = root(first_of.setdefault(name, number))
-    for first, second, _ in near_duplicate_indices(questions):
-        parents[root(second)] = root(first)
+    """Numbers of questions that belong together, found by joining sets."""
+    near = [(first, second) for first, second, _ in near_duplicate_indices(questions)]
     groups: dict[int, list[int]] = {}
-    for number in range(len(questions)):
-        groups.setdefault(root(number), []).append(number)
+    for number, joined in enumerate(join_questions([question.sources for question in questions], near)):
+        groups.setdefault(joined, []).append(number)
     return list(groups.values())
 
 

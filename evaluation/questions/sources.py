@@ -6,6 +6,7 @@ document_name("./docs/../docs/a%20b.md") == document_name("docs\\\\a b.md") == "
 import posixpath
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
@@ -32,6 +33,31 @@ def document_name(source: str) -> str:
     path = unicodedata.normalize("NFC", unquote(text, errors="surrogateescape")).replace("\\", "/")
     path = _DRIVE.sub(lambda drive: drive[0].lower(), _PLACE.sub(r"\1", path))
     return _plain_path(path)
+
+
+def join_questions(sources: Sequence[Sequence[str]], pairs: Iterable[tuple[int, int]] = ()) -> list[int]:
+    """For each question the number of its group, which is that of one of its questions (union-find).
+
+    Joined, over any number of steps, are questions that name the same document, and `pairs` of numbers.
+
+    Args:
+        sources: of each question.
+    """
+    parents = list(range(len(sources)))
+
+    def root(number: int) -> int:
+        while parents[number] != number:
+            parents[number] = parents[parents[number]]
+            number = parents[number]
+        return number
+
+    first_of: dict[str, int] = {}
+    for number, names in enumerate(sources):
+        for name in filter(None, map(document_name, names)):
+            parents[root(number)] = root(first_of.setdefault(name, number))
+    for first, second in pairs:
+        parents[root(second)] = root(first)
+    return [root(number) for number in range(len(sources))]
 
 
 def same_document(name: str, source: str) -> bool:

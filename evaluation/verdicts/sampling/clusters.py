@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evaluation.questions.question import Question
 from evaluation.questions.repeats import distinct_numbers
-from evaluation.questions.sources import document_name
+from evaluation.questions.sources import join_questions
 from evaluation.results import Row
 
 
@@ -23,21 +23,9 @@ def clusters_of(rows: Sequence[Row]) -> NDArray[np.int64]:
 
 def clusters_of_questions(questions: Sequence[Question]) -> NDArray[np.int64]:
     """The number of each question's cluster, `[questions]`, from 0 in the order of the file."""
-    parents = list(range(len(questions)))
-
-    def root(number: int) -> int:
-        while parents[number] != number:
-            parents[number] = parents[parents[number]]
-            number = parents[number]
-        return number
-
-    first_of: dict[str, int] = {}
-    for number, question in enumerate(questions):
-        for source in question.sources:
-            if name := document_name(source):
-                parents[root(number)] = root(first_of.setdefault(name, number))
     known: dict[int, int] = {}
-    return np.array([known.setdefault(root(number), len(known)) for number in range(len(questions))], dtype=np.int64)
+    joined = join_questions([question.sources for question in questions])
+    return np.array([known.setdefault(number, len(known)) for number in joined], dtype=np.int64)
 
 
 def distinct_rows(rows: Sequence[Row]) -> list[Row]:
