@@ -98,7 +98,7 @@ def measure(
 
 
 def num_stages(config: EvaluationConfig, questions: Sequence[Question]) -> int:
-    """In how many parts the questions are asked: in one where a judge is needed, who is calibrated each time."""
+    """In how many parts the questions are asked: in one where a judge grades them by a rubric."""
     return 1 if any(question.kind == "rubric" for question in questions) else config.stages
 
 

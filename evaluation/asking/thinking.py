@@ -63,7 +63,7 @@ def without_unclosed_thinking(reply: Reply) -> Reply:
 
 
 def _cited_in(answer: str, citation: CitedSource) -> CitedSource:
-    """A mark that stands in the thinking alone cites nothing."""
+    """A mark in the thinking alone cites nothing."""
     is_cited = citation.cited and re.search(rf"\[{citation.index}\]", answer) is not None
     return citation if is_cited == citation.cited else citation.model_copy(update={"cited": is_cited})
 

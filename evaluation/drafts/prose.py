@@ -1,6 +1,6 @@
 """Draft questions that a model writes from prose, one passage at a time.
 
-A draft is kept only where its quote stands in the passage and its answer in the quote, word for word, and where the
+A draft is kept only where its quote is in the passage and its answer in the quote, word for word, and where the
 model itself, asked the question, gives the accepted answer when it sees the passage and does not without it. Both
 answers are kept with the draft; whatever is not kept is counted by its reason.
 """
@@ -134,9 +134,9 @@ def check_reply(passage: DraftPassage, text: str, name: str) -> Draft | str:
         return "the question or the answer is empty"
     place = _find(quote, passage.text)
     if place is None:
-        return "the quote does not stand in the passage"
+        return "the quote is not in the passage"
     if not _find(answer, place[0]):
-        return "the answer does not stand in the quote"
+        return "the answer is not in the quote"
     source, start = passage.document.source, passage.start + place.start()
     return Draft(
         id=name, slice=PROSE, question=question, answers=(answer,), reference=" ".join(place[0].split()),

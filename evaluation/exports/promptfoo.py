@@ -1,6 +1,6 @@
 """Questions as a promptfoo configuration: one file with an endpoint, and for each question a test with its assertion.
 
-promptfoo grades by its own means, so its rules are simpler than Tandem's: an accepted value is right where it stands in
+promptfoo grades by its own means, so its rules are simpler than Tandem's: an accepted value is right where it is in
 the answer as whole words, whatever stands beside it. A question that this cannot express is left out by name.
 promptfoo renders every text as a template and reads some as files; the texts here are written so that it changes none.
 """
@@ -18,7 +18,7 @@ from evaluation.questions.question import Question
 
 HEADER = """\
 # Written by `tandem questions export --to promptfoo`. Run it with: promptfoo eval -c {file}
-# promptfoo grades by its own rules, which are simpler than Tandem's: a value is right where it stands in the answer as
+# promptfoo grades by its own rules, which are simpler than Tandem's: a value is right where the answer has it as
 # whole words, so an answer that names several values, or denies the right one, counts as right too.
 """
 
@@ -64,9 +64,7 @@ def export_promptfoo(
     if graded:
         by = f"{judge[0]} at {judge[1]}" if judge else "the model that promptfoo takes by default"
         export.notes.append(f"{graded:,} questions (rubrics, and unanswerable ones) are graded by {by} (llm-rubric).")
-    export.notes.append(
-        "promptfoo counts a value as right wherever it stands in the answer; Tandem's rules are stricter."
-    )
+    export.notes.append("promptfoo counts a value as right wherever the answer has it; Tandem's rules are stricter.")
     export.note_paraphrases(questions)
     return export
 

@@ -103,7 +103,7 @@ def _is_filtered(results: Any) -> bool:
 
 
 class _Said:
-    """What stands in a choice: its text and its thinking (None without any), whether the text is a refusal, and whether
+    """What a choice holds: its text and its thinking (None without any), whether the text is a refusal, and whether
     a tool is called."""
 
     def __init__(self, choice: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ def _instead(name: str, error: EndpointError, sent: Iterable[str]) -> str | None
 
 
 def _named_in_fields(error: EndpointError) -> Iterator[str]:
-    """Parameters that stand in a field of the error, beside a code that says what is wrong with them."""
+    """Parameters that a field of the error names, beside a code that says what is wrong with them."""
     for record in error.records:
         codes = {str(record.get(field)).casefold() for field in ("code", "type", "keyword")}
         words = " ".join(value for value in record.values() if isinstance(value, str))
