@@ -35,9 +35,9 @@ def measure(num_tokens: int, precision: str, head: str, kind: str) -> dict[str, 
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from training.data.answer_masks import Example
     from training.data.examples import Examples
     from training.data.micro_batch import make_micro_batch
-    from training.data.tokenize import Example
     from training.model import loss
     from training.model.attention import PACKED_ATTENTION, register_attentions
     from training.model.model import DTYPES

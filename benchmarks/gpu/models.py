@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from training.data.answer_masks import Example
 from training.data.examples import Examples
-from training.data.tokenize import Example
 
 NUM_BYTE_TOKENS = 264
 _SPECIAL_TOKENS = 8

@@ -16,8 +16,8 @@ from tandem.pipeline import parity_check
 from tandem.project.project import Project, load
 from tests.serving.served_app import MODEL, Endpoint, random_adapter
 from tests.training.served import load_served
+from training.data.answer_masks import Example
 from training.data.examples import Examples
-from training.data.tokenize import Example
 from training.publish.parity_rows import answer_logprobs, write_parity_rows
 
 pytestmark = pytest.mark.slow

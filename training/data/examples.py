@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from training.data.tokenize import EncodedRow, EncodedSequence, Example
+from training.data.answer_masks import Example
+from training.data.tokenize import EncodedRow, EncodedSequence
 
 Tokens = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]

@@ -14,7 +14,8 @@ from typing import Any
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
 from training.config import DataSource, TrainingConfig
-from training.data.formats import Format, Message, parse_row, recognise_format
+from training.data.conversation import Conversation, Message
+from training.data.formats.formats import Format, parse_row, recognise_format
 from training.data.sources import SourceRecord, open_source, unusable_source
 
 MAX_LISTED_ROWS = 20
@@ -25,17 +26,24 @@ _log = logging.getLogger(__name__)
 class TrainingRow:
     """One checked row: messages that start with at most one system message, alternate, and end with an answer.
 
-    `where` is file:line. In a preference pair `rejected` are the same messages with the answer that lost.
+    `where` is file:line. In a preference pair `rejected` are the same messages with the answer that lost. `label` and
+    `text` are those of `ParsedRow`.
     """
 
     line: int
     where: str
-    messages: tuple[Message, ...]
+    conversation: Conversation
     id: str
     sources: tuple[str, ...]
     prompt_hash: str | None
     rejected: tuple[Message, ...] | None = None
     weight: float = 1.0
+    label: bool | None = None
+    text: str | None = None
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return self.conversation.messages
 
     @property
     def digest(self) -> str:
@@ -198,18 +206,20 @@ def _record_format(record: SourceRecord, pairs: bool) -> Format:
 def _make_row(record: SourceRecord, name: Format) -> TrainingRow:
     assert record.value is not None
     value = record.value
-    messages, rejected = parse_row(value, name)
+    parsed = parse_row(value, name)
     prompt_hash = value.get("prompt_hash")
     if prompt_hash is not None and not isinstance(prompt_hash, str):
         raise ValueError("`prompt_hash` is not a string")
     return TrainingRow(
         record.line,
         record.where,
-        tuple(messages),
+        parsed.conversation,
         str(value.get("id", record.line)),
         _named_sources(value),
         prompt_hash,
-        tuple(rejected) if rejected else None,
+        parsed.rejected,
+        label=parsed.label,
+        text=parsed.text,
     )
 
 

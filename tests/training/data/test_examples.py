@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.tandem.earlier import EARLIER
+from training.data.answer_masks import Example
 from training.data.examples import Examples
-from training.data.tokenize import Example
 
 CHOSEN = Example([1, 2, 3], [False, True, True])
 REJECTED = Example([1, 4], [False, True])

@@ -7,10 +7,10 @@ import torch
 from cluster.errors import TandemError
 from tests.training.architectures import ARCHITECTURES, write_architecture
 from training.config import TrainingConfig
+from training.data.answer_masks import Example
 from training.data.examples import Examples
 from training.data.micro_batch import MicroBatch, make_micro_batch
 from training.data.packing import plan_epoch
-from training.data.tokenize import Example
 from training.model.loss import answer_losses
 from training.model.model import check_rows_stay_apart, load_model
 

@@ -9,9 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from training.config import TrainingConfig
+from training.data.answer_masks import Example
 from training.data.examples import Examples
 from training.data.micro_batch import make_micro_batch
-from training.data.tokenize import Example
 from training.model.loss import answer_losses
 from training.model.model import load_model
 from training.model.objective import AnswerLoss, PreferenceLoss, make_objective

@@ -14,7 +14,8 @@ system message and then user and assistant in turn, raises a ValueError with the
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-Message = dict[str, str]
+from training.data.conversation import Conversation, Message, ParsedRow
+
 Format = Literal["chat messages", "prompt and completion", "alpaca", "sharegpt", "preference pairs"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 ROLES = ("system", "user", "assistant")
@@ -43,15 +44,15 @@ def recognise_format(value: dict[str, Any], pairs_first: bool = False) -> Format
     )
 
 
-def parse_row(value: dict[str, Any], name: Format) -> tuple[list[Message], list[Message] | None]:
-    """The messages of a row, and for a preference pair those that end with the rejected answer."""
+def parse_row(value: dict[str, Any], name: Format) -> ParsedRow:
+    """What a row of this format teaches."""
     if name == "preference pairs":
         chosen, rejected = (_pair_side(value, key) for key in ("chosen", "rejected"))
         _check_pair(chosen, rejected)
-        return chosen, rejected
+        return ParsedRow(Conversation(tuple(chosen)), rejected=tuple(rejected))
     messages = _PARSERS[name](value)
     _check_turns(messages)
-    return messages, None
+    return ParsedRow(Conversation(tuple(messages)))
 
 
 def json_type(value: Any) -> str:

@@ -7,8 +7,10 @@ import pytest
 
 from tests.training import templates
 from training.config import TrainingConfig
+from training.data.answer_masks import encode_conversation, encode_last_answer
+from training.data.conversation import Conversation
 from training.data.rows import check_rows
-from training.data.tokenize import encode_conversation, encode_last_answer, encode_rows
+from training.data.tokenize import encode_rows
 
 ONE_TURN = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]
 TWO_TURNS = [*ONE_TURN, {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A!"}]
@@ -30,7 +32,9 @@ def masks(make_tokenizer):
     def encoded(template: str, messages: list[dict[str, str]], **options: Any) -> list[Segments]:
         tokenizer = make_tokenizer(template, special=templates.SPECIAL, **options)
         tokenizer.eos_token = templates.EOS.get(template, "<|im_end|>")
-        return [segments(tokenizer, example) for example in encode_conversation(tokenizer, messages)]
+        return [
+            segments(tokenizer, example) for example in encode_conversation(tokenizer, Conversation(tuple(messages)))
+        ]
 
     return encoded
 
@@ -195,7 +199,7 @@ def test_a_template_that_drops_answers_is_refused(masks) -> None:
 def test_what_is_not_learnt_is_the_prompt_as_the_server_renders_it(make_tokenizer, template: str) -> None:
     tokenizer = make_tokenizer(template, special=templates.SPECIAL)
     for messages in (ONE_TURN, TWO_TURNS, [SYSTEM, *TWO_TURNS], THINKING):
-        example = encode_last_answer(tokenizer, messages)
+        example = encode_last_answer(tokenizer, Conversation(tuple(messages)))
         prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True)["input_ids"]
         assert example.token_ids[: len(prompt)] == prompt
         assert example.is_answer == [False] * len(prompt) + [True] * (len(example.token_ids) - len(prompt))

@@ -1,0 +1,176 @@
+"""A conversation -> token ids through the model's chat template, and which of these tokens are learnt.
+
+An answer is learnt exactly as it will be generated: after the rendering of the messages before it with the generation
+prompt, up to and including the token that ends its turn. A template that only appends gives one sequence for a whole
+row, in which every answer is learnt. A template that renders earlier turns differently once another follows (drops
+their thinking, moves the system message) gives one sequence for each rendering, each with the answers that the model
+will have seen and written in that form (docs/decisions/007-answer-masks.md).
+"""
+
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from training.data.conversation import Conversation
+
+_GENERATION_MARK = re.compile(r"{%-?\s*generation\s*-?%}")
+_QUESTION, _ANSWER = "Qx0questionx0Q", "Ax0answerx0A"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One sequence of tokens; `is_answer[i]` says whether token i is learnt."""
+
+    token_ids: list[int]
+    is_answer: list[bool]
+
+
+def encode_conversation(tokenizer: Any, conversation: Conversation) -> list[Example]:
+    """The sequences that teach every answer of a row that counts: one, or several where the template rewrites earlier
+    turns.
+
+    Raises:
+        ValueError: the template refuses these messages, or does not let an answer be told apart.
+    """
+    sequences: list[Example] = []
+    for number in reversed(range(len(conversation.messages))):
+        if conversation.loss_weight(number):
+            _merge_sequence(sequences, encode_last_answer(tokenizer, conversation.until(number + 1)))
+    return sequences[::-1]
+
+
+def encode_last_answer(tokenizer: Any, conversation: Conversation) -> Example:
+    """One sequence that ends with the turn of the last message, the only one that is learnt.
+
+    Raises:
+        ValueError: as `encode_conversation`.
+    """
+    messages = conversation.messages
+    before = conversation.with_messages(messages[:-1])
+    prompt, whole = _render(tokenizer, before, add_generation_prompt=True), _render(tokenizer, conversation)
+    probe = _render(tokenizer, conversation.with_messages((*messages[:-1], {**messages[-1], "content": _ANSWER})))
+    if _ANSWER not in probe:
+        raise ValueError(f"the chat template does not show message {len(messages)}")
+    closing = probe.rpartition(_ANSWER)[2]
+    answer = (
+        whole.removeprefix(prompt)
+        if whole.startswith(prompt)
+        else _answer_after_rewritten_prompt(tokenizer, conversation, closing)
+    )
+    if not answer.endswith(closing):
+        raise ValueError(f"the chat template does not close message {len(messages)} as it closes others")
+    start, token_ids = _tokenize_prompt_and_answer(tokenizer, prompt, answer)
+    end_of_turn = _find_end_of_turn(tokenizer, token_ids, closing)
+    marks = _generation_mask(tokenizer, conversation, token_ids)
+    if not any(marks[start : end_of_turn.start]):
+        raise ValueError(f"the chat template leaves nothing of message {len(messages)} to be learnt")
+    is_answer = [start <= i and (marks[i] or i in end_of_turn) for i in range(end_of_turn.stop)]
+    return Example(token_ids[: end_of_turn.stop], is_answer)
+
+
+def _merge_sequence(sequences: list[Example], turn: Example) -> None:
+    """Merge a turn into the longer sequence that begins with the same tokens, or add it as a new sequence."""
+    end = len(turn.token_ids)
+    for number, longer in enumerate(sequences):
+        if longer.token_ids[:end] == turn.token_ids:
+            both = [mine or other for mine, other in zip(turn.is_answer, longer.is_answer[:end], strict=True)]
+            sequences[number] = replace(longer, is_answer=both + longer.is_answer[end:])
+            return
+    sequences.append(turn)
+
+
+def _answer_after_rewritten_prompt(tokenizer: Any, conversation: Conversation, closing: str) -> str:
+    """What the answer adds to a prompt that the template renders differently once the answer follows.
+
+    Known words for question and answer show what the template puts between them, with and without the answer. Where
+    the prompt ends with more than that (it opens a block of thinking, say), the answer must begin with the rest.
+    """
+    messages = conversation.messages
+    question = conversation.with_messages((*messages[:-2], {**messages[-2], "content": _QUESTION}))
+    answered = conversation.with_messages((*question.messages, {**messages[-1], "content": _ANSWER}))
+    before = _render(tokenizer, question, add_generation_prompt=True).rpartition(_QUESTION)[2]
+    with_answer = _render(tokenizer, answered)
+    between = with_answer.rpartition(_ANSWER)[0].rpartition(_QUESTION)[2]
+    content: str = messages[-1]["content"]
+    if not _render(tokenizer, conversation).endswith(content + closing):
+        content = content.strip()
+    if between.startswith(before):
+        return between.removeprefix(before) + content + closing
+    opened = before.removeprefix(between)
+    if before.startswith(between) and content.startswith(opened):
+        return content.removeprefix(opened) + closing
+    raise ValueError(
+        f"the chat template asks for an answer with {before!r}, and message {len(messages)} is no answer to that: "
+        f"it must begin with {opened!r}"
+    )
+
+
+def _tokenize_prompt_and_answer(tokenizer: Any, prompt: str, answer: str) -> tuple[int, list[int]]:
+    """Number of tokens of the prompt, and the tokens of prompt and answer, with no token that spans both."""
+    before, whole = _tokenize(tokenizer, prompt), _tokenize(tokenizer, prompt + answer)
+    if whole[: len(before)] == before:
+        return len(before), whole
+    separate = before + _tokenize(tokenizer, answer)
+    if tokenizer.decode(separate) != tokenizer.decode(whole):
+        raise ValueError(f"the tokenizer cannot part the prompt from the answer, which begins with {answer[:20]!r}")
+    return len(before), separate
+
+
+def _find_end_of_turn(tokenizer: Any, token_ids: list[int], closing: str) -> range:
+    """The positions of the tokens that end the turn.
+
+    These are, in the text that the template puts after an answer, the special tokens up to end-of-sequence, or the
+    first run of special tokens. What follows (a line feed) belongs to the template. A template that closes without a
+    special token ends with its last token.
+    """
+    special = _special_token_ids(tokenizer)
+    behind = _tokenize(tokenizer, closing)
+    places = [i for i, token in enumerate(behind) if token in special]
+    if not places:
+        return range(len(token_ids), len(token_ids))
+    if tokenizer.eos_token_id in behind:
+        last = behind.index(tokenizer.eos_token_id)
+    else:
+        last = next(i for i in places if i + 1 not in places)
+    num_after = sum(place > last for place in places)
+    positions = [i for i, token in enumerate(token_ids) if token in special]
+    first = positions[len(positions) - len(places)]
+    return range(first, positions[len(positions) - 1 - num_after] + 1)
+
+
+def _generation_mask(tokenizer: Any, conversation: Conversation, token_ids: list[int]) -> list[bool]:
+    """Which tokens a template's {% generation %} marks allow to be learnt; all tokens where it has no such marks."""
+    if not _GENERATION_MARK.search(tokenizer.get_chat_template()):
+        return [True] * len(token_ids)
+    options = {"tokenize": True, "return_dict": True, "return_assistant_tokens_mask": True}
+    rendered = _apply_template(tokenizer, conversation, **options)
+    if rendered["input_ids"] != token_ids:
+        return [True] * len(token_ids)
+    return [bool(mark) for mark in rendered["assistant_masks"]]
+
+
+@lru_cache(maxsize=4)
+def _special_token_ids(tokenizer: Any) -> set[int]:
+    added = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return added | set(tokenizer.all_special_ids)
+
+
+def _tokenize(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _render(tokenizer: Any, conversation: Conversation, **options: Any) -> str:
+    return str(_apply_template(tokenizer, conversation, tokenize=False, **options))
+
+
+def _apply_template(tokenizer: Any, conversation: Conversation, **options: Any) -> Any:
+    from jinja2.exceptions import TemplateError
+
+    tools = {"tools": list(conversation.tools)} if conversation.tools else {}
+    try:
+        return tokenizer.apply_chat_template(
+            list(conversation.messages), **tools, **conversation.template_kwargs, **options
+        )
+    except TemplateError as error:
+        raise ValueError(f"the chat template refuses it ({error})") from error

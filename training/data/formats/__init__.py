@@ -1,0 +1,1 @@
+"""The formats of a row: which keys each has, and how each becomes a conversation."""
