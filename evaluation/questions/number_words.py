@@ -136,12 +136,12 @@ def find_number_words(text: str, language: str = "en") -> list[NumberWords]:
 @lru_cache(maxsize=1)
 def _english_words() -> re.Pattern[str]:
     """The words with which a number can begin: most texts have none, which is seen much faster."""
-    starts = [*_words("en"), *MULTIPLES["en"], *PARTS]
+    starts = [*number_words_of("en"), *MULTIPLES["en"], *PARTS]
     return re.compile(r"\b(?:" + "|".join(sorted(starts, key=len, reverse=True)) + r")\b", re.IGNORECASE)
 
 
 def _find(text: str, language: str) -> Iterator[NumberWords]:
-    words = _words(language)
+    words = number_words_of(language)
     run: list[tuple[str, int, int]] = []
     for match in WORD.finditer(text.casefold() if len(text.casefold()) == len(text) else text.lower()):
         for piece in _pieces(match, words, language):
@@ -274,7 +274,7 @@ def _part(run: list[tuple[str, int, int]], words: dict[str, tuple[int, bool]]) -
 
 
 @lru_cache(maxsize=8)
-def _words(language: str) -> dict[str, tuple[int, bool]]:
+def number_words_of(language: str) -> dict[str, tuple[int, bool]]:
     """Every word for a number below a thousand, and whether it is an ordinal."""
     build = {
         "en": _english, "de": _german, "fr": _french, "es": _spanish, "it": _italian, "pt": _portuguese,

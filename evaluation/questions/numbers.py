@@ -36,14 +36,17 @@ UNSPACED_NAMES = {
     "week": "周 週間 주", "month": "个月 個月 か月 ヶ月 カ月 개월 เดือน", "year": "年 년 ปี",
     "km": "公里 千米 キロメートル",
     "m": "米 メートル 미터", "kg": "公斤 千克 キログラム", "g": "克 グラム", "l": "升 リットル",
-    "€": "欧元 ユーロ", "$": "美元 ドル",
-    "¥": "円", "°": "度",
+    "m^2": "平方米 平方公尺 平方メートル 平米 제곱미터", "km^2": "平方公里 平方千米 平方キロメートル 平方キロ",
+    "m^3": "立方米 立方公尺 立方メートル", "ha": "公顷 公頃 ヘクタール", "cm": "厘米 公分 センチメートル センチ 센티미터",
+    "mm": "毫米 公釐 ミリメートル ミリ 밀리미터", "ml": "毫升 ミリリットル", "t": "吨 噸 トン", "mg": "毫克 ミリグラム",
+    "€": "欧元 ユーロ 유로", "$": "美元 ドル 달러", "元": "元 块 塊 人民币", "₩": "원 ウォン", "°C": "摄氏度 攝氏度",
+    "¥": "円 日元", "°": "度",
 }  # fmt: skip
 UNSPACED_UNITS = {name: unit for unit, names in UNSPACED_NAMES.items() for name in names.split()}
 UNSPACED_UNIT = re.compile(r"\s?(" + "|".join(sorted(UNSPACED_UNITS, key=len, reverse=True)) + ")")
 UNSPACED_NOUN = re.compile(rf"[{UNSPACED}]")
 MINUS = r"(?:minus|moins|menos|meno|минус|negative)\s+"
-CURRENCY = r"(?:US\$|[$€£¥₹]|(?:USD|EUR|GBP|CHF)\s)\s?"
+CURRENCY = r"(?:US\$|R\$|[$€£¥₹]|(?:USD|EUR|GBP|CHF)\s)\s?"
 NUMBER = re.compile(
     rf"""
     (?<!\^) (?<![^\W{UNSPACED}]) (?<![^\W\d_][-.]) (?<!\d[.,])      # not within a word, a version or a power

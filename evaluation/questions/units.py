@@ -46,9 +46,14 @@ SYMBOLS: dict[str, tuple[str, Fraction | int | str, str]] = {
     "ppm": ("1", "1/1000000", ""), "°": ("°", 1, ""), "°C": ("°C", 1, ""), "°F": ("°F", 1, ""), "deg": ("°", 1, ""),
     "′": ("L", "3048/10000", ""), "″": ("L", "254/10000", ""), "sqm": ("L^2", 1, ""), "cc": ("L^3", "1/1000000", ""),
     "$": ("USD", 1, ""), "US$": ("USD", 1, ""), "USD": ("USD", 1, ""), "€": ("EUR", 1, ""), "EUR": ("EUR", 1, ""),
-    "£": ("GBP", 1, ""), "GBP": ("GBP", 1, ""), "¥": ("JPY", 1, ""), "JPY": ("JPY", 1, ""), "CHF": ("CHF", 1, ""),
+    "£": ("GBP", 1, ""), "GBP": ("GBP", 1, ""), "¥": ("JPY", 1, ""), "R$": ("BRL", 1, ""), "BRL": ("BRL", 1, ""),
+    "元": ("CNY", 1, ""), "CNY": ("CNY", 1, ""), "RMB": ("CNY", 1, ""), "₩": ("KRW", 1, ""), "KRW": ("KRW", 1, ""),
+    "zł": ("PLN", 1, ""), "PLN": ("PLN", 1, ""), "₽": ("RUB", 1, ""), "RUB": ("RUB", 1, ""), "руб": ("RUB", 1, ""),
+    "JPY": ("JPY", 1, ""), "CHF": ("CHF", 1, ""),
     "₹": ("INR", 1, ""), "INR": ("INR", 1, ""), "км": ("L", 1000, ""), "м": ("L", 1, ""), "см": ("L", "1/100", ""),
-    "мм": ("L", "1/1000", ""), "кг": ("M", 1, ""), "ч": ("T", 3600, ""), "мин": ("T", 60, ""),
+    "мм": ("L", "1/1000", ""), "кг": ("M", 1, ""), "г": ("M", "1/1000", ""), "мг": ("M", "1/1000000", ""),
+    "т": ("M", 1000, ""), "л": ("L^3", "1/1000", ""), "мл": ("L^3", "1/1000000", ""), "га": ("L^2", 10_000, ""),
+    "сек": ("T", 1, ""), "кВт": ("J T^-1", 1000, ""), "Вт": ("J T^-1", 1, ""), "ч": ("T", 3600, ""), "мин": ("T", 60, ""),
 }  # fmt: skip
 # Spelled names, as in the dictionary: the symbol each stands for. Plurals are found by their endings.
 NAMES = {
@@ -62,7 +67,7 @@ NAMES = {
     "ft": "foot feet", "yd": "yard", "mi": "mile milla meile", "lb": "pound", "oz": "ounce", "ha": "hectare hektar",
     "%": "percent percentage prozent procent процент", "kn": "knot",
     "hp": "horsepower pferdestärke", "ac": "acre", "bar": "bar", "cal": "calorie kalorie",
-    "°": "degree grad degré grado grau градус", "$": "dollar dólar", "€": "euro", "¥": "yen", "CHF": "franken",
+    "°": "degree grad degré grado grau градус", "$": "dollar dólar", "€": "euro", "¥": "yen", "R$": "real reais", "₽": "рубль рубля рублей", "zł": "złoty złote złotych", "CHF": "franken",
     "Wh": "watt-hour watthour wattstunde", "dB": "decibel", "px": "pixel", "kg": "kilo kilos", "nmi": "",
     "mol": "mole", "cd": "candela", "lm": "lumen", "lx": "lux", "rpm": "", "mph": "",
 }  # fmt: skip
@@ -84,6 +89,10 @@ PHRASES = {
 # "pounds" is money or weight: with £ or lb, whichever the other number has.
 POUNDS = {"pound", "pounds", "quid"}
 POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "quadrat": 2, "kubik": 3}
+# Behind the unit, as the Romance languages have them: "mètres carrés".
+POWERS_BEHIND = dict.fromkeys("carré carrés cuadrado cuadrados quadrato quadrati quadrado quadrados".split(), 2) | (
+    dict.fromkeys("cube cubes cúbico cúbicos cubo cubi".split(), 3)
+)
 PER = re.compile(
     r"\s*/\s*|\s+(?:per|pro|par|por|al|на|each)\s+(?:an?\s+|one\s+)?"
     r"|(?<=[a-zé]) a (?=day|week|month|year|hour|minute|second)"
@@ -157,9 +166,9 @@ def _with_power(text: str) -> tuple[Unit, int] | None:
     for name, power in (("quadrat", 2), ("kubik", 3)):
         if text.casefold().startswith(name) and (unit := _simple(text[len(name) :])):
             return unit, power
-    for suffix, power in ((" carrés", 2), (" carré", 2), (" cuadrados", 2), (" quadrati", 2), (" quadrados", 2)):
-        if text.endswith(suffix) and (unit := _simple(text.removesuffix(suffix))):
-            return unit, power
+    head, _, last = text.rpartition(" ")
+    if head and last.casefold() in POWERS_BEHIND and (unit := _simple(head)):
+        return unit, POWERS_BEHIND[last.casefold()]
     match = FACTOR.fullmatch(text)
     unit = _simple(match["base"]) if match else None
     return (unit, int(match["power"] or 1)) if match and unit else None
@@ -190,7 +199,7 @@ def _symbols() -> tuple[dict[str, Unit], dict[str, Unit], dict[str, Unit]]:
         for name in listed.split():
             for plural in PLURALS:
                 _add_name(names, name + plural, written[symbol])
-                if name[-1] in "eoaя":
+                if name[-1] in "eoaяа":
                     _add_name(names, name[:-1] + plural, written[symbol])
     folded: dict[str, set[Unit]] = {}
     for symbol, unit in written.items():

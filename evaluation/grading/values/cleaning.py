@@ -54,6 +54,7 @@ LATEX_WORDS = {
 LATEX_WORD = re.compile("|".join(re.escape(word) + (r"(?![a-zA-Z])" if word[-1].isalpha() else "") for word in
                                  sorted(LATEX_WORDS, key=len, reverse=True)))  # fmt: skip
 LATEX_POWER = re.compile(r"\^\{(-?\d+)\}")
+LATEX_INDEX = re.compile(r"(?<=[A-Za-z)])_\{?(\d+)\}?")
 MATH = re.compile(r"\$\$([^$]+)\$\$|(?<![\w$])\$(?=\S)([^$\n]*?[^\s$])\$(?![\d$])")
 SECRET = re.compile("[\u00ad\u200c-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
 EMOJI = re.compile(
@@ -90,7 +91,7 @@ def _without_latex(text: str) -> str:
     text = LATEX_DEGREE.sub("°", text)
     for _ in range(3):
         text = IN_BRACES.sub(r"\1", LATEX_FRACTION.sub(r"\1/\2", text))
-    text = LATEX_POWER.sub(r"^\1", text)
+    text = LATEX_INDEX.sub(r"\1", LATEX_POWER.sub(r"^\1", text)) if "_" in text else LATEX_POWER.sub(r"^\1", text)
     text = LATEX_WORD.sub(lambda word: LATEX_WORDS[word[0]], text)
     return MATH.sub(lambda math: math[1] or math[2], text)
 

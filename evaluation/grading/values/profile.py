@@ -34,6 +34,8 @@ PREPOSITIONS = words("prepositions")
 BARE_ARTICLES = {"the", "a", "an"}
 HOW_MANY = re.compile(r"\b(?:how many|wie viele|combien de|cuant[oa]s|quant[ie]|quant[oa]s|сколько) (\w+)")
 WHICH_NUMBER = re.compile(r"\b(?:which|what|welche[mnrs]?|quelle?|que|cual|quale|qual) (\w{4,})")
+ASKS_TIME = frozenset("time heure hora horas ora uhr when wann quand quando cuando".split())
+ASKS_DURATION = frozenset("how long combien duree dauer duracion durata duracao lange tiempo temps".split())
 CODE_LIKE = re.compile(r"(?=.*\d)(?=.*[^\W\d_])\S+|\S*_\S*|[A-Z]{2,}[a-z]?")
 YES, NO = words("yes"), words("no")
 
@@ -153,6 +155,8 @@ def _accepted(text: str, language: str, kind: str, asked: frozenset[str]) -> Acc
         and (number.padded or (number.noun and number.unit == number.noun and not number.measure))
     ):
         number = None
+    if number and number.measure and number.measure.dimension == "T" and parse_time(text) and _asks_time(asked):
+        number = None
     date = parse_date(text) if kind == "value" else None
     time = parse_time(text) if kind == "value" and not number else None
     if date or time:
@@ -163,6 +167,11 @@ def _accepted(text: str, language: str, kind: str, asked: frozenset[str]) -> Acc
     )
 
 
+def _asks_time(asked: frozenset[str]) -> bool:
+    """Whether a question asks at what time, and not for how long: "18 h" is one or the other."""
+    return bool(asked & ASKS_TIME) and not asked & ASKS_DURATION
+
+
 def _topics(tokens: list[Token], capital: bool) -> tuple[tuple[str, str, str], ...]:
     """What is asked of what: ("number", "of", "iron") for "What is the atomic number of Iron?"."""
     return tuple(
@@ -170,6 +179,11 @@ def _topics(tokens: list[Token], capital: bool) -> tuple[tuple[str, str, str], .
         for word, link, name in zip(tokens, tokens[1:], tokens[2:], strict=False)
         if link.key in ("of", "for", "in", "von", "de", "di") and name.capital == capital and not word.capital
     )
+
+
+def is_typed(value: Accepted) -> bool:
+    """Whether a value is a number, a date or a time."""
+    return bool(value.number or value.date or value.time)
 
 
 def is_yes_no(profile: Profile) -> bool | None:

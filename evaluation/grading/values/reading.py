@@ -17,12 +17,14 @@ from functools import lru_cache
 from evaluation.grading.values import cues
 from evaluation.grading.values.alike.compounds import with_compounds
 from evaluation.grading.values.alike.denials import affirms_what_is_denied
+from evaluation.grading.values.alike.eastern import is_amount, is_eastern, western, without_gaps
+from evaluation.grading.values.alike.phones import is_phone, read_phone
 from evaluation.grading.values.alike.wordings import reworded, with_wordings
 from evaluation.grading.values.cleaning import clean
 from evaluation.grading.values.joins import is_country_behind, is_joined_to_another, names_another_place
 from evaluation.grading.values.meaning import is_about_something_else, judge, overlap, says_the_opposite
 from evaluation.grading.values.mentions import NUMERALS, Mention, Reading, ends_of, find_words, place
-from evaluation.grading.values.profile import Accepted, Profile, is_yes_no, profile_of
+from evaluation.grading.values.profile import Accepted, Profile, is_typed, is_yes_no, profile_of
 from evaluation.grading.values.rivals import belongs_elsewhere, is_strong_name, other_names, word_rivals
 from evaluation.grading.values.segments import VERBS, Segment, segments_of, tokens_of
 from evaluation.grading.values.typed import find_typed
@@ -53,16 +55,20 @@ def read_value(question: Question, answer: str, cut_off: bool = False) -> Verdic
     if answer.strip() in question.answers:
         return Verdict.RIGHT
     text = clean(answer if len(answer) <= MAX_CHARACTERS else f"{answer[:HALF]}\n{answer[-HALF:]}")
+    question, text = in_one_script(question, text)
     question, text = with_compounds(with_wordings(question), reworded(question, text))
     profile = profile_of(question)
     if not text:
         return Verdict.WRONG
     if question.kind == "value" and (polarity := is_yes_no(profile)) is not None:
         return Verdict(read_yes_no(tokens_of(text), text, polarity, profile))
+    phones = [value for value in question.answers if is_phone(value)] if question.kind == "value" else []
+    if phones and (found := read_phone(text, phones)) and (found != "wrong" or len(phones) == len(question.answers)):
+        return Verdict(found)
     unspaced = [value for value in profile.accepted if is_unspaced(value.text)]
     if unspaced:
         found = read_unspaced(text, [value.text for value in unspaced], question.question)
-        if found != "wrong" or (len(unspaced) == len(profile.accepted) and not any(value.number for value in unspaced)):
+        if found != "wrong" or (len(unspaced) == len(profile.accepted) and not any(map(is_typed, unspaced))):
             return Verdict(found)
     return _read(question, profile, text, cut_off)
 
@@ -94,6 +100,16 @@ def _read(question: Question, profile: Profile, text: str, cut_off: bool) -> Ver
     if verdict is Verdict.RIGHT and cut_off and _ends_within(reading):
         return Verdict.UNCLEAR
     return verdict
+
+
+def in_one_script(question: Question, text: str) -> tuple[Question, str]:
+    """Question and answer with Chinese and Japanese amounts in digits, and names without spaces in them."""
+    if not any(map(is_eastern, question.answers)):
+        return question, text
+    if any(is_eastern(value) and is_amount(value) for value in question.answers):
+        answers = tuple(western(value).strip() if is_amount(value) else value for value in question.answers)
+        return question.model_copy(update={"answers": answers}), western(text)
+    return question.model_copy(update={"answers": tuple(map(without_gaps, question.answers))}), without_gaps(text)
 
 
 def _names_in_order(text: str, profile: Profile) -> str:

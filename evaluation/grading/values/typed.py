@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from evaluation.grading.values import cues
 from evaluation.grading.values.alike.denials import is_beyond
+from evaluation.grading.values.alike.spoken_times import spoken_times
 from evaluation.grading.values.cues import words
 from evaluation.grading.values.joins import joined_numbers
 from evaluation.grading.values.mentions import Mention, Reading, ends_of, near_conversion
@@ -71,7 +72,11 @@ def _is_range(text: str, dates: list[Date]) -> bool:
 
 def _find_times(reading: Reading) -> None:
     accepted = {value.time.minutes for value in reading.profile.accepted if value.time}
-    times = ends_of(find_times(reading.text))
+    spoken = spoken_times(reading.text, reading.profile.language)
+    digital = [
+        time for time in find_times(reading.text) if not any(each.start <= time.start < each.end for each in spoken)
+    ]
+    times = ends_of(sorted([*digital, *spoken], key=lambda time: time.start))
     right = [time.minutes in accepted or time.other in accepted for time in times]
     for time, is_right in zip(times, right, strict=True):
         (reading.mentions if is_right else reading.rivals).append(Mention(time.start, time.end, is_right))

@@ -56,7 +56,13 @@ CENTS = re.compile(
     r"\b(?P<value>\d{1,3})\s?(?:cents?|ct\.?|¢|pence|rappen|centimes?|céntimos?|centesimi|cêntimos?)(?!\w)",
     re.IGNORECASE,
 )
-MONEY = {"EUR": "€", "USD": "$", "GBP": "£", "CHF": "CHF"}
+MONEY = {"EUR": "€", "USD": "$", "GBP": "£", "CHF": "CHF", "BRL": "reais"}
+WITH_CENTS = re.compile(
+    r"\b(?P<whole>\d+) (?P<unit>euros?|dollars?|pounds?|reais|real|francs?|franken|dólares|dollari)"
+    r"(?:,? (?:and|et|y|e|und) | )(?P<cents>\d{1,2}) ?(?:cents?|ct|pence|p|centimes?|céntimos?|centavos?|centesimi"
+    r"|cêntimos?|rappen)(?!\w)",
+    re.IGNORECASE,
+)
 
 
 def wordings(question: str, value: str) -> list[str]:
@@ -98,6 +104,7 @@ def reworded(question: Question, text: str) -> str:
     """An answer, that is cleaned, in the words of the question."""
     for pattern, by in _rules(question.question, question.answers):
         text = pattern.sub(by, text)
+    text = WITH_CENTS.sub(lambda sum_: f"{sum_['whole']}.{int(sum_['cents']):02} {sum_['unit']}", text)
     if (money := _money(question.answers)) and (MONEY[money] not in text):
         text = CENTS.sub(lambda cents: f"{float(Fraction(int(cents['value']), 100)):.2f} {MONEY[money]}", text)
     return _held(text) if " hold" in text or " keep" in text else text
