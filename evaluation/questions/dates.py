@@ -44,6 +44,8 @@ DATE = re.compile(
       (?:(?:{OF}|-)(?P<y4>\d{{4}})\b(?:\s*(?:года\b|году\b|г\.|r\.|roku\b))?)?
     | \b(?P<m5>{MONTH})\b\.?\s+(?:the\s+)?(?P<d5>\d{{1,2}}|{DAY})(?:st|nd|rd|th)?\b(?![.,]\d|:)
       (?:\s*,?\s+(?:of\s+)?(?P<y5>\d{{4}})\b)?
+    | (?<![\d/.-])(?P<m7>0?[1-9]|1[0-2])[/.](?P<y7>(?:19|20)\d\d)(?![\d/-]|\.\d)
+    | (?<![\d/.-])(?P<y8>(?:19|20)\d\d)-(?P<m8>0[1-9]|1[0-2])(?![\d/.-])
     | \b(?P<m6>{MONTH})\b\.?{OF}(?P<y6>\d{{4}})\b(?:\s*(?:года\b|г\.))?
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -58,6 +60,7 @@ TIME = re.compile(
         (?P<h1>[01]?\d|2[0-4])(?P<sep>[:.]|\s?h\s?)(?P<m1>[0-5]\d)(?::[0-5]\d)?(?!\d|[.:]\d)
         \s*(?P<half1>[ap]\.?\s?m\b\.?)?(?P<mark1>\s*(?:uhr|hrs?|h|o'clock)\b)?
       | (?P<h2>[01]?\d|2[0-4])\s*(?:(?P<half2>[ap]\.?\s?m\b\.?)|(?P<mark2>uhr|o'clock|h(?=\s*$))\b)
+      | (?P<h3>[01]\d|2[0-3])(?P<m3>[0-5]\d)\s?(?:z\b|hrs?\b|hours\b|utc\b|gmt\b)
       | (?P<word>noon|midnight|midday)
     )
     """,
@@ -169,7 +172,7 @@ def parse_time(text: str) -> Time | None:
 
 def _date(match: re.Match[str]) -> Date | None:
     found = match.groupdict()
-    number = next(key[1] for key in ("y1", "d2", "y3", "d4", "m5", "m6") if found[key] is not None)
+    number = next(key[1] for key in ("y1", "d2", "y3", "d4", "m5", "m6", "m7", "y8") if found[key] is not None)
     year, month, day = (_part(found.get(f"{part}{number}")) for part in "ymd")
     if number == "2" and len(found["y2"] or "") == 2:
         year = None if year is None else year + (2000 if year < 70 else 1900)
@@ -215,6 +218,8 @@ def _time_in_words(match: re.Match[str]) -> Time:
 def _time(match: re.Match[str]) -> Time | None:
     if match["word"]:
         return Time(0 if match["word"].casefold() == "midnight" else 720, match.start(), match.end())
+    if match["h3"]:
+        return Time(int(match["h3"]) * 60 + int(match["m3"]), match.start(), match.end())
     half, mark = match["half1"] or match["half2"], match["mark1"] or match["mark2"]
     if match["sep"] == "." and not (half or mark):
         return None

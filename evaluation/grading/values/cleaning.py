@@ -21,6 +21,7 @@ NUMBERED = re.compile(r"^[ \t]*(\d{1,2})[.)][ \t]+(?=\S)", re.MULTILINE)
 LETTERED = re.compile(r"(?:(?<=\s)|^)\((?:[a-hA-H]|\d)\)\s+(?=\w)")
 INLINE = re.compile(r"(?:(?<=\s)|^)\(?([a-hA-H]|[1-9]|i{1,3}|iv|v)([).:])\s+(?=\w)")
 RULE = re.compile(r"^[ \t]*(?:[-*_=][ \t]*){3,}$", re.MULTILINE)
+TABLE_HEAD = re.compile(r"^.*\|.*\n(?=[ \t]*\|?[ \t]*:?-{2,}:?[ \t]*\|[ \t:|-]*$)", re.MULTILINE)
 TABLE_RULE = re.compile(r"^[ \t]*\|?[ \t]*:?-{2,}:?[ \t]*(?:\|[ \t:-]*)*$", re.MULTILINE)
 EMPHASIS = re.compile(r"\*+(?=\S)|(?<=\S)\*+|(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)|`+")
 PERHAPS_MARKS = re.compile(r"[\[【［(<]")
@@ -45,6 +46,7 @@ IN_BRACES = re.compile(
     r"\{([^{}]*)\}"
 )
 LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+BARE_FRACTION = re.compile(r"\\[dt]?frac\s*(\d)\s*(\d)")
 LATEX_DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree|\\textdegree")
 LATEX_WORDS = {
     r"\times": "×", r"\cdot": "·", r"\approx": "≈", r"\%": "%", r"\$": "＄", r"\&": "&", r"\#": "#", r"\_": "_",
@@ -88,7 +90,7 @@ def _has_dashes(text: str) -> bool:
 
 def _without_latex(text: str) -> str:
     text = BOX.sub(lambda box: f"\nfinal answer: {box[1]}\n", text)
-    text = LATEX_DEGREE.sub("°", text)
+    text = LATEX_DEGREE.sub("°", BARE_FRACTION.sub(r"\1/\2", text))
     for _ in range(3):
         text = IN_BRACES.sub(r"\1", LATEX_FRACTION.sub(r"\1/\2", text))
     text = LATEX_INDEX.sub(r"\1", LATEX_POWER.sub(r"^\1", text)) if "_" in text else LATEX_POWER.sub(r"^\1", text)
@@ -112,7 +114,7 @@ def _without_markdown(text: str) -> str:
     if "(" in text and len(LETTERED.findall(text)) > 1:
         text = LETTERED.sub("\n", text)
     if "\n" in text or text[:1] in "#>-*+•| \t(":
-        text = RULE.sub("", TABLE_RULE.sub("", text)) if "\n" in text else text
+        text = RULE.sub("", TABLE_RULE.sub("", TABLE_HEAD.sub("", text))) if "\n" in text else text
         text = BULLET.sub("\n", HEADING.sub("", text))
     text = _without_inline_list(text)
     if len(NUMBERED.findall(text)) > 1:

@@ -151,7 +151,7 @@ def _is_whole(tokens: list[Token], first: int, end: int, accepted: Accepted, pro
     if (
         after
         and after.gap in ("-", "_", ".", ":", "@", "\\", "=")
-        and after.key not in ("based", "like", "style", "style")
+        and after.key not in ("based", "like", "style", "hand", "handed", "side", "sided", "coloured", "colored")
     ):
         return False
     if after and after.gap in ("+", "#", "++", "%", " %"):
