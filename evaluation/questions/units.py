@@ -69,7 +69,7 @@ NAMES = {
     "hp": "horsepower pferdestärke", "ac": "acre", "bar": "bar", "cal": "calorie kalorie",
     "°": "degree grad degré grado grau градус", "$": "dollar dólar", "€": "euro", "¥": "yen", "R$": "real reais", "₽": "рубль рубля рублей", "zł": "złoty złote złotych", "CHF": "franken",
     "Wh": "watt-hour watthour wattstunde", "dB": "decibel", "px": "pixel", "kg": "kilo kilos", "nmi": "",
-    "mol": "mole", "cd": "candela", "lm": "lumen", "lx": "lux", "rpm": "", "mph": "",
+    "µm": "micron", "mol": "mole", "cd": "candela", "lm": "lumen", "lx": "lux", "rpm": "", "mph": "",
 }  # fmt: skip
 PHRASES = {
     "degrees celsius": "°C", "degree celsius": "°C", "celsius": "°C", "grad celsius": "°C", "degrés celsius": "°C",

@@ -59,6 +59,8 @@ LATEX_POWER = re.compile(r"\^\{(-?\d+)\}")
 LATEX_INDEX = re.compile(r"(?<=[A-Za-z)])_\{?(\d+)\}?")
 MATH = re.compile(r"\$\$([^$]+)\$\$|(?<![\w$])\$(?=\S)([^$\n]*?[^\s$])\$(?![\d$])")
 SECRET = re.compile("[\u00ad\u200c-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
+FLATS_AND_SHARPS = {"♭": "-flat", "♯": "-sharp", "♮": "-natural"}
+FLAT_OR_SHARP = re.compile(r"(?<=\b[A-Ha-h]) ?[♭♯♮]")
 EMOJI = re.compile(
     "[\U0001f000-\U0001fbff\u2600-\u27bf\u2b00-\u2bff\u231a-\u23ff\u20e3\u3297\u3299\U000e0020-\U000e007f]+"
 )
@@ -76,6 +78,7 @@ def clean(answer: str) -> str:
         text = _without_html(text)
     text = _without_markdown(text)
     if not text.isascii():
+        text = FLAT_OR_SHARP.sub(lambda sign: FLATS_AND_SHARPS[sign[0].strip()], text)
         text = EMOJI.sub(" ", FOOTNOTE.sub("", SECRET.sub("", text)))
     if PERHAPS_MARKS.search(text):
         text = CITATION.sub("", text)

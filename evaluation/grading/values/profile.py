@@ -37,6 +37,9 @@ WHICH_NUMBER = re.compile(r"\b(?:which|what|welche[mnrs]?|quelle?|que|cual|quale
 ASKS_TIME = frozenset("time heure hora horas ora uhr when wann quand quando cuando".split())
 ASKS_DURATION = frozenset("how long combien duree dauer duracion durata duracao lange tiempo temps".split())
 CODE_LIKE = re.compile(r"(?=.*\d)(?=.*[^\W\d_])\S+|\S*_\S*|[A-Z]{2,}[a-z]?")
+YES_NO_CJK = dict.fromkeys(["可以", "能", "对", "是的", "可", "できます", "はい"], "yes") | dict.fromkeys(
+    ["不可以", "不能", "不行", "不可", "不是", "不", "できません", "いいえ", "禁止"], "no"
+)
 YES, NO = words("yes"), words("no")
 
 
@@ -188,7 +191,8 @@ def is_typed(value: Accepted) -> bool:
 
 def is_yes_no(profile: Profile) -> bool | None:
     """True where yes is accepted, False where no is, None where the question is no such one."""
-    words = {fold(accepted.text.strip(" .!").casefold()) for accepted in profile.accepted}
+    words = {YES_NO_CJK.get(accepted.text.strip(" .!。！"), fold(accepted.text.strip(" .!").casefold())) for accepted in
+             profile.accepted}  # fmt: skip
     if words and words <= YES:
         return True
     return False if words and words <= NO else None

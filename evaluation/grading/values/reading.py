@@ -19,6 +19,8 @@ from evaluation.grading.values.alike.compounds import with_compounds
 from evaluation.grading.values.alike.denials import affirms_what_is_denied
 from evaluation.grading.values.alike.eastern import is_amount, is_eastern, western, without_gaps
 from evaluation.grading.values.alike.phones import is_phone, read_phone
+from evaluation.grading.values.alike.rewrites import rewritten
+from evaluation.grading.values.alike.short_names import with_full_names
 from evaluation.grading.values.alike.wordings import reworded, with_wordings
 from evaluation.grading.values.cleaning import clean
 from evaluation.grading.values.joins import is_country_behind, is_joined_to_another, names_another_place
@@ -56,6 +58,11 @@ def read_value(question: Question, answer: str, cut_off: bool = False) -> Verdic
         return Verdict.RIGHT
     text = clean(answer if len(answer) <= MAX_CHARACTERS else f"{answer[:HALF]}\n{answer[-HALF:]}")
     question, text = in_one_script(question, text)
+    if question.answers != (same := tuple(rewritten(value, question.answers) for value in question.answers)):
+        question, text = question.model_copy(update={"answers": same}), rewritten(text, question.answers)
+    else:
+        text = rewritten(text, question.answers)
+    text = with_full_names(question.question, question.answers, text) if question.kind == "value" else text
     question, text = with_compounds(with_wordings(question), reworded(question, text))
     profile = profile_of(question)
     if not text:

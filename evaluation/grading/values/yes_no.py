@@ -18,8 +18,14 @@ SHORT = re.compile(
     r"\s(?:does|do|is|are|can|may|has|have|will|was|were|must|did|should)(?P<no> not|n't)?\b"
     r"|^(?:it|they|he|she|you|we|that|this|there|one) (?P<no2>\w+n't|cannot|never)\b"
 )
+NO_WAY = re.compile(
+    r"(?:pas du tout|absolument pas|en aucun cas|aucunement|nullement|jamais|keineswegs|auf keinen fall|keinesfalls|mitnichten"
+    r"|en absoluto|de ninguna manera|de ningun modo|para nada|ni hablar|assolutamente no|per niente|niente affatto|macche"
+    r"|de jeito nenhum|de modo algum|de forma alguma|nem pensar|ни в коем случае|нельзя|не нужн\w+|не требуется"
+    r"|не надо|не может|no way|not at all|by no means|under no circumstances|on no account)\b"
+)
 CJK = re.compile(
-    r"(?:(?P<yes>是|对|可以|需要|有的|会的|能|はい|ええ|そうです|네|예|맞습니다)|(?P<no>不|否|没|いいえ|いえ|아니))"
+    r"(?:(?P<no>不|否|没|沒|无需|無需|禁止|いいえ|いえ|できません|ありません|アウト|아니)|(?P<yes>是|对|對|可以|需要|有的|会的|會的|能|当然|當然|はい|ええ|そうです|もちろん|できます|네|예|맞습니다))"
 )
 REGRETS = words("regrets")
 LEADS = re.compile(r"^(?:no|without) (?:doubt|problem|worries|question|a doubt)\b")
@@ -70,10 +76,15 @@ def _says(segment: Segment) -> bool | None:
         return None
     if re.fullmatch(
         r"of course|you bet|by all means|bien sur|por supuesto|claro que si|ma certo|certo che si|com certeza"
-        r"|auf jeden fall|конечно",
+        r"|auf jeden fall|selbstverstandlich|naturlich|freilich|tout a fait|absolument|bien entendu|desde luego|claro"
+        r"|ya lo creo|sem duvida|pois sim|pode sim|certamente|senz altro|naturalmente|конечно|разумеется|безусловно|можно",
         joined,
     ):
         return True
+    if NO_WAY.match(joined):
+        return False
+    if keys[0] == "no" and len(keys) > 1 and keys[1] not in cues.PRONOUNS | {"not", "way", "need", "you", "sir", "sorry"}:
+        return None if segment.tokens[1].gap == " " else False
     if keys[0] in YES and not (keys[0] in ("si", "correct") and len(keys) > 2):
         both = any(key in NO for key in keys[1:4]) and any(key in cues.ORS | {"and"} for key in keys[1:3])
         return None if both else True

@@ -82,6 +82,8 @@ def wordings(question: str, value: str) -> list[str]:
     if 2 <= len(words) <= 5 and value.islower() and all(word.isalpha() for word in words):
         inner = next((index for index, word in enumerate(words) if index and word in INNER), len(words) - 1)
         found += [" ".join([*words[:inner], verb, *words[inner:]]) for verb in ("is", "are")]
+    if " & " in value:
+        found += [value.replace(" & ", f" {word} ") for word in ("and", "und", "et", "y", "e")]
     held = _held(value)
     return [*found, held] if held != value else found
 
