@@ -46,7 +46,9 @@ from evaluation.grading.citations import judge_citations
 from evaluation.grading.refusals import Refusal, read_refusal
 from evaluation.grading.values.alike.denials import denies
 from evaluation.grading.values.cleaning import clean
+from evaluation.grading.values.profile import is_yes_no, profile_of
 from evaluation.grading.values.reading import MAX_CHARACTERS, Verdict, read_value
+from evaluation.grading.values.yes_no import begins_with_no
 from evaluation.questions.json_values import MISSING, parse_json, schema_accepts
 from evaluation.questions.patterns import PatternTooSlow, find_all, full_match
 from evaluation.questions.question import Question
@@ -71,6 +73,16 @@ BARE_DENIAL = re.compile(r"(?:it|they|he|she|that|this|there|you|we|one) (?:\w+n
 SAYS_OF_A_TEXT = re.compile(
     r"\b(?:i|we|know\w*|sure|clear|information|mention\w*|state[sd]?|specif\w*|say|says|passages?|documents?|texts?|contexts?|"
     r"sources?|excerpts?|manual|page|answer\w*)\b"
+)
+SAYS_UNKNOWN = re.compile(
+    r"(?:(?:it|this|that|the \w+) )?(?:is |was |has )?(?:not (?:been )?(?:stated|given|specified|mentioned"
+    r"|disclosed|known|provided|indicated|recorded|documented)|unknown|unspecified|unstated|n/?a"
+    r"|(?:cannot|can't) be (?:determined|known|said|told))"
+    r"(?: (?:in|from|by) .*)?|(?:the \w+ |it )?(?:does not|doesn't) (?:say|state|mention|specify)(?: .*)?"
+    r"|(?:ist )?nicht (?:angegeben|bekannt|genannt|erwähnt)|unbekannt|inconnue?|non (?:précisée?|indiquée?|mentionnée?)"
+    r"|no se (?:especifica|indica|menciona|sabe)|desconocid[oa]|non (?:specificat|indicat|not)[oa]|sconosciut[oa]"
+    r"|não (?:informad|especificad|mencionad)[oa]|desconhecid[oa]|неизвестно|не указан[оаы]?"
+    r"|未提及|未说明|不明|記載なし"
 )
 GRADED_IN_WORDS = ("value", "number", "rubric")
 
@@ -138,7 +150,7 @@ def grade(
     refused = refusal in (Refusal.PLAIN, Refusal.CONTRADICTED)
     unclear = not question.answerable and refusal is Refusal.UNCLEAR
     blocked = refused and not _sounds_like_a_refusal(question) and BARE_DENIAL.fullmatch(plain) is None
-    blocked = blocked and not _denies_as_asked(question, plain)
+    blocked = blocked and not _denies_as_asked(question, plain) and not _says_no_as_asked(question, text)
     try:
         content, form = _content_and_form(question, answer, text, plain, refusal, blocked, choices, judged, cut_off)
     except PatternTooSlow as error:
@@ -185,6 +197,8 @@ def _content_and_form(
     if question.kind == "regex":
         return _matches(question, text, plain, blocked, judged, cut_off), None
     match = full_match(question.form, text) if question.form else None
+    if refusal is Refusal.PLAIN and question.kind == "value" and _accepts_a_refusal(question):
+        return True, None if question.form is None else match is not None
     content = not blocked and _gives_value(question, match["value"] or "" if match else answer, judged, cut_off)
     return content, None if question.form is None else match is not None
 
@@ -234,9 +248,19 @@ def _sounds_like_a_refusal(question: Question) -> bool:
     )
 
 
+def _accepts_a_refusal(question: Question) -> bool:
+    """Whether an accepted value says that the answer is not known: then any words for that are right."""
+    return any(SAYS_UNKNOWN.fullmatch(normalise(value)) for value in question.answers)
+
+
 def _denies_as_asked(question: Question, plain: str) -> bool:
     """Whether the question asks what is not so, and the answer says so of a thing: "It is not available in green"."""
     return denies(normalise(question.question)) and SAYS_OF_A_TEXT.search(plain) is None
+
+
+def _says_no_as_asked(question: Question, text: str) -> bool:
+    """Whether "no" is accepted and is how the answer begins: "Not needed, unless you leave the airport"."""
+    return question.kind == "value" and begins_with_no(text) and is_yes_no(profile_of(question)) is False
 
 
 def _choice(choices: Mapping[str, float] | None) -> str:

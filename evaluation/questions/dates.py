@@ -54,13 +54,15 @@ DATE = re.compile(
 MAY_HOLD_A_DATE = re.compile(
     r"\d[-/.]\d|年|\b(?:" + "|".join(sorted({name[:3] for name in BY_NAME})) + ")", re.IGNORECASE
 )
+ZONES = {"z": "utc", "gmt": "utc", "ut": "utc", "mez": "cet", "mesz": "cest"}
+ZONE = "pacific|eastern|central|mountain|utc|gmt|z|cet|cest|mez|mesz|bst|est|edt|cst|cdt|mst|mdt|pst|pdt|jst|ist|aest"
 TIME = re.compile(
-    r"""
+    rf"""
     (?<![\w.:])(?:
         (?P<h1>[01]?\d|2[0-4])(?P<sep>[:.]|\s?h\s?)(?P<m1>[0-5]\d)(?::[0-5]\d)?(?!\d|[.:]\d)
-        \s*(?P<half1>[ap]\.?\s?m\b\.?)?(?P<mark1>\s*(?:uhr|hrs?|h|o'clock)\b)?
+        \s*(?P<half1>[ap]\.?\s?m\b\.?)?(?P<mark1>\s*(?:uhr|hrs?|h|o'clock)\b)?(?:\s*(?P<zone1>{ZONE})\b)?
       | (?P<h2>[01]?\d|2[0-4])\s*(?:(?P<half2>[ap]\.?\s?m\b\.?)|(?P<mark2>uhr|o'clock|h(?=\s*$))\b)
-      | (?P<h3>[01]\d|2[0-3])(?P<m3>[0-5]\d)\s?(?:z\b|hrs?\b|hours\b|utc\b|gmt\b)
+      | (?P<h3>[01]\d|2[0-3])(?P<m3>[0-5]\d)\s?(?:(?P<zone2>{ZONE})\b|hrs?\b|hours\b)
       | (?P<word>noon|midnight|midday)
     )
     """,
@@ -88,7 +90,7 @@ COUNTED = (
 TIME_IN_WORDS = re.compile(
     rf"""
     (?<![\w-])(?:
-        (?:a\s+)?(?P<part>half|quarter|twenty-five|twenty|ten|five|(?:20|10|5)(?=(?:\s+minutes)?\s+past))(?:\s+minutes)?\s+(?P<side>past|to)\s+
+        (?:a\s+)?(?P<part>half|quarter|twenty-five|twenty|ten|five|[1-5]?\d(?=\s+minutes\s+(?:past|to))|(?:20|10|5)(?=(?:\s+minutes)?\s+past))(?:\s+minutes)?\s+(?P<side>past|to)\s+
         (?P<h1>{HOUR})(?!{COUNTED})
       | half\s+(?P<h2>{HOUR})
         (?!\s+(?:of|a|the|per|percent|hours?|minutes?|days?|years?|million|thousand|hundred|dozen)\b)
@@ -115,6 +117,8 @@ class Date:
     end: int = 0
     exchanged: bool = False
     """Day and month may be the other way round."""
+    asked_end: bool = False
+    """It is the end of a range that was asked for."""
 
     def gives(self, accepted: "Date") -> bool:
         """Whether this date says all that the accepted one says."""
@@ -135,6 +139,15 @@ class Time:
     end: int
     other: int | None = None
     """The same twelve hours earlier or later, where the words leave that open: "half past five"."""
+    zone: str = ""
+    """The time zone that is named with it, in small letters: "utc"."""
+    asked_end: bool = False
+    """It is the end of a range that was asked for."""
+
+    def gives(self, accepted: "Time") -> bool:
+        """Whether this may be the accepted time, in no other time zone."""
+        same = accepted.minutes in (self.minutes, self.other) or self.minutes == accepted.other
+        return same and (not self.zone or not accepted.zone or self.zone == accepted.zone)
 
 
 def find_dates(text: str) -> list[Date]:
@@ -197,7 +210,8 @@ def _part(text: str | None) -> int | None:
 def _time_in_words(match: re.Match[str]) -> Time:
     """ "half past five", "quarter to seven", "halb sechs", "Viertel nach acht"."""
     if match["h1"]:
-        part = MINUTES[match["part"].casefold()]
+        said = match["part"].casefold()
+        part = int(said) if said.isdigit() else MINUTES[said]
         minutes = HOURS[match["h1"].casefold()] * 60 + (part if match["side"].casefold() == "past" else -part)
     elif match["h5"] or match["h6"]:
         minutes = HOURS[(match["h5"] or match["h6"]).casefold()] * 60
@@ -219,7 +233,8 @@ def _time(match: re.Match[str]) -> Time | None:
     if match["word"]:
         return Time(0 if match["word"].casefold() == "midnight" else 720, match.start(), match.end())
     if match["h3"]:
-        return Time(int(match["h3"]) * 60 + int(match["m3"]), match.start(), match.end())
+        minutes = int(match["h3"]) * 60 + int(match["m3"])
+        return Time(minutes, match.start(), match.end(), zone=_zone(match["zone2"]))
     half, mark = match["half1"] or match["half2"], match["mark1"] or match["mark2"]
     if match["sep"] == "." and not (half or mark):
         return None
@@ -228,4 +243,9 @@ def _time(match: re.Match[str]) -> Time | None:
         if not 1 <= hour <= 12:
             return None
         hour = hour % 12 + (12 if half[0] in "pP" else 0)
-    return Time(hour * 60 + int(match["m1"] or 0), match.start(), match.end())
+    return Time(hour * 60 + int(match["m1"] or 0), match.start(), match.end(), zone=_zone(match["zone1"]))
+
+
+def _zone(text: str | None) -> str:
+    zone = (text or "").casefold()
+    return ZONES.get(zone, zone)

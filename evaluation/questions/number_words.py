@@ -370,6 +370,7 @@ def _italian() -> dict[str, int]:
         table |= {head: 100 * hundreds} | {
             head + rest: 100 * hundreds + number for rest, number in below.items() if number
         }
+    table |= {f"mille{word}": 1000 + number for word, number in list(table.items()) if 0 < number < 1000}
     table |= {f"{word}mila": 1000 * number for word, number in list(table.items()) if 1 < number < 1000}
     return table
 

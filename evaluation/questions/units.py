@@ -53,7 +53,8 @@ SYMBOLS: dict[str, tuple[str, Fraction | int | str, str]] = {
     "₹": ("INR", 1, ""), "INR": ("INR", 1, ""), "км": ("L", 1000, ""), "м": ("L", 1, ""), "см": ("L", "1/100", ""),
     "мм": ("L", "1/1000", ""), "кг": ("M", 1, ""), "г": ("M", "1/1000", ""), "мг": ("M", "1/1000000", ""),
     "т": ("M", 1000, ""), "л": ("L^3", "1/1000", ""), "мл": ("L^3", "1/1000000", ""), "га": ("L^2", 10_000, ""),
-    "сек": ("T", 1, ""), "кВт": ("J T^-1", 1000, ""), "Вт": ("J T^-1", 1, ""), "ч": ("T", 3600, ""), "мин": ("T", 60, ""),
+    "сек": ("T", 1, ""), "кВт": ("J T^-1", 1000, ""), "Вт": ("J T^-1", 1, ""), "ч": ("T", 3600, ""),
+    "мин": ("T", 60, ""),
 }  # fmt: skip
 # Spelled names, as in the dictionary: the symbol each stands for. Plurals are found by their endings.
 NAMES = {
@@ -67,7 +68,8 @@ NAMES = {
     "ft": "foot feet", "yd": "yard", "mi": "mile milla meile", "lb": "pound", "oz": "ounce", "ha": "hectare hektar",
     "%": "percent percentage prozent procent процент", "kn": "knot",
     "hp": "horsepower pferdestärke", "ac": "acre", "bar": "bar", "cal": "calorie kalorie",
-    "°": "degree grad degré grado grau градус", "$": "dollar dólar", "€": "euro", "¥": "yen", "R$": "real reais", "₽": "рубль рубля рублей", "zł": "złoty złote złotych", "CHF": "franken",
+    "°": "degree grad degré grado grau градус", "$": "dollar dólar", "€": "euro", "¥": "yen",
+    "R$": "real reais", "₽": "рубль рубля рублей", "zł": "złoty złote złotych", "CHF": "franken",
     "Wh": "watt-hour watthour wattstunde", "dB": "decibel", "px": "pixel", "kg": "kilo kilos", "nmi": "",
     "µm": "micron", "mol": "mole", "cd": "candela", "lm": "lumen", "lx": "lux", "rpm": "", "mph": "",
 }  # fmt: skip
@@ -90,9 +92,9 @@ PHRASES = {
 POUNDS = {"pound", "pounds", "quid"}
 POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "quadrat": 2, "kubik": 3}
 # Behind the unit, as the Romance languages have them: "mètres carrés".
-POWERS_BEHIND = dict.fromkeys("carré carrés cuadrado cuadrados quadrato quadrati quadrado quadrados".split(), 2) | (
-    dict.fromkeys("cube cubes cúbico cúbicos cubo cubi".split(), 3)
-)
+POWERS_BEHIND = dict.fromkeys(
+    ["carré", "carrés", "cuadrado", "cuadrados", "quadrato", "quadrati", "quadrado", "quadrados"], 2
+) | (dict.fromkeys(["cube", "cubes", "cúbico", "cúbicos", "cubo", "cubi"], 3))
 PER = re.compile(
     r"\s*/\s*|\s+(?:per|pro|par|por|al|на|each)\s+(?:an?\s+|one\s+)?"
     r"|(?<=[a-zé]) a (?=day|week|month|year|hour|minute|second)"

@@ -57,6 +57,8 @@ def _state(mention: Mention, masked: str, segments: list[Segment], profile: Prof
         return "asked"
     if cues.SUPPOSED.search(masked) and is_cue(cues.SUPPOSED, masked, asked):
         return "asked"
+    if VERSION_AFTER.search(masked) and NUMBERED.fullmatch("".join(segment.keys[mention.first : mention.last])):
+        return "denied"
     for pattern in (cues.DENIED_BEFORE, cues.DENIED_AFTER, cues.BELIEVED):
         if is_cue(pattern, masked, asked):
             return "denied"
@@ -87,6 +89,10 @@ def _state(mention: Mention, masked: str, segments: list[Segment], profile: Prof
     return "stated"
 
 
+VERSION_AFTER = re.compile(
+    r"\b(?:after|before|prior to|later than|earlier than|newer than|older than) (?:version |v )?§"
+)
+NUMBERED = re.compile(r"v?\d+(?:\.\d+)+")
 UNSURE_OF_ELSE = re.compile(
     r"\b(?:sure|certain|confident|clear|unsure|uncertain|unclear) (?:about|of|how|why|when|where) "
     r"(?!(?:this|that|it|these|those|what)\b)(?:(?!§).)*$"

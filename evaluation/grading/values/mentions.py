@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from evaluation.grading.values import cues
+from evaluation.grading.values.alike.inflections import same_word
 from evaluation.grading.values.cues import words
 from evaluation.grading.values.profile import Accepted, Profile
 from evaluation.grading.values.segments import VERBS, Segment, Token
@@ -46,6 +47,8 @@ class Mention:
     cap: float = 9.0
     named: bool = False
     """It is a name or a code."""
+    asked_end: bool = False
+    """It is the end of a range that the question asks for."""
 
 
 def find_words(tokens: list[Token], accepted: Accepted, profile: Profile) -> list[Mention]:
@@ -86,6 +89,8 @@ def _same(token: Token, value: Token, accepted: Accepted, is_last: bool) -> bool
     if token.capital and SHORT_NAMES.get(token.key) == value.key:
         return True
     if len(value.key) > 2 and value.key[0] == "v" and value.key[1].isdigit() and token.key == value.key[1:]:
+        return True
+    if same_word(token.key, value.key):
         return True
     if is_last and token.key == value.key + "s" and value.key.endswith("day"):
         return True
@@ -151,7 +156,7 @@ def _is_whole(tokens: list[Token], first: int, end: int, accepted: Accepted, pro
     if (
         after
         and after.gap in ("-", "_", ".", ":", "@", "\\", "=")
-        and after.key not in ("based", "like", "style", "hand", "handed", "side", "sided", "coloured", "colored")
+        and after.key not in ("based", "like", "style", "hand", "handed", "side", "sided")
     ):
         return False
     if after and after.gap in ("+", "#", "++", "%", " %"):

@@ -8,8 +8,9 @@ accepted one. A share may be given as a fraction. Where the accepted number has 
 of kind `number`; for those of kind `value` a percent sign changes the value.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -18,7 +19,9 @@ from evaluation.grading.values.profile import Profile
 from evaluation.questions.languages import language_of
 from evaluation.questions.numbers import Number, parse_number, same_amount
 from evaluation.questions.question import Question
+from evaluation.questions.units import parse_unit
 
+IN_UNIT = re.compile(r"\b(?:in|en|em) ((?:(?:square|cubic|degrees?) )?[^\W\d_]{4,})(?=\W*$|\s*,)")
 HOW = words("beside_a_number")
 
 
@@ -36,7 +39,17 @@ class Near:
 
 def near_numbers(question: Question) -> list[Near]:
     """The accepted numbers of a question of kind `number`, or those among the values of one of kind `value`."""
-    return list(_near(question.answers, question.tolerance, question.tolerance_percent, language_of(question.question)))
+    unit = asked_unit(question.question)
+    language = language_of(question.question)
+    return list(_near(question.answers, question.tolerance, question.tolerance_percent, language, unit))
+
+
+@lru_cache(maxsize=8_192)
+def asked_unit(question: str) -> str:
+    """The unit that a question asks for, spelled out: "millimetres" in "How long is it in millimetres?"; "" where it
+    names none, or more than one."""
+    found = [match[1] for match in IN_UNIT.finditer(question) if parse_unit(match[1])]
+    return found[0] if len(found) == 1 else ""
 
 
 def is_accepted(number: Number, question: Question) -> bool:
@@ -83,10 +96,16 @@ def _holds_without_unit(near: Near, number: Number, is_value: bool) -> bool:
 
 @lru_cache(maxsize=8_192)
 def _near(
-    answers: tuple[str, ...], tolerance: float | None, tolerance_percent: float | None, language: str
+    answers: tuple[str, ...], tolerance: float | None, tolerance_percent: float | None, language: str, unit: str = ""
 ) -> Sequence[Near]:
     absolute, percent = Fraction(str(tolerance or 0)), Fraction(str(tolerance_percent or 0))
     numbers = [parse_number(answer, language) or parse_number(answer) for answer in answers]
+    if unit:
+        numbers = [
+            number
+            and (number if number.measure or number.noun else replace(number, unit=unit, measure=parse_unit(unit)))
+            for number in numbers
+        ]
     return tuple(
         Near(number, max(absolute, abs(number.value) * percent / 100)) for number in numbers if number is not None
     )

@@ -34,8 +34,10 @@ PREPOSITIONS = words("prepositions")
 BARE_ARTICLES = {"the", "a", "an"}
 HOW_MANY = re.compile(r"\b(?:how many|wie viele|combien de|cuant[oa]s|quant[ie]|quant[oa]s|сколько) (\w+)")
 WHICH_NUMBER = re.compile(r"\b(?:which|what|welche[mnrs]?|quelle?|que|cual|quale|qual) (\w{4,})")
-ASKS_TIME = frozenset("time heure hora horas ora uhr when wann quand quando cuando".split())
-ASKS_DURATION = frozenset("how long combien duree dauer duracion durata duracao lange tiempo temps".split())
+ASKS_TIME = frozenset(["time", "heure", "hora", "horas", "ora", "uhr", "when", "wann", "quand", "quando", "cuando"])
+ASKS_DURATION = frozenset(
+    ["how", "long", "combien", "duree", "dauer", "duracion", "durata", "duracao", "lange", "tiempo", "temps"]
+)
 CODE_LIKE = re.compile(r"(?=.*\d)(?=.*[^\W\d_])\S+|\S*_\S*|[A-Z]{2,}[a-z]?")
 YES_NO_CJK = dict.fromkeys(["可以", "能", "对", "是的", "可", "できます", "はい"], "yes") | dict.fromkeys(
     ["不可以", "不能", "不行", "不可", "不是", "不", "できません", "いいえ", "禁止"], "no"

@@ -18,7 +18,10 @@ from evaluation.grading.values import cues
 from evaluation.grading.values.alike.compounds import with_compounds
 from evaluation.grading.values.alike.denials import affirms_what_is_denied
 from evaluation.grading.values.alike.eastern import is_amount, is_eastern, western, without_gaps
+from evaluation.grading.values.alike.lettered import read_letter
+from evaluation.grading.values.alike.periods import is_per_another
 from evaluation.grading.values.alike.phones import is_phone, read_phone
+from evaluation.grading.values.alike.phrases import read_count, read_phrase
 from evaluation.grading.values.alike.rewrites import rewritten
 from evaluation.grading.values.alike.short_names import with_full_names
 from evaluation.grading.values.alike.wordings import reworded, with_wordings
@@ -39,6 +42,9 @@ HALF = MAX_CHARACTERS // 2
 """A longer answer is read at its beginning and its end."""
 
 
+BESIDE_DIGITS = re.compile(r"(?<=[^\x00-\x7f]) (?=\d)|(?<=\d) (?=[^\x00-\x7f])")
+
+
 class Verdict(Enum):
     """What the rules say of an answer."""
 
@@ -57,7 +63,8 @@ def read_value(question: Question, answer: str, cut_off: bool = False) -> Verdic
     if answer.strip() in question.answers:
         return Verdict.RIGHT
     text = clean(answer if len(answer) <= MAX_CHARACTERS else f"{answer[:HALF]}\n{answer[-HALF:]}")
-    question, text = in_one_script(question, text)
+    eastern = any(map(is_eastern, question.answers))
+    question, text = in_one_script(question, text) if eastern else (question, text)
     if question.answers != (same := tuple(rewritten(value, question.answers) for value in question.answers)):
         question, text = question.model_copy(update={"answers": same}), rewritten(text, question.answers)
     else:
@@ -69,13 +76,24 @@ def read_value(question: Question, answer: str, cut_off: bool = False) -> Verdic
         return Verdict.WRONG
     if question.kind == "value" and (polarity := is_yes_no(profile)) is not None:
         return Verdict(read_yes_no(tokens_of(text), text, polarity, profile))
-    phones = [value for value in question.answers if is_phone(value)] if question.kind == "value" else []
-    if phones and (found := read_phone(text, phones)) and (found != "wrong" or len(phones) == len(question.answers)):
+    if question.kind == "value" and (found := read_letter(question.question, list(question.answers), text)):
         return Verdict(found)
-    unspaced = [value for value in profile.accepted if is_unspaced(value.text)]
+    phones = [value for value in question.answers if is_phone(value)] if question.kind == "value" else []
+    found = read_phone(text, phones) if phones else ""
+    given = any(value in text for value in phones)
+    if (
+        found == "right"
+        or (found == "unclear" and not given)
+        or (found and len(phones) == len(question.answers) and not given)
+    ):
+        return Verdict(found)
+    unspaced = [value for value in profile.accepted if is_unspaced(value.text) or (eastern and value.text in text)]
     if unspaced:
-        found = read_unspaced(text, [value.text for value in unspaced], question.question)
-        if found != "wrong" or (len(unspaced) == len(profile.accepted) and not any(map(is_typed, unspaced))):
+        found = read_unspaced(
+            BESIDE_DIGITS.sub("", text) if eastern else text, [value.text for value in unspaced], question.question
+        )
+        named = any(value.text in text for value in unspaced)
+        if found != "wrong" or named or (len(unspaced) == len(profile.accepted) and not any(map(is_typed, unspaced))):
             return Verdict(found)
     return _read(question, profile, text, cut_off)
 
@@ -94,13 +112,14 @@ def _read(question: Question, profile: Profile, text: str, cut_off: bool) -> Ver
             ):
                 reading.mentions += find_words(tokens, value, profile)
     typed = any(value.number or value.date or value.time for value in profile.accepted)
-    if not reading.mentions and not typed:
-        return Verdict.WRONG
     reading.segments = segments_of(text, tokens)
     _mark_silent(reading.segments)
     if typed:
         find_typed(question, reading)
     if not reading.mentions:
+        phrases = [value.text for value in profile.accepted if question.kind == "value" and not is_typed(value)]
+        if found := read_phrase(reading.segments, phrases, profile) or read_count(text, phrases, question.question):
+            return Verdict(found)
         return Verdict.UNCLEAR if reading.near else Verdict.WRONG
     _place_all(reading)
     verdict = _decide(reading)
@@ -111,8 +130,6 @@ def _read(question: Question, profile: Profile, text: str, cut_off: bool) -> Ver
 
 def in_one_script(question: Question, text: str) -> tuple[Question, str]:
     """Question and answer with Chinese and Japanese amounts in digits, and names without spaces in them."""
-    if not any(map(is_eastern, question.answers)):
-        return question, text
     if any(is_eastern(value) and is_amount(value) for value in question.answers):
         answers = tuple(western(value).strip() if is_amount(value) else value for value in question.answers)
         return question.model_copy(update={"answers": answers}), western(text)
@@ -184,10 +201,17 @@ def _place_all(reading: Reading) -> None:
         judge(mention, reading.segments, reading.profile)
         if given != "stated":
             mention.state = given
-        elif mention.state == "stated" and (
-            says_the_opposite(mention, reading.segments, reading.profile)
-            or affirms_what_is_denied(reading.segments, mention.segment, reading.profile.text)
-            or (mention.accepted and is_about_something_else(mention, reading.segments, reading.profile))
+        elif mention.asked_end:
+            mention.state = "stated"
+        elif (
+            mention.accepted and is_per_another(reading.profile.text, reading.text[mention.end : mention.end + 24])
+        ) or (
+            mention.state == "stated"
+            and (
+                says_the_opposite(mention, reading.segments, reading.profile)
+                or affirms_what_is_denied(reading.segments, mention.segment, reading.profile.text)
+                or (mention.accepted and is_about_something_else(mention, reading.segments, reading.profile))
+            )
         ):
             mention.state = "denied"
 

@@ -1,8 +1,10 @@
 """Numbers, dates and times of day in an answer: those that are accepted, and those that may be the answer instead."""
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
+from typing import TypeVar
 
 from evaluation.grading.values import cues
 from evaluation.grading.values.alike.denials import is_beyond
@@ -14,9 +16,10 @@ from evaluation.grading.values.numeric import Near, accepts_value, near_numbers
 from evaluation.grading.values.profile import Profile, stem
 from evaluation.grading.values.rivals import is_rival_date, is_rival_number, is_year
 from evaluation.grading.values.segments import ANDS, BREAKS, LINKS, VERBS
-from evaluation.questions.dates import Date, find_dates, find_times
+from evaluation.questions.dates import Date, Time, find_dates, find_times
 from evaluation.questions.numbers import Number, same_amount, scan_numbers
 from evaluation.questions.question import Question
+from evaluation.questions.units import parse_unit
 
 RANGE_OF_DATES = re.compile(
     r"\s*(?:-|to|and|or|until|bis|und|oder|et|au|ou|y|o|al|e)\s*(?:the\s+|el\s+|le\s+|il\s+)?", re.IGNORECASE
@@ -24,6 +27,21 @@ RANGE_OF_DATES = re.compile(
 CHANGED_FROM = re.compile(
     r"\b(?:rose|risen|rise|rises|grew|grown|fell|fallen|dropped|increased|decreased|went|changed|moved|raised|reduced|cut|"
     r"up|down|stieg|sank|gestiegen|gesunken|passe|passa|subio|bajo) (?:\w+ )?(?:from|von|de) [$€£]?$"
+)
+Point = TypeVar("Point", Date, Time)
+RANGE_OF_POINTS = re.compile(
+    r"\s*(?:uhr|h)?\s*(?:-|to|until|till|through|bis|à|jusqu'à|a|al|alle|hasta|até|às|до|and|und|et|y|e)\s*"
+    r"(?:the\s+|el\s+|le\s+|las?\s+|les\s+)?",
+    re.IGNORECASE,
+)
+FROM = re.compile(r"(?:\b(?:from|von|ab|de|du|desde|dal|dalle|das|с|runs|open)|:)$")
+ASKS_BEGIN = re.compile(
+    r"\b(?:begin\w*|start\w*|open\w*|commence\w*|from when|earliest|ab wann|beginn\w*|offn\w*|commenc\w*|ouvr\w*"
+    r"|debut\w*|empiez\w*|comienz\w*|abr\w*|inizi\w*|apr\w*|comec\w*|начина\w*|открыва\w*)\b"
+)
+ASKS_END = re.compile(
+    r"\b(?:end|ends|ending|clos\w*|finish\w*|expir\w*|until when|bis wann|schliess\w*|end\w*|ferm\w*|termin\w*|cierr\w*"
+    r"|acab\w*|chiud\w*|finisc\w*|fech\w*|закрыва\w*|заканчива\w*)\b"
 )
 OR_OF_TIMES = re.compile(
     r"\s*(?:uhr|h)?\s*(?:,|/|,?\s*(?:or|oder|ou|o|или|of))\s*(?:(?:at|um|a|à|maybe|perhaps|even)\s*)*"
@@ -35,6 +53,7 @@ def find_typed(question: Question, reading: Reading) -> None:
     """Numbers, dates and times: those that are accepted, and those that are not."""
     profile = reading.profile
     dates = ends_of(find_dates(reading.text))
+    dates = asked_ends(dates, reading) if any(value.date for value in profile.accepted) else dates
     if accepted_dates := [value.date for value in profile.accepted if value.date]:
         _find_dates(reading, dates, accepted_dates)
     if any(value.time for value in profile.accepted):
@@ -50,13 +69,30 @@ def _find_dates(reading: Reading, dates: list[Date], accepted: list[Date]) -> No
             if date.exchanged:
                 reading.near = True
             else:
-                reading.mentions.append(Mention(date.start, date.end, True))
+                reading.mentions.append(Mention(date.start, date.end, True, asked_end=date.asked_end))
         elif date.exchanged and any(date.other().gives(wanted) for wanted in accepted):
             reading.near = True
         elif any(is_rival_date(date, wanted) for wanted in accepted) and not any(
             (date.year, date.month, date.day) == (asked.year, asked.month, asked.day) for asked in reading.profile.dates
         ):
             reading.rivals.append(Mention(date.start, date.end, False))
+
+
+def asked_ends(points: list[Point], reading: Reading) -> list[Point]:
+    """The points of time without those ends of ranges that the question does not ask for: it asks when something
+    begins, or when it ends."""
+    begins, ends = (pattern.search(reading.profile.text) is not None for pattern in (ASKS_BEGIN, ASKS_END))
+    if begins == ends:
+        return points
+    kept = list(points)
+    for one, other in pairwise(points):
+        before = reading.text[: one.start].casefold().rstrip()
+        if RANGE_OF_POINTS.fullmatch(reading.text[one.end : other.start]) and (not before or FROM.search(before)):
+            asked, dropped = (one, other) if begins else (other, one)
+            kept = [
+                replace(point, asked_end=True) if point is asked else point for point in kept if point is not dropped
+            ]
+    return kept
 
 
 def _is_range(text: str, dates: list[Date]) -> bool:
@@ -71,15 +107,17 @@ def _is_range(text: str, dates: list[Date]) -> bool:
 
 
 def _find_times(reading: Reading) -> None:
-    accepted = {value.time.minutes for value in reading.profile.accepted if value.time}
+    accepted = [value.time for value in reading.profile.accepted if value.time]
     spoken = spoken_times(reading.text, reading.profile.language)
     digital = [
         time for time in find_times(reading.text) if not any(each.start <= time.start < each.end for each in spoken)
     ]
     times = ends_of(sorted([*digital, *spoken], key=lambda time: time.start))
-    right = [time.minutes in accepted or time.other in accepted for time in times]
+    times = asked_ends(times, reading)
+    right = [any(time.gives(wanted) for wanted in accepted) for time in times]
     for time, is_right in zip(times, right, strict=True):
-        (reading.mentions if is_right else reading.rivals).append(Mention(time.start, time.end, is_right))
+        mention = Mention(time.start, time.end, is_right, asked_end=time.asked_end)
+        (reading.mentions if is_right else reading.rivals).append(mention)
     for (one, other), (is_one, is_other) in zip(pairwise(times), pairwise(right), strict=True):
         gap = reading.text[one.end : other.start].casefold()
         between = cues.BETWEEN.search(reading.text[: one.start].casefold().rstrip()[-40:]) is not None
@@ -110,7 +148,7 @@ def _find_numbers(question: Question, reading: Reading, dates: list[Date]) -> No
             continue
         if number in right_ones and _counts_something_else(number, profile):
             continue
-        if _is_of_another_noun(number, nouns, reading):
+        if _is_of_another_noun(number, nouns, reading) or _is_of_other_stuff(number, question.question):
             continue
         if number in right_ones:
             if not number.sure and not _stands_alone(number, reading):
@@ -172,6 +210,13 @@ def _is_of_another_noun(number: Number, nouns: list[Number], reading: Reading) -
     )
 
 
+def _is_of_other_stuff(number: Number, question: str) -> bool:
+    """Whether "125 g of sugar" is given where the question asks for grams of butter."""
+    asked = {match[2].casefold() for match in OF_STUFF.finditer(question) if parse_unit(match["unit"])}
+    given = STUFF.match(number.text, number.end) if asked and number.measure else None
+    return given is not None and not re.search(rf"\b{re.escape(given[1])}", question, re.IGNORECASE)
+
+
 def _is_aside(number: Number, reading: Reading) -> bool:
     """Whether a number counts another thing behind a preposition: "in 3 matches" for "how many goals"."""
     before, after = _around(number, reading)
@@ -203,6 +248,8 @@ def _around(number: Number, reading: Reading) -> tuple[str, list[str]]:
     return before, after
 
 
+OF_STUFF = re.compile(r"\b(?P<unit>[^\W\d_]{4,})(?= (?:of|de|di|von) ([^\W\d_]{3,}))", re.IGNORECASE)
+STUFF = re.compile(r" (?:of|de|di|von) ([^\W\d_]{3,})", re.IGNORECASE)
 NEUTRAL_NOUNS = words("neutral_nouns")
 LABELS = words("labels")
 NOT_COUNTED = words("not_counted")

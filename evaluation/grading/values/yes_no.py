@@ -6,7 +6,7 @@ from evaluation.grading.values import cues
 from evaluation.grading.values.cues import NOT, words
 from evaluation.grading.values.meaning import overlap
 from evaluation.grading.values.profile import NO, YES, Profile
-from evaluation.grading.values.segments import Segment, Token, segments_of
+from evaluation.grading.values.segments import Segment, Token, segments_of, tokens_of
 
 SURE = words("certain")
 SURE_NOT = re.compile(
@@ -19,9 +19,11 @@ SHORT = re.compile(
     r"|^(?:it|they|he|she|you|we|that|this|there|one) (?P<no2>\w+n't|cannot|never)\b"
 )
 NO_WAY = re.compile(
-    r"(?:pas du tout|absolument pas|en aucun cas|aucunement|nullement|jamais|keineswegs|auf keinen fall|keinesfalls|mitnichten"
-    r"|en absoluto|de ninguna manera|de ningun modo|para nada|ni hablar|assolutamente no|per niente|niente affatto|macche"
-    r"|de jeito nenhum|de modo algum|de forma alguma|nem pensar|ни в коем случае|нельзя|не нужн\w+|не требуется"
+    r"(?:pas du tout|absolument pas|en aucun cas|aucunement|nullement|jamais|keineswegs"
+    r"|auf keinen fall|keinesfalls|mitnichten"
+    r"|en absoluto|de ninguna manera|de ningun modo|para nada|ni hablar|assolutamente no|per niente"
+    r"|niente affatto|macche"
+    r"|de jeito nenhum|de modo algum|de forma alguma|nem pensar|ни в коем случае|нельзя|не нуж\w+|не требуется"
     r"|не надо|не может|no way|not at all|by no means|under no circumstances|on no account)\b"
 )
 CJK = re.compile(
@@ -55,6 +57,13 @@ def read_yes_no(tokens: list[Token], text: str, wanted: bool, profile: Profile) 
     return "unclear" if any(overlap(segment.keys, profile) >= 0.5 for segment in segments) else "wrong"
 
 
+def begins_with_no(text: str) -> bool:
+    """Whether an answer begins by saying no."""
+    keys = [token.key for token in tokens_of(text)[:6]]
+    joined = " ".join(keys)
+    return bool(keys) and (NO_WAY.match(joined) is not None or (keys[0] in NO and keys[0] != "no"))
+
+
 def _is_labelled(segments: list[Segment], number: int) -> bool:
     return (
         segments[number].mark == ":"
@@ -77,13 +86,18 @@ def _says(segment: Segment) -> bool | None:
     if re.fullmatch(
         r"of course|you bet|by all means|bien sur|por supuesto|claro que si|ma certo|certo che si|com certeza"
         r"|auf jeden fall|selbstverstandlich|naturlich|freilich|tout a fait|absolument|bien entendu|desde luego|claro"
-        r"|ya lo creo|sem duvida|pois sim|pode sim|certamente|senz altro|naturalmente|конечно|разумеется|безусловно|можно",
+        r"|ya lo creo|sem duvida|pois sim|pode sim|certamente|senz altro|naturalmente"
+        r"|конечно|разумеется|безусловно|можно",
         joined,
     ):
         return True
     if NO_WAY.match(joined):
         return False
-    if keys[0] == "no" and len(keys) > 1 and keys[1] not in cues.PRONOUNS | {"not", "way", "need", "you", "sir", "sorry"}:
+    if (
+        keys[0] == "no"
+        and len(keys) > 1
+        and keys[1] not in cues.PRONOUNS | {"not", "way", "need", "you", "sir", "sorry"}
+    ):
         return None if segment.tokens[1].gap == " " else False
     if keys[0] in YES and not (keys[0] in ("si", "correct") and len(keys) > 2):
         both = any(key in NO for key in keys[1:4]) and any(key in cues.ORS | {"and"} for key in keys[1:3])

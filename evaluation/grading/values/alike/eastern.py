@@ -36,7 +36,9 @@ TIME = re.compile(
     r"|\s?(?P<minute>[0-5]?\d)\s?(?:分|분)?)?|(?P<half2>" + HALF_DAY + r")\s?(?P<hour2>1?\d):(?P<minute2>[0-5]\d)"
 )
 PARTS = {"半": 30, "一刻": 15, "1刻": 15, "三刻": 45, "3刻": 45}
-BETWEEN = re.compile(r"(?<=[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])[ ・·](?=[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])")
+BETWEEN = re.compile(
+    r"(?<=[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])[ ・·](?=[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])"
+)
 
 
 def is_eastern(text: str) -> bool:

@@ -1,12 +1,13 @@
 """Signs and turns of phrase that say the same as others: each is rewritten in question and answer alike.
 
-    rewritten("plus or minus 50 microns", ("±0.05 mm",))     # "50 microns"
-    rewritten("in '87", ("1987",))                           # "in 1987"
+rewritten("plus or minus 50 microns", ("±0.05 mm",))     # "50 microns"
+rewritten("in '87", ("1987",))                           # "in 1987"
 """
 
 import re
 from fractions import Fraction
 
+from evaluation.questions.dates import parse_time
 from evaluation.questions.numbers import parse_number
 
 PLUS_MINUS = re.compile(r"(?:±|\bplus[ -](?:or[ -])?minus|\bplus/minus|\+/-|\+-|\+ ?/ ?-)\s*", re.IGNORECASE)
@@ -14,7 +15,8 @@ RATIO = re.compile(r"\d[\d.,]*:\d[\d.,]*")
 RATIO_IN_WORDS = re.compile(r"\b(\d[\d.,]*|one|a) (?:to|in|zu|à|a) (\d[\d.,]*\d|\d)\b", re.IGNORECASE)
 SHORT_YEAR = re.compile(r"(?<![\w'])'(\d\d)(?![\w'])")
 SHARE_OF_UNIT = re.compile(
-    r"\b(?P<share>three[- ]quarters|(?:a |one )?quarter|half|two[- ]thirds|(?:a |one )?third) of an? (?P<unit>[a-z]{3,})\b",
+    r"\b(?P<share>three[- ]quarters|(?:a |one )?quarter|half|two[- ]thirds|(?:a |one )?third) of an? "
+    r"(?P<unit>[a-z]{3,})\b",
     re.IGNORECASE,
 )
 SHARES = {
@@ -28,7 +30,7 @@ def rewritten(text: str, answers: tuple[str, ...]) -> str:
     """A text with these signs and turns in one form, as far as the accepted values make them comparable."""
     if any(PLUS_MINUS.match(answer) for answer in answers):
         text = PLUS_MINUS.sub("", text)
-    if any(RATIO.fullmatch(answer.strip()) for answer in answers):
+    if any(RATIO.fullmatch(answer.strip()) and not parse_time(answer) for answer in answers):
         text = RATIO_IN_WORDS.sub(lambda ratio: f"{'1' if ratio[1].isalpha() else ratio[1]}:{ratio[2]}", text)
         text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
     if years := {answer[2:]: answer for answer in answers if re.fullmatch(r"(?:18|19|20)\d\d", answer)}:

@@ -44,7 +44,7 @@ def _patterns(answer: str) -> tuple[re.Pattern[str], re.Pattern[str], str] | Non
         return None
     first, last = words[0][0], re.escape(words[-1])
     initial = rf"(?:{first}\.[ -]?(?:[^\W\d_]\. ?)*)"
-    short = rf"(?<![\w.-])(?:(?:(?i:{TITLES})\.? )+{initial}?|(?:l['’](?i:{TITLES}) )|{initial})?{last}(?![\w-])"
+    short = rf"(?<![\w.-])(?:(?:(?i:{TITLES})\.? )+{initial}?|(?:[Ll]['’](?i:{TITLES}) )|{initial})?{last}(?![\w-])"
     known = rf"(?i:{TITLES}|{initial}|the|l)\b"
     other = rf"\b(?!{known})(?!{first}\.)[^\W\d_a-zà-ÿа-я][\w-]*\.? {last}(?![\w-])"
     return re.compile(short), re.compile(other), name

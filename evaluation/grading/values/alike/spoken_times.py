@@ -84,7 +84,12 @@ def _ways(language: str) -> list[tuple[re.Pattern[str], bool]]:
     }
     day = rf"(?:,? (?:(?P<early>{MORNING[language]})|(?P<late>{EVENING[language]})))?"
     return [
-        (re.compile(rf"(?<![\w-]){re.sub('HOUR|NOON|PART', lambda word: named[word[0]], way)}(?![\w-]){day}"), before)
+        (
+            re.compile(
+                rf"(?<![\w-]){re.sub('HOUR|NOON|PART', lambda word: named[word[0]], way)}(?![\w-]|[:.h]\d){day}"
+            ),
+            before,
+        )
         for way, before in WAYS[language]
     ]
 
