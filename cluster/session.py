@@ -11,14 +11,17 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import MemoryHandler
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from cluster.config import ClusterConfig
 from cluster.errors import TandemError
+from cluster.full_disk import explain_full_disk
 
 # Set before Ray is imported. Nothing is sent out; workers run at the priority of the command that waits for them (Ray's
 # default of 15 starves an endpoint as soon as anything else runs).
@@ -65,7 +68,9 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         ray.shutdown()
-        raise _not_started(address, error) from error
+        temporary = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()))
+        remedy = "Make room there, or set the environment variable RAY_TMPDIR to a folder on another disk."
+        raise explain_full_disk(error, temporary, remedy) or _not_started(address, error) from error
     for number, handler in handlers.items():  # Ray's own ends the process at once, with nothing cleaned up
         signal.signal(number, handler)
     _keep_standard_output_clean()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
@@ -16,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from cluster.errors import TandemError
+from cluster.full_disk import explain_full_disk
 from cluster.jobs.wheel import package_version
 from tandem.console import print_error
 
@@ -135,12 +137,18 @@ ENDPOINT_OPTIONS = ("--serve", "--requests-per-s", "--questions-per-day", "--mea
 
 
 def main() -> None:
-    """Run the command; a TandemError is one paragraph and exit code 2."""
+    """Run the command; a TandemError is one paragraph and exit code 2, and so is a full disk wherever it was met."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
     except TandemError as error:
         print_error(error)
+        sys.exit(2)
+    except Exception as error:
+        explained = explain_full_disk(error, Path.cwd(), "Make room there, and run the command again.")
+        if explained is None:
+            raise
+        print_error(explained)
         sys.exit(2)
 
 

@@ -17,7 +17,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ALLOWED_SKIPS = ("needs a CUDA GPU", "needs the right to mount", "needs Chromium", "needs kubectl", "needs TANDEM_CRDS",
-                 "needs mlflow-skinny", "needs lm_eval", "needs promptfoo", "needs node")  # fmt: skip
+                 "needs mlflow-skinny", "needs wandb", "needs trackio", "needs lm_eval", "needs promptfoo",
+                 "needs node")  # fmt: skip
 _unknown_skips: list[str] = []
 
 

@@ -235,6 +235,13 @@ class TrainingConfig(Section):
     """Tracking URI of MLflow, where the metrics go beside metrics.jsonl and TensorBoard, and the results of
     `tandem compare` beside its report."""
 
+    wandb: str | None = None
+    """Project of Weights & Biases, where the same goes. The environment has its key and mode, in its own names:
+    `WANDB_API_KEY`, or `WANDB_MODE=offline` for files in the run's folder and no network."""
+
+    trackio: str | None = None
+    """Project of Trackio, where the same goes: in files on the node that trains (`TRACKIO_DIR`)."""
+
     tune: TuningConfig | None = Field(default=None, validation_alias=AliasChoices("tune", "search"))
     """Try several settings (Ray Tune) and publish the training with the lowest held-out loss."""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from cluster.errors import TandemError
 from cluster.fingerprints.models import digest_model
+from cluster.full_disk import full_disk_explained
 from cluster.gpu_requirements import check_gpus_usable
 from cluster.hardware import Hardware, read_hardware
 from cluster.registry.registry import AdapterVersion
@@ -55,9 +56,12 @@ from training.trainer.job import (
     TRAINED_ROWS_FILE,
     TRAINING_ROWS_FILE,
     TrainingJob,
+    check_evaluations,
 )
-from training.trainer.metrics import check_mlflow_installed, read_metrics
-from training.tune import TRIALS_FOLDER, run_trials, trial_configs
+from training.trainer.metrics import read_metrics
+from training.trainer.trackers import check_trackers_installed
+from training.trainer.worker_errors import MAKE_ROOM
+from training.tune import NUM_EVALUATIONS, TRIALS_FOLDER, TUNE_AGAIN, run_trials, trial_configs
 
 GPU_NODE_S = 1800.0
 """How long a training waits for the first GPU node of an autoscaler."""
@@ -83,8 +87,10 @@ def run_training(
     """
     if config.tune:
         _check_tuning_storage(run)
-        return publish_run(_tune(config, model, run, reporter, data), config, model, adapter, storage)
-    prepare_run(config, model, run.path, data, find_hardware(config, reporter))
+        with full_disk_explained(run.path, TUNE_AGAIN):
+            return publish_run(_tune(config, model, run, reporter, data), config, model, adapter, storage)
+    with full_disk_explained(run.path, "Make room there, and run `tandem train` again."):
+        prepare_run(config, model, run.path, data, find_hardware(config, reporter))
     return resume_training(config, model, adapter, storage, run, reporter)
 
 
@@ -98,17 +104,22 @@ def resume_training(
     Raises:
         TandemError: as `train`.
     """
+    with full_disk_explained(run.path, MAKE_ROOM):
+        if not _has_ended(run.path):
+            _run_workers(model, run, reporter)
+        return publish_run(run.path, config, model, adapter, storage)
+
+
+def _run_workers(model: str, run: Run, reporter: TrainingReporter) -> None:
     prepared = json.loads((run.path / JOB_FILE).read_text())
     # The base weights and the run's folder may have moved: each job of a cluster has its own working directory, and
     # another machine has another copy.
     store = run.copy.bucket.url if run.copy else None
     job = replace(TrainingJob.from_dict(prepared["job"]), model=model, folder=run.path, store=store)
-    if not _has_ended(run.path):
-        if job.placement.kind == "gpu" or "placement" not in prepared["job"]:  # nodes may have come and gone
-            job = replace(job, placement=_place_again(job, find_hardware(job.config, reporter)))
-        run_job(job, reporter, copy=run.copy)
-        raise_workers_error(run.path)
-    return publish_run(run.path, config, model, adapter, storage)
+    if job.placement.kind == "gpu" or "placement" not in prepared["job"]:  # nodes may have come and gone
+        job = replace(job, placement=_place_again(job, find_hardware(job.config, reporter)))
+    run_job(job, reporter, copy=run.copy)
+    raise_workers_error(run.path)
 
 
 def _place_again(job: TrainingJob, hardware: Hardware) -> Placement:
@@ -140,12 +151,7 @@ def find_interrupted(
         TandemError: the project tunes, no such run exists, its command still runs, or data or settings have changed
             since it was started.
     """
-    if config.tune:
-        raise TandemError(
-            "`training.tune` is set, and a tuning cannot be resumed.",
-            "A single training.",
-            "Start the tuning again with `tandem train`.",
-        )
+    check_resumable(config)
     runs = [path.parent for path in folder.glob(f"*/{JOB_FILE}") if _run_status(path.parent) != "done"]
     if not runs:
         raise TandemError(
@@ -162,6 +168,16 @@ def find_interrupted(
             "Put them back to resume it, or start a new training with `tandem train`.",
         )
     return Run.reopen(newest, storage)
+
+
+def check_resumable(config: TrainingConfig) -> None:
+    """Raise TandemError where the project tunes: before its rows are read."""
+    if config.tune:
+        raise TandemError(
+            "`training.tune` is set, and a tuning cannot be resumed.",
+            "A single training.",
+            "Start the tuning again with `tandem train`.",
+        )
 
 
 def _check_tuning_storage(run: Run) -> None:
@@ -182,7 +198,7 @@ def _tune(config: TrainingConfig, model: str, run: Run, reporter: TrainingReport
         # Files that are kept on nodes are named after this folder.
         folder = run.path / TRIALS_FOLDER / f"{run.id}-trial-{number + 1}"
         folder.mkdir(parents=True)
-        jobs.append(prepare_run(trial_config, model, folder, data, hardware))
+        jobs.append(prepare_run(trial_config, model, folder, data, hardware, NUM_EVALUATIONS))
     return run_trials(jobs, [settings for settings, _ in trials], config.tune, reporter).folder
 
 
@@ -192,6 +208,7 @@ def prepare_run(
     folder: Path,
     data: DataReport | None = None,
     hardware: Hardware | None = None,
+    num_evaluations: int | None = None,
 ) -> TrainingJob:
     """Check and encode every row, hold some out, and count the steps; no worker is needed for this.
 
@@ -200,11 +217,12 @@ def prepare_run(
     Args:
         data: the result of `check_rows(config)`; the rows are read here where it is not given.
         hardware: what the training may run on; it is looked at here where it is not given.
+        num_evaluations: how many held-out losses there are to be, at least, where `eval_steps` is not set.
 
     Raises:
         TandemError: as `train`.
     """
-    check_mlflow_installed(config)
+    check_trackers_installed(config)
     check_base_weights(model)
     settled, placement = resolve_auto_settings(config, model, hardware or read_hardware())
     check_elastic_workers(settled)
@@ -218,7 +236,11 @@ def prepare_run(
     rows.save(folder / TRAINING_ROWS_FILE)
     Examples.from_rows(held_out).save(folder / HELD_OUT_ROWS_FILE)
     write_trained_rows([row.row for row in trained], folder)
-    job = TrainingJob(settled, model, folder, len(OptimizerSteps(rows, settled)), placement=placement)
+    steps = OptimizerSteps(rows, settled)
+    if num_evaluations and not settled.eval_steps:
+        settled = settled.model_copy(update={"eval_steps": max(1, len(steps) // num_evaluations)})
+    job = TrainingJob(settled, model, folder, len(steps), placement=placement)
+    check_evaluations(job, steps, len(held_out))
     deepspeed_config(settled, settled.workers.max, placement=placement)
     prepared = {
         "job": job.to_dict(), "template_hash": template_hash(tokenizer), "prompt_hash": report.prompt_hash,

@@ -17,9 +17,9 @@ from training.data.micro_batch import make_micro_batch
 from training.model.model import load_model, set_worker_threads
 from training.model.objective import make_objective
 from training.plan.deepspeed_config import deepspeed_config, num_forward_passes
+from training.plan.schedule import LearningRateSchedule
 from training.trainer.deepspeed_engine import open_engine
 from training.trainer.job import JOB_FILE, TRAINING_ROWS_FILE, TrainingJob
-from training.trainer.loop import LearningRateSchedule
 
 WARM_UP = 2
 

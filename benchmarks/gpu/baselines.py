@@ -14,9 +14,9 @@ from training.data.micro_batch import make_micro_batch
 from training.model.model import load_model
 from training.model.objective import make_objective
 from training.plan.deepspeed_config import deepspeed_config
+from training.plan.schedule import LearningRateSchedule
 from training.trainer import deepspeed_engine
 from training.trainer.job import TRAINING_ROWS_FILE, TrainingJob
-from training.trainer.loop import LearningRateSchedule
 
 if TYPE_CHECKING:
     from benchmarks.gpu.bench import Bench

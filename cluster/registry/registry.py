@@ -77,7 +77,7 @@ class Registry:
         if self.bucket:
             send_files(self.bucket, staging, f"{name}/v{version}")
         else:
-            shutil.copytree(staging, path, dirs_exist_ok=True)
+            _copy_whole(staging, path)
         manifest = AdapterManifest(
             name=name,
             version=version,
@@ -308,6 +308,15 @@ class Registry:
         if numbers:
             return f"Versions of {name}: {numbers}."
         return f"Known adapters: {', '.join(self.names()) or 'none yet'}."
+
+
+def _copy_whole(staging: Path, path: Path) -> None:
+    """Copy a version's files, or leave none: a part of them would only take room on a disk that is full."""
+    try:
+        shutil.copytree(staging, path, dirs_exist_ok=True)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def _own() -> bytes:

@@ -54,7 +54,9 @@ def _write_beside(path: Path, content: str | bytes, mode: int | None) -> Path:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # which says which disk is full
         raise
     return temporary

@@ -97,7 +97,7 @@ class RunCopy:
             with _every(every_s, self.push):
                 yield
         except BaseException:
-            with suppress(BucketUnreachable):  # what went wrong first is what counts
+            with suppress(BucketUnreachable, OSError):  # what went wrong first is what counts
                 self.push()
             raise
         self.push()
@@ -195,12 +195,12 @@ class RunClaim:
 
 @contextmanager
 def _every(seconds: float, do: Callable[[], object]) -> Iterator[None]:
-    """Do something now and then during a block; a store that does not answer is asked again the next time."""
+    """Do something now and then during a block; what a store or a full disk refuses is tried again the next time."""
     ended = threading.Event()
 
     def again() -> None:
         while not ended.wait(seconds):
-            with suppress(BucketUnreachable):
+            with suppress(BucketUnreachable, OSError):
                 do()
 
     thread = threading.Thread(target=again, daemon=True)

@@ -22,6 +22,7 @@ from tandem.compare.arm_training import adapters_of
 from tandem.compare.check import check_data
 from tandem.compare.mlflow_results import log_to_mlflow
 from tandem.compare.steps import Comparison
+from tandem.compare.tracked_results import log_to_trackers
 from tandem.console import Console
 from tandem.pipeline.documents import milvus
 from tandem.pipeline.endpoint import known_hardware, on_loopback
@@ -29,6 +30,7 @@ from tandem.pipeline.room import check_adaptable, check_room
 from tandem.pipeline.runs import find_run, read_documents, recorded
 from tandem.pipeline.training import check_rank
 from tandem.project.project import Project
+from training.trainer.trackers import check_trackers_installed
 
 
 def compare(
@@ -47,6 +49,7 @@ def compare(
     folder = find_run(project, since) if since else None
     earlier = read_report(folder / "report.json") if folder else None
     arms = [arm.name for arm in earlier.arms] if earlier else project.evaluation.arms
+    check_trackers_installed(project.training)
     data = check_data(project, console, arms)
     if data.needs_endpoint:
         hardware = known_hardware(project.cluster)
@@ -65,6 +68,7 @@ def compare(
         report = run_since(comparison, folder, earlier) if folder and earlier else run_all(comparison, spend_all)
         if project.training.mlflow:
             log_to_mlflow(project.training.mlflow, report, run.path, console)
+        log_to_trackers(project.training, report, run.path, console)
         return report, run
 
 

@@ -27,10 +27,12 @@ def recorded(project: Project, verb: str, console: Console, interrupted: Run | N
             yield run
         except KeyboardInterrupt:
             console.stage("stopped", "interrupted; everything that was started has been ended")
-            run.finish("interrupted", stages=console.stages)
+            with contextlib.suppress(OSError):
+                run.finish("interrupted", stages=console.stages)
             raise
         except BaseException as error:
-            run.finish("failed", stages=console.stages, error=str(error) or type(error).__name__)
+            with contextlib.suppress(OSError):  # what went wrong first is what counts, such as a full disk
+                run.finish("failed", stages=console.stages, error=str(error) or type(error).__name__)
             raise
         run.finish("done", stages=console.stages)
 

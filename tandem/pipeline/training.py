@@ -15,6 +15,7 @@ from training.model.base_weights import check_base_weights
 from training.publish.publish import digest_sources, known_fingerprints, result_kind
 from training.run import find_interrupted, resume_training, run_training
 from training.trainer.fit import TrainingReporter
+from training.trainer.trackers import check_trackers_installed
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class CheckedRows:
 def check_training(project: Project) -> CheckedRows:
     """Read the rows. Raises TandemError where the adapter could not be served or a row is bad."""
     check_rank(project)
+    check_trackers_installed(project.training)
     check_sources(project)
     check_base_weights(project.model)
     return read_rows(project)

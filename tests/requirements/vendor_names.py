@@ -95,7 +95,9 @@ NAMES: dict[str, tuple[str, ...]] = {
         "DeepSpeedEngine.save_checkpoint(save_dir, tag, client_state, exclude_frozen_parameters)",
         "DeepSpeedEngine.load_checkpoint(load_dir, tag, load_module_strict)", "DeepSpeedEngine.get_global_grad_norm",
         "DeepSpeedEngine.zero_optimization_stage", "DeepSpeedEngine.get_lr",
+        "DeepSpeedEngine.clip_fp32_gradients.clip_grad_norm_", "DeepSpeedEngine.gradient_clipping",
     ),
+    "deepspeed/runtime/utils.py": ("clip_grad_norm_(parameters, max_norm, mpu)",),
     "deepspeed/runtime/zero/partition_parameters.py": (
         "GatheredParameters.__init__(params, modifier_rank)", "Init._convert_to_deepspeed_param.ds_numel",
     ),

@@ -20,8 +20,8 @@ from training.model.model import load_model
 from training.model.objective import make_objective
 from training.plan.deepspeed_config import deepspeed_config
 from training.plan.placement import ON_CPU, Placement
+from training.plan.schedule import LearningRateSchedule
 from training.trainer.deepspeed_engine import load_state, open_engine, save_state, sharded_loading, trained_weights
-from training.trainer.loop import LearningRateSchedule
 
 # Without what lets ZeRO-3 keep weights of this size whole: it would never share one out.
 _SHARED = {
@@ -105,7 +105,7 @@ def train(model: str, case: str, place: str, rank: int, num_workers: int, output
         "group": engine.zero_hpz_partition_size(),
         "accumulation": str(engine.get_data_types()[1]),
         "communication": str(engine.communication_data_type),
-        "grad_norm": float(engine.get_global_grad_norm() or 0.0),
+        "grad_norm": float(engine.get_global_grad_norm()),
     }
     engine.destroy()
     # DeepSpeed makes the groups of a node once in a process.

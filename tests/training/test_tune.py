@@ -1,5 +1,6 @@
 """Which trials a tuning has; that it runs is in test_train.py."""
 
+import math
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from pydantic import ValidationError
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
-from training.tune import trial_configs
+from training.tune import Trial, _finished_trial, find_best, trial_configs
 
 
 def config(space: dict[str, Any], **changed: Any) -> TrainingConfig:
@@ -71,3 +72,34 @@ def test_an_error_names_the_setting_as_it_is_written() -> None:
 def test_a_setting_under_both_names_is_refused() -> None:
     with pytest.raises(ValidationError, match="`search` is the former name of `tune`; write one of them"):
         TrainingConfig.model_validate({"search": {"space": {"rank": [4]}}, "tune": {"space": {"rank": [8]}}})
+
+
+def trial(number: int, loss: float | None, share: float = 1, error: str | None = None) -> Trial:
+    return Trial(number, {"learning_rate": 10.0**-number}, loss, share, error)
+
+
+def test_only_a_trial_that_ran_to_its_end_is_the_best_one() -> None:
+    ended = [trial(0, 2.0), trial(1, 1.5), trial(2, 1.5)]
+    others = [
+        trial(3, 0.1, share=0.3), trial(4, 0.1, error="The training diverged."), trial(5, None, share=0),
+        trial(6, None), trial(7, None, share=0.05, error="The training diverged: the loss became nan in step 3."),
+    ]  # fmt: skip
+    for shift in range(8):
+        assert find_best([*ended, *others][shift:] + [*ended, *others][:shift]) == ended[1]
+    assert find_best(others) is None
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf, None])
+def test_a_loss_that_cannot_be_compared_is_a_failure(loss: float | None) -> None:
+    ended = _finished_trial(0, {"rank": 4}, loss)
+    assert not ended.has_finished
+    assert ended.describe(1).startswith("trial 1 of 1 (rank 4): failed. Its held-out loss is ")
+
+
+def test_a_trial_is_described_by_how_it_went() -> None:
+    assert trial(0, 1.5).describe(2) == "trial 1 of 2 (learning_rate 1.0): held-out loss 1.5000"
+    assert trial(0, 1.5, share=0.33).describe(2).endswith("held-out loss 1.5000, stopped after 33%")
+    assert trial(0, None, share=0).describe(2).endswith("stopped before its first held-out loss")
+    assert (
+        trial(0, 0.5, share=0.1, error="It diverged.").describe(2).endswith("(learning_rate 1.0): failed. It diverged.")
+    )

@@ -21,8 +21,8 @@ from training.data.micro_batch import make_micro_batch
 from training.model.model import load_model
 from training.model.objective import make_objective
 from training.plan.placement import ON_CPU, worker_environment
+from training.plan.schedule import LearningRateSchedule
 from training.trainer.deepspeed_engine import open_engine, sharded_loading, trained_weights
-from training.trainer.loop import LearningRateSchedule
 
 CASES: dict[str, dict[str, Any]] = {
     "full": {"method": "full"},

@@ -13,7 +13,7 @@ from training.publish.publish import result_kind
 
 LOSS_PLOT, LEARNING_RATE_PLOT = "loss.png", "learning_rate.png"
 _DARK_BLUE, _LIGHT_BLUE, _RED = "#1f4e79", "#9db8d2", "#c0504d"
-_SETTINGS_OF_PLACES = {"data", "held_out_data", "adapter", "nvme_path", "mlflow", "ray_options"}
+_SETTINGS_OF_PLACES = {"data", "held_out_data", "adapter", "nvme_path", "mlflow", "wandb", "trackio", "ray_options"}
 
 
 def write_model_card(
@@ -69,7 +69,13 @@ def _training_section(held_out: Sequence[dict[str, Any]], metrics: dict[str, flo
     rows = [f"| {line['step']} | {line['held_out_loss']:.4f} |" for line in held_out]
     table = "\n".join(["| step | held-out loss |", "|---:|---:|", *rows]) + "\n" if rows else "No rows were held out.\n"
     last = f"After {metrics['num_steps_done']:.0f} of {metrics['num_steps']:.0f} steps"
-    last += f" the last epoch's mean loss was {metrics['epoch_loss']:.4f}" if "epoch_loss" in metrics else ""
+    if "epoch_loss" in metrics:
+        last += f" the mean loss of epoch {metrics['epoch']:.0f} was {metrics['epoch_loss']:.4f}"
+    if "held_out_step" in metrics:
+        last += (
+            f". The published weights are those after step {metrics['held_out_step']:.0f}, "
+            f"with a held-out loss of {metrics['held_out_loss']:.4f}"
+        )
     return f"## Training\n\n{last}.\n\n![loss]({LOSS_PLOT})\n\n{table}\n![learning rate]({LEARNING_RATE_PLOT})\n"
 
 

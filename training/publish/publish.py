@@ -18,7 +18,7 @@ from training.data.sources import digest_source
 # Settings that say where things are or how failures are handled, and do not change the result.
 _SETTINGS_WITHOUT_EFFECT = {
     "data", "held_out_data", "adapter", "max_failures", "checkpoint_steps", "checkpoint_upload", "keep_checkpoints",
-    "parity_tolerance", "mlflow", "ray_options",
+    "parity_tolerance", "mlflow", "wandb", "trackio", "ray_options",
 }  # fmt: skip
 # Settings that came later: at their default a training is what it was before, and keeps its digest.
 _SETTINGS_ADDED = ("gradient_precision",)

@@ -51,7 +51,22 @@ def open_engine(model: Any, config: dict[str, Any], schedule: Callable[[int], fl
         config=config,
         lr_scheduler=lambda optimizer: LambdaLR(optimizer, schedule),
     )
+    _keep_clipped_norm(deepspeed, engine)
     return engine
+
+
+def _keep_clipped_norm(deepspeed: Any, engine: Any) -> None:
+    """Let the engine know the norm that it clips by where DeepSpeed's own optimizers do not run (ZeRO 0 in fp32).
+
+    DeepSpeed 0.19.8 computes it there and forgets it (engine.py, clip_fp32_gradients).
+    """
+
+    def clip() -> None:
+        engine._global_grad_norm = deepspeed.runtime.utils.clip_grad_norm_(
+            parameters=engine.module.parameters(), max_norm=engine.gradient_clipping(), mpu=engine.mpu
+        )
+
+    engine.clip_fp32_gradients = clip
 
 
 @contextmanager

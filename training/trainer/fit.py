@@ -1,10 +1,10 @@
 """Run the workers of a job under Ray Train, and show their progress: a bar, the loss, tokens per second, time left."""
 
-import errno
 import json
 import os
 import shutil
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import TandemError
+from cluster.full_disk import explain_full_disk
 from cluster.storage.buckets import BucketUnreachable, open_filesystem
 from cluster.storage.run_copies import RunCopy
 from training.plan.placement import worker_environment
 from training.trainer.job import METRICS_FILE, SUMMARY_FILE, TrainingJob, local_folder
+from training.trainer.worker_errors import MAKE_ROOM, find_error
 
 _POLL_S = 0.25
 _PULL_S = 2.0
@@ -49,6 +51,7 @@ def run_job(
     Ray Train runs in a thread of its own: in the main thread it would take over Ctrl-C for the rest of the process.
 
     Raises:
+        DiskFull: a disk is full, whichever process found it out. The workers are not started again for it.
         TandemError: the workers failed more often than they may.
     """
     (job.folder / SUMMARY_FILE).unlink(missing_ok=True)
@@ -58,9 +61,10 @@ def run_job(
     metrics = job.folder / METRICS_FILE
     position = metrics.stat().st_size if metrics.exists() else 0
     outcome: Future[None] = Future()
-    threading.Thread(target=_run_in_thread, args=(outcome, job), daemon=True).start()
+    attempt = f"{job.folder.name}-{uuid.uuid4().hex}"
+    threading.Thread(target=_run_in_thread, args=(outcome, job, attempt), daemon=True).start()
     progress = ProgressLine(job.num_steps)
-    for line in _follow_metrics(metrics, position, outcome, copy):
+    for line in _follow_metrics(metrics, position, outcome, copy, attempt):
         on_metrics(line)
         if "note" in line:
             reporter.note(line["note"])
@@ -79,15 +83,15 @@ def remove_local_files(job: TrainingJob) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _run_in_thread(outcome: "Future[None]", job: TrainingJob) -> None:
+def _run_in_thread(outcome: "Future[None]", job: TrainingJob, attempt: str) -> None:
     try:
-        _run_ray_train(job)
+        _run_ray_train(job, attempt)
         outcome.set_result(None)
     except BaseException as error:  # noqa: BLE001 - raised again in the main thread
         outcome.set_exception(error)
 
 
-def _run_ray_train(job: TrainingJob) -> None:
+def _run_ray_train(job: TrainingJob, attempt: str) -> None:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -102,7 +106,7 @@ def _run_ray_train(job: TrainingJob) -> None:
     by_loss = config.keep_by == "held_out_loss"
     trainer = TorchTrainer(
         run_worker,
-        train_loop_config=job.to_dict(),
+        train_loop_config={"job": job.to_dict(), "attempt": attempt},
         scaling_config=ScalingConfig(num_workers=workers, **scaling),
         torch_config=TorchConfig(backend=placement.backend),
         run_config=RunConfig(
@@ -126,11 +130,17 @@ def _run_ray_train(job: TrainingJob) -> None:
 
 
 def _follow_metrics(
-    path: Path, position: int, outcome: "Future[None]", copy: RunCopy | None
+    path: Path, position: int, outcome: "Future[None]", copy: RunCopy | None, attempt: str
 ) -> Iterator[dict[str, Any]]:
-    """The lines that the first worker appends behind `position`, until the outcome is known."""
+    """The lines that the first worker appends behind `position`, until the outcome is known.
+
+    Raises:
+        TandemError: a worker posted it.
+    """
     while True:
         running = not outcome.done()
+        if error := find_error(attempt):
+            raise error
         if copy:
             with suppress(BucketUnreachable):
                 copy.pull(METRICS_FILE)
@@ -148,13 +158,8 @@ def _follow_metrics(
 
 def _training_failed_error(error: BaseException, job: TrainingJob) -> TandemError:
     log = job.folder / "error.txt"
-    if os.strerror(errno.ENOSPC) in str(error):
-        return TandemError(
-            "A disk is full: a checkpoint could not be written.",
-            f"Room for {job.config.keep_checkpoints + 1} checkpoints in the storage, and for one in each node's "
-            "temporary folder where its main memory has no room for it.",
-            "Make room, or set `training.keep_checkpoints` lower; then go on with `tandem train --resume`.",
-        )
+    if full_disk := explain_full_disk(error, job.folder, MAKE_ROOM):
+        return full_disk
     log.write_text(f"{error}\n")
     return TandemError(
         f"The training failed and was started again {job.config.max_failures} times; the last error was: "

@@ -2,9 +2,6 @@
 
 Everything random in a step is drawn from (seed, step, pack), so that neither a restart nor another number of workers
 changes a result.
-
-The learning rate follows a schedule of our own: DeepSpeed's schedulers take the first two steps at a rate of zero, and
-in a short training two steps count.
 """
 
 import json
@@ -22,7 +19,6 @@ from safetensors.torch import load_file, save_file
 
 from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
-from training.config import TrainingConfig
 from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
 from training.data.micro_batch import make_micro_batch
@@ -33,6 +29,7 @@ from training.model.model import DTYPES, check_rows_stay_apart, load_model
 from training.model.objective import make_objective
 from training.plan.deepspeed_config import deepspeed_config, num_forward_passes
 from training.plan.flops import mfu, step_flops, why_no_mfu
+from training.plan.schedule import LearningRateSchedule
 from training.plan.shapes import adapter_notes, read_model_shapes
 from training.publish.parity_rows import answer_logprobs, write_parity_rows
 from training.publish.publish import result_kind
@@ -54,16 +51,28 @@ from training.trainer.snapshots import Snapshot
 
 
 class TrainingDiverged(TandemError):
-    """The loss is not a finite number. Every rank raises this, because every rank knows the loss."""
+    """A loss is not a finite number. Every rank raises this, because every rank knows the loss."""
+
+    def __init__(self, name: str, value: float, step: int) -> None:
+        super().__init__(
+            f"The training diverged: the {name} became {value} in step {step}.",
+            f"A {name} that stays finite.",
+            "Lower `training.learning_rate`, or raise `training.warmup_ratio`.",
+        )
 
 
 @dataclass
 class TrainingPosition:
-    """How far the training is: steps done, the loss of this epoch's steps, held-out losses, and the last figures."""
+    """How far the training is: steps done, this epoch's loss, held-out losses, and the figures of the last epoch.
+
+    `held_out_loss` was measured after `held_out_step` steps, and says nothing of the weights after any other.
+    """
 
     step: int = 0
     loss_sum: float = 0.0
     weight: int = 0
+    held_out_loss: float = math.nan
+    held_out_step: int = -1
     best_loss: float = math.inf
     num_worse: int = 0
     mlflow_run: str | None = None
@@ -84,7 +93,7 @@ class TrainingLoop:
         self.objective = make_objective(self.config)
         self.row_weights = self.objective.row_weights(self.rows)
         self.shapes = read_model_shapes(self.config, job.model)
-        self.position, self.evaluated_at, self.saved_at = TrainingPosition(), -1, -1
+        self.position, self.saved_at = TrainingPosition(), -1
         checkpoint, problems = checkpoints.find_latest()
         self.engine = self._open_engine(checkpoint)
         self._restore(checkpoint)
@@ -105,47 +114,54 @@ class TrainingLoop:
             self.position.weight += weight
             self._record(
                 epoch=self.steps.epoch_of(step), loss=loss, learning_rate=learning_rate,
-                grad_norm=self._grad_norm(), num_workers=self.num_workers, **self._speed(packs, seconds),
+                num_workers=self.num_workers, **self._grad_norm(), **self._speed(packs, seconds),
             )  # fmt: skip
-            self._check_finite(loss)
+            if not math.isfinite(loss):
+                raise TrainingDiverged("loss", loss, self.position.step)
             self._after_step(step)
 
     def finish(self) -> dict[str, float]:
         """Write the adapter and its log-probabilities; returns the last figures.
 
-        A checkpoint of the last step is written before: where this fails, it is tried again without a training step.
+        The held-out loss among them is that of the weights that are written. A checkpoint of the last step is written
+        before: where this fails, it is tried again without a training step.
         """
+        self._evaluate()
         if self.saved_at != self.position.step:
             self._checkpoint(wait=True)
         self.checkpoints.close()
         if self.config.early_stopping and math.isfinite(self.position.best_loss):
             self._take_best()
         logprobs = self._parity_logprobs()
+        if not all(math.isfinite(value) for values in logprobs.values() for value in values):
+            raise TrainingDiverged("loss of a row of the parity check", math.nan, self.position.step)
         state = deepspeed_engine.trained_weights(self.engine, keep=self.rank == 0)
         if self.recorder:
             self._write_adapter(state, logprobs, self.job.folder / ADAPTER_FOLDER)
             self.recorder.close()
-        return {**self.position.figures, "num_steps_done": self.position.step}
+        return {**self.position.figures, **self._held_out_figures(), "num_steps_done": self.position.step}
 
     def _take_best(self) -> None:
         """Put the weights with the lowest held-out loss into the model; the first worker alone has their file."""
         best = self.job.folder / BEST_WEIGHTS_FILE
-        loss = broadcast_from_first(self._best_loss(best) if self.rank == 0 else None)
-        if loss is None:
+        measured = broadcast_from_first(self._read_best(best) if self.rank == 0 else None)
+        if measured is None:
             raise TandemError(
                 f"The weights with the lowest held-out loss are not in the run folder: {best.name} is missing.",
                 "The file that the training wrote there (`training.early_stopping`).",
                 "Restore it and run `tandem train --resume`, or train again.",
             )
         deepspeed_engine.set_trained_weights(self.engine, load_file(best) if self.rank == 0 else None)
-        self.position.figures["held_out_loss"] = loss
+        self.position.held_out_loss, self.position.held_out_step = measured
 
-    def _best_loss(self, path: Path) -> float | None:
-        """The held-out loss that the file of the best weights says it has; None where there is no such file."""
+    def _read_best(self, path: Path) -> tuple[float, int] | None:
+        """The held-out loss that the file of the best weights says it has, and its step; None without such a file."""
         if not path.exists():
             return None
         with safe_open(path, "pt") as file:
-            return float((file.metadata() or {}).get("held_out_loss", self.position.best_loss))
+            values = file.metadata() or {}
+        # A file of an earlier version does not have the step.
+        return float(values.get("held_out_loss", self.position.best_loss)), int(values.get("step", -1))
 
     def _write_adapter(self, state: dict[str, torch.Tensor], logprobs: dict[int, list[float]], folder: Path) -> None:
         """The trained weights as they are served, and the log-probabilities of the engine that they come from."""
@@ -193,6 +209,7 @@ class TrainingLoop:
         if checkpoint is not None:
             with self.checkpoints.open_checkpoint(checkpoint) as folder:
                 self.position = TrainingPosition(**deepspeed_engine.load_state(self.engine, folder))
+            self.position.figures.pop("held_out_loss", None)  # of an earlier version, which did not keep its step
             self.saved_at = self.position.step
 
     def _open_recorder(self, checkpoint: StoredCheckpoint | None, problems: list[str]) -> MetricsRecorder | None:
@@ -230,16 +247,25 @@ class TrainingLoop:
             )
             # DeepSpeed divides by the number of passes and averages over workers: undone here.
             self.engine.backward(loss * (passes * self.num_workers / weight))
-            self.engine.step()
+            self._update_weights(step)
             loss_sum += loss.detach()
         return self._sum_over_workers(loss_sum) / weight, weight
+
+    def _update_weights(self, step: int) -> None:
+        """DeepSpeed's step; torch's AdamW raises where learning rate times gradient is more than a float32 can hold."""
+        try:
+            self.engine.step()
+        except RuntimeError as error:
+            if "without overflow" not in str(error):
+                raise
+            raise TrainingDiverged("weight update", math.inf, step + 1) from error
 
     def _after_step(self, step: int) -> None:
         """Compute the held-out loss, record figures and save a checkpoint where each is due."""
         done, is_last = step + 1, self.steps.is_last_of_epoch(step)
         if is_last:
             self.position.figures |= {"epoch": self.steps.epoch_of(step) + 1, "epoch_loss": self._mean_loss()}
-        if done % self.config.eval_steps == 0 if self.config.eval_steps else is_last:
+        if self.job.evaluates_after(step, self.steps):
             self._evaluate()
         if is_last:
             self._record(**self.position.figures)
@@ -253,18 +279,27 @@ class TrainingLoop:
         return mean
 
     def _evaluate(self) -> None:
-        if not len(self.held_out) or self.evaluated_at == self.position.step:
+        """Compute the held-out loss of the weights as they are, unless that has been done."""
+        if not len(self.held_out) or self.position.held_out_step == self.position.step:
             return
-        self.evaluated_at = self.position.step
         loss = self._held_out_loss()
-        self.position.figures["held_out_loss"] = loss
+        self.position.held_out_loss, self.position.held_out_step = loss, self.position.step
         self._record(held_out_loss=loss)
+        if not math.isfinite(loss):
+            raise TrainingDiverged("held-out loss", loss, self.position.step)
         if loss < self.position.best_loss:
             self.position.best_loss, self.position.num_worse = loss, 0
             if self.config.early_stopping:
                 self._keep_best()
         else:
             self.position.num_worse += 1
+
+    def _held_out_figures(self) -> dict[str, float]:
+        """The last held-out loss with its step, where one was measured."""
+        if not math.isfinite(self.position.held_out_loss):
+            return {}
+        step = {"held_out_step": float(self.position.held_out_step)} if self.position.held_out_step >= 0 else {}
+        return {"held_out_loss": self.position.held_out_loss, **step}
 
     def _held_out_loss(self) -> float:
         self.engine.eval()
@@ -281,7 +316,8 @@ class TrainingLoop:
         if self.rank == 0:
             path = self.job.folder / BEST_WEIGHTS_FILE
             unfinished = path.with_suffix(".part")
-            save_file(state, unfinished, {"held_out_loss": repr(self.position.best_loss)})
+            measured = {"held_out_loss": repr(self.position.best_loss), "step": str(self.position.step)}
+            save_file(state, unfinished, measured)
             unfinished.replace(path)
 
     def _has_converged(self) -> bool:
@@ -292,7 +328,8 @@ class TrainingLoop:
         if self.config.keep_by == "held_out_loss":
             self._evaluate()
         began = time.perf_counter()
-        metrics = {"step": float(self.position.step), **self.position.figures}
+        measured = self._held_out_figures() if self.position.held_out_step == self.position.step else {}
+        metrics = {"step": float(self.position.step), **self.position.figures, **measured}
 
         def write(folder: Path, budget_bytes: int) -> Snapshot:
             return deepspeed_engine.save_state(self.engine, folder, asdict(self.position), budget_bytes)
@@ -300,14 +337,6 @@ class TrainingLoop:
         self.checkpoints.save(self.position.step, write, metrics, wait or self.config.checkpoint_upload == "sync")
         self.saved_at = self.position.step
         self._record(checkpoint_stall_s=time.perf_counter() - began)
-
-    def _check_finite(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise TrainingDiverged(
-                f"The training diverged: the loss became {loss} in step {self.position.step}.",
-                "A loss that stays finite.",
-                "Lower `training.learning_rate`, or raise `training.warmup_ratio`.",
-            )
 
     def _record(self, **values: float) -> None:
         if self.recorder:
@@ -339,29 +368,7 @@ class TrainingLoop:
         torch.distributed.all_reduce(value)
         return float(value)
 
-    def _grad_norm(self) -> float:
+    def _grad_norm(self) -> dict[str, float]:
+        """The norm of the gradient before it is clipped; nothing where the engine did not compute one."""
         norm = self.engine.get_global_grad_norm()
-        return float(norm) if norm is not None else 0.0
-
-
-@dataclass(frozen=True)
-class LearningRateSchedule:
-    """Rises along a line to the peak, then falls towards zero along a cosine or a line, or stays."""
-
-    kind: str
-    num_steps: int
-    num_warmup: int
-
-    @classmethod
-    def from_config(cls, config: TrainingConfig, num_steps: int) -> "LearningRateSchedule":
-        """The schedule of `config` over `num_steps` optimizer steps."""
-        return cls(config.schedule, num_steps, math.ceil(config.warmup_ratio * num_steps))
-
-    def __call__(self, step: int) -> float:
-        """The share of the peak that step `step`, counted from 0, is taken with."""
-        if step < self.num_warmup:
-            return (step + 1) / self.num_warmup
-        if self.kind == "constant":
-            return 1.0
-        progress = min(1.0, (step - self.num_warmup) / max(1, self.num_steps - self.num_warmup))
-        return (1 + math.cos(math.pi * progress)) / 2 if self.kind == "cosine" else 1 - progress
+        return {} if norm is None else {"grad_norm": float(norm)}

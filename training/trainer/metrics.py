@@ -1,6 +1,5 @@
-"""The curves of a run: metrics.jsonl, TensorBoard and, where it is configured, MLflow."""
+"""The curves of a run: metrics.jsonl, TensorBoard and, where they are configured, MLflow, W&B and Trackio."""
 
-import importlib.util
 import json
 import threading
 from collections.abc import Sequence
@@ -8,26 +7,16 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from cluster.errors import TandemError
 from training.config import TrainingConfig
 from training.trainer.background import BackgroundWriter, RefusedValues, StepValues, describe_lost
 from training.trainer.job import METRICS_FILE
+from training.trainer.trackers import open_trackers
 
 TENSORBOARD_FOLDER = "tensorboard"
 MLFLOW_EXPERIMENT, MLFLOW_TAG = "tandem", "tandem.run"
 MLFLOW_VALUES = 1000
 CLOSE_S = 30.0
 """Seconds that the end of a training waits for values that were not sent yet."""
-
-
-def check_mlflow_installed(config: TrainingConfig) -> None:
-    """Raise TandemError where MLflow is configured and not installed; starts nothing."""
-    if config.mlflow and importlib.util.find_spec("mlflow") is None:
-        raise TandemError(
-            f"training.mlflow is {config.mlflow}, but the package mlflow is not installed.",
-            "A tracking URI needs the package mlflow or mlflow-skinny on every node.",
-            "Install mlflow-skinny, or leave `mlflow` out of the project file.",
-        )
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -47,14 +36,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 class MetricsRecorder:
-    """Writes the values of each step to metrics.jsonl, TensorBoard and MLflow, on rank 0 only."""
+    """Writes the values of each step to metrics.jsonl, TensorBoard and what the settings name, on rank 0 only."""
 
     def __init__(self, folder: Path, config: TrainingConfig, first_step: int = 1, mlflow_run: str | None = None):
         """Opens the files in the run's folder.
 
         Args:
             folder: the run's folder; it is made where it is missing.
-            config: whose `mlflow` says where curves go beside the folder.
+            config: whose `mlflow`, `wandb` and `trackio` say where curves go beside the folder.
             first_step: the first step that will be recorded; a resumed run's curves lose what they had from there on.
             mlflow_run: id of the MLflow run to continue, as `mlflow_run` of an earlier recorder gave it.
         """
@@ -72,6 +61,8 @@ class MetricsRecorder:
             self._mlflow = MlflowRun(config.mlflow, folder.name, mlflow_run)
             name = f"MLflow at {config.mlflow}"
             self._writers.append(BackgroundWriter(name, self._mlflow.send, self._note, self._mlflow.end))
+        for name, tracker in open_trackers(config, folder.name, folder).items():
+            self._writers.append(BackgroundWriter(name, tracker.send, self._note, tracker.end))
 
     @property
     def mlflow_run(self) -> str | None:
@@ -81,7 +72,7 @@ class MetricsRecorder:
     def record_step(self, step: int, values: dict[str, float]) -> None:
         """Records a step's values; their line is in the file when this returns. A step may have several lines.
 
-        TensorBoard and MLflow get them from threads of their own, so that no GPU waits for a disk or a server.
+        TensorBoard and trackers get them from threads of their own, so that no GPU waits for a disk or a server.
         """
         self._step = step
         self._write({"step": step, **values})

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import ray.train.torch
 import torch
 
 from cluster.errors import TandemError
+from cluster.full_disk import explain_full_disk
 from cluster.storage.buckets import BucketUnreachable, open_bucket
 from cluster.storage.files import write_atomically
 from cluster.storage.run_copies import RunCopy
@@ -20,6 +22,7 @@ from training.trainer.checkpointer import Checkpointer
 from training.trainer.collectives import is_true_for_any
 from training.trainer.job import HELD_OUT_ROWS_FILE, SUMMARY_FILE, TRAINING_ROWS_FILE, TrainingJob, local_folder
 from training.trainer.loop import TrainingDiverged, TrainingLoop
+from training.trainer.worker_errors import MAKE_ROOM, find_error, post_error
 
 PUSH_INTERVAL_S = 5.0
 
@@ -28,12 +31,34 @@ def run_worker(settings: dict[str, Any]) -> None:
     """Train to the end, from the last checkpoint if there is one; leaves adapter and summary in the run folder.
 
     Bad input is not a failure to recover from: the error is written to the summary, where a restarted worker finds it.
+    Neither is a full disk, on which no summary can be written: the driver ends the training as soon as it is posted.
+
+    Args:
+        settings: `job`, and the driver's `attempt`, under which errors are posted.
     """
-    job, context = TrainingJob.from_dict(settings), ray.train.get_context()
-    run, rank = job.folder.name, context.get_world_rank()
+    job, attempt = TrainingJob.from_dict(settings["job"]), settings["attempt"]
+    if find_error(attempt):  # the driver has ended this training, and Ray started its workers again
+        return
+    with _full_disk_posted(job.folder, attempt):
+        _train_on_copy(job, attempt)
+
+
+@contextmanager
+def _full_disk_posted(folder: Path, attempt: str) -> Iterator[None]:
+    """Let the driver know of a full disk before Ray knows of the error."""
+    try:
+        yield
+    except Exception as error:
+        if explained := explain_full_disk(error, folder, MAKE_ROOM):
+            post_error(attempt, explained)
+        raise
+
+
+def _train_on_copy(job: TrainingJob, attempt: str) -> None:
+    run, rank = job.folder.name, ray.train.get_context().get_world_rank()
     copy = _pull_copy(job, rank)
     with copy.kept_up(PUSH_INTERVAL_S) if copy else nullcontext():
-        _train_rank(replace(job, folder=copy.folder) if copy else job, run, rank, copy)
+        _train_rank(replace(job, folder=copy.folder) if copy else job, run, rank, copy, attempt)
     if copy:
         shutil.rmtree(copy.folder, ignore_errors=True)
 
@@ -47,7 +72,7 @@ def _pull_copy(job: TrainingJob, rank: int) -> RunCopy | None:
     return copy
 
 
-def _train_rank(job: TrainingJob, run: str, rank: int, copy: RunCopy | None) -> None:
+def _train_rank(job: TrainingJob, run: str, rank: int, copy: RunCopy | None, attempt: str) -> None:
     context = ray.train.get_context()
     summary = job.folder / SUMMARY_FILE
     if is_true_for_any(summary.exists()):  # a file system or a copy of the folder may show it to some workers only
@@ -60,7 +85,12 @@ def _train_rank(job: TrainingJob, run: str, rank: int, copy: RunCopy | None) -> 
         if copy:  # so that the bucket has the metrics up to each checkpoint
             with suppress(BucketUnreachable):
                 copy.push()
-        report_checkpoint(local, name, metrics, upload, wait)
+
+        def upload_or_post(local: Path, name: str) -> Any:  # runs beside the training, which hears of errors later
+            with _full_disk_posted(job.folder, attempt):
+                return upload(local, name)
+
+        report_checkpoint(local, name, metrics, upload_or_post, wait)
 
     checkpoints = Checkpointer(
         storage.storage_filesystem, storage.experiment_fs_path, run, rank, num_workers, context.get_local_rank(), send,

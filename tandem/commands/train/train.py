@@ -16,6 +16,7 @@ from tandem.pipeline.training import check_training, interrupted_training
 from tandem.pipeline.training import train as train_and_publish
 from tandem.project.project import load
 from tandem.submit.submit import SubmitOptions, submit_if_asked
+from training.run import check_resumable
 
 
 @with_option_groups
@@ -33,6 +34,8 @@ def train(
     if submit_if_asked(submit_options, "train", ["--resume"] * resume, config, as_json):
         return
     console, project = Console(as_json), load(config)
+    if resume:
+        check_resumable(project.training)
     rows = check_training(project)
     if checks_of_training(project):
         check_adaptable(project)

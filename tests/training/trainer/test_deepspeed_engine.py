@@ -9,6 +9,7 @@ from cluster.errors import TandemError
 from training.config import TrainingConfig
 from training.plan.deepspeed_config import deepspeed_config
 from training.plan.placement import Placement
+from training.plan.schedule import LearningRateSchedule
 from training.trainer.deepspeed_engine import (
     convert_to_universal,
     load_state,
@@ -17,7 +18,6 @@ from training.trainer.deepspeed_engine import (
     save_state,
     trained_weights,
 )
-from training.trainer.loop import LearningRateSchedule
 
 
 @pytest.mark.slow

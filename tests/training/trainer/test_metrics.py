@@ -1,16 +1,13 @@
 """Curves of a run: each step once, whatever crashed in between."""
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from cluster.errors import TandemError
 from training.config import TrainingConfig
 from training.trainer.job import METRICS_FILE
-from training.trainer.metrics import TENSORBOARD_FOLDER, MetricsRecorder, check_mlflow_installed, read_metrics
+from training.trainer.metrics import TENSORBOARD_FOLDER, MetricsRecorder, read_metrics
 
 
 def test_a_step_done_again_counts_once_with_its_last_values(tmp_path: Path) -> None:
@@ -64,10 +61,3 @@ def _events(folder: Path) -> Iterator[Event]:
             end = 12 + int.from_bytes(data[:8], "little")
             yield Event.FromString(data[12:end])
             data = data[end + 4 :]
-
-
-@pytest.mark.skipif(importlib.util.find_spec("mlflow") is not None, reason="mlflow is installed")
-def test_mlflow_that_is_not_installed_is_refused() -> None:
-    with pytest.raises(TandemError, match="mlflow"):
-        check_mlflow_installed(TrainingConfig(mlflow="file:///mlruns"))
-    check_mlflow_installed(TrainingConfig())

@@ -1,7 +1,7 @@
 import pytest
 
 from training.config import TrainingConfig
-from training.trainer.loop import LearningRateSchedule
+from training.plan.schedule import LearningRateSchedule
 
 
 @pytest.mark.parametrize(
