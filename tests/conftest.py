@@ -49,6 +49,7 @@ GROUPS = {
         "tests/tandem/pipeline/test_pipeline.py",
         "tests/k8s/test_run.py",
         "tests/tandem/pipeline/test_copy_of_a_base.py",
+        "tests/tandem/pipeline/test_dpo.py",
         "tests/tandem/pipeline/test_models_that_think.py",
     ),
     "Milvus server": tuple(

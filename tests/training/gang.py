@@ -35,6 +35,8 @@ ROWS = "rows.jsonl"
 FROZEN = "frozen.jsonl"
 READS = "reads.jsonl"
 CONVERSIONS = "conversions.jsonl"
+FINISHED = "finished.jsonl"
+"""What the first rank's loop gave back at its end."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,9 @@ def work(rank: int, job: TrainingJob, num_workers: int, death: Death | None, pla
     loop.death = death
     append(shared / FROZEN, {"sha256": frozen_digest(loop.engine)})
     loop.train()
-    loop.finish()
+    figures = loop.finish()
+    if rank == 0:
+        append(shared / FINISHED, figures)
     append(shared / FROZEN, {"sha256": frozen_digest(loop.engine)})
     torch.distributed.barrier()
 

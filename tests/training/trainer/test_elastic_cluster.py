@@ -1,4 +1,4 @@
-"""A node is lost and comes back while Ray Train works, and a disk fills up."""
+"""A node is lost and comes back while Ray Train works."""
 
 import threading
 import time
@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import ray
 
-from cluster.errors import TandemError
-from cluster.registry.registry import Registry
 from tests.training.test_train import CITIES, Training
 from training.trainer.metrics import read_metrics
 
@@ -53,19 +51,6 @@ def test_a_lost_node_shrinks_the_group_and_a_returned_one_grows_it(
     notes = [line for line in training.progress if line.startswith("going on from step")]
     assert "with 1 workers" in notes[0] and "of 2 workers" in notes[0]
     assert "with 2 workers" in notes[1] and "of 1 workers" in notes[1]
-
-
-@pytest.mark.matrix
-def test_a_full_disk_ends_the_training_and_says_so(small_disk: Path, model_folder: Path, data: Path) -> None:
-    from cluster.config import ClusterConfig
-    from cluster.session import ray_session
-
-    with ray_session(ClusterConfig()):
-        training = Training(small_disk, model_folder, data, method="full", checkpoint_steps=2, max_failures=0)
-        with pytest.raises(TandemError, match=r"A disk is full: a checkpoint could not be written\.") as raised:
-            training.start()
-    assert "tandem train --resume" in raised.value.remedy
-    assert Registry(training.storage.adapters).names() == []
 
 
 def _ended(training: Training) -> None:
