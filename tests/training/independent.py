@@ -38,22 +38,32 @@ def encode(tokenizer: Any, messages: Sequence[Message]) -> tuple[list[int], list
 def train(
     model_folder: str, rows: Sequence[Sequence[Message]], plan: Sequence[Sequence[int]], config: TrainingConfig
 ) -> list[StepFigures]:
-    """Train in fp32 on the rows of each step; the figures of all steps."""
+    """Train on the rows of each step; the figures of all steps.
+
+    Everything is computed in fp32. With `precision: bf16` the model has the weights rounded to bf16, and the optimizer
+    those in fp32.
+    """
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32, attn_implementation="eager")
     if config.method == "lora":
         model = add_adapter(model, config)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+    masters = [parameter.detach().clone().requires_grad_() for parameter in trained]
+    optimizer = torch.optim.AdamW(masters, lr=config.learning_rate, weight_decay=config.weight_decay)
     encoded, figures = [encode(tokenizer, row) for row in rows], []
     for step, batch in enumerate(plan):
         rate = learning_rate(step, len(plan), config)
         optimizer.param_groups[0]["lr"] = rate
-        optimizer.zero_grad()
+        model.zero_grad()
         num_learnt = sum(sum(encoded[row][1]) for row in batch)
         loss = sum(backward(model, *encoded[row], num_learnt) for row in batch)
         norm = float(torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm))
+        for master, parameter in zip(masters, trained, strict=True):
+            master.grad = parameter.grad
         optimizer.step()
+        with torch.no_grad():
+            for master, parameter in zip(masters, trained, strict=True):
+                parameter.copy_(master.bfloat16() if config.precision == "bf16" else master)
         figures.append(StepFigures(loss, norm, rate))
     return figures
 

@@ -26,10 +26,13 @@ def post_error(attempt: str, error: TandemError) -> None:
 
 
 def find_error(attempt: str) -> TandemError | None:
-    """The error that a worker of this attempt posted, if one did."""
+    """The error that a worker of this attempt posted, if one did; None while the store does not answer."""
     from ray.experimental.internal_kv import _internal_kv_get
 
-    content = _internal_kv_get(attempt, namespace=_NAMESPACE)
+    try:
+        content = _internal_kv_get(attempt, namespace=_NAMESPACE)
+    except Exception:  # noqa: BLE001  # the head is away: Ray Train says what becomes of the training
+        return None
     if content is None:
         return None
     values = json.loads(content)

@@ -26,9 +26,9 @@ class Tolerance:
     grad_norm: float
 
 
-# float32 has 24 bits, and sums are taken in another order. bfloat16 has 8 bits (a relative step of 0.004): weights,
-# activations and, with `gradient_precision: bf16`, each of the sums of gradients are rounded to it.
-FP32, BF16 = Tolerance(1e-5, 1e-4), Tolerance(0.05, 0.05)
+# float32 has 24 bits, and sums are taken in another order. bfloat16 has 8 bits (a relative step of 0.004): ours rounds
+# activations to it and, with `gradient_precision: bf16`, every sum of gradients; weights are rounded on both sides.
+FP32, BF16 = Tolerance(1e-5, 1e-4), Tolerance(0.02, 0.02)
 # Without what lets ZeRO-3 keep small weights whole.
 SHARED_OUT = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
 
@@ -41,12 +41,12 @@ CASES: dict[str, tuple[dict[str, Any], Tolerance]] = {
     "ZeRO-3, 1 worker, full": ({"zero_stage": 3, "workers": 1, "deepspeed": SHARED_OUT, "method": "full"}, FP32),
     "ZeRO 0, 1 worker": ({"zero_stage": 0, "workers": 1}, FP32),
     "bf16 sums of 8 passes": (
-        {"zero_stage": 2, "workers": 2, "precision": "bf16", "gradient_precision": "bf16", "gradient_accumulation": 4, "epochs": 8,
-         "method": "full"}, BF16,
+        {"zero_stage": 2, "workers": 2, "precision": "bf16", "gradient_precision": "bf16",
+         "gradient_accumulation": 4, "epochs": 8, "method": "full"}, BF16,
     ),
     "bf16, fp32 sums of 8 passes": (
-        {"zero_stage": 2, "workers": 2, "precision": "bf16", "gradient_precision": "fp32", "gradient_accumulation": 4, "epochs": 8,
-         "method": "full"}, BF16,
+        {"zero_stage": 2, "workers": 2, "precision": "bf16", "gradient_precision": "fp32",
+         "gradient_accumulation": 4, "epochs": 8, "method": "full"}, BF16,
     ),
     "ZeRO-3 in bf16, fp32 sums": (
         {"zero_stage": 3, "workers": 2, "deepspeed": SHARED_OUT, "precision": "bf16", "gradient_precision": "fp32",
