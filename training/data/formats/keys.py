@@ -1,0 +1,199 @@
+"""The keys of rows and of messages in one table: which are read, which are refused, and which change nothing.
+
+A key is looked up in this order. A key of a format (`CONTENT_KEYS`, `ROW_KEYS`, `MESSAGE_KEYS`) is read, or it repeats what another key
+says. A key in `REFUSED_ROW_KEYS` or `REFUSED_MESSAGE_KEYS`, or with a word of `MEDIA_WORDS`, is refused with its
+reason. A key that `is_harmless` recognises is listed as not used. Every other key might change what the model sees or
+learns: a row where it has a value is bad, unless `training.data` names it under `ignore`. A key without a value
+(`is_empty`) is as good as absent: Parquet has every column in every row.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+Format = Literal[
+    "chat messages", "prompt and completion", "alpaca", "sharegpt", "preference pairs", "question and answer"
+]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+MESSAGES_KEYS: dict[str, Format] = {
+    "messages": "chat messages",
+    "conversations": "sharegpt",
+    "conversation": "sharegpt",
+}
+"""Keys that hold a list of messages."""
+
+ANSWERED_KEYS: dict[tuple[str, str], Format] = {
+    ("prompt", "completion"): "prompt and completion",
+    ("instruction", "output"): "alpaca",
+    ("instruction", "response"): "question and answer",
+    ("question", "answer"): "question and answer",
+    ("question", "response"): "question and answer",
+    ("query", "response"): "question and answer",
+    ("query", "answer"): "question and answer",
+    ("prompt", "response"): "question and answer",
+    ("prompt", "answer"): "question and answer",
+    ("prompt", "output"): "question and answer",
+    ("input", "output"): "question and answer",
+    ("user", "assistant"): "question and answer",
+    ("human", "assistant"): "question and answer",
+}
+"""Pairs of a question's key and an answer's key, in the order in which they are looked for."""
+
+INSTRUCTION_INPUT_KEYS = ("input", "context")
+"""What an `instruction` is about: alpaca calls it `input`, Dolly `context`."""
+
+PAIR_KEYS: tuple[tuple[str, str], ...] = (
+    ("chosen", "rejected"),
+    ("chosen_response", "rejected_response"),
+    ("preferred_output", "non_preferred_output"),
+    ("messages", "rejected_messages"),
+    ("messages", "rejected_response"),
+)
+"""Keys of the preferred answer and of the other: TRL's, Argilla's, OpenAI's, and those of ms-swift."""
+
+PAIR_PROMPT_KEYS = ("prompt", "question", "query", "instruction", "input", *MESSAGES_KEYS)
+"""What a preference pair answers, where its sides do not begin with that."""
+
+SYSTEM_KEYS = ("system", "system_prompt", "system_message")
+"""Keys of the system message, in a row of any format."""
+
+ROW_KEYS = ("id", "source", "sources", "prompt_hash")
+"""Keys that are read in a row of any format and are no part of the conversation."""
+
+CONTENT_KEYS = frozenset({
+    *MESSAGES_KEYS, *(key for pair in (*ANSWERED_KEYS, *PAIR_KEYS) for key in pair), *PAIR_PROMPT_KEYS,
+    *INSTRUCTION_INPUT_KEYS, *SYSTEM_KEYS, "text", "history",
+})  # fmt: skip
+"""Keys of some format. Where another key already says the same, such a key is listed as not used."""
+
+ROLES: dict[str, str] = {
+    "system": "system", "developer": "system",
+    "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "chatbot": "assistant",
+    "model": "assistant", "ai": "assistant", "bing": "assistant", "bard": "assistant",
+}  # fmt: skip
+"""The role of a message by the name that it has, in any case. `developer` is OpenAI's later name of `system`."""
+
+_TOOLS = "calls of tools are not trained on"
+_THINKING = "thinking that is written apart from the answer is not trained on"
+REFUSED_ROLES: dict[str, str] = dict.fromkeys(
+    ("tool", "function", "function_call", "observation", "tool_call", "tool_response", "ipython"), _TOOLS
+)
+
+ROLE_KEYS = ("role", "from")
+TEXT_KEYS = ("content", "value", "text")
+MESSAGE_KEYS = (*ROLE_KEYS, *TEXT_KEYS, "name")
+"""Keys that are read in a message, beside those of `LOSS_FLAGS`. `name` goes to the chat template."""
+
+LOSS_FLAGS: dict[str, Literal["weight of an answer", "learn", "leave out"]] = {
+    "weight": "weight of an answer", "loss": "weight of an answer",
+    "loss_weight": "learn", "loss_scale": "learn", "loss_mask": "learn", "train": "learn", "training": "learn",
+    "train_on": "learn", "train_on_turn": "learn", "trainable": "learn", "learn": "learn",
+    "masked": "leave out", "is_masked": "leave out",
+}  # fmt: skip
+"""Keys of a message that say whether it is learnt. A `weight of an answer` only scales answers (OpenAI, Mistral,
+ms-swift), and says nothing in other messages. `learn` asks for the message itself, whoever speaks (axolotl,
+LLaMA-Factory), which is refused where that is not the assistant. `leave out` is the opposite (torchtune)."""
+
+ROW_LOSS_FLAGS = ("weight", "loss_weight")
+"""Keys of a row that scale the loss of all its answers."""
+
+REFUSED_ROW_KEYS: dict[str, str] = {
+    **dict.fromkeys(("tools", "functions", "tool_calls", "function_call", "tool_choice"), _TOOLS),
+    **dict.fromkeys(("reasoning", "reasoning_content", "thinking", "thought", "cot"), _THINKING),
+    "chat_template_kwargs": "settings of the chat template are not read from rows",
+    "chat_template": "a chat template is not read from rows; the model's is used",
+    "label": "labels of good and bad answers (KTO) are not trained on",
+    "kto_tag": "labels of good and bad answers (KTO) are not trained on",
+    "documents": "documents for the chat template are not read",
+    **dict.fromkeys(("mask", "train", "training", "train_on", "loss", "loss_mask", "masked", "train_on_turn",
+                     "train_detail", "train_on_inputs", "train_on_prompt", "learn"),
+                    "what is learnt is said by `weight` (0 or 1) in each message"),
+}  # fmt: skip
+"""Keys of a row that change what is learnt and are not read, with the reason. Those that a part of Tandem learns to
+read leave this table."""
+
+REFUSED_MESSAGE_KEYS: dict[str, str] = {
+    **dict.fromkeys(("tool_calls", "tool_call", "function_call", "tool_call_id", "tools", "functions"), _TOOLS),
+    **dict.fromkeys(("reasoning", "reasoning_content", "thinking", "thought"), _THINKING),
+    "refusal": "a refusal that is written apart from the answer is not trained on; write it as `content`",
+    "mask": "it can mean both; write `weight`: 0 where the message is not learnt",
+    "train_detail": "parts of a message cannot be left out; write `weight`: 0 where the message is not learnt",
+}  # fmt: skip
+"""The same for the keys of a message."""
+
+MEDIA_WORDS = frozenset({
+    "image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "pixel", "pixels", "video", "videos",
+    "frame", "frames", "audio", "audios", "sound", "sounds", "speech", "bbox", "bboxes",
+})  # fmt: skip
+MEDIA_REASON = "images, audio and video are not trained on"
+
+# What describes a row and is no part of it. Names in any case, `createdAt` as `created_at`.
+_HARMLESS = frozenset(
+    """
+    id ids idx index uuid guid key row row_number line number no turn turns position unnamed_0 index_level_0
+    source sources src origin provenance dataset datasets dataset_name data_source subset corpus collection file files
+    filename file_name path filepath file_path page pages section chapter doc document_name url urls uri link links
+    reference_url references citation citations annotations license licence copyright attribution
+    score scores rating ratings rank reward rewards quality difficulty level complexity confidence similarity perplexity
+    helpfulness honesty truthfulness correctness coherence verbosity toxic toxicity safety severity
+    upvotes downvotes votes likes stars
+    date datetime time timestamp created updated modified create_time update_time year month day
+    language languages lang locale country state region category categories topic topics domain domains tag tags
+    keyword keywords genre style_tag type kind class split fold partition set version revision status stage
+    title subject_area field_of_study author authors annotator annotators annotator_info creator contributor worker
+    model models model_name generator generated_by generation_model provider engine teacher finish_reason stop_reason
+    usage cost latency duration tokens token_count length len size word_count char_count
+    hash md5 sha sha1 sha256 sha512 checksum fingerprint digest signature
+    meta metadata meta_data info extra_info comment_id note_id review reviewed reviewer verified approved flagged
+    redacted moderation openai_moderation detoxify_moderation hashed_ip header ip user_agent turn_identifier
+    conversation_hash parallel_tool_calls
+""".split()
+)
+_HARMLESS_FIRST = frozenset("meta metadata num n is_valid score rating".split())
+_HARMLESS_LAST = frozenset(
+    """
+    id ids idx index uuid guid hash md5 sha256 checksum url urls uri link score scores rating ratings reward rank
+    date time timestamp count length len language lang category topic difficulty quality model version license
+    metadata meta dataset split source sources
+""".split()
+)
+# A key with such a word is never recognised by its first or last word alone.
+_TELLING = frozenset(
+    """
+    loss train training trainable learn mask masked weight weights label labels tool tools function functions system
+    template prompt_template reasoning thinking context instruction instructions
+""".split()
+)
+
+
+def normalise_key(key: str) -> str:
+    """A key in lower case with its words joined by `_`: `createdAt`, `Created At` and `created-at` are `created_at`."""
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key.strip())
+    return re.sub(r"[^\w]+|_+", "_", parted.lower()).strip("_")
+
+
+def is_harmless(key: str) -> bool:
+    """Whether a key is known to say nothing about what the model sees and learns: ids, scores, dates, sources."""
+    name = normalise_key(key)
+    words = name.split("_")
+    if not name or name in _HARMLESS:
+        return True
+    if _TELLING & set(words):
+        return False
+    return words[0] in _HARMLESS_FIRST or words[-1] in _HARMLESS_LAST
+
+
+def is_media(key: str) -> bool:
+    """Whether a key names images, audio or video."""
+    return bool(MEDIA_WORDS & set(normalise_key(key).split("_")))
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a value says nothing: null, blank, or a list or object of nothing else. False and 0 say something."""
+    if isinstance(value, str):
+        return value.strip() in ("", "[]", "{}")
+    if isinstance(value, Mapping):
+        return all(is_empty(each) for each in value.values())
+    return value is None or (isinstance(value, list | tuple) and all(is_empty(each) for each in value))
