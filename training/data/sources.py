@@ -13,7 +13,7 @@ from typing import Any
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_file, digest_json
 from training.config import DataSource
-from training.data.formats.formats import json_type
+from training.data.formats.values import json_type
 
 _PARQUET = b"PAR1"
 

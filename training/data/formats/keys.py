@@ -1,14 +1,15 @@
 """The keys of rows and of messages in one table: which are read, which are refused, and which change nothing.
 
-A key is looked up in this order. A key of a format (`CONTENT_KEYS`, `ROW_KEYS`, `MESSAGE_KEYS`) is read, or it repeats what another key
-says. A key in `REFUSED_ROW_KEYS` or `REFUSED_MESSAGE_KEYS`, or with a word of `MEDIA_WORDS`, is refused with its
-reason. A key that `is_harmless` recognises is listed as not used. Every other key might change what the model sees or
-learns: a row where it has a value is bad, unless `training.data` names it under `ignore`. A key without a value
-(`is_empty`) is as good as absent: Parquet has every column in every row.
+A key is looked up in this order. A key of a format (`CONTENT_KEYS`, `ROW_KEYS`, `MESSAGE_KEYS`) is read, or it repeats
+what another key says. A key in `REFUSED_ROW_KEYS` or `REFUSED_MESSAGE_KEYS`, or with a word of `MEDIA_WORDS`, is
+refused with its reason. A key that `is_harmless` recognises is listed as not used. Every other key might change what
+the model sees or learns: a row where it has a value is bad, unless `training.data` names it under `ignore`. A key
+without a value (`is_empty`) is as good as absent: Parquet has every column in every row.
 """
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 Format = Literal[
@@ -23,7 +24,7 @@ MESSAGES_KEYS: dict[str, Format] = {
 }
 """Keys that hold a list of messages."""
 
-ANSWERED_KEYS: dict[tuple[str, str], Format] = {
+ANSWERED_KEYS: dict[tuple[str, ...], Format] = {
     ("prompt", "completion"): "prompt and completion",
     ("instruction", "output"): "alpaca",
     ("instruction", "response"): "question and answer",
@@ -47,10 +48,11 @@ PAIR_KEYS: tuple[tuple[str, str], ...] = (
     ("chosen", "rejected"),
     ("chosen_response", "rejected_response"),
     ("preferred_output", "non_preferred_output"),
+    ("chosen_messages", "rejected_messages"),
     ("messages", "rejected_messages"),
     ("messages", "rejected_response"),
 )
-"""Keys of the preferred answer and of the other: TRL's, Argilla's, OpenAI's, and those of ms-swift."""
+"""Keys of the preferred answer and of the other: TRL's, Argilla's, OpenAI's, LLaMA-Factory's and ms-swift's."""
 
 PAIR_PROMPT_KEYS = ("prompt", "question", "query", "instruction", "input", *MESSAGES_KEYS)
 """What a preference pair answers, where its sides do not begin with that."""
@@ -123,49 +125,69 @@ REFUSED_MESSAGE_KEYS: dict[str, str] = {
 }  # fmt: skip
 """The same for the keys of a message."""
 
+REFUSED_PARTS: dict[str, str] = {
+    **dict.fromkeys(("tool_call", "tool_calls", "tool_use", "tool_result", "function_call", "tools"), _TOOLS),
+    **dict.fromkeys(("reasoning", "thinking", "redacted_thinking"), _THINKING),
+    "refusal": "a refusal that is written apart from the answer is not trained on",
+}
+"""Types of content parts that are not read, with the reason."""
+
+LEARNS_FRACTIONS = False
+"""Whether the loss takes a weight between 0 and 1; where it does not, such a weight makes its row bad."""
+
 MEDIA_WORDS = frozenset({
     "image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "pixel", "pixels", "video", "videos",
     "frame", "frames", "audio", "audios", "sound", "sounds", "speech", "bbox", "bboxes",
 })  # fmt: skip
 MEDIA_REASON = "images, audio and video are not trained on"
 
-# What describes a row and is no part of it. Names in any case, `createdAt` as `created_at`.
+# What describes a row and is no part of it.
 _HARMLESS = frozenset(
-    """
-    id ids idx index uuid guid key row row_number line number no turn turns position unnamed_0 index_level_0
-    source sources src origin provenance dataset datasets dataset_name data_source subset corpus collection file files
-    filename file_name path filepath file_path page pages section chapter doc document_name url urls uri link links
-    reference_url references citation citations annotations license licence copyright attribution
+    re.findall(
+        r"\w+",
+        """
+    id ids idx index uuid guid row row_number line number no turn position unnamed_0 index_level_0
+    source sources src origin provenance dataset datasets dataset_name subset corpus collection
+    file files filename file_name path filepath file_path page pages section chapter doc document_name
+    url urls uri link links references citation citations annotations license licence copyright attribution
     score scores rating ratings rank reward rewards quality difficulty level complexity confidence similarity perplexity
     helpfulness honesty truthfulness correctness coherence verbosity toxic toxicity safety severity
     upvotes downvotes votes likes stars
-    date datetime time timestamp created updated modified create_time update_time year month day
+    date datetime time timestamp created updated modified year month day
     language languages lang locale country state region category categories topic topics domain domains tag tags
-    keyword keywords genre style_tag type kind class split fold partition set version revision status stage
-    title subject_area field_of_study author authors annotator annotators annotator_info creator contributor worker
-    model models model_name generator generated_by generation_model provider engine teacher finish_reason stop_reason
-    usage cost latency duration tokens token_count length len size word_count char_count
-    hash md5 sha sha1 sha256 sha512 checksum fingerprint digest signature
-    meta metadata meta_data info extra_info comment_id note_id review reviewed reviewer verified approved flagged
-    redacted moderation openai_moderation detoxify_moderation hashed_ip header ip user_agent turn_identifier
-    conversation_hash parallel_tool_calls
-""".split()
+    keyword keywords genre type kind split fold partition version revision title
+    author authors annotator annotators creator contributor worker
+    model models model_name generator generated_by provider finish_reason stop_reason
+    usage cost latency duration length len size
+    hash md5 sha sha1 sha256 sha512 checksum fingerprint digest
+    meta metadata info extra_info redacted moderation detoxify_moderation openai_moderation hashed_ip ip turn_identifier
+    parallel_tool_calls cache_control
+    """,
+    )
 )
-_HARMLESS_FIRST = frozenset("meta metadata num n is_valid score rating".split())
+_HARMLESS_FIRST = frozenset(("meta", "metadata", "num", "n", "score", "rating"))
 _HARMLESS_LAST = frozenset(
-    """
+    re.findall(
+        r"\w+",
+        """
     id ids idx index uuid guid hash md5 sha256 checksum url urls uri link score scores rating ratings reward rank
-    date time timestamp count length len language lang category topic difficulty quality model version license
+    at date time timestamp count length len language lang category topic difficulty quality model version license type
     metadata meta dataset split source sources
-""".split()
+    """,
+    )
 )
-# A key with such a word is never recognised by its first or last word alone.
+# A key with such a word is not recognised by its first or last word.
 _TELLING = frozenset(
-    """
-    loss train training trainable learn mask masked weight weights label labels tool tools function functions system
-    template prompt_template reasoning thinking context instruction instructions
-""".split()
+    re.findall(
+        r"\w+",
+        """
+    loss train training trainable learn mask masked weight weights label labels class tool tools function functions
+    system template reasoning thinking context instruction instructions
+    """,
+    )
 )
+# Such keys of a message may say who speaks, or what kind of message it is.
+_TELLING_IN_MESSAGES = frozenset(("author", "type", "kind", "section", "title", "state"))
 
 
 def normalise_key(key: str) -> str:
@@ -174,10 +196,13 @@ def normalise_key(key: str) -> str:
     return re.sub(r"[^\w]+|_+", "_", parted.lower()).strip("_")
 
 
-def is_harmless(key: str) -> bool:
+@lru_cache(maxsize=4096)
+def is_harmless(key: str, in_message: bool = False) -> bool:
     """Whether a key is known to say nothing about what the model sees and learns: ids, scores, dates, sources."""
     name = normalise_key(key)
     words = name.split("_")
+    if in_message and name in _TELLING_IN_MESSAGES:
+        return False
     if not name or name in _HARMLESS:
         return True
     if _TELLING & set(words):
@@ -185,15 +210,16 @@ def is_harmless(key: str) -> bool:
     return words[0] in _HARMLESS_FIRST or words[-1] in _HARMLESS_LAST
 
 
+@lru_cache(maxsize=4096)
 def is_media(key: str) -> bool:
     """Whether a key names images, audio or video."""
     return bool(MEDIA_WORDS & set(normalise_key(key).split("_")))
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a value says nothing: null, blank, or a list or object of nothing else. False and 0 say something."""
+    """Whether a value says nothing: null, blank, a list of nulls, an object of such values. False and 0 say something."""
     if isinstance(value, str):
         return value.strip() in ("", "[]", "{}")
     if isinstance(value, Mapping):
         return all(is_empty(each) for each in value.values())
-    return value is None or (isinstance(value, list | tuple) and all(is_empty(each) for each in value))
+    return value is None or (isinstance(value, list | tuple) and all(each is None for each in value))
