@@ -217,7 +217,7 @@ def is_media(key: str) -> bool:
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a value says nothing: null, blank, a list of nulls, an object of such values. False and 0 say something."""
+    """Whether a value says nothing: null, blank, a list of nulls, an object of such values. False and 0 are values."""
     if isinstance(value, str):
         return value.strip() in ("", "[]", "{}")
     if isinstance(value, Mapping):

@@ -107,7 +107,7 @@ def _content(message: dict[str, Any], where: str) -> str:
         if null:
             raise ValueError(f"the {null[0]} of {where} is a JSON null, not a string")
         raise ValueError(f"{where} is not an object with `role` and `content`, or with `from` and `value`")
-    texts = [parse_text(message[key], f"the {key} of {where}") for key in keys]
+    texts = [parse_text(message[key], f"the {key} of {where}", in_message=True) for key in keys]
     if len(set(texts)) > 1:
         raise ValueError(f"{where} has `{keys[0]}` and `{keys[1]}`, which differ")
     return texts[0]

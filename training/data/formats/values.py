@@ -15,13 +15,13 @@ def json_type(value: Any) -> str:
     return names.get(type(value), "null" if value is None else type(value).__name__)
 
 
-def parse_text(value: Any, field: str) -> str:
+def parse_text(value: Any, field: str, in_message: bool = False) -> str:
     """A text, or the texts of its parts joined by line feeds, as vLLM joins them for a template that takes strings.
 
     Raises:
-        ValueError: the value is neither a string nor a list of strings and of parts of type `text`.
+        ValueError: the value is neither a string nor a list of parts of type `text` (in a message, or of strings).
     """
-    if isinstance(value, list) and value:
+    if isinstance(value, list) and value and (in_message or all(isinstance(part, dict) for part in value)):
         return "\n".join(_parse_part(part, number, field) for number, part in enumerate(value, start=1))
     if not isinstance(value, str):
         raise ValueError(f"{field} is a JSON {json_type(value)}, not a string")
