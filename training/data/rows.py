@@ -155,6 +155,13 @@ def warn_of_left_out_rows(left_out: Sequence[BadRow]) -> None:
         _log.warning("left out %s: %s", row.where, row.reason)
 
 
+def log_unused_keys(sources: Sequence[SourceReport]) -> None:
+    """Log for each source the keys of its rows that say nothing about what is learnt."""
+    for source in sources:
+        if source.not_used:
+            _log.warning("not used from %s: %s", source.name, ", ".join(source.not_used))
+
+
 def list_bad_rows(bad: Sequence[BadRow]) -> str:
     """Up to 20 bad rows, one per line, and how many more there are."""
     shown = [f"\n  {row.where}: {row.reason}" for row in bad[:MAX_LISTED_ROWS]]

@@ -38,6 +38,14 @@ ANSWERED_KEYS: dict[tuple[str, ...], Format] = {
     ("input", "output"): "question and answer",
     ("user", "assistant"): "question and answer",
     ("human", "assistant"): "question and answer",
+    ("problem", "solution"): "question and answer",
+    ("instruction", "answer"): "question and answer",
+    ("instruction", "completion"): "question and answer",
+    ("question", "output"): "question and answer",
+    ("question", "completion"): "question and answer",
+    ("query", "output"): "question and answer",
+    ("input", "response"): "question and answer",
+    ("input", "answer"): "question and answer",
 }
 """Pairs of a question's key and an answer's key, in the order in which they are looked for."""
 
@@ -154,8 +162,8 @@ _HARMLESS = frozenset(
     helpfulness honesty truthfulness correctness coherence verbosity toxic toxicity safety severity
     upvotes downvotes votes likes stars
     date datetime time timestamp created updated modified year month day
-    language languages lang locale country state region category categories topic topics domain domains tag tags
-    keyword keywords genre type kind split fold partition version revision title
+    language languages language_code lang locale country country_code state region category categories topic topics
+    domain domains tag tags keyword keywords genre type kind split fold partition version revision title
     author authors annotator annotators creator contributor worker
     model models model_name generator generated_by provider finish_reason stop_reason
     usage cost latency duration length len size
@@ -165,7 +173,9 @@ _HARMLESS = frozenset(
     """,
     )
 )
-_HARMLESS_FIRST = frozenset(("meta", "metadata", "num", "n", "score", "rating"))
+_HARMLESS_FIRST = frozenset(
+    ("meta", "metadata", "num", "n", "score", "rating", "created", "updated", "modified", "timestamp")
+)
 _HARMLESS_LAST = frozenset(
     re.findall(
         r"\w+",
@@ -176,7 +186,7 @@ _HARMLESS_LAST = frozenset(
     """,
     )
 )
-# A key with such a word is not recognised by its first or last word.
+# A key with such a word is not recognised by its words.
 _TELLING = frozenset(
     re.findall(
         r"\w+",
@@ -201,13 +211,14 @@ def is_harmless(key: str, in_message: bool = False) -> bool:
     """Whether a key is known to say nothing about what the model sees and learns: ids, scores, dates, sources."""
     name = normalise_key(key)
     words = name.split("_")
-    if in_message and name in _TELLING_IN_MESSAGES:
+    if in_message and _TELLING_IN_MESSAGES & set(words):
         return False
     if not name or name in _HARMLESS:
         return True
     if _TELLING & set(words):
         return False
-    return words[0] in _HARMLESS_FIRST or words[-1] in _HARMLESS_LAST
+    joined = words[0] != "name" and all(word in _HARMLESS or word == "name" for word in words)
+    return joined or words[0] in _HARMLESS_FIRST or words[-1] in _HARMLESS_LAST
 
 
 @lru_cache(maxsize=4096)
@@ -218,8 +229,14 @@ def is_media(key: str) -> bool:
 
 def is_empty(value: Any) -> bool:
     """Whether a value says nothing: null, blank, a list of nulls, an object of such values. False and 0 are values."""
-    if isinstance(value, str):
-        return value.strip() in ("", "[]", "{}")
-    if isinstance(value, Mapping):
-        return all(is_empty(each) for each in value.values())
-    return value is None or (isinstance(value, list | tuple) and all(each is None for each in value))
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, Mapping):
+            left.extend(each.values())
+        elif isinstance(each, str):
+            if each.strip() not in ("", "[]", "{}"):
+                return False
+        elif each is not None and not (isinstance(each, list | tuple) and all(item is None for item in each)):
+            return False
+    return True

@@ -1,10 +1,11 @@
 """Which messages are learnt, as rows say it: `weight`, `loss`, `train`, `masked` and their like."""
 
-import math
 from typing import Any
 
 from training.data.formats.keys import LEARNS_FRACTIONS, LOSS_FLAGS
 from training.data.formats.values import json_type
+
+_MAX_SHOWN = 12
 
 
 def read_flags(message: dict[str, Any], role: str, where: str) -> float | None:
@@ -37,8 +38,8 @@ def read_weight(value: Any, field: str) -> float:
     """
     if not isinstance(value, bool | int | float):
         raise ValueError(f"{field} is a JSON {json_type(value)}, neither a number from 0 to 1 nor a boolean")
-    if not math.isfinite(value) or not 0 <= value <= 1:
-        raise ValueError(f"{field} is {value}, and not a number from 0 to 1")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{field} is {str(value)[:_MAX_SHOWN]}, and not a number from 0 to 1")
     if value not in (0, 1) and not LEARNS_FRACTIONS:
         raise ValueError(f"{field} is {value}; only 0 (not learnt) and 1 (learnt) are read")
     return abs(float(value))

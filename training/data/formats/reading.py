@@ -95,11 +95,12 @@ def read_sources(row: Mapping[str, Any]) -> tuple[tuple[str, ...], set[str]]:
     not_used: set[str] = set()
     for key in ("sources", "source"):
         value = row.get(key)
+        if is_empty(value):
+            continue
         names = [value] if isinstance(value, str) else value
-        if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
             return tuple(names), not_used
-        if not is_empty(value):
-            not_used.add(key)
+        not_used.add(key)
     return (), not_used
 
 
