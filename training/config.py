@@ -103,8 +103,9 @@ class TrainingConfig(Section):
     """How rows become an adapter or a tuned model."""
 
     data: Sources = ()
-    """A file with rows (JSONL, JSON or Parquet), or a list of sources: `path` or `hub`, and a `weight`. The format
-    (chat messages, prompt and completion, alpaca, sharegpt, preference pairs) is recognised by its content."""
+    """A file with rows (JSONL, JSON or Parquet), or a list of sources: `path` or `hub`, a `weight`, and keys to
+    `ignore`. The format (chat messages, prompt and completion, alpaca, sharegpt, question and answer, preference pairs)
+    is recognised by its content; docs/training.md shows them."""
 
     held_out: float = Field(default=0.05, ge=0, lt=1)
     """Share of rows kept out of training, for a held-out loss and for the log-probabilities of the parity check."""
