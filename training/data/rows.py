@@ -230,8 +230,8 @@ def _record_format(record: SourceRecord, pairs: bool, options: RowOptions) -> Fo
 def _make_row(record: SourceRecord, name: Format, options: RowOptions) -> tuple[TrainingRow, set[str]]:
     """A row, and the keys of it that say nothing."""
     assert record.value is not None
-    value = record.value
-    parsed, not_used = parse_row(value, name, options)
+    parsed, not_used = parse_row(record.value, name, options)
+    value = {key: each for key, each in record.value.items() if key not in options.ignore}
     sources, unread = read_sources(value)
     prompt_hash = value.get("prompt_hash")
     if prompt_hash is not None and not isinstance(prompt_hash, str):

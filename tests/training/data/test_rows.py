@@ -131,6 +131,8 @@ def test_the_objective_and_the_rows_belong_together(write_rows) -> None:
     [
         ('{"messages": [', "not JSON"),
         ("[]", "a JSON array, not an object"),
+        ('{"prompt": "Hi", "completion": "Yo", "completion": "No"}', "has the key `completion` twice"),
+        ('{"messages": [{"role": "user", "content": "a", "content": "b"}]}', "has the key `content` twice"),
         ("[" * 100_000, "nested too deeply"),
         ({"text": "Hi"}, "neither `messages` nor `prompt` and `completion`"),
         ({"prompt": "Hi"}, "neither `messages` nor"),
@@ -248,6 +250,8 @@ def test_broken_json_documents(tmp_path) -> None:
     assert "cut.json is not JSON: line 15, column 5: Unterminated string" in refused(
         write(tmp_path / "cut.json", whole[: whole.rindex(b"messages") + 2])
     )
+    twice = b'[{"prompt": "Hi", "prompt": "Ho", "completion": "Yo"}]'
+    assert "twice.json has the key `prompt` twice in one object" in refused(write(tmp_path / "twice.json", twice))
     assert "without a list `data`" in refused(write(tmp_path / "b.json", {"data": "Hi"}))
     assert "c.json:row 2: a JSON string, not an object" in refused(write(tmp_path / "c.json", [GOOD, "Hi"]))
 

@@ -15,6 +15,23 @@ def json_type(value: Any) -> str:
     return names.get(type(value), "null" if value is None else type(value).__name__)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is no JSON, or an object in it has a key twice, of which one value would be lost.
+    """
+    return json.loads(text, object_pairs_hook=_unique_keys)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"has the key `{next(key for key in keys if keys.count(key) > 1)}` twice")
+    return read
+
+
 def parse_text(value: Any, field: str, in_message: bool = False) -> str:
     """A text, or the texts of its parts joined by line feeds, as vLLM joins them for a template that takes strings.
 
@@ -33,7 +50,7 @@ def parse_list(value: Any) -> Any:
     if not isinstance(value, str) or not value.lstrip().startswith("["):
         return value
     try:
-        read = json.loads(value)
+        read = parse_json(value)
     except (ValueError, RecursionError):
         return value
     return read if isinstance(read, list) else value

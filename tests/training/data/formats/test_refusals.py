@@ -193,6 +193,12 @@ def test_keys_that_the_user_declares_to_say_nothing(write_rows) -> None:
     assert report.sources[0].not_used == tuple(sorted(ignore[:-1]))
 
 
+def test_names_that_are_ignored_are_not_read(write_rows) -> None:
+    row = {**ROW, "id": "a", "source": "a.md", "prompt_hash": "p"}
+    (read_row,) = read(write_rows([row]), ignore=["id", "source", "prompt_hash"]).rows
+    assert (read_row.id, read_row.sources, read_row.prompt_hash) == ("1", (), None)
+
+
 def test_an_ignored_key_can_decide_the_format(write_rows) -> None:
     path = write_rows([{**PAIR, "messages": [USER, ANSWER]}])
     assert read(path, ignore=["chosen", "rejected"]).sources[0].format == "chat messages"
