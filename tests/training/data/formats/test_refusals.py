@@ -156,9 +156,9 @@ def test_answers_that_count_differently_are_not_merged(write_rows) -> None:
     assert bad.reason == "message 1 and message 2 cannot be merged: their names differ"
 
 
-def test_answers_without_their_question_cannot_be_learnt_from_a_pair(write_rows) -> None:
+def test_a_pair_with_another_answer_is_not_learnt_as_an_answer(write_rows) -> None:
     (bad,) = read(write_rows([{"prompt": "Hi", "messages": [USER, ANSWER], "chosen": "Ho", "rejected": "No"}])).bad
-    assert "has `chosen`, which is not read beside `messages`" in bad.reason
+    assert bad.reason == "has `chosen` and `rejected`, which are learnt with `training.objective: dpo`"
 
 
 def test_keys_that_say_nothing_are_listed_once_for_each_source(write_rows) -> None:
