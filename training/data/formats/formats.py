@@ -119,7 +119,7 @@ def _check_keys(reading: Reading, told: Told) -> None:
 
 def _says_the_same(reading: Reading, key: str, told: Told) -> bool:
     value = reading.row[key]
-    if key == "text" and is_rendered(value, told):
+    if key in ("text", "prompt") and is_rendered(value, told):
         return True
     return repeats(value, told) or (key in _PAIRED and _repeats_chosen(reading, told))
 

@@ -49,6 +49,11 @@ ANSWERED_KEYS: dict[tuple[str, ...], Format] = {
 }
 """Pairs of a question's key and an answer's key, in the order in which they are looked for."""
 
+EXCHANGE_KEYS: tuple[tuple[str, str], ...] = (
+    ("human", "assistant"), ("user", "assistant"), ("input", "output"), ("question", "answer"), ("prompt", "response"),
+)  # fmt: skip
+"""Keys of a list's items that are a question and its answer, and not one message (ms-swift, Capybara)."""
+
 INSTRUCTION_INPUT_KEYS = ("input", "context")
 """What an `instruction` is about: alpaca calls it `input`, Dolly `context`."""
 

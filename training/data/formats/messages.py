@@ -5,6 +5,7 @@ from typing import Any
 
 from training.data.conversation import Message
 from training.data.formats.keys import (
+    EXCHANGE_KEYS,
     LOSS_FLAGS,
     MESSAGE_KEYS,
     REFUSED_ROLES,
@@ -16,9 +17,6 @@ from training.data.formats.keys import (
 from training.data.formats.loss_flags import read_flags
 from training.data.formats.reading import Reading
 from training.data.formats.values import json_type, parse_list, parse_text
-
-# ms-swift's messages hold a question and its answer together.
-_EXCHANGE = {"human": "user", "assistant": "assistant"}
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,10 @@ def parse_messages(value: Any, field: str, reading: Reading) -> list[Turn]:
         raise ValueError(f"{field} is not a list with messages")
     turns: list[Turn] = []
     for number, message in enumerate(messages, start=1):
-        if isinstance(message, dict) and message.keys() == _EXCHANGE.keys():
-            turns.extend(make_turn(_EXCHANGE[key], message[key], f"`{key}` of message {number}") for key in _EXCHANGE)
-        else:
+        exchange = next((keys for keys in EXCHANGE_KEYS if isinstance(message, dict) and message.keys() == {*keys}), ())
+        for key, role in zip(exchange, ("user", "assistant"), strict=False):
+            turns.append(make_turn(role, message[key], f"`{key}` of message {number}"))
+        if not exchange:
             turns.append(parse_message(message, f"message {number}", reading))
     return turns
 

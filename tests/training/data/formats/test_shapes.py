@@ -73,6 +73,9 @@ ANSWERED: dict[str, tuple[Any, str]] = {
     "conversation of exchanges": (
         {"conversation": [{"human": "Hi", "assistant": "Yo"}, {"human": "Q", "assistant": "A"}]}, TWO,
     ),
+    "conversation of inputs and outputs": (
+        {"conversation": [{"input": "Hi", "output": "Yo"}, {"input": "Q", "output": "A"}], "source": "x"}, TWO,
+    ),
     "prompt and completion": ({"prompt": "Hi", "completion": "Yo"}, ONE),
     "system beside prompt": ({"system": "S", "prompt": "Hi", "completion": "Yo"}, WITH_SYSTEM),
     "conversational prompt and completion": ({"prompt": [SYSTEM, USER], "completion": [ANSWER]}, WITH_SYSTEM),
@@ -88,6 +91,9 @@ ANSWERED: dict[str, tuple[Any, str]] = {
     "alpaca with its text": (
         {"instruction": "H", "input": "i", "output": "Yo", "text": "Do it.\n# Task:\nH\n# Input:\ni\n# Answer:\nYo"},
         ONE.replace("Hi", "H\n\ni"),
+    ),
+    "alpaca with its rendered prompt": (
+        {"instruction": "Hi", "input": "", "output": "Yo", "prompt": "Do it.\n# Task:\nHi\n# Answer:\nYo"}, ONE,
     ),
     "Dolly": ({"instruction": "Hi", "context": "", "response": "Yo", "category": "qa"}, ONE),
     "Dolly with context": ({"instruction": "H", "context": "i", "response": "Yo"}, ONE.replace("Hi", "H\n\ni")),
