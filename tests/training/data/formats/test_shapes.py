@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.training.conftest import byte_tokenizer
@@ -182,6 +184,22 @@ def test_a_row_with_answers(write_rows, row: Any, text: str) -> None:
 @pytest.mark.parametrize(("row", "texts"), PAIRS.values(), ids=PAIRS)
 def test_a_preference_pair(write_rows, row: Any, texts: list[str]) -> None:
     assert encode(write_rows([row]), objective="dpo") == [expected_tokens(text) for text in texts]
+
+
+def test_parquet_with_every_column_in_every_row(tmp_path) -> None:
+    """A column that one row needs is null in the others."""
+    rows: list[dict[str, Any]] = [
+        {"messages": [USER, {**ANSWER, "weight": 1}, Q, {**A, "weight": 0}], "images": None, "system": None, "n": 1},
+        {"messages": [USER, ANSWER], "images": [], "system": "S", "n": None},
+        {"messages": [USER, ANSWER], "images": ["a.png"], "system": None, "n": None},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path := tmp_path / "rows.parquet")
+    config = TrainingConfig(data=path, max_bad_rows=1)
+    data = encode_rows(report := check_rows(config), byte_tokenizer(), max_tokens=512, max_bad_rows=1)
+    learnt = [(row.sequences[0].token_ids.tolist(), row.sequences[0].is_answer.tolist()) for row in data.rows]
+    assert learnt == [expected_tokens(FIRST), expected_tokens(WITH_SYSTEM)]
+    assert [(row.where, row.reason.split(";")[0]) for row in report.bad] == [(f"{path}:row 3", "has `images`")]
+    assert report.sources[0].not_used == ("n",)
 
 
 def test_turns_of_one_role_are_merged_where_that_is_set(write_rows) -> None:
