@@ -150,7 +150,7 @@ LEARNS_FRACTIONS = False
 
 MEDIA_WORDS = frozenset({
     "image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "pixel", "pixels", "video", "videos",
-    "frame", "frames", "audio", "audios", "sound", "sounds", "speech", "bbox", "bboxes",
+    "frame", "frames", "media", "multimedia", "audio", "audios", "sound", "sounds", "speech", "bbox", "bboxes",
 })  # fmt: skip
 MEDIA_REASON = "images, audio and video are not trained on"
 

@@ -43,10 +43,10 @@ def parse_pair(reading: Reading) -> ParsedRow:
         _order(add_system(system, [*prompts, *side]), key, merge) for key, side in zip(keys, sides, strict=True)
     )
     _check_sides(chosen, rejected, keys)
-    told = Told.of([*chosen, *rejected[-1:]])
     for key in PAIR_PROMPT_KEYS:
         if key not in reading.used and not is_empty(reading.row.get(key)):
-            _check_repeated_prompt(reading, key, chosen, told)
+            # `messages` beside whole sides may be the chosen one, as in UltraFeedback; a prompt ends before the answer.
+            _check_repeated_prompt(reading, key, Told.of(chosen if key in MESSAGES_KEYS else chosen[:-1]))
     return ParsedRow(Conversation(_messages(chosen)), rejected=_messages(rejected))
 
 
@@ -94,10 +94,10 @@ def _check_sides(chosen: list[Turn], rejected: list[Turn], keys: tuple[str, str]
             raise ValueError(f"the answer of `{key}` is marked as not learnt; both answers of a pair are")
 
 
-def _check_repeated_prompt(reading: Reading, key: str, chosen: list[Turn], told: Told) -> None:
+def _check_repeated_prompt(reading: Reading, key: str, told: Told) -> None:
     """A prompt beside sides that hold one already: it has to say the same."""
     value = reading.row[key]
-    asked = {str(turn.message["content"]).strip() for turn in chosen if turn.role == "user"}
+    asked = {str(message["content"]).strip() for message in told.messages if message["role"] == "user"}
     same = value.strip() in asked if isinstance(value, str) else repeats(value, told)
     if not same:
         raise ValueError(f"`{key}` is not what the answers' own messages begin with")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from training.data.conversation import Conversation
 from training.data.formats.messages import Turn
+from training.data.formats.values import is_blank
 
 _BETWEEN = "\n\n"
 
@@ -17,7 +18,7 @@ def order_turns(turns: Sequence[Turn], merge: bool) -> list[Turn]:
             count differently in the loss or have different names.
     """
     for turn in turns:
-        if turn.role != "system" and not str(turn.message["content"]).strip():
+        if turn.role != "system" and is_blank(str(turn.message["content"])):
             what = "answer" if turn.role == "assistant" else "question"
             raise ValueError(f"{turn.where} is an empty {what}")
     ordered: list[Turn] = []

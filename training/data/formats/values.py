@@ -1,11 +1,13 @@
 """Texts as rows hold them: strings, or content in parts as chat APIs write it."""
 
 import json
+import unicodedata
 from typing import Any
 
 from training.data.formats.keys import MEDIA_REASON, REFUSED_PARTS, is_empty, is_harmless, is_media
 
 _TEXT_TYPES = (None, "text", "input_text", "output_text")
+_INVISIBLE = ("Zs", "Zl", "Zp", "Cc", "Cf")
 _TEXT_KEYS = ("text", "value", "content")
 
 
@@ -43,6 +45,11 @@ def parse_text(value: Any, field: str, in_message: bool = False) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{field} is a JSON {json_type(value)}, not a string")
     return value
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: it is empty, or all spaces, control and format characters (zero-width spaces)."""
+    return all(unicodedata.category(each) in _INVISIBLE for each in text)
 
 
 def parse_list(value: Any) -> Any:

@@ -71,6 +71,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "weight infinite": (answered(weight=float("inf")), "`weight` of message 2 is inf"),
     "huge weight": (answered(weight=10**400), "`weight` of message 2 is 1"),
     "weight in a list": (answered(weight=[0]), "`weight` of message 2 is a JSON array"),
+    "an answer that shows nothing": (
+        {"messages": [USER, {**ANSWER, "content": "\u200b \n"}]}, "message 2 is an empty answer",
+    ),
+    "an empty list as content": (
+        {"messages": [{**USER, "content": []}, ANSWER]}, "content of message 1 is a JSON array",
+    ),
     "nothing learnt": (answered(weight=0), "nothing in it is learnt"),
     "nothing learnt by a row's weight": ({**ROW, "weight": 0}, "nothing in it is learnt"),
     "flags that differ": (answered(weight=1, train=False), "has `weight` and `train`, which contradict each other"),
@@ -113,6 +119,9 @@ REFUSED_PAIRS: dict[str, tuple[Any, str]] = {
     ),
     "a system message only in the prompt": (
         {"prompt": [SYSTEM, USER], "chosen": [USER, ANSWER], "rejected": [USER, LOST]}, "`prompt` is not what",
+    ),
+    "a prompt with the answer": (
+        {"prompt": [USER, ANSWER], "chosen": [USER, ANSWER], "rejected": [USER, LOST]}, "`prompt` is",
     ),
     "one whole side": ({"prompt": "Hi", "chosen": [USER, ANSWER], "rejected": "No"}, "and the other does not"),
     "two prompts": ({**PAIR, "question": "Ho"}, "`question` is not what"),
