@@ -110,6 +110,13 @@ def _remedy(name: str) -> str:
 
 def first_with_values(row: Mapping[str, Any], groups: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
     """The first group of keys that are all in the row and not null, and one at least not empty, if there is such."""
-    present = [group for group in groups if all(row.get(key) is not None for key in group)]
-    filled = (group for group in present if not all(is_empty(row[key]) for key in group))
-    return next(filled, present[0] if present else None)
+    first = None
+    for group in groups:
+        for key in group:
+            if row.get(key) is None:
+                break
+        else:
+            if not all(is_empty(row[key]) for key in group):
+                return group
+            first = first or group
+    return first
