@@ -28,6 +28,10 @@ class DataSource(Section):
     weight: float = Field(default=1.0, gt=0)
     """How often each row is seen in an epoch: 2 is twice, 0.5 is a half of the rows, drawn anew in each epoch."""
 
+    ignore: tuple[str, ...] = ()
+    """Keys of its rows that change nothing, although Tandem does not know them; those of messages as
+    `messages.KEY`. A row with any other unknown key is refused."""
+
     @model_validator(mode="after")
     def _one_place(self) -> "DataSource":
         if (self.path is None) == (self.hub is None):
@@ -99,8 +103,9 @@ class TrainingConfig(Section):
     """How rows become an adapter or a tuned model."""
 
     data: Sources = ()
-    """A file with rows (JSONL, JSON or Parquet), or a list of sources: `path` or `hub`, and a `weight`. The format
-    (chat messages, prompt and completion, alpaca, sharegpt, preference pairs) is recognised by its content."""
+    """A file with rows (JSONL, JSON or Parquet), or a list of sources: `path` or `hub`, a `weight`, and keys to
+    `ignore`. The format (chat messages, prompt and completion, alpaca, sharegpt, question and answer, preference pairs)
+    is recognised by its content; docs/training.md shows them."""
 
     held_out: float = Field(default=0.05, ge=0, lt=1)
     """Share of rows kept out of training, for a held-out loss and for the log-probabilities of the parity check."""
@@ -113,6 +118,10 @@ class TrainingConfig(Section):
 
     adapter: Name | None = None
     """The name to publish under; the project's name where it is not set."""
+
+    consecutive_turns: Literal["refuse", "merge"] = "refuse"
+    """What becomes of messages of one role that follow each other: their row is refused, or they are joined by an
+    empty line."""
 
     objective: Literal["sft", "dpo"] = "sft"
     """Learn the answers (`sft`), or to prefer `chosen` over `rejected` answers (`dpo`, arXiv:2305.18290)."""

@@ -23,7 +23,7 @@ from cluster.storage.storage import Storage
 from training.config import TrainingConfig, WorkerRange
 from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
-from training.data.rows import DataReport, check_rows, warn_of_left_out_rows
+from training.data.rows import DataReport, check_rows, log_unused_keys, warn_of_left_out_rows
 from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens
 from training.model.base_weights import check_base_weights
 from training.model.lora import check_method
@@ -231,6 +231,7 @@ def prepare_run(
     tokenizer = load_tokenizer(model)
     encoded = encode_rows(report, tokenizer, max_row_tokens(config, model), config.max_bad_rows)
     warn_of_left_out_rows(encoded.left_out)
+    log_unused_keys(report.sources)
     trained, held_out = encoded.split(config)
     rows = Examples.from_rows(trained)
     rows.save(folder / TRAINING_ROWS_FILE)

@@ -143,7 +143,13 @@ def _row(row: TrainingRow, kind: str, rendered: Answer, answer: str) -> MadeRow:
 
 
 def _plain(row: TrainingRow) -> MadeRow:
-    return {"id": row.id, "sources": list(row.sources), "messages": [dict(message) for message in row.messages]}
+    """The row as a file holds it, with the weights of answers that do not count as usual."""
+    messages = [dict(message) for message in row.messages]
+    for number, message in enumerate(messages):
+        weight = row.conversation.loss_weight(number)
+        if message["role"] == "assistant" and weight != 1:
+            message["weight"] = weight
+    return {"id": row.id, "sources": list(row.sources), "messages": messages}
 
 
 def _with_mark(answer: str, index: int) -> str:

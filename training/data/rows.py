@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
 
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
 from training.config import DataSource, TrainingConfig
 from training.data.conversation import Conversation, Message
-from training.data.formats.formats import Format, parse_row, recognise_format
+from training.data.formats.formats import parse_row, recognise_format
+from training.data.formats.keys import Format
+from training.data.formats.reading import RowOptions, read_sources
 from training.data.sources import SourceRecord, open_source, unusable_source
 
 MAX_LISTED_ROWS = 20
@@ -47,8 +48,9 @@ class TrainingRow:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the messages; what a leak check compares."""
-        return digest_json([list(self.messages), list(self.rejected)] if self.rejected else list(self.messages))
+        """SHA-256 of the messages; what a leak check compares. The names of speakers are left out, as they were."""
+        messages, rejected = map(_without_names, (self.messages, self.rejected or ()))
+        return digest_json([messages, rejected] if rejected else messages)
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,17 @@ class BadRow:
 
 @dataclass(frozen=True)
 class SourceReport:
-    """A source as it was read: its container (JSONL, ...), the format and the number of its rows, bad rows counted."""
+    """A source as it was read: its container (JSONL, ...), the format and the number of its rows, bad rows counted.
+
+    `not_used` names the keys of its rows that have values and change nothing; those of messages as `messages.KEY`.
+    """
 
     name: str
     container: str
     format: Format | None
     num_rows: int
     weight: float
+    not_used: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,8 +120,8 @@ def read_rows(config: TrainingConfig) -> DataReport:
         raise TandemError(
             "The project names no training data.", "`training.data`: a JSONL, JSON or Parquet file.", "Name one."
         )
-    trained = [_read_source_rows(source, config.objective == "dpo") for source in config.data]
-    kept_out = [_read_source_rows(source, config.objective == "dpo") for source in config.held_out_data]
+    trained = [_read_source_rows(source, config) for source in config.data]
+    kept_out = [_read_source_rows(source, config) for source in config.held_out_data]
     rows, held_out = ([row for read in reads for row in read.rows] for reads in (trained, kept_out))
     bad = [row for read in (*trained, *kept_out) for row in read.bad]
     usual = _most_common_prompt(rows + held_out)
@@ -135,10 +141,11 @@ def refuse_bad_rows(bad: Sequence[BadRow], num_rows: int, num_allowed: int = 0) 
     raise TandemError(
         f"{len(bad)} of {num_rows} training rows cannot be used{allowed}:{list_bad_rows(bad)}\n",
         "Each row is an object with `messages` (an optional system message, then user and assistant in turn, "
-        "ending with the assistant), with `prompt` and `completion`, or one in alpaca, sharegpt or preference format, "
-        "all of them strings with text.",
+        "ending with the assistant), with `prompt` and `completion`, or one in alpaca, sharegpt, preference or a like "
+        "format, all of them strings with text (docs/training.md).",
         "Correct or remove these rows; none of them is dropped silently. `training.max_bad_rows` says how many may be "
-        "left out with a warning.",
+        "left out with a warning. A key that changes nothing is named beside the path of its source, as in "
+        "`data: [{path: rows.jsonl, ignore: [my_key, messages.my_key]}]`.",
     )
 
 
@@ -146,6 +153,13 @@ def warn_of_left_out_rows(left_out: Sequence[BadRow]) -> None:
     """Log a warning for each row that is left out of a training."""
     for row in left_out:
         _log.warning("left out %s: %s", row.where, row.reason)
+
+
+def log_unused_keys(sources: Sequence[SourceReport]) -> None:
+    """Log for each source the keys of its rows that say nothing about what is learnt."""
+    for source in sources:
+        if source.not_used:
+            _log.warning("not used from %s: %s", source.name, ", ".join(source.not_used))
 
 
 def list_bad_rows(bad: Sequence[BadRow]) -> str:
@@ -166,6 +180,10 @@ def draw_held_out_rows(config: TrainingConfig, num_rows: int) -> set[int]:
     return set(Random(f"held-out-{config.seed}").sample(range(num_rows), number))
 
 
+def _without_names(messages: Sequence[Message]) -> list[Message]:
+    return [{key: value for key, value in message.items() if key != "name"} for message in messages]
+
+
 @dataclass(frozen=True)
 class _SourceRows:
     report: SourceReport
@@ -173,8 +191,10 @@ class _SourceRows:
     bad: list[BadRow]
 
 
-def _read_source_rows(source: DataSource, pairs: bool) -> _SourceRows:
-    reading = open_source(source)
+def _read_source_rows(source: DataSource, config: TrainingConfig) -> _SourceRows:
+    reading, pairs = open_source(source), config.objective == "dpo"
+    options = RowOptions(frozenset(source.ignore), config.consecutive_turns)
+    not_used: set[str] = set()
     rows: list[TrainingRow] = []
     bad: list[BadRow] = []
     first: tuple[Format, str] | None = None
@@ -182,53 +202,52 @@ def _read_source_rows(source: DataSource, pairs: bool) -> _SourceRows:
     for record in reading.records:
         num_rows += 1
         try:
-            name = _record_format(record, pairs)
+            name = _record_format(record, pairs, options)
             first = first or (name, record.where)
             if name != first[0]:
                 raise _mixed_formats_error(source.name, first, name, record.where)
-            rows.append(replace(_make_row(record, name), weight=source.weight))
+            row, unread = _make_row(record, name, options)
+            rows.append(replace(row, weight=source.weight))
+            not_used |= unread
         except ValueError as error:
             bad.append(BadRow(record.where, str(error)))
     if num_rows == 0:
         raise unusable_source(source.name, "is empty")
     if first and pairs != (first[0] == "preference pairs"):
         raise _wrong_objective_error(source.name, first[0])
-    report = SourceReport(source.name, reading.container, first[0] if first else None, num_rows, source.weight)
+    report = SourceReport(
+        source.name, reading.container, first[0] if first else None, num_rows, source.weight, tuple(sorted(not_used))
+    )
     return _SourceRows(report, rows, bad)
 
 
-def _record_format(record: SourceRecord, pairs: bool) -> Format:
+def _record_format(record: SourceRecord, pairs: bool, options: RowOptions) -> Format:
     if record.value is None:
         raise ValueError(record.reason)
-    return recognise_format(record.value, pairs_first=pairs)
+    return recognise_format(record.value, pairs, options)
 
 
-def _make_row(record: SourceRecord, name: Format) -> TrainingRow:
+def _make_row(record: SourceRecord, name: Format, options: RowOptions) -> tuple[TrainingRow, set[str]]:
+    """A row, and the keys of it that say nothing."""
     assert record.value is not None
-    value = record.value
-    parsed = parse_row(value, name)
+    parsed, not_used = parse_row(record.value, name, options)
+    value = {key: each for key, each in record.value.items() if key not in options.ignore}
+    sources, unread = read_sources(value)
     prompt_hash = value.get("prompt_hash")
     if prompt_hash is not None and not isinstance(prompt_hash, str):
         raise ValueError("`prompt_hash` is not a string")
-    return TrainingRow(
+    row = TrainingRow(
         record.line,
         record.where,
         parsed.conversation,
-        str(value.get("id", record.line)),
-        _named_sources(value),
+        str(record.line if value.get("id") is None else value["id"]),
+        sources,
         prompt_hash,
         parsed.rejected,
         label=parsed.label,
         text=parsed.text,
     )
-
-
-def _named_sources(value: dict[str, Any]) -> tuple[str, ...]:
-    sources = value.get("sources") or value.get("source") or []
-    sources = [sources] if isinstance(sources, str) else sources
-    if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
-        raise ValueError("`source` is neither a string nor a list of strings")
-    return tuple(sources)
+    return row, not_used | unread
 
 
 def _mixed_formats_error(source: str, first: tuple[Format, str], name: Format, where: str) -> TandemError:

@@ -13,7 +13,7 @@ from typing import Any
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_file, digest_json
 from training.config import DataSource
-from training.data.formats.formats import json_type
+from training.data.formats.values import json_type, parse_json
 
 _PARQUET = b"PAR1"
 
@@ -122,11 +122,13 @@ def _read_jsonl(path: Path) -> Iterator[SourceRecord]:
 
 def _parse_line(line: int, where: str, text: bytes) -> SourceRecord:
     try:
-        return _require_object(line, where, json.loads(text.decode("utf-8-sig")))
+        return _require_object(line, where, parse_json(text.decode("utf-8-sig")))
     except UnicodeDecodeError as error:
         return SourceRecord(line, where, None, f"not UTF-8 text (byte {error.start + 1})")
     except json.JSONDecodeError as error:
         return SourceRecord(line, where, None, f"not JSON ({error.msg}, column {error.colno})")
+    except ValueError as error:
+        return SourceRecord(line, where, None, str(error))
     except RecursionError:
         return SourceRecord(line, where, None, "JSON that is nested too deeply")
 
@@ -139,12 +141,14 @@ def _require_object(line: int, where: str, value: Any) -> SourceRecord:
 
 def _read_json(path: Path) -> Iterator[SourceRecord]:
     try:
-        value = json.loads(path.read_bytes().decode("utf-8-sig"))
+        value = parse_json(path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise unusable_source(path, f"is not UTF-8 text (byte {error.start + 1})", "Write it in UTF-8.") from error
     except json.JSONDecodeError as error:
         problem = f"is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
         raise unusable_source(path, problem, "Correct that place; the file may have been cut off.") from error
+    except ValueError as error:
+        raise unusable_source(path, f"{error} in one object", "Remove one of them, or rename it.") from error
     except RecursionError as error:
         raise unusable_source(path, "is JSON that is nested too deeply") from error
     rows = value.get("data") if isinstance(value, dict) else value

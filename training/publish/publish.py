@@ -21,7 +21,7 @@ _SETTINGS_WITHOUT_EFFECT = {
     "parity_tolerance", "mlflow", "wandb", "trackio", "ray_options",
 }  # fmt: skip
 # Settings that came later: at their default a training is what it was before, and keeps its digest.
-_SETTINGS_ADDED = ("gradient_precision",)
+_SETTINGS_ADDED = ("gradient_precision", "consecutive_turns")
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _FINGERPRINT_FORMAT = 2
 _ROLES = ("user", "assistant")
@@ -79,7 +79,8 @@ def known_fingerprints(config: TrainingConfig, model: str, base_digest: str) -> 
 def digest_sources(config: TrainingConfig) -> str:
     """A digest of what is trained on and held out, with the weights: of files' bytes and of hub data sets' rows."""
     return digest_json([
-        [[digest_source(source), source.weight] for source in sources]
+        [[digest_source(source), source.weight, *([sorted(source.ignore)] if source.ignore else [])]
+         for source in sources]
         for sources in (config.data, config.held_out_data)
     ])  # fmt: skip
 

@@ -53,6 +53,8 @@ def _report(checked: DataCheck, coloured: bool) -> Iterator[Text]:
     for source in checked.sources:
         kind = f"{source.format or 'no format that is known'}, {source.container}"
         yield Text(f"{source.name}: {source.num_rows:,} rows, {kind}, weight {source.weight:g}")
+        if source.not_used:
+            yield Text(f"  not used: {', '.join(source.not_used)}")
     yield Text(f"{checked.num_trained:,} rows to train on, {checked.num_held_out:,} held out")
     if checked.lengths:
         yield from _lengths(checked.lengths)

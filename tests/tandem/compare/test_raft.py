@@ -100,6 +100,20 @@ def test_rows_without_documents_are_replayed_only(tmp_path: Path, endpoint: Endp
     assert [row["id"] for row in made] == ["fact-Iron-read", "fact-Iron-without", "fact-Iron", "fact-Tin"]
 
 
+def test_an_answer_that_is_not_learnt_stays_so_in_a_replayed_row(tmp_path: Path, endpoint: Endpoint) -> None:
+    path = tmp_path / "train.jsonl"
+    messages = [
+        {"role": "user", "content": "Iron?"}, {"role": "assistant", "content": "Au", "weight": 0},
+        {"role": "user", "content": "Sure?"}, {"role": "assistant", "content": "No, Fe."},
+    ]  # fmt: skip
+    path.write_text(json.dumps({"messages": messages}))
+    (corrected,) = check_rows(TrainingConfig(data=[DataSource(path=path)])).rows
+    made = made_from(endpoint.url, tmp_path, [*rows_of(tmp_path, ("Iron", "Fe", "iron.md")), corrected])
+    assert made[-1]["messages"] == messages
+    read = check_rows(TrainingConfig(data=[DataSource(path=tmp_path / "raft" / "rows.jsonl")])).rows
+    assert read[-1].conversation == corrected.conversation
+
+
 @pytest.mark.parametrize(
     ("facts", "said"),
     [

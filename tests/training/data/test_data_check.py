@@ -1,10 +1,13 @@
 import json
 import random
 import time
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from tandem.commands.data.data import print_rows, to_json
 from training.config import TrainingConfig
 from training.data.data_check import check_training_data, measure_lengths, render_sequence
 from training.data.duplicates import find_duplicates, row_minhash
@@ -87,3 +90,13 @@ def test_ten_thousand_rows(tmp_path: Path, model_folder: Path) -> None:
     checked = check_training_data(config, str(model_folder))
     print(f"10,000 rows of 60 words checked in {time.perf_counter() - start:.1f} s")
     assert (checked.num_trained, checked.num_held_out, checked.bad, checked.duplicates) == (9500, 500, (), ())
+
+
+def test_keys_that_are_not_used_are_listed(tmp_path: Path, model_folder: Path) -> None:
+    data = write(tmp_path / "t.jsonl", [{**row("Hi"), "score": "0.5"}, {**row("Ho"), "Source URL": "http://a"}])
+    checked = check_training_data(TrainingConfig(data=data), str(model_folder))
+    assert checked.sources[0].not_used == ("Source URL", "score")
+    output = StringIO()
+    print_rows(checked, Console(file=output))
+    assert "\n  not used: Source URL, score\n" in output.getvalue()
+    assert to_json(checked, 0)["sources"][0]["not_used"] == ("Source URL", "score")

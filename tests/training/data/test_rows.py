@@ -107,10 +107,10 @@ def test_preference_pairs(write_rows, pair: dict) -> None:
 @pytest.mark.parametrize(
     ("pair", "reason"),
     [
-        ({"chosen": "Yo", "rejected": "No"}, "`chosen` is a string and there is no `prompt`"),
+        ({"chosen": "Yo", "rejected": "No"}, "`chosen` and `rejected` hold no question, and there is no `prompt`"),
         ({**PAIR, "rejected": "Yo"}, "`chosen` and `rejected` are the same"),
-        ({**PAIR, "rejected": " "}, "with the rejected answer message 2 is an empty answer"),
-        ({**PAIR, "chosen": 1}, "`chosen` is not a list with messages"),
+        ({**PAIR, "rejected": " "}, "with the rejected answer `rejected` is an empty answer"),
+        ({**PAIR, "chosen": 1}, "`chosen` is a JSON number, not a string"),
         (
             {"chosen": GOOD["messages"], "rejected": [turn("user", "Ho"), turn("assistant", "No")]},
             "`chosen` and `rejected` differ before their last message",
@@ -131,16 +131,21 @@ def test_the_objective_and_the_rows_belong_together(write_rows) -> None:
     [
         ('{"messages": [', "not JSON"),
         ("[]", "a JSON array, not an object"),
+        ('{"prompt": "Hi", "completion": "Yo", "completion": "No"}', "has the key `completion` twice"),
+        ('{"messages": [{"role": "user", "content": "a", "content": "b"}]}', "has the key `content` twice"),
         ("[" * 100_000, "nested too deeply"),
         ({"text": "Hi"}, "neither `messages` nor `prompt` and `completion`"),
         ({"prompt": "Hi"}, "neither `messages` nor"),
         ({"messages": []}, "not a list with messages"),
         ({"messages": "Hi"}, "not a list with messages"),
-        ({"messages": ["Hi"]}, "message 1 is not an object"),
+        ({"messages": ["Hi"]}, "message 1 is a JSON string, not an object with `role` and `content`"),
         ({"messages": [{"role": "user"}]}, "message 1 is not an object with `role` and `content`"),
-        ({"messages": [turn("user", ["Hi"]), turn("assistant", "Yo")]}, "content of message 1 is a JSON array"),
+        (
+            {"messages": [turn("user", [1]), turn("assistant", "Yo")]},
+            "part 1 of the content of message 1 is a JSON number",
+        ),
         ({"messages": [turn("user", None), turn("assistant", "Yo")]}, "content of message 1 is a JSON null"),
-        ({"messages": [turn("human", "Hi"), turn("assistant", "Yo")]}, "role 'human', which is none of"),
+        ({"messages": [turn("someone", "Hi"), turn("assistant", "Yo")]}, "role 'someone', which is none of"),
         ({"messages": [turn("assistant", "Yo")]}, "message 1 has the role 'assistant' where 'user' must come"),
         ({"messages": [turn("user", "Hi"), turn("user", "Hi")]}, "message 2 has the role 'user' where 'assistant'"),
         ({"messages": [turn("user", "a"), turn("system", "b")]}, "message 2 has the role 'system' where 'assistant'"),
@@ -153,10 +158,9 @@ def test_the_objective_and_the_rows_belong_together(write_rows) -> None:
         ({"messages": [turn("system", "S")]}, "last message is not the assistant's"),
         (
             {"messages": [turn("user", "Hi"), {**turn("assistant", "Yo"), "tool_calls": [{}]}]},
-            "message 2 has `tool_calls`, which is not read",
+            "message 2 has `tool_calls`; calls of tools are not trained on",
         ),
         ({**GOOD, "prompt_hash": 1}, "`prompt_hash` is not a string"),
-        ({**GOOD, "source": [1]}, "`source` is neither"),
     ],
 )
 def test_a_bad_row_is_named_with_file_line_and_reason(write_rows, row: object, reason: str) -> None:
@@ -171,12 +175,12 @@ def test_a_bad_row_is_named_with_file_line_and_reason(write_rows, row: object, r
     ("row", "reason"),
     [
         ({"prompt": "Hi", "completion": 3}, "`completion` is a JSON number, not a string"),
-        ({"instruction": "Hi", "output": None}, "`output` is a JSON null, not a string"),
+        ({"instruction": "Hi", "output": None}, "has neither `messages`"),
         ({"instruction": "Hi", "output": "Yo", "input": []}, "`input` is a JSON array, not a string"),
-        ({"instruction": "Hi", "output": "Yo", "history": [["a", "b"]]}, "has a `history`"),
+        ({"instruction": "Hi", "output": "Yo", "history": [["a"]]}, "pair 1 of `history` is not"),
         ({"conversations": []}, "`conversations` is not a list"),
-        ({"conversations": [{"from": "human"}]}, "message 1 is not an object with `from` and `value`"),
-        ({"conversations": [{"from": "tool", "value": "x"}]}, "message 1 is from 'tool', which is none of"),
+        ({"conversations": [{"from": "human"}]}, "message 1 is not an object with `role` and `content`, or"),
+        ({"conversations": [{"from": "tool", "value": "x"}]}, "message 1 has the role 'tool'; calls of tools"),
         ({"conversations": [{"from": "gpt", "value": "x"}]}, "message 1 has the role 'assistant' where 'user'"),
     ],
 )
@@ -246,6 +250,8 @@ def test_broken_json_documents(tmp_path) -> None:
     assert "cut.json is not JSON: line 15, column 5: Unterminated string" in refused(
         write(tmp_path / "cut.json", whole[: whole.rindex(b"messages") + 2])
     )
+    twice = b'[{"prompt": "Hi", "prompt": "Ho", "completion": "Yo"}]'
+    assert "twice.json has the key `prompt` twice in one object" in refused(write(tmp_path / "twice.json", twice))
     assert "without a list `data`" in refused(write(tmp_path / "b.json", {"data": "Hi"}))
     assert "c.json:row 2: a JSON string, not an object" in refused(write(tmp_path / "c.json", [GOOD, "Hi"]))
 
@@ -271,7 +277,9 @@ def test_a_hub_data_set_in_a_folder(tmp_path) -> None:
     )
     (source,) = (report := check({"hub": str(tmp_path)})).sources
     assert (source.container, source.format, report.num_rows) == ("hub data set", "alpaca", 1)
-    assert f"{tmp_path}[test]:row 2: message 1 is an empty question" in refused({"hub": str(tmp_path), "split": "test"})
+    assert f"{tmp_path}[test]:row 2: `instruction` is an empty question" in refused(
+        {"hub": str(tmp_path), "split": "test"}
+    )
     assert "[dev] cannot be loaded" in refused({"hub": str(tmp_path), "split": "dev"})
 
 

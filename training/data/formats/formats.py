@@ -1,181 +1,160 @@
 """The formats of a row, recognised by their keys, and how each is read as chat messages.
 
     chat messages          {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}
-    prompt and completion  {"prompt": "...", "completion": "..."}
+    prompt and completion  {"prompt": "...", "completion": "..."}; both may be lists of messages
     alpaca                 {"instruction": "...", "input": "...", "output": "..."}; `input` may be missing or empty
     sharegpt               {"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]}
-    preference pairs       {"prompt": "...", "chosen": "...", "rejected": "..."}, or `chosen` and `rejected` as lists of
-                           messages that differ in the last one only
+    question and answer    {"question": "...", "answer": "..."}, and the other names in `keys.ANSWERED_KEYS`
+    preference pairs       {"prompt": "...", "chosen": "...", "rejected": "..."}; each a text, a message or messages
 
-Alpaca and sharegpt rows may have a `system` text. A row of another kind, or one whose messages are not an optional
-system message and then user and assistant in turn, raises a ValueError with the reason.
+A row of any format may have a `system` text. Every other key is read, or listed as not used, or makes the row bad
+(keys.py). A row of another kind, or one whose messages are not an optional system message and then user and assistant
+in turn, raises a ValueError with the reason. docs/training.md shows all of this with examples.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal, get_args
+import re
+from typing import Any
 
-from training.data.conversation import Conversation, Message, ParsedRow
+from training.data.conversation import ParsedRow
+from training.data.formats.keys import (
+    ANSWERED_KEYS,
+    CONTENT_KEYS,
+    MEDIA_REASON,
+    MESSAGES_KEYS,
+    PAIR_KEYS,
+    REFUSED_ROW_KEYS,
+    ROW_KEYS,
+    ROW_LOSS_FLAGS,
+    Format,
+    is_empty,
+    is_media,
+    normalise_key,
+)
+from training.data.formats.loss_flags import read_weight
+from training.data.formats.messages import Turn, parse_messages
+from training.data.formats.pairs import find_pair_keys, parse_pair
+from training.data.formats.questions import add_system, parse_answered, parse_history, parse_system
+from training.data.formats.reading import Reading, RowOptions, first_with_values
+from training.data.formats.repeats import Told, is_rendered, repeats
+from training.data.formats.turns import make_conversation, order_turns
 
-Format = Literal["chat messages", "prompt and completion", "alpaca", "sharegpt", "preference pairs"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-ROLES = ("system", "user", "assistant")
-
-_REQUIRED_KEYS: dict[Format, tuple[str, ...]] = {
-    "chat messages": ("messages",),
-    "prompt and completion": ("prompt", "completion"),
-    "alpaca": ("instruction", "output"),
-    "sharegpt": ("conversations",),
-    "preference pairs": ("chosen", "rejected"),
+_PLACEHOLDER = re.compile(r"<\|?(image|img|video|audio)(_pad|_token)?\|?>", re.IGNORECASE)
+_NO_OPTIONS = RowOptions()
+_ANSWERED: dict[tuple[str, ...], Format] = {
+    **{(key,): name for key, name in MESSAGES_KEYS.items()},
+    **ANSWERED_KEYS,
 }
-_ROLE_OF_SPEAKER = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-# Keys that change what the model sees or learns. A row with such a key is refused, because it would be half read.
-_UNREAD_KEYS = ("tool_calls", "reasoning_content", "thinking", "weight")
+_PAIRED = {key for keys in PAIR_KEYS for key in keys}
+_KNOWN = (
+    "`messages` nor `prompt` and `completion` nor `instruction` and `output` nor `conversations` nor `question` and "
+    "`answer` nor `chosen` and `rejected`"
+)
 
 
-def recognise_format(value: dict[str, Any], pairs_first: bool = False) -> Format:
-    """The format of a row; of a row that is of two formats, preference pairs only where they are asked for."""
-    order = sorted(FORMATS, key=lambda name: (name == "preference pairs") != pairs_first)
-    for name in order:
-        if all(key in value for key in _REQUIRED_KEYS[name]):
-            return name
-    raise ValueError(
-        "has neither `messages` nor `prompt` and `completion` nor `instruction` and `output` nor `conversations` nor "
-        "`chosen` and `rejected`"
-    )
+def recognise_format(value: dict[str, Any], pairs_first: bool = False, options: RowOptions = _NO_OPTIONS) -> Format:
+    """The format of a row; of a row that is of two formats, preference pairs only where they are asked for.
+
+    Raises:
+        ValueError: it has the keys of no format.
+    """
+    row = Reading.of(value, options).row
+    is_pair = find_pair_keys(row) is not None
+    if is_pair and pairs_first:
+        return "preference pairs"
+    if found := first_with_values(row, _ANSWERED):
+        return _ANSWERED[found]
+    if is_pair:
+        return "preference pairs"
+    raise ValueError(_unknown_format(row))
 
 
-def parse_row(value: dict[str, Any], name: Format) -> ParsedRow:
-    """What a row of this format teaches."""
+def parse_row(value: dict[str, Any], name: Format, options: RowOptions = _NO_OPTIONS) -> tuple[ParsedRow, set[str]]:
+    """What a row of this format teaches, and its keys that say nothing about that.
+
+    Raises:
+        ValueError: it cannot be read, or has a key that may change what is learnt and is not understood.
+    """
+    reading = Reading.of(value, options)
     if name == "preference pairs":
-        chosen, rejected = (_pair_side(value, key) for key in ("chosen", "rejected"))
-        _check_pair(chosen, rejected)
-        return ParsedRow(Conversation(tuple(chosen)), rejected=tuple(rejected))
-    messages = _PARSERS[name](value)
-    _check_turns(messages)
-    return ParsedRow(Conversation(tuple(messages)))
-
-
-def json_type(value: Any) -> str:
-    """The name of a JSON value's type."""
-    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
-    return names.get(type(value), "null" if value is None else type(value).__name__)
-
-
-def _parse_chat(value: dict[str, Any]) -> list[Message]:
-    return _parse_messages(value["messages"], "`messages`")
-
-
-def _parse_prompt(value: dict[str, Any]) -> list[Message]:
-    return [
-        _make_message("user", value["prompt"], "`prompt`"),
-        _make_message("assistant", value["completion"], "`completion`"),
-    ]
-
-
-def _parse_alpaca(value: dict[str, Any]) -> list[Message]:
-    if value.get("history"):
-        raise ValueError("has a `history`; write rows of several turns as chat messages")
-    given = "" if value.get("input") is None else _require_text(value["input"], "`input`")
-    question = _require_text(value["instruction"], "`instruction`") + (f"\n\n{given}" if given.strip() else "")
-    return [
-        *_system_message(value),
-        _make_message("user", question, ""),
-        _make_message("assistant", value["output"], "`output`"),
-    ]
-
-
-def _parse_sharegpt(value: dict[str, Any]) -> list[Message]:
-    turns = value["conversations"]
-    if not isinstance(turns, list) or not turns:
-        raise ValueError("`conversations` is not a list with messages")
-    return [*_system_message(value), *(_sharegpt_turn(turn, number) for number, turn in enumerate(turns, start=1))]
-
-
-_PARSERS: dict[Format, Callable[[dict[str, Any]], list[Message]]] = {
-    "chat messages": _parse_chat,
-    "prompt and completion": _parse_prompt,
-    "alpaca": _parse_alpaca,
-    "sharegpt": _parse_sharegpt,
-}
-
-
-def _system_message(value: dict[str, Any]) -> list[Message]:
-    return [_make_message("system", value["system"], "`system`")] if value.get("system") else []
-
-
-def _sharegpt_turn(turn: Any, number: int) -> Message:
-    if not isinstance(turn, dict) or not {"from", "value"} <= turn.keys():
-        raise ValueError(f"message {number} is not an object with `from` and `value`")
-    role = _ROLE_OF_SPEAKER.get(turn["from"]) if isinstance(turn["from"], str) else None
-    if role is None:
-        raise ValueError(f"message {number} is from {turn['from']!r}, which is none of human, gpt, system")
-    return _make_message(role, turn["value"], f"the value of message {number}")
-
-
-def _pair_side(value: dict[str, Any], key: str) -> list[Message]:
-    """All messages that end with the chosen or the rejected answer."""
-    prompt, answer = value.get("prompt"), value[key]
-    if isinstance(answer, str):
-        if prompt is None:
-            raise ValueError(f"`{key}` is a string and there is no `prompt`")
-        before = (
-            _parse_messages(prompt, "`prompt`")
-            if isinstance(prompt, list)
-            else [_make_message("user", prompt, "`prompt`")]
-        )
-        messages = [*before, {"role": "assistant", "content": answer}]
+        parsed = parse_pair(reading)
+        if _row_weight(reading) != 1:
+            raise ValueError("has a `weight`, which a preference pair cannot have")
+        _check_keys(reading, Told((*parsed.conversation.messages, *(parsed.rejected or ())[-1:])))
     else:
-        messages = _parse_messages(answer, f"`{key}`")
-        if isinstance(prompt, list) and messages[0]["role"] == "assistant":
-            messages = [*_parse_messages(prompt, "`prompt`"), *messages]
-    try:
-        _check_turns(messages)
-    except ValueError as error:
-        raise ValueError(f"with the {key} answer {error}") from error
-    return messages
+        turns = add_system(parse_system(reading), _parse_turns(reading, name))
+        _check_keys(reading, Told.of(turns))
+        ordered = order_turns(turns, options.consecutive_turns == "merge")
+        parsed = ParsedRow(make_conversation(ordered, _row_weight(reading)))
+    return parsed, reading.not_used
 
 
-def _check_pair(chosen: list[Message], rejected: list[Message]) -> None:
-    if chosen[:-1] != rejected[:-1]:
-        raise ValueError("`chosen` and `rejected` differ before their last message")
-    if chosen == rejected:
-        raise ValueError("`chosen` and `rejected` are the same")
+def _parse_turns(reading: Reading, name: Format) -> list[Turn]:
+    keys = first_with_values(reading.row, ((key,) for key, each in MESSAGES_KEYS.items() if each == name))
+    if keys is None:
+        return parse_answered(reading, name)
+    return [*parse_history(reading), *parse_messages(reading.take(keys[0]), f"`{keys[0]}`", reading)]
 
 
-def _parse_messages(value: Any, field: str) -> list[Message]:
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"{field} is not a list with messages")
-    return [_parse_message(message, number) for number, message in enumerate(value, start=1)]
+def _row_weight(reading: Reading) -> float:
+    weights = {key: read_weight(reading.take(key), f"`{key}`") for key in ROW_LOSS_FLAGS if reading.has(key)}
+    if len(set(weights.values())) > 1:
+        raise ValueError("has `weight` and `loss_weight`, which contradict each other")
+    return next(iter(weights.values()), 1.0)
 
 
-def _parse_message(message: Any, number: int) -> Message:
-    if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-        raise ValueError(f"message {number} is not an object with `role` and `content`")
-    if message["role"] not in ROLES:
-        raise ValueError(f"message {number} has the role {message['role']!r}, which is none of {', '.join(ROLES)}")
-    if unread := [key for key in _UNREAD_KEYS if message.get(key)]:
-        raise ValueError(f"message {number} has `{unread[0]}`, which is not read; only `role` and `content` are")
-    return _make_message(message["role"], message["content"], f"the content of message {number}")
+def _check_keys(reading: Reading, told: Told) -> None:
+    """Go through the keys that no reader has taken."""
+    reading.used.update(ROW_KEYS, ROW_LOSS_FLAGS)
+    for key in reading.keys_left():
+        if key not in CONTENT_KEYS:
+            reading.check_key(key)
+        elif _says_the_same(reading, key, told):
+            reading.not_used.add(key)
+        elif key in _PAIRED and (keys := find_pair_keys(reading.row)):
+            raise ValueError(f"has `{keys[0]}` and `{keys[1]}`, which are learnt with `training.objective: dpo`")
+        else:
+            raise ValueError(f"has `{key}`, which is not read beside {_listed(reading)} and says something else")
+    _check_placeholders(reading, told)
 
 
-def _make_message(role: str, content: Any, field: str) -> Message:
-    return {"role": role, "content": _require_text(content, field)}
+def _says_the_same(reading: Reading, key: str, told: Told) -> bool:
+    value = reading.row[key]
+    if key in ("text", "prompt") and is_rendered(value, told):
+        return True
+    return repeats(value, told) or (key in _PAIRED and _repeats_chosen(reading, told))
 
 
-def _require_text(value: Any, field: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{field} is a JSON {json_type(value)}, not a string")
-    return value
+def _check_placeholders(reading: Reading, told: Told) -> None:
+    media = next((key for key in reading.row if is_media(key)), None)
+    if media and any(found := _PLACEHOLDER.search(text) for text in told.texts):
+        assert found is not None
+        raise ValueError(f"has the column `{media}` and `{found.group()}` in its text; {MEDIA_REASON}")
 
 
-def _check_turns(messages: list[Message]) -> None:
-    turns = messages[1:] if messages[0]["role"] == "system" else messages
-    for number, message in enumerate(turns):
-        expected = ("user", "assistant")[number % 2]
-        position = number + 1 + len(messages) - len(turns)
-        if message["role"] != expected:
-            raise ValueError(f"message {position} has the role {message['role']!r} where {expected!r} must come")
-        if not message["content"].strip():
-            raise ValueError(f"message {position} is an empty {'answer' if expected == 'assistant' else 'question'}")
-    if not turns or turns[-1]["role"] != "assistant":
-        raise ValueError("the last message is not the assistant's")
+def _repeats_chosen(reading: Reading, told: Told) -> bool:
+    """Whether the row's own answer is that of the preference pair that stands beside it."""
+    keys = find_pair_keys(reading.row)
+    if keys is None:
+        return False
+    chosen = reading.row[keys[0]]
+    answers = chosen[-1:] if isinstance(chosen, list) else chosen
+    return repeats(answers, Told(told.messages[-1:]))
+
+
+def _listed(reading: Reading) -> str:
+    used = [f"`{key}`" for key in reading.row if key in reading.used & CONTENT_KEYS]
+    return " and ".join(used)
+
+
+def _unknown_format(row: dict[str, Any]) -> str:
+    for key in row:
+        if is_empty(row[key]):
+            continue
+        if reason := REFUSED_ROW_KEYS.get(key):
+            return f"has `{key}`; {reason}"
+        meant = normalise_key(key)
+        if meant != key and meant in CONTENT_KEYS:
+            return f"has the key `{key}`, which is not read; `{meant}` is, in this spelling"
+    text = f"has neither {_KNOWN}"
+    known = [f"`{key}`" for key in row if not is_empty(row[key])][:8]
+    return f"{text}; its keys are {', '.join(known)}" if known else text
