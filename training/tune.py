@@ -25,8 +25,8 @@ from training.trainer.job import SUMMARY_FILE, TrainingJob
 TRIALS_FOLDER, TRIALS_FILE = "search", "search.json"
 _NUM_EVALUATIONS = 9
 _DECIDES_WHAT_IS_COMPARED = {
-    "data", "held_out", "held_out_data", "max_bad_rows", "consecutive_turns", "objective", "dpo_beta", "seed",
-    "adapter",
+    "data", "held_out", "held_out_data", "max_bad_rows", "consecutive_turns", "chat_template_kwargs", "objective",
+    "dpo_beta", "seed", "adapter",
 }  # fmt: skip
 # ASHA first decides after this share of a trial, in percent.
 _GRACE_PERIOD = 11
