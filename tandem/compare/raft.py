@@ -146,7 +146,7 @@ def _row(row: TrainingRow, kind: str, rendered: Answer, answer: str) -> MadeRow:
 
 
 def _plain(row: TrainingRow) -> MadeRow:
-    """The row as a file holds it, with its tools, its settings, and the weights of answers that do not count as usual."""
+    """The row as a file holds it: with tools, settings, and the weights of answers that do not count as usual."""
     said, messages = row.conversation, [dict(message) for message in row.messages]
     for number, message in enumerate(messages):
         weight = said.loss_weight(number)

@@ -32,7 +32,7 @@ TEMPLATE = (
     "{% for m in messages %}{% if m.role == 'assistant' %}<|assistant|>"
     "{% if m.reasoning_content and loop.last %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}"
     "{% for call in m.tool_calls or [] %}<tool_call>"
-    "{\"name\": \"{{ call.function.name }}\", \"arguments\": {{ call.function.arguments | tojson }}}</tool_call>"
+    '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}</tool_call>'
     "{% endfor %}<|end|>"
     "{% elif m.role == 'tool' %}<|user|><tool_response>{{ m.content }}</tool_response><|end|>"
     "{% else %}<|{{ m.role }}|> {{ m.content }}<|end|>{% endif %}{% endfor %}"
@@ -59,7 +59,8 @@ def call(city: str, identity: str) -> dict[str, Any]:
 def conversation(*cities: str) -> list[dict[str, Any]]:
     calls = [call(city, f"call_{number}") for number, city in enumerate(cities)]
     results = [
-        {"role": "tool", "tool_call_id": f"call_{number}", "content": CITIES[city]} for number, city in enumerate(cities)
+        {"role": "tool", "tool_call_id": f"call_{number}", "content": CITIES[city]}
+        for number, city in enumerate(cities)
     ]
     return [
         {"role": "user", "content": f"Rain in {' and '.join(cities)}?"},
