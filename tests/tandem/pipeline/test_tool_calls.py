@@ -1,7 +1,6 @@
 """Rows with calls of tools, through training, publishing and the endpoint: asked with `tools`, the calls come back."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ from serving.config import ServingConfig
 from tests.ports import free_port
 from tests.serving.served_app import MODEL
 from training.config import TrainingConfig
-from training.data.answer_masks import encode_last_answer
+from training.data.answer_masks import encode_conversation, encode_last_answer
+from training.data.formats.formats import parse_row
 from training.data.rows import check_rows
 from training.run import run_training
 from training.trainer.fit import TrainingReporter
@@ -28,7 +28,7 @@ from training.trainer.fit import TrainingReporter
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TEMPLATE = (
-    "{{ bos_token }}{% if tools %}<|system|>{% for tool in tools %}{{ tool | tojson }}{% endfor %}<|end|>{% endif %}"
+    "{{ bos_token }}{% if style is defined %}<|system|>{{ style }}<|end|>{% endif %}{% if tools %}<|system|>{% for tool in tools %}{{ tool | tojson }}{% endfor %}<|end|>{% endif %}"
     "{% for m in messages %}{% if m.role == 'assistant' %}<|assistant|>"
     "{% if m.reasoning_content and loop.last %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}"
     "{% for call in m.tool_calls or [] %}<tool_call>"
@@ -36,41 +36,69 @@ TEMPLATE = (
     "{% endfor %}<|end|>"
     "{% elif m.role == 'tool' %}<|user|><tool_response>{{ m.content }}</tool_response><|end|>"
     "{% else %}<|{{ m.role }}|> {{ m.content }}<|end|>{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% if style is defined %}{{ style }}:{% endif %}{% endif %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-TOOLS = [
-    {
-        "type": "function",
-        "function": {
-            "strict": True,
-            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-            "name": "rain",
-        },
-    }
-]
-CITIES = {"Rome": "dry", "Oslo": "wet", "Bonn": "wet", "Lima": "dry"}
+PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
+TOOLS = [{"type": "function", "function": {"strict": True, "parameters": PARAMETERS, "name": "rain"}}]
+CITIES = {"Rome": "dry", "Oslo": "wet", "Lima": "dry"}
 
 
-def call(city: str, identity: str) -> dict[str, Any]:
+def call(city: str, identity: str, name: str) -> dict[str, Any]:
     """As OpenAI has it: the arguments are a text."""
-    return {"id": identity, "type": "function", "function": {"name": "rain", "arguments": json.dumps({"city": city})}}
+    return {"id": identity, "type": "function", "function": {"name": name, "arguments": json.dumps({"city": city})}}
 
 
-def conversation(*cities: str) -> list[dict[str, Any]]:
-    calls = [call(city, f"call_{number}") for number, city in enumerate(cities)]
+def conversation(*cities: str, name: str = "rain", weather: str = "Rain") -> list[dict[str, Any]]:
+    calls = [call(city, f"call_{number}", name) for number, city in enumerate(cities)]
     results = [
         {"role": "tool", "tool_call_id": f"call_{number}", "content": CITIES[city]}
         for number, city in enumerate(cities)
     ]
     return [
-        {"role": "user", "content": f"Rain in {' and '.join(cities)}?"},
+        {"role": "user", "content": f"{weather} in {' and '.join(cities)}?"},
         {"role": "assistant", "content": None, "tool_calls": calls},
         *results,
         {"role": "assistant", "content": f"It is {' and '.join(CITIES[city] for city in cities)}."},
     ]
 
 
-CONVERSATIONS = [conversation(city) for city in CITIES] + [conversation("Rome", "Oslo"), conversation("Oslo", "Bonn")]
+ASKED = [*((city,) for city in CITIES), ("Rome", "Oslo")]
+CONVERSATIONS = [conversation(*cities) for cities in ASKED]
+OTHER, STEPS = (("snow", "Rain"), ("rain", "Snow")), 300
+
+
+def make_model(folder: Path) -> Path:
+    """Write a model of some hundred thousand numbers that calls tools, and always another one than was asked for."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(1)
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    tokenizer.chat_template = TEMPLATE
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, head_dim=32, max_position_embeddings=512, eos_token_id=5, bos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    other = [conversation(*cities, name=name, weather=weather) for cities in ASKED for name, weather in OTHER]
+    rows = [{"messages": each, "tools": TOOLS} for each in other]
+    examples = [each for row in rows for each in encode_conversation(
+        tokenizer, parse_row(row, "chat messages")[0].conversation)]  # fmt: skip
+    longest = max(len(each.token_ids) for each in examples)
+    ids = torch.zeros(len(examples), longest, dtype=torch.long)
+    labels = torch.full_like(ids, -100)
+    for row, each in enumerate(examples):
+        known = torch.tensor(each.token_ids)
+        ids[row, : len(known)] = known
+        labels[row, : len(known)] = known.masked_fill(~torch.tensor(each.is_answer), -100)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(STEPS):
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 @dataclass
@@ -97,13 +125,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     from serving.deploy.run import running_endpoint
 
     folder = tmp_path_factory.mktemp("tools")
-    model, rows = folder / "model", folder / "rows.jsonl"
-    shutil.copytree(MODEL, model)
-    (model / "chat_template.jinja").write_text(TEMPLATE)
+    model, rows = make_model(folder / "model"), folder / "rows.jsonl"
     rows.write_text("".join(json.dumps({"messages": each, "tools": TOOLS}) + "\n" for each in CONVERSATIONS))
     config = TrainingConfig.model_validate({
-        "data": rows, "held_out_data": rows, "epochs": 60, "learning_rate": 1e-2, "workers": 1, "precision": "fp32",
-        "micro_batch_size": 2, "sequence_length": 512, "rank": 32, "parity_tolerance": None, "eval_steps": 1000,
+        "data": rows, "held_out_data": rows, "epochs": 100, "learning_rate": 1e-2, "workers": 1, "precision": "fp32",
+        "micro_batch_size": 4, "sequence_length": 512, "rank": 32, "parity_tolerance": None, "eval_steps": 1000,
         "chat_template_kwargs": {"style": "S"},
     })  # fmt: skip
     storage = Storage(folder / "storage")
@@ -125,6 +151,7 @@ def test_a_call_that_was_trained_comes_back_parsed(served: Served) -> None:
         said = served.say(messages[:1])
         assert read(said) == read(messages[1])
         assert not said["content"]
+        assert [name for name, _ in read(served.say(messages[:1], model="base"))] == ["snow"] * len(read(said))
         assert served.say(messages[:-1])["content"] == messages[-1]["content"]
 
 
