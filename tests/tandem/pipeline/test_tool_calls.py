@@ -28,7 +28,8 @@ from training.trainer.fit import TrainingReporter
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TEMPLATE = (
-    "{{ bos_token }}{% if style is defined %}<|system|>{{ style }}<|end|>{% endif %}{% if tools %}<|system|>{% for tool in tools %}{{ tool | tojson }}{% endfor %}<|end|>{% endif %}"
+    "{{ bos_token }}{% if style is defined %}<|system|>{{ style }}<|end|>{% endif %}"
+    "{% if tools %}<|system|>{% for tool in tools %}{{ tool | tojson }}{% endfor %}<|end|>{% endif %}"
     "{% for m in messages %}{% if m.role == 'assistant' %}<|assistant|>"
     "{% if m.reasoning_content and loop.last %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}"
     "{% for call in m.tool_calls or [] %}<tool_call>"
