@@ -160,6 +160,10 @@ class ServingConfig(Section):
     or `deepseek_r1`: it then comes as `reasoning` beside `content`. Default: the thinking stays in the answer as the
     model writes it."""
 
+    tool_call_parser: Annotated[str, Field(min_length=1)] | None = None
+    """Which of vLLM's parsers reads calls of tools out of the served models' answers, such as `hermes` or `mistral`:
+    they then come as `tool_calls` beside `content`. Default: a request with `tools` is refused."""
+
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     """vLLM's own engine arguments, passed on as they are. One that Tandem sets itself is an error."""
 

@@ -51,6 +51,7 @@ GROUPS = {
         "tests/tandem/pipeline/test_copy_of_a_base.py",
         "tests/tandem/pipeline/test_dpo.py",
         "tests/tandem/pipeline/test_models_that_think.py",
+        "tests/tandem/pipeline/test_tool_calls.py",
     ),
     "Milvus server": tuple(
         f"tests/retrieval/{name}.py"

@@ -36,6 +36,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "fingerprints": "errors",
         "jobs": "errors hardware",
         "manifests": "errors",
+        "template_arguments": "",
         "node_answers": "errors",
         "nvidia_smi": "errors",
         "autoscaler": "errors node_answers",

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 
 from cluster.config import LocalPath, Name, Section
+from cluster.template_arguments import check_template_arguments
 
 # Project files and run folders of earlier versions hold these keys. `search` is looking up and nothing else today.
 FORMER_NAMES: dict[str, str] = {"search": "tune"}
@@ -122,6 +123,11 @@ class TrainingConfig(Section):
     consecutive_turns: Literal["refuse", "merge"] = "refuse"
     """What becomes of messages of one role that follow each other: their row is refused, or they are joined by an
     empty line."""
+
+    chat_template_kwargs: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
+    """Arguments of the model's chat template for every row, such as `{enable_thinking: false}`; those of a row
+    (`chat_template_kwargs`) come before them. What all rows were trained with becomes the adapter's default where it is
+    served."""
 
     objective: Literal["sft", "dpo"] = "sft"
     """Learn the answers (`sft`), or to prefer `chosen` over `rejected` answers (`dpo`, arXiv:2305.18290)."""
@@ -275,6 +281,12 @@ class TrainingConfig(Section):
         if isinstance(values, dict) and values.get("workers") == "auto":
             return {key: value for key, value in values.items() if key != "workers"}
         return values
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _can_be_set(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        check_template_arguments(arguments, "`chat_template_kwargs`")
+        return arguments
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainingConfig":

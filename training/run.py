@@ -245,7 +245,8 @@ def prepare_run(
     deepspeed_config(settled, settled.workers.max, placement=placement)
     prepared = {
         "job": job.to_dict(), "template_hash": template_hash(tokenizer), "prompt_hash": report.prompt_hash,
-        "num_rows": len(trained), "fingerprint": trained_fingerprint(config, settled, model, digest_model(model)),
+        "num_rows": len(trained), "chat_template_kwargs": encoded.shared_template_kwargs(trained),
+        "fingerprint": trained_fingerprint(config, settled, model, digest_model(model)),
     }  # fmt: skip
     write_atomically(folder / JOB_FILE, json.dumps(prepared, indent=2) + "\n")
     return job
@@ -340,6 +341,7 @@ def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, 
         storage, adapter, files, job.config, model=model, base_digest=base_digest, metrics=metrics,
         fingerprint=trained_fingerprint(config, job.config, model, base_digest), template=prepared["template_hash"],
         prompt_hash=prepared["prompt_hash"], promote=config.parity_tolerance is None,
+        chat_template_kwargs=prepared.get("chat_template_kwargs"),
     )  # fmt: skip
 
 

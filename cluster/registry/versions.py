@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from cluster.config import SCHEMA_VERSION
 from cluster.errors import TandemError
@@ -42,6 +42,16 @@ class AdapterManifest(BaseModel):
     git_commit: str | None
     versions: dict[str, str]
     metrics: dict[str, float]
+    chat_template_kwargs: dict[str, bool | int | float | str | None] = {}
+    """Settings of the chat template that all rows were trained with: the endpoint's defaults for this version. Written
+    only where there are some, so that an earlier version of Tandem reads every other manifest."""
+
+    @model_serializer(mode="wrap")
+    def _without_empty_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if not self.chat_template_kwargs:
+            values.pop("chat_template_kwargs", None)
+        return values
 
 
 class ParityCheck(BaseModel):

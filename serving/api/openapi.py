@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 import jsonref  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field
 
+from cluster.template_arguments import MAX_TEMPLATE_ARGUMENTS
 from serving.api.requests import (  # fmt: skip
     MAX_QUERY_LENGTH,
-    MAX_TEMPLATE_ARGUMENTS,
     MAX_TOP_K,
     EmbeddingsRequest,
     RerankRequest,
@@ -19,8 +19,11 @@ Number = Annotated[int, Field(ge=1)]
 
 
 class Message(BaseModel):
-    role: Literal["system", "user", "assistant"]
-    content: str
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | None = None
+    reasoning: str | None = Field(default=None, description="what the assistant thought")
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
 
 
 class Retrieval(BaseModel):
@@ -53,6 +56,10 @@ class _Generation(BaseModel):
 class ChatRequest(_Generation):
     messages: list[Message] = Field(min_length=1)
     retrieval: Retrieval | None = None
+    tools: list[dict[str, Any]] | None = Field(
+        default=None, description="needs `serving.tool_call_parser`; calls come back as `tool_calls`"
+    )
+    tool_choice: str | dict[str, Any] | None = None
     chat_template_kwargs: dict[str, bool | int | float | str | None] | None = Field(
         default=None, max_length=MAX_TEMPLATE_ARGUMENTS, description='such as {"enable_thinking": false}'
     )

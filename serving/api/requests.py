@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from cluster.errors import TandemError
+from cluster.template_arguments import MAX_TEMPLATE_ARGUMENTS, find_bad_argument
 from retrieval.filters.filter_json import parse_filter
 from retrieval.filters.filters import Filter
 from retrieval.prompt import estimate_tokens
@@ -42,20 +43,6 @@ def request_id(header: str | None) -> str:
 MAX_TOP_K = 100
 RETRIEVAL_KEYS = ("collection", "top_k", "filter", "return_messages", "return_passages", "query")
 MAX_QUERY_LENGTH = 8192
-MAX_TEMPLATE_ARGUMENTS, MAX_ARGUMENT_LENGTH = 16, 256
-TAKEN_ARGUMENTS = frozenset({
-    # of transformers' apply_chat_template: the conversation, and how it becomes tokens
-    "conversation", "conversations", "messages", "tools", "documents", "chat_template", "add_generation_prompt",
-    "continue_final_message", "tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict",
-    "return_assistant_tokens_mask", "tokenizer_kwargs", "add_special_tokens", "tool_choice", "response_format",
-    # that a template finds there without anybody's doing
-    "raise_exception", "strftime_now", "namespace", "range", "dict", "lipsum", "cycler", "joiner", "loop", "self",
-    "bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token",
-    "additional_special_tokens",
-})  # fmt: skip
-"""Names that `chat_template_kwargs` may not set: they belong to the request's other fields, to the tokenizer or to the
-engine."""
-_ARGUMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 MAX_ID_LENGTH, MAX_COMMENT_LENGTH = 128, 4000
 CONTEXT_TOKENS = 64
 """Of earlier questions in a conversation, that go into a search beside the last one."""
@@ -117,21 +104,11 @@ def check_template_arguments(body: Body) -> None:
     if arguments is None:
         return
     where = "chat_template_kwargs"
-    if not isinstance(arguments, dict) or len(arguments) > MAX_TEMPLATE_ARGUMENTS:
-        raise _bad(
-            f"`{where}` takes an object with up to {MAX_TEMPLATE_ARGUMENTS} arguments of the chat template.", where
-        )
-    for name, value in arguments.items():
-        if not _ARGUMENT.fullmatch(name):
-            raise _bad(f"`{where}` takes names of letters, digits and underscores, up to 64 characters each.", where)
-        if name.lower() in TAKEN_ARGUMENTS:
-            raise _bad(
-                f"`{where}` cannot set {name}: it belongs to the request or to the tokenizer.", f"{where}.{name}"
-            )
-        is_text = isinstance(value, str) and len(value) <= MAX_ARGUMENT_LENGTH
-        if not is_text and not isinstance(value, bool | int | float | None):
-            accepted = f"true, false, a number, null, or a text of up to {MAX_ARGUMENT_LENGTH} characters"
-            raise _bad(f"`{where}.{name}` takes {accepted}.", f"{where}.{name}")
+    if not isinstance(arguments, dict):
+        accepted = f"an object with up to {MAX_TEMPLATE_ARGUMENTS} arguments of the chat template"
+        raise _bad(f"`{where}` takes {accepted}.", where)
+    if problem := find_bad_argument(arguments, f"`{where}`"):
+        raise _bad(problem[1], problem[0])
 
 
 def parse_rating(body: Body) -> tuple[str, str, str]:

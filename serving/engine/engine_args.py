@@ -24,7 +24,8 @@ _SOURCES = {
     "engine/arg_utils.py": ("EngineArgs", "AsyncEngineArgs"),
     "entrypoints/launchers/cli_args.py": ("BaseFrontendArgs", "FrontendArgs"),
 }
-_PARSERS = "_REASONING_PARSERS_TO_REGISTER"
+_REASONING_PARSERS = ("reasoning", "_REASONING_PARSERS_TO_REGISTER")
+_TOOL_PARSERS = ("tool_parsers", "_TOOL_PARSERS_TO_REGISTER")
 
 
 _ANY_CPU = Hardware((Node(1, 0),))
@@ -70,6 +71,8 @@ def engine_kwargs(
         computed["otlp_traces_endpoint"] = config.otlp_endpoint
     if config.reasoning_parser:
         computed["reasoning_parser"] = config.reasoning_parser
+    if config.tool_call_parser:
+        computed |= {"tool_call_parser": config.tool_call_parser, "enable_auto_tool_choice": True}
     users = dict(config.engine_kwargs)
     if hardware.kind == "cpu":
         # LoRA turns compilation off on a CPU, and eager starts faster.
@@ -98,7 +101,10 @@ def check_settings(config: ServingConfig, hardware: Hardware | None, has_adapter
             that neither a CPU nor a GPU can run.
     """
     check_engine_kwargs(config.engine_kwargs)
-    _check_reasoning_parser(config)
+    _check_parser(
+        config, "reasoning_parser", config.reasoning_parser, known_reasoning_parsers(), "reasoning_parser_plugin"
+    )
+    _check_parser(config, "tool_call_parser", config.tool_call_parser, known_tool_parsers(), "tool_parser_plugin")
     if hardware is not None:
         engine_kwargs(config, hardware, None, has_adapters=has_adapters)
         return
@@ -171,13 +177,12 @@ def check_engine_kwargs(names: Iterable[str]) -> None:
             )
 
 
-def _check_reasoning_parser(config: ServingConfig) -> None:
+def _check_parser(config: ServingConfig, setting: str, name: str | None, known: frozenset[str], plugin: str) -> None:
     """Raises TandemError for a parser that the installed vLLM does not have, where no plugin brings it."""
-    name, known = config.reasoning_parser, known_reasoning_parsers()
-    if name is None or not known or name in known or "reasoning_parser_plugin" in config.engine_kwargs:
+    if name is None or not known or name in known or plugin in config.engine_kwargs:
         return
     raise TandemError(
-        f"`serving.reasoning_parser` is {name}, which the installed vLLM does not have.",
+        f"`serving.{setting}` is {name}, which the installed vLLM does not have.",
         f"One of {', '.join(sorted(known))}.",
         "Name the parser that the model's card names for vLLM, or remove the setting.",
     )
@@ -186,15 +191,25 @@ def _check_reasoning_parser(config: ServingConfig) -> None:
 @cache
 def known_reasoning_parsers() -> frozenset[str]:
     """Names of vLLM's reasoning parsers; empty where vLLM is not installed, or keeps them elsewhere."""
+    return _keys_of_table(*_REASONING_PARSERS)
+
+
+@cache
+def known_tool_parsers() -> frozenset[str]:
+    """Names of vLLM's parsers of tool calls; empty as `known_reasoning_parsers`."""
+    return _keys_of_table(*_TOOL_PARSERS)
+
+
+def _keys_of_table(package: str, name: str) -> frozenset[str]:
     spec = find_spec("vllm")
-    file = Path(spec.origin).parent / "reasoning" / "__init__.py" if spec and spec.origin else None
+    file = Path(spec.origin).parent / package / "__init__.py" if spec and spec.origin else None
     if file is None or not file.is_file():
         return frozenset()
     tables = (
         node.value
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
-        and any(isinstance(target, ast.Name) and target.id == _PARSERS for target in node.targets)
+        and any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
     )  # fmt: skip
     return frozenset(key.value for table in tables for key in table.keys
                      if isinstance(key, ast.Constant) and isinstance(key.value, str))  # fmt: skip

@@ -31,11 +31,16 @@ from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
 from vllm.reasoning import ReasoningParserManager
+from vllm.tool_parsers import ToolParserManager
 
 from serving.api.errors import error_body
 
 __all__ = ["FATAL_ERRORS", "AdapterServer", "error_response", "parse_engine_request", "raw_request", "start_server"]
 UNLOAD_AFTER_S = 2.0
+NO_TOOL_PARSER = (
+    "This endpoint does not read calls of tools: set `serving.tool_call_parser` to vLLM's parser for the model, such "
+    "as hermes, or send `tool_choice: none`."
+)
 REQUESTS = {
     "chat": ChatCompletionRequest,
     "completions": CompletionRequest,
@@ -70,22 +75,32 @@ async def start_server(
     server: AdapterServer = AdapterServer.sync_init(config, engine_cls=OneChildEngine if kind == "cpu" else VLLMEngine)
     server.adapter_folder = adapter_folder
     await server.start()
-    if name_of_parser := engine_kwargs.get("reasoning_parser"):
-        try:
-            check_reasoning_parser(name_of_parser, server.tokenizer())
-        except RuntimeError:
-            server.stop()
-            raise
+    try:
+        for setting, check in (("reasoning_parser", check_reasoning_parser), ("tool_call_parser", check_tool_parser)):
+            if name_of_parser := engine_kwargs.get(setting):
+                check(name_of_parser, server.tokenizer())
+    except RuntimeError:
+        server.stop()
+        raise
     return server
 
 
 def check_reasoning_parser(name: str, tokenizer: Any) -> None:
     """Raises RuntimeError where a parser cannot read what the model writes. vLLM itself only finds out with the first
     request, and fails that."""
+    _check_parser("reasoning_parser", name, lambda: ReasoningParserManager.get_reasoning_parser(name)(tokenizer))
+
+
+def check_tool_parser(name: str, tokenizer: Any) -> None:
+    """Raises RuntimeError as `check_reasoning_parser`, for a parser of tool calls."""
+    _check_parser("tool_call_parser", name, lambda: ToolParserManager.get_tool_parser(name)(tokenizer))
+
+
+def _check_parser(setting: str, name: str, make: Callable[[], object]) -> None:
     try:
-        ReasoningParserManager.get_reasoning_parser(name)(tokenizer)
+        make()
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise RuntimeError(f"`serving.reasoning_parser` is {name}, which does not fit the model: {error}") from error
+        raise RuntimeError(f"`serving.{setting}` is {name}, which does not fit the model: {error}") from error
 
 
 class AdapterServer(LLMServer):  # type: ignore[misc]
@@ -211,5 +226,7 @@ def error_response(response: Any) -> tuple[int, dict[str, Any]] | None:
     first = response[0] if isinstance(response, list) and response else response
     if not isinstance(first, ErrorResponse):
         return None
-    status = int(first.error.code)
-    return status, error_body(status, first.error.message, first.error.param)
+    status, message = int(first.error.code), first.error.message
+    if "--tool-call-parser" in message:
+        return status, error_body(status, NO_TOOL_PARSER, "tools")
+    return status, error_body(status, message, first.error.param)

@@ -13,6 +13,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 from starlette.types import Message, Receive, Scope, Send
 
 from cluster.fingerprints.digests import digest_json
+from cluster.registry.versions import AdapterManifest
 from retrieval.filters.rights import NOBODY, Rights
 from retrieval.prompt import fit, render
 from retrieval.search.hits import Hit
@@ -106,8 +107,10 @@ class Generation:
             raise ApiError(400, "Tokens are a model's: leave the collection out.", param="model")
 
         async def run(_: Rights) -> Body:
-            engine = self._bases.engine(name.base, None, stream=False)
-            status, answer = await engine.answer.remote(kind, body | {"model": name.base}, {})
+            engine, defaults = self._bases.engine(name.base, None, stream=False), {}
+            if name.adapter and "messages" in body:
+                defaults = template_defaults((await self._bases.adapter(name, "")).manifest, body)
+            status, answer = await engine.answer.remote(kind, body | {"model": name.base} | defaults, {})
             if status != 200:
                 raise ApiError(status, answer["error"]["message"], param=answer["error"]["param"])
             tokens: Body = answer
@@ -151,12 +154,13 @@ class Generation:
     async def _prepare(self, kind: Kind, request: GenerationRequest, record: RequestRecord) -> PreparedRequest:
         name, key = request.name, record.key
         self._bases.check(name)
-        engine_id = None
+        engine_id, defaults = None, {}
         if name.adapter:
             version = await self._bases.adapter(name, caller(request.body, record))
             name, engine_id = name.pinned(version.version), version.engine_id
+            defaults = template_defaults(version.manifest, request.body)
         record.model = name.pinned_model
-        body = request.body | {"model": engine_id or name.base}
+        body = request.body | {"model": engine_id or name.base} | (defaults if kind == "chat" else {})
         hits: list[Hit] | None = None
         extras: Body = {}
         if name.collection:
@@ -195,6 +199,13 @@ class Generation:
             {"missing": retrieval.missing} if retrieval.missing else {}
         )
         return render(messages, hits), hits, {"retrieval": retrieval_fields}
+
+
+def template_defaults(manifest: AdapterManifest, body: Body) -> Body:
+    """The settings of the chat template that a version was trained with, where the request says nothing else."""
+    if not manifest.chat_template_kwargs:
+        return {}
+    return {"chat_template_kwargs": manifest.chat_template_kwargs | (body.get("chat_template_kwargs") or {})}
 
 
 def caller(body: Body, record: RequestRecord) -> str:

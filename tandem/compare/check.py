@@ -111,7 +111,7 @@ def _corrections(project: Project) -> Sequence[Correction]:
 
 def _draw_shots(rows: Sequence[TrainingRow], project: Project) -> list[Shot]:
     """Training rows with one question and one answer, drawn once: the same examples in front of every question."""
-    plain = [row.messages for row in rows if len(row.messages) == 2 and row.rejected is None]
+    plain = [row.messages for row in rows if row.is_plain]
     config = project.evaluation
     drawn = Random(config.seed).sample(plain, min(config.few_shot, len(plain)))
     return [Shot(question["content"], answer["content"]) for question, answer in drawn]

@@ -7,7 +7,8 @@ and the passages in them, so that prompt and distractors are those the model wil
 - the document kept out by a filter (every fifth row, `WITHOUT_GOLD`): a refusal, among the passages nearest to it;
 - a row whose answer is not in the document any more (it was corrected since) is left out: it would teach to overlook
   what a passage says;
-- the row as it is, without passages (every third row, `REPLAYED`; all that name no document): so that the model keeps
+- the row as it is, without passages (every third row, `REPLAYED`; all that name no document or are more than
+  one question and one answer, such as rows with tools): so that the model keeps
   what it knew.
 """
 
@@ -69,8 +70,8 @@ def make_rows(
     Raises:
         TandemError: a call failed, no row names a document, or retrieval found none of them.
     """
-    plain = [row for row in rows if not row.prompt_hash and row.rejected is None]
-    named = [row for row in plain if row.sources and len(row.messages) == 2]
+    kept = [row for row in rows if not row.prompt_hash and row.rejected is None and row.label is None and not row.text]
+    named = [row for row in kept if row.sources and row.is_plain]
     if not named:
         raise TandemError(
             "No training row names the document that its answer comes from.",
@@ -85,7 +86,9 @@ def make_rows(
             "Rows whose `source` is the name of an indexed document that holds the answer.",
             "Compare `source` with what `tandem search` names, or take `raft` out of `evaluation.arms`.",
         )
-    replayed = [_plain(row) for number, row in enumerate(plain) if number % REPLAYED == 0 or not row.sources]
+    replayed = [
+        _plain(row) for number, row in enumerate(kept) if number % REPLAYED == 0 or not (row.sources and row.is_plain)
+    ]
     made = [{**row, "prompt_hash": PROMPT_HASH} for row in (*reading, *refusing)] + replayed
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made))
@@ -143,13 +146,15 @@ def _row(row: TrainingRow, kind: str, rendered: Answer, answer: str) -> MadeRow:
 
 
 def _plain(row: TrainingRow) -> MadeRow:
-    """The row as a file holds it, with the weights of answers that do not count as usual."""
-    messages = [dict(message) for message in row.messages]
+    """The row as a file holds it: with tools, settings, and the weights of answers that do not count as usual."""
+    said, messages = row.conversation, [dict(message) for message in row.messages]
     for number, message in enumerate(messages):
-        weight = row.conversation.loss_weight(number)
+        weight = said.loss_weight(number)
         if message["role"] == "assistant" and weight != 1:
             message["weight"] = weight
-    return {"id": row.id, "sources": list(row.sources), "messages": messages}
+    tools = {"tools": list(said.tools)} if said.tools else {}
+    settings = {"chat_template_kwargs": dict(said.template_kwargs)} if said.template_kwargs else {}
+    return {"id": row.id, "sources": list(row.sources), "messages": messages} | tools | settings
 
 
 def _with_mark(answer: str, index: int) -> str:

@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import Any
 
 from training.data.conversation import Conversation
+from training.data.templates.probes import CLOSING_TAG, check_all_is_shown, place_thinking
+from training.data.templates.rendering import apply_template, render, template_source
 
 _GENERATION_MARK = re.compile(r"{%-?\s*generation\s*-?%}")
 _QUESTION, _ANSWER = "Qx0questionx0Q", "Ax0answerx0A"
@@ -41,30 +43,33 @@ def encode_conversation(tokenizer: Any, conversation: Conversation) -> list[Exam
 
 
 def encode_last_answer(tokenizer: Any, conversation: Conversation) -> Example:
-    """One sequence that ends with the turn of the last message, the only one that is learnt.
+    """One sequence that ends with the turn of the last message, the only one that is learnt: what it thinks, its text
+    and the tools that it calls, as the model will write them.
 
     Raises:
         ValueError: as `encode_conversation`.
     """
+    conversation = place_thinking(tokenizer, conversation)
     messages = conversation.messages
     before = conversation.with_messages(messages[:-1])
-    prompt, whole = _render(tokenizer, before, add_generation_prompt=True), _render(tokenizer, conversation)
-    probe = _render(tokenizer, conversation.with_messages((*messages[:-1], {**messages[-1], "content": _ANSWER})))
-    if _ANSWER not in probe:
-        raise ValueError(f"the chat template does not show message {len(messages)}")
-    closing = probe.rpartition(_ANSWER)[2]
+    prompt, whole = render(tokenizer, before, add_generation_prompt=True), render(tokenizer, conversation)
+    check_all_is_shown(tokenizer, conversation)
+    closing = _find_closing(tokenizer, conversation)
     answer = (
         whole.removeprefix(prompt)
         if whole.startswith(prompt)
-        else _answer_after_rewritten_prompt(tokenizer, conversation, closing)
+        else _answer_after_rewritten_prompt(tokenizer, conversation)
     )
     if not answer.endswith(closing):
         raise ValueError(f"the chat template does not close message {len(messages)} as it closes others")
     start, token_ids = _tokenize_prompt_and_answer(tokenizer, prompt, answer)
     end_of_turn = _find_end_of_turn(tokenizer, token_ids, closing)
     marks = _generation_mask(tokenizer, conversation, token_ids)
-    if not any(marks[start : end_of_turn.start]):
+    learnt = marks[start : end_of_turn.start]
+    if not any(learnt):
         raise ValueError(f"the chat template leaves nothing of message {len(messages)} to be learnt")
+    if messages[-1].get("tool_calls") and not learnt[-1]:
+        raise ValueError(f"the chat template marks message {len(messages)} as learnt without its calls")
     is_answer = [start <= i and (marks[i] or i in end_of_turn) for i in range(end_of_turn.stop)]
     return Example(token_ids[: end_of_turn.stop], is_answer)
 
@@ -80,30 +85,66 @@ def _merge_sequence(sequences: list[Example], turn: Example) -> None:
     sequences.append(turn)
 
 
-def _answer_after_rewritten_prompt(tokenizer: Any, conversation: Conversation, closing: str) -> str:
+def _find_closing(tokenizer: Any, conversation: Conversation) -> str:
+    """What the template puts behind the last message: behind its text, or where calls end otherwise, behind those."""
+    messages, word = conversation.messages, _unused_word(conversation, _ANSWER)
+    said = render(tokenizer, conversation.with_messages((*messages[:-1], {"role": "assistant", "content": word})))
+    if word not in said:
+        raise ValueError(f"the chat template does not show message {len(messages)}")
+    behind_text = said.rpartition(word)[2]
+    if not (calls := messages[-1].get("tool_calls")):
+        return behind_text
+    call = {**calls[-1], "function": {"name": calls[-1]["function"]["name"], "arguments": {word: word}}}
+    known = {**messages[-1], "tool_calls": [*calls[:-1], call]}
+    behind_call = render(tokenizer, conversation.with_messages((*messages[:-1], known))).rpartition(word)[2]
+    if behind_call.endswith(behind_text):
+        return behind_text
+    return _from_last_special_token(tokenizer, behind_call)
+
+
+def _from_last_special_token(tokenizer: Any, text: str) -> str:
+    special = (tokenizer.decode([number]) for number in _special_token_ids(tokenizer))
+    return text[max((place for token in special if (place := text.rfind(token)) >= 0), default=len(text)) :]
+
+
+def _answer_after_rewritten_prompt(tokenizer: Any, conversation: Conversation) -> str:
     """What the answer adds to a prompt that the template renders differently once the answer follows.
 
-    Known words for question and answer show what the template puts between them, with and without the answer. Where
-    the prompt ends with more than that (it opens a block of thinking, say), the answer must begin with the rest.
+    A known word for the question shows what the template puts behind it, with and without the answer. Where the prompt
+    ends with more than that (it opens a block of thinking, say), the answer must begin with the rest.
     """
     messages = conversation.messages
-    question = conversation.with_messages((*messages[:-2], {**messages[-2], "content": _QUESTION}))
-    answered = conversation.with_messages((*question.messages, {**messages[-1], "content": _ANSWER}))
-    before = _render(tokenizer, question, add_generation_prompt=True).rpartition(_QUESTION)[2]
-    with_answer = _render(tokenizer, answered)
-    between = with_answer.rpartition(_ANSWER)[0].rpartition(_QUESTION)[2]
-    content: str = messages[-1]["content"]
-    if not _render(tokenizer, conversation).endswith(content + closing):
-        content = content.strip()
-    if between.startswith(before):
-        return between.removeprefix(before) + content + closing
+    question, reply = _unused_word(conversation, _QUESTION), _unused_word(conversation, _ANSWER)
+    asked = conversation.with_messages((*messages[:-2], {**messages[-2], "content": question}))
+    before = render(tokenizer, asked, add_generation_prompt=True).rpartition(question)[2]
+    behind = render(tokenizer, asked.with_messages((*asked.messages, messages[-1]))).rpartition(question)[2]
+    if behind.startswith(before):
+        return behind.removeprefix(before)
+    answered = asked.with_messages((*asked.messages, {"role": "assistant", "content": reply}))
+    between = render(tokenizer, answered).rpartition(reply)[0].rpartition(question)[2]
     opened = before.removeprefix(between)
-    if before.startswith(between) and content.startswith(opened):
-        return content.removeprefix(opened) + closing
+    thought = _leading_thought(messages[-1]["content"])
+    if opened and before.startswith(between) and behind.startswith(between) and thought.startswith(opened):
+        return thought.removeprefix(opened) + behind.removeprefix(between)
+    needed = f": it must begin with {opened!r}" if opened and before.startswith(between) else ""
     raise ValueError(
-        f"the chat template asks for an answer with {before!r}, and message {len(messages)} is no answer to that: "
-        f"it must begin with {opened!r}"
+        f"the chat template asks for an answer with {before!r}, and message {len(messages)} is no answer to that"
+        f"{needed}"
     )
+
+
+def _leading_thought(content: str) -> str:
+    """The thinking in front of an answer, with its closing tag and the space behind it; empty where there is none."""
+    thought, tag, answer = content.partition(CLOSING_TAG)
+    return thought + tag + answer[: len(answer) - len(answer.lstrip())] if tag else ""
+
+
+def _unused_word(conversation: Conversation, word: str) -> str:
+    """The word, made longer until nothing in the conversation holds it."""
+    text = f"{conversation.messages}{conversation.tools}"
+    while word in text:
+        word += "x"
+    return word
 
 
 def _tokenize_prompt_and_answer(tokenizer: Any, prompt: str, answer: str) -> tuple[int, list[int]]:
@@ -141,10 +182,10 @@ def _find_end_of_turn(tokenizer: Any, token_ids: list[int], closing: str) -> ran
 
 def _generation_mask(tokenizer: Any, conversation: Conversation, token_ids: list[int]) -> list[bool]:
     """Which tokens a template's {% generation %} marks allow to be learnt; all tokens where it has no such marks."""
-    if not _GENERATION_MARK.search(tokenizer.get_chat_template()):
+    if not _GENERATION_MARK.search(template_source(tokenizer, conversation)):
         return [True] * len(token_ids)
     options = {"tokenize": True, "return_dict": True, "return_assistant_tokens_mask": True}
-    rendered = _apply_template(tokenizer, conversation, **options)
+    rendered = apply_template(tokenizer, conversation, **options)
     if rendered["input_ids"] != token_ids:
         return [True] * len(token_ids)
     return [bool(mark) for mark in rendered["assistant_masks"]]
@@ -158,19 +199,3 @@ def _special_token_ids(tokenizer: Any) -> set[int]:
 
 def _tokenize(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _render(tokenizer: Any, conversation: Conversation, **options: Any) -> str:
-    return str(_apply_template(tokenizer, conversation, tokenize=False, **options))
-
-
-def _apply_template(tokenizer: Any, conversation: Conversation, **options: Any) -> Any:
-    from jinja2.exceptions import TemplateError
-
-    tools = {"tools": list(conversation.tools)} if conversation.tools else {}
-    try:
-        return tokenizer.apply_chat_template(
-            list(conversation.messages), **tools, **conversation.template_kwargs, **options
-        )
-    except TemplateError as error:
-        raise ValueError(f"the chat template refuses it ({error})") from error

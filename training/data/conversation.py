@@ -1,11 +1,20 @@
 """What a row is once its format is read: a conversation as a chat template takes it, or a text without turns."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 Message = dict[str, Any]
 """`role`, `content`, and what else the chat template reads of a message, such as `tool_calls`."""
+
+
+def message_words(message: Message) -> str:
+    """What a message says: its text, and with it what it thinks and the names and arguments of its calls."""
+    functions = [call["function"] for call in message.get("tool_calls", ())]
+    calls = [f"{each['name']} {json.dumps(each['arguments'], ensure_ascii=False)}" for each in functions]
+    thought = message.get("reasoning_content")
+    return " ".join([*([thought] if thought else []), message["content"], *calls])
 
 
 @dataclass(frozen=True)

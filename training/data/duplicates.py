@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster.fingerprints import minhash as words
 from cluster.fingerprints.minhash import similarity
+from training.data.conversation import message_words
 from training.data.rows import TrainingRow
 
 MIN_SIMILARITY = 0.8
@@ -43,7 +44,7 @@ def row_minhash(row: TrainingRow, num_permutations: int = _NUM_PERMUTATIONS) -> 
 def row_shingles(row: TrainingRow) -> set[str]:
     """The word 3-grams of a row without its system message, case folded."""
     messages = [*row.messages, *(row.rejected or ())[-1:]]
-    return words.word_shingles(" ".join(message["content"] for message in messages if message["role"] != "system"))
+    return words.word_shingles(" ".join(message_words(message) for message in messages if message["role"] != "system"))
 
 
 def _find_exact(rows: Sequence[tuple[TrainingRow, bool]]) -> Iterator[Duplicate]:

@@ -6,9 +6,10 @@ Formats are read in formats.py, files in sources.py. Every row may carry `id` an
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
@@ -47,10 +48,27 @@ class TrainingRow:
         return self.conversation.messages
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is one question and one answer that counts 1, and nothing else."""
+        said = self.conversation
+        return (
+            [message.keys() - {"name"} for message in said.messages] == [{"role", "content"}] * 2
+            and not (said.tools or said.template_kwargs or said.loss_weights)
+            and self.rejected is None and self.label is None and self.text is None
+        )  # fmt: skip
+
+    @property
     def digest(self) -> str:
-        """SHA-256 of the messages; what a leak check compares. The names of speakers are left out, as they were."""
+        """SHA-256 of the messages, and of what else a row has (tools, settings of the template, weights): what a leak
+        check compares. The names of speakers are left out, as they were."""
         messages, rejected = map(_without_names, (self.messages, self.rejected or ()))
-        return digest_json([messages, rejected] if rejected else messages)
+        said: list[Any] = [messages, rejected] if rejected else messages
+        more = {
+            "tools": self.conversation.tools, "chat_template_kwargs": dict(self.conversation.template_kwargs),
+            "loss_weights": self.conversation.loss_weights, "label": self.label, "text": self.text,
+        }  # fmt: skip
+        told = {key: value for key, value in more.items() if value not in (None, (), {})}
+        return digest_json([said, told] if told else said)
 
 
 @dataclass(frozen=True)
@@ -84,6 +102,8 @@ class DataReport:
     rows: tuple[TrainingRow, ...]
     held_out: tuple[TrainingRow, ...]
     bad: tuple[BadRow, ...]
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the chat template for every row (`training.chat_template_kwargs`)."""
 
     @property
     def num_read(self) -> int:
@@ -130,6 +150,7 @@ def read_rows(config: TrainingConfig) -> DataReport:
         tuple(row for row in rows if row.prompt_hash in (None, usual)),
         tuple(row for row in held_out if row.prompt_hash in (None, usual)),
         tuple(bad + _rows_of_other_prompts(rows + held_out, usual)),
+        config.chat_template_kwargs,
     )
 
 
@@ -181,7 +202,10 @@ def draw_held_out_rows(config: TrainingConfig, num_rows: int) -> set[int]:
 
 
 def _without_names(messages: Sequence[Message]) -> list[Message]:
-    return [{key: value for key, value in message.items() if key != "name"} for message in messages]
+    return [
+        {key: value for key, value in message.items() if key != "name" or message["role"] == "tool"}
+        for message in messages
+    ]
 
 
 @dataclass(frozen=True)

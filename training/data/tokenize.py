@@ -1,7 +1,7 @@
 """Rows -> sequences of token ids, with the marks of what is learnt (training.data.answer_masks)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,14 @@ class EncodedData:
     rows: tuple[EncodedRow, ...]
     held_out: tuple[EncodedRow, ...]
     left_out: tuple[BadRow, ...]
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the chat template for every row, which come after those of a row."""
+
+    def shared_template_kwargs(self, rows: Sequence[EncodedRow]) -> dict[str, Any]:
+        """The settings of the chat template that all of these rows were encoded with."""
+        settings = [{**self.template_kwargs, **row.row.conversation.template_kwargs} for row in rows]
+        first = settings[0] if settings else {}
+        return {key: value for key, value in first.items() if all(each.get(key) == value for each in settings)}
 
     def split(self, config: TrainingConfig) -> tuple[list[EncodedRow], list[EncodedRow]]:
         """The rows that are trained on, and those that are held out: named ones, or a share drawn by the seed."""
@@ -112,8 +120,10 @@ def encode_rows(report: DataReport, tokenizer: Any, max_tokens: int, max_bad_row
 def encode_usable_rows(report: DataReport, tokenizer: Any, max_tokens: int | None = None) -> EncodedData:
     """Encode rows as `encode_rows` does, with every bad row in `left_out`; without `max_tokens` no row is too long."""
     bad = list(report.bad)
-    rows, held_out = (_encode_all(rows, tokenizer, max_tokens, bad) for rows in (report.rows, report.held_out))
-    return EncodedData(rows, held_out, tuple(bad))
+    rows, held_out = (
+        _encode_all(rows, tokenizer, max_tokens, bad, report.template_kwargs) for rows in (report.rows, report.held_out)
+    )
+    return EncodedData(rows, held_out, tuple(bad), report.template_kwargs)
 
 
 def too_long_reason(num_tokens: int, max_tokens: int) -> str:
@@ -122,12 +132,16 @@ def too_long_reason(num_tokens: int, max_tokens: int) -> str:
 
 
 def _encode_all(
-    rows: Sequence[TrainingRow], tokenizer: Any, max_tokens: int | None, bad: list[BadRow]
+    rows: Sequence[TrainingRow],
+    tokenizer: Any,
+    max_tokens: int | None,
+    bad: list[BadRow],
+    template_kwargs: Mapping[str, Any],
 ) -> tuple[EncodedRow, ...]:
     encoded = []
     for row in rows:
         try:
-            done = _encode_row(row, tokenizer)
+            done = _encode_row(row, tokenizer, template_kwargs)
             if max_tokens is not None and done.num_tokens > max_tokens:
                 raise ValueError(too_long_reason(done.num_tokens, max_tokens))
             encoded.append(done)
@@ -136,10 +150,13 @@ def _encode_all(
     return tuple(encoded)
 
 
-def _encode_row(row: TrainingRow, tokenizer: Any) -> EncodedRow:
+def _encode_row(row: TrainingRow, tokenizer: Any, template_kwargs: Mapping[str, Any]) -> EncodedRow:
+    conversation = row.conversation
+    if template_kwargs:
+        conversation = replace(conversation, template_kwargs={**template_kwargs, **conversation.template_kwargs})
     if row.rejected:
-        sides = (row.conversation, row.conversation.with_messages(row.rejected))
+        sides = (conversation, conversation.with_messages(row.rejected))
         examples = [encode_last_answer(tokenizer, side) for side in sides]
     else:
-        examples = encode_conversation(tokenizer, row.conversation)
+        examples = encode_conversation(tokenizer, conversation)
     return EncodedRow(row, tuple(map(EncodedSequence.of, examples)))

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,10 +22,9 @@ _SETTINGS_WITHOUT_EFFECT = {
     "parity_tolerance", "mlflow", "wandb", "trackio", "ray_options",
 }  # fmt: skip
 # Settings that came later: at their default a training is what it was before, and keeps its digest.
-_SETTINGS_ADDED = ("gradient_precision", "consecutive_turns")
+_SETTINGS_ADDED = ("gradient_precision", "consecutive_turns", "chat_template_kwargs")
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _FINGERPRINT_FORMAT = 2
-_ROLES = ("user", "assistant")
 
 
 def fingerprint(
@@ -46,7 +46,7 @@ def fingerprint(
     if workers is not None:
         settings["workers"] = workers
     for added in _SETTINGS_ADDED:
-        if settings[added] == TrainingConfig.model_fields[added].default:
+        if settings[added] == TrainingConfig.model_fields[added].get_default(call_default_factory=True):
             del settings[added]
     for former, current in FORMER_NAMES.items():
         settings[former] = settings.pop(current)
@@ -95,9 +95,8 @@ def trained_row(row: TrainingRow) -> dict[str, Any]:
     `question_sha256`), but for filler (`question_words_sha256`, `answer_words_sha256`)
     and nearly (`minhash` of the row, `question_minhash`). Those of questions and answers have an item for each turn,
     null where there is none (cluster.fingerprints.minhash)."""
-    questions, answers = (
-        [message["content"] for message in row.messages if message["role"] == role] for role in _ROLES
-    )
+    questions = [message["content"] for message in row.messages if message["role"] == "user"]
+    answers = list(_last_answers(row))
     minhashes = [question_minhash(question) for question in questions]
     return {
         "id": row.id, "sha256": row.digest, "question_sha256": [digest_question(question) for question in questions],
@@ -106,6 +105,20 @@ def trained_row(row: TrainingRow) -> dict[str, Any]:
         "question_minhash": [minhash and minhash.hashvalues.tolist() for minhash in minhashes],
         "answer_words_sha256": [digest_answer(answer) for answer in answers],
     }  # fmt: skip
+
+
+def _last_answers(row: TrainingRow) -> Iterator[str]:
+    """What the assistant says last to each question: what it says beside calls of tools comes before that."""
+    said: str | None = None
+    for message in row.messages:
+        if message["role"] == "user":
+            if said is not None:
+                yield said
+            said = ""
+        elif message["role"] == "assistant":
+            said = message["content"]
+    if said is not None:
+        yield said
 
 
 def result_kind(config: TrainingConfig) -> Literal["adapter", "merged"]:
@@ -131,6 +144,7 @@ def publish_version(
     prompt_hash: str | None,
     metrics: dict[str, float],
     promote: bool,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> AdapterVersion:
     """Publish the files of a finished training as the next version of `adapter`, live at once with `promote`."""
     return Registry.of(storage).publish(
@@ -147,4 +161,5 @@ def publish_version(
         data_digest=digest_sources(config),
         fingerprint=fingerprint,
         metrics=metrics,
+        chat_template_kwargs=dict(chat_template_kwargs or {}),
     )

@@ -111,6 +111,15 @@ def test_a_manifest_without_a_kind_is_an_adapters(registry: Registry, staging: P
     assert registry.resolve("support").manifest.kind == "adapter"
 
 
+def test_settings_of_the_template_are_in_the_manifest_where_there_are_some(registry: Registry, staging: Path) -> None:
+    settings = {"enable_thinking": False}
+    for given in ({}, settings):
+        version = registry.publish("support", staging, **FIELDS, chat_template_kwargs=given)
+        written = json.loads((version.path / "manifest.json").read_text())
+        assert written.get("chat_template_kwargs") == (given or None)
+        assert registry.get("support", version.version).manifest.chat_template_kwargs == given
+
+
 def test_the_manifest_holds_what_it_was_made_with(registry: Registry, staging: Path) -> None:
     path = registry.publish("support", staging, **FIELDS).path / "manifest.json"
     manifest = json.loads(path.read_text())

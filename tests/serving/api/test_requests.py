@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from cluster.template_arguments import TAKEN_ARGUMENTS
 from retrieval.filters.filters import FieldComparison
 from serving.api.errors import ApiError
-from serving.api.requests import TAKEN_ARGUMENTS, parse_request, search_query
+from serving.api.requests import parse_request, search_query
 
 USER = {"role": "user", "content": "How many?"}
 

@@ -9,6 +9,7 @@ from serving.engine.engine_args import (
     engine_kwargs,
     known_engine_arguments,
     known_reasoning_parsers,
+    known_tool_parsers,
 )
 from serving.engine.sharing import GpuShare
 from tests.serving.machines import ALL, AUTOSCALED, CPU, ONE_A10, ONE_H200, V100, Hardware, node
@@ -115,3 +116,19 @@ def test_a_reasoning_parser_is_one_of_the_installed_vllm() -> None:
     check_settings(ServingConfig(reasoning_parser="mine", engine_kwargs={"reasoning_parser_plugin": "mine.py"}), CPU)
     with pytest.raises(TandemError, match="reasoning_parser"):
         engine_kwargs(ServingConfig(reasoning_parser="qwen3", engine_kwargs={"reasoning_parser": "mistral"}), CPU, None)
+
+
+def test_a_parser_of_tool_calls_is_one_of_the_installed_vllm() -> None:
+    assert {"hermes", "mistral", "llama3_json", "qwen3_coder"} <= known_tool_parsers()
+    config = ServingConfig(tool_call_parser="hermes")
+    check_settings(config, CPU)
+    kwargs = engine_kwargs(config, CPU, None)
+    assert (kwargs["tool_call_parser"], kwargs["enable_auto_tool_choice"]) == ("hermes", True)
+    assert not {"tool_call_parser", "enable_auto_tool_choice"} & engine_kwargs(ServingConfig(), CPU, None).keys()
+    with pytest.raises(TandemError, match=r"tool_call_parser.* hermes9.*\n?.*hermes"):
+        check_settings(ServingConfig(tool_call_parser="hermes9"), CPU)
+    check_settings(ServingConfig(tool_call_parser="mine", engine_kwargs={"tool_parser_plugin": "mine.py"}), CPU)
+    with pytest.raises(TandemError, match="enable_auto_tool_choice"):
+        engine_kwargs(
+            ServingConfig(tool_call_parser="hermes", engine_kwargs={"enable_auto_tool_choice": False}), CPU, None
+        )

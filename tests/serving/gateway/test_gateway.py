@@ -12,6 +12,7 @@ import pytest
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 
+from cluster.registry.versions import AdapterManifest
 from retrieval.filters.rights import NOBODY, Rights
 from retrieval.prompt import INSTRUCTION, estimate_tokens
 from retrieval.search.hits import Hit
@@ -21,6 +22,7 @@ from serving.api.errors import ApiError
 from serving.api.requests import IncomingRequest
 from serving.gateway import gateway as gateway_module
 from serving.gateway.gateway import Gateway
+from serving.gateway.generation import template_defaults
 from serving.gateway.settings import GatewaySettings
 from serving.retriever import Retrieval
 
@@ -137,6 +139,14 @@ def test_arguments_of_the_chat_template_reach_the_engine() -> None:
     engine, arguments = Handle(answer=answered), {"chat_template_kwargs": {"enable_thinking": False}}
     asked(engine, more=arguments)
     assert engine.asked[0][1]["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_the_settings_that_an_adapter_was_trained_with_are_its_defaults() -> None:
+    manifest = AdapterManifest.model_construct(chat_template_kwargs={"enable_thinking": False, "style": "short"})
+    assert template_defaults(manifest, {}) == {"chat_template_kwargs": {"enable_thinking": False, "style": "short"}}
+    asks = {"chat_template_kwargs": {"enable_thinking": True}}
+    assert template_defaults(manifest, asks) == {"chat_template_kwargs": {"enable_thinking": True, "style": "short"}}
+    assert template_defaults(AdapterManifest.model_construct(), asks) == {}
 
 
 def test_merged_passages_are_cited_by_their_span_and_a_missing_leg_is_said() -> None:

@@ -128,3 +128,26 @@ def test_what_cannot_be_made_is_said_and_leaves_no_file(
     with pytest.raises(TandemError, match=said):
         made_from(endpoint.url, tmp_path, rows_of(tmp_path, *facts))
     assert not list(tmp_path.glob("raft/*"))
+
+
+def test_rows_with_tools_and_weights_are_replayed_as_they_are(tmp_path: Path, endpoint: Endpoint) -> None:
+    (plain,) = rows_of(tmp_path, ("Iron", "Fe", "docs/iron.md"))
+    ask, answer = ({**message} for message in plain.messages)
+    tool = {"type": "function", "function": {"name": "f", "description": None, "parameters": None}}
+    call = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {}}}],
+    }
+    special = [
+        {"messages": [ask, call, {"role": "tool", "content": "Fe"}, answer], "tools": [tool]},
+        {"messages": [ask, answer], "chat_template_kwargs": {"enable_thinking": False}},
+        {"messages": [ask, {**answer, "weight": 0}, ask, answer]},
+    ]
+    path = tmp_path / "special.jsonl"
+    path.write_text("".join(json.dumps({**row, "source": "docs/iron.md"}) + "\n" for row in special))
+    rows = [plain, *check_rows(TrainingConfig(data=path)).rows]  # type: ignore[arg-type]
+    made = made_from(endpoint.url, tmp_path, rows)
+    assert [row for row in made if "prompt_hash" in row and row["id"].partition("-")[0] != "fact"] == []
+    kept = [{key: value for key, value in row.items() if key not in ("id", "sources")} for row in made[-3:]]
+    assert kept == special

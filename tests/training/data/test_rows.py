@@ -158,7 +158,7 @@ def test_the_objective_and_the_rows_belong_together(write_rows) -> None:
         ({"messages": [turn("system", "S")]}, "last message is not the assistant's"),
         (
             {"messages": [turn("user", "Hi"), {**turn("assistant", "Yo"), "tool_calls": [{}]}]},
-            "message 2 has `tool_calls`; calls of tools are not trained on",
+            "`tool_calls` of message 2 has no `name` that is a string",
         ),
         ({**GOOD, "prompt_hash": 1}, "`prompt_hash` is not a string"),
     ],
@@ -180,7 +180,7 @@ def test_a_bad_row_is_named_with_file_line_and_reason(write_rows, row: object, r
         ({"instruction": "Hi", "output": "Yo", "history": [["a"]]}, "pair 1 of `history` is not"),
         ({"conversations": []}, "`conversations` is not a list"),
         ({"conversations": [{"from": "human"}]}, "message 1 is not an object with `role` and `content`, or"),
-        ({"conversations": [{"from": "tool", "value": "x"}]}, "message 1 has the role 'tool'; calls of tools"),
+        ({"conversations": [{"from": "tool", "value": "x"}]}, "message 1 is the result of a tool, and nothing"),
         ({"conversations": [{"from": "gpt", "value": "x"}]}, "message 1 has the role 'assistant' where 'user'"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cluster.errors import TandemError
-from cluster.fingerprints.digests import digest_question
+from cluster.fingerprints.digests import digest_json, digest_question
 from cluster.fingerprints.minhash import digest_words, question_minhash
 from training.config import TrainingConfig, WorkerRange
 from training.data.duplicates import row_minhash
@@ -36,6 +36,7 @@ def test_the_fingerprint_changes_with_what_decides_the_result_and_with_nothing_e
         {"workers": WorkerRange(min=3, max=3)},
         {"deepspeed": {"x": 1}},
         {"gradient_precision": "fp32"},
+        {"chat_template_kwargs": {"enable_thinking": False}},
     ):
         assert fingerprint(config.model_copy(update=update), "org/model", "digest") != known
     assert fingerprint(config, "org/model", "other") != known
@@ -89,6 +90,46 @@ def test_trained_rows_are_named_by_digest_and_sources(write_rows, tmp_path: Path
         "answer_words_sha256": [None],
     }
     assert len(line["minhash"]) == 64
+
+
+CALL = {"type": "function", "function": {"name": "find", "arguments": {"of": "all who still have days to take"}}}
+CHAIN = [
+    {"role": "user", "content": "Who?"},
+    {"role": "assistant", "content": "I look at the list of all of us.", "tool_calls": [CALL]},
+    {"role": "tool", "content": "Ann"},
+    {"role": "assistant", "content": "Ann still has five days to take."},
+]
+
+
+def test_an_answer_behind_calls_is_the_answer_to_its_question(write_rows) -> None:
+    """And not what is said beside a call, nor the answer to the next question."""
+    (row,) = check_rows(TrainingConfig(data=write_rows([{"messages": [*CHAIN, *CHAIN[:1], CHAIN[3]]}]))).rows
+    told = trained_row(row)
+    assert told["question_sha256"] == [digest_question("Who?")] * 2
+    assert told["answer_words_sha256"] == [digest_words("Ann still has five days to take")] * 2
+
+
+def test_rows_that_differ_in_what_the_model_sees_or_learns_are_different_rows(write_rows) -> None:
+    ask, answer = CHAIN[0], CHAIN[3]
+    other = [{**CHAIN[1], "tool_calls": [{**CALL, "function": {"name": "find", "arguments": {"of": "none"}}}]}]
+    plain = {"messages": [ask, answer]}
+    two = [ask, answer, ask, answer]
+    rows = [
+        plain,
+        {**plain, "tools": [{"name": "find"}]},
+        {**plain, "tools": [{"name": "find", "description": "Find."}]},
+        {**plain, "chat_template_kwargs": {"enable_thinking": False}},
+        {"messages": [ask, {**answer, "reasoning": "Hm."}]},
+        {"messages": CHAIN},
+        {"messages": [ask, *other, *CHAIN[2:]]},
+        {"messages": two},
+        {"messages": [ask, {**answer, "weight": 0}, ask, answer]},
+    ]
+    digests = [row.digest for row in check_rows(TrainingConfig(data=write_rows(rows))).rows]
+    assert len(set(digests)) == len(rows)
+    assert digests[0] == digest_json([ask, answer])
+    named = {**plain, "messages": [ask, {**answer, "weight": 1}], "tools": [], "chat_template_kwargs": None}
+    assert check_rows(TrainingConfig(data=write_rows([named]))).rows[0].digest == digests[0]
 
 
 def test_long_questions_and_answers_are_known_by_more(write_rows) -> None:

@@ -13,11 +13,13 @@ in turn, raises a ValueError with the reason. docs/training.md shows all of this
 """
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from training.data.conversation import ParsedRow
 from training.data.formats.keys import (
     ANSWERED_KEYS,
+    CHOICE_KEYS,
     CONTENT_KEYS,
     MEDIA_REASON,
     MESSAGES_KEYS,
@@ -25,6 +27,8 @@ from training.data.formats.keys import (
     REFUSED_ROW_KEYS,
     ROW_KEYS,
     ROW_LOSS_FLAGS,
+    SETTINGS_KEY,
+    TOOLS_KEYS,
     Format,
     is_empty,
     is_media,
@@ -36,6 +40,8 @@ from training.data.formats.pairs import find_pair_keys, parse_pair
 from training.data.formats.questions import add_system, parse_answered, parse_history, parse_system
 from training.data.formats.reading import Reading, RowOptions, first_with_values
 from training.data.formats.repeats import Told, is_rendered, repeats
+from training.data.formats.thinking import parse_settings
+from training.data.formats.tools import parse_row_tools
 from training.data.formats.turns import make_conversation, order_turns
 
 _PLACEHOLDER = re.compile(r"<\|?(image|img|video|audio)(_pad|_token)?\|?>", re.IGNORECASE)
@@ -75,6 +81,11 @@ def parse_row(value: dict[str, Any], name: Format, options: RowOptions = _NO_OPT
         ValueError: it cannot be read, or has a key that may change what is learnt and is not understood.
     """
     reading = Reading.of(value, options)
+    tools, unused = parse_row_tools(reading.row)
+    settings = parse_settings(reading.take(SETTINGS_KEY), f"`{SETTINGS_KEY}`")
+    reading.used.update(TOOLS_KEYS)
+    reading.not_used |= unused | {key for key in CHOICE_KEYS if not is_empty(reading.row.get(key))}
+    reading.used.update(CHOICE_KEYS)
     if name == "preference pairs":
         parsed = parse_pair(reading)
         if _row_weight(reading) != 1:
@@ -85,7 +96,8 @@ def parse_row(value: dict[str, Any], name: Format, options: RowOptions = _NO_OPT
         _check_keys(reading, Told.of(turns))
         ordered = order_turns(turns, options.consecutive_turns == "merge")
         parsed = ParsedRow(make_conversation(ordered, _row_weight(reading)))
-    return parsed, reading.not_used
+    conversation = replace(parsed.conversation, tools=tools, template_kwargs=settings)
+    return replace(parsed, conversation=conversation), reading.not_used
 
 
 def _parse_turns(reading: Reading, name: Format) -> list[Turn]:

@@ -82,23 +82,37 @@ CONTENT_KEYS = frozenset({
 })  # fmt: skip
 """Keys of some format. Where another key already says the same, such a key is listed as not used."""
 
+CALL_ROLES = ("function_call", "tool_call", "tool_calls")
+"""Roles of messages whose text is the JSON of a call, or of a list of calls (LLaMA-Factory, ms-swift)."""
+RESULT_ROLES = ("tool", "function", "observation", "tool_response", "ipython")
+"""Roles of messages that hold what a tool gave back."""
+TOOLS_KEYS = ("tools", "functions")
+"""Keys of a row that hold its tools; `functions` is OpenAI's former name."""
+CALLS_KEYS = ("tool_calls", "function_call")
+"""Keys of a message that hold its calls; `function_call` is OpenAI's former name, for one call."""
+CHOICE_KEYS = ("tool_choice", "function_call", "parallel_tool_calls")
+"""Keys of a row that bind what is generated and change no prompt: its answer shows what was chosen."""
+THINKING_KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
+"""Keys of a message that hold its thinking: of DeepSeek and Qwen, of OpenAI and vLLM, of gpt-oss, and of others."""
+SETTINGS_KEY = "chat_template_kwargs"
+"""The key of a row that holds its settings of the chat template."""
+
 ROLES: dict[str, str] = {
     "system": "system", "developer": "system",
     "user": "user", "human": "user", "prompter": "user",
     "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "chatbot": "assistant",
     "model": "assistant", "ai": "assistant", "bing": "assistant", "bard": "assistant",
+    **dict.fromkeys(RESULT_ROLES, "tool"), **dict.fromkeys(CALL_ROLES, "assistant"),
 }  # fmt: skip
 """The role of a message by the name that it has, in any case. `developer` is OpenAI's later name of `system`."""
 
-_TOOLS = "calls of tools are not trained on"
-_THINKING = "thinking that is written apart from the answer is not trained on"
-REFUSED_ROLES: dict[str, str] = dict.fromkeys(
-    ("tool", "function", "function_call", "observation", "tool_call", "tool_response", "ipython"), _TOOLS
-)
+_TOOLS = "calls are read from `tool_calls` of the assistant's messages, and results from messages of the role tool"
+_ROW_TOOLS = "tools are read from `tools` of the row, beside its messages"
+_THINKING = "thinking is read from `reasoning_content` of the assistant's message, or from <think>...</think> in it"
 
 ROLE_KEYS = ("role", "from")
 TEXT_KEYS = ("content", "value", "text")
-MESSAGE_KEYS = (*ROLE_KEYS, *TEXT_KEYS, "name")
+MESSAGE_KEYS = (*ROLE_KEYS, *TEXT_KEYS, "name", *CALLS_KEYS, "tool_call_id", *THINKING_KEYS)
 """Keys that are read in a message, beside those of `LOSS_FLAGS`. `name` goes to the chat template."""
 
 LOSS_FLAGS: dict[str, Literal["weight of an answer", "learn", "leave out"]] = {
@@ -115,9 +129,8 @@ ROW_LOSS_FLAGS = ("weight", "loss_weight")
 """Keys of a row that scale the loss of all its answers."""
 
 REFUSED_ROW_KEYS: dict[str, str] = {
-    **dict.fromkeys(("tools", "functions", "tool_calls", "function_call", "tool_choice"), _TOOLS),
+    "tool_calls": _TOOLS,
     **dict.fromkeys(("reasoning", "reasoning_content", "thinking", "thought", "cot"), _THINKING),
-    "chat_template_kwargs": "settings of the chat template are not read from rows",
     "chat_template": "a chat template is not read from rows; the model's is used",
     "label": "labels of good and bad answers (KTO) are not trained on",
     "kto_tag": "labels of good and bad answers (KTO) are not trained on",
@@ -130,8 +143,7 @@ REFUSED_ROW_KEYS: dict[str, str] = {
 read leave this table."""
 
 REFUSED_MESSAGE_KEYS: dict[str, str] = {
-    **dict.fromkeys(("tool_calls", "tool_call", "function_call", "tool_call_id", "tools", "functions"), _TOOLS),
-    **dict.fromkeys(("reasoning", "reasoning_content", "thinking", "thought"), _THINKING),
+    **dict.fromkeys(("tool_call", "call"), _TOOLS), **dict.fromkeys(("tools", "functions"), _ROW_TOOLS),
     "refusal": "a refusal that is written apart from the answer is not trained on; write it as `content`",
     "mask": "it can mean both; write `weight`: 0 where the message is not learnt",
     "train_detail": "parts of a message cannot be left out; write `weight`: 0 where the message is not learnt",
@@ -139,7 +151,8 @@ REFUSED_MESSAGE_KEYS: dict[str, str] = {
 """The same for the keys of a message."""
 
 REFUSED_PARTS: dict[str, str] = {
-    **dict.fromkeys(("tool_call", "tool_calls", "tool_use", "tool_result", "function_call", "tools"), _TOOLS),
+    **dict.fromkeys(("tool_call", "tool_calls", "tool_use", "tool_result", "function_call"), _TOOLS),
+    "tools": _ROW_TOOLS,
     **dict.fromkeys(("reasoning", "thinking", "redacted_thinking"), _THINKING),
     "refusal": "a refusal that is written apart from the answer is not trained on",
 }

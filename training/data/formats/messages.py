@@ -5,27 +5,35 @@ from typing import Any
 
 from training.data.conversation import Message
 from training.data.formats.keys import (
+    CALL_ROLES,
+    CALLS_KEYS,
     EXCHANGE_KEYS,
     LOSS_FLAGS,
     MESSAGE_KEYS,
-    REFUSED_ROLES,
     ROLE_KEYS,
     ROLES,
     TEXT_KEYS,
+    THINKING_KEYS,
     is_empty,
 )
 from training.data.formats.loss_flags import read_flags
 from training.data.formats.reading import Reading
+from training.data.formats.thinking import parse_thinking
+from training.data.formats.tools import parse_call_id, parse_called_text, parse_calls, parse_result, take_parts
 from training.data.formats.values import json_type, parse_list, parse_text
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A message of a row, its place in the row (`message 2`), and what it counts in the loss where that is said."""
+    """A message of a row, its place in the row (`message 2`), and what it counts in the loss where that is said.
+
+    `is_call`: whether it is a call and nothing else, which belongs to the turn in front of it.
+    """
 
     message: Message
     where: str
     weight: float | None = None
+    is_call: bool = False
 
     @property
     def role(self) -> str:
@@ -70,29 +78,74 @@ def parse_message(message: Any, where: str, reading: Reading) -> Turn:
     if not isinstance(message, dict):
         raise ValueError(f"{where} is a JSON {json_type(message)}, not an object with `role` and `content`")
     message = reading.without_ignored(message)
-    role = _role(message, where)
+    role, is_call = _role(message, where)
     for key, value in message.items():
         if key not in MESSAGE_KEYS and key not in LOSS_FLAGS and not is_empty(value):
             reading.check_key(key, where)
-    content = _content(message, where)
-    turn: Message = {"role": role, "content": content}
+    turn = _make_message(message, role, is_call, where)
     if message.get("name"):
         turn["name"] = _name(message["name"], where)
-    return Turn(turn, where, read_flags(message, role, where))
+    return Turn(turn, where, read_flags(message, role, where), is_call)
 
 
-def _role(message: dict[str, Any], where: str) -> str:
+def _make_message(message: dict[str, Any], role: str, is_call: bool, where: str) -> Message:
+    """What the chat template gets of a message, but for its name."""
+    _check_speaker(message, role, is_call, where)
+    if role == "tool":
+        return {"role": role, "content": parse_result(_one_value(message, where), where)} | parse_call_id(
+            message, where
+        )
+    if is_call:
+        thought, calls = parse_called_text(_one_value(message, where), where)
+        return {"role": role, "content": "", "tool_calls": calls} | ({THINKING_KEYS[0]: thought} if thought else {})
+    if role != "assistant":
+        return {"role": role, "content": _content(message, where)}
+    calls, thoughts, bare = parse_calls(message, where), list[str](), dict(message)
+    for key in TEXT_KEYS:
+        bare[key], more_thoughts, more_calls = take_parts(message.get(key), where)
+        thoughts, calls = [*thoughts, *more_thoughts], [*calls, *more_calls]
+    if calls and all(bare[key] is None for key in TEXT_KEYS):
+        bare["content"] = ""
+    read: Message = {"role": role, "content": _content(bare, where)}
+    if calls:
+        read["tool_calls"] = calls
+    if thoughts and any(not is_empty(message.get(key)) for key in THINKING_KEYS):
+        raise ValueError(f"{where} thinks in a field and in its content; write its thinking in one of them")
+    if thoughts:
+        bare[THINKING_KEYS[0]] = "\n\n".join(thoughts)
+    thought = parse_thinking(bare, read["content"], where)
+    return read if thought is None else read | {THINKING_KEYS[0]: thought}
+
+
+def _check_speaker(message: dict[str, Any], role: str, is_call: bool, where: str) -> None:
+    """Raises ValueError where a message has what only others have."""
+    mine = {"assistant": () if is_call else (*CALLS_KEYS, *THINKING_KEYS), "tool": ("tool_call_id",)}.get(role, ())
+    for key in (*CALLS_KEYS, *THINKING_KEYS, "tool_call_id"):
+        if key not in mine and not is_empty(message.get(key)):
+            raise ValueError(f"{where} has `{key}`, which a message of its role cannot have")
+
+
+def _one_value(message: dict[str, Any], where: str) -> Any:
+    """The value of the one key that holds a message's content."""
+    values = [message[key] for key in TEXT_KEYS if message.get(key) is not None]
+    if len(values) > 1 and any(value != values[0] for value in values[1:]):
+        raise ValueError(f"{where} has two keys for its content, which differ")
+    if not values and not any(key in message for key in TEXT_KEYS):
+        raise ValueError(f"{where} is not an object with `role` and `content`, or with `from` and `value`")
+    return values[0] if values else None
+
+
+def _role(message: dict[str, Any], where: str) -> tuple[str, bool]:
+    """The role of a message, and whether it is only a call."""
     speakers = {key: message[key] for key in ROLE_KEYS if message.get(key) is not None}
     if not speakers:
         raise ValueError(f"{where} is not an object with `role` and `content`, or with `from` and `value`")
     roles = set()
     for key, speaker in speakers.items():
         name = speaker.strip().lower() if isinstance(speaker, str) else None
-        if name in REFUSED_ROLES:
-            raise ValueError(f"{where} has the role {speaker!r}; {REFUSED_ROLES[name]}")
         if name not in ROLES:
-            raise ValueError(f"{where} has the {key} {speaker!r}, which is none of system, user, assistant")
-        roles.add(ROLES[name])
+            raise ValueError(f"{where} has the {key} {speaker!r}, which is none of system, user, assistant, tool")
+        roles.add((ROLES[name], name in CALL_ROLES))
     if len(roles) > 1:
         raise ValueError(f"{where} has `role` and `from`, which contradict each other")
     return roles.pop()

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from training.data.conversation import Conversation, Message, ParsedRow
-from training.data.formats.keys import MESSAGES_KEYS, PAIR_KEYS, PAIR_PROMPT_KEYS, is_empty
+from training.data.formats.keys import (
+    CHOICE_KEYS,
+    MESSAGES_KEYS,
+    PAIR_KEYS,
+    PAIR_PROMPT_KEYS,
+    TOOLS_KEYS,
+    is_empty,
+)
 from training.data.formats.messages import Turn, parse_messages
 from training.data.formats.questions import add_system, parse_history, parse_question, parse_side, parse_system
 from training.data.formats.reading import Reading, first_with_values
@@ -71,7 +78,7 @@ def _find_prompt(reading: Reading, keys: tuple[str, str]) -> list[Turn]:
 def _parse_openai_input(reading: Reading) -> list[Turn]:
     value = reading.take("input")
     for key, each in value.items():
-        if key != "messages" and not is_empty(each):
+        if key not in ("messages", *TOOLS_KEYS, *CHOICE_KEYS) and not is_empty(each):
             reading.check_key(key)
     return parse_messages(value["messages"], "`messages` of `input`", reading)
 

@@ -13,13 +13,18 @@ from training.data.formats.keys import (
     REFUSED_ROW_KEYS,
     ROW_KEYS,
     ROW_LOSS_FLAGS,
+    SETTINGS_KEY,
+    TOOLS_KEYS,
     is_empty,
     is_harmless,
     is_media,
     normalise_key,
 )
 
-_READ_KEYS = {True: {*MESSAGE_KEYS, *LOSS_FLAGS}, False: {*CONTENT_KEYS, *ROW_KEYS, *ROW_LOSS_FLAGS}}
+_READ_KEYS = {
+    True: {*MESSAGE_KEYS, *LOSS_FLAGS},
+    False: {*CONTENT_KEYS, *ROW_KEYS, *ROW_LOSS_FLAGS, *TOOLS_KEYS, SETTINGS_KEY},
+}
 _REFUSED_KEYS = {True: REFUSED_MESSAGE_KEYS, False: REFUSED_ROW_KEYS}
 
 

@@ -1,4 +1,4 @@
-"""The rows of docs/training.md are read, and its tables name the keys that are."""
+"""The rows of docs/training.md and docs/training-tools.md are read, and their tables name the keys that are."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,22 @@ from pathlib import Path
 import pytest
 
 from training.config import TrainingConfig
-from training.data.formats.keys import ANSWERED_KEYS, LOSS_FLAGS, PAIR_KEYS, PAIR_PROMPT_KEYS, ROLES, SYSTEM_KEYS
+from training.data.formats.keys import (
+    ANSWERED_KEYS,
+    CALLS_KEYS,
+    LOSS_FLAGS,
+    PAIR_KEYS,
+    PAIR_PROMPT_KEYS,
+    ROLES,
+    SETTINGS_KEY,
+    SYSTEM_KEYS,
+    THINKING_KEYS,
+    TOOLS_KEYS,
+)
 from training.data.rows import check_rows
 
-PAGE = (Path(__file__).parents[4] / "docs" / "training.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[4] / "docs"
+PAGE = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("training.md", "training-tools.md"))
 EXAMPLES = [
     (line, "dpo" if kind else "sft")
     for kind, block in re.findall(r"```json( dpo)?\n(.*?)```", PAGE, re.DOTALL)
@@ -25,5 +37,6 @@ def test_a_row_of_the_page_is_read(write_rows, line: str, objective: str) -> Non
 
 def test_the_page_names_every_key() -> None:
     pairs = (key for keys in (*ANSWERED_KEYS, *PAIR_KEYS) for key in keys)
-    missing = {key for key in (*pairs, *PAIR_PROMPT_KEYS, *SYSTEM_KEYS, *LOSS_FLAGS, *ROLES) if f"`{key}`" not in PAGE}
-    assert missing == set()
+    tools = (*TOOLS_KEYS, *CALLS_KEYS, *THINKING_KEYS, SETTINGS_KEY)
+    keys = (*pairs, *PAIR_PROMPT_KEYS, *SYSTEM_KEYS, *LOSS_FLAGS, *ROLES, *tools)
+    assert {key for key in keys if f"`{key}`" not in PAGE} == set()

@@ -45,7 +45,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "case beside a format": ({**ROW, "System": "S"}, "has the key `System`, which is not read; `system` is"),
     "a space in a key": ({**ROW, " system": "S"}, "has the key ` system`, which is not read; `system` is"),
-    "case of a refused key": ({**ROW, "Tools": [{"name": "f"}]}, "has `Tools`; calls of tools"),
+    "case of a refused key": ({**ROW, "Tools": [{"name": "f"}]}, "the key `Tools`, which is not read; `tools` is"),
     "case of a message's key": (answered(Weight=0), "message 2 has the key `Weight`, which is not read; `weight` is"),
     "unknown key of a message": (answered(emotion="sad"), "message 2 has the key `emotion`"),
     "type of a message": (answered(type="aside"), "message 2 has the key `type`"),
@@ -106,10 +106,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a broken string of JSON": ({"messages": '[{"role": '}, "`messages` is not a list with messages"),
     "a string of other JSON": ({"messages": '{"role": "user"}'}, "`messages` is not a list with messages"),
     "label": ({**ROW, "label": False}, "has `label`; labels of good and bad answers"),
-    "tools": ({**ROW, "tools": [{"type": "function"}]}, "has `tools`; calls of tools"),
-    "tool role": ({"messages": [USER, {"role": "tool", "content": "22"}, ANSWER]}, "message 2 has the role 'tool'"),
-    "reasoning": (answered(reasoning_content="So."), "message 2 has `reasoning_content`; thinking"),
-    "chat_template_kwargs": ({**ROW, "chat_template_kwargs": {"a": 1}}, "has `chat_template_kwargs`"),
+    "tools": ({**ROW, "tools": [{"type": "function"}]}, "tool 1 has no `name`"),
+    "reasoning of a row": ({**ROW, "reasoning": "So."}, "has `reasoning`; thinking is read from"),
 }  # fmt: skip
 
 REFUSED_PAIRS: dict[str, tuple[Any, str]] = {
@@ -133,7 +131,7 @@ REFUSED_PAIRS: dict[str, tuple[Any, str]] = {
     "tools of OpenAI's input": (
         {"input": {"messages": [USER], "tools": [{"type": "function"}]}, "preferred_output": [ANSWER],
          "non_preferred_output": [LOST]},
-        "has `tools`",
+        "tool 1 has no `name`",
     ),
     "questions that differ": (
         {"chosen": [USER, ANSWER], "rejected": [{**USER, "content": "Ho"}, LOST]}, "differ before their last message",
