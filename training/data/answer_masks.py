@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from training.data.conversation import Conversation
+from training.data.template.special_tokens import added_token_texts, special_token_texts
 
 _GENERATION_MARK = re.compile(r"{%-?\s*generation\s*-?%}")
 _QUESTION, _ANSWER = "Qx0questionx0Q", "Ax0answerx0A"
@@ -51,7 +52,7 @@ def encode_last_answer(tokenizer: Any, conversation: Conversation) -> Example:
     prompt, whole = _render(tokenizer, before, add_generation_prompt=True), _render(tokenizer, conversation)
     probe = _render(tokenizer, conversation.with_messages((*messages[:-1], {**messages[-1], "content": _ANSWER})))
     if _ANSWER not in probe:
-        raise ValueError(f"the chat template does not show message {len(messages)}")
+        raise ValueError(f"the chat template does not show message {len(messages)} as it is written")
     closing = probe.rpartition(_ANSWER)[2]
     answer = (
         whole.removeprefix(prompt)
@@ -67,6 +68,15 @@ def encode_last_answer(tokenizer: Any, conversation: Conversation) -> Example:
         raise ValueError(f"the chat template leaves nothing of message {len(messages)} to be learnt")
     is_answer = [start <= i and (marks[i] or i in end_of_turn) for i in range(end_of_turn.stop)]
     return Example(token_ids[: end_of_turn.stop], is_answer)
+
+
+def render_conversation(tokenizer: Any, conversation: Conversation, **options: Any) -> str:
+    """The text that the chat template makes of a conversation.
+
+    Raises:
+        ValueError: the template refuses it.
+    """
+    return _render(tokenizer, conversation, **options)
 
 
 def _merge_sequence(sequences: list[Example], turn: Example) -> None:
@@ -126,6 +136,8 @@ def _find_end_of_turn(tokenizer: Any, token_ids: list[int], closing: str) -> ran
     """
     special = _special_token_ids(tokenizer)
     behind = _tokenize(tokenizer, closing)
+    if not special.intersection(behind):  # some models' `<|im_end|>` was added without being special
+        special = set(added_token_texts(tokenizer))
     places = [i for i, token in enumerate(behind) if token in special]
     if not places:
         return range(len(token_ids), len(token_ids))
@@ -152,8 +164,7 @@ def _generation_mask(tokenizer: Any, conversation: Conversation, token_ids: list
 
 @lru_cache(maxsize=4)
 def _special_token_ids(tokenizer: Any) -> set[int]:
-    added = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return added | set(tokenizer.all_special_ids)
+    return set(special_token_texts(tokenizer))
 
 
 def _tokenize(tokenizer: Any, text: str) -> list[int]:

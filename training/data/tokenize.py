@@ -12,6 +12,7 @@ from cluster.fingerprints.models import find_model
 from training.config import TrainingConfig
 from training.data.answer_masks import Example, encode_conversation, encode_last_answer
 from training.data.rows import BadRow, DataReport, TrainingRow, draw_held_out_rows, refuse_bad_rows
+from training.data.template.template_check import TemplateCheck
 
 
 @dataclass(frozen=True)
@@ -94,25 +95,30 @@ def max_row_tokens(config: TrainingConfig, model: str) -> int:
     return min(config.sequence_length, int(positions)) if positions else config.sequence_length
 
 
-def encode_rows(report: DataReport, tokenizer: Any, max_tokens: int, max_bad_rows: int = 0) -> EncodedData:
+def encode_rows(
+    report: DataReport, tokenizer: Any, max_tokens: int, max_bad_rows: int = 0, check: TemplateCheck | None = None
+) -> EncodedData:
     """Encode every row that was read.
 
     Args:
         max_tokens: longest sequence that is accepted, in tokens.
         max_bad_rows: how many rows may be left out, those that were bad when read included.
+        check: sees every row that is encoded.
 
     Raises:
         TandemError: more rows than that are bad, too long, or refused by the template, listed as file:line.
     """
-    data = encode_usable_rows(report, tokenizer, max_tokens)
+    data = encode_usable_rows(report, tokenizer, max_tokens, check)
     refuse_bad_rows(data.left_out, report.num_read, max_bad_rows)
     return data
 
 
-def encode_usable_rows(report: DataReport, tokenizer: Any, max_tokens: int | None = None) -> EncodedData:
+def encode_usable_rows(
+    report: DataReport, tokenizer: Any, max_tokens: int | None = None, check: TemplateCheck | None = None
+) -> EncodedData:
     """Encode rows as `encode_rows` does, with every bad row in `left_out`; without `max_tokens` no row is too long."""
     bad = list(report.bad)
-    rows, held_out = (_encode_all(rows, tokenizer, max_tokens, bad) for rows in (report.rows, report.held_out))
+    rows, held_out = (_encode_all(rows, tokenizer, max_tokens, bad, check) for rows in (report.rows, report.held_out))
     return EncodedData(rows, held_out, tuple(bad))
 
 
@@ -122,7 +128,11 @@ def too_long_reason(num_tokens: int, max_tokens: int) -> str:
 
 
 def _encode_all(
-    rows: Sequence[TrainingRow], tokenizer: Any, max_tokens: int | None, bad: list[BadRow]
+    rows: Sequence[TrainingRow],
+    tokenizer: Any,
+    max_tokens: int | None,
+    bad: list[BadRow],
+    check: TemplateCheck | None,
 ) -> tuple[EncodedRow, ...]:
     encoded = []
     for row in rows:
@@ -130,6 +140,8 @@ def _encode_all(
             done = _encode_row(row, tokenizer)
             if max_tokens is not None and done.num_tokens > max_tokens:
                 raise ValueError(too_long_reason(done.num_tokens, max_tokens))
+            if check:
+                check.add(row, [int(sequence.token_ids[-1]) for sequence in done.sequences])
             encoded.append(done)
         except ValueError as error:
             bad.append(BadRow(row.where, str(error)))
