@@ -49,6 +49,7 @@ GROUPS = {
         "tests/k8s/test_run.py",
         "tests/tandem/pipeline/test_copy_of_a_base.py",
         "tests/tandem/pipeline/test_models_that_think.py",
+        "tests/tandem/pipeline/test_learnt_ends.py",
     ),
     "Milvus server": tuple(
         f"tests/retrieval/{name}.py"

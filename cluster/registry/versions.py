@@ -42,6 +42,9 @@ class AdapterManifest(BaseModel):
     git_commit: str | None
     versions: dict[str, str]
     metrics: dict[str, float]
+    stop_token_ids: tuple[int, ...] = ()
+    """The tokens that end the answers that were learnt; answers of this version end there. Earlier versions have none.
+    """
 
 
 class ParityCheck(BaseModel):

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ _SETTINGS_WITHOUT_EFFECT = {
     "parity_tolerance", "mlflow", "ray_options",
 }  # fmt: skip
 # Settings that came later: at their default a training is what it was before, and keeps its digest.
-_SETTINGS_ADDED = ("gradient_precision",)
+_SETTINGS_ADDED = ("gradient_precision", "control_tokens")
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _FINGERPRINT_FORMAT = 2
 _ROLES = ("user", "assistant")
@@ -130,8 +131,12 @@ def publish_version(
     prompt_hash: str | None,
     metrics: dict[str, float],
     promote: bool,
+    stop_token_ids: Sequence[int] = (),
 ) -> AdapterVersion:
-    """Publish the files of a finished training as the next version of `adapter`, live at once with `promote`."""
+    """Publish the files of a finished training as the next version of `adapter`, live at once with `promote`.
+
+    `stop_token_ids` are the tokens that end learnt answers.
+    """
     return Registry.of(storage).publish(
         adapter,
         folder,
@@ -146,4 +151,5 @@ def publish_version(
         data_digest=digest_sources(config),
         fingerprint=fingerprint,
         metrics=metrics,
+        stop_token_ids=tuple(stop_token_ids),
     )
