@@ -1,6 +1,7 @@
 """An adapter that is taught to end with a token at which its base model does not end: trained, published and served."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, St
 def url(trained: tuple[Path, Storage, AdapterVersion, int]) -> Iterator[str]:
     """Version 1 has the learnt end in its record; version 2 is the same files as an earlier Tandem published them."""
     base, storage, version, _ = trained
+    earlier = base.with_name("earlier")
     fields = version.manifest.model_dump(exclude={"name", "version", "content_digest", "created", "git_commit",
                                                   "versions", "stop_token_ids", "schema_version"})  # fmt: skip
-    Registry.of(storage).publish("taught", version.path, promote=False, **fields)
+    shutil.copytree(version.path, earlier, ignore=shutil.ignore_patterns("manifest.json"))
+    Registry.of(storage).publish("taught", earlier, promote=False, **fields)
     config = ServingConfig(port=free_port(), max_model_len=256)
     with running_endpoint(config, str(base), storage, None, None, lambda _: None) as served:
         yield served

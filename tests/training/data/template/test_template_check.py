@@ -127,6 +127,8 @@ def warnings_for(template: str, *conversations: Conversation, **fields: Any) -> 
         (CHATML.replace("{{ m.content }}", "{{ m.content | e if m.role == 'system' else m.content }}"),
          chat("Hi", "Yo", system="Answer in <b>bold</b>"), "system messages"),
         (CHATML.replace("{{ m.content }}", "{{ m.content[:60] }}"), chat("word " * 40, "Yo"), "cuts user messages"),
+        (CHATML.replace("{{ m.content }}", "{{ m.content | replace('\\n', ' ') }}"), chat("Hi", "A\nb"),
+         "changes answers"),
         (templates.LLAMA3, chat("Hi", "\n  Yo\n"), "removes white space around answers"),
         ("{{ strftime_now('%d %b %Y') }}" + CHATML, chat("Hi", "Yo"), "today's date"),
         ("<s><s>" + CHATML, chat("Hi", "Yo"), "more than once"),
