@@ -23,8 +23,8 @@ from training.config import TrainingConfig, WorkerRange
 from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
 from training.data.rows import DataReport, check_rows, warn_of_left_out_rows
-from training.data.template.learnt_ends import served_ends
-from training.data.template.template_check import TemplateCheck, warn_of_template
+from training.data.templates.learnt_ends import served_ends
+from training.data.templates.template_check import TemplateCheck, warn_of_template
 from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens
 from training.model.base_weights import check_base_weights
 from training.model.lora import check_method
@@ -316,17 +316,18 @@ def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, 
     (files / TRAINED_ROWS_FILE).write_bytes((folder / TRAINED_ROWS_FILE).read_bytes())
     # A run that an earlier version prepared has no learnt ends.
     ends, known = (prepared.get(key, []) for key in ("stop_token_ids", "base_stop_token_ids"))
+    new_ends = sorted(set(ends).difference(known))
     if ends:
         write_generation_config(files, model, ends, known)
     write_model_card(
         files, adapter, job.config, model=model, data_digest=digest_sources(config),
-        lines=lines, metrics=metrics, new_ends=sorted(set(ends).difference(known)),
+        lines=lines, metrics=metrics, new_ends=new_ends,
     )  # fmt: skip
     base_digest = digest_model(model)
     return publish_version(
         storage, adapter, files, job.config, model=model, base_digest=base_digest, metrics=metrics,
         fingerprint=trained_fingerprint(config, job.config, model, base_digest), template=prepared["template_hash"],
-        prompt_hash=prepared["prompt_hash"], promote=config.parity_tolerance is None, stop_token_ids=ends,
+        prompt_hash=prepared["prompt_hash"], promote=config.parity_tolerance is None, stop_token_ids=new_ends,
     )  # fmt: skip
 
 

@@ -43,8 +43,8 @@ class AdapterManifest(BaseModel):
     versions: dict[str, str]
     metrics: dict[str, float]
     stop_token_ids: tuple[int, ...] = ()
-    """The tokens that end the answers that were learnt; answers of this version end there. Earlier versions have none.
-    """
+    """Tokens that end learnt answers and not those of the base model: answers of this version end there. Written only
+    where there are some, so that an earlier Tandem reads every other manifest."""
 
 
 class ParityCheck(BaseModel):

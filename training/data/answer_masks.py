@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from training.data.conversation import Conversation
-from training.data.template.special_tokens import added_token_texts, special_token_texts
+from training.data.templates.special_tokens import added_token_texts, special_token_texts
 
 _GENERATION_MARK = re.compile(r"{%-?\s*generation\s*-?%}")
 _QUESTION, _ANSWER = "Qx0questionx0Q", "Ax0answerx0A"

@@ -14,7 +14,7 @@ import numpy as np
 from training.config import TrainingConfig
 from training.data.duplicates import Duplicate, find_duplicates
 from training.data.rows import BadRow, SourceReport, read_rows
-from training.data.template.template_check import TemplateCheck, TemplateWarning
+from training.data.templates.template_check import TemplateCheck, TemplateWarning
 from training.data.tokenize import (
     EncodedRow,
     EncodedSequence,

@@ -12,7 +12,7 @@ from cluster.fingerprints.models import find_model
 from training.config import TrainingConfig
 from training.data.answer_masks import Example, encode_conversation, encode_last_answer
 from training.data.rows import BadRow, DataReport, TrainingRow, draw_held_out_rows, refuse_bad_rows
-from training.data.template.template_check import TemplateCheck
+from training.data.templates.template_check import TemplateCheck
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from training.data.template.learnt_ends import GENERATION_CONFIG, end_token_ids, read_generation_config
+from training.data.templates.learnt_ends import GENERATION_CONFIG, end_token_ids, read_generation_config
 
 
 def write_generation_config(folder: Path, model: str, stop_token_ids: Sequence[int], known: Sequence[int]) -> None:

@@ -135,7 +135,7 @@ def publish_version(
 ) -> AdapterVersion:
     """Publish the files of a finished training as the next version of `adapter`, live at once with `promote`.
 
-    `stop_token_ids` are the tokens that end learnt answers.
+    `stop_token_ids` are the tokens that end learnt answers and not those of the base model.
     """
     return Registry.of(storage).publish(
         adapter,

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from training.data.template.learnt_ends import GENERATION_CONFIG
+from training.data.templates.learnt_ends import GENERATION_CONFIG
 
 _MAX_SHARD_SIZE = "5GB"
 

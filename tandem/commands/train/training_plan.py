@@ -13,7 +13,7 @@ from training.config import TrainingConfig, WorkerRange
 from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
 from training.data.rows import check_rows
-from training.data.template.template_check import TemplateCheck, TemplateWarning
+from training.data.templates.template_check import TemplateCheck, TemplateWarning
 from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens
 from training.plan.flops import peak_flops, step_flops
 from training.plan.memory import GIB, MEMORY_ALLOWANCE, checkpoint_bytes, published_error_range

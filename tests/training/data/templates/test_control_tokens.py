@@ -9,8 +9,8 @@ from tests.training import templates
 from tests.training.conftest import byte_tokenizer
 from training.data.conversation import Conversation
 from training.data.rows import TrainingRow
-from training.data.template.control_tokens import ControlTokens
-from training.data.template.rendering import template_token_ids
+from training.data.templates.control_tokens import ControlTokens
+from training.data.templates.shown_messages import template_token_ids
 
 RESERVED = tuple(f"<|reserved_special_token_{number}|>" for number in range(250))
 

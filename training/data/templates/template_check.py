@@ -18,16 +18,16 @@ from typing import Any, Literal
 
 from training.data.conversation import Conversation
 from training.data.rows import TrainingRow
-from training.data.template.control_tokens import ControlTokens
-from training.data.template.learnt_ends import learnt_ends, served_ends
-from training.data.template.rendering import (
+from training.data.templates.control_tokens import ControlTokens
+from training.data.templates.learnt_ends import learnt_ends, served_ends
+from training.data.templates.shown_messages import (
     Shown,
     find_changed_messages,
     num_leading_bos,
     shows_date,
     template_token_ids,
 )
-from training.data.template.special_tokens import added_token_texts, special_token_texts
+from training.data.templates.special_tokens import added_token_texts, special_token_texts
 
 MAX_EXAMPLES = 20
 _LOGGED_EXAMPLES = 3

@@ -12,8 +12,8 @@ from tests.training.conftest import byte_tokenizer
 from tests.training.ending_templates import CHATML, FAMILIES, Family
 from training.data.conversation import Conversation
 from training.data.rows import DataReport, TrainingRow
-from training.data.template.learnt_ends import learnt_ends, served_ends
-from training.data.template.template_check import TemplateCheck, TemplateWarning
+from training.data.templates.learnt_ends import learnt_ends, served_ends
+from training.data.templates.template_check import TemplateCheck, TemplateWarning
 from training.data.tokenize import encode_usable_rows
 
 TALK = ["Hi", "Yo", "How are you?", "Fine."]

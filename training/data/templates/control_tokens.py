@@ -12,7 +12,7 @@ from typing import Any
 
 from training.data.conversation import Message
 from training.data.rows import TrainingRow
-from training.data.template.special_tokens import added_token_texts, added_tokens, special_token_texts
+from training.data.templates.special_tokens import added_token_texts, added_tokens, special_token_texts
 
 _RESERVED = re.compile(
     r"<[|｜].+[|｜]>|[<\[]/?(unused|reserved|extra_id|control|placeholder|special|image|audio|video)[\w ./:-]*[>\]]",

@@ -1,1 +1,0 @@
-"""What a chat template and a tokenizer make of rows that their author may not expect."""
