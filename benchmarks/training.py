@@ -1,22 +1,27 @@
 """How fast training is beside plain torchrun and TRL, what a checkpoint and a killed worker cost, and how it scales.
 
 pip install --no-deps trl==1.16.0
-python -m benchmarks.training          # about ten minutes on two cores
+python -m benchmarks.training                     # all parts one after another: about 20 minutes on two quiet cores
+python -m benchmarks.training --parts stall kill  # some parts; printed, not written
+python -m benchmarks.training --tiny              # a trial of the benchmark itself; printed, not written
 """
 
+import argparse
 import json
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import psutil
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.results import ratio_row, row, write
 from benchmarks.rows import write_rows
@@ -24,48 +29,115 @@ from cluster.config import ClusterConfig
 from cluster.session import ray_session
 from training.config import TrainingConfig
 from training.run import prepare_run
-from training.trainer.fit import TrainingReporter, run_job
+from training.trainer.fit import CHECKPOINTS_FOLDER, TrainingReporter, run_job
 from training.trainer.job import METRICS_FILE
 from training.trainer.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "examples" / "quickstart" / "model"
-NUM_ROWS, REPEATS, WARM_UP = 300, 3, 2
+WARM_UP = 2
+PARTS = ("speed", "stall", "kill")
+STATE_BYTES = 500_000_000
+"""A checkpoint of less says little about its cost."""
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    num_rows: int = 300
+    repeats: int = 3
+    layers: int = 12
+    """Of the model whose checkpoints are measured."""
+
+    stall_rows: int = 60
+    kill_epochs: int = 6
+
+
+TINY = Size(num_rows=60, repeats=1, layers=1, stall_rows=24)
 
 
 def main() -> None:
     """Measure, alternating with each baseline, and write benchmarks/results/training-<machine>.json."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--tiny", action="store_true")
+    asked = parser.parse_args()
+    size = TINY if asked.tiny else Size()
+    measures: dict[str, Callable[[Path, Size], tuple[Rows, str]]] = {
+        "speed": measure_speed, "stall": measure_stall, "kill": measure_kill,
+    }  # fmt: skip
+    rows, notes = Rows(), list[str]()
     with tempfile.TemporaryDirectory() as scratch, ray_session(ClusterConfig()):
-        folder = Path(scratch)
-        data = write_rows(folder / "rows.jsonl", NUM_ROWS)
-        figures: dict[str, list[float]] = {"ours": [], "torchrun": [], "trl": [], "one": []}
-        for number in range(REPEATS):
-            run = folder / f"run-{number}"
-            figures["ours"].append(speed(trained(run, data)))
-            figures["torchrun"].append(launched("torchrun_deepspeed", run))
-            figures["trl"].append(launched("trl_padded", run, data))
-            with on_one_core():
-                one = trained(folder / f"one-{number}", data, workers=1, gradient_accumulation=2)
-            figures["one"].append(speed(one))
-        stalls = {
-            mode: median(line["checkpoint_stall_s"] for line in lines if "checkpoint_stall_s" in line)
-            for mode in ("async", "sync")
-            if (lines := trained(folder / mode, data, method="full", checkpoint_steps=2, checkpoint_upload=mode))
-        }
-        restart = kill_to_next_step(folder / "killed", data)
+        for part in asked.parts:
+            folder = Path(scratch) / part
+            folder.mkdir()
+            found, note = measures[part](folder, size)
+            rows, notes = [*rows, *found], [*notes, note]
+            print(json.dumps(found, indent=2), note, flush=True)
+    if size == Size() and set(asked.parts) == set(PARTS):
+        print(write("training", rows, " ".join(notes)))
+
+
+def measure_speed(folder: Path, size: Size) -> tuple[Rows, str]:
+    """Useful tokens per second beside each baseline's, measured in turn."""
+    data = write_rows(folder / "rows.jsonl", size.num_rows)
+    figures: dict[str, list[float]] = {"ours": [], "torchrun": [], "trl": [], "trl_packed": [], "one": []}
+    for number in range(size.repeats):
+        run = folder / f"run-{number}"
+        figures["ours"].append(speed(trained(run, data)))
+        figures["torchrun"].append(launched("torchrun_deepspeed", run))
+        figures["trl"].append(launched("trl_padded", run, data))
+        figures["trl_packed"].append(launched("trl_packed", run, data))
+        with on_one_core():
+            one = trained(folder / f"one-{number}", data, workers=1, gradient_accumulation=2)
+        figures["one"].append(speed(one))
     ours = median(figures["ours"])
     rows = [
-        paired("useful_tokens_per_s_vs_torchrun", figures, "torchrun", "torchrun + DeepSpeed", ">= 0.95"),
-        paired("useful_tokens_per_s_vs_trl_padded", figures, "trl", "TRL 1.16.0 SFTTrainer, padded", ">= 1.5"),
-        ratio_row("checkpoint_stall_s", "s", stalls["async"], stalls["sync"], "synchronous upload"),
-        row("kill_to_next_step_s", "s", restart),
+        paired("useful_tokens_per_s_vs_torchrun", figures, "torchrun", "torchrun + DeepSpeed", ">= 0.97"),
+        paired("useful_tokens_per_s_vs_trl_padded", figures, "trl", "TRL 1.16.0 SFTTrainer, padded", ">= 2"),
+        paired("useful_tokens_per_s_vs_trl_packed", figures, "trl_packed", "TRL 1.16.0 SFTTrainer, packed", ">= 1.0"),
         ratio_row("scaling_1_to_2", "tokens/s", ours, median(figures["one"]), "one worker on one core"),
     ]
-    notes = (
-        f"{NUM_ROWS} rows, LoRA rank 16 in fp32 on the quickstart's 3.1M model, packs of up to 2,048 tokens, ZeRO-2, "
-        f"two workers of one thread; medians of {REPEATS} rounds: {json.dumps(figures)}. Stall: full fine-tuning."
+    return rows, (
+        f"Speed: {size.num_rows} rows, LoRA rank 16 in fp32 on the quickstart's 3.1M model, packs of up to 2,048 "
+        f"tokens, ZeRO-2, two workers of one thread; medians of {size.repeats} rounds: {json.dumps(figures)}."
     )
-    print(write("training", rows, notes))
+
+
+def measure_stall(folder: Path, size: Size) -> tuple[Rows, str]:
+    """Seconds that the training waits for a checkpoint, beside those of one that is copied while it waits."""
+    model, data = write_model(folder / "model", size.layers), write_rows(folder / "rows.jsonl", size.stall_rows)
+    stalls, num_bytes = dict[str, float](), 0
+    for mode in ("sync", "async"):
+        changed = {"method": "full", "checkpoint_steps": 1, "checkpoint_upload": mode, "learning_rate": 1e-5}
+        lines = trained(folder / mode, data, model, **changed)
+        # The last one is waited for in both ways.
+        stalls[mode] = median([line["checkpoint_stall_s"] for line in lines if "checkpoint_stall_s" in line][:-1])
+        checkpoint = max((folder / mode / CHECKPOINTS_FOLDER).glob("step-*"), key=lambda each: each.stat().st_mtime)
+        num_bytes = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
+    if size == Size() and num_bytes < STATE_BYTES:
+        raise SystemExit(f"a checkpoint has {num_bytes:,} bytes, and {STATE_BYTES:,} are wanted")
+    found = ratio_row("checkpoint_stall_s", "s", stalls["async"], stalls["sync"], "synchronous upload", "<= 0.05")
+    return [found], f"Stall: full fine-tuning of a random model, {num_bytes / 1e6:,.0f} MB a checkpoint, one each step."
+
+
+def measure_kill(folder: Path, size: Size) -> tuple[Rows, str]:
+    """Seconds that a killed worker costs."""
+    data = write_rows(folder / "rows.jsonl", size.num_rows)
+    seconds = kill_to_next_step(folder / "killed", data, size.kill_epochs)
+    return [row("kill_to_next_step_s", "s", seconds, "<= 10")], "Kill: kill -9 of one of two workers."
+
+
+def write_model(folder: Path, layers: int) -> Path:
+    """A random Llama of 3.4 million weights a layer, with the quickstart's tokenizer."""
+    config = LlamaConfig.from_pretrained(MODEL, hidden_size=512, intermediate_size=1536, num_hidden_layers=layers,
+                                         num_attention_heads=8, num_key_value_heads=8, dtype="float32")  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(MODEL).save_pretrained(folder)
+    return folder
 
 
 @contextmanager
@@ -90,10 +162,10 @@ def settings(data: Path, **changed: Any) -> TrainingConfig:
     })  # fmt: skip
 
 
-def trained(folder: Path, data: Path, **changed: Any) -> list[dict[str, Any]]:
+def trained(folder: Path, data: Path, model: Path = MODEL, **changed: Any) -> list[dict[str, Any]]:
     """The metrics of a training as a user runs it."""
     folder.mkdir()
-    run_job(prepare_run(settings(data, **changed), str(MODEL), folder), TrainingReporter())
+    run_job(prepare_run(settings(data, **changed), str(model), folder), TrainingReporter())
     return read_metrics(folder / METRICS_FILE)
 
 
@@ -123,7 +195,7 @@ def paired(metric: str, figures: dict[str, list[float]], baseline: str, name: st
     return {**found, "ratio": round(median(ratios), 3)}
 
 
-def kill_to_next_step(folder: Path, data: Path) -> float:
+def kill_to_next_step(folder: Path, data: Path, epochs: int) -> float:
     """Seconds from kill -9 of a worker to the end of the first step that had not been done before."""
     metrics, seconds = folder / METRICS_FILE, list[float]()
 
@@ -142,7 +214,7 @@ def kill_to_next_step(folder: Path, data: Path) -> float:
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    trained(folder, data, epochs=6, checkpoint_steps=2)
+    trained(folder, data, epochs=epochs, checkpoint_steps=2)
     thread.join(timeout=10)
     if not seconds:
         raise SystemExit("no worker was killed, or no step came after it")

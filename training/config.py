@@ -117,6 +117,10 @@ class TrainingConfig(Section):
     max_bad_rows: int = Field(default=0, ge=0)
     """How many rows that cannot be used are left out with a warning; one more ends the command."""
 
+    control_tokens: Literal["warn", "refuse"] = "warn"
+    """What is done with a row whose text has control tokens as words, such as `<|im_end|>` in a question: it is learnt
+    as it will be served, with a warning, or counts as a row that cannot be used (`refuse`)."""
+
     adapter: Name | None = None
     """The name to publish under; the project's name where it is not set."""
 

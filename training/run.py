@@ -24,6 +24,8 @@ from training.config import TrainingConfig, WorkerRange
 from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
 from training.data.rows import DataReport, check_rows, log_unused_keys, warn_of_left_out_rows
+from training.data.templates.learnt_ends import served_ends
+from training.data.templates.template_check import TemplateCheck, warn_of_template
 from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens
 from training.model.base_weights import check_base_weights
 from training.model.lora import check_method
@@ -37,6 +39,7 @@ from training.plan.placement import (
     workers_device,
 )
 from training.plan.zero_stage import choose_zero_stage, resolve_precision
+from training.publish.generation_config import write_generation_config
 from training.publish.model_card import write_model_card
 from training.publish.publish import (
     digest_sources,
@@ -229,9 +232,11 @@ def prepare_run(
     check_method(settled, placement.kind == "gpu")
     report = data or check_rows(config)
     tokenizer = load_tokenizer(model)
-    encoded = encode_rows(report, tokenizer, max_row_tokens(config, model), config.max_bad_rows)
+    check = TemplateCheck(tokenizer, model, config.control_tokens)
+    encoded = encode_rows(report, tokenizer, max_row_tokens(config, model), config.max_bad_rows, check)
     warn_of_left_out_rows(encoded.left_out)
     log_unused_keys(report.sources)
+    warn_of_template(check.warnings())
     trained, held_out = encoded.split(config)
     rows = Examples.from_rows(trained)
     rows.save(folder / TRAINING_ROWS_FILE)
@@ -245,6 +250,7 @@ def prepare_run(
     deepspeed_config(settled, settled.workers.max, placement=placement)
     prepared = {
         "job": job.to_dict(), "template_hash": template_hash(tokenizer), "prompt_hash": report.prompt_hash,
+        "stop_token_ids": list(check.learnt_ends), "base_stop_token_ids": list(served_ends(tokenizer, model)),
         "num_rows": len(trained), "chat_template_kwargs": encoded.shared_template_kwargs(trained),
         "fingerprint": trained_fingerprint(config, settled, model, digest_model(model)),
     }  # fmt: skip
@@ -332,15 +338,20 @@ def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, 
         "worker_s": sum_worker_seconds(lines),
     }
     (files / TRAINED_ROWS_FILE).write_bytes((folder / TRAINED_ROWS_FILE).read_bytes())
+    # A run that an earlier version prepared has no learnt ends.
+    ends, known = (prepared.get(key, []) for key in ("stop_token_ids", "base_stop_token_ids"))
+    new_ends = sorted(set(ends).difference(known))
+    if ends:
+        write_generation_config(files, model, ends, known)
     write_model_card(
         files, adapter, job.config, model=model, data_digest=digest_sources(config),
-        lines=lines, metrics=metrics,
+        lines=lines, metrics=metrics, new_ends=new_ends,
     )  # fmt: skip
     base_digest = digest_model(model)
     return publish_version(
         storage, adapter, files, job.config, model=model, base_digest=base_digest, metrics=metrics,
         fingerprint=trained_fingerprint(config, job.config, model, base_digest), template=prepared["template_hash"],
-        prompt_hash=prepared["prompt_hash"], promote=config.parity_tolerance is None,
+        prompt_hash=prepared["prompt_hash"], promote=config.parity_tolerance is None, stop_token_ids=new_ends,
         chat_template_kwargs=prepared.get("chat_template_kwargs"),
     )  # fmt: skip
 

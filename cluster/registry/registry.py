@@ -87,7 +87,8 @@ class Registry:
             versions=package_versions(),
             **fields,
         )
-        content = (manifest.model_dump_json(indent=2) + "\n").encode()
+        without = set() if manifest.stop_token_ids else {"stop_token_ids"}
+        content = (manifest.model_dump_json(indent=2, exclude=without) + "\n").encode()
         written = self.place.create(f"{name}/v{version}/{MANIFEST}", content)
         assert written, "the number was ours alone"
         if self.bucket:

@@ -46,11 +46,16 @@ class AdapterManifest(BaseModel):
     """Settings of the chat template that all rows were trained with: the endpoint's defaults for this version. Written
     only where there are some, so that an earlier version of Tandem reads every other manifest."""
 
+    stop_token_ids: tuple[int, ...] = ()
+    """Tokens that end learnt answers and not those of the base model: answers of this version end there. Written only
+    where there are some, as well."""
+
     @model_serializer(mode="wrap")
     def _without_empty_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        if not self.chat_template_kwargs:
-            values.pop("chat_template_kwargs", None)
+        for name in ("chat_template_kwargs", "stop_token_ids"):
+            if not getattr(self, name):
+                values.pop(name, None)
         return values
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -154,13 +154,14 @@ class Generation:
     async def _prepare(self, kind: Kind, request: GenerationRequest, record: RequestRecord) -> PreparedRequest:
         name, key = request.name, record.key
         self._bases.check(name)
-        engine_id, defaults = None, {}
+        engine_id, defaults, stops = None, {}, tuple[int, ...]()
         if name.adapter:
             version = await self._bases.adapter(name, caller(request.body, record))
-            name, engine_id = name.pinned(version.version), version.engine_id
+            name, engine_id, stops = name.pinned(version.version), version.engine_id, version.manifest.stop_token_ids
             defaults = template_defaults(version.manifest, request.body)
         record.model = name.pinned_model
-        body = request.body | {"model": engine_id or name.base} | (defaults if kind == "chat" else {})
+        body = end_where_taught(request.body, stops) | {"model": engine_id or name.base}
+        body |= defaults if kind == "chat" else {}
         hits: list[Hit] | None = None
         extras: Body = {}
         if name.collection:
@@ -213,6 +214,19 @@ def caller(body: Body, record: RequestRecord) -> str:
     key: Key | None = record.key
     user = body.get("safety_identifier") or body.get("user")
     return f"{key.id if key else record.incoming.peer}/{user if isinstance(user, str) else ''}"
+
+
+def end_where_taught(body: Body, stop_token_ids: Sequence[int]) -> Body:
+    """The request with the tokens that an adapter's training taught as ends among `stop_token_ids`: vLLM ends answers
+    at those of the base model alone.
+
+    The caller's own stay. A caller who ignores ends (`ignore_eos`) ignores these as well; what is no list is left for
+    vLLM to refuse.
+    """
+    own = body.get("stop_token_ids")
+    if not stop_token_ids or body.get("ignore_eos") or not isinstance(own, list | None):
+        return body
+    return body | {"stop_token_ids": [*(own or []), *(token for token in stop_token_ids if token not in (own or []))]}
 
 
 def _wants_usage(body: Body) -> bool:

@@ -151,11 +151,14 @@ def test_json_alone_on_standard_output(project: Path) -> None:
 
 def test_data_check_shows_what_is_learnt_and_lists_bad_rows_last(project: Path) -> None:
     row = json.dumps({"prompt": "What is one and one?", "completion": "It is two."})
-    (project / "train.jsonl").write_text(f"{row}\n{row}\n{{}}\n")
+    forged = json.dumps({"prompt": "Is it one?<|end|>", "completion": "It is."})
+    (project / "train.jsonl").write_text(f"{row}\n{row}\n{{}}\n{forged}\n")
     done = tandem(project, "data", "check")
     assert done.returncode == 2
     assert "[[It is two.<|end|>]]" in done.stdout
     assert "train.jsonl:3: has neither" in done.stderr
+    assert "Warning: Control tokens are in the text of 1 row." in done.stdout
+    assert "train.jsonl:4: <|end|> (in the user message)" in done.stdout
     assert "1 rows repeat an earlier row:" in done.stdout or "1 rows are held out and trained on:" in done.stdout
     replace(project, "train.jsonl}", "train.jsonl, max_bad_rows: 1}")
     done = tandem(project, "data", "check")

@@ -15,6 +15,7 @@ from typing import Any
 from training.data.conversation import Conversation
 from training.data.templates.probes import CLOSING_TAG, check_all_is_shown, place_thinking
 from training.data.templates.rendering import apply_template, render, template_source
+from training.data.templates.special_tokens import added_token_texts, special_token_texts
 
 _GENERATION_MARK = re.compile(r"{%-?\s*generation\s*-?%}")
 _QUESTION, _ANSWER = "Qx0questionx0Q", "Ax0answerx0A"
@@ -74,6 +75,15 @@ def encode_last_answer(tokenizer: Any, conversation: Conversation) -> Example:
     return Example(token_ids[: end_of_turn.stop], is_answer)
 
 
+def render_conversation(tokenizer: Any, conversation: Conversation, **options: Any) -> str:
+    """The text that the chat template makes of a conversation.
+
+    Raises:
+        ValueError: the template refuses it.
+    """
+    return render(tokenizer, conversation, **options)
+
+
 def _merge_sequence(sequences: list[Example], turn: Example) -> None:
     """Merge a turn into the longer sequence that begins with the same tokens, or add it as a new sequence."""
     end = len(turn.token_ids)
@@ -90,7 +100,7 @@ def _find_closing(tokenizer: Any, conversation: Conversation) -> str:
     messages, word = conversation.messages, _unused_word(conversation, _ANSWER)
     said = render(tokenizer, conversation.with_messages((*messages[:-1], {"role": "assistant", "content": word})))
     if word not in said:
-        raise ValueError(f"the chat template does not show message {len(messages)}")
+        raise ValueError(f"the chat template does not show message {len(messages)} as it is written")
     behind_text = said.rpartition(word)[2]
     if not (calls := messages[-1].get("tool_calls")):
         return behind_text
@@ -167,6 +177,8 @@ def _find_end_of_turn(tokenizer: Any, token_ids: list[int], closing: str) -> ran
     """
     special = _special_token_ids(tokenizer)
     behind = _tokenize(tokenizer, closing)
+    if not special.intersection(behind):  # some models' `<|im_end|>` was added without being special
+        special = set(added_token_texts(tokenizer))
     places = [i for i, token in enumerate(behind) if token in special]
     if not places:
         return range(len(token_ids), len(token_ids))
@@ -193,8 +205,7 @@ def _generation_mask(tokenizer: Any, conversation: Conversation, token_ids: list
 
 @lru_cache(maxsize=4)
 def _special_token_ids(tokenizer: Any) -> set[int]:
-    added = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return added | set(tokenizer.all_special_ids)
+    return set(special_token_texts(tokenizer))
 
 
 def _tokenize(tokenizer: Any, text: str) -> list[int]:

@@ -14,6 +14,7 @@ import numpy as np
 from training.config import TrainingConfig
 from training.data.duplicates import Duplicate, find_duplicates
 from training.data.rows import BadRow, SourceReport, read_rows
+from training.data.templates.template_check import TemplateCheck, TemplateWarning
 from training.data.tokenize import (
     EncodedRow,
     EncodedSequence,
@@ -80,6 +81,7 @@ class DataCheck:
     duplicates: tuple[Duplicate, ...]
     rendered: tuple[RenderedSequence, ...]
     bad: tuple[BadRow, ...]
+    warnings: tuple[TemplateWarning, ...] = ()
 
 
 def check_training_data(config: TrainingConfig, model: str) -> DataCheck:
@@ -90,7 +92,8 @@ def check_training_data(config: TrainingConfig, model: str) -> DataCheck:
     """
     report = read_rows(config)
     tokenizer, accepted = load_tokenizer(model), max_row_tokens(config, model)
-    data = encode_usable_rows(report, tokenizer)
+    template = TemplateCheck(tokenizer, model, config.control_tokens)
+    data = encode_usable_rows(report, tokenizer, check=template)
     long = [row for row in (*data.rows, *data.held_out) if row.num_tokens > accepted]
     bad = [*data.left_out, *(BadRow(row.row.where, too_long_reason(row.num_tokens, accepted)) for row in long)]
     usable = data.without(long)
@@ -108,6 +111,7 @@ def check_training_data(config: TrainingConfig, model: str) -> DataCheck:
             for row in _first_middle_last(trained or data.rows)
         ),
         bad=tuple(bad),
+        warnings=template.warnings(),
     )
 
 

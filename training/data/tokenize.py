@@ -11,7 +11,9 @@ from cluster.errors import TandemError
 from cluster.fingerprints.models import find_model
 from training.config import TrainingConfig
 from training.data.answer_masks import Example, encode_conversation, encode_last_answer
+from training.data.conversation import Conversation
 from training.data.rows import BadRow, DataReport, TrainingRow, draw_held_out_rows, refuse_bad_rows
+from training.data.templates.template_check import TemplateCheck
 
 
 @dataclass(frozen=True)
@@ -102,26 +104,32 @@ def max_row_tokens(config: TrainingConfig, model: str) -> int:
     return min(config.sequence_length, int(positions)) if positions else config.sequence_length
 
 
-def encode_rows(report: DataReport, tokenizer: Any, max_tokens: int, max_bad_rows: int = 0) -> EncodedData:
+def encode_rows(
+    report: DataReport, tokenizer: Any, max_tokens: int, max_bad_rows: int = 0, check: TemplateCheck | None = None
+) -> EncodedData:
     """Encode every row that was read.
 
     Args:
         max_tokens: longest sequence that is accepted, in tokens.
         max_bad_rows: how many rows may be left out, those that were bad when read included.
+        check: sees every row that is encoded.
 
     Raises:
         TandemError: more rows than that are bad, too long, or refused by the template, listed as file:line.
     """
-    data = encode_usable_rows(report, tokenizer, max_tokens)
+    data = encode_usable_rows(report, tokenizer, max_tokens, check)
     refuse_bad_rows(data.left_out, report.num_read, max_bad_rows)
     return data
 
 
-def encode_usable_rows(report: DataReport, tokenizer: Any, max_tokens: int | None = None) -> EncodedData:
+def encode_usable_rows(
+    report: DataReport, tokenizer: Any, max_tokens: int | None = None, check: TemplateCheck | None = None
+) -> EncodedData:
     """Encode rows as `encode_rows` does, with every bad row in `left_out`; without `max_tokens` no row is too long."""
     bad = list(report.bad)
     rows, held_out = (
-        _encode_all(rows, tokenizer, max_tokens, bad, report.template_kwargs) for rows in (report.rows, report.held_out)
+        _encode_all(rows, tokenizer, max_tokens, bad, report.template_kwargs, check)
+        for rows in (report.rows, report.held_out)
     )
     return EncodedData(rows, held_out, tuple(bad), report.template_kwargs)
 
@@ -137,6 +145,7 @@ def _encode_all(
     max_tokens: int | None,
     bad: list[BadRow],
     template_kwargs: Mapping[str, Any],
+    check: TemplateCheck | None,
 ) -> tuple[EncodedRow, ...]:
     encoded = []
     for row in rows:
@@ -144,6 +153,9 @@ def _encode_all(
             done = _encode_row(row, tokenizer, template_kwargs)
             if max_tokens is not None and done.num_tokens > max_tokens:
                 raise ValueError(too_long_reason(done.num_tokens, max_tokens))
+            if check:
+                asked = replace(row, conversation=_with_template_kwargs(row.conversation, template_kwargs))
+                check.add(asked, [int(sequence.token_ids[-1]) for sequence in done.sequences])
             encoded.append(done)
         except ValueError as error:
             bad.append(BadRow(row.where, str(error)))
@@ -151,12 +163,17 @@ def _encode_all(
 
 
 def _encode_row(row: TrainingRow, tokenizer: Any, template_kwargs: Mapping[str, Any]) -> EncodedRow:
-    conversation = row.conversation
-    if template_kwargs:
-        conversation = replace(conversation, template_kwargs={**template_kwargs, **conversation.template_kwargs})
+    conversation = _with_template_kwargs(row.conversation, template_kwargs)
     if row.rejected:
         sides = (conversation, conversation.with_messages(row.rejected))
         examples = [encode_last_answer(tokenizer, side) for side in sides]
     else:
         examples = encode_conversation(tokenizer, conversation)
     return EncodedRow(row, tuple(map(EncodedSequence.of, examples)))
+
+
+def _with_template_kwargs(conversation: Conversation, template_kwargs: Mapping[str, Any]) -> Conversation:
+    """The conversation with the project's settings of the template, before which its own come."""
+    if not template_kwargs:
+        return conversation
+    return replace(conversation, template_kwargs={**template_kwargs, **conversation.template_kwargs})

@@ -25,6 +25,7 @@ def write_model_card(
     data_digest: str,
     lines: Sequence[dict[str, Any]],
     metrics: dict[str, float],
+    new_ends: Sequence[int] = (),
 ) -> None:
     """Write README.md, loss.png and learning_rate.png beside the published weights.
 
@@ -32,6 +33,7 @@ def write_model_card(
         name: what the version is published under.
         lines: the recorded values of each step, as `metrics.read_metrics` gives them.
         metrics: the last figures, as the manifest has them.
+        new_ends: tokens that end learnt answers, and not those of the base model.
     """
     steps = [line for line in lines if "loss" in line]
     held_out = [line for line in lines if "held_out_loss" in line]
@@ -43,7 +45,7 @@ def write_model_card(
         _data_section(config, data_digest, metrics),
         _training_section(held_out, metrics),
         _settings_section(config),
-        _serving_section(name, config, folder),
+        _serving_section(name, config, folder, new_ends),
     ]
     (folder / "README.md").write_text("\n".join(sections))
 
@@ -85,7 +87,7 @@ def _settings_section(config: TrainingConfig) -> str:
     return f"## Settings\n\n| setting | value |\n|---|---|\n{rows}\n"
 
 
-def _serving_section(name: str, config: TrainingConfig, folder: Path) -> str:
+def _serving_section(name: str, config: TrainingConfig, folder: Path, new_ends: Sequence[int]) -> str:
     if result_kind(config) == "merged":
         model = name
         start = f"Name this folder in `serving.models: {{{name}: <folder>}}` and run `tandem serve`"
@@ -98,7 +100,17 @@ def _serving_section(name: str, config: TrainingConfig, folder: Path) -> str:
         f"## Serving\n\n{start}, and ask for the model `{model}`:\n\n```python\n"
         'client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="none")\n'
         f'client.chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "..."}}])\n```\n\n'
-        f"Without Tandem: `{alone}`.\n"
+        f"Without Tandem: `{alone}`.{_ends_note(config, new_ends)}\n"
+    )
+
+
+def _ends_note(config: TrainingConfig, new_ends: Sequence[int]) -> str:
+    """Whole models have them in generation_config.json; vLLM reads that of the base alone."""
+    if not new_ends or result_kind(config) == "merged":
+        return ""
+    return (
+        " Answers end with a token at which the base model does not end: pass "
+        f"`stop_token_ids: {list(new_ends)}` with each request. `tandem serve` does so by itself."
     )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ _SETTINGS_WITHOUT_EFFECT = {
     "parity_tolerance", "mlflow", "wandb", "trackio", "ray_options",
 }  # fmt: skip
 # Settings that came later: at their default a training is what it was before, and keeps its digest.
-_SETTINGS_ADDED = ("gradient_precision", "consecutive_turns", "chat_template_kwargs")
+_SETTINGS_ADDED = ("gradient_precision", "control_tokens", "consecutive_turns", "chat_template_kwargs")
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _FINGERPRINT_FORMAT = 2
 
@@ -145,8 +145,12 @@ def publish_version(
     metrics: dict[str, float],
     promote: bool,
     chat_template_kwargs: Mapping[str, Any] | None = None,
+    stop_token_ids: Sequence[int] = (),
 ) -> AdapterVersion:
-    """Publish the files of a finished training as the next version of `adapter`, live at once with `promote`."""
+    """Publish the files of a finished training as the next version of `adapter`, live at once with `promote`.
+
+    `stop_token_ids` are the tokens that end learnt answers and not those of the base model.
+    """
     return Registry.of(storage).publish(
         adapter,
         folder,
@@ -162,4 +166,5 @@ def publish_version(
         fingerprint=fingerprint,
         metrics=metrics,
         chat_template_kwargs=dict(chat_template_kwargs or {}),
+        stop_token_ids=tuple(stop_token_ids),
     )

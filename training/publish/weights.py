@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from training.data.templates.learnt_ends import GENERATION_CONFIG
+
 _MAX_SHARD_SIZE = "5GB"
 
 
@@ -89,6 +91,8 @@ def merge_adapter(base_model: str, adapter: Path, folder: Path) -> None:
         warnings.simplefilter("ignore")
         merged = model.merge_and_unload()
     save_full(merged, merged.state_dict(), base_model, folder)
+    if (adapter / GENERATION_CONFIG).exists():  # with the ends that the training taught
+        shutil.copyfile(adapter / GENERATION_CONFIG, folder / GENERATION_CONFIG)
 
 
 def stored_dtype(model: str) -> torch.dtype | None:

@@ -67,6 +67,8 @@ def _report(checked: DataCheck, coloured: bool) -> Iterator[Text]:
     yield from _duplicates(checked)
     for rendered in checked.rendered:
         yield _row(rendered, coloured)
+    for warning in checked.warnings:
+        yield _warning(str(warning))
     if checked.bad:
         yield _warning(f"{len(checked.bad):,} rows cannot be used:{list_bad_rows(checked.bad)}")
 

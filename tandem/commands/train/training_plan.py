@@ -13,6 +13,7 @@ from training.config import TrainingConfig, WorkerRange
 from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
 from training.data.rows import check_rows
+from training.data.templates.template_check import TemplateCheck, TemplateWarning
 from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens
 from training.plan.flops import peak_flops, step_flops
 from training.plan.memory import GIB, MEMORY_ALLOWANCE, checkpoint_bytes, published_error_range
@@ -22,6 +23,8 @@ from training.plan.zero_stage import ZeroChoice, all_choices, choose_zero_stage,
 
 _METHODS = ("full", "lora", "dora", "qlora")
 _ASSUMED_MFU = 0.4
+_EXAMPLES = 3
+"""Rows that a warning names; `tandem data check` names more."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,9 @@ class TrainingPlan:
     hours: float | None
     """Where the device's peak is known."""
 
+    warnings: tuple[TemplateWarning, ...] = ()
+    """What the chat template makes of the rows that is not expected."""
+
 
 def plan_training(
     config: TrainingConfig, model: str, memory_gib: float | None, host_gib: float | None, workers: int | None
@@ -89,10 +95,10 @@ def plan_training(
         chosen = choose_zero_stage(config, model, device, placement, hardware)
     except TandemError as error:
         refusal = error
-    work, no_work = _work(config, model)
+    work, no_work, warnings = _work(config, model)
     return TrainingPlan(
         config, shapes, device, by_method[config.method], by_method, chosen, refusal, checkpoint_bytes(shapes, config),
-        work, no_work, _hours(config, shapes, device, work),
+        work, no_work, _hours(config, shapes, device, work), warnings,
     )  # fmt: skip
 
 
@@ -141,6 +147,7 @@ def to_json(plan: TrainingPlan) -> dict[str, Any]:
         "checkpoint_bytes": plan.checkpoint_bytes,
         "data": asdict(plan.work) if plan.work else None,
         "hours": plan.hours,
+        "warnings": [asdict(warning) for warning in plan.warnings],
         "published": published_as(plan.config),
     }  # fmt: skip
 
@@ -186,6 +193,7 @@ def _lines(plan: TrainingPlan) -> Iterator[str]:
     else:
         yield "Time: not estimated; it takes data, and a GPU whose peak is known"
     yield f"Published: {published_as(plan.config)}"
+    yield from (f"Warning: {warning.shown(_EXAMPLES)}" for warning in plan.warnings)
 
 
 def _described(memory_gib: float, host_gib: float | None, workers: int) -> Hardware:
@@ -202,15 +210,15 @@ def _choices_of(config: TrainingConfig, model: str, placement: Placement) -> tup
         return ()
 
 
-def _work(config: TrainingConfig, model: str) -> tuple[Work | None, str | None]:
+def _work(config: TrainingConfig, model: str) -> tuple[Work | None, str | None, tuple[TemplateWarning, ...]]:
     if not config.data:
-        return None, "the project names none, so tokens and steps are not known"
+        return None, "the project names none, so tokens and steps are not known", ()
     try:
-        data = encode_rows(
-            check_rows(config), load_tokenizer(model), max_row_tokens(config, model), config.max_bad_rows
-        )
+        tokenizer = load_tokenizer(model)
+        check = TemplateCheck(tokenizer, model, config.control_tokens)
+        data = encode_rows(check_rows(config), tokenizer, max_row_tokens(config, model), config.max_bad_rows, check)
     except TandemError as error:
-        return None, f"cannot be used: {error.seen}"
+        return None, f"cannot be used: {error.seen}", ()
     trained, _ = data.split(config)
     rows = Examples.from_rows(trained)
     steps = OptimizerSteps(rows, config)
@@ -218,7 +226,8 @@ def _work(config: TrainingConfig, model: str) -> tuple[Work | None, str | None]:
         round(float(sum(count * weight for count, weight in zip(counts, rows.weights, strict=True))))
         for counts in (rows.row_lengths, rows.row_answers)
     )
-    return Work(len(trained), tokens, answers, len(steps.steps_of_epoch(0)), len(steps)), None
+    work = Work(len(trained), tokens, answers, len(steps.steps_of_epoch(0)), len(steps))
+    return work, None, check.warnings()
 
 
 def _hours(config: TrainingConfig, shapes: ModelShapes, device: WorkerDevice, work: Work | None) -> float | None:

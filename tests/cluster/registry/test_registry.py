@@ -42,6 +42,17 @@ def test_a_version_is_found_by_number_alias_and_fingerprint(registry: Registry, 
     assert registry.resolve("support").version == 1
 
 
+def test_learnt_ends_are_in_a_manifest_only_where_there_are_some(registry: Registry, staging: Path) -> None:
+    """An earlier version of Tandem refuses a manifest with a field that it does not know."""
+    plain, ending = (
+        registry.publish("support", staging, **FIELDS),
+        registry.publish("support", staging, stop_token_ids=(7, 9), **FIELDS),
+    )
+    assert "stop_token_ids" not in json.loads((plain.path / "manifest.json").read_text())
+    assert [registry.get("support", number).manifest.stop_token_ids for number in (1, 2)] == [(), (7, 9)]
+    assert ending.manifest == registry.resolve("support").manifest
+
+
 def test_a_version_that_failed_its_check_does_not_go_live(registry: Registry, staging: Path) -> None:
     for _ in range(2):
         registry.publish("support", staging, promote=False, **FIELDS)

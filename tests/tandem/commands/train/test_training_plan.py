@@ -39,6 +39,17 @@ def test_the_data_is_counted() -> None:
     assert work["num_steps"] == 2 * work["steps_per_epoch"]
 
 
+def test_what_the_chat_template_makes_of_rows_is_warned_of(tmp_path: Path) -> None:
+    rows = ['{"prompt": "Hi <|end|>", "completion": "Yo"}', '{"prompt": "Why?", "completion": "So."}']
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    config = TrainingConfig(data=tmp_path / "rows.jsonl")  # type: ignore[arg-type]
+    found = plan_training(config, MODEL, 80, None, None)
+    assert "Warning: Control tokens are in the text of 1 row." in as_text(found)
+    assert to_json(found)["warnings"][0]["num_rows"] == 1
+    refused = plan_training(config.model_copy(update={"control_tokens": "refuse"}), MODEL, 80, None, None)
+    assert "1 of 2 training rows cannot be used" in as_text(refused)
+
+
 def test_without_data_it_says_so() -> None:
     found = plan_training(TrainingConfig(), MODEL, 80, None, None)
     assert found.work is None
