@@ -26,9 +26,9 @@ from torch.nn.functional import cross_entropy
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
+from training.data.answer_masks import Example
 from training.data.examples import Examples, Tokens
 from training.data.micro_batch import MicroBatch, make_micro_batch
-from training.data.tokenize import Example
 from training.model.attention_choice import AttentionChoice
 from training.model.loss import causal_model, evaluating, model_arguments, noise
 
