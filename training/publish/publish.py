@@ -77,12 +77,14 @@ def known_fingerprints(config: TrainingConfig, model: str, base_digest: str) -> 
 
 
 def digest_sources(config: TrainingConfig) -> str:
-    """A digest of what is trained on and held out, with the weights: of files' bytes and of hub data sets' rows."""
-    return digest_json([
-        [[digest_source(source), source.weight, *([sorted(source.ignore)] if source.ignore else [])]
-         for source in sources]
-        for sources in (config.data, config.held_out_data)
-    ])  # fmt: skip
+    """A digest of what is trained on and held out: of files' bytes and of hub data sets' rows, with the weights and the
+    settings by which their rows are read, where these are set."""
+    sources = [
+        [[digest_source(source), source.weight, *([sorted(source.ignore)] if source.ignore else [])] for source in part]
+        for part in (config.data, config.held_out_data)
+    ]
+    merged = [] if config.consecutive_turns == "refuse" else [config.consecutive_turns]
+    return digest_json([*sources, *merged])
 
 
 def write_trained_rows(rows: list[TrainingRow], folder: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json, digest_question
 from cluster.fingerprints.minhash import digest_words, question_minhash
-from training.config import TrainingConfig, WorkerRange
+from training.config import DataSource, TrainingConfig, WorkerRange
 from training.data.duplicates import row_minhash
 from training.data.rows import check_rows, draw_held_out_rows
 from training.publish.parity_rows import find_last_answer
@@ -37,6 +37,8 @@ def test_the_fingerprint_changes_with_what_decides_the_result_and_with_nothing_e
         {"deepspeed": {"x": 1}},
         {"gradient_precision": "fp32"},
         {"chat_template_kwargs": {"enable_thinking": False}},
+        {"consecutive_turns": "merge"},
+        {"data": (DataSource(path=data, ignore=("mood",)),)},
     ):
         assert fingerprint(config.model_copy(update=update), "org/model", "digest") != known
     assert fingerprint(config, "org/model", "other") != known
