@@ -6,7 +6,7 @@ print(report.recommendation.text)
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,8 +19,8 @@ from cluster.storage.runs import Run
 from evaluation.arms import Arm
 from evaluation.asking.answer_cache import AnswerCache
 from evaluation.asking.ask import CollectedReplies, ask_all
-from evaluation.asking.judge_calls import JudgedReplies, judge_replies
-from evaluation.asking.thinking import separate_thinking
+from evaluation.asking.judge_calibration import read_calibration
+from evaluation.asking.judge_calls import JudgedReplies, Words, judge_replies
 from evaluation.asking.turns import KINDS
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.drafts.draft_files import refuse_draft
@@ -33,14 +33,26 @@ from evaluation.questions.question import OVERALL, Question, slices
 from evaluation.questions.repeats import describe_repeats, find_repeats
 from evaluation.replies import Reply
 from evaluation.reporting.report import write_reports
-from evaluation.results import ArmResult, Freshness, Gate, JudgeCheck, Report, Row, Staging
+from evaluation.results import (
+    ArmResult,
+    BreakEven,
+    Cell,
+    Cost,
+    Difference,
+    Freshness,
+    Gate,
+    JudgeCheck,
+    Recommendation,
+    Report,
+    Row,
+    Staging,
+)
 from evaluation.verdicts.consistency import measure_consistency
 from evaluation.verdicts.costs import costs_of_arms as arm_costs
 from evaluation.verdicts.costs import find_break_even
-from evaluation.verdicts.drift import Changes, check_same_questions, make_drift, touched_questions
 from evaluation.verdicts.promotion_gates import BASE, judge_gates
 from evaluation.verdicts.sampling.clusters import distinct_rows
-from evaluation.verdicts.sampling.looks import Look, count_looks, describe_looks, make_look, write_look
+from evaluation.verdicts.sampling.looks import Look, Looks, count_looks, describe_looks, make_look, write_look
 from evaluation.verdicts.sampling.selection import selection_optimism
 from evaluation.verdicts.sampling.stages import arms_out, looks_of_stages, make_stages
 from evaluation.verdicts.summary import make_cells, make_differences
@@ -133,55 +145,17 @@ def ask_in_stages(
     return [rows[question.id] for question in questions], collected, judge
 
 
-def measure_again(
-    config: EvaluationConfig,
-    base_url: str,
-    arms: Sequence[Arm],
-    run: Run,
-    on_progress: Callable[[str], None],
-    setting: MeasurementContext,
-    earlier: Report,
-    documents: Changes,
-    retrieved: Mapping[str, Collection[str]],
-    questions: Sequence[Question] | None = None,
-) -> Report:
-    """Ask again what changed documents touch, keep the other answers of an earlier report, and conclude anew.
-
-    Args:
-        documents: those that changed since then.
-        retrieved: names of the documents that a search finds now, by question id.
-        questions: as for `measure`.
-
-    Raises:
-        TandemError: the questions are not those of the earlier report.
-    """
-    questions = check_questions(config, setting.trained) if questions is None else questions
-    check_same_questions(earlier, questions)
-    ids = touched_questions(earlier.rows, documents, retrieved)
-    to_ask = [question for question in questions if question.id in ids]
-    on_progress(f"{len(documents.all)} documents changed and touch {len(to_ask)} of {len(questions)} questions")
-    collected = ask_arms(config, base_url, arms, to_ask, on_progress, setting)
-    graded, judge = grade_all(config, base_url, arms, to_ask, collected, on_progress)
-    anew = {row.question.id: row for row in graded}
-    rows = [anew.get(row.question.id) or _without_thinking(row, arms, earlier.config) for row in earlier.rows]
-    report = conclude(config, arms, rows, collected, run, setting, judge or earlier.judge)
-    drifted = make_drift(
-        earlier.run, documents, [question.id for question in to_ask], earlier.recommendation, report.recommendation
-    )
-    report = report.model_copy(update={"drift": drifted})
-    write_report(report, run, on_progress)
-    return report
-
-
 def check_questions(config: EvaluationConfig, trained: Sequence[Path] = ()) -> list[Question]:
-    """The configured questions, checked, and none of them trained on; choices in the order of their letters. Cheap:
-    call it before anything is started."""
+    """The configured questions, checked, and none of them trained on; choices in the order of their letters. The rows
+    that a judge is calibrated on are checked too. Cheap: call it before anything is started."""
     if config.questions:
         refuse_draft(config.questions)
     questions = load_questions(config.questions)
     if config.general:
         questions += load_general(config.general, questions)
     refuse_trained(questions, trained)
+    if config.judge:
+        read_calibration(config.judge.calibration)
     return balance_letters(questions)
 
 
@@ -216,11 +190,16 @@ def grade_all(
     collected: CollectedReplies,
     on_progress: Callable[[str], None],
     judge: JudgeCheck | None = None,
+    words: Words | None = None,
 ) -> tuple[list[Row], JudgeCheck | None]:
     """One row for each question, every reply graded and every wrong one sorted; and the judge's record, if it was
-    needed or is known from an earlier stage."""
+    needed or is known from an earlier stage.
+
+    Args:
+        words: what the judge said of answers before.
+    """
     replies = [(question, reply) for question in questions for reply in collected.all_of(question.id)]
-    judged = judge_replies(config, base_url, replies, on_progress, judge)
+    judged = judge_replies(config, base_url, replies, on_progress, judge, words)
     rows = [_graded(config, question, arms, collected, judged) for question in questions]
     return with_failures(rows), judged.check or judge
 
@@ -238,9 +217,66 @@ def conclude(
     questions = [row.question for row in rows]
     repeats, counted = find_repeats(questions), distinct_rows(rows)
     look = make_look([row.question for row in counted], arms, run.started)
-    looks = count_looks(look, run.path.parent)
+    results = [make_arm_result(config, arm, rows, collected) for arm in arms]
+    verdict = conclude_verdict(config, arms, rows, results, setting, count_looks(look, run.path.parent))
+    if verdict.recommendation.outcome in DECIDED:
+        write_look(look, run.path)
+    return Report(
+        run=run.id,
+        created=datetime.fromisoformat(run.started),
+        duration_s=collected.duration_s,
+        machine=describe_machine(),
+        versions=package_versions(),
+        git_commit=git_commit(),
+        config=config,
+        questions_digest=digest_json([question.model_dump(mode="json") for question in questions]),
+        arms=results,
+        slices=slices([row.question for row in counted]),
+        cells=verdict.cells,
+        differences=verdict.differences,
+        consistency=measure_consistency(counted, arms) if any(row.again or row.paraphrased for row in rows) else [],
+        freshness=list(setting.freshness),
+        costs=verdict.costs,
+        break_even=verdict.break_even,
+        judge=judge,
+        gates=_gates(counted, setting.candidate, config, look, run),
+        candidate=setting.candidate,
+        staging=setting.staging,
+        num_from_trained_documents=_from_trained_documents(questions, setting.trained),
+        index_version=setting.index_version,
+        repeats=[list(ids) for ids in repeats.same],
+        conflicts=[list(ids) for ids in repeats.conflicting],
+        look=verdict.looks.number,
+        error=verdict.looks.error,
+        recommendation=verdict.recommendation,
+        rows=list(rows),
+    )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What graded rows say of the arms. `looks`: this look among earlier ones, with the error of its last test."""
+
+    cells: list[Cell]
+    differences: list[Difference]
+    costs: list[Cost]
+    break_even: list[BreakEven]
+    recommendation: Recommendation
+    looks: Looks
+
+
+def conclude_verdict(
+    config: EvaluationConfig,
+    arms: Sequence[Arm],
+    rows: Sequence[Row],
+    results: Sequence[ArmResult],
+    setting: MeasurementContext,
+    looks: Looks,
+) -> Verdict:
+    """The numbers and the recommendation that follow from graded rows; nothing is read or written."""
+    counted = distinct_rows(rows)
+    questions = [row.question for row in rows]
     _, last = looks_of_stages(looks, num_stages(config, questions))
-    results = [_arm_result(config, arm, rows, collected) for arm in arms]
     cells, differences = make_cells(counted, arms), make_differences(counted, arms, worth=config.worth, looks=last)
     costs = arm_costs(rows, arms, config, setting.training_s, setting.indexing_s)
     turning = find_break_even(costs)
@@ -255,40 +291,9 @@ def conclude(
         break_even=turning,
         endpoints=config.endpoints,
         optimism=selection_optimism(counted, [arm for arm in arms if not _is_out(counted, arm)]),
-        notes=[*describe_looks(looks), *describe_repeats(repeats)],
+        notes=[*describe_looks(looks), *describe_repeats(find_repeats(questions))],
     )
-    if recommendation.outcome in DECIDED:
-        write_look(look, run.path)
-    return Report(
-        run=run.id,
-        created=datetime.fromisoformat(run.started),
-        duration_s=collected.duration_s,
-        machine=describe_machine(),
-        versions=package_versions(),
-        git_commit=git_commit(),
-        config=config,
-        questions_digest=digest_json([question.model_dump(mode="json") for question in questions]),
-        arms=results,
-        slices=slices([row.question for row in counted]),
-        cells=cells,
-        differences=differences,
-        consistency=measure_consistency(counted, arms) if any(row.again or row.paraphrased for row in rows) else [],
-        freshness=list(setting.freshness),
-        costs=costs,
-        break_even=turning,
-        judge=judge,
-        gates=_gates(counted, setting.candidate, config, look, run),
-        candidate=setting.candidate,
-        staging=setting.staging,
-        num_from_trained_documents=_from_trained_documents(questions, setting.trained),
-        index_version=setting.index_version,
-        repeats=[list(ids) for ids in repeats.same],
-        conflicts=[list(ids) for ids in repeats.conflicting],
-        look=looks.number,
-        error=last.error,
-        recommendation=recommendation,
-        rows=list(rows),
-    )
+    return Verdict(cells, differences, costs, turning, recommendation, last)
 
 
 def _is_out(rows: Sequence[Row], arm: Arm) -> bool:
@@ -328,23 +333,6 @@ def _graded(
     return Row(question=question, replies=once, again=again, paraphrased=paraphrased)
 
 
-def _without_thinking(row: Row, arms: Sequence[Arm], config: EvaluationConfig) -> Row:
-    """A row of an earlier report, graded anew where thinking was graded as part of an answer."""
-    retrieves = {arm.name: arm.retrieves for arm in arms}
-
-    def separated(arm: ArmName, reply: Reply) -> Reply:
-        answer = separate_thinking(reply) if reply.thinking is None else reply
-        if answer is reply or (row.question.kind == "rubric" and answer.text is not None):
-            return answer  # a judge's word stays
-        ungraded = answer.model_copy(update={"grade": None})
-        return grade_reply(row.question, ungraded, retrieves.get(arm, False), has_line=config.answer_line)
-
-    changed = {arm: separated(arm, reply) for arm, reply in row.replies.items()}
-    if all(changed[arm] is reply for arm, reply in row.replies.items()):
-        return row
-    return with_failures([row.model_copy(update={"replies": changed})])[0]
-
-
 def _gates(
     rows: Sequence[Row], candidate: Candidate | None, config: EvaluationConfig, look: Look, run: Run
 ) -> list[Gate]:
@@ -362,9 +350,10 @@ def _from_trained_documents(questions: Sequence[Question], trained: Sequence[Pat
     return len(ids) if trained else None
 
 
-def _arm_result(config: EvaluationConfig, arm: Arm, rows: Sequence[Row], collected: CollectedReplies) -> ArmResult:
+def make_arm_result(config: EvaluationConfig, arm: Arm, rows: Sequence[Row], collected: CollectedReplies) -> ArmResult:
+    """An arm as it was measured, from its graded rows and what is known of asking it."""
     replies = [row.replies[arm.name] for row in rows]
-    warm_up = collected.warm_ups[arm.name]
+    warm_up = collected.warm_ups.get(arm.name, Reply())
     return ArmResult(
         name=arm.name,
         title=arm.title,
@@ -373,7 +362,7 @@ def _arm_result(config: EvaluationConfig, arm: Arm, rows: Sequence[Row], collect
         warm_up_s=warm_up.latency_s,
         warm_up_failed=warm_up.failed,
         failures=dict(Counter(reply.missing for reply in replies if reply.missing)),
-        num_reused=collected.reused[arm.name],
+        num_reused=collected.reused.get(arm.name, 0),
         adjusted=_adjusted(arm, replies),
         thinking_tokens=config.thinking_tokens if arm.thinking or arm.name in collected.thinking else None,
         num_thinking=sum(reply.thinking is not None for reply in replies),

@@ -49,6 +49,9 @@ class Grade(ResultModel):
         default=False,
         description="The rules cannot say whether the answer is right; it then counts as neither right nor wrong.",
     )
+    judged: bool | None = Field(
+        default=None, description="The judge's word, where it decided; None where the rules did."
+    )
 
 
 class CitedSource(ResultModel):

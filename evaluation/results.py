@@ -231,8 +231,21 @@ class Drift(ResultModel):
     added: list[str]
     deleted: list[str]
     asked: list[str]
-    before: str
-    stands: bool
+    before: str = Field(description="The earlier verdict, as its report says it.")
+    stands: bool = Field(description="That verdict is the same now.")
+    before_today: str | None = Field(
+        default=None, description="The verdict that the earlier answers give by today's rules and settings."
+    )
+    documents_stand: bool | None = Field(
+        default=None, description="The verdict now is that of the earlier answers by today's rules and settings."
+    )
+    num_kept: int | None = Field(default=None, description="Answers of then that count in this report.")
+    num_regraded: int = Field(
+        default=0, description="Those of them that are graded otherwise than in the report of then."
+    )
+    regraded: list[str] = Field(default=[], description="Ids of the questions of these.")
+    edited: list[str] = Field(default=[], description="Ids of questions that are graded otherwise in the file since.")
+    settings: list[str] = Field(default=[], description="Settings of asking that are others than then.")
 
 
 class Recommendation(ResultModel):

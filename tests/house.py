@@ -96,6 +96,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "exports": "grading questions replies",
         "reporting": "arms config questions replies results verdicts",
         "measure": "arms asking config drafts grading questions replies reporting results verdicts",
+        "measure_again": "arms asking config measure questions replies results verdicts",
     },
     "tandem": {
         "console": "",

@@ -26,6 +26,9 @@ VALUE_RUBRIC = (
     "the value back."
 )
 
+Words = dict[tuple[str, str], bool]
+"""A judge's words by question id and answer."""
+
 
 @dataclass(frozen=True)
 class JudgedReplies:
@@ -49,6 +52,7 @@ def judge_replies(
     replies: Sequence[tuple[Question, Reply]],
     on_progress: Callable[[str], None],
     check: JudgeCheck | None = None,
+    known: Words | None = None,
 ) -> JudgedReplies:
     """Ask the judge about each different answer to a question with a rubric, and about each answer to a question of
     kind `value` or `number` of which the rules cannot say whether it is right; nothing where there is none of these.
@@ -56,20 +60,24 @@ def judge_replies(
     Args:
         base_url: the project's endpoint with /v1; a judge with a `url` is asked there.
         check: how far the judge is to be trusted, where that was measured in this comparison.
+        known: what the judge said before; these answers are not asked about.
 
     Raises:
         TandemError: the calibration rows are not usable.
     """
+    known = known or {}
     answers = {
         (question.id, reply.text): asked
         for question, reply in replies
-        if reply.text is not None and (asked := _to_judge(question, reply, config)) is not None
+        if reply.text is not None
+        and (question.id, reply.text) not in known
+        and (asked := _to_judge(question, reply, config)) is not None
     }
     if not answers:
-        return JudgedReplies()
+        return JudgedReplies(None, {**known})
     pairs = [(question, text) for (_, text), question in answers.items()]
     check, verdicts = asyncio.run(_judge(config, base_url, pairs, on_progress, check))
-    return JudgedReplies(check, dict(zip(answers, verdicts, strict=True)))
+    return JudgedReplies(check, {**known, **dict(zip(answers, verdicts, strict=True))})
 
 
 def _to_judge(question: Question, reply: Reply, config: EvaluationConfig) -> Question | None:

@@ -155,8 +155,9 @@ def grade(
         content, form = _content_and_form(question, answer, text, plain, refusal, blocked, choices, judged, cut_off)
     except PatternTooSlow as error:
         raise Ungradable(str(error)) from error
+    word = judged if question.kind == "rubric" or content is None else None
     if content is None:
-        content, unclear = False, True
+        content, unclear = bool(word), word is None
     citing = judge_citations(question, citations, retrieves)
     return Grade(
         correct=content and form is not False,
@@ -170,6 +171,7 @@ def grade(
         citation_recall=citing.recall,
         grounded=citing.grounded,
         unclear=unclear,
+        judged=word,
     )
 
 
@@ -195,17 +197,15 @@ def _content_and_form(
         json_grade = grade_json(question, answer)
         return json_grade.content, json_grade.form
     if question.kind == "regex":
-        return _matches(question, text, plain, blocked, judged, cut_off), None
+        return _matches(question, text, plain, blocked, cut_off), None
     match = full_match(question.form, text) if question.form else None
     if refusal is Refusal.PLAIN and question.kind == "value" and _accepts_a_refusal(question):
         return True, None if question.form is None else match is not None
-    content = not blocked and _gives_value(question, match["value"] or "" if match else answer, judged, cut_off)
+    content = not blocked and _gives_value(question, match["value"] or "" if match else answer, cut_off)
     return content, None if question.form is None else match is not None
 
 
-def _matches(
-    question: Question, text: str, plain: str, blocked: bool, judged: bool | None, cut_off: bool
-) -> bool | None:
+def _matches(question: Question, text: str, plain: str, blocked: bool, cut_off: bool) -> bool | None:
     """Whether the whole answer matches, or a sentence gives what matches as it gives a value."""
     if any(full_match(pattern, plain, ignore_case=True) for pattern in question.answers):
         return True
@@ -220,10 +220,10 @@ def _matches(
         for match in found
     }
     if len(found) > 1 and Verdict.UNCLEAR in verdicts:
-        return judged
+        return None
     if Verdict.RIGHT in verdicts:
         return True
-    return judged if Verdict.UNCLEAR in verdicts else False
+    return None if Verdict.UNCLEAR in verdicts else False
 
 
 def _is_list(text: str, found: list[str]) -> bool:
@@ -234,9 +234,9 @@ def _is_list(text: str, found: list[str]) -> bool:
     )
 
 
-def _gives_value(question: Question, answer: str, judged: bool | None, cut_off: bool) -> bool | None:
+def _gives_value(question: Question, answer: str, cut_off: bool) -> bool | None:
     verdict = read_value(question, answer, cut_off)
-    return judged if verdict is Verdict.UNCLEAR else verdict is Verdict.RIGHT
+    return None if verdict is Verdict.UNCLEAR else verdict is Verdict.RIGHT
 
 
 def _sounds_like_a_refusal(question: Question) -> bool:

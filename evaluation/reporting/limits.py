@@ -77,7 +77,7 @@ def _earlier_answers(report: Report) -> Iterator[str]:
     if report.drift:
         yield (
             f"{len(report.drift.asked)} of {len(report.rows)} questions were asked again. The other answers are those "
-            f"of {report.drift.since}."
+            f"of {report.drift.since}, graded by today's rules."
         )
     reused = [f"{arm.num_reused} of {arm.title}" for arm in report.arms if arm.num_reused]
     if reused:

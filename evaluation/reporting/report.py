@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cluster.storage.files import write_atomically
 from evaluation.arms import title
 from evaluation.questions.question import OVERALL
+from evaluation.reporting.drift_words import drift_sentences
 from evaluation.reporting.earlier import read_earlier_runs
 from evaluation.reporting.limits import list_limits
 from evaluation.reporting.markdown import make_markdown
@@ -44,12 +45,7 @@ def summary_text(report: Report) -> str:
 
 
 def _verdict(report: Report) -> str:
-    drift, verdict = report.drift, f"Recommendation: {report.recommendation.text}"
-    if drift is None:
-        return verdict
-    count = len(drift.changed) + len(drift.added) + len(drift.deleted)
-    seen = f"{count} documents changed since {drift.since}; {len(drift.asked)} questions were asked again."
-    return f"{seen} The verdict {'still stands' if drift.stands else f'was: {drift.before}'} {verdict}"
+    return " ".join([*drift_sentences(report), f"Recommendation: {report.recommendation.text}"])
 
 
 def make_table(report: Report) -> "Table":

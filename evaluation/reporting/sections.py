@@ -11,6 +11,7 @@ from markupsafe import Markup
 from cluster.registry.gate_records import Candidate, describe_gates
 from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.reporting import plots, tables
+from evaluation.reporting.drift_words import drift_sentences
 from evaluation.reporting.earlier import EarlierRun
 from evaluation.reporting.limits import list_limits
 from evaluation.reporting.requests import request_sentences
@@ -67,12 +68,18 @@ class ReportSection:
 def make_sections(report: Report, earlier: Sequence[EarlierRun] = ()) -> list[ReportSection]:
     """All that this comparison has, in the order in which a reader asks for it."""
     sections = [
+        _drift(report),
         _accuracy(report), _requests(report), _cost(report), _latency(report), _failures(report), _judge(report),
         _consistency(report), _freshness(report), _forgetting(report), _gates(report), _earlier(report, earlier),
         _limits(report),
         _numbers(report),
     ]  # fmt: skip
     return [section for section in sections if section]
+
+
+def _drift(report: Report) -> ReportSection | None:
+    sentences = drift_sentences(report)
+    return ReportSection("drift", "What became of the earlier verdict", sentences=sentences) if sentences else None
 
 
 def _accuracy(report: Report) -> ReportSection:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from evaluation.reporting.report import make_table, summary_text
+from evaluation.results import Report
 from tandem.commands.options import (
     DEFAULT,
     PARTLY_FAILED,
@@ -43,7 +44,7 @@ def compare_command(
     """Measure base, tuned, retrieval and both on your questions, and recommend one.
 
     Indexes the documents, serves the arms, asks each of them every question, and trains only where training can pay
-    off. Exit code 3: too many calls failed for a recommendation.
+    off. Exit code 3: there is no recommendation, because too many calls failed or a model changed meanwhile.
     """
     arguments = ["--all"] * spend_all + ["--fresh"] * fresh + (["--since", since] if since else [])
     if not submit_if_asked(submit_options, "compare", arguments, config, as_json):
@@ -56,13 +57,19 @@ def print_comparison(
     """Compare the arms of the project in `config`.
 
     Raises:
-        typer.Exit: too much failed for a recommendation, or the verdict of the run `since` has changed.
+        typer.Exit: too much failed for a recommendation, a model changed while it was measured, or the verdict of the
+            run `since` has changed.
     """
     report, run = compare_arms(load(config), console, spend_all, fresh, since)
     console.table(make_table(report))
     console.result(summary_text(report), report.model_dump(mode="json"))
     console.hint(f"open {run.path / 'report.html'} in a browser.")
-    if report.recommendation.outcome == "failures":
-        raise typer.Exit(PARTLY_FAILED)
-    if report.drift and not report.drift.stands:
-        raise typer.Exit(VERDICT_CHANGED)
+    if code := exit_code_of(report):
+        raise typer.Exit(code)
+
+
+def exit_code_of(report: Report) -> int:
+    """0 where there is a result, be it that the questions are not enough; else as the command's help says."""
+    if report.recommendation.outcome in ("failures", "model_changed"):
+        return PARTLY_FAILED
+    return VERDICT_CHANGED if report.drift and not report.drift.stands else 0

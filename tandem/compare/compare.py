@@ -14,7 +14,7 @@ from cluster.hardware import read_hardware
 from cluster.registry.registry import Registry
 from cluster.session import ray_session
 from cluster.storage.runs import Run
-from evaluation.measure import measure_again
+from evaluation.measure_again import measure_again
 from evaluation.results import Report
 from evaluation.verdicts.drift import changes_between, read_report
 from serving.deploy.run import validate_serving as check_serving

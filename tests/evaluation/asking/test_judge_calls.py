@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cluster.errors import TandemError
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from evaluation.arms import make_arms
@@ -130,6 +131,21 @@ def test_a_trusted_judge_settles_what_the_rules_cannot(tmp_path: Path, endpoint:
         assert judged.verdict(*replies[0]) is (True if judge else None)
         assert [judged.verdict(*reply) for reply in replies[1:]] == [None, None]
     assert sum(model == "judge" for model, _ in endpoint.asked) == 31
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '{"question": "Why?"}'])
+def test_rows_for_the_judge_that_cannot_be_read_end_it_before_anything_is_asked(
+    tmp_path: Path, endpoint: Judging, content: str | None
+) -> None:
+    (tmp_path / "questions.jsonl").write_text('{"id": "q", "slice": "s", "question": "Who?", "answers": ["Bob"]}\n')
+    if content is not None:
+        (tmp_path / "graded.jsonl").write_text(content)
+    config = EvaluationConfig(
+        questions=tmp_path / "questions.jsonl", judge=Judge(model="judge", calibration=tmp_path / "graded.jsonl")
+    )
+    with pytest.raises(TandemError, match="graded.jsonl"):
+        measure(config, endpoint.url, make_arms(("base",)), Run.start(Storage(tmp_path), "demo", "compare", {}), print)
+    assert endpoint.asked == []
 
 
 def test_in_stages_a_judge_is_measured_once(tmp_path: Path, endpoint: Judging) -> None:

@@ -18,7 +18,8 @@ from evaluation.asking.thinking import separate_thinking
 from evaluation.asking.turns import Turn, answer_key, turn_body
 from evaluation.config import EvaluationConfig, Judge
 from evaluation.grading.answer_line import with_answer_line
-from evaluation.measure import _without_thinking, measure
+from evaluation.measure import measure
+from evaluation.measure_again import grade_rows_anew
 from evaluation.questions.question import Question
 from evaluation.replies import CitedSource, Reply
 from evaluation.results import ArmResult, Report
@@ -335,9 +336,11 @@ def test_an_earlier_report_is_graded_anew_where_thinking_was_graded(tmp_path: Pa
     row = report.rows[0]
     told = row.replies["base"].model_copy(update={"text": f"<think>{THOUGHT}", "cut_off": True, "thinking": None})
     earlier = row.model_copy(update={"replies": {"base": told}})
-    again = _without_thinking(earlier, make_arms(("base",)), EvaluationConfig()).replies["base"]
+    arms, config = make_arms(("base",)), EvaluationConfig()
+    rows, judge = grade_rows_anew(config, endpoint.url, arms, [earlier, *report.rows[1:]], report, lambda line: None)
+    again = rows[0].replies["base"]
     assert (again.grade, again.no_answer, again.thinking) == (None, "cut_off", THOUGHT)
-    assert _without_thinking(row, make_arms(("base",)), EvaluationConfig()) is row
+    assert rows[1:] == report.rows[1:] and judge is None
 
 
 def test_in_stages_an_arm_that_thinks_is_known_to_think_from_the_first_one_on(tmp_path: Path, start: Start) -> None:

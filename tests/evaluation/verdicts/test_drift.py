@@ -11,7 +11,8 @@ from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from evaluation.arms import make_arms
 from evaluation.config import EvaluationConfig
-from evaluation.measure import MeasurementContext, measure, measure_again
+from evaluation.measure import MeasurementContext, measure
+from evaluation.measure_again import measure_again
 from evaluation.results import Report
 from evaluation.verdicts.drift import Changes, changes_between, read_report
 from tests.evaluation.endpoint import Endpoint, completion
