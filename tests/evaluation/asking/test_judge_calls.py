@@ -143,7 +143,7 @@ def test_rows_for_the_judge_that_cannot_be_read_end_it_before_anything_is_asked(
     config = EvaluationConfig(
         questions=tmp_path / "questions.jsonl", judge=Judge(model="judge", calibration=tmp_path / "graded.jsonl")
     )
-    with pytest.raises(TandemError, match="graded.jsonl"):
+    with pytest.raises(TandemError, match=r"graded\.jsonl"):
         measure(config, endpoint.url, make_arms(("base",)), Run.start(Storage(tmp_path), "demo", "compare", {}), print)
     assert endpoint.asked == []
 
