@@ -1,6 +1,6 @@
 """How often the gates refuse a version that is as good as the live one, and pass one that is worse.
 
-python -m benchmarks.gate_simulation              # about five minutes on one core
+python -m benchmarks.gate_simulation              # about three minutes on one core
 
 A simulated comparison draws the answers of the live version and of the new one and takes them through
 verdicts/promotion_gates.py, with the settings of a project that sets nothing. Questions are those of the quickstart:

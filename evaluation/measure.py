@@ -99,6 +99,8 @@ def measure(
     """
     setting = setting or MeasurementContext()
     questions = check_questions(config, setting.trained) if questions is None else questions
+    for sentence in describe_repeats(find_repeats(questions)):
+        on_progress(sentence)
     if num_stages(config, questions) > 1:
         rows, collected, judge = ask_in_stages(config, base_url, arms, run, questions, on_progress, setting)
     else:
@@ -135,7 +137,9 @@ def ask_in_stages(
         collected.merge(added)
         graded, judge = grade_all(config, base_url, arms, stage, added, on_progress, judge)
         rows |= {row.question.id: row for row in graded}
-        differences = make_differences(distinct_rows(list(rows.values())), asked, worth=config.worth, looks=between)
+        differences = make_differences(
+            distinct_rows(list(rows.values()), questions), asked, worth=config.worth, looks=between
+        )
         out = arms_out(differences, config.worth, protected)
         if out and len(rows) < len(questions):
             titles = ", ".join(arm.title for arm in asked if arm.name in out)
@@ -174,8 +178,6 @@ def ask_arms(
     setting: MeasurementContext,
 ) -> CollectedReplies:
     """Every arm's replies, of which those that are known already are not asked again."""
-    for sentence in describe_repeats(find_repeats(questions)):
-        on_progress(sentence)
     titles = ", ".join(arm.title for arm in arms)
     on_progress(f"asking {len(questions):,} questions of {len(arms)} arms ({titles})")
     with closing(AnswerCache(setting.answers)) if setting.answers else nullcontext() as answers:
@@ -216,7 +218,7 @@ def conclude(
     """Put the report together from graded rows. Apart from times, the same replies give the same report."""
     questions = [row.question for row in rows]
     repeats, counted = find_repeats(questions), distinct_rows(rows)
-    look = make_look([row.question for row in counted], arms, run.started)
+    look = make_look(questions, arms, run.started)
     results = [make_arm_result(config, arm, rows, collected) for arm in arms]
     verdict = conclude_verdict(config, arms, rows, results, setting, count_looks(look, run.path.parent))
     if verdict.recommendation.outcome in DECIDED:
@@ -340,8 +342,7 @@ def _gates(
     if candidate is None:
         return []
     compared = {candidate.arm, candidate.live_arm or BASE}
-    own = look.model_copy(update={"arms": frozenset(arm for arm in look.arms if arm[0] in compared)})
-    error = count_looks(own, run.path.parent).error
+    error = count_looks(look.of(compared), run.path.parent).error
     return judge_gates(rows, candidate.arm, candidate.live_arm, config, (candidate.version, candidate.live), error)
 
 

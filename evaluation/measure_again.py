@@ -13,7 +13,7 @@ from cluster.storage.runs import Run
 from evaluation.arms import Arm
 from evaluation.asking.ask import CollectedReplies
 from evaluation.asking.judge_calls import Words
-from evaluation.asking.thinking import separate_thinking
+from evaluation.asking.thinking import separate_thinking, without_empty_answer
 from evaluation.asking.turns import KINDS, Kind
 from evaluation.config import ArmName, EvaluationConfig
 from evaluation.measure import (
@@ -30,7 +30,6 @@ from evaluation.questions.question import Question
 from evaluation.replies import Reply
 from evaluation.results import JudgeCheck, Recommendation, Report, Row
 from evaluation.verdicts.drift import Changes, check_same_questions, make_drift, touched_questions
-from evaluation.verdicts.sampling.clusters import distinct_rows
 from evaluation.verdicts.sampling.looks import count_looks, make_look
 
 
@@ -117,7 +116,7 @@ def _replies_of(rows: Sequence[Row], arms: Sequence[Arm], earlier: Report) -> Co
 
 def _separated(reply: Reply) -> Reply:
     ungraded = reply.model_copy(update={"grade": None, "ungradable": None})
-    return separate_thinking(ungraded) if reply.thinking is None else ungraded
+    return separate_thinking(ungraded) if reply.thinking is None else without_empty_answer(ungraded)
 
 
 def _by_kind(row: Row) -> Iterator[tuple[Kind, Mapping[ArmName, Sequence[Reply]]]]:
@@ -162,6 +161,6 @@ def _verdict_of_then(
 ) -> Recommendation:
     """What the answers of then say by today's rules and settings."""
     results = [make_arm_result(config, arm, rows, CollectedReplies()) for arm in arms]
-    look = make_look([row.question for row in distinct_rows(rows)], arms, run.started)
+    look = make_look([row.question for row in rows], arms, run.started)
     looks = count_looks(look, run.path.parent)
     return conclude_verdict(config, arms, rows, results, setting, looks).recommendation

@@ -9,8 +9,8 @@ NoAnswer = Literal["cut_off", "thinking_only", "content_filter", "tool_call"]
 NO_ANSWER: dict[NoAnswer, str] = {
     "cut_off": "The reply was cut off before its answer began: raise `evaluation.thinking_tokens` where the model "
     "thinks, else `evaluation.max_tokens`.",
-    "thinking_only": "The reply holds thinking and no answer. Check the endpoint's reasoning parser "
-    "(`serving.reasoning_parser` for your own): it may take the answer for thinking.",
+    "thinking_only": "The reply holds thinking and no answer. If all replies are like this one, check the endpoint's "
+    "reasoning parser (`serving.reasoning_parser` for your own): it may take the answer for thinking.",
     "content_filter": "A content filter of the endpoint withheld the answer.",
     "tool_call": "The reply is a call of a tool, and no answer.",
 }
@@ -91,8 +91,8 @@ class Reply(ResultModel):
     """What the model thought aloud before its answer. It is shown and never graded. Empty where the endpoint keeps it
     to itself, None where the model did not think."""
     no_answer: NoAnswer | None = None
-    """Why there is no answer in the reply: it ended at `max_tokens` while the model thought, its message has thinking
-    beside an empty content, a content filter of the endpoint withheld it, or it is a call of a tool."""
+    """Why there is no answer in the reply: it ended at `max_tokens` while the model thought, it holds thinking and
+    nothing behind it, a content filter of the endpoint withheld it, or it is a call of a tool."""
     declined: bool = False
     """The endpoint marked the text as a refusal of the model, whatever its words are."""
     adjusted: dict[str, str | None] = {}

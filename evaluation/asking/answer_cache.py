@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cluster.errors import TandemError
-from evaluation.asking.thinking import separate_thinking
+from evaluation.asking.thinking import separate_thinking, without_empty_answer
 from evaluation.replies import Reply
 
 COMMIT_EVERY_S = 1.0
@@ -52,7 +52,7 @@ class AnswerCache:
             return None
         reply = Reply.model_validate_json(row[0])
         # Earlier versions kept replies with the thinking in the text.
-        return separate_thinking(reply) if reply.thinking is None else reply
+        return separate_thinking(reply) if reply.thinking is None else without_empty_answer(reply)
 
     def put(self, key: str, reply: Reply) -> None:
         """Keep an answer, with what it was read from."""

@@ -297,6 +297,6 @@ class _Asking:
             rate = self.num_done / max(now - self.started, 1e-9)
             left_s = (self.num_to_ask - self.num_done) / rate
             self.on_progress(
-                f"asked {self.num_done:,} of {self.num_to_ask:,} ({self.num_done / self.num_to_ask:.0%}), "
+                f"asked {self.num_done:,} of {self.num_to_ask:,} ({100 * self.num_done / self.num_to_ask:.0f} %), "
                 f"{self.num_failed:,} failed, {rate:.1f} answers/s, {left_s:.0f} s left"
             )

@@ -44,12 +44,21 @@ def separate_thinking(reply: Reply) -> Reply:
         answer = answer.strip()  # a parser leaves the empty lines behind the thinking
     never_came = reply.cut_off and not (answer or "").strip()
     if thinking is None and (reply.choices is not None or (answer == reply.text and not never_came)):
-        return reply  # of a choice the first token alone was asked for, and measured
+        return without_empty_answer(reply)  # of a choice the first token alone was asked for, and measured
     changed: dict[str, Any] = {"text": None, "no_answer": "cut_off"} if never_came else {"text": answer}
     if thinking is not None:
         changed["thinking"] = "\n\n".join(filter(None, (reply.thinking, thinking)))
         changed["citations"] = [_cited_in(answer or "", citation) for citation in reply.citations]
-    return reply.model_copy(update=changed)
+    return without_empty_answer(reply.model_copy(update=changed))
+
+
+def without_empty_answer(reply: Reply) -> Reply:
+    """The reply of a model that thought and then said nothing: it has no answer, which is not a wrong answer."""
+    if reply.failed or reply.no_answer or reply.choices is not None or reply.thinking is None or reply.text is None:
+        return reply
+    if reply.text.strip():
+        return reply
+    return reply.model_copy(update={"text": None, "no_answer": "cut_off" if reply.cut_off else "thinking_only"})
 
 
 def without_unclosed_thinking(reply: Reply) -> Reply:

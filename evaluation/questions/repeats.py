@@ -39,8 +39,23 @@ def find_repeats(questions: Sequence[Question]) -> Repeats:
 
 def distinct_numbers(questions: Sequence[Question]) -> list[int]:
     """The numbers of the questions that count: of each that is there more than once the first, in the file's order."""
-    groups = _by_wording(questions).values()
-    return sorted(group[0] for numbers in groups for group in _distinct(questions, numbers))
+    return sorted(group[0] for group in _groups(questions))
+
+
+def with_shared_sources(questions: Sequence[Question]) -> list[Question]:
+    """The questions, each that is there more than once with the sources of all of its ids: they join its documents."""
+    known = list(questions)
+    for group in _groups(questions):
+        sources = tuple(dict.fromkeys(source for number in group for source in questions[number].sources))
+        for number in group if len(group) > 1 else ():
+            known[number] = questions[number].model_copy(update={"sources": sources})
+    return known
+
+
+def distinct_questions(questions: Sequence[Question]) -> list[Question]:
+    """The questions that count, each with the sources of all of its ids."""
+    known = with_shared_sources(questions)
+    return [known[number] for number in distinct_numbers(questions)]
 
 
 def describe_repeats(repeats: Repeats) -> list[str]:
@@ -63,6 +78,11 @@ def describe_repeats(repeats: Repeats) -> list[str]:
 
 
 MAX_NAMED = 10
+
+
+def _groups(questions: Sequence[Question]) -> list[list[int]]:
+    """Numbers of the questions, those together that are one."""
+    return [group for numbers in _by_wording(questions).values() for group in _distinct(questions, numbers)]
 
 
 def _by_wording(questions: Sequence[Question]) -> dict[Hashable, list[int]]:

@@ -87,7 +87,7 @@ def split_thinking(text: str, ended: bool = True) -> Split:
 
     Args:
         ended: whether the model ended the reply; where it was cut off in its thinking there is no answer. A model
-            that ends its reply in its thinking has answered nothing: the answer is empty.
+            that ends its reply in its thinking has answered nothing: its text behind it is empty.
     """
     if _HARMONY.match(text):
         return _of_channels(_channels(text), ended)

@@ -3,7 +3,6 @@
 A column without any value is left out, so that a table has what the comparison has.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from evaluation.config import ArmName
 from evaluation.questions.question import GENERAL, OVERALL
 from evaluation.reporting.earlier import EarlierRun
 from evaluation.reporting.wording import (
+    COLUMN_MEANINGS,
     FAILURE_MEANINGS,
     FAILURE_WORDS,
     answer_mark,
@@ -31,6 +31,7 @@ from evaluation.reporting.wording import (
 )
 from evaluation.results import Cell, Consistency, Cost, Difference, Freshness, JudgeCheck, Report, Share
 from evaluation.verdicts.percentages import points
+from evaluation.verdicts.verdict_words import two_figures
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ def numbers_table(report: Report) -> Table:
         ("p95", lambda cell: format_seconds(cell.latency_p95_s)),
     ]
     columns = [column for column in columns if any(column[1](cell) for cell in cells)]
+    shown = {heading for heading, _ in columns}
+    meanings = [words for headings, words in COLUMN_MEANINGS if shown & {*headings}]
     leaders = report.recommendation.leaders
     lines = [
         TableLine(
@@ -110,20 +113,9 @@ def numbers_table(report: Report) -> Table:
         )
         for cell in cells
     ]
-    return Table("Every slice and arm", ["arm", *(heading for heading, _ in columns)], lines, _NUMBERS, "slice")
-
-
-_NUMBERS = (
-    "In bold: the best arm of a slice, and those that its questions do not tell apart from it. Documents: as how many "
-    "the graded questions count, where some share one. Failed: no answer came. "
-    "Ungradable: an answer that nobody can grade; neither is right or wrong. Refused: “I do not know” and the like. "
-    "Form and value: scored apart where a form is asked for. "
-    "False: answers other than a plain refusal where nobody can know. "
-    "Found and cited: a document that holds the answer was retrieved, was cited. "
-    "Citation precision and recall: cited documents that hold the answer, and documents that hold it that were cited. "
-    "Grounded: a cited passage holds the answer. F1: words shared with the nearest accepted answer. "
-    "p50 and p95: half and 95 % of the answers came within this time."
-)
+    return Table(
+        "Every slice and arm", ["arm", *(heading for heading, _ in columns)], lines, " ".join(meanings), "slice"
+    )
 
 
 def differences_table(report: Report) -> Table | None:
@@ -208,13 +200,17 @@ def costs_table(report: Report) -> Table | None:
         ("a right answer", lambda cost: _money(cost.right_answer_money, cost)),
         ("a month", lambda cost: _money(_monthly(cost), cost)),
     ]
-    note = (
-        "Tokens and machine time: mean for one answer. Machine time: the time in which the project’s endpoint was "
-        "busy, shared by the calls in flight there; of an answer that was kept, as it was measured when it was given."
-    )
+    notes = []
+    if any(cost.prompt_tokens is not None or cost.completion_tokens is not None for cost in report.costs):
+        notes.append("Tokens: mean for one answer.")
+    if any(cost.machine_s is not None for cost in report.costs):
+        notes.append(
+            "Machine time: the mean for one answer of the time in which the project’s endpoint was busy, shared by the "
+            "calls in flight there; of an answer that was kept, as it was measured when it was given."
+        )
     if any(_monthly(cost) is not None for cost in report.costs):
-        note += " A month: training and indexing again as often as the prices say, without answers."
-    return _by_arm(report, "What each arm costs", report.costs, columns, note)
+        notes.append("A month: training and indexing again as often as the prices say, without answers.")
+    return _by_arm(report, "What each arm costs", report.costs, columns, " ".join(notes))
 
 
 def _monthly(cost: Cost) -> float | None:
@@ -225,8 +221,8 @@ def _monthly(cost: Cost) -> float | None:
 def break_even_sentences(report: Report) -> list[str]:
     """From how many questions a month on one arm costs less than another, in sentences."""
     return [
-        f"Above {math.ceil(each.questions_per_month):,} questions a month {arm_title(report, each.cheaper_above)} "
-        f"costs less than {arm_title(report, each.than)}; below, more."
+        f"Above about {two_figures(max(each.questions_per_month, 2))} questions a month "
+        f"{arm_title(report, each.cheaper_above)} costs less than {arm_title(report, each.than)}; below, more."
         for each in report.break_even
     ]
 

@@ -26,6 +26,27 @@ FAILURE_MEANINGS: dict[str, str] = {
     "wrong_form": "the value is right, the form that was asked for is missed",
     "wrong_reasoning": "none of the others",
 }
+COLUMN_MEANINGS = (
+    (("right",), "In bold: the best arm of a slice, and those that its questions do not tell apart from it."),
+    (("documents",), "Documents: as how many the graded questions count, where some share one."),
+    (("failed",), "Failed: the call gave no reply."),
+    (("not asked",), "Not asked: the arm could not win any more."),
+    (("no answer",), "No answer: the reply holds none."),
+    (("unclear",), "Unclear: the rules cannot say whether the answer is right."),
+    (("ungradable",), "Ungradable: nobody can grade the answer."),
+    (("failed", "no answer", "unclear", "ungradable"), "None of these is right or wrong."),
+    (("refused",), "Refused: “I do not know” and the like."),
+    (("form", "value"), "Form and value: scored apart where a form is asked for."),
+    (("false",), "False: answers other than a plain refusal where nobody can know."),
+    (("found",), "Found: a document that holds the answer was retrieved."),
+    (("cited",), "Cited: a document that holds the answer was cited."),
+    (("citation precision",), "Citation precision: the part of the cited documents that hold the answer."),
+    (("citation recall",), "Citation recall: the part of the documents that hold the answer that was cited."),
+    (("grounded",), "Grounded: a cited passage holds the answer."),
+    (("F1",), "F1: words shared with the nearest accepted answer."),
+    (("p50", "p95"), "p50 and p95: half and 95 % of the answers came within this time."),
+)
+"""What the columns of the table of all numbers mean, each with the headings of which one has to be shown."""
 NOTHING = "–"
 
 

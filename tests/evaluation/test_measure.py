@@ -302,7 +302,7 @@ def test_progress_ends_with_all_and_names_what_was_written(tmp_path: Path, start
     config = EvaluationConfig(questions=write_questions(tmp_path, 1))
     measure(config, start_endpoint(answer).url, ARMS, run, lines.append)
     assert lines[0] == "asking 3 questions of 4 arms (base, tuned, retrieval, tuned + retrieval)"
-    assert lines[1].startswith("asked 12 of 12 (100%), 0 failed")
+    assert lines[1].startswith("asked 12 of 12 (100 %), 0 failed")
     assert [Path(line.removeprefix("wrote ")).name for line in lines[2:]] == ["report.json", "report.html", "report.md"]
 
 
@@ -357,6 +357,20 @@ def test_the_same_question_under_several_ids_counts_once(tmp_path: Path, start_e
     assert report.repeats == [[f"q{n}", f"q{n + 5}", f"q{n + 10}"] for n in range(5)] and len(report.rows) == 15
     assert "10 questions repeat an earlier one under another id" in report.recommendation.text
     assert {cell.num_questions for cell in report.cells} == {5}
+
+
+def test_repeats_are_named_once_and_whole_however_many_stages_there_are(tmp_path: Path, start_endpoint: Start) -> None:
+    path = tmp_path / "own.jsonl"
+    rows = [{"id": f"q{n}", "slice": "s"} | row for n, row in enumerate(numbers_of(0, 5) * 8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for stages in (1, 4):
+        progress: list[str] = []
+        config = EvaluationConfig(questions=path, arms=("base", "retrieval"), stages=stages)
+        run = Run.start(Storage(tmp_path), "demo", "compare", {})
+        report = measure(config, start_endpoint(answer).url, [ARMS[0], ARMS[2]], run, progress.append)
+        said = [line for line in progress if "under another id" in line]
+        assert said == [line for line in report.recommendation.sentences if "under another id" in line]
+        assert len(said) == 1 and said[0].startswith("35 questions repeat")
 
 
 def test_a_slice_of_repeats_alone_has_nothing_to_show(tmp_path: Path, start_endpoint: Start) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.questions.question import Question
-from evaluation.questions.repeats import distinct_numbers
+from evaluation.questions.repeats import distinct_numbers, with_shared_sources
 from evaluation.questions.sources import join_questions
 from evaluation.results import Row
 
@@ -28,6 +28,14 @@ def clusters_of_questions(questions: Sequence[Question]) -> NDArray[np.int64]:
     return np.array([known.setdefault(number, len(known)) for number in joined], dtype=np.int64)
 
 
-def distinct_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows that count: a question that is there under several ids counts once, by the first."""
-    return [rows[number] for number in distinct_numbers([row.question for row in rows])]
+def distinct_rows(rows: Sequence[Row], questions: Sequence[Question] = ()) -> list[Row]:
+    """The rows that count: a question that is there under several ids counts once, by the first, with the sources of
+    all of them.
+
+    Args:
+        questions: all of the comparison, where the rows are a part of it.
+    """
+    whole = with_shared_sources(questions or [row.question for row in rows])
+    known = {question.id: question for question in whole}
+    asked = [row.model_copy(update={"question": known[row.question.id]}) for row in rows]
+    return [asked[number] for number in distinct_numbers([row.question for row in asked])]

@@ -6,23 +6,27 @@ followed, in 15 where twenty are added at a time. So the 5 % are spent over all 
 K. K. G. Lan, 1994, Statistics in Medicine 13:1341, with the simplest of functions). Nothing has to be planned, but
 earlier looks have to be known: each comparison with a verdict leaves a `look.json` in its run's folder.
 
-An earlier look counts where it had two of the arms, as the same models, and one of the questions. The same questions
-again are the same look. A look that could not have told anything apart costs nothing.
+An earlier look counts where it had two of the arms and one of the questions. An arm is the same where it is asked as
+the same model at the same place in the same way, whatever it is called. The same questions again are the same look. A
+look that could not have told anything apart costs nothing.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cluster.fingerprints.digests import digest_question
+from cluster.fingerprints.digests import digest_json, digest_question
 from cluster.storage.files import write_atomically
 from evaluation.arms import Arm
 from evaluation.config import ArmName
 from evaluation.questions.question import GENERAL, Question
+from evaluation.questions.repeats import distinct_questions
+from evaluation.verdicts.percentages import percent
 from evaluation.verdicts.sampling.clusters import clusters_of_questions
 from evaluation.verdicts.sampling.exchange import least_documents
 from evaluation.verdicts.statistics import CONFIDENCE
@@ -46,7 +50,10 @@ ONE_LOOK = Looks(1, 1 - CONFIDENCE, 1 - CONFIDENCE)
 
 
 class Look(BaseModel):
-    """What was looked at: arms as name and model, questions as digests, and the documents that they count as."""
+    """What was looked at: arms as name and model, questions as digests, and the documents that they count as.
+
+    `identities` are digests of what each arm is, by its name; looks of earlier versions have none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -54,6 +61,16 @@ class Look(BaseModel):
     arms: frozenset[tuple[ArmName, str]]
     questions: frozenset[str]
     num_documents: int
+    identities: dict[ArmName, str] = {}
+
+    def of(self, arms: Collection[ArmName]) -> "Look":
+        """The same look at these arms alone."""
+        return self.model_copy(
+            update={
+                "arms": frozenset(arm for arm in self.arms if arm[0] in arms),
+                "identities": {name: each for name, each in self.identities.items() if name in arms},
+            }
+        )
 
 
 def make_look(questions: Sequence[Question], arms: Sequence[Arm], created: str) -> Look:
@@ -62,13 +79,20 @@ def make_look(questions: Sequence[Question], arms: Sequence[Arm], created: str) 
     Args:
         created: the time of the run, as ISO 8601 in UTC.
     """
-    counted = [question for question in questions if question.slice != GENERAL]
+    counted = [question for question in distinct_questions(questions) if question.slice != GENERAL]
     return Look(
         created=created,
         arms=frozenset((arm.name, arm.model) for arm in arms),
         questions=frozenset(digest_question(question.question)[:16] for question in counted),
         num_documents=len(set(clusters_of_questions(counted).tolist())),
+        identities={arm.name: _identity(arm) for arm in arms},
     )
+
+
+def _identity(arm: Arm) -> str:
+    there = arm.endpoint and [arm.endpoint.url.rstrip("/"), arm.endpoint.parameters, arm.endpoint.extra_body]
+    shots = [[shot.question, shot.answer] for shot in arm.shots]
+    return digest_json([arm.model, there, shots, arm.thinking])[:16]
 
 
 def count_looks(look: Look, runs: Path) -> Looks:
@@ -95,7 +119,7 @@ def write_look(look: Look, folder: Path) -> None:
     """Leave the look in its run's folder for later ones."""
     content: dict[str, Any] = {
         "created": look.created, "arms": sorted(look.arms), "questions": sorted(look.questions),
-        "num_documents": look.num_documents,
+        "num_documents": look.num_documents, "identities": look.identities,
     }  # fmt: skip
     write_atomically(folder / FILE, json.dumps(content, indent=1) + "\n")
 
@@ -106,14 +130,20 @@ def describe_looks(looks: Looks) -> list[str]:
         return []
     return [
         f"These arms were compared on part of these questions before: this is look number {looks.number}. So that all "
-        f"looks together err in at most {1 - CONFIDENCE:.0%}, this one may err in {looks.error:.2%}."
+        f"looks together err in at most {percent(1 - CONFIDENCE)}, this one may err in {looks.error * 100:.2f} %."
     ]
 
 
 def _is_earlier(each: Look, look: Look) -> bool:
-    same_arms = len(each.arms & look.arms)
+    same_arms = _num_same_arms(each, look)
     could_tell = each.num_documents >= least_documents(FIRST_SHARE * (1 - CONFIDENCE))
     return same_arms >= 2 and bool(each.questions & look.questions) and could_tell and each.created <= look.created
+
+
+def _num_same_arms(each: Look, look: Look) -> int:
+    if not each.identities:
+        return len(each.arms & look.arms)
+    return (Counter(each.identities.values()) & Counter(look.identities.values())).total()
 
 
 def _read_looks(runs: Path) -> Iterator[Look]:

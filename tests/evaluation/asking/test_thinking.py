@@ -165,14 +165,14 @@ def test_an_answer_that_never_came_is_counted_apart(shape: Shape, start: Start, 
         ({"content": "", "reasoning": "It is 3."}, "thinking_only"),
         ({"reasoning": "It is 3."}, "thinking_only"),
         ({"content": [{"type": "thinking", "thinking": "It is 3."}]}, "thinking_only"),
-        ({"content": "<think>It is 3.</think>"}, None),
-        ({"content": "<think>It is 3."}, None),
+        ({"content": "<think>It is 3.</think>"}, "thinking_only"),
+        ({"content": "<think>It is 3."}, "thinking_only"),
     ],
 )
 def test_a_reply_that_ends_without_an_answer_is_never_right(
     message: dict[str, Any], no_answer: str | None, start: Start, tmp_path: Path
 ) -> None:
-    """In the text the model itself ended with an empty answer; in a field a parser may have taken the answer."""
+    """Whether the model stopped there or a parser took the answer for thinking: the reply holds none."""
     endpoint = start(lambda thought, answer: message)
     endpoint.thought = "It is 3."
     reply = next(row for row in compare(tmp_path, endpoint).rows if row.question.answers == ("3",)).replies["base"]

@@ -7,6 +7,7 @@ import pytest
 from cluster.registry.gate_records import Candidate
 from evaluation.arms import make_arms
 from evaluation.config import FOUR_ARMS, EndpointArm, EvaluationConfig, Prices
+from evaluation.reporting import tables
 from evaluation.reporting.markdown import make_markdown
 from evaluation.reporting.sections import ReportSection, make_sections
 from evaluation.results import Gate, Report
@@ -111,3 +112,18 @@ def test_machine_time_that_was_not_measured_is_said_and_that_of_another_endpoint
     )
     column = found.tables[0].headings.index("machine time")
     assert [line.cells[column] for line in found.tables[0].lines] == ["20 ms", "not measured", ""]
+
+
+def test_a_legend_explains_the_columns_that_are_shown_and_no_other() -> None:
+    report = make_report(24, ("base", "tuned"))
+    cells = [
+        cell.model_copy(
+            update={"num_no_answer": 0, "num_unclear": 0, "f1": None, "cited_right": None, "grounded": None}
+        )
+        for cell in report.cells
+    ]
+    for each in (report, report.model_copy(update={"cells": cells})):
+        table = tables.numbers_table(each)
+        for heading in ("no answer", "unclear", "cited", "grounded", "F1", "p50", "refused", "false"):
+            explained = f"{heading[0].upper()}{heading[1:]}:" in table.note or f"{heading} and p95:" in table.note
+            assert explained is (heading in table.headings), heading

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.arms import Arm
+from evaluation.arms import Arm, Shot
+from evaluation.config import EndpointArm
 from evaluation.questions.question import Question
 from evaluation.verdicts.sampling.looks import (
     FILE,
@@ -55,7 +56,7 @@ def test_more_questions_are_another_look_and_the_same_questions_are_not(tmp_path
     assert count_looks(look(range(50), 9), runs).number == 1, "asked again, be it after a larger set"
     assert count_looks(look(range(80), 9), runs).number == 2
     (words,) = describe_looks(count_looks(look(range(120), 9), runs))
-    assert "look number 3" in words and "0.17%" in words
+    assert "look number 3" in words and "0.17 %" in words
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,38 @@ def test_more_questions_are_another_look_and_the_same_questions_are_not(tmp_path
 )
 def test_what_is_no_earlier_look(earlier: Look, tmp_path: Path) -> None:
     assert count_looks(look(range(60), 9), run_folders(tmp_path, earlier)).number == 1
+
+
+HOSTED = EndpointArm(url="https://models.example/v1", model="large")
+
+
+def test_an_arm_is_known_whatever_it_is_called(tmp_path: Path) -> None:
+    first = (BASE, Arm("large", "large", HOSTED))
+    runs = run_folders(tmp_path, look(range(50), 1, first))
+    renamed = (Arm("plain", "base"), Arm("gpt", "large", HOSTED.model_copy(update={"input_price": 2.0})))
+    assert count_looks(look(range(60), 9, renamed), runs).number == 2
+    live = run_folders(tmp_path / "live", look(range(50), 1, (BASE, TUNED)))
+    assert count_looks(look(range(60), 9, (BASE, OTHER, Arm("live", TUNED.model))), live).number == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Arm("large", "large", EndpointArm(url="https://others.example", model="large")),
+        Arm("large", "large", HOSTED.model_copy(update={"extra_body": {"reasoning_effort": "low"}})),
+        Arm("large", "large", HOSTED, shots=(Shot("One?", "1"),)),
+        Arm("large", "large", HOSTED, thinking=True),
+    ],
+    ids=["elsewhere", "other settings", "with examples", "thinking"],
+)
+def test_an_arm_of_the_same_name_may_be_another(other: Arm, tmp_path: Path) -> None:
+    runs = run_folders(tmp_path, look(range(50), 1, (BASE, Arm("large", "large", HOSTED))))
+    assert count_looks(look(range(60), 9, (BASE, other)), runs).number == 1
+
+
+def test_looks_of_earlier_versions_know_arms_by_name_and_model(tmp_path: Path) -> None:
+    earlier = look(range(50), 1).model_copy(update={"identities": {}})
+    assert count_looks(look(range(60), 9), run_folders(tmp_path, earlier)).number == 2
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"created": 1}', "\x00"])
