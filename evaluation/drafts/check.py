@@ -81,8 +81,8 @@ def describe_check(checked: QuestionSetCheck) -> Iterator[str]:
     yield f"{checked.num_questions:,} questions; {_counts('slice', checked.slices)}; {_counts('kind', checked.kinds)}"
     if checked.smallest_effect is not None:
         yield (
-            f"two arms that differ on {DISCORDANCE:.0%} of the questions are told apart, four times in five, where one "
-            f"is better by {checked.smallest_effect:.2f} or more"
+            f"two arms that differ on {DISCORDANCE * 100:.0f} % of the questions are told apart, four times in five, "
+            f"where one is better by {checked.smallest_effect:.2f} or more"
         )
     pairs = [f"{first} and {second} ({similarity:.2f})" for first, second, similarity in checked.alike]
     yield from _found(pairs, "pairs are nearly the same question")

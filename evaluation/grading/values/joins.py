@@ -20,6 +20,8 @@ PARTS_OF_COUNTRIES = words("parts_of_countries")
 
 ITEM_STARTS = words("item_starts")
 NOT_AFTER_OR = words("not_after_or")
+OBJECTS = words("objects")
+NOT_DEEDS = PREPOSITIONS | words("not_deeds")
 JOINS = cues.ORS | {"and", "und", "et", "y", "e", "и", "i", "en", "och", "&", "plus"}
 
 
@@ -152,7 +154,7 @@ def _is_item(
         tokens = tokens[1:]
     if is_or and len(tokens) > 1 and tokens[0].key in PREPOSITIONS and tokens[1].key not in NOT_AFTER_OR:
         tokens = tokens[2:] if len(tokens) > 2 and tokens[1].key in cues.FILLER else tokens[1:]
-    if not tokens:
+    if not tokens or (len(tokens) > 1 and _is_deed(tokens)):
         return False
     head = tokens[0]
     if [token.key for token in tokens[: len(value.tokens)]] == [token.key for token in value.tokens]:
@@ -181,6 +183,11 @@ def _is_item(
     if head.key in NOT_AN_ITEM or head.key in VERBS or (head.key in profile.keys and not is_or):
         return False
     return len(tokens) <= limit or (is_or and len(tokens) <= limit + 2)
+
+
+def _is_deed(tokens: list[Token]) -> bool:
+    """Whether words order a deed and list no thing: "pay the fee", "send it"."""
+    return tokens[0].text.islower() and tokens[0].key not in OBJECTS | NOT_DEEDS and tokens[1].key in OBJECTS
 
 
 def _ends_with_item(tokens: list[Token], value: Accepted, profile: Profile, is_or: bool) -> bool:

@@ -5,7 +5,7 @@ import re
 from evaluation.grading.values import cues
 from evaluation.grading.values.cues import NOT, is_cue, words
 from evaluation.grading.values.mentions import Mention
-from evaluation.grading.values.profile import Profile, stem
+from evaluation.grading.values.profile import Profile, stem, topic_triples
 from evaluation.grading.values.segments import ANDS, BREAKS, SUBORDINATE, VERBS, Segment
 
 MAX_TAIL = 4
@@ -276,7 +276,7 @@ def is_of_another(mention: Mention, segments: list[Segment], profile: Profile) -
     for word, link, name in profile.lower_topics:
         if name in segments[mention.segment].keys:
             return False
-        for left, middle, right in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        for left, middle, right in topic_triples(tokens):
             if stem(left.key) == word and middle.key == link and not right.capital and len(right.key) > 3:
                 return (
                     right.key not in profile.keys

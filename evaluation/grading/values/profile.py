@@ -1,8 +1,10 @@
 """What a question asks about and what its accepted values are, worked out once for each question."""
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from evaluation.grading.values.alike.denials import DENIALS, denies
 from evaluation.grading.values.cues import (
@@ -24,6 +26,7 @@ from evaluation.questions.question import Question
 
 ASKING = words("asking")
 SUFFIX = re.compile(r"(?:ing|ed|es|s|er|en|e|n|ly|a|o|as|os|i)$")
+TOPIC_LINKS = {"of", "for", "in", "von", "de", "di"}
 WHO = re.compile(
     r"\b(?:who|whom|whose|wer|wen|wem|qui|quien|quienes|chi|quem|кто|wie heisst|kto|vem|hvem|person|author|ceo|founder"
     r"|name of the (?:man|woman))\b"
@@ -179,16 +182,25 @@ def _asks_time(asked: frozenset[str]) -> bool:
 
 def _topics(tokens: list[Token], capital: bool) -> tuple[tuple[str, str, str], ...]:
     """What is asked of what: ("number", "of", "iron") for "What is the atomic number of Iron?"."""
+    links = TOPIC_LINKS if capital else TOPIC_LINKS | {"on", "to", "with"}
     return tuple(
         (stem(word.key), link.key, name.key)
-        for word, link, name in zip(tokens, tokens[1:], tokens[2:], strict=False)
-        if link.key in ("of", "for", "in", "von", "de", "di") and name.capital == capital and not word.capital
+        for word, link, name in topic_triples(tokens)
+        if link.key in links and name.capital == capital and not word.capital
     )
 
 
 def is_typed(value: Accepted) -> bool:
     """Whether a value is a number, a date or a time."""
     return bool(value.number or value.date or value.time)
+
+
+def topic_triples(tokens: Sequence[Token]) -> Iterator[tuple[Token, Token, Token]]:
+    """Each word with the two behind it; an article in the third place is passed over."""
+    for index, (word, link) in enumerate(pairwise(tokens)):
+        rest = [token for token in tokens[index + 2 : index + 4] if token.key not in BARE_ARTICLES]
+        if rest:
+            yield word, link, rest[0]
 
 
 def is_yes_no(profile: Profile) -> bool | None:

@@ -18,12 +18,14 @@ from evaluation.grading.values import cues
 from evaluation.grading.values.alike.compounds import with_compounds
 from evaluation.grading.values.alike.denials import affirms_what_is_denied
 from evaluation.grading.values.alike.eastern import is_amount, is_eastern, western, without_gaps
+from evaluation.grading.values.alike.exceptions import without_exception
 from evaluation.grading.values.alike.lettered import read_letter
 from evaluation.grading.values.alike.periods import is_per_another
 from evaluation.grading.values.alike.phones import is_phone, read_phone
 from evaluation.grading.values.alike.phrases import read_count, read_phrase
 from evaluation.grading.values.alike.rewrites import rewritten
 from evaluation.grading.values.alike.short_names import with_full_names
+from evaluation.grading.values.alike.subjects import is_only_named, read_subject
 from evaluation.grading.values.alike.wordings import reworded, with_wordings
 from evaluation.grading.values.cleaning import clean
 from evaluation.grading.values.joins import is_country_behind, is_joined_to_another, names_another_place
@@ -70,7 +72,8 @@ def read_value(question: Question, answer: str, cut_off: bool = False) -> Verdic
     else:
         text = rewritten(text, question.answers)
     text = with_full_names(question.question, question.answers, text) if question.kind == "value" else text
-    question, text = with_compounds(with_wordings(question), reworded(question, text))
+    question = with_wordings(question)
+    question, text = with_compounds(question, without_exception(question, reworded(question, text)))
     profile = profile_of(question)
     if not text:
         return Verdict.WRONG
@@ -123,6 +126,8 @@ def _read(question: Question, profile: Profile, text: str, cut_off: bool) -> Ver
         return Verdict.UNCLEAR if reading.near else Verdict.WRONG
     _place_all(reading)
     verdict = _decide(reading)
+    if verdict is Verdict.RIGHT:
+        verdict = Verdict(read_subject(reading))
     if verdict is Verdict.RIGHT and cut_off and _ends_within(reading):
         return Verdict.UNCLEAR
     return verdict
@@ -199,7 +204,9 @@ def _place_all(reading: Reading) -> None:
     for mention in [*reading.mentions, *reading.rivals]:
         given = mention.state
         judge(mention, reading.segments, reading.profile)
-        if given != "stated":
+        if given == "limit":  # "not after": the denial is a part of what is said
+            mention.state = "stated" if mention.state == "denied" else mention.state
+        elif given != "stated":
             mention.state = given
         elif mention.asked_end:
             mention.state = "stated"
@@ -223,7 +230,7 @@ def _decide(reading: Reading) -> Verdict:
     unsure = [mention for mention in reading.mentions if mention.state == "unsure"]
     stated = [mention for mention in stated if not _belongs_to_another(mention, reading)]
     stated = [mention for mention in stated if mention.leads or not _is_asked(mention, reading)]
-    if not _has_one_claim(stated, reading) or _is_only_named(stated, reading):
+    if not _has_one_claim(stated, reading) or is_only_named(stated, reading):
         return Verdict.WRONG
     if not stated and unsure and not rivals:
         return Verdict.UNCLEAR
@@ -276,28 +283,6 @@ def _has_one_claim(stated: list[Mention], reading: Reading) -> bool:
         mention.named = named
     elsewhere = [belongs_elsewhere(mention, reading.segments, reading.profile, typed) for mention in stated]
     return not stated or not all(elsewhere)
-
-
-IS_NAMED = re.compile(
-    r"^(?:only |merely |also )*(?:(?:is|are|was|were|gets?) (?:\w+ly |only )?"
-    r"(?:mentioned|named|discussed|described|listed)|appears?|comes up)\b"
-)
-SAYS_NOT = re.compile(
-    rf"{cues.NOT} (?:\w+ ){{0,2}}(?:say|state|specify|mention|tell|name|indicate|clear|stated|specified)\b"
-)
-
-
-def _is_only_named(stated: list[Mention], reading: Reading) -> bool:
-    """Whether a value is "mentioned, but the text does not say which ..."."""
-    segments = reading.segments
-    return bool(stated) and all(
-        IS_NAMED.match(" ".join(segments[mention.segment].keys[mention.last :]))
-        and any(
-            SAYS_NOT.search(" ".join(part.keys)) and (overlap(part.keys, reading.profile) > 0.3 or len(part) <= 6)
-            for part in segments[mention.segment + 1 : mention.segment + 4]
-        )
-        for mention in stated
-    )
 
 
 def _belongs_to_another(mention: Mention, reading: Reading) -> bool:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from evaluation.grading.values import cues
-from evaluation.grading.values.alike.denials import is_beyond
+from evaluation.grading.values.alike.denials import is_beyond, is_kept_within
 from evaluation.grading.values.alike.spoken_times import spoken_times
 from evaluation.grading.values.cues import words
 from evaluation.grading.values.joins import joined_numbers
@@ -40,7 +40,8 @@ ASKS_BEGIN = re.compile(
     r"|debut\w*|empiez\w*|comienz\w*|abr\w*|inizi\w*|apr\w*|comec\w*|начина\w*|открыва\w*)\b"
 )
 ASKS_END = re.compile(
-    r"\b(?:end|ends|ending|clos\w*|finish\w*|expir\w*|until when|bis wann|schliess\w*|end\w*|ferm\w*|termin\w*|cierr\w*"
+    r"\b(?:end|ends|ending|clos\w*|finish\w*|expir\w*|until (?:when|what|which)|till when|by (?:when|what)"
+    r"|latest|deadline|bis wann|jusqu\w*|schliess\w*|end\w*|ferm\w*|termin\w*|cierr\w*"
     r"|acab\w*|chiud\w*|finisc\w*|fech\w*|закрыва\w*|заканчива\w*)\b"
 )
 OR_OF_TIMES = re.compile(
@@ -69,7 +70,9 @@ def _find_dates(reading: Reading, dates: list[Date], accepted: list[Date]) -> No
             if date.exchanged:
                 reading.near = True
             else:
-                reading.mentions.append(Mention(date.start, date.end, True, asked_end=date.asked_end))
+                state = _limit_state(date.start, reading)
+                mention = Mention(date.start, date.end, True, state=state, asked_end=date.asked_end)
+                reading.mentions.append(mention)
         elif date.exchanged and any(date.other().gives(wanted) for wanted in accepted):
             reading.near = True
         elif any(is_rival_date(date, wanted) for wanted in accepted) and not any(
@@ -116,13 +119,23 @@ def _find_times(reading: Reading) -> None:
     times = asked_ends(times, reading)
     right = [any(time.gives(wanted) for wanted in accepted) for time in times]
     for time, is_right in zip(times, right, strict=True):
-        mention = Mention(time.start, time.end, is_right, asked_end=time.asked_end)
+        state = _limit_state(time.start, reading) if is_right else "stated"
+        mention = Mention(time.start, time.end, is_right, state=state, asked_end=time.asked_end)
         (reading.mentions if is_right else reading.rivals).append(mention)
     for (one, other), (is_one, is_other) in zip(pairwise(times), pairwise(right), strict=True):
         gap = reading.text[one.end : other.start].casefold()
         between = cues.BETWEEN.search(reading.text[: one.start].casefold().rstrip()[-40:]) is not None
         if is_one != is_other and (OR_OF_TIMES.fullmatch(gap) or (between and AND_OF_TIMES.fullmatch(gap))):
             reading.joined = True
+
+
+def _limit_state(start: int, reading: Reading) -> str:
+    """How a date or time is meant by the words before it, where the question asks for the last or first one: "after"
+    denies it, and "not after" is such a limit."""
+    plain = " ".join(token.key for token in reading.tokens[-400:] if token.end <= start)[-60:]
+    if is_beyond(reading.profile.text, plain, of_time=True):
+        return "denied"
+    return "limit" if is_kept_within(reading.profile.text, plain) else "stated"
 
 
 def _find_numbers(question: Question, reading: Reading, dates: list[Date]) -> None:

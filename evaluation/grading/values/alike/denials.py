@@ -17,10 +17,19 @@ AVOIDING = re.compile(
 )
 DENIALS = words("denials")
 MOST = re.compile(
-    r"\b(?:max\w*|at most|limit\w*|up to|until|within|latest|deadline|longest|highest|largest|upper|"
-    r"no more|cap|exceed\w*|"
+    r"\b(?:max\w*|at most|limit\w*|up to|until|till|by (?:when|what|which)|within|latest|deadline|longest|highest|"
+    r"largest|upper|no more|cap|exceed\w*|"
     r"hochst\w*|bis|plafond|jusqu|hasta|fino|ate)\b"
 )
+LAST = re.compile(
+    r"\b(?:until|till|by (?:when|what|which)|latest|deadline|bis wann|spatestens|jusqu|hasta cuando|entro quando)\b"
+)
+ENDING = re.compile(
+    r"\b(?:expir\w*|ends?|ended|clos\w*|laps\w*|stops?|stopped|terminat\w*|ceas\w*|invalid|void|(?:too )?late|locked)\b"
+    r"(?:\s\S+){1,3}$"
+)
+"""What ends "after" a date is limited by it."""
+STARTING = re.compile(r"(?:^|\s)(?:from|starting|as of|ab|a partir d[eu]l?|desde)(?: the| dem| den| el)?$")
 LEAST = re.compile(
     r"\b(?:min\w*|at least|lowest|shortest|smallest|lower|earliest|mindest\w*|au moins|al menos|almeno)\b"
 )
@@ -60,7 +69,20 @@ def affirms_what_is_denied(segments: list[Segment], number: int, question: str) 
     return any(key.startswith(word[: max(4, len(word) - 2)]) for word in behind for key in keys)
 
 
-def is_beyond(question: str, before: str) -> bool:
-    """Whether the words before a number put the answer beyond the limit that the question asks for: "more than"."""
+def is_beyond(question: str, before: str, of_time: bool = False) -> bool:
+    """Whether the words before a number put the answer beyond the limit that the question asks for: "more than".
+
+    Args:
+        of_time: it is a date or a time of day, which "from" puts beyond a last one too.
+    """
     said = ABOVE.search(before) if MOST.search(question) else BELOW.search(before) if LEAST.search(question) else None
+    if of_time and said is not None and ENDING.search(before):
+        return False
+    said = said or (STARTING.search(before) if of_time and LAST.search(question) else None)
     return said is not None and not NOT_BEFORE.search(before)
+
+
+def is_kept_within(question: str, before: str) -> bool:
+    """Whether the words before a date or time forbid what is beyond it, where the question asks for the last one: "not
+    after"."""
+    return bool(MOST.search(question) and ABOVE.search(before) and NOT_BEFORE.search(before))

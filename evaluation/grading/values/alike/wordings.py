@@ -8,7 +8,8 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from evaluation.grading.values.profile import CODE_LIKE
+from evaluation.grading.values.mentions import COMPANY_FORMS
+from evaluation.grading.values.profile import BARE_ARTICLES, CODE_LIKE, TITLES, WHO
 from evaluation.questions.dates import parse_date, parse_time
 from evaluation.questions.numbers import parse_number
 from evaluation.questions.question import Question
@@ -56,6 +57,7 @@ CENTS = re.compile(
     r"\b(?P<value>\d{1,3})\s?(?:cents?|ct\.?|¢|pence|rappen|centimes?|céntimos?|centesimi|cêntimos?)(?!\w)",
     re.IGNORECASE,
 )
+MIN_WORDS, MAX_WORDS = 3, 4
 MONEY = {"EUR": "€", "USD": "$", "GBP": "£", "CHF": "CHF", "BRL": "reais"}
 WITH_CENTS = re.compile(
     r"\b(?P<whole>\d+) (?P<unit>euros?|dollars?|pounds?|reais|real|francs?|franken|dólares|dollari)"
@@ -76,6 +78,7 @@ def wordings(question: str, value: str) -> list[str]:
             found.append(rest)
     if (match := LEADING.match(value)) and match.end() == len(value):
         found.append(match["rest"])
+    found += _shorter_names(question, value)
     if match := FROM_TO.fullmatch(value):
         found += [f"{match[1]}{by}{match[2]}" for by in (" to ", "-", " through ", " until ", " bis ", " à ", " a ")]
     words = value.split()
@@ -86,6 +89,26 @@ def wordings(question: str, value: str) -> list[str]:
         found += [value.replace(" & ", f" {word} ") for word in ("and", "und", "et", "y", "e")]
     held = _held(value)
     return [*found, held] if held != value else found
+
+
+def _shorter_names(question: str, value: str) -> list[str]:
+    """A company without its form, and where a person is asked for, a name without what is between first and last."""
+    words = value.split()
+    if len(words) < MIN_WORDS or not all(word[:1].isupper() for word in words):
+        return []
+    if words[-1].strip(".").casefold() in COMPANY_FORMS:
+        return [" ".join(words[:-1])]
+    is_person = WHO.search(question.casefold()) and all(
+        re.fullmatch(r"[^\W\d_]+\.?|[^\W\d_]+-[^\W\d_]+", word) for word in words
+    )
+    if (
+        not is_person
+        or not MIN_WORDS <= len(words) <= MAX_WORDS
+        or words[0].endswith(".")
+        or words[0].casefold() in TITLES | BARE_ARTICLES
+    ):
+        return []
+    return [f"{words[0]} {words[-1]}"]
 
 
 def with_wordings(question: Question) -> Question:

@@ -12,9 +12,9 @@ Case = tuple[Question, str, str]
 
 
 def cases() -> Iterator[Case]:
-    """The rows of answers.txt and asked.txt: a question, the mark of a person, an answer."""
+    """The rows of answers.txt and the files beside it: a question, the mark of a person, an answer."""
     question = None
-    files = [Path(__file__).with_name(name) for name in ("answers.txt", "asked.txt")]
+    files = [Path(__file__).with_name(name) for name in ("answers.txt", "asked.txt", "subjects.txt")]
     for line in [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]:
         if line.startswith("? "):
             text, answers, *kind = (part.strip() for part in line[2:].split("||"))
