@@ -145,9 +145,12 @@ def _ask_code(plain: str) -> tuple[str, str] | None:
     # Too little is left, or the question points at what was said before it.
     is_vague = len(asked.split()) < MIN_ASKED_WORDS or re.search(
         r"\b(?:it|they|them|otherwise|lot|we|our|us|now|still|already|yet|instead|remains?|continues?"
-        r"|do so|more common)\b|[;\u2014]|: |\bthat$|,? and `",
+        r"|do so|more common|equivalent|alternative"
+        r"|implies|imply|suggests?)\b|[;\u2014]|: |\bthat$|,? and `|, and (?:the|an?|you|this) ",
         asked,
     )
+    # A second clause behind ", and" says more than is asked; two commas and more are a list.
+    is_vague = is_vague or (", and " in asked and asked.count(",") < 2)
     return (
         None if is_vague or len(match["code"]) < 2 or f"`{match['code']}`" in asked else (asked, f"`{match['code']}`")
     )

@@ -263,7 +263,7 @@ class _Finder:
     ) -> Iterator[Fact]:
         described = description.rstrip(".:; ").lstrip("-\u2013\u2014:. ")
         codes = re.findall(r"`([^`]+)`", label) if label.startswith("`") else []
-        is_one = len(codes) < 2 or codes[0].startswith("-")
+        is_one = (len(codes) < 2 or codes[0].startswith("-")) and not any("|" in code for code in codes)
         if not _describes(described, label) or not is_one or not is_term(label) or not is_definition(described):
             return
         what, verb = _kind(label, kind), opens_with_verb(described)
@@ -308,7 +308,7 @@ def _bare(raw: str) -> str:
     raw = _TAGS_AROUND.sub("", raw)
     text = raw.strip().rstrip(".,;") if not raw.strip().endswith((".m.", "etc.")) else raw.strip()
     for pattern in (r"\*\*(?P<in>[^*]+)\*\*", r"__(?P<in>[^_]+)__", r"\*(?P<in>[^*]+)\*", r"``? ?(?P<in>[^`]+?) ?``?",
-                    r"\"(?P<in>[^\"]+)\""):  # fmt: skip
+                    r"_(?P<in>[^_]+)_", r"\[(?P<in>[^\[\]]+)\]", r"\"(?P<in>[^\"]+)\""):  # fmt: skip
         if match := re.fullmatch(pattern, text):
             text = match["in"].strip()
     return text
@@ -320,6 +320,8 @@ def _is_value(raw: str) -> bool:
     if not value or len(value.split()) > MAX_VALUE_WORDS or len(value) > MAX_VALUE_CHARACTERS:
         return False
     is_code = raw.strip().startswith("`") and raw.strip() == f"`{value}`"
+    if re.search(r"`\s+`|`.*\(|\).*`", raw) and not is_code:
+        return False  # several, or one with a remark
     if not is_code and (_NO_FACT.fullmatch(value) or re.search(r"\]\(|\]\[|\[\^|https?:|[<>{}|\\?]|:\w+:|!\[", value)):
         return False
     if len(_UNSPACED.findall(value)) > MAX_UNSPACED:

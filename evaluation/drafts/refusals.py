@@ -26,7 +26,13 @@ _VERB_WORDS = """
     resolve restart restore restrict retrieve return reverse run save scan search select send serialize serve set show
     skip sort specify split start stop store strip suppress switch sync tell test toggle track transform translate
     trigger truncate turn uninstall unlock update upgrade upload use validate verify view wait warn watch wrap write"""
-_VERBS = frozenset(_VERB_WORDS.split())
+_MORE_VERBS = """
+    answer celebrate encourage engage establish follow invest offer recognise recognize replay respond thank welcome
+    analyse analyze archive assess audit debug discover discuss document evaluate examine experiment explore gather
+    investigate learn maintain negotiate organise organize participate plan practice prepare present promote publish
+    research review schedule share sign simplify solve submit summarise summarize support teach troubleshoot understand
+    visit visualise visualize"""
+_VERBS = frozenset((_VERB_WORDS + _MORE_VERBS).split())
 _FINITE = re.compile(
     r"\b(?:is|are|was|were|am|will|would|should|must|can|cannot|could|may|might|shall|has|have|had|does|do|did|helps?"
     r"|means|lets|makes|makes sure|needs?|depends|applies|works|contains|happens|gets|becomes)\b|n['\u2019]t\b",
@@ -42,16 +48,23 @@ _NO_DEFINITION = re.compile(
     r"|with|from|if|when|after|before|during|in|on|at|as|why|there|everyone|everybody|anyone|people"
     r"|any|some|make sure|sometimes"
     r"|usually|often|typically|most|many|just|simply|even|due|given|like|unlike|since|once|until"
-    r"|thanks|great|best|good|ask|try|take|go|think|let|remember|consider|talk|speak|join|avoid|learn)\b"
+    r"|thanks|great|best|good|ask|try|take|go|think|let|remember|consider|talk|speak|join|avoid|learn|aim|strive|prefer)\b"
     r"|[A-Z][a-z]+ing\b(?! (?:of|for|system|tool|method|rule|mode|room|list|name|type)s?\b)"
     r"|the (?:\w+er|more|less|fewer)\b.*\bthe (?:\w+er|more|less|fewer)\b",
     re.IGNORECASE,
 )
 # "The wheel turns all stones", and what is said of a term in passing.
 _STATEMENT = re.compile(
+    r"The (?:(?!that|which|who)\S+ ){1,7}(?:all|each|both) [a-z]+ |"
     r"(?:The|An?|Each|Every) (?:(?!of|for|that|which|who|whose|to|in|on|at)[\w-]+ ){1,3}[a-z]+[^s\W]s "
     r"(?!(?:of|for|that|which|who|in|on|to|at|from|with|used|when|and|or|by|where|per|as|within|between|about)\b)"
     r"|(?:Enabled|Disabled|Required|Optional|Supported|Set|Available|Default|Same|Recommended)\b"
+)
+# What a page of other documents is about.
+_OF_A_PAGE = re.compile(
+    r"(?:more |further |detailed |basic )?(?:info|information|details|documentation|docs|notes|tips|links?"
+    r"|closer looks?|an? (?:closer look|overview|introduction|guide|tutorial)|everything|all)\b(?! that\b)",
+    re.IGNORECASE,
 )
 _NO_TERM = re.compile(
     r"(?:with|without|for|in|on|by|after|before|from|to|no|not|if|when|preferred|recommended|alternatives?|fallback"
@@ -85,6 +98,9 @@ _LEADS_NOWHERE = re.compile(
     r"(?: (?:an?|the))? $",
     re.IGNORECASE,
 )
+_AFTER_A_VERSION = (
+    "and|are|as|before|but|can|does|for|from|has|have|into|is|may|must|only|should|than|the|was|when|with"
+)
 _ADVERB_LAST = re.compile(
     r"\b(?:still|now|currently|also|only|already|always|usually|often|typically|just|then|even|generally|normally|not"
     r"|never|yet|both|all|again|\w+ly)$",
@@ -114,6 +130,10 @@ def is_definition(description: str) -> bool:
     bare = re.sub(r"`[^`]*`", "x", description.lstrip("\"'(*_ "))
     if _NO_DEFINITION.match(bare) or _STATEMENT.match(bare) or description.startswith("`"):
         return False
+    if _OF_A_PAGE.match(bare) or re.fullmatch(r"(?:[\w'-]+, )+(?:and|or) [\w'-]+", bare):
+        return False
+    if description != description.strip() or re.search(r"\s[.,;:](?:\s|$)", description):  # something was taken out
+        return False
     if (
         re.match(r"\w+: |\w+ly ", bare)
         or re.search(r" / |\bthere$", bare)
@@ -130,6 +150,8 @@ def is_term(label: str) -> bool:
         return True
     if "`" in label or _NO_TERM.match(label):
         return False
+    if " " in label and label.split()[0].lower() in _VERBS:
+        return False  # "Prioritize grid over flexbox"
     is_title_of_sentence = re.search(r"\b(?:are|is|be|you|your|we|our|us|I)\b", label, re.IGNORECASE)
     return not (_TIME_OR_NUMBER.match(label) or is_title_of_sentence)
 
@@ -148,6 +170,13 @@ def is_sound_gap(before: str, value: str, after: str) -> bool:
         return False
     if re.match(r"[\w -]{1,30}: |[A-Z][a-z]+ed (?:on|in|by|with|at|for|from)\b", before):
         return False
+    # An example, which others would be too, and an item of a list in brackets.
+    if re.search(
+        r"(?:\be\.g\.,?|\bi\.e\.,?|\bfor (?:example|instance),?|\bsuch as|\blike|\bincluding) \W*$", before, re.I
+    ):
+        return False
+    if before.count("(") > before.count(")"):
+        return False
     # A remark in brackets, a subject of which nothing else is said, one of several alike, and a part of a name.
     if before.endswith("(") or re.fullmatch(r"(?:The|An?|Any|Each|Every) ", before) or re.match(r"If any\b", before):
         return False
@@ -162,7 +191,7 @@ def is_sound_gap(before: str, value: str, after: str) -> bool:
         return False
     if _READER.search(rest) and (not value.startswith("`") or _MAYBE.search(rest)):
         return False
-    if re.search(r"\d(?:,|,? (?:and|or|to|-))? ?\(?$", before) or re.match(
+    if re.search(r"(?:\d|\bone|\btwo|\bthree)(?:,|,? (?:and|or|to|-))? ?\(?$", before) or re.match(
         r"\)?(?:,|,? (?:and|or|to|-))? ?\(?\d", after
     ):
         return False
@@ -180,12 +209,23 @@ def _is_number_asked(before: str, value: str, after: str) -> bool:
         re.fullmatch(r"(?:19|20)\d\d", value) and re.search(r"[A-Z]\w* $", before)
     ):
         return False
+    # "Microsoft 365 environment": a part of a name.
+    if re.search(r"\w .*\b[A-Z][\w.]* $", before) and re.match(rf" (?!(?:{_AFTER_A_VERSION})\b)[a-z]{{3,}}", after):
+        return False
+    if re.search(r"\b(?:Licen[cs]e|between) $", before) or re.match(r" (?:\w+ )?examples?\b", after):
+        return False
     is_small = not re.fullmatch(r"\d+", value) or int(value) <= SMALL
     return not (is_small and re.fullmatch(r"\d+|[A-Za-z]+", value) and _LISTED.search(after))
 
 
 def _is_name_asked(before: str, value: str, after: str) -> bool:
     is_last = not re.search(r"\w", after)
+    if not value.startswith("`") and (
+        re.search(r"(?:,|\band|\bor|&) $", before) or re.match(r",? (?:and|or|&) |, [A-Z]", after)
+    ):
+        return False  # one of several alike
+    if re.search(r"[A-Z]ing$|-[a-z]+$", value):
+        return False  # "CCing", "AI-based"
     return not (is_last and _LEADS_NOWHERE.search(before)) and not hints_at(f"{before} {after}", value)
 
 

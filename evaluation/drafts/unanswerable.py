@@ -29,6 +29,7 @@ _CODE_ITEM = re.compile(r"`(?P<name>[^`\n]+)`(?:\s*(?::|--?|[\u2013\u2014])\s)")
 _KEY = re.compile(
     r"(?:\*\*|__)?(?P<key>[A-Z][A-Za-z ]{2,30}?)(?:\*\*|__)?:(?:\*\*|__)?[ \t]+[`\"']?[^\W_]", re.MULTILINE
 )
+_REMARK = re.compile(r"(?:descriptions?|notes?|comments?|remarks?|details?|meaning|)", re.IGNORECASE)
 _DEFAULT = re.compile(r"\bdefaults?\b", re.IGNORECASE)
 
 
@@ -127,17 +128,21 @@ def _columns(outline: Outline, name: str) -> Iterator[_Candidate]:
     """Properties that are a column of one table of a kind of things and not of another."""
     tables = [block for block in outline.blocks if isinstance(block, Table) and len(block.rows) >= MIN_SIBLINGS]
     columns = [[plain_text(cell.raw) for cell in table.header] for table in tables]
-    properties: dict[str, set[str]] = {}
-    for first, *others in columns:
-        properties.setdefault(first, set()).update(filter(is_property, others))
     for table, header in zip(tables, columns, strict=True):
-        for column in sorted(properties[header[0]] - set(header)) if header[0] else ():
+        lacking = {column for other in columns if _are_alike(header, other) for column in other if is_property(column)}
+        for column in sorted(lacking - set(header)):
             where = f"In {name}" + (f" under {quote(table.headings[-1])}" if table.headings else "")
             for row in table.rows:
                 label = plain_text(row[0].raw)
                 if re.fullmatch(r"`[^`]{3,}`", label) and row[0].end > row[0].start:
                     question = f"{where}, what {be(column)} the {lower(column)} of {label}?"
                     yield _Candidate(question, label.strip("`"), column, row[0].start, row[0].end)
+
+
+def _are_alike(header: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two tables may tell of the same kind of things: they share the first column, and the first has another
+    that is no remark."""
+    return bool(header[0]) and header[0] == other[0] and any(not _REMARK.fullmatch(column) for column in header[1:])
 
 
 def _empty_cells(outline: Outline, name: str) -> Iterator[_Candidate]:
@@ -177,9 +182,11 @@ def _settings(document: DraftDocument, outline: Outline, name: str) -> Iterator[
                 start = max(0, document.text.find(headed[heading]))
                 question = f"In {name}, what {be(key)} the {lower(key)} of {heading}?"
                 yield _Candidate(question, headed[heading], key, start, start + len(headed[heading]))
+    in_all = Counter(where for where, _, _ in listed.values())
     with_default = Counter(where for where, raw, _ in listed.values() if _DEFAULT.search(raw))
     for setting, (where, raw, start) in listed.items():
         is_setting = re.fullmatch(r"[A-Za-z][^=\s]{2,}", setting) is not None
-        if is_setting and with_default[where] >= MIN_SIBLINGS and not _DEFAULT.search(raw):
+        has_usually = with_default[where] >= max(MIN_SIBLINGS, in_all[where] / 2)
+        if is_setting and has_usually and not _DEFAULT.search(raw):
             question = f"{where}, what is the default of `{setting}`?"
             yield _Candidate(question, setting, "default", start, start + len(setting))

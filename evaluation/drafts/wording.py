@@ -154,7 +154,8 @@ def says(question: str, answer: str) -> bool:
 
 def hints_at(description: str, term: str) -> bool:
     """Whether half of a term's longer words, or of their beginnings, are in its description."""
-    asked = {word[:5] for word in words_of(description)}
+    said = words_of(description)
+    asked = {part[:5] for word in said for part in (word, *re.split(r"[-_./]", word))}
     wanted = [word for part in words_of(re.sub(r"\(.*?\)", "", term)) for word in re.split(r"[-_./]", part)]
     long = [word[:5] for word in wanted if len(word) > 3] or wanted
     return 2 * sum(word in asked for word in long) >= len(long)

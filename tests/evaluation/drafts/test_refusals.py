@@ -29,6 +29,11 @@ def asked(text: str, source: str = "mill.md") -> list[tuple[str, str]]:
         ("You can wear what you like at the wheel", False),
         ("Approval is given by the miller or put off", False),
         ("`0` is valid input", False),
+        ("Fonts, wheels, and stones", False),
+        ("Info about turning to another wheel", False),
+        ("The Stones rooms of the mill 4.6 all have a lamp", False),
+        ("Aim to turn the wheel by hand only", False),
+        ("Makes flour, sacks, and other hard .", False),
     ],
 )
 def test_a_definition_is_a_noun_phrase_or_says_what_something_does(description: str, is_one: bool) -> None:
@@ -42,6 +47,7 @@ def test_verbs_and_terms() -> None:
     assert [is_term(each) for each in ("`6`", "6 months", "Week 2", "Come as You Are", "Spring tide", "Keel")] == [
         True, False, False, False, False, True,
     ]  # fmt: skip
+    assert not is_term("Check wheels before stones")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +71,15 @@ def test_verbs_and_terms() -> None:
         ("Global @ or `.millignore` files in other rooms are not read", "`$HOME/.millignore`", False),
         ("The wheel was made by the @ eWheel Center long ago", "Dutch", False),
         ("Files will be created when the mill is built, by `create` (@)", "`create = true`", False),
+        ("Keep small things out of every bag of the mill (e.g. @).", "`.sand`", False),
+        ("The old mill asks the Microsoft @ environment for a list", "365", False),
+        ("The old mill needs Java @ or later to turn", "17", True),
+        ("Most mills only have one or @ millers for all stones", "two", False),
+        ("Yeo, Vane and @ are examples of very good mills", "Mill Street", False),
+        ("Some of the old mills, like Vane and @, sell flour", "Whitby", False),
+        ("The old mill is given away under the Apache License @", "2.0", False),
+        ("A belt is a thing between @ wheels of a mill", "two", False),
+        ("Ask the miller for leave before @ them", "CCing", False),
         ("@ months: Final look at the stones of the mill", "5", False),
     ],
 )
@@ -89,6 +104,27 @@ def test_a_gap_asks_for_one_whole_thing_that_the_rest_does_not_show(sentence: st
 )
 def test_what_reads_like_a_fact_and_is_none_is_left_alone(text: str) -> None:
     assert asked(f"# Mill\n\n{text}\n") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "| Wheel | Default |\n|---|---|\n| `north` | _none_ |\n| `south` | _none_ |",
+        "**Kinds of grain**: `rye` `oat`\n",
+        "| Old wheel | New wheel |\n|---|---|\n| `a1` | `b1` (deprecated) |\n| `a2` | `b2` (deprecated) |",
+        "The `-C` argument opens the gate, and the `-j4` argument tells the wheel to turn.",
+        "- **Teach the young**: Encourage children to learn about all stones of the mill\n"
+        "- **Watch the river**: Follow all boats that go up to the town at night",
+        "- `case=[up|low]`: Sets the size of the letters on every bag\n- `sort=[a|b]`: Sets the order of all the bags",
+    ],
+)
+def test_an_answer_that_is_not_one_clean_value_is_not_asked_for(text: str) -> None:
+    assert asked(f"# Mill\n\n{text}\n") == []
+
+
+def test_marks_around_a_value_are_no_part_of_it() -> None:
+    table = "| Grain | Home |\n|---|---|\n| Rye | [Whitby] |\n| Barley | [York] |"
+    assert {value for _, value in asked(f"# Mill\n\n{table}\n")} >= {"Whitby", "York"}
 
 
 def test_what_something_does_is_asked_in_plain_words() -> None:

@@ -67,6 +67,15 @@ def test_a_column_that_another_table_of_settings_lacks() -> None:
     }
 
 
+def test_a_table_of_other_things_lacks_no_default() -> None:
+    text = (
+        "# Radio\n\n## Settings\n\n| Key | Description | Default |\n|---|---|---|\n| `power` | To send | 5 W |\n"
+        "| `band` | To hear | 80 m |\n\n## What it reports\n\n| Key | Description |\n|---|---|\n"
+        "| `noise` | How loud it is |\n| `hours` | How long it ran |\n"
+    )
+    assert left_open(radio=text, sails=many()) == set()
+
+
 def test_a_key_that_the_other_documents_of_the_folder_give() -> None:
     people = {name: f"# {name}\n\nEmail: {name}@port.test\n" for name in ("Ann", "Ben", "Cleo", "Dora")}
     assert left_open(**people, Eve="# Eve\n\nEve sails at night.\n") == set()  # too few drafts: one in eight
