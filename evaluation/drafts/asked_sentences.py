@@ -150,9 +150,11 @@ def _ask_code(plain: str) -> tuple[str, str] | None:
         asked,
     )
     # A second clause behind ", and" says more than is asked; two commas and more are a list.
-    is_vague = is_vague or (", and " in asked and asked.count(",") < 2)
+    has_another_clause = ", and " in asked and asked.count(",") < 2
     return (
-        None if is_vague or len(match["code"]) < 2 or f"`{match['code']}`" in asked else (asked, f"`{match['code']}`")
+        None
+        if is_vague or has_another_clause or len(match["code"]) < 2 or f"`{match['code']}`" in asked
+        else (asked, f"`{match['code']}`")
     )
 
 
