@@ -6,7 +6,9 @@ its end can be the best one: its loss is that of the weights that it left.
 
 import itertools
 import json
+import logging
 import math
+import os
 import random
 import threading
 import uuid
@@ -165,6 +167,9 @@ class _Tuner:
         """All trials under Tune, as far as each went."""
         from ray import tune
 
+        # Tune prints a table where a command's result belongs, and the traceback of each trial that fails.
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         tuner = tune.Tuner(
             # Tune wants a resource for each trial; the cores are for the workers inside.
             tune.with_resources(_trainable(self.jobs, self.attempt), {"memory": 1 << 20}),

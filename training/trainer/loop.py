@@ -54,9 +54,9 @@ from training.trainer.snapshots import Snapshot
 class TrainingDiverged(TandemError):
     """A loss is not a finite number. Every rank raises this, because every rank knows the loss."""
 
-    def __init__(self, name: str, value: float, step: int) -> None:
+    def __init__(self, name: str, value: float, step: int, rows: str = "") -> None:
         super().__init__(
-            f"The training diverged: the {name} became {value} in step {step}.",
+            f"The training diverged: the {name} became {value} in step {step}{rows}.",
             f"A {name} that stays finite.",
             "Lower `training.learning_rate`, or raise `training.warmup_ratio`.",
         )
@@ -135,7 +135,7 @@ class TrainingLoop:
             self._take_best()
         logprobs = self._parity_logprobs()
         if not all(math.isfinite(value) for values in logprobs.values() for value in values):
-            raise TrainingDiverged("loss of a row of the parity check", math.nan, self.position.step)
+            raise TrainingDiverged("loss", math.nan, self.position.step, " on rows of the parity check")
         state = deepspeed_engine.trained_weights(self.engine, keep=self.rank == 0)
         if self.recorder:
             self._write_adapter(state, logprobs, self.job.folder / ADAPTER_FOLDER)
@@ -288,7 +288,7 @@ class TrainingLoop:
         self.position.held_out_loss, self.position.held_out_step = loss, self.position.step
         self._record(held_out_loss=loss)
         if not math.isfinite(loss):
-            raise TrainingDiverged("held-out loss", loss, self.position.step)
+            raise TrainingDiverged("loss", loss, self.position.step, " on held-out rows")
         if loss < self.position.best_loss:
             self.position.best_loss, self.position.num_worse = loss, 0
             if self.config.early_stopping:
