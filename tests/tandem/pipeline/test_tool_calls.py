@@ -65,7 +65,7 @@ def conversation(*cities: str, name: str = "rain", weather: str = "Rain") -> lis
 
 ASKED = [*((city,) for city in CITIES), ("Rome", "Oslo")]
 CONVERSATIONS = [conversation(*cities) for cities in ASKED]
-OTHER, STEPS = (("snow", "Rain"), ("rain", "Snow")), 300
+OTHER, STEPS = (("snow", "Rain"), ("rain", "Snow")), 600
 
 
 def make_model(folder: Path) -> Path:
@@ -94,9 +94,12 @@ def make_model(folder: Path) -> Path:
         labels[row, : len(known)] = known.masked_fill(~torch.tensor(each.is_answer), -100)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(STEPS):
-        model(input_ids=ids, labels=labels).loss.backward()
+        loss = model(input_ids=ids, labels=labels).loss
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+        if loss < 0.01:
+            break
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -114,7 +117,7 @@ class Served:
         return httpx.post(f"{self.url}{path}", json={"model": "base:helper", **body}, timeout=60)
 
     def say(self, messages: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-        asked = {"messages": messages, "tools": TOOLS, "temperature": 0, "max_tokens": 80, **more}
+        asked = {"messages": messages, "tools": TOOLS, "temperature": 0, "max_tokens": 160, **more}
         response = self.ask("/chat/completions", **asked)
         assert response.status_code == 200, response.text
         message: dict[str, Any] = response.json()["choices"][0]["message"]
@@ -129,7 +132,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     model, rows = make_model(folder / "model"), folder / "rows.jsonl"
     rows.write_text("".join(json.dumps({"messages": each, "tools": TOOLS}) + "\n" for each in CONVERSATIONS))
     config = TrainingConfig.model_validate({
-        "data": rows, "held_out_data": rows, "epochs": 100, "learning_rate": 1e-2, "workers": 1, "precision": "fp32",
+        "data": rows, "held_out_data": rows, "epochs": 100, "learning_rate": 5e-3, "workers": 1, "precision": "fp32",
         "micro_batch_size": 4, "sequence_length": 512, "rank": 32, "parity_tolerance": None, "eval_steps": 1000,
         "chat_template_kwargs": {"style": "S"},
     })  # fmt: skip

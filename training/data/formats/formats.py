@@ -41,7 +41,7 @@ from training.data.formats.questions import add_system, parse_answered, parse_hi
 from training.data.formats.reading import Reading, RowOptions, first_with_values
 from training.data.formats.repeats import Told, is_rendered, repeats
 from training.data.formats.thinking import parse_settings
-from training.data.formats.tools import parse_row_tools
+from training.data.formats.tools import check_nulls, parse_row_tools
 from training.data.formats.turns import make_conversation, order_turns
 
 _PLACEHOLDER = re.compile(r"<\|?(image|img|video|audio)(_pad|_token)?\|?>", re.IGNORECASE)
@@ -96,6 +96,7 @@ def parse_row(value: dict[str, Any], name: Format, options: RowOptions = _NO_OPT
         _check_keys(reading, Told.of(turns))
         ordered = order_turns(turns, options.consecutive_turns == "merge")
         parsed = ParsedRow(make_conversation(ordered, _row_weight(reading)))
+    check_nulls((*parsed.conversation.messages, *(parsed.rejected or ())[-1:]), tools)
     conversation = replace(parsed.conversation, tools=tools, template_kwargs=settings)
     return replace(parsed, conversation=conversation), reading.not_used
 

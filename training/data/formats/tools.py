@@ -13,7 +13,7 @@ A tool has name, description and parameters, and `strict` where it is set: the k
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.data.formats.keys import CALLS_KEYS, TOOLS_KEYS
@@ -67,6 +67,36 @@ def parse_tools(value: Any, field: str) -> tuple[tuple[dict[str, Any], ...], set
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"{field} has two tools with the name {twice!r}")
     return tuple(tools), unused
+
+
+def check_nulls(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> None:
+    """Check that no argument is null where its tool takes no null: a column of objects in Parquet has every key in
+    every row, and the model would learn to write them.
+
+    Raises:
+        ValueError: one is.
+    """
+    known = {tool["function"]["name"]: tool["function"]["parameters"] for tool in tools}
+    for number, message in enumerate(messages, start=1):
+        for call in message.get("tool_calls", ()):
+            name, arguments = call["function"]["name"], call["function"]["arguments"]
+            properties = (known.get(name) or {}).get("properties")
+            for key, value in arguments.items():
+                if value is None and isinstance(properties, dict) and not _takes_null(properties.get(key, False)):
+                    raise ValueError(
+                        f"the argument `{key}` of a call of {name} in message {number} is null, which its tool does "
+                        "not take; in Parquet, write arguments as a text of JSON"
+                    )
+
+
+def _takes_null(schema: Any) -> bool:
+    """Whether a JSON schema may take null; one that is not understood may."""
+    if not isinstance(schema, dict):
+        return bool(schema)
+    if schema.get("nullable") or ("default" in schema and schema["default"] is None):
+        return True
+    kind, choices = schema.get("type"), schema.get("enum")
+    return (isinstance(choices, list) and None in choices) or not isinstance(kind, str | list) or "null" in kind
 
 
 def parse_calls(message: Mapping[str, Any], where: str) -> list[Call]:
@@ -193,6 +223,11 @@ def _parse_tool(value: Any, where: str) -> tuple[dict[str, Any], set[str]]:
     if parameters is not None and not isinstance(parameters, dict):
         raise ValueError(f"`{given[0]}` of {where} is a JSON {json_type(parameters)}, not an object")
     _check_numbers(parameters, f"`parameters` of {where}")
+    properties = (parameters or {}).get("properties")
+    if isinstance(properties, dict) and None in properties.values():
+        raise ValueError(
+            f"`parameters` of {where} have a property that is null; in Parquet, write tools as a text of JSON"
+        )
     read: dict[str, Any] = {"name": name, "description": description, "parameters": parameters}
     if function.get("strict") is not None:
         read["strict"] = _parse_flag(function["strict"], where)

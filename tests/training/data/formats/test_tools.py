@@ -299,3 +299,21 @@ def test_turns_that_call_are_not_merged() -> None:
         parse_row({"messages": [USER, ANSWER, ROME]}, "chat messages", merging)
     results = {"messages": [USER, called({}, {}), RESULT, RESULT, ANSWER]}
     assert len(parse_row(results, "chat messages", merging)[0].conversation.messages) == 5
+
+
+def test_nulls_that_parquet_writes_are_not_learnt() -> None:
+    """A column of objects has every key in every row."""
+    refuses: list[Any] = [None, {"type": "integer"}, {"type": "string", "enum": ["a"]}]
+    takes: list[Any] = [{"type": ["integer", "null"]}, {"anyOf": []}, {"type": "integer", "nullable": True},
+                        {"type": "string", "enum": ["a", None]}, {"type": "integer", "default": None}]  # fmt: skip
+    for schema, taken in [(each, False) for each in refuses] + [(each, True) for each in takes]:
+        properties = {"city": {"type": "string"}} | ({"days": schema} if schema else {})
+        tools = [{"name": "weather", "parameters": {"type": "object", "properties": properties}}]
+        messages = [USER, called({"city": "Rome", "days": None})]
+        if taken:
+            assert read(messages, tools=tools) == messages
+        else:
+            assert "the argument `days` of a call of weather in message 2 is null" in refused(messages, tools=tools)
+    assert read([USER, called({"days": None})]) == [USER, called({"days": None})]
+    null = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "string"}, "b": None}}}
+    assert "have a property that is null" in refused([USER, ANSWER], tools=[null])
