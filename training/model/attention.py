@@ -149,7 +149,7 @@ def packed_attention(
     assert sliding_window is None or sliding_window >= longest, "a window needs another attention"
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if not row_groups:
-        return _causal_attention(query, key, value, scale).transpose(1, 2), None
+        return _causal_attention(query, key, value, scale).transpose(1, 2).contiguous(), None
     tokens = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
     outputs = []
     for group in row_groups:

@@ -56,6 +56,7 @@ def add_adapter(base: Any, config: TrainingConfig) -> Any:
         use_dora=config.method == "dora",
         target_modules=targets.target_modules,
         target_parameters=targets.target_parameters or None,
+        exclude_modules=targets.exclude_modules,
         modules_to_save=config.modules_to_save or None,
         task_type="CAUSAL_LM",
     )

@@ -78,7 +78,8 @@ def causal_model(model: Any) -> Any:
 
 def noise(model: Any) -> float:
     """By how much a number may be rounded in the model's number format, relative to it."""
-    return float(torch.finfo(next(model.parameters()).dtype).eps)
+    # Weights in 4 bits are stored as integers.
+    return float(torch.finfo(next(each.dtype for each in model.parameters() if each.is_floating_point())).eps)
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def evaluating(model: Any) -> Iterator[None]:
 
 def _unchunked_losses(model: Any, batch: MicroBatch) -> torch.Tensor:
     num_rows, length = batch.token_ids.shape
-    arguments = _arguments(model, batch)
+    arguments = model_arguments(model, batch)
     # Padded rows are asked for the columns that any of them answers in.
     columns = batch.predicts_from if num_rows == 1 else (batch.predicts_from % length).unique()
     if "logits_to_keep" in inspect.signature(causal_model(model).forward).parameters:
@@ -108,11 +109,11 @@ def _unchunked_losses(model: Any, batch: MicroBatch) -> torch.Tensor:
 
 def _chunked_losses(model: Any, batch: MicroBatch, chunk_tokens: int) -> torch.Tensor:
     with _losses_as_output(causal_model(model), batch, chunk_tokens):
-        losses: torch.Tensor = model(**_arguments(model, batch))
+        losses: torch.Tensor = model(**model_arguments(model, batch))
     return losses
 
 
-def _arguments(model: Any, batch: MicroBatch) -> dict[str, Any]:
+def model_arguments(model: Any, batch: MicroBatch) -> dict[str, Any]:
     config = causal_model(model).config
     return {
         "input_ids": batch.token_ids,

@@ -1,4 +1,4 @@
-"""The model that is trained, how packed rows go through it, and a check that no row of a pack reaches the next."""
+"""The model that is trained, as it is loaded: its base, its attention and its adapter."""
 
 from typing import Any
 
@@ -7,16 +7,11 @@ from safetensors import SafetensorError
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
-from training.data.examples import Examples
-from training.data.micro_batch import MicroBatch, make_micro_batch
 from training.model import attention
 from training.model.attention import apply_liger
 from training.model.attention_choice import find_attention
 from training.model.lora import add_adapter, four_bit_config
-from training.model.loss import answer_losses, evaluating, noise
 
-_EQUAL_LOSSES = 1e-4
-_NUM_OTHER_ROWS = 4
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -40,47 +35,6 @@ def load_model(model: str, config: TrainingConfig, device: torch.device) -> Any:
     if config.gradient_checkpointing:
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return trained.to(device).train()
-
-
-def check_rows_stay_apart(model: Any, rows: Examples, name: str, device: torch.device) -> None:
-    """Change the first row of a pack and see that the second one's losses stay.
-
-    What stands behind a row reaches it in no model, so that the first row's losses with other second rows say whether
-    the losses stay to the bit. Where they do not, as where experts get other numbers of tokens and round otherwise, the
-    second row's may change by as much as a number may be rounded and four times what the first row's changed by.
-
-    Raises:
-        TandemError: they do not stay, as in a recurrent model, or where transformers masks no rows for a model.
-    """
-    if len(rows) < 2:
-        return
-    shortest = sorted(range(len(rows)), key=lambda row: rows.row_lengths[row])[:2]
-    batch = make_micro_batch(rows, tuple(shortest)).to(device)
-    first, last = slice(0, int(batch.row_starts[1])), slice(int(batch.row_starts[-2]), int(batch.row_starts[-1]))
-    tokens = batch.token_ids[0, -_NUM_OTHER_ROWS:]
-    with evaluating(model), torch.no_grad():
-        rounding = float(torch.stack([_loss_changes(model, batch, last, token)[1].amax() for token in tokens]).max())
-        losses, changes = _loss_changes(model, batch, first, tokens[-1])
-    limit = torch.full_like(losses, _EQUAL_LOSSES)
-    if rounding > _EQUAL_LOSSES / 10:
-        limit += noise(model) * (1 + losses.abs()) + 4 * rounding
-    if bool((changes > limit).any()):
-        raise TandemError(
-            f"In {name} a row of a pack reaches the row behind it.",
-            "A transformer whose only way from token to token is attention, and which tells rows apart by positions.",
-            "Set `model` to such a model, or `training.packing: false`.",
-        )
-
-
-def _loss_changes(
-    model: Any, batch: MicroBatch, changed: slice, token: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The losses outside some tokens of a pack, and by how much each changes when all those become `token`."""
-    other = batch.with_tokens(batch.token_ids.clone())
-    other.token_ids[:, changed] = token
-    before, after = (answer_losses(model, each) for each in (batch, other))
-    outside = (batch.predicts_from < changed.start) | (batch.predicts_from >= changed.stop)
-    return before[outside], (after - before).abs()[outside]
 
 
 def set_worker_threads(num_local_workers: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
+from training.model.text_path import unreached_parts
 
 _ROUTER_CLASS_WORDS = ("router", "gating")
 # vLLM 0.29 reads adapters of experts in the form that PEFT writes for these models alone (`is_3d_moe_weight` in
@@ -53,6 +54,14 @@ class AdapterTargets:
     unknown_names: tuple[str, ...] = ()
     """Names in `target_modules` that nothing in the model has."""
 
+    unreached: tuple[str, ...] = ()
+    """Parts of the model that no gradient reaches, which have layers that would have got an adapter."""
+
+    @property
+    def exclude_modules(self) -> str | None:
+        """PEFT's `exclude_modules`."""
+        return _pattern_inside(self.unreached)
+
 
 def find_targets(base: Any, config: TrainingConfig) -> AdapterTargets:
     """The layers of `base` that get an adapter; the base may lie on torch's meta device.
@@ -63,7 +72,16 @@ def find_targets(base: Any, config: TrainingConfig) -> AdapterTargets:
     """
     modules, parameters, left_out = _names_for_peft(base, config)
     settings = _settings_for_peft(base, config, modules, parameters)
+    unreached = _parts_with_layers(base, settings)
+    settings.exclude_modules = _pattern_inside(unreached)
     layers = (*_adapted_modules(base, settings), *_adapted_weights(base, settings))
+    if not layers and unreached:
+        raise TandemError(
+            f"`target_modules: {config.target_modules!r}` names layers of {', '.join(unreached)} alone, which no "
+            "gradient of a row of text reaches: they would be trained with nothing.",
+            f"`all-linear`, or names of layers such as {', '.join(linear_layer_names(base))}.",
+            "Set `training.target_modules` to layers of the language model.",
+        )
     if not layers:
         raise TandemError(
             f"No layer of the model has a name in `target_modules: {config.target_modules!r}`.",
@@ -73,7 +91,7 @@ def find_targets(base: Any, config: TrainingConfig) -> AdapterTargets:
     _check_experts(base, config, [layer for layer in layers if layer.num_experts is not None])
     _check_head(base, config, layers)
     unknown = _unknown_names(base, [] if isinstance(modules, str) else [*modules, *parameters])
-    return AdapterTargets(modules, parameters, layers, left_out, unknown)
+    return AdapterTargets(modules, parameters, layers, left_out, unknown, unreached)
 
 
 def linear_layers(base: Any) -> dict[str, tuple[int, int]]:
@@ -97,7 +115,7 @@ def expert_weights(base: Any) -> dict[str, tuple[int, int, int]]:
     for name, module in base.named_modules():
         for parameter_name, parameter in module.named_parameters(recurse=False):
             shape = _shape(parameter)
-            if len(shape) == 3 and "Conv" not in type(module).__name__:
+            if len(shape) == 3 and shape[0] > 1 and "Conv" not in type(module).__name__:
                 num_experts, first, second = shape
                 is_transposed = getattr(module, "is_transposed", False)
                 widths = (first, second) if is_transposed else (second, first)
@@ -178,6 +196,18 @@ def _names_for_peft(base: Any, config: TrainingConfig) -> tuple[str | list[str],
         is_weight = any(_has_name(each, name) for each in parameter_names)
         (weights if is_weight and not is_module else modules).append(name)
     return modules, weights, ()
+
+
+def _parts_with_layers(base: Any, settings: Any) -> tuple[str, ...]:
+    """The parts that no gradient reaches and that hold layers which PEFT would adapt."""
+    parts = unreached_parts(base)
+    adapted = [layer.name for layer in _adapted_modules(base, settings)] if parts else []
+    return tuple(part for part in parts if any(name == part or name.startswith(f"{part}.") for name in adapted))
+
+
+def _pattern_inside(parts: tuple[str, ...]) -> str | None:
+    """A pattern of the names of some modules and of all modules in them."""
+    return rf"(.*\.)?({'|'.join(map(re.escape, parts))})(\..*)?" if parts else None
 
 
 def _unknown_names(base: Any, names: list[str]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """How large a model and its adapter are, counted from the model's configuration: no weight is loaded."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from training.model.targets import (
     router_layers,
     saved_modules,
 )
+from training.model.text_path import unreached_parts
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,9 @@ class ModelShapes:
     unknown_names: tuple[str, ...] = ()
     """Names in `target_modules` that nothing in the model has; PEFT passes over them."""
 
+    unreached: tuple[str, ...] = ()
+    """Parts of the model that no gradient reaches; their layers get no adapter."""
+
     @property
     def frozen(self) -> int:
         return self.total - self.trained
@@ -115,12 +120,16 @@ def read_model_shapes(config: TrainingConfig, model: Any) -> ModelShapes:
     saved = {} if is_full else saved_modules(base, config.modules_to_save)
     num_base = sum(int(parameter.numel()) for parameter in base.parameters())
     trainable = sum(int(parameter.numel()) for parameter in base.parameters() if parameter.requires_grad)
+    unreached = unreached_parts(base)
+    if is_full:
+        _check_weight_decay(unreached, config)
     trained = trainable if is_full else _num_trained(layers, saved, config)
-    active = _active_weights(base, linear, experts, text)
+    reached = {name: widths for name, widths in linear.items() if not _is_inside(name, unreached)}
+    active = _active_weights(base, reached, experts, text)
     low_rank = sum(round(layer.num_parameters * _share(layer.num_experts, text)) for layer in layers)
     head = base.get_output_embeddings()
     heads = _num_heads(text)
-    head_width = getattr(text, "head_dim", None) or text.hidden_size // heads
+    head_width = _mean_over_layers(text, "head_dim") or text.hidden_size // heads
     weights = [inputs * outputs for inputs, outputs in linear.values()]
     return ModelShapes(
         total=num_base if is_full else num_base + trained,
@@ -132,7 +141,7 @@ def read_model_shapes(config: TrainingConfig, model: Any) -> ModelShapes:
         layers=text.num_hidden_layers,
         vocabulary=text.vocab_size,
         queries=heads * head_width,
-        keys=(getattr(text, "num_key_value_heads", None) or heads) * head_width,
+        keys=(_mean_over_layers(text, "num_key_value_heads") or heads) * head_width,
         adapter_inputs=sum(layer.inputs for layer in layers),
         adapter_outputs=sum(layer.outputs for layer in layers),
         num_adapters=len(layers),
@@ -151,6 +160,7 @@ def read_model_shapes(config: TrainingConfig, model: Any) -> ModelShapes:
         stored_size=_stored_size(text),
         left_out=targets.left_out if targets else (),
         unknown_names=targets.unknown_names if targets else (),
+        unreached=unreached if is_full else targets.unreached if targets else (),
     )
 
 
@@ -162,6 +172,9 @@ def adapter_notes(shapes: ModelShapes) -> list[str]:
             f"`all-linear` gives no adapter to {', '.join(shapes.left_out)}: these are experts, routers, or layers "
             "that PEFT takes for experts"
         )
+    if shapes.unreached:
+        parts = dict.fromkeys(re.sub(r"^.*?\.\d+\.", "", part) for part in shapes.unreached)
+        notes.append(f"no gradient of a row of text reaches {', '.join(parts)}: what is there is not trained")
     if shapes.unknown_names:
         notes.append(f"`target_modules` names {', '.join(shapes.unknown_names)}, which the model does not have")
     return notes
@@ -174,6 +187,14 @@ def experts_per_token(text: Any) -> int | None:
         if number:
             return int(max(number) if isinstance(number, list | tuple) else number)
     return None
+
+
+def _mean_over_layers(text: Any, name: str) -> int | None:
+    """A width of the text model's layers, the mean where they differ; None where the configuration does not say."""
+    layers = list(text.per_layer_config) if getattr(text, "is_heterogeneous", False) else [text]
+    values = [value for layer in layers if (value := getattr(layer, name, None))]
+    values = [each for value in values for each in (value if isinstance(value, list | tuple) else [value])]
+    return round(sum(values) / len(values)) if values else None
 
 
 def _num_heads(text: Any) -> int:
@@ -215,6 +236,17 @@ def _build_without_weights(architecture: Any) -> Any:
         return AutoModelForCausalLM.from_config(architecture)
 
 
+def _check_weight_decay(parts: tuple[str, ...], config: TrainingConfig) -> None:
+    """Weights without a gradient stay as they are, but for weight decay."""
+    if parts and config.weight_decay:
+        raise TandemError(
+            f"No gradient of a row of text reaches {', '.join(parts)} in this model, and with `method: full` a "
+            f"`weight_decay` of {config.weight_decay:g} would shrink the weights there in every step.",
+            "`weight_decay: 0` for a model with parts for images or sound, or an adapter method.",
+            "Set `training.weight_decay: 0` or `training.method: lora`.",
+        )
+
+
 def _num_trained(layers: tuple[AdaptedLayer, ...], saved: dict[str, Any], config: TrainingConfig) -> int:
     """Parameters with a gradient beside frozen weights: an adapter's, and the modules that are trained whole."""
     low_rank = sum(layer.num_parameters for layer in layers)
@@ -240,7 +272,7 @@ def _active_weights(
 
 def _feed_forward_width(linear: dict[str, tuple[int, int]], experts: dict[str, tuple[int, int, int]], text: Any) -> int:
     hidden, num_layers = int(text.hidden_size), int(text.num_hidden_layers)
-    dense = int(getattr(text, "intermediate_size", None) or 4 * hidden)
+    dense = _mean_over_layers(text, "intermediate_size") or 4 * hidden
     if not experts:
         return dense
     # What comes back to the model's width from inside a feed-forward: experts, shared experts, and layers without any.
@@ -283,5 +315,5 @@ def _num_weights(experts: dict[str, tuple[int, int, int]], layer: AdaptedLayer) 
     return num_experts * inputs * outputs
 
 
-def _is_inside(name: str, modules: dict[str, Any]) -> bool:
+def _is_inside(name: str, modules: Iterable[str]) -> bool:
     return any(name == outer or name.startswith(f"{outer}.") for outer in modules)

@@ -26,3 +26,8 @@ def gather_from_all(value: Any) -> list[Any]:
 def is_true_for_any(flag: bool) -> bool:
     """Whether a condition holds for at least one worker."""
     return any(gather_from_all(flag))
+
+
+def first_of_any(value: Any) -> Any:
+    """The value of the first worker that has one; None where no worker has."""
+    return next((each for each in gather_from_all(value) if each is not None), None)

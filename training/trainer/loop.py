@@ -19,13 +19,14 @@ from safetensors.torch import load_file, save_file
 
 from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
-from training.data.batches import OptimizerSteps
+from training.data.batches import OptimizerSteps, plan_padded_epoch
 from training.data.examples import Examples
 from training.data.micro_batch import make_micro_batch
 from training.data.packing import Pack, plan_epoch
+from training.model.attention_check import settle_attention
 from training.model.attention_choice import find_attention
 from training.model.loss import compare_losses
-from training.model.model import DTYPES, check_rows_stay_apart, load_model
+from training.model.model import DTYPES, load_model
 from training.model.objective import make_objective
 from training.plan.deepspeed_config import deepspeed_config, num_forward_passes
 from training.plan.flops import mfu, step_flops, why_no_mfu
@@ -37,7 +38,7 @@ from training.publish.weights import merge_adapter, save_adapter, save_full
 from training.trainer import deepspeed_engine
 from training.trainer.checkpoint_store import StoredCheckpoint
 from training.trainer.checkpointer import Checkpointer
-from training.trainer.collectives import broadcast_from_first, gather_from_all
+from training.trainer.collectives import broadcast_from_first, first_of_any, gather_from_all
 from training.trainer.job import (
     ADAPTER_FOLDER,
     BASE_LOGPROBS_FILE,
@@ -199,9 +200,11 @@ class TrainingLoop:
         engine = deepspeed_engine.open_engine(
             model, settings, LearningRateSchedule.from_config(self.config, self.job.num_steps)
         )
+        chosen = find_attention(self.job.model, self.config, self.device)
+        self.attention = settle_attention(
+            engine, self.rows, self.config, self.job.model, self.device, chosen, first_of_any
+        )
         self.loss_note = compare_losses(engine, self.rows, self.device)
-        if self.config.packing:
-            check_rows_stay_apart(engine, self.rows, self.job.model, self.device)
         return engine
 
     def _restore(self, checkpoint: StoredCheckpoint | None) -> None:
@@ -219,9 +222,8 @@ class TrainingLoop:
         step = self.position.step
         recorder = MetricsRecorder(self.job.folder, self.config, step + 1, self.position.mlflow_run)
         self.position.mlflow_run = recorder.mlflow_run
-        attention = find_attention(self.job.model, self.config, self.device)
-        recorder.record_attention(step, attention.reason)
-        slower = attention.reason if attention.is_fallback else None
+        recorder.record_attention(step, self.attention.reason)
+        slower = self.attention.reason if self.attention.is_fallback else None
         for note in (slower, self.loss_note, *problems, *adapter_notes(self.shapes), *self._notes_on_speed()):
             if note:
                 recorder.record_note(step, note)
@@ -304,11 +306,16 @@ class TrainingLoop:
     def _held_out_loss(self) -> float:
         self.engine.eval()
         loss_sum = torch.zeros((), device=self.device)
-        capacity = self.config.micro_batch_size * self.config.sequence_length
-        packs = plan_epoch(self.held_out.row_lengths, capacity, self.num_workers, self.config.seed, epoch=0)
+        config, number = self.config, self.num_workers
+        if config.packing:
+            capacity = config.micro_batch_size * config.sequence_length
+            packs = plan_epoch(self.held_out.row_lengths, capacity, number, config.seed, epoch=0)
+        else:  # a model that is not packed must not be measured on packed rows either
+            packs = plan_padded_epoch(len(self.held_out), config.micro_batch_size, number, config.seed, epoch=0)
         with torch.no_grad():
-            for pack in packs[self.rank :: self.num_workers]:
-                loss_sum += self.objective.loss_sum(self.engine, make_micro_batch(self.held_out, pack).to(self.device))
+            for pack in packs[self.rank :: number]:
+                batch = make_micro_batch(self.held_out, pack, padded=not config.packing).to(self.device)
+                loss_sum += self.objective.loss_sum(self.engine, batch)
         return self._sum_over_workers(loss_sum) / sum(self.objective.row_weights(self.held_out))
 
     def _keep_best(self) -> None:

@@ -13,9 +13,10 @@ from training.config import TrainingConfig
 from training.data.examples import Examples
 from training.data.micro_batch import MicroBatch, make_micro_batch
 from training.model.attention import VARLEN_ATTENTION, register_attentions
+from training.model.attention_check import check_rows_stay_apart
 from training.model.attention_choice import choose_attention
 from training.model.loss import answer_losses, causal_model
-from training.model.model import check_rows_stay_apart, load_model, place_weights
+from training.model.model import load_model, place_weights
 
 CPU = torch.device("cpu")
 ROWS = Examples.from_sequences(random_rows([10, 20, 30]))
@@ -183,7 +184,7 @@ def test_rounding_that_others_cause_is_no_reach(monkeypatch: pytest.MonkeyPatch)
             behind, before = tokens[20:].std(), tokens[:20].std()
             return exact + torch.where(is_second, size_before * before, size_behind * behind) / 100
 
-        monkeypatch.setattr("training.model.model.answer_losses", losses)
+        monkeypatch.setattr("training.model.attention_check.batch_losses", losses)
         check_rows_stay_apart(model, rows, "jittery", CPU)
 
     jitter(0.3, 0.3)
