@@ -5,7 +5,7 @@ plainest call there is: one row at a time, without positions. The same rows then
 training, laid out as the training lays rows out. Losses may differ by what rounding makes of them. That is measured:
 `noise` is by how much the model's own losses change when each number behind its embedding is changed by half a unit in
 the last place. Two right attentions are 0.4 to 1.0 times as far apart, in models of 2 to 80 layers; wrong masks,
-positions and windows 5 to 110 times (docs/decisions/035-attention-check.md).
+positions and windows 5 to 110 times (docs/decisions/041-attention-check.md).
 
 A short batch fills no window of thousands of tokens. Windows that a row or a pack of the training can fill are set to
 five tokens for the check, in the model's own code and in ours; others change nothing in the training either.
@@ -26,9 +26,9 @@ from torch.nn.functional import cross_entropy
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
+from training.data.answer_masks import Example
 from training.data.examples import Examples, Tokens
 from training.data.micro_batch import MicroBatch, make_micro_batch
-from training.data.tokenize import Example
 from training.model.attention_choice import AttentionChoice
 from training.model.loss import causal_model, evaluating, model_arguments, noise
 

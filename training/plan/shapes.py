@@ -7,6 +7,7 @@ from typing import Any
 
 from cluster.errors import TandemError
 from training.config import TrainingConfig
+from training.model.architecture import check_architecture
 from training.model.targets import (
     AdaptedLayer,
     expert_weights,
@@ -112,6 +113,7 @@ def read_model_shapes(config: TrainingConfig, model: Any) -> ModelShapes:
             a layer that cannot have an adapter.
     """
     architecture = _read_architecture(model) if isinstance(model, str) else model
+    check_architecture(architecture, config)
     base = _build_without_weights(architecture)
     text = architecture.get_text_config()
     linear, experts, is_full = linear_layers(base), expert_weights(base), config.method == "full"

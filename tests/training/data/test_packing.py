@@ -11,8 +11,8 @@ from training.data.answer_masks import Example
 from training.data.examples import Examples
 from training.data.micro_batch import MicroBatch, make_micro_batch
 from training.data.packing import plan_epoch
-from training.model.loss import answer_losses
 from training.model.attention_check import check_rows_stay_apart
+from training.model.loss import answer_losses
 from training.model.model import load_model
 
 
