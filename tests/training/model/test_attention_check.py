@@ -11,8 +11,8 @@ from cluster.errors import TandemError
 from tests.training.data.test_packing import random_rows
 from tests.training.every_model import CPU, ROWS, TYPES, compare_with_eager, table, try_layout, write_small
 from training.config import TrainingConfig
+from training.data.answer_masks import Example
 from training.data.examples import Examples
-from training.data.tokenize import Example
 from training.model.attention import PACKED_ATTENTION, packed_attention, register_attentions
 from training.model.attention_check import _cut_tokens, settle_attention
 from training.model.attention_choice import AttentionChoice, find_attention
