@@ -22,6 +22,7 @@ from training.data.formats.objectives import (
     parse_for_objective,
     recognise_row,
 )
+from training.data.formats.plain_text import check_holds_rows
 from training.data.formats.reading import RowOptions, read_sources
 from training.data.sources import SourceRecord, open_source, unusable_source
 
@@ -222,7 +223,10 @@ class _SourceRows:
 
 
 def _read_source_rows(source: DataSource, config: TrainingConfig) -> _SourceRows:
-    reading, objective = open_source(source), config.objective
+    objective = config.objective
+    if objective == "text" and source.path:
+        check_holds_rows(source.path)
+    reading = open_source(source)
     options = RowOptions(frozenset(source.ignore), config.consecutive_turns)
     not_used: set[str] = set()
     rows: list[TrainingRow] = []

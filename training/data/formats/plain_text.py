@@ -4,8 +4,10 @@
 """
 
 import re
+from pathlib import Path
 from typing import Any
 
+from cluster.errors import TandemError
 from training.data.conversation import Conversation, ParsedRow
 from training.data.formats.keys import (
     CONTENT_KEYS,
@@ -19,6 +21,7 @@ from training.data.formats.loss_flags import read_weight
 from training.data.formats.reading import Reading, RowOptions
 
 TEXT_KEYS = ("text", "content")
+_TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".html", ".htm", ".rst")
 
 # What a chat template writes at the beginning of a turn, in the models that are seen most.
 _TURN_MARK = re.compile(
@@ -29,6 +32,21 @@ _TURN_MARK = re.compile(
 
 _LEADING_MARK = re.compile(r"^(?:[#>*\-•]+|\(?\d+[.)]|Q\d*[.:)])\s+")
 _SENTENCE_END = re.compile(r"(?<=[.!?？])\s+")
+
+
+def check_holds_rows(path: Path) -> None:
+    """Raise TandemError where a file is a text itself, and not rows with texts; another fault is found by others."""
+    if path.suffix.lower() not in _TEXT_SUFFIXES or not path.is_file():
+        return
+    with path.open("rb") as file:
+        first = next((line.strip() for line in file if line.strip()), b"")
+    if first[:1] not in (b"{", b"["):
+        raise TandemError(
+            f"The training data {path} is a text, and not a file of rows with texts.",
+            'A JSONL, JSON or Parquet file with a row `{"text": ...}` for each document.',
+            "Name the file, or a folder of documents, under `retrieval.sources`, and write the rows with "
+            "`tandem data texts`.",
+        )
 
 
 def is_plain_text(row: dict[str, Any]) -> bool:

@@ -126,3 +126,12 @@ def test_only_texts_do_without_a_chat_template(model_folder: Path, tmp_path: Pat
         load_tokenizer(str(tmp_path))
     bare = load_tokenizer(str(tmp_path), needs_template=False)
     assert template_hash(bare) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_a_text_file_is_no_file_of_rows(tmp_path: Path) -> None:
+    path = tmp_path / "book.txt"
+    path.write_text("\nOnce upon a time.\n")
+    with pytest.raises(TandemError, match=r"book.txt is a text, and not a file of rows .* `tandem data texts`"):
+        check_rows(TrainingConfig(data=path, objective="text"))
+    path.write_text('{"text": "Once upon a time."}\n')
+    assert len(check_rows(TrainingConfig(data=path, objective="text")).rows) == 1
