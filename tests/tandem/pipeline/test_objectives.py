@@ -76,7 +76,7 @@ def test_kto_moves_answers_by_their_labels_and_goes_live(tmp_path: Path) -> None
     print(f"desired answers {float(desired.mean()):+.2f} nats, undesired ones {float(undesired.mean()):+.2f}")
     assert float(desired.mean()) > 0.5 and float(undesired.mean()) < -0.5
     notes = (run.parent / "metrics.jsonl").read_text()
-    assert "desired answers, which count 1 each" in notes
+    assert "desired answers, which count" in notes
     assert "(kto)" in (path / "README.md").read_text()
 
 
