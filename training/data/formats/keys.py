@@ -133,8 +133,8 @@ REFUSED_ROW_KEYS: dict[str, str] = {
     **dict.fromkeys(("reasoning", "reasoning_content", "thinking", "thought", "cot"), _THINKING),
     "chat_template": "a chat template is not read from rows; the model's is used",
     **dict.fromkeys(("label", "kto_tag"),
-                    "`training.objective: kto` learns from labels of good and bad answers; where it is another label, "
-                    "name it under `ignore` of its source"),
+                    "labels of good and bad answers are learnt from with `training.objective: kto`; where it is "
+                    "another label, name it under `ignore` of its source"),
     "documents": "documents for the chat template are not read",
     **dict.fromkeys(("mask", "train", "training", "train_on", "loss", "loss_mask", "masked", "train_on_turn",
                      "train_detail", "train_on_inputs", "train_on_prompt", "learn"),

@@ -79,13 +79,13 @@ def test_labels_that_differ_make_a_bad_row(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("label", [True, False, 1, "bad", "false"])
 def test_a_labelled_answer_is_not_learnt_as_a_good_one(tmp_path: Path, label: Any) -> None:
-    with pytest.raises(TandemError, match=r"has `label`; `training.objective: kto` learns from labels"):
+    with pytest.raises(TandemError, match=r"has `label`; labels of good and bad answers are learnt"):
         read(tmp_path, [{"messages": TURNS, "label": label}], objective="sft")
 
 
 def test_a_preference_pair_with_a_label_is_bad(tmp_path: Path) -> None:
     pair = {"prompt": "Q", "chosen": "A", "rejected": "B", "label": True}
-    with pytest.raises(TandemError, match=r"`training.objective: kto` learns from labels"):
+    with pytest.raises(TandemError, match=r"are learnt from with `training.objective: kto`"):
         read(tmp_path, [pair], objective="dpo")
     with pytest.raises(TandemError, match=r"holds preference pairs, and `training.objective` is kto"):
         read(tmp_path, [pair])

@@ -45,7 +45,7 @@ def test_a_text_is_read(tmp_path: Path, row: dict[str, Any]) -> None:
         ({"title": "a"}, "has no `text`"),
         ({"text": None}, "has no `text`"),
         ({"text": "A b.", "weight": 0}, "has a `weight`, which a text cannot have"),
-        ({"text": "A b.", "label": 1}, "has `label`; `training.objective: kto` learns from labels"),
+        ({"text": "A b.", "label": 1}, "has `label`; labels of good and bad answers are learnt"),
         ({"text": "A b.", "loss_mask": [0, 1]}, "has `loss_mask`; "),
         ({"text": "A b.", "image": "a.png"}, "has `image`; images, audio and video are not trained on"),
         ({"text": "A b.", "question": "Why?"}, "has `question` beside its text, which is learnt alone"),
