@@ -52,6 +52,13 @@ def trained(project: Project, *words: str) -> Path:
     return version.path
 
 
+def without_template(folder: Path) -> Path:
+    """A copy of the model whose tokenizer has no chat template."""
+    shutil.copytree(MODEL, folder / "bare")
+    (folder / "bare" / "chat_template.jinja").unlink()
+    return folder / "bare"
+
+
 def log_probabilities(model: Any, rows: Examples) -> torch.Tensor:
     """Of the answer of each row, in nats."""
     batches = [make_micro_batch(rows, (row,), padded=True) for row in range(len(rows))]
@@ -81,9 +88,7 @@ def test_kto_moves_answers_by_their_labels_and_goes_live(tmp_path: Path) -> None
 
 
 def test_texts_train_a_model_without_a_chat_template(tmp_path: Path) -> None:
-    model = tmp_path / "bare"
-    shutil.copytree(MODEL, model)
-    (model / "chat_template.jinja").unlink()
+    model = without_template(tmp_path)
     rows = [{"text": f"The {metal} of Tandem weighs seven stones. " * 12, "source": f"{metal}.md"} for metal in METALS]
     project = project_with(tmp_path, rows, model, objective="text", epochs=6, learning_rate=2e-3, sequence_length=64)
     path = trained(project)
@@ -91,13 +96,17 @@ def test_texts_train_a_model_without_a_chat_template(tmp_path: Path) -> None:
     assert lines and all(len(line["prompt_token_ids"]) == 1 and len(line["answer_token_ids"]) > 20 for line in lines)
     gained = [sum(line["logprobs"]) - sum(line["base_logprobs"]) for line in lines]
     assert min(gained) > 20
+
+
+def test_a_model_without_a_chat_template_completes_and_refuses_chats(tmp_path: Path) -> None:
+    project = project_with(tmp_path, [{"text": "A text."}], without_template(tmp_path), objective="text")
     with (
         ray_session(ClusterConfig()),
         running_endpoint(project.serving, project.model, project.storage, None, None, print) as url,
     ):
-        body = {"model": "base:p", "prompt": "The gold of Tandem weighs seven", "max_tokens": 8, "temperature": 0}
-        completed = httpx.post(f"{url}/completions", json=body, timeout=60)
-        assert completed.status_code == 200 and "stones" in completed.json()["choices"][0]["text"]
-        chat = {"model": "base:p", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
-        refused = httpx.post(f"{url}/chat/completions", json=chat, timeout=60)
+        body = {"model": "base", "prompt": "The gold of Tandem weighs seven", "max_tokens": 8, "temperature": 0}
+        assert httpx.post(f"{url}/completions", json=body, timeout=120).status_code == 200
+        chat = {"model": "base", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+        refused = httpx.post(f"{url}/chat/completions", json=chat, timeout=120)
+        print(refused.status_code, refused.text)
         assert refused.status_code == 400 and "chat template" in refused.json()["error"]["message"]
