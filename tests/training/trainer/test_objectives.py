@@ -22,6 +22,14 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"prompt": f"Count {n}" + " and on" * (n % 5), "completion": "xy"[n % 2] * (3 + n % 7), "label": n % 3 > 0}
         for n in range(30)
     ],
+    "sft": [
+        {
+            "prompt": f"Count {n}" + " and on" * (n % 5),
+            "completion": "xy"[n % 2] * (3 + n % 7),
+            "weight": 0.5 + n % 2 / 2,
+        }
+        for n in range(30)
+    ],
     "text": [{"text": f"Text {n}. " + "All of it is learnt. " * (n % 12)} for n in range(30)],
 }
 
@@ -54,6 +62,7 @@ def held_out(job: TrainingJob) -> list[float]:
     [
         {"objective": "kto"},
         pytest.param({"objective": "text"}, marks=pytest.mark.matrix),
+        pytest.param({"objective": "sft"}, marks=pytest.mark.matrix),
         pytest.param({"objective": "kto", "packing": False, "micro_batch_size": 3}, marks=pytest.mark.matrix),
         pytest.param({"objective": "kto", "zero_stage": 3, "dropout": 0.1}, marks=pytest.mark.matrix),
         pytest.param({"objective": "kto", "method": "dora"}, marks=pytest.mark.matrix),
