@@ -24,8 +24,8 @@ from training.model.model import load_model
 from training.model.objective import make_objective
 from training.plan.placement import ON_CPU, worker_environment
 from training.plan.schedule import LearningRateSchedule
+from training.trainer.collectives import reference_point
 from training.trainer.deepspeed_engine import open_engine, sharded_loading, trained_weights
-from training.trainer.reference_point import reference_point
 
 CASES: dict[str, dict[str, Any]] = {
     "full": {"method": "full"},

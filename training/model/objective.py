@@ -29,7 +29,7 @@ class Objective(Protocol):
         """The loss summed over the rows of a batch, a scalar with a gradient.
 
         Args:
-            reference_point: of the global batch, as `training.trainer.reference_point` gives it; KTO needs one.
+            reference_point: of the global batch, as `training.trainer.collectives` gives it; KTO needs one.
         """
         ...
 

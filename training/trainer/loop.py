@@ -39,7 +39,7 @@ from training.publish.weights import merge_adapter, save_adapter, save_full
 from training.trainer import deepspeed_engine
 from training.trainer.checkpoint_store import StoredCheckpoint
 from training.trainer.checkpointer import Checkpointer
-from training.trainer.collectives import broadcast_from_first, first_of_any, gather_from_all
+from training.trainer.collectives import broadcast_from_first, first_of_any, gather_from_all, reference_point
 from training.trainer.job import (
     ADAPTER_FOLDER,
     BASE_LOGPROBS_FILE,
@@ -49,7 +49,6 @@ from training.trainer.job import (
     TrainingJob,
 )
 from training.trainer.metrics import MetricsRecorder
-from training.trainer.reference_point import reference_point
 from training.trainer.snapshots import Snapshot
 
 

@@ -51,7 +51,7 @@ def kto_model(model_folder: Path, **settings):
 
 
 def reference_point(objective: DesirabilityLoss, model, rows: Examples, packs, draw: str = "0", padded: bool = False):
-    """As training.trainer.reference_point has it, in one process."""
+    """As training.trainer.collectives has it, in one process."""
     mismatched = draw_mismatched(rows, packs, draw)
     sums = [objective.log_ratio_sum(model, make_mismatched_batch(rows, pack, padded=padded)) for pack in mismatched]
     return (sum(sums) / sum(map(len, packs))).clamp(min=0)
