@@ -23,7 +23,7 @@ from cluster.storage.storage import Storage
 from training.config import TrainingConfig, WorkerRange
 from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
-from training.data.formats.objectives import check_both_labels
+from training.data.objectives import check_both_labels
 from training.data.rows import DataReport, check_rows, log_unused_keys, warn_of_left_out_rows
 from training.data.templates.learnt_ends import served_ends
 from training.data.templates.template_check import TemplateCheck, warn_of_template

@@ -13,8 +13,8 @@ import numpy as np
 
 from training.config import TrainingConfig
 from training.data.duplicates import Duplicate, find_duplicates
-from training.data.formats.objectives import check_both_labels
 from training.data.formats.plain_text import find_turn_mark
+from training.data.objectives import check_both_labels
 from training.data.rows import BadRow, SourceReport, read_rows
 from training.data.templates.template_check import TemplateCheck, TemplateWarning
 from training.data.tokenize import (

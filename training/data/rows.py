@@ -15,15 +15,15 @@ from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
 from training.config import DataSource, ObjectiveName, TrainingConfig
 from training.data.conversation import Conversation, Message
-from training.data.formats.objectives import (
+from training.data.formats.plain_text import check_holds_rows
+from training.data.formats.reading import RowOptions, read_sources
+from training.data.objectives import (
     RowFormat,
     check_both_labels,
     check_objective,
     parse_for_objective,
     recognise_row,
 )
-from training.data.formats.plain_text import check_holds_rows
-from training.data.formats.reading import RowOptions, read_sources
 from training.data.sources import SourceRecord, open_source, unusable_source
 
 MAX_LISTED_ROWS = 20
@@ -65,8 +65,8 @@ class TrainingRow:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the messages, and of what else a row has (tools, settings of the template, weights, a text): what a
-        leak check compares. The names of speakers are left out, as they were."""
+        """SHA-256 of the messages, and of what else a row has (tools, settings of the template, weights, a text): what
+        a leak check compares. The names of speakers are left out, as they were."""
         messages, rejected = map(_without_names, (self.messages, self.rejected or ()))
         said: list[Any] = [messages, rejected] if rejected else messages
         more = {

@@ -169,7 +169,7 @@ def _encode_all(
             done = _encode_row(row, tokenizer, window, template_kwargs)
             if max_tokens is not None and done.num_tokens > max_tokens:
                 raise ValueError(too_long_reason(done.num_tokens, max_tokens))
-            if check and row.text is None:
+            if check:
                 asked = replace(row, conversation=_with_template_kwargs(row.conversation, template_kwargs))
                 check.add(asked, [int(sequence.token_ids[-1]) for sequence in done.sequences])
             encoded.append(done)
@@ -178,9 +178,7 @@ def _encode_all(
     return tuple(encoded)
 
 
-def _encode_row(
-    row: TrainingRow, tokenizer: Any, window: int | None, template_kwargs: Mapping[str, Any]
-) -> EncodedRow:
+def _encode_row(row: TrainingRow, tokenizer: Any, window: int | None, template_kwargs: Mapping[str, Any]) -> EncodedRow:
     conversation = _with_template_kwargs(row.conversation, template_kwargs)
     if row.text is not None:
         assert window is not None, "a text is cut into windows of some length"
