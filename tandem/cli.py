@@ -42,6 +42,9 @@ class Verb:
 DATA = (
     Verb("check", "Check every training row and test question, and show which tokens are trained.",
          "data.data:check_data"),
+    Verb("texts", "Write the documents of the index as rows for `training.objective: text`.", "data.texts:write_texts"),
+    Verb("ratings", "Write the answers that callers rated as rows for `training.objective: kto`.",
+         "data.ratings:write_ratings"),
 )  # fmt: skip
 SEARCH_DETAILS = (
     'The word `for` may be left out: `tandem search "When does it open?"` is `tandem search for "When does it open?"`, '
@@ -101,7 +104,7 @@ PANELS = {
              "start.doctor:doctor"),
     ),
     "Data": (
-        Verb("data", "Check the training rows and the test questions.", verbs=DATA),
+        Verb("data", "Check the training rows and the test questions, or write rows.", verbs=DATA),
         Verb("questions", "Draft, approve, split, check and export the test questions.", verbs=QUESTIONS),
         Verb("index", "Bring the document index up to date.", "data.index:index"),
         Verb("search", 'Search the documents (tandem search "..."), or measure how good the search is.',

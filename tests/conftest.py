@@ -53,6 +53,7 @@ GROUPS = {
         "tests/tandem/pipeline/test_models_that_think.py",
         "tests/tandem/pipeline/test_tool_calls.py",
         "tests/tandem/pipeline/test_learnt_ends.py",
+        "tests/tandem/pipeline/test_objectives.py",
     ),
     "Milvus server": tuple(
         f"tests/retrieval/{name}.py"

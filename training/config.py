@@ -10,6 +10,8 @@ from cluster.template_arguments import check_template_arguments
 # Project files and run folders of earlier versions hold these keys. `search` is looking up and nothing else today.
 FORMER_NAMES: dict[str, str] = {"search": "tune"}
 
+ObjectiveName = Literal["sft", "dpo", "kto", "text"]
+
 LOGIT_CHUNK_TOKENS = 1024
 """Answer tokens whose logits exist at one time (training.model.loss); the memory plan counts with it."""
 
@@ -105,8 +107,8 @@ class TrainingConfig(Section):
 
     data: Sources = ()
     """A file with rows (JSONL, JSON or Parquet), or a list of sources: `path` or `hub`, a `weight`, and keys to
-    `ignore`. The format (chat messages, prompt and completion, alpaca, sharegpt, question and answer, preference pairs)
-    is recognised by its content; docs/training.md shows them."""
+    `ignore`. The format (chat messages, prompt and completion, alpaca, sharegpt, question and answer, preference pairs,
+    texts) is recognised by its content; docs/training.md shows them."""
 
     held_out: float = Field(default=0.05, ge=0, lt=1)
     """Share of rows kept out of training, for a held-out loss and for the log-probabilities of the parity check."""
@@ -133,11 +135,23 @@ class TrainingConfig(Section):
     (`chat_template_kwargs`) come before them. What all rows were trained with becomes the adapter's default where it is
     served."""
 
-    objective: Literal["sft", "dpo"] = "sft"
-    """Learn the answers (`sft`), or to prefer `chosen` over `rejected` answers (`dpo`, arXiv:2305.18290)."""
+    objective: ObjectiveName = "sft"
+    """Learn the answers (`sft`), to prefer `chosen` over `rejected` answers (`dpo`, arXiv:2305.18290), to give answers
+    that are labelled as desired and not those labelled as undesired (`kto`, arXiv:2402.01306), or every token of plain
+    texts (`text`, continued pre-training). docs/objectives.md says which rows each takes."""
 
     dpo_beta: float = Field(default=0.1, gt=0)
     """How closely DPO keeps to the base model; larger is closer."""
+
+    kto_beta: float = Field(default=0.1, gt=0)
+    """How closely KTO keeps to the base model; larger is closer."""
+
+    kto_desirable_weight: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    """What each desired answer counts in KTO. `auto` is the weight nearest to 1 with which all desired answers together
+    count 1 to 4/3 times what the undesired ones do."""
+
+    kto_undesirable_weight: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    """What each undesired answer counts in KTO; `auto` as for `kto_desirable_weight`."""
 
     method: Literal["lora", "dora", "qlora", "full"] = "lora"
     """What is trained: low-rank matrices beside frozen weights (`lora`, arXiv:2106.09685), with a magnitude per output
@@ -296,10 +310,10 @@ class TrainingConfig(Section):
     def _fits_together(self) -> "TrainingConfig":
         if self.modules_to_save and self.method == "full":
             raise ValueError("`modules_to_save` belongs to an adapter; `method: full` trains every module")
-        if self.objective == "dpo" and self.method == "full":
+        if self.objective in ("dpo", "kto") and self.method == "full":
             raise ValueError(
-                "`objective: dpo` takes the base model as its reference by switching the adapter off; use an adapter "
-                "method"
+                f"`objective: {self.objective}` takes the base model as its reference by switching the adapter off; "
+                "use an adapter method"
             )
         if self.offload == "nvme" and self.nvme_path is None:
             raise ValueError("`offload: nvme` needs `nvme_path`")

@@ -23,6 +23,7 @@ from cluster.storage.storage import Storage
 from training.config import TrainingConfig, WorkerRange
 from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
+from training.data.objectives import check_both_labels
 from training.data.rows import DataReport, check_rows, log_unused_keys, warn_of_left_out_rows
 from training.data.templates.learnt_ends import served_ends
 from training.data.templates.template_check import TemplateCheck, warn_of_template
@@ -231,13 +232,14 @@ def prepare_run(
     check_elastic_workers(settled)
     check_method(settled, placement.kind == "gpu")
     report = data or check_rows(config)
-    tokenizer = load_tokenizer(model)
+    tokenizer = load_tokenizer(model, config.objective != "text")
     check = TemplateCheck(tokenizer, model, config.control_tokens)
     encoded = encode_rows(report, tokenizer, max_row_tokens(config, model), config.max_bad_rows, check)
     warn_of_left_out_rows(encoded.left_out)
     log_unused_keys(report.sources)
     warn_of_template(check.warnings())
     trained, held_out = encoded.split(config)
+    check_both_labels([row.row.label for row in trained if row.row.label is not None], "rows that are not held out")
     rows = Examples.from_rows(trained)
     rows.save(folder / TRAINING_ROWS_FILE)
     Examples.from_rows(held_out).save(folder / HELD_OUT_ROWS_FILE)

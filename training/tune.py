@@ -34,7 +34,7 @@ NUM_EVALUATIONS = 9
 """Held-out losses of a trial, at least, where `eval_steps` is not set: ASHA decides by them."""
 _DECIDES_WHAT_IS_COMPARED = {
     "data", "held_out", "held_out_data", "max_bad_rows", "consecutive_turns", "chat_template_kwargs", "objective",
-    "dpo_beta", "seed", "adapter",
+    "dpo_beta", "kto_beta", "kto_desirable_weight", "kto_undesirable_weight", "seed", "adapter",
 }  # fmt: skip
 # ASHA first decides after this share of a trial, in percent.
 _GRACE_PERIOD = 11

@@ -4,6 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from cluster.errors import TandemError
+from cluster.fingerprints.models import find_model
 from evaluation.arms import Shot, make_arms
 from evaluation.asking.addresses import check_url
 from evaluation.asking.corrections import Correction, load_corrections
@@ -11,6 +13,7 @@ from evaluation.config import ArmName, EvaluationConfig, built_in
 from evaluation.measure import check_questions
 from evaluation.questions.leaks import find_leaks_among, raise_for_leaks
 from evaluation.questions.question import Question, slices
+from serving.engine.model_files import read_chat_templates
 from tandem.compare.chat_template import check_thinking_arms
 from tandem.compare.corrections_run import check_corrections
 from tandem.console import Console
@@ -68,6 +71,7 @@ def check_data(project: Project, console: Console, arms: Collection[ArmName]) ->
 
 def check_arms(project: Project) -> None:
     """Raises TandemError where an arm needs what the project does not have, before anything is paid for."""
+    check_objective(project)
     has_documents, has_rows = project.retrieves, bool(project.training.data)
     make_arms(
         project.evaluation.arms, tuned="tuned", raft="raft", collection="there" if has_documents else None,
@@ -76,6 +80,32 @@ def check_arms(project: Project) -> None:
     check_thinking_arms(project)
     for name, url in _other_urls(project.evaluation).items():
         check_url(url, name)
+
+
+def check_objective(project: Project) -> None:
+    """Raises TandemError where an arm cannot be made from the rows of the project's objective."""
+    objective, arms = project.training.objective, {built_in(arm) for arm in project.evaluation.arms}
+    if "raft" in arms and objective != "sft":
+        raise TandemError(
+            f"`evaluation.arms` names `raft`, and `training.objective` is {objective}.",
+            "The arm `raft` is trained on questions and answers, made anew with what retrieval finds: sft.",
+            "Set `training.objective: sft`, or take `raft` out of `evaluation.arms`.",
+        )
+    if objective != "text" or not project.training.data:
+        return
+    if "few_shot" in arms:
+        raise TandemError(
+            "`evaluation.arms` names `few_shot`, and `training.objective` is text.",
+            "Rows with a question and an answer, which the arm shows in front of each question.",
+            "Take `few_shot` out of `evaluation.arms`.",
+        )
+    if project.tunes and find_model(project.model) and not read_chat_templates(project.model):
+        raise TandemError(
+            f"The model {project.model} has no chat template, so that its arms cannot be asked questions.",
+            "A model that was made for chat. Without a template it can be trained on texts and served at "
+            "/v1/completions.",
+            "Name an instruct model, or put chat_template.jinja beside the tokenizer.",
+        )
 
 
 def _other_urls(config: EvaluationConfig) -> dict[str, str]:

@@ -14,14 +14,17 @@ import torch.distributed
 
 import training.model.loss
 from tests.training.data.test_packing import random_rows
+from tests.training.model.test_kto import ratings
 from tests.training.model.test_objective import preferences
 from training.config import TrainingConfig
 from training.data.examples import Examples
 from training.data.micro_batch import make_micro_batch
+from training.data.packing import Pack
 from training.model.model import load_model
 from training.model.objective import make_objective
 from training.plan.placement import ON_CPU, worker_environment
 from training.plan.schedule import LearningRateSchedule
+from training.trainer.collectives import reference_point
 from training.trainer.deepspeed_engine import open_engine, sharded_loading, trained_weights
 
 CASES: dict[str, dict[str, Any]] = {
@@ -31,6 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
     "modules to save": {"modules_to_save": ["lm_head"]},
     "adapter on the head": {"target_modules": ["q_proj", "lm_head"], "dropout": 0.3, "parity_tolerance": None},
     "dpo": {"objective": "dpo", "gradient_checkpointing": True},
+    "kto": {"objective": "kto", "gradient_checkpointing": True},
     "bf16": {"precision": "bf16"},
 }
 
@@ -54,18 +58,16 @@ def train(model: str, case: str, stage: int, rank: int) -> dict[str, Any]:
     with sharded_loading(deepspeed):
         loaded = load_model(model, config, torch.device("cpu"))
     held = sum(p.ds_tensor.numel() if hasattr(p, "ds_tensor") else p.numel() for p in loaded.parameters())
-    engine, objective = open_engine(loaded, deepspeed, LearningRateSchedule("constant", 4, 0)), make_objective(config)
-    rows = (
-        preferences(8)
-        if config.objective == "dpo"
-        else Examples.from_sequences(random_rows([20, 30, 40, 50, 60, 70, 30, 40]))
-    )
+    engine, rows = open_engine(loaded, deepspeed, LearningRateSchedule("constant", 4, 0)), rows_of(config.objective)
+    objective = make_objective(config, rows)
     weights, losses = objective.row_weights(rows), []
     for step in range(4):
         engine.train()
         mine = 2 * step + rank
         weight = weights[2 * step] + weights[2 * step + 1]
-        loss = objective.loss_sum(engine, make_micro_batch(rows, (mine,)))
+        packs: list[Pack] = [(2 * step,), (2 * step + 1,)]
+        point = reference_point(objective, engine, rows, packs, str(step), torch.device("cpu"))
+        loss = objective.loss_sum(engine, make_micro_batch(rows, (mine,)), point)
         engine.backward(loss * (2 / weight))
         engine.step()
         total = loss.detach().clone()
@@ -74,6 +76,13 @@ def train(model: str, case: str, stage: int, rank: int) -> dict[str, Any]:
     squares = sum(float(weight.double().square().sum()) for weight in trained_weights(engine).values())
     engine.destroy()
     return {"losses": losses, "squares": squares, "held": held}
+
+
+def rows_of(objective: str) -> Examples:
+    """Eight rows of other lengths."""
+    if objective == "dpo":
+        return preferences(8)
+    return ratings(8) if objective == "kto" else Examples.from_sequences(random_rows([20, 30, 40, 50, 60, 70, 30, 40]))
 
 
 def deepspeed_settings(stage: int, precision: str) -> dict[str, Any]:

@@ -23,10 +23,19 @@ _QUESTION, _ANSWER = "Qx0questionx0Q", "Ax0answerx0A"
 
 @dataclass(frozen=True)
 class Example:
-    """One sequence of tokens; `is_answer[i]` says whether token i is learnt."""
+    """One sequence of tokens; `is_answer[i]` says whether token i is learnt, and `loss_weights[i]` what it counts then.
+
+    Without `loss_weights` every token that is learnt counts 1.
+    """
 
     token_ids: list[int]
     is_answer: list[bool]
+    loss_weights: list[float] | None = None
+
+    @property
+    def counted(self) -> list[float]:
+        """What each token counts in the loss; 0 where it is not learnt."""
+        return [float(mark) for mark in self.is_answer] if self.loss_weights is None else self.loss_weights
 
 
 def encode_conversation(tokenizer: Any, conversation: Conversation) -> list[Example]:
@@ -38,8 +47,11 @@ def encode_conversation(tokenizer: Any, conversation: Conversation) -> list[Exam
     """
     sequences: list[Example] = []
     for number in reversed(range(len(conversation.messages))):
-        if conversation.loss_weight(number):
-            _merge_sequence(sequences, encode_last_answer(tokenizer, conversation.until(number + 1)))
+        if weight := conversation.loss_weight(number):
+            turn = encode_last_answer(tokenizer, conversation.until(number + 1))
+            if weight != 1:
+                turn = replace(turn, loss_weights=[weight if mark else 0.0 for mark in turn.is_answer])
+            _merge_sequence(sequences, turn)
     return sequences[::-1]
 
 
@@ -90,7 +102,11 @@ def _merge_sequence(sequences: list[Example], turn: Example) -> None:
     for number, longer in enumerate(sequences):
         if longer.token_ids[:end] == turn.token_ids:
             both = [mine or other for mine, other in zip(turn.is_answer, longer.is_answer[:end], strict=True)]
-            sequences[number] = replace(longer, is_answer=both + longer.is_answer[end:])
+            weights = None
+            if turn.loss_weights is not None or longer.loss_weights is not None:
+                pairs = zip(turn.counted, longer.counted[:end], strict=True)
+                weights = [mine or other for mine, other in pairs] + longer.counted[end:]
+            sequences[number] = replace(longer, is_answer=both + longer.is_answer[end:], loss_weights=weights)
             return
     sequences.append(turn)
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from training.config import TrainingConfig
 from training.data.duplicates import Duplicate, find_duplicates
+from training.data.formats.plain_text import find_turn_mark
+from training.data.objectives import check_both_labels
 from training.data.rows import BadRow, SourceReport, read_rows
 from training.data.templates.template_check import TemplateCheck, TemplateWarning
 from training.data.tokenize import (
@@ -44,6 +46,8 @@ class TokenLengths:
     num_sequences: int
     num_tokens: int
     num_learnt: int
+    num_weighted: int
+    """Those of the learnt tokens that count other than 1 in the loss."""
     min: int
     median: int
     p95: int
@@ -82,6 +86,8 @@ class DataCheck:
     rendered: tuple[RenderedSequence, ...]
     bad: tuple[BadRow, ...]
     warnings: tuple[TemplateWarning, ...] = ()
+    num_rendered_chats: int = 0
+    """Texts with marks of turns, as a chat template writes them."""
 
 
 def check_training_data(config: TrainingConfig, model: str) -> DataCheck:
@@ -91,12 +97,13 @@ def check_training_data(config: TrainingConfig, model: str) -> DataCheck:
         TandemError: a source cannot be read, is empty or mixes formats, or the model has no tokenizer.
     """
     report = read_rows(config)
-    tokenizer, accepted = load_tokenizer(model), max_row_tokens(config, model)
+    tokenizer, accepted = load_tokenizer(model, config.objective != "text"), max_row_tokens(config, model)
     template = TemplateCheck(tokenizer, model, config.control_tokens)
-    data = encode_usable_rows(report, tokenizer, check=template)
+    data = encode_usable_rows(report, tokenizer, check=template, window=accepted)
     long = [row for row in (*data.rows, *data.held_out) if row.num_tokens > accepted]
     bad = [*data.left_out, *(BadRow(row.row.where, too_long_reason(row.num_tokens, accepted)) for row in long)]
     usable = data.without(long)
+    check_both_labels([row.row.label for row in usable.rows if row.row.label is not None])
     trained, held_out = usable.split(config)
     return DataCheck(
         sources=report.sources,
@@ -112,6 +119,7 @@ def check_training_data(config: TrainingConfig, model: str) -> DataCheck:
         ),
         bad=tuple(bad),
         warnings=template.warnings(),
+        num_rendered_chats=sum(find_turn_mark(row.text) is not None for row in report.rows if row.text is not None),
     )
 
 
@@ -126,6 +134,7 @@ def measure_lengths(rows: Sequence[EncodedRow]) -> TokenLengths | None:
         num_sequences=len(sequences),
         num_tokens=int(lengths.sum()),
         num_learnt=sum(int(sequence.is_answer.sum()) for sequence in sequences),
+        num_weighted=sum(_num_weighted(sequence) for sequence in sequences),
         min=int(lengths.min()), median=middle, p95=high, max=int(lengths.max()), histogram=_histogram(lengths),
     )  # fmt: skip
 
@@ -141,6 +150,10 @@ def render_sequence(tokenizer: Any, where: str, sequence: EncodedSequence) -> Re
         pieces.append((longer[len(text) :], learnt))
         text = longer
     return RenderedSequence(where, tuple(pieces))
+
+
+def _num_weighted(sequence: EncodedSequence) -> int:
+    return 0 if sequence.loss_weights is None else int((sequence.loss_weights != sequence.is_answer).sum())
 
 
 def _histogram(lengths: Any) -> tuple[HistogramBin, ...]:

@@ -42,7 +42,9 @@ def row_minhash(row: TrainingRow, num_permutations: int = _NUM_PERMUTATIONS) -> 
 
 
 def row_shingles(row: TrainingRow) -> set[str]:
-    """The word 3-grams of a row without its system message, case folded."""
+    """The word 3-grams of a row without its system message, or of its text, case folded."""
+    if row.text is not None:
+        return words.word_shingles(row.text)
     messages = [*row.messages, *(row.rejected or ())[-1:]]
     return words.word_shingles(" ".join(message_words(message) for message in messages if message["role"] != "system"))
 

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ class Examples:
     """`token_ids` and `is_answer` hold all sequences; sequence i is `offsets[i]` to `offsets[i + 1]`.
 
     A row is one sequence, or two in preference data: the chosen answer at 2 * row, the rejected one at 2 * row + 1.
-    `weights` [num_rows] says how often each row is seen in an epoch.
+    `weights` [num_rows] says how often each row is seen in an epoch. `loss_weights` says what each token counts in the
+    loss where some answer tokens count other than 1, and is None elsewhere. `labels` [num_rows] says of each row
+    whether its answer is a desired one (KTO), and is None where rows have no labels. A file holds the last two arrays
+    only where they are not None.
     """
 
     token_ids: Tokens
@@ -38,6 +42,8 @@ class Examples:
     offsets: npt.NDArray[np.int64]
     weights: Weights
     sequences_per_row: int = 1
+    loss_weights: Weights | None = None
+    labels: Flags | None = None
 
     @classmethod
     def from_sequences(
@@ -45,6 +51,7 @@ class Examples:
         sequences: Sequence[Example | EncodedSequence],
         sequences_per_row: int = 1,
         weights: Sequence[float] | None = None,
+        labels: Sequence[bool] | None = None,
     ) -> "Examples":
         """Lay sequences end to end; each row counts once where no weights are given."""
         num_rows, rest = divmod(len(sequences), sequences_per_row)
@@ -59,6 +66,8 @@ class Examples:
             offsets,
             np.ones(num_rows, np.float32) if weights is None else np.array(weights, np.float32),
             sequences_per_row,
+            _loss_weights(sequences, offsets, is_answer),
+            None if labels is None else np.array(labels, np.bool_),
         )
 
     @classmethod
@@ -67,7 +76,8 @@ class Examples:
         per_row = 2 if any(row.row.rejected for row in rows) else 1
         sequences = [sequence for row in rows for sequence in row.sequences]
         weights = [row.row.weight for row in rows for _ in row.sequences][::per_row]
-        return cls.from_sequences(sequences, per_row, weights)
+        labels = [bool(row.row.label) for row in rows for _ in row.sequences] if _have_labels(rows) else None
+        return cls.from_sequences(sequences, per_row, weights, labels)
 
     @classmethod
     def load(cls, path: Path) -> "Examples":
@@ -78,8 +88,13 @@ class Examples:
         """
         with zipfile.ZipFile(path) as archive:
             tokens, marks = (_map_array(path, archive, name) for name in ("token_ids", "is_answer"))
+            is_weighted = "loss_weights.npy" in archive.namelist()
+            loss_weights = _map_array(path, archive, "loss_weights") if is_weighted else None
         with np.load(path) as arrays:
-            return cls(tokens, marks, arrays["offsets"], arrays["weights"], int(arrays["sequences_per_row"]))
+            return cls(
+                tokens, marks, arrays["offsets"], arrays["weights"], int(arrays["sequences_per_row"]), loss_weights,
+                arrays.get("labels"),
+            )  # fmt: skip
 
     def save(self, path: Path) -> None:
         np.savez(
@@ -89,6 +104,7 @@ class Examples:
             offsets=self.offsets,
             weights=self.weights,
             sequences_per_row=self.sequences_per_row,
+            **{name: value for name in ("loss_weights", "labels") if (value := getattr(self, name)) is not None},
         )
 
     def __len__(self) -> int:
@@ -114,15 +130,58 @@ class Examples:
         return [int(number) for number in numbers]
 
     @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest sequence."""
+        return max(self.lengths, default=0)
+
+    @cached_property
+    def answer_starts(self) -> list[int]:
+        """The place of each sequence's first answer token, counted from the sequence's start; 0 where it has none."""
+        places = np.append(np.flatnonzero(self.is_answer), len(self.is_answer))
+        first = places[np.searchsorted(places, self.offsets[:-1])]
+        return [int(place) for place in np.where(first < self.offsets[1:], first - self.offsets[:-1], 0)]
+
+    @cached_property
     def row_answers(self) -> list[int]:
         """Answer tokens of each row."""
         per_row = self.sequences_per_row
         return [sum(self.num_answers[start : start + per_row]) for start in range(0, len(self.num_answers), per_row)]
 
+    @cached_property
+    def row_loss_weights(self) -> list[float]:
+        """What the answer tokens of each row count in the loss, summed."""
+        if self.loss_weights is None:
+            return [float(number) for number in self.row_answers]
+        bounds = self.offsets[:: self.sequences_per_row]
+        sums = (np.sum(self.loss_weights[start:end], dtype=np.float64) for start, end in pairwise(bounds))
+        return [float(total) for total in sums]
+
+    def answer_weights(self, index: int) -> Weights:
+        """What each answer token of a sequence counts in the loss."""
+        part = slice(self.offsets[index], self.offsets[index + 1])
+        marks = self.is_answer[part]
+        return np.ones(int(marks.sum()), np.float32) if self.loss_weights is None else self.loss_weights[part][marks]
+
     def sequence(self, index: int) -> tuple[Tokens, Flags]:
         """Token ids and answer marks of one sequence, in memory of their own."""
         start, end = self.offsets[index], self.offsets[index + 1]
         return np.array(self.token_ids[start:end]), np.array(self.is_answer[start:end])
+
+
+def _loss_weights(
+    sequences: Sequence[Example | EncodedSequence], offsets: npt.NDArray[np.int64], is_answer: Flags
+) -> Weights | None:
+    if all(sequence.loss_weights is None for sequence in sequences):
+        return None
+    weights = is_answer.astype(np.float32)
+    for sequence, start, end in zip(sequences, offsets[:-1], offsets[1:], strict=True):
+        if sequence.loss_weights is not None:
+            weights[start:end] = sequence.loss_weights
+    return weights
+
+
+def _have_labels(rows: Sequence[EncodedRow]) -> bool:
+    return any(row.row.label is not None for row in rows)
 
 
 def _map_array(path: Path, archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:

@@ -1,5 +1,6 @@
 """A pack as the tensors of one forward pass."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,8 @@ class MicroBatch:
     `token_ids` and `positions` are [1, num_tokens], or [num_sequences, length] where padded; positions start at 0 in
     each sequence. Places count through all rows: `row_starts` [num_sequences + 1] are the sequences' borders,
     `predicts_from` [num_answers] are the places whose next token is an answer's, `answers` [num_answers] those tokens.
+    `answer_weights` [num_answers] is what each counts in the loss, None where each counts 1. `labels` [num_sequences]
+    says whether a sequence's answer is a desired one, None where rows have no labels.
     """
 
     token_ids: torch.Tensor
@@ -29,6 +32,9 @@ class MicroBatch:
     answers: torch.Tensor
     max_length: int = 0
     """Tokens of the longest sequence, pads counted; known here, so that a GPU is never waited for to learn it."""
+
+    answer_weights: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.max_length:
@@ -55,7 +61,19 @@ def make_micro_batch(examples: Examples, pack: Pack, *, padded: bool = False) ->
     nothing is learnt from.
     """
     number = examples.sequences_per_row
-    sequences = [examples.sequence(row * number + place) for row in pack for place in range(number)]
+    indices = [row * number + place for row in pack for place in range(number)]
+    batch = lay_out([examples.sequence(index) for index in indices], padded=padded)
+    weights = labels = None
+    if examples.loss_weights is not None:
+        counted = [examples.answer_weights(index) for index in indices]
+        weights = torch.from_numpy(np.concatenate([*counted, np.zeros(0, np.float32)]))
+    if examples.labels is not None:
+        labels = torch.tensor([bool(examples.labels[row]) for row in pack] or [False])
+    return replace(batch, answer_weights=weights, labels=labels)
+
+
+def lay_out(sequences: Sequence[tuple[Array, Array]], *, padded: bool = False) -> MicroBatch:
+    """Sequences of token ids and answer marks as one forward pass; none become a single token that is not learnt."""
     sequences = sequences or [(np.zeros(1, np.int32), np.zeros(1, np.bool_))]
     width = max(len(tokens) for tokens, _ in sequences) if padded else 0
     token_ids = torch.from_numpy(np.concatenate([_pad_right(tokens, width) for tokens, _ in sequences])).long()

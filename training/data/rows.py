@@ -13,11 +13,17 @@ from typing import Any
 
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
-from training.config import DataSource, TrainingConfig
+from training.config import DataSource, ObjectiveName, TrainingConfig
 from training.data.conversation import Conversation, Message
-from training.data.formats.formats import parse_row, recognise_format
-from training.data.formats.keys import Format
+from training.data.formats.plain_text import check_holds_rows
 from training.data.formats.reading import RowOptions, read_sources
+from training.data.objectives import (
+    RowFormat,
+    check_both_labels,
+    check_objective,
+    parse_for_objective,
+    recognise_row,
+)
 from training.data.sources import SourceRecord, open_source, unusable_source
 
 MAX_LISTED_ROWS = 20
@@ -54,13 +60,13 @@ class TrainingRow:
         return (
             [message.keys() - {"name"} for message in said.messages] == [{"role", "content"}] * 2
             and not (said.tools or said.template_kwargs or said.loss_weights)
-            and self.rejected is None and self.label is None and self.text is None
+            and self.rejected is None and self.label is not False and self.text is None
         )  # fmt: skip
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the messages, and of what else a row has (tools, settings of the template, weights): what a leak
-        check compares. The names of speakers are left out, as they were."""
+        """SHA-256 of the messages, and of what else a row has (tools, settings of the template, weights, a text): what
+        a leak check compares. The names of speakers are left out, as they were."""
         messages, rejected = map(_without_names, (self.messages, self.rejected or ()))
         said: list[Any] = [messages, rejected] if rejected else messages
         more = {
@@ -88,7 +94,7 @@ class SourceReport:
 
     name: str
     container: str
-    format: Format | None
+    format: RowFormat | None
     num_rows: int
     weight: float
     not_used: tuple[str, ...] = ()
@@ -131,6 +137,7 @@ def check_rows(config: TrainingConfig) -> DataReport:
     refuse_bad_rows(report.bad, report.num_read, config.max_bad_rows)
     if not report.rows:
         raise unusable_source(", ".join(source.name for source in config.data), "has no row that can be used")
+    check_both_labels([row.label for row in report.rows if row.label is not None])
     return report
 
 
@@ -216,45 +223,50 @@ class _SourceRows:
 
 
 def _read_source_rows(source: DataSource, config: TrainingConfig) -> _SourceRows:
-    reading, pairs = open_source(source), config.objective == "dpo"
+    objective = config.objective
+    if objective == "text" and source.path:
+        check_holds_rows(source.path)
+    reading = open_source(source)
     options = RowOptions(frozenset(source.ignore), config.consecutive_turns)
     not_used: set[str] = set()
     rows: list[TrainingRow] = []
     bad: list[BadRow] = []
-    first: tuple[Format, str] | None = None
+    first: tuple[RowFormat, str] | None = None
     num_rows = 0
     for record in reading.records:
         num_rows += 1
         try:
-            name = _record_format(record, pairs, options)
+            name = _record_format(record, objective, options)
             first = first or (name, record.where)
             if name != first[0]:
                 raise _mixed_formats_error(source.name, first, name, record.where)
-            row, unread = _make_row(record, name, options)
+            row, unread = _make_row(record, name, objective, options)
             rows.append(replace(row, weight=source.weight))
             not_used |= unread
         except ValueError as error:
             bad.append(BadRow(record.where, str(error)))
     if num_rows == 0:
         raise unusable_source(source.name, "is empty")
-    if first and pairs != (first[0] == "preference pairs"):
-        raise _wrong_objective_error(source.name, first[0])
+    if first:
+        check_objective(source.name, first[0], objective)
     report = SourceReport(
         source.name, reading.container, first[0] if first else None, num_rows, source.weight, tuple(sorted(not_used))
     )
     return _SourceRows(report, rows, bad)
 
 
-def _record_format(record: SourceRecord, pairs: bool, options: RowOptions) -> Format:
+def _record_format(record: SourceRecord, objective: ObjectiveName, options: RowOptions) -> RowFormat:
     if record.value is None:
         raise ValueError(record.reason)
-    return recognise_format(record.value, pairs, options)
+    return recognise_row(record.value, objective, options)
 
 
-def _make_row(record: SourceRecord, name: Format, options: RowOptions) -> tuple[TrainingRow, set[str]]:
+def _make_row(
+    record: SourceRecord, name: RowFormat, objective: ObjectiveName, options: RowOptions
+) -> tuple[TrainingRow, set[str]]:
     """A row, and the keys of it that say nothing."""
     assert record.value is not None
-    parsed, not_used = parse_row(record.value, name, options)
+    parsed, not_used = parse_for_objective(record.value, name, objective, options)
     value = {key: each for key, each in record.value.items() if key not in options.ignore}
     sources, unread = read_sources(value)
     prompt_hash = value.get("prompt_hash")
@@ -274,25 +286,11 @@ def _make_row(record: SourceRecord, name: Format, options: RowOptions) -> tuple[
     return row, not_used | unread
 
 
-def _mixed_formats_error(source: str, first: tuple[Format, str], name: Format, where: str) -> TandemError:
+def _mixed_formats_error(source: str, first: tuple[RowFormat, str], name: RowFormat, where: str) -> TandemError:
     return TandemError(
         f"{source} mixes formats: {first[1]} is {first[0]}, and the first row that differs, {where}, is {name}.",
         "One format in each file.",
         "Move the rows of one format into a file of their own and list both under `training.data`.",
-    )
-
-
-def _wrong_objective_error(source: str, name: Format) -> TandemError:
-    if name == "preference pairs":
-        return TandemError(
-            f"{source} holds preference pairs, and `training.objective` is sft.",
-            "Rows with one answer for sft, preference pairs for dpo.",
-            "Set `training.objective: dpo`, or name other data.",
-        )
-    return TandemError(
-        f"{source} holds {name}, and `training.objective` is dpo.",
-        "Preference pairs: `prompt`, `chosen` and `rejected`.",
-        "Set `training.objective: sft`, or name other data.",
     )
 
 

@@ -14,6 +14,7 @@ from training.data.answer_masks import Example, encode_conversation, encode_last
 from training.data.conversation import Conversation
 from training.data.rows import BadRow, DataReport, TrainingRow, draw_held_out_rows, refuse_bad_rows
 from training.data.templates.template_check import TemplateCheck
+from training.data.windows import encode_text
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,12 @@ class EncodedSequence:
 
     token_ids: npt.NDArray[np.int32]
     is_answer: npt.NDArray[np.bool_]
+    loss_weights: npt.NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, example: Example) -> "EncodedSequence":
-        return cls(np.array(example.token_ids, np.int32), np.array(example.is_answer, np.bool_))
+        weights = None if example.loss_weights is None else np.array(example.loss_weights, np.float32)
+        return cls(np.array(example.token_ids, np.int32), np.array(example.is_answer, np.bool_), weights)
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,14 @@ class EncodedData:
         return replace(self, rows=kept, held_out=held_out)
 
 
-def load_tokenizer(model: str) -> Any:
+def load_tokenizer(model: str, needs_template: bool = True) -> Any:
     """The tokenizer of a model in a folder or on the hub.
 
+    Args:
+        needs_template: whether rows go through a chat template, as all but plain texts do.
+
     Raises:
-        TandemError: the model has no tokenizer, or its tokenizer has no chat template.
+        TandemError: the model has no tokenizer, or its tokenizer has no chat template and needs one.
     """
     from transformers import AutoTokenizer
 
@@ -87,11 +93,12 @@ def load_tokenizer(model: str) -> Any:
             "A model with a fast tokenizer, in a folder or on the hub.",
             "Set `model` in the project file.",
         ) from error
-    if not tokenizer.chat_template:
+    if needs_template and not tokenizer.chat_template:
         raise TandemError(
             f"The model {model} has no chat template.",
-            "A model that was made for chat, or a tokenizer with a `chat_template`.",
-            "Name an instruct model, or put chat_template.jinja beside the tokenizer.",
+            "A model that was made for chat, or a tokenizer with a `chat_template`. Plain texts need none.",
+            "Name an instruct model, put chat_template.jinja beside the tokenizer, or set `training.objective: text` "
+            "to learn plain texts.",
         )
     return tokenizer
 
@@ -110,7 +117,7 @@ def encode_rows(
     """Encode every row that was read.
 
     Args:
-        max_tokens: longest sequence that is accepted, in tokens.
+        max_tokens: longest sequence that is accepted, in tokens; a longer text is cut into windows.
         max_bad_rows: how many rows may be left out, those that were bad when read included.
         check: sees every row that is encoded.
 
@@ -123,12 +130,20 @@ def encode_rows(
 
 
 def encode_usable_rows(
-    report: DataReport, tokenizer: Any, max_tokens: int | None = None, check: TemplateCheck | None = None
+    report: DataReport,
+    tokenizer: Any,
+    max_tokens: int | None = None,
+    check: TemplateCheck | None = None,
+    window: int | None = None,
 ) -> EncodedData:
-    """Encode rows as `encode_rows` does, with every bad row in `left_out`; without `max_tokens` no row is too long."""
-    bad = list(report.bad)
+    """Encode rows as `encode_rows` does, with every bad row in `left_out`; without `max_tokens` no row is too long.
+
+    Args:
+        window: most tokens of the sequences that a text is cut into; `max_tokens` where it is not given.
+    """
+    bad, window = list(report.bad), window or max_tokens
     rows, held_out = (
-        _encode_all(rows, tokenizer, max_tokens, bad, report.template_kwargs, check)
+        _encode_all(rows, tokenizer, max_tokens, window, bad, report.template_kwargs, check)
         for rows in (report.rows, report.held_out)
     )
     return EncodedData(rows, held_out, tuple(bad), report.template_kwargs)
@@ -143,6 +158,7 @@ def _encode_all(
     rows: Sequence[TrainingRow],
     tokenizer: Any,
     max_tokens: int | None,
+    window: int | None,
     bad: list[BadRow],
     template_kwargs: Mapping[str, Any],
     check: TemplateCheck | None,
@@ -150,7 +166,7 @@ def _encode_all(
     encoded = []
     for row in rows:
         try:
-            done = _encode_row(row, tokenizer, template_kwargs)
+            done = _encode_row(row, tokenizer, window, template_kwargs)
             if max_tokens is not None and done.num_tokens > max_tokens:
                 raise ValueError(too_long_reason(done.num_tokens, max_tokens))
             if check:
@@ -162,14 +178,28 @@ def _encode_all(
     return tuple(encoded)
 
 
-def _encode_row(row: TrainingRow, tokenizer: Any, template_kwargs: Mapping[str, Any]) -> EncodedRow:
+def _encode_row(row: TrainingRow, tokenizer: Any, window: int | None, template_kwargs: Mapping[str, Any]) -> EncodedRow:
     conversation = _with_template_kwargs(row.conversation, template_kwargs)
-    if row.rejected:
+    if row.text is not None:
+        assert window is not None, "a text is cut into windows of some length"
+        examples = encode_text(tokenizer, row.text, window)
+    elif row.label is not None:
+        _check_answer_counts_whole(conversation)
+        examples = [encode_last_answer(tokenizer, conversation)]
+    elif row.rejected:
+        _check_answer_counts_whole(conversation)
         sides = (conversation, conversation.with_messages(row.rejected))
         examples = [encode_last_answer(tokenizer, side) for side in sides]
     else:
         examples = encode_conversation(tokenizer, conversation)
+    if not examples:
+        raise ValueError("teaches nothing: all its answers have the loss weight 0")
     return EncodedRow(row, tuple(map(EncodedSequence.of, examples)))
+
+
+def _check_answer_counts_whole(conversation: Conversation) -> None:
+    if conversation.loss_weight(len(conversation.messages) - 1) != 1:
+        raise ValueError("gives its answer a loss weight, and an answer that is compared with others counts whole")
 
 
 def _with_template_kwargs(conversation: Conversation, template_kwargs: Mapping[str, Any]) -> Conversation:

@@ -45,7 +45,7 @@ _NOT_THE_WHOLE = re.compile(
 )
 
 
-def step_flops(shapes: ModelShapes, num_tokens: int, num_answers: int, with_reference: bool = False) -> int:
+def step_flops(shapes: ModelShapes, num_tokens: int, num_answers: int, objective: str = "sft") -> int:
     """Floating-point operations that a model's own arithmetic takes for these tokens in one training step.
 
     Two per weight forward, two for the gradients of activations, and two for those of each trained weight
@@ -57,12 +57,14 @@ def step_flops(shapes: ModelShapes, num_tokens: int, num_answers: int, with_refe
     Args:
         num_tokens: tokens that go through the layers.
         num_answers: tokens whose logits are computed.
-        with_reference: DPO passes every token through the base model as well.
+        objective: `training.objective`. DPO passes every token through the base model as well; KTO does so too, and
+            passes as many tokens of mismatched pairs through both without gradients.
     """
     layers = 4 * (shapes.active + shapes.active_adapter) + 2 * shapes.active_trained
     head = (6 if shapes.is_head_trained else 4) * shapes.head
-    if with_reference:
-        layers, head = layers + 2 * shapes.active, head + 2 * shapes.head
+    through_base, through_both = (objective in ("dpo", "kto")), objective == "kto"
+    layers += 2 * shapes.active * through_base + 2 * (2 * shapes.active + shapes.active_adapter) * through_both
+    head += 2 * shapes.head * through_base + 4 * shapes.head * through_both
     return layers * num_tokens + head * num_answers
 
 

@@ -95,6 +95,8 @@ class MemorySetup:
     """Workers that share the main memory of the first worker's node."""
 
     published_merged: bool = False
+    has_mismatched_pairs: bool = False
+    """KTO passes mismatched pairs without gradients, of up to twice the tokens of a forward pass."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ def memory_setup(
         hierarchical_group=hierarchical_group(chosen, config.workers.min, placement) if stage == 3 else 1,
         workers_on_node=_workers_on_node(config, kind, placement),
         published_merged=config.method in ("full", "dora") or bool(config.modules_to_save),
+        has_mismatched_pairs=config.objective == "kto",
     )
 
 
@@ -214,6 +217,8 @@ def estimate_memory(shapes: ModelShapes, setup: MemorySetup) -> MemoryEstimate:
         # Logits are gone before the first layer is computed again: the larger of the two counts.
         layer = setup.num_tokens * _layer_bytes(shapes, setup)
         activations += max(0.0, layer - logits)
+    if setup.has_mismatched_pairs:
+        activations = max(activations, 2 * setup.num_tokens * _layer_bytes(shapes, setup))
     return MemoryEstimate(
         weights=round(weights),
         gradients=round(gradients),

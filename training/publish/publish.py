@@ -13,6 +13,7 @@ from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.storage import Storage
 from training.config import FORMER_NAMES, AutoWorkers, TrainingConfig
 from training.data.duplicates import row_minhash
+from training.data.formats.plain_text import find_questions
 from training.data.rows import TrainingRow
 from training.data.sources import digest_source
 
@@ -22,7 +23,10 @@ _SETTINGS_WITHOUT_EFFECT = {
     "parity_tolerance", "mlflow", "wandb", "trackio", "ray_options",
 }  # fmt: skip
 # Settings that came later: at their default a training is what it was before, and keeps its digest.
-_SETTINGS_ADDED = ("gradient_precision", "control_tokens", "consecutive_turns", "chat_template_kwargs")
+_SETTINGS_ADDED = (
+    "gradient_precision", "control_tokens", "consecutive_turns", "chat_template_kwargs", "kto_beta",
+    "kto_desirable_weight", "kto_undesirable_weight",
+)  # fmt: skip
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _FINGERPRINT_FORMAT = 2
 
@@ -96,9 +100,12 @@ def trained_row(row: TrainingRow) -> dict[str, Any]:
     """A row's id, its sources, and digests that recognise its text without revealing it: exactly (`sha256`,
     `question_sha256`), but for filler (`question_words_sha256`, `answer_words_sha256`)
     and nearly (`minhash` of the row, `question_minhash`). Those of questions and answers have an item for each turn,
-    null where there is none (cluster.fingerprints.minhash)."""
+    null where there is none (cluster.fingerprints.minhash). Of a text the questions in it count, with no answers."""
     questions = [message["content"] for message in row.messages if message["role"] == "user"]
     answers = list(_last_answers(row))
+    if row.text is not None:
+        questions = find_questions(row.text)
+        answers = [""] * len(questions)
     minhashes = [question_minhash(question) for question in questions]
     return {
         "id": row.id, "sha256": row.digest, "question_sha256": [digest_question(question) for question in questions],
@@ -129,8 +136,9 @@ def result_kind(config: TrainingConfig) -> Literal["adapter", "merged"]:
 
 
 def template_hash(tokenizer: Any) -> str:
-    """SHA-256 of the chat template's text."""
-    return hashlib.sha256(tokenizer.get_chat_template().encode()).hexdigest()
+    """SHA-256 of the chat template's text, which is empty where the tokenizer has no template."""
+    template = tokenizer.get_chat_template() if tokenizer.chat_template else ""
+    return hashlib.sha256(template.encode()).hexdigest()
 
 
 def publish_version(

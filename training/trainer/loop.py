@@ -8,6 +8,7 @@ import json
 import math
 import resource
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from training.model.attention_check import settle_attention
 from training.model.attention_choice import find_attention
 from training.model.loss import compare_losses
 from training.model.model import DTYPES, load_model
-from training.model.objective import make_objective
+from training.model.objective import describe_label_weights, make_objective
 from training.plan.deepspeed_config import deepspeed_config, num_forward_passes
 from training.plan.flops import mfu, step_flops, why_no_mfu
 from training.plan.schedule import LearningRateSchedule
@@ -38,7 +39,7 @@ from training.publish.weights import merge_adapter, save_adapter, save_full
 from training.trainer import deepspeed_engine
 from training.trainer.checkpoint_store import StoredCheckpoint
 from training.trainer.checkpointer import Checkpointer
-from training.trainer.collectives import broadcast_from_first, first_of_any, gather_from_all
+from training.trainer.collectives import broadcast_from_first, first_of_any, gather_from_all, reference_point
 from training.trainer.job import (
     ADAPTER_FOLDER,
     BASE_LOGPROBS_FILE,
@@ -71,7 +72,7 @@ class TrainingPosition:
 
     step: int = 0
     loss_sum: float = 0.0
-    weight: int = 0
+    weight: float = 0.0
     held_out_loss: float = math.nan
     held_out_step: int = -1
     best_loss: float = math.inf
@@ -91,7 +92,7 @@ class TrainingLoop:
         self.rows = Examples.load(job.folder / TRAINING_ROWS_FILE)
         self.held_out = Examples.load(job.folder / HELD_OUT_ROWS_FILE)
         self.steps = OptimizerSteps(self.rows, self.config)
-        self.objective = make_objective(self.config)
+        self.objective = make_objective(self.config, self.rows)
         self.row_weights = self.objective.row_weights(self.rows)
         self.shapes = read_model_shapes(self.config, job.model)
         self.position, self.saved_at = TrainingPosition(), -1
@@ -224,7 +225,8 @@ class TrainingLoop:
         self.position.mlflow_run = recorder.mlflow_run
         recorder.record_attention(step, self.attention.reason)
         slower = self.attention.reason if self.attention.is_fallback else None
-        for note in (slower, self.loss_note, *problems, *adapter_notes(self.shapes), *self._notes_on_speed()):
+        labels = describe_label_weights(self.objective, self.rows)
+        for note in (slower, self.loss_note, *problems, *adapter_notes(self.shapes), labels, *self._notes_on_speed()):
             if note:
                 recorder.record_note(step, note)
         if checkpoint is not None:
@@ -235,17 +237,18 @@ class TrainingLoop:
             )  # fmt: skip
         return recorder
 
-    def _train_step(self, step: int, packs: list[Pack]) -> tuple[float, int]:
+    def _train_step(self, step: int, packs: list[Pack]) -> tuple[float, float]:
         """One optimizer step on the mean over the global batch, whose packs the workers share; its loss and weight."""
         self.engine.train()
         weight = sum(self.row_weights[row] for pack in packs for row in pack)
         passes = num_forward_passes(self.config, self.num_workers)
+        point = self._reference_point(self.rows, packs, f"{self.config.seed}-{step}", padded=not self.config.packing)
         loss_sum = torch.zeros((), device=self.device)
         for number in range(self.rank, passes * self.num_workers, self.num_workers):
             pack = packs[number] if number < len(packs) else ()
             torch.manual_seed(hash((self.config.seed, step, number)) % 2**63)
             loss = self.objective.loss_sum(
-                self.engine, make_micro_batch(self.rows, pack, padded=not self.config.packing).to(self.device)
+                self.engine, make_micro_batch(self.rows, pack, padded=not self.config.packing).to(self.device), point
             )
             # DeepSpeed divides by the number of passes and averages over workers: undone here.
             self.engine.backward(loss * (passes * self.num_workers / weight))
@@ -312,10 +315,11 @@ class TrainingLoop:
             packs = plan_epoch(self.held_out.row_lengths, capacity, number, config.seed, epoch=0)
         else:  # a model that is not packed must not be measured on packed rows either
             packs = plan_padded_epoch(len(self.held_out), config.micro_batch_size, number, config.seed, epoch=0)
+        point = self._reference_point(self.held_out, packs, f"{config.seed}-held-out", padded=not config.packing)
         with torch.no_grad():
             for pack in packs[self.rank :: number]:
                 batch = make_micro_batch(self.held_out, pack, padded=not config.packing).to(self.device)
-                loss_sum += self.objective.loss_sum(self.engine, batch)
+                loss_sum += self.objective.loss_sum(self.engine, batch, point)
         return self._sum_over_workers(loss_sum) / sum(self.objective.row_weights(self.held_out))
 
     def _keep_best(self) -> None:
@@ -359,7 +363,7 @@ class TrainingLoop:
         if self.device.type != "cuda":
             return {**speed, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
         speed["memory"] = float(torch.cuda.max_memory_allocated(self.device))
-        flops = step_flops(self.shapes, tokens, answers, with_reference=self.config.objective == "dpo")
+        flops = step_flops(self.shapes, tokens, answers, self.config.objective)
         name = torch.cuda.get_device_name(self.device)
         share = mfu(flops, seconds, self.num_workers, name, self.config.precision)
         return speed if share is None else {**speed, "mfu": share}
@@ -370,6 +374,11 @@ class TrainingLoop:
             return []
         reason = why_no_mfu(torch.cuda.get_device_name(self.device), self.config.precision)
         return [reason] if reason else []
+
+    def _reference_point(
+        self, rows: Examples, packs: Sequence[Pack], draw: str, padded: bool = False
+    ) -> torch.Tensor | None:
+        return reference_point(self.objective, self.engine, rows, packs, draw, self.device, padded=padded)
 
     def _sum_over_workers(self, value: torch.Tensor) -> float:
         torch.distributed.all_reduce(value)

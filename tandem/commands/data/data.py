@@ -64,6 +64,12 @@ def _report(checked: DataCheck, coloured: bool) -> Iterator[Text]:
             f"{cut.num_rows:,} rows are longer than {cut.accepted:,} tokens; cutting them there would lose "
             f"{cut.num_tokens:,} tokens"
         )
+    if checked.num_rendered_chats:
+        yield _warning(
+            f"{checked.num_rendered_chats:,} texts hold the marks of a rendered conversation, whose questions are "
+            "learnt like its answers; write the turns as `messages` and set `training.objective: sft` to learn the "
+            "answers alone"
+        )
     yield from _duplicates(checked)
     for rendered in checked.rendered:
         yield _row(rendered, coloured)
@@ -79,6 +85,8 @@ def _lengths(lengths: TokenLengths) -> Iterator[Text]:
         f"\n{lengths.num_tokens:,} tokens in {lengths.num_sequences:,} sequences, {share:.0%} of them learnt; "
         f"length: min {lengths.min:,}, median {lengths.median:,}, p95 {lengths.p95:,}, max {lengths.max:,}"
     )
+    if lengths.num_weighted:
+        yield Text(f"{lengths.num_weighted:,} of the learnt tokens count more or less than others in the loss")
     most = max(each.num_rows for each in lengths.histogram)
     for each in lengths.histogram:
         bar = "█" * round(_BAR * each.num_rows / most)

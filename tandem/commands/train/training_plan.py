@@ -214,7 +214,7 @@ def _work(config: TrainingConfig, model: str) -> tuple[Work | None, str | None, 
     if not config.data:
         return None, "the project names none, so tokens and steps are not known", ()
     try:
-        tokenizer = load_tokenizer(model)
+        tokenizer = load_tokenizer(model, config.objective != "text")
         check = TemplateCheck(tokenizer, model, config.control_tokens)
         data = encode_rows(check_rows(config), tokenizer, max_row_tokens(config, model), config.max_bad_rows, check)
     except TandemError as error:
@@ -234,7 +234,7 @@ def _hours(config: TrainingConfig, shapes: ModelShapes, device: WorkerDevice, wo
     peak = peak_flops(device.name, config.precision)
     if work is None or peak is None:
         return None
-    arithmetic = step_flops(shapes, work.tokens_per_epoch, work.answers_per_epoch, config.objective == "dpo")
+    arithmetic = step_flops(shapes, work.tokens_per_epoch, work.answers_per_epoch, config.objective)
     return arithmetic * config.epochs / (peak * _ASSUMED_MFU * config.workers.max) / 3600
 
 

@@ -12,15 +12,31 @@ from tests.training.data.test_packing import random_rows
 from tests.training.model.test_objective import preferences
 from tests.training.model.test_targets import small
 from training.config import TrainingConfig
+from training.data.answer_masks import Example
 from training.data.examples import Examples
 from training.data.micro_batch import make_micro_batch
+from training.model.mismatched import draw_mismatched, make_mismatched_batch
 from training.model.model import load_model
-from training.model.objective import make_objective
+from training.model.objective import DesirabilityLoss, make_objective
 from training.plan.flops import mfu, peak_flops, step_flops, why_no_mfu
 from training.plan.shapes import read_model_shapes
 
 CPU = torch.device("cpu")
 LORA: dict[str, Any] = {"rank": 4}
+
+
+def rows_of(objective: str) -> Examples:
+    if objective == "dpo":
+        return preferences(2)
+    # Of rows of one length no mismatched pair is cut.
+    marks = [False] * 12 + [True] * 8
+    rated = [Example(list(range(8 + number, 28 + number)), marks) for number in range(3)]
+    plain = random_rows([20, 30, 14])
+    return (
+        Examples.from_sequences(rated, labels=[True, False, True])
+        if objective == "kto"
+        else Examples.from_sequences(plain)
+    )
 
 
 def counted(name: str, config: TrainingConfig, folder: Path) -> tuple[int, int, int]:
@@ -36,11 +52,13 @@ def counted(name: str, config: TrainingConfig, folder: Path) -> tuple[int, int, 
         base.set_experts_implementation("eager")
     # With an adapter nothing asks for the gradient of the first layer's input: one layer less than is counted.
     base.get_input_embeddings().register_forward_hook(lambda _, __, output: output.requires_grad_())
-    is_dpo = config.objective == "dpo"
-    rows = preferences(2) if is_dpo else Examples.from_sequences(random_rows([20, 30, 14]))
-    packs = tuple(range(len(rows)))
+    rows = rows_of(config.objective)
+    packs, objective = tuple(range(len(rows))), make_objective(config)
     with FlopCounterMode(display=False) as counter:
-        make_objective(config).loss_sum(model, make_micro_batch(rows, packs)).backward()
+        if isinstance(objective, DesirabilityLoss):
+            (pairs,) = draw_mismatched(rows, [packs], "0")
+            objective.log_ratio_sum(model, make_mismatched_batch(rows, pairs))
+        objective.loss_sum(model, make_micro_batch(rows, packs), torch.zeros(())).backward()
     flops = counter.get_flop_counts()["Global"]
     products = sum(number for op, number in flops.items() if str(op) in ("aten.mm", "aten.addmm"))
     head = base.get_output_embeddings()
@@ -57,6 +75,7 @@ def counted(name: str, config: TrainingConfig, folder: Path) -> tuple[int, int, 
         LORA,
         {**LORA, "modules_to_save": ["lm_head"]},
         {**LORA, "objective": "dpo"},
+        {**LORA, "objective": "kto"},
     ],
     ids=str,
 )
@@ -64,7 +83,7 @@ def test_arithmetic_is_what_torch_counts(name: str, settings: dict[str, Any], tm
     config = TrainingConfig(precision="fp32", **settings)
     products, tokens, answers = counted(name, config, tmp_path)
     shapes = read_model_shapes(config, small(name))
-    assert step_flops(shapes, tokens, answers, config.objective == "dpo") == products
+    assert step_flops(shapes, tokens, answers, config.objective) == products
 
 
 @pytest.mark.parametrize("settings", [{"method": "full"}, LORA], ids=str)

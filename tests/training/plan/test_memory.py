@@ -127,3 +127,13 @@ def test_a_checkpoint_holds_what_is_trained() -> None:
     config = TrainingConfig()
     shapes: ModelShapes = read_model_shapes(config, small())
     assert checkpoint_bytes(shapes, config) == 14 * shapes.trained
+
+
+def test_kto_has_room_for_mismatched_pairs_of_twice_the_tokens() -> None:
+    """They matter where the training pass keeps little: with checkpointing and few layers."""
+    for checkpointing in (False, True):
+        kto, sft = (
+            estimated(0, gradient_checkpointing=checkpointing, objective=objective) for objective in ("kto", "sft")
+        )
+        assert (kto.activations > sft.activations) == checkpointing
+        assert (kto.weights, kto.optimizer, kto.logits) == (sft.weights, sft.optimizer, sft.logits)

@@ -132,12 +132,13 @@ REFUSED_ROW_KEYS: dict[str, str] = {
     "tool_calls": _TOOLS,
     **dict.fromkeys(("reasoning", "reasoning_content", "thinking", "thought", "cot"), _THINKING),
     "chat_template": "a chat template is not read from rows; the model's is used",
-    "label": "labels of good and bad answers (KTO) are not trained on",
-    "kto_tag": "labels of good and bad answers (KTO) are not trained on",
+    **dict.fromkeys(("label", "kto_tag"),
+                    "labels of good and bad answers are learnt from with `training.objective: kto`; where it is "
+                    "another label, name it under `ignore` of its source"),
     "documents": "documents for the chat template are not read",
     **dict.fromkeys(("mask", "train", "training", "train_on", "loss", "loss_mask", "masked", "train_on_turn",
                      "train_detail", "train_on_inputs", "train_on_prompt", "learn"),
-                    "what is learnt is said by `weight` (0 or 1) in each message"),
+                    "what is learnt is said by `weight` (0 to 1) in each message"),
 }  # fmt: skip
 """Keys of a row that change what is learnt and are not read, with the reason. Those that a part of Tandem learns to
 read leave this table."""
@@ -158,7 +159,7 @@ REFUSED_PARTS: dict[str, str] = {
 }
 """Types of content parts that are not read, with the reason."""
 
-LEARNS_FRACTIONS = False
+LEARNS_FRACTIONS = True
 """Whether the loss takes a weight between 0 and 1; where it does not, such a weight makes its row bad."""
 
 MEDIA_WORDS = frozenset({
