@@ -74,6 +74,12 @@ SAYS_OF_A_TEXT = re.compile(
     r"\b(?:i|we|know\w*|sure|clear|information|mention\w*|state[sd]?|specif\w*|say|says|passages?|documents?|texts?|contexts?|"
     r"sources?|excerpts?|manual|page|answer\w*)\b"
 )
+SAYS_OF_ITSELF = re.compile(r"\b(?:do not|don't|am not|not) (?:know|sure|certain)\b", re.IGNORECASE)
+BUT = re.compile(
+    r"(?:[,;.]|\s[-–—])\s*(?:but|however|yet|still|nevertheless|though|aber|jedoch|mais|cependant|pero|sin embargo"
+    r"|ma|però|tuttavia|mas|porém|но|однако)\b,?",
+    re.IGNORECASE,
+)
 SAYS_UNKNOWN = re.compile(
     r"(?:(?:it|this|that|the \w+) )?(?:is |was |has )?(?:not (?:been )?(?:stated|given|specified|mentioned"
     r"|disclosed|known|provided|indicated|recorded|documented)|unknown|unspecified|unstated|n/?a"
@@ -151,6 +157,9 @@ def grade(
     unclear = not question.answerable and refusal is Refusal.UNCLEAR
     blocked = refused and not _sounds_like_a_refusal(question) and BARE_DENIAL.fullmatch(plain) is None
     blocked = blocked and not _denies_as_asked(question, plain) and not _says_no_as_asked(question, text)
+    if blocked and (after := _taken_back(question, text)):
+        refused, blocked, text, answer = False, False, after, after
+        plain = normalise(text)
     try:
         content, form = _content_and_form(question, answer, text, plain, refusal, blocked, choices, judged, cut_off)
     except PatternTooSlow as error:
@@ -251,6 +260,21 @@ def _sounds_like_a_refusal(question: Question) -> bool:
 def _accepts_a_refusal(question: Question) -> bool:
     """Whether an accepted value says that the answer is not known: then any words for that are right."""
     return any(SAYS_UNKNOWN.fullmatch(normalise(value)) for value in question.answers)
+
+
+def _taken_back(question: Question, text: str) -> str:
+    """What follows the "but" behind a refusal, where it gives an accepted value: "The text is not explicit for
+    contractors, but for new hires it is six months"; "" without such."""
+    match = BUT.search(text)
+    after = text[match.end() :].strip() if match else ""
+    if (
+        match is None
+        or SAYS_OF_ITSELF.search(text[: match.start()])
+        or question.kind not in ("value", "number")
+        or read_refusal(question.question, after) is not Refusal.NONE
+    ):
+        return ""
+    return after if read_value(question, after) is Verdict.RIGHT else ""
 
 
 def _denies_as_asked(question: Question, plain: str) -> bool:

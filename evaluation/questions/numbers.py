@@ -46,6 +46,7 @@ UNSPACED_NAMES = {
 UNSPACED_UNITS = {name: unit for unit, names in UNSPACED_NAMES.items() for name in names.split()}
 UNSPACED_UNIT = re.compile(r"\s?(" + "|".join(sorted(UNSPACED_UNITS, key=len, reverse=True)) + ")")
 UNSPACED_NOUN = re.compile(rf"[{UNSPACED}]")
+LATIN_UNIT = re.compile(rf" ?([A-Za-zµΩ°%/]+)(?=[{UNSPACED}])")
 MINUS = r"(?:minus|moins|menos|meno|минус|negative)\s+"
 CURRENCY = r"(?:US\$|R\$|[$€£¥₹]|(?:USD|EUR|GBP|CHF)\s)\s?"
 NUMBER = re.compile(
@@ -196,7 +197,16 @@ def _number(match: re.Match[str], plain: str, language: str) -> Number | None:
     number = _with_unit(number, plain)
     follows = plain[number.end : number.end + 1]
     attached = (follows.isalnum() and not UNSPACED_NOUN.match(follows)) or follows == "_"
+    if not number.measure and not attached and UNSPACED_NOUN.search(number.noun):
+        number = _before_unspaced(number, plain)
     return None if not number.measure and attached else number
+
+
+def _before_unspaced(number: Number, plain: str) -> Number:
+    """The number with a unit in Latin letters that a word without spaces follows: "3,000 mAhです"."""
+    match = LATIN_UNIT.match(plain, number.end)
+    measure = parse_unit(match[1]) if match else None
+    return replace(number, unit=match[1], measure=measure, noun="", end=match.end()) if match and measure else number
 
 
 def _read_value(match: re.Match[str], language: str) -> tuple[Fraction, Fraction | None] | None:

@@ -227,7 +227,7 @@ def _label(number: int, segments: list[Segment], profile: Profile) -> float | No
     if segment.mark not in (":", "=", "¦") or number == 0:
         return None
     keys = segments[number - 1].keys
-    if any(key in cues.ANSWER_WORDS for key in keys):
+    if any(key in cues.ANSWER_WORDS for key in keys) or (segment.mark == ":" and " ".join(keys) in CONCLUSIONS):
         return 4.0
     if segment.mark == "¦" and not is_filler(keys, profile):
         return None
@@ -236,6 +236,9 @@ def _label(number: int, segments: list[Segment], profile: Profile) -> float | No
     if cues.SOURCE_LABEL.match(" ".join(keys)):
         return 0.0
     return 2.0 if len(keys) > 3 or is_filler(keys, profile) or all(key in cues.INTERJECTIONS for key in keys) else 0.5
+
+
+CONCLUSIONS = words("conclusions") | {"por tanto", "por lo tanto"}
 
 
 def _is_asked_end(keys: list[str], profile: Profile) -> bool:

@@ -47,8 +47,8 @@ class Mention:
     cap: float = 9.0
     named: bool = False
     """It is a name or a code."""
-    asked_end: bool = False
-    """It is the end of a range that the question asks for."""
+    settled: bool = False
+    """It is stated, whatever the words around it: the end of a range that is asked for, "up to 50" for how many may."""
 
 
 def find_words(tokens: list[Token], accepted: Accepted, profile: Profile) -> list[Mention]:

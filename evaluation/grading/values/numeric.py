@@ -21,7 +21,12 @@ from evaluation.questions.numbers import Number, parse_number, same_amount
 from evaluation.questions.question import Question
 from evaluation.questions.units import parse_unit
 
-IN_UNIT = re.compile(r"\b(?:in|en|em) ((?:(?:square|cubic|degrees?) )?[^\W\d_]{4,})(?=\W*$|\s*,)")
+IN_UNIT = re.compile(
+    r"\b(?:how many|wie viele|combien de|cuántos|cuántas|quanti|quante|quantos|quantas) (?P<counted>[^\W\d_]{4,})\b"
+    r"|\b(?:in|en|em) ((?:(?:square|cubic|degrees?) )?[^\W\d_]{4,})(?=\W*$|\s*,)",
+    re.IGNORECASE,
+)
+PHYSICAL = {"L", "L^2", "L^3", "M", "bit", "J", "J T^-1", "V", "A", "Hz", "Pa", "L T^-1"}
 HOW = words("beside_a_number")
 
 
@@ -48,7 +53,8 @@ def near_numbers(question: Question) -> list[Near]:
 def asked_unit(question: str) -> str:
     """The unit that a question asks for, spelled out: "millimetres" in "How long is it in millimetres?"; "" where it
     names none, or more than one."""
-    found = [match[1] for match in IN_UNIT.finditer(question) if parse_unit(match[1])]
+    named = (match[1] or match[2] for match in IN_UNIT.finditer(question))
+    found = [unit for unit in named if (measure := parse_unit(unit)) and measure.dimension in PHYSICAL]
     return found[0] if len(found) == 1 else ""
 
 

@@ -142,18 +142,26 @@ def _accepted(text: str, language: str, kind: str, asked: frozenset[str]) -> Acc
     tokens = value_tokens(text)
     while len(tokens) > 2 and tokens[0].key in TITLES and tokens[1].capital:
         tokens = tokens[1:]
-    while len(tokens) > 1 and (
-        tokens[0].key in BARE_ARTICLES or (tokens[0].key in ARTICLES and tokens[0].text.islower())
+    while (
+        len(tokens) > 1
+        and tokens[1].gap == " "
+        and (tokens[0].key in BARE_ARTICLES or (tokens[0].key in ARTICLES and tokens[0].text.islower()))
     ):
         tokens = tokens[1:]
     if (
         len(tokens) > 1
+        and tokens[1].gap == " "
         and tokens[0].key in asked
         and tokens[0].text.islower()
         and (tokens[1].capital or CODE_LIKE.fullmatch(tokens[1].text))
     ):
         tokens = tokens[1:]
-    if len(tokens) > 1 and tokens[0].key in PREPOSITIONS and (tokens[1].key in ARTICLES or tokens[1].capital):
+    if (
+        len(tokens) > 1
+        and tokens[1].gap == " "
+        and tokens[0].key in PREPOSITIONS
+        and (tokens[1].key in ARTICLES or tokens[1].capital)
+    ):
         tokens = tokens[1:]
         tokens = tokens[1:] if len(tokens) > 1 and tokens[0].key in ARTICLES else tokens
     number = parse_number(text, language) or parse_number(text)

@@ -15,12 +15,12 @@ from enum import Enum
 from functools import lru_cache
 
 from evaluation.grading.values import cues
+from evaluation.grading.values.alike.amounts import is_per_another, without_asked_period
 from evaluation.grading.values.alike.compounds import with_compounds
 from evaluation.grading.values.alike.denials import affirms_what_is_denied
-from evaluation.grading.values.alike.eastern import is_amount, is_eastern, western, without_gaps
+from evaluation.grading.values.alike.eastern import in_one_script, is_eastern
 from evaluation.grading.values.alike.exceptions import without_exception
 from evaluation.grading.values.alike.lettered import read_letter
-from evaluation.grading.values.alike.periods import is_per_another
 from evaluation.grading.values.alike.phones import is_phone, read_phone
 from evaluation.grading.values.alike.phrases import read_count, read_phrase
 from evaluation.grading.values.alike.rewrites import rewritten
@@ -71,6 +71,8 @@ def read_value(question: Question, answer: str, cut_off: bool = False) -> Verdic
         question, text = question.model_copy(update={"answers": same}), rewritten(text, question.answers)
     else:
         text = rewritten(text, question.answers)
+    if any(character.isdigit() for value in question.answers for character in value):
+        text = without_asked_period(question.question, text)
     text = with_full_names(question.question, question.answers, text) if question.kind == "value" else text
     question = with_wordings(question)
     question, text = with_compounds(question, without_exception(question, reworded(question, text)))
@@ -131,14 +133,6 @@ def _read(question: Question, profile: Profile, text: str, cut_off: bool) -> Ver
     if verdict is Verdict.RIGHT and cut_off and _ends_within(reading):
         return Verdict.UNCLEAR
     return verdict
-
-
-def in_one_script(question: Question, text: str) -> tuple[Question, str]:
-    """Question and answer with Chinese and Japanese amounts in digits, and names without spaces in them."""
-    if any(is_eastern(value) and is_amount(value) for value in question.answers):
-        answers = tuple(western(value).strip() if is_amount(value) else value for value in question.answers)
-        return question.model_copy(update={"answers": answers}), western(text)
-    return question.model_copy(update={"answers": tuple(map(without_gaps, question.answers))}), without_gaps(text)
 
 
 def _names_in_order(text: str, profile: Profile) -> str:
@@ -208,7 +202,7 @@ def _place_all(reading: Reading) -> None:
             mention.state = "stated" if mention.state == "denied" else mention.state
         elif given != "stated":
             mention.state = given
-        elif mention.asked_end:
+        elif mention.settled:
             mention.state = "stated"
         elif (
             mention.accepted and is_per_another(reading.profile.text, reading.text[mention.end : mention.end + 24])
@@ -257,6 +251,8 @@ def _decide(reading: Reading) -> Verdict:
     if places := {names_another_place(mention, reading.segments, reading.profile) for mention in top if words} - {""}:
         return Verdict.WRONG if "wrong" in places else Verdict.UNCLEAR
     if any(rival.now for rival in rivals) and not any(mention.now for mention in stated) and best < 4:
+        return Verdict.WRONG
+    if rivals and any(cues.EITHER.search(" ".join(segment.keys)) for segment in reading.segments):
         return Verdict.WRONG
     against = max((rival.score for rival in rivals if not _is_part(rival, stated, reading)), default=0.0)
     if against >= 1 and against > best + 0.001:

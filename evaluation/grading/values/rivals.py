@@ -66,6 +66,8 @@ def is_strong_name(mention: Mention, segments: list[Segment], profile: Profile) 
     """Whether a name stands as the answer would: as all of a sentence, before a verb, or at the end behind one."""
     segment = segments[mention.segment]
     before, after = segment.keys[: mention.first], segment.keys[mention.last :]
+    if _is_acronym(segment.keys[mention.first : mention.last], profile):
+        return False
     if cues.SOURCE_LABEL.match(" ".join(segment.keys[:1])) or (
         mention.segment
         and segment.mark == ":"
@@ -82,6 +84,12 @@ def is_strong_name(mention: Mention, segments: list[Segment], profile: Profile) 
     return article not in ("the", "a", "an", "near", "in", "on", "at", "as", "of") or any(
         key in profile.keys for key in before
     )
+
+
+def _is_acronym(keys: list[str], profile: Profile) -> bool:
+    """Whether a name is short for words of the question: "DPO" for "data protection officer"."""
+    initials = "".join(word[0] for word in profile.text.split())
+    return len(keys) == 1 and len(keys[0]) >= MIN_LETTERS and keys[0].isalpha() and keys[0] in initials
 
 
 def word_rivals(segments: list[Segment], taken: list[Mention], profile: Profile, length: int) -> list[Mention]:

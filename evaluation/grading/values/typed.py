@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from evaluation.grading.values import cues
+from evaluation.grading.values.alike.amounts import NEXT_NUMBER, OF_THEM, UP_TO, is_capacity, is_of_other_stuff
 from evaluation.grading.values.alike.denials import is_beyond, is_kept_within
 from evaluation.grading.values.alike.spoken_times import spoken_times
 from evaluation.grading.values.cues import words
@@ -19,7 +20,6 @@ from evaluation.grading.values.segments import ANDS, BREAKS, LINKS, VERBS
 from evaluation.questions.dates import Date, Time, find_dates, find_times
 from evaluation.questions.numbers import Number, same_amount, scan_numbers
 from evaluation.questions.question import Question
-from evaluation.questions.units import parse_unit
 
 RANGE_OF_DATES = re.compile(
     r"\s*(?:-|to|and|or|until|bis|und|oder|et|au|ou|y|o|al|e)\s*(?:the\s+|el\s+|le\s+|il\s+)?", re.IGNORECASE
@@ -67,12 +67,14 @@ def _find_dates(reading: Reading, dates: list[Date], accepted: list[Date]) -> No
     reading.joined = _is_range(reading.text, dates)
     for date in dates:
         if any(date.gives(wanted) for wanted in accepted):
-            if date.exchanged:
+            if date.exchanged and reading.profile.language == "en":
                 reading.near = True
             else:
                 state = _limit_state(date.start, reading)
-                mention = Mention(date.start, date.end, True, state=state, asked_end=date.asked_end)
+                mention = Mention(date.start, date.end, True, state=state, settled=date.asked_end)
                 reading.mentions.append(mention)
+        elif date.exchanged and reading.profile.language != "en":
+            reading.rivals.append(Mention(date.start, date.end, False))
         elif date.exchanged and any(date.other().gives(wanted) for wanted in accepted):
             reading.near = True
         elif any(is_rival_date(date, wanted) for wanted in accepted) and not any(
@@ -120,7 +122,7 @@ def _find_times(reading: Reading) -> None:
     right = [any(time.gives(wanted) for wanted in accepted) for time in times]
     for time, is_right in zip(times, right, strict=True):
         state = _limit_state(time.start, reading) if is_right else "stated"
-        mention = Mention(time.start, time.end, is_right, state=state, asked_end=time.asked_end)
+        mention = Mention(time.start, time.end, is_right, state=state, settled=time.asked_end)
         (reading.mentions if is_right else reading.rivals).append(mention)
     for (one, other), (is_one, is_other) in zip(pairwise(times), pairwise(right), strict=True):
         gap = reading.text[one.end : other.start].casefold()
@@ -159,9 +161,11 @@ def _find_numbers(question: Question, reading: Reading, dates: list[Date]) -> No
     for number in numbers:
         if _is_reference(number, reading, profile):
             continue
+        if number not in right_ones and OF_THEM.match(reading.text, number.end):
+            continue
         if number in right_ones and _counts_something_else(number, profile):
             continue
-        if _is_of_another_noun(number, nouns, reading) or _is_of_other_stuff(number, question.question):
+        if _is_of_another_noun(number, nouns, reading) or is_of_other_stuff(number, question.question):
             continue
         if number in right_ones:
             if not number.sure and not _stands_alone(number, reading):
@@ -169,6 +173,7 @@ def _find_numbers(question: Question, reading: Reading, dates: list[Date]) -> No
             mention = Mention(number.start, number.end, True, unit=number.unit or number.noun)
             reading.mentions.append(mention)
             mention.state = _number_state(number, pairs, right_ones, reading)
+            mention.settled = mention.state == "stated" and _is_most(number, reading)
         elif _nearly_accepted(number, accepted, profile):
             reading.near = True
         elif number.value in named and not _is_joined(number, pairs, right_ones):
@@ -223,13 +228,6 @@ def _is_of_another_noun(number: Number, nouns: list[Number], reading: Reading) -
     )
 
 
-def _is_of_other_stuff(number: Number, question: str) -> bool:
-    """Whether "125 g of sugar" is given where the question asks for grams of butter."""
-    asked = {match[2].casefold() for match in OF_STUFF.finditer(question) if parse_unit(match["unit"])}
-    given = STUFF.match(number.text, number.end) if asked and number.measure else None
-    return given is not None and not re.search(rf"\b{re.escape(given[1])}", question, re.IGNORECASE)
-
-
 def _is_aside(number: Number, reading: Reading) -> bool:
     """Whether a number counts another thing behind a preposition: "in 3 matches" for "how many goals"."""
     before, after = _around(number, reading)
@@ -253,7 +251,7 @@ def _around(number: Number, reading: Reading) -> tuple[str, list[str]]:
         if (
             token.gap.strip() not in ("", "-")
             or "\n" in token.gap
-            or token.key in LINKS | ANDS | BREAKS
+            or token.key in LINKS | ANDS | BREAKS | cues.PRONOUNS
             or token.text[0].isdigit()
         ):
             break
@@ -261,8 +259,6 @@ def _around(number: Number, reading: Reading) -> tuple[str, list[str]]:
     return before, after
 
 
-OF_STUFF = re.compile(r"\b(?P<unit>[^\W\d_]{4,})(?= (?:of|de|di|von) ([^\W\d_]{3,}))", re.IGNORECASE)
-STUFF = re.compile(r" (?:of|de|di|von) ([^\W\d_]{3,})", re.IGNORECASE)
 NEUTRAL_NOUNS = words("neutral_nouns")
 LABELS = words("labels")
 NOT_COUNTED = words("not_counted")
@@ -299,11 +295,13 @@ def _number_state(
         return "denied"
     if not reading.profile.asks_bound:
         same_clause = before.rstrip()[-1:] not in (",", ".", ";", ":", "!", "?")
+        if _is_most(number, reading):
+            return "stated"
         starts_from = plain == "from" and not is_year(number)
         if (same_clause and (starts_from or cues.BOUND_BEFORE.search(plain))) or cues.SIGN_BOUND.search(before[-3:]):
             return "bound"
         bound = cues.BOUND_AFTER.search(follows)
-        of_the_next = bound is not None and follows[bound.end() :].strip()[:1].isdigit()
+        of_the_next = bound is not None and NEXT_NUMBER.match(follows[bound.end() :]) is not None
         if after[:1] == "+" or (bound and not of_the_next and after.lstrip()[:1] not in (".", "!", "?", ";")):
             return "bound"
         if after[:2].strip()[:1] == "±":
@@ -312,6 +310,12 @@ def _number_state(
     if not number.measure and _is_out_of(out_of) and not reading.profile.numbers:
         return "denied"
     return "stated"
+
+
+def _is_most(number: Number, reading: Reading) -> bool:
+    """Whether a number is "up to 50" where the question asks how many there may be."""
+    plain = " ".join(token.key for token in reading.tokens[-400:] if token.end <= number.start)[-60:]
+    return is_capacity(reading.profile.text) and UP_TO.search(plain) is not None
 
 
 def _is_out_of(text: str) -> bool:

@@ -18,6 +18,20 @@ SHORT = re.compile(
     r"\s(?:does|do|is|are|can|may|has|have|will|was|were|must|did|should)(?P<no> not|n't)?\b"
     r"|^(?:it|they|he|she|you|we|that|this|there|one) (?P<no2>\w+n't|cannot|never)\b"
 )
+MODAL = re.compile(
+    r"(?:may|can|could|should|is it (?:ok|okay|allowed|permitted|possible|safe)|are \w+ allowed|is \w+ allowed"
+    r"|darf|durfen|kann|konnen|peut on|puis je|est il|puedo|se puede|posso|si puo|pode|posso)\b"
+)
+FORBIDDEN = re.compile(
+    r"\b(?:(?:is|are|be) )?(?:not|never|n't|isn't|aren't)(?: \w+)? (?:permitted|allowed|possible|safe|recommended)\b"
+    r"|\b(?:prohibited|forbidden|banned|not be|must not|mustn't|may not|cannot|can't|should not|shouldn't)\b"
+    r"|^do not \w+|^don't \w+"
+    r"|^no (?:\w+ ){1,3}(?:is|are|may|can)\b|^never \w+|\b(?:verboten|untersagt|nicht (?:erlaubt|gestattet|moglich))\b"
+    r"|\b(?:interdit|defendu|prohibido|vietato|proibido)\w*\b"
+)
+PERMITTED = re.compile(
+    r"\b(?:permitted|allowed|may|can|possible|safe|erlaubt|gestattet|moglich|autorise|permitido|permesso)\b"
+)
 NO_WAY = re.compile(
     r"(?:pas du tout|absolument pas|en aucun cas|aucunement|nullement|jamais|keineswegs"
     r"|auf keinen fall|keinesfalls|mitnichten"
@@ -50,11 +64,23 @@ def read_yes_no(tokens: list[Token], text: str, wanted: bool, profile: Profile) 
             return "wrong"
         unsure = any(cues.HEDGED.search(" ".join(segments[number].keys)) for number, _ in said)
         return "wrong" if unsure or words[:1] != [wanted] else "right"
+    if MODAL.match(profile.text) and (allowed := _permits(segments)) is not None:
+        return "right" if allowed == wanted else "wrong"
     for segment in segments:
         found = _clause(segment, profile)
         if found is not None:
             return "right" if found == wanted else "wrong"
     return "unclear" if any(overlap(segment.keys, profile) >= 0.5 for segment in segments) else "wrong"
+
+
+def _permits(segments: list[Segment]) -> bool | None:
+    """What one sentence says of what may be done: "Carry-over is not permitted", "Do not take it if ..."."""
+    texts = [" ".join(segment.keys) for segment in segments if not segment.asks]
+    if len({segment.sentence for segment in segments}) > 1 or any(cues.HEDGED.search(text) for text in texts):
+        return None
+    denied = any(FORBIDDEN.search(text) for text in texts)
+    allowed = any(PERMITTED.search(FORBIDDEN.sub(" ", text)) for text in texts)
+    return None if denied == allowed else allowed
 
 
 def begins_with_no(text: str) -> bool:

@@ -46,6 +46,8 @@ ASKS_CODE = re.compile(
 )
 IN_ORDER = re.compile(r"\b(?:order|sequence|first|then|reihenfolge|zuerst|ordre|orden)\b", re.IGNORECASE)
 BOTH = re.compile(r"^(?:both|either|sowohl)\s+", re.IGNORECASE)
+MAX_LEAD = 2
+"""Words that may stand before an item on its line."""
 MAX_ITEMS, MAX_WORDS, MAX_BETWEEN = 8, 3, 3
 
 
@@ -176,8 +178,29 @@ def _key(token: Token) -> str:
     return token.text if len(token.text) == 1 and token.text.isupper() else token.key
 
 
+def _list_of_lines(text: str, items: tuple[tuple[str, ...], ...]) -> str:
+    """What stands before a list with one item of the accepted list on each of its lines and no line more; "" where the
+    text is no such list."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    listed = lines[-len(items) :]
+    before = lines[: -len(items)]
+    if len(lines) < len(items) or len(before) > 1 or (before and not before[0].rstrip().endswith(":")):
+        return ""
+    left = set(items)
+    for line in listed:
+        keys = tuple(_key(token) for token in tokens_of(line))
+        starts = range(min(len(keys), MAX_LEAD + 1))
+        item = next((each for each in left if any(keys[at : at + len(each)] == each for at in starts)), None)
+        if item is None:
+            return ""
+        left.remove(item)
+    return "".join(f"{line}\n" for line in before) or " "
+
+
 def _without_list(text: str, items: tuple[tuple[str, ...], ...], word: str, question: Question) -> str:
     """The text with a word in place of a list of just these items."""
+    if by_line := _list_of_lines(text, items):
+        return f"{by_line}{word}"
     tokens = tokens_of(text)
     keys = [_key(token) for token in tokens]
     asked = {token.key for token in value_tokens(question.question)}

@@ -13,6 +13,7 @@ import unicodedata
 
 from evaluation.questions.dates import parse_date, parse_time
 from evaluation.questions.numbers import parse_number
+from evaluation.questions.question import Question
 
 EASTERN = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
@@ -50,6 +51,14 @@ def is_amount(value: str) -> bool:
     """Whether a value, in its western form, is an amount, a date or a time."""
     plain = western(value).strip()
     return bool(parse_number(plain) or parse_date(plain) or parse_time(plain))
+
+
+def in_one_script(question: Question, text: str) -> tuple[Question, str]:
+    """Question and answer with Chinese and Japanese amounts in digits, and names without spaces in them."""
+    if any(is_eastern(value) and is_amount(value) for value in question.answers):
+        answers = tuple(western(value).strip() if is_amount(value) else value for value in question.answers)
+        return question.model_copy(update={"answers": answers}), western(text)
+    return question.model_copy(update={"answers": tuple(map(without_gaps, question.answers))}), without_gaps(text)
 
 
 def western(text: str) -> str:

@@ -23,6 +23,12 @@ SHARES = {
     "three quarters": Fraction(3, 4), "quarter": Fraction(1, 4), "half": Fraction(1, 2),
     "two thirds": Fraction(2, 3), "third": Fraction(1, 3),
 }  # fmt: skip
+ABBREVIATIONS = {
+    "ch": "chapter", "sec": "section", "sect": "section", "fig": "figure", "art": "article", "p": "page", "pg": "page",
+    "vol": "volume", "no": "number", "kap": "kapitel", "abs": "absatz", "abb": "abbildung", "app": "appendix",
+}  # fmt: skip
+EXTENSION = re.compile(r"(?<![\w.])\.(?=[a-zA-Z0-9]{2,5}\b)")
+CALL = re.compile(r"[\w.]+\(\)")
 ORDINAL_MARK = re.compile(r"(?<=\d)\. ?(?=[ªº])")
 
 
@@ -37,6 +43,16 @@ def rewritten(text: str, answers: tuple[str, ...]) -> str:
         text = SHORT_YEAR.sub(lambda short: years.get(short[1], short[0]), text)
     if "of a" in text:
         text = SHARE_OF_UNIT.sub(_share, text)
+    for short, word in ABBREVIATIONS.items():
+        if any(word in answer.casefold() for answer in answers):
+            text = re.sub(rf"\b{short}\. ?(?=\d)", f"{word} ", text, flags=re.IGNORECASE)
+    if any(re.fullmatch(r"[A-Z0-9]{2,5}(?:(?:, | and | or )[A-Z0-9]{2,5})+", answer) for answer in answers):
+        text = EXTENSION.sub("", text)
+    for answer in answers:
+        if re.fullmatch(r"[A-Z][A-Z0-9_]{2,}", answer):
+            text = text.replace(f"${{{answer}}}", answer).replace(f"${answer}", answer)
+        elif CALL.fullmatch(answer):
+            text = re.sub(rf"(?:\b\w+\.)*\b{re.escape(answer[:-2])}\([^()\n]*\)", answer, text)
     return ORDINAL_MARK.sub("", text)
 
 
