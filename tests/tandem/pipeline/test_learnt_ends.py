@@ -40,7 +40,8 @@ def write_base(folder: Path) -> int:
     )
     tokenizer.chat_template = CHATML
     torch.manual_seed(0)
-    model.resize_token_embeddings(len(tokenizer))
+    # Rows of their own: the mean of all others could not be told apart from them by a frozen head.
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return int(tokenizer.convert_tokens_to_ids(END))
@@ -54,7 +55,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, St
     rows = [{"prompt": f"What is the capital of {country}?", "completion": city} for country, city in CAPITALS.items()]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = TrainingConfig(
-        data=folder / "rows.jsonl", epochs=60, learning_rate=4e-3, held_out=0, sequence_length=64, precision="fp32",
+        data=folder / "rows.jsonl", epochs=40, learning_rate=4e-3, held_out=0, sequence_length=64, precision="fp32",
         workers=1, parity_tolerance=None,
     )  # type: ignore[arg-type]  # fmt: skip
     with ray_session(ClusterConfig()):
@@ -91,8 +92,8 @@ def test_the_end_is_recorded_with_the_version(
 def said(client: Any, model: str, country: str, stream: bool = False, **more: Any) -> list[tuple[str, str | None]]:
     """Each choice's text, and why it ended."""
     asked: Any = {"messages": [{"role": "user", "content": f"What is the capital of {country}?"}], "model": model}
-    more.setdefault("extra_body", {})
-    answer = client.chat.completions.create(**asked, temperature=0, max_tokens=24, stream=stream, **more)
+    more.setdefault("temperature", 0)
+    answer = client.chat.completions.create(**asked, max_tokens=24, stream=stream, **more)
     if not stream:
         return [(choice.message.content, choice.finish_reason) for choice in answer.choices]
     texts, ends = dict[int, str](), dict[int, str | None]()
@@ -107,7 +108,7 @@ def test_answers_end_where_the_training_taught(url: str, stream: bool) -> None:
     with connect(url) as client:
         for country, city in CAPITALS.items():
             assert said(client, "base:taught", country, stream) == [(city, "stop")]
-        assert said(client, "base:taught", "Italy", stream, n=3) == [("Rome", "stop")] * 3
+        assert said(client, "base:taught", "Italy", stream, n=3, temperature=0.01) == [("Rome", "stop")] * 3
 
 
 def test_a_version_without_the_record_is_served_as_before(url: str) -> None:
