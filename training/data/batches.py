@@ -8,6 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from random import Random
 
+import numpy as np
+import numpy.typing as npt
+
 from cluster.errors import TandemError
 from training.config import TrainingConfig
 from training.data.examples import Examples
@@ -67,13 +70,13 @@ class OptimizerSteps:
         if not drawn_rows:
             raise _no_row_is_drawn(len(self._weights))
         if config.packing:
-            return count_packs(self._lengths(drawn_rows), _capacity(config), self.num_packs) // self.num_packs
+            return count_packs(self._lengths(drawn_rows), max_pass_tokens(config), self.num_packs) // self.num_packs
         return count_padded_packs(len(drawn_rows), config.micro_batch_size, self.num_packs) // self.num_packs
 
     def _plan(self, epoch: int) -> Iterator[Step]:
         drawn_rows, config = draw_rows(self._weights, self._config.seed, epoch), self._config
         if config.packing:
-            packs = plan_epoch(self._lengths(drawn_rows), _capacity(config), self.num_packs, config.seed, epoch)
+            packs = plan_epoch(self._lengths(drawn_rows), max_pass_tokens(config), self.num_packs, config.seed, epoch)
         else:
             packs = plan_padded_epoch(len(drawn_rows), config.micro_batch_size, self.num_packs, config.seed, epoch)
         for start in range(0, len(packs), self.num_packs):
@@ -83,8 +86,37 @@ class OptimizerSteps:
         return [self._rows.row_lengths[row] for row in drawn_rows]
 
 
-def _capacity(config: TrainingConfig) -> int:
-    """Tokens of one forward pass of one worker."""
+def check_draws(config: TrainingConfig, row_sources: npt.NDArray[np.int32]) -> None:
+    """Check that every source with rows to train on gives at least one row to some epoch.
+
+    Args:
+        row_sources: the place in `config.data` of the source of each row of the `Examples` that are trained on.
+
+    Raises:
+        TandemError: the weights of sources are so small that none of their rows is drawn.
+    """
+    weights = np.array([source.weight for source in config.data], np.float32)[row_sources].tolist()
+    if all(weight >= 1 for weight in weights):
+        return
+    drawn = {
+        int(source) for epoch in range(config.epochs) for source in row_sources[draw_rows(weights, config.seed, epoch)]
+    }
+    never = sorted(set(row_sources.tolist()) - drawn)
+    if not never:
+        return
+    listed = ", ".join(
+        f"{config.data[source].name} (weight {config.data[source].weight:g}, {int((row_sources == source).sum())} rows)"
+        for source in never
+    )
+    raise TandemError(
+        f"No epoch draws any row of {listed}.",
+        "Of the rows of one `weight` an epoch draws `weight` times their number, rounded: at least one.",
+        "Raise the `weight` of such a source under `training.data`, or leave the source out.",
+    )
+
+
+def max_pass_tokens(config: TrainingConfig) -> int:
+    """Tokens of one forward pass of one worker, which takes the two sequences of a preference pair together."""
     return config.micro_batch_size * config.sequence_length
 
 
