@@ -97,8 +97,8 @@ def row_shingles(row: TrainingRow) -> set[str]:
 
 def _hash_bands(parts: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """[num_rows, 9] of [num_rows, 9, 13] numbers. Rows that it takes for alike wrongly are measured and dropped."""
-    hashes = (parts * _FACTORS).sum(axis=2, dtype=np.uint64)
-    return hashes ^ (hashes >> np.uint64(29))
+    hashes: npt.NDArray[np.uint64] = (parts * _FACTORS).sum(axis=2, dtype=np.uint64)
+    return hashes
 
 
 def _first_with_digest(digests: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:

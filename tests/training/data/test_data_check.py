@@ -11,7 +11,6 @@ from tandem.commands.data.data import print_rows, to_json
 from training.config import TrainingConfig
 from training.data.data_check import check_training_data, measure_lengths, render_sequence
 from training.data.duplicates import find_duplicates, row_minhash
-from training.data.encoding.encode import Encoding
 from training.data.encoding.encoded_rows import EncodedRows
 from training.data.rows import read_rows
 from training.data.tokenize import encode_usable_rows
@@ -75,7 +74,7 @@ def test_lengths_and_truncation(tmp_path: Path, model_folder: Path) -> None:
 
 def test_rendered_rows_show_what_is_learnt(tmp_path: Path, make_tokenizer) -> None:
     report = read_rows(TrainingConfig(data=write(tmp_path / "t.jsonl", [row("Hï", "Yö")])))
-    data = encode_usable_rows(report, Encoding(tokenizer := make_tokenizer()))
+    data = encode_usable_rows(report, tokenizer := make_tokenizer())
     rendered = render_sequence(tokenizer, "here", data.rows[0].sequences[0])
     assert rendered.pieces == (("<s><|user|>Hï<|end|><|assistant|>", False), ("Yö<|end|>", True))
     assert measure_lengths(EncodedRows([])) is None

@@ -17,6 +17,7 @@ from typing import Any
 
 from cluster.errors import TandemError
 from training.data.answer_masks import encode_conversation, encode_last_answer
+from training.data.conversation import Conversation
 from training.data.duplicates import RowMarks, row_marks
 from training.data.encoding.encoded_rows import EncodedSequence
 from training.data.rows import TrainingRow
@@ -49,6 +50,12 @@ class Encoding:
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the chat template for every row; those of a row come before them."""
 
+    def with_settings(self, conversation: Conversation) -> Conversation:
+        """The conversation with the settings of the template that it is rendered with."""
+        if not self.template_kwargs:
+            return conversation
+        return replace(conversation, template_kwargs={**self.template_kwargs, **conversation.template_kwargs})
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -60,7 +67,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class EncodedChunk:
-    """Neighbouring rows, each as its sequences or a refusal, and their marks where these were asked for."""
+    """Neighbouring rows, each as its sequences or a refusal, and the marks of the usable ones where asked for."""
 
     results: list[tuple[EncodedSequence, ...] | Refusal]
     marks: RowMarks | None
@@ -106,7 +113,8 @@ def count_processes(num_rows: int) -> int:
 def encode_chunk(rows: Sequence[TrainingRow], encoding: Encoding) -> EncodedChunk:
     """Encode some rows in this process."""
     results = [_encode(row, encoding) for row in rows]
-    return EncodedChunk(results, row_marks(rows) if encoding.with_marks else None)
+    usable = [row for row, result in zip(rows, results, strict=True) if not isinstance(result, Refusal)]
+    return EncodedChunk(results, row_marks(usable) if encoding.with_marks else None)
 
 
 def too_long_reason(num_tokens: int, max_tokens: int) -> str:
@@ -126,7 +134,7 @@ def _encode(row: TrainingRow, encoding: Encoding) -> tuple[EncodedSequence, ...]
     try:
         if encoding.sure_above and (least := _tokens_at_least(row, encoding.tokenizer, encoding.sure_above)):
             return Refusal(f"more than {too_long_reason(least, encoding.sure_above)}", least)
-        sequences = _encode_row(row, encoding.tokenizer, encoding.template_kwargs)
+        sequences = _encode_row(row, encoding)
     except ValueError as error:
         return Refusal(str(error))
     longest = max(len(sequence.token_ids) for sequence in sequences)
@@ -138,10 +146,8 @@ def _encode(row: TrainingRow, encoding: Encoding) -> tuple[EncodedSequence, ...]
     return sequences
 
 
-def _encode_row(row: TrainingRow, tokenizer: Any, template_kwargs: Mapping[str, Any]) -> tuple[EncodedSequence, ...]:
-    conversation = row.conversation
-    if template_kwargs:
-        conversation = replace(conversation, template_kwargs={**template_kwargs, **conversation.template_kwargs})
+def _encode_row(row: TrainingRow, encoding: Encoding) -> tuple[EncodedSequence, ...]:
+    conversation, tokenizer = encoding.with_settings(row.conversation), encoding.tokenizer
     if row.rejected:
         sides = (conversation, conversation.with_messages(row.rejected))
         examples = [encode_last_answer(tokenizer, side) for side in sides]
@@ -161,7 +167,7 @@ def _tokens_at_least(row: TrainingRow, tokenizer: Any, limit: int) -> int:
     texts = [row.text or "", *(_text_of(message) for message in (*row.messages, *(row.rejected or ())))]
     text, size = max(texts, key=len), _CHARACTERS_A_TOKEN * limit
     while size < len(text):
-        num_tokens = len(tokenizer(text[:size], add_special_tokens=False)["input_ids"])
+        num_tokens = len(tokenizer(text[:size], add_special_tokens=False, verbose=False)["input_ids"])
         if num_tokens > _MARGIN * limit:
             return num_tokens // _MARGIN
         size *= 2
