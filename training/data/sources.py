@@ -185,16 +185,18 @@ def _is_single_document(path: Path, first: bytes, more: bool, suffix: str) -> bo
         value = json.loads(first.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return first[:1] in (b"[", b"{") and (suffix == ".json" or first[:1] == b"[" or _is_json_file(path))
-    return not more and (isinstance(value, list) or (isinstance(value, dict) and _holds_rows(value)))
+    return not more and (isinstance(value, list) or (isinstance(value, dict) and _holds_rows(value, suffix)))
 
 
-def _holds_rows(value: dict[str, Any]) -> bool:
+def _holds_rows(value: dict[str, Any], suffix: str) -> bool:
     """Whether an object is no row but holds rows: in a list `data`, or as columns."""
+    if suffix != ".jsonl" and is_columns(value):
+        return True
     try:
         recognise_format(value)
     except ValueError:
-        return isinstance(value.get("data"), list) or value.keys() == {"data"} or is_columns(value)
-    return is_columns(value)
+        return isinstance(value.get("data"), list) or value.keys() == {"data"}
+    return False
 
 
 def _is_json_file(path: Path) -> bool:
