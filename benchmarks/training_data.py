@@ -47,14 +47,14 @@ def main() -> None:
         row("data_check_rows_per_s", "rows/s", round(asked.rows / checked["wall_s"]), ">= 2000"),
         row("data_check_cpu_ms_per_row", "ms", round(1000 * checked["cpu_s"] / asked.rows, 3)),
         row("data_check_main_memory", "MiB", checked["mib"], "<= 1024"),
-        row("data_check_main_memory_of_each_process", "MiB", checked["mib_of_children"]),
         row("plan_1m_rows_s", "s", round(planned["wall_s"], 1)),
         row("plan_1m_rows_main_memory", "MiB", planned["mib"]),
     ]
     load = Path("/proc/loadavg").read_text().split()[0]
     notes = (
         f"{asked.rows:,} rows of {PROMPT_WORDS + ANSWER_WORDS} words through the whole check (formats, template, "
-        f"tokens, digests, near-duplicates) with the quickstart's tokenizer; the start of Python and its libraries is counted. "
+        f"tokens, digests, near-duplicates) with the quickstart's tokenizer; the start of Python and its libraries is "
+        f"counted. "
         f"The plan is that of an epoch: log-normal lengths, packs of {CAPACITY} tokens, {MULTIPLE} to a step. Load "
         f"average at the end: {load}."
     )
@@ -99,7 +99,7 @@ def run_plan(_: str) -> None:
 def _print_usage() -> None:
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     cpu_s = sum(each.ru_utime + each.ru_stime for each in (own, children))
-    print(json.dumps({"cpu_s": cpu_s, "mib": own.ru_maxrss // 1024, "mib_of_children": children.ru_maxrss // 1024}))
+    print(json.dumps({"cpu_s": cpu_s, "mib": own.ru_maxrss // 1024}))
 
 
 def print_profile(path: Path) -> None:
