@@ -203,9 +203,7 @@ def _tune(config: TrainingConfig, model: str, run: Run, reporter: TrainingReport
         # Files that are kept on nodes are named after this folder.
         folder = run.path / TRIALS_FOLDER / f"{run.id}-trial-{number + 1}"
         folder.mkdir(parents=True)
-        jobs.append(
-            prepare_run(trial_config, model, folder, data, hardware, NUM_EVALUATIONS, reporter.progress)
-        )
+        jobs.append(prepare_run(trial_config, model, folder, data, hardware, NUM_EVALUATIONS, reporter.progress))
     return run_trials(jobs, [settings for settings, _ in trials], config.tune, reporter).folder
 
 
