@@ -115,8 +115,8 @@ class DataReport:
     """Settings of the chat template for every row (`training.chat_template_kwargs`)."""
     prompt_hash: str | None = None
     """The one prompt format that retrieval-aware rows were rendered with, or None."""
-    row_sources: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32), compare=False)
-    """[num_rows] the place of each row's source in `sources`."""
+    row_sources: npt.NDArray[np.int32] | None = field(default=None, compare=False)
+    """[num_rows] the place of each row's source in `sources`; None where all are of the first."""
 
     @property
     def num_read(self) -> int:

@@ -166,8 +166,9 @@ def encode_usable_rows(
         done, its_marks = _encode_all(rows, encoding, check, bad, unmeasured, steps)
         encoded.append(done)
         marks.append(its_marks)
+    sources = np.zeros(len(report.rows), np.int32) if report.row_sources is None else report.row_sources
     return EncodedData(
-        encoded[0], encoded[1], tuple(bad), tuple(unmeasured), report.row_sources[encoded[0].places],
+        encoded[0], encoded[1], tuple(bad), tuple(unmeasured), sources[encoded[0].places],
         report.template_kwargs, (marks[0], marks[1]) if with_marks else None,
     )  # fmt: skip
 
