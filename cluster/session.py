@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cluster import interrupts
 from cluster.config import ClusterConfig
 from cluster.errors import TandemError
 from cluster.full_disk import explain_full_disk
@@ -57,27 +58,62 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
 
     if ray.is_initialized():
         raise RuntimeError("This process has a Ray session already, and a second one would end it.")
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        if address == "local":
-            ray.init(
-                address="local", num_cpus=config.num_cpus, include_dashboard=False, log_to_driver=False,
-                logging_level=logging.ERROR, configure_logging=True, _metrics_export_port=config.metrics_port,
-            )  # fmt: skip
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with interrupts.deferred():  # else daemons would be left that Ray has started and does not know yet
+            _start_ray(address, config)
+        yield
+    finally:
+        with interrupts.deferred():
+            ray.shutdown(wait_for_processes=True)
+
+
+def _start_ray(address: str, config: ClusterConfig) -> None:
+    """Raises TandemError where Ray does not start, or no cluster answers."""
+    import ray
+
+    try:
+        with _own_signal_handlers():
+            if address == "local":
+                ray.init(
+                    address="local", num_cpus=config.num_cpus, include_dashboard=False, log_to_driver=False,
+                    logging_level=logging.ERROR, configure_logging=True, _metrics_export_port=config.metrics_port,
+                )  # fmt: skip
+            else:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
-        ray.shutdown()
         temporary = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()))
         remedy = "Make room there, or set the environment variable RAY_TMPDIR to a folder on another disk."
         raise explain_full_disk(error, temporary, remedy) or _not_started(address, error) from error
-    for number, handler in handlers.items():  # Ray's own ends the process at once, with nothing cleaned up
-        signal.signal(number, handler)
     _keep_standard_output_clean()
+
+
+@contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Keep what this process does at SIGTERM: Ray's own handlers end it at once, with nothing cleaned up.
+
+    Ray 2.60 has no setting for it. It sets a handler before it starts its daemons, and another one, in C++, when it
+    connects to them. SIGTERM waits for that long; not for longer, since the daemons inherit what is blocked.
+    """
+    import ray._private.utils as utils
+    import ray._private.worker as driver
+
+    set_handler, connect = utils.set_sigterm_handler, driver.connect
+    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    def connect_and_restore(*args: Any, **options: Any) -> Any:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return connect(*args, **options)
+        finally:
+            for number, handler in handlers:
+                signal.signal(number, handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    utils.set_sigterm_handler, driver.connect = lambda handler: None, connect_and_restore
     try:
         yield
     finally:
-        ray.shutdown()
+        utils.set_sigterm_handler, driver.connect = set_handler, connect
 
 
 def _not_started(address: str, error: Exception) -> TandemError:

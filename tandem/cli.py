@@ -1,10 +1,9 @@
 """The `tandem` command: its verbs by panel, and how a verb is loaded when it is called.
 
 Exit codes: 0 success, 2 bad input (one paragraph, nothing left behind), 3 done, but a part of it failed and is
-named, 4 an earlier verdict no longer stands, 1 a fault of ours, 130 interrupted.
+named, 4 an earlier verdict no longer stands, 1 a fault of ours, 130 interrupted (Ctrl-C), 143 ended (SIGTERM).
 """
 
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from cluster import interrupts
 from cluster.errors import TandemError
 from cluster.full_disk import explain_full_disk
 from cluster.jobs.wheel import package_version
@@ -140,24 +140,30 @@ ENDPOINT_OPTIONS = ("--serve", "--requests-per-s", "--questions-per-day", "--mea
 
 
 def main() -> None:
-    """Run the command; a TandemError is one paragraph and exit code 2, and so is a full disk wherever it was met."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        app()
-    except TandemError as error:
-        print_error(error)
-        sys.exit(2)
-    except Exception as error:
-        explained = explain_full_disk(error, Path.cwd(), "Make room there, and run the command again.")
-        if explained is None:
-            raise
-        print_error(explained)
-        sys.exit(2)
+    """Run the command; a TandemError is one paragraph and exit code 2, and so is a full disk wherever it was met.
+
+    Ctrl-C and SIGTERM close every `with` block. Whatever exception that becomes on its way, it is no error.
+    """
+    with interrupts.raised():
+        try:
+            app()
+        except BaseException as error:
+            if (code := interrupts.exit_code()) is not None:
+                sys.exit(code)
+            explained = _explain(error)
+            if explained is None:
+                raise
+            print_error(explained)
+            sys.exit(2)
 
 
-def _interrupt(*_: object) -> None:
-    """SIGTERM ends a command the way Ctrl-C does: every `with` block closes what it opened."""
-    raise KeyboardInterrupt
+def _explain(error: BaseException) -> TandemError | None:
+    """The error for the user; None where it is a fault of ours, or the end of the command."""
+    if isinstance(error, TandemError):
+        return error
+    if not isinstance(error, Exception):
+        return None
+    return explain_full_disk(error, Path.cwd(), "Make room there, and run the command again.")
 
 
 class VerbGroup(TyperGroup):

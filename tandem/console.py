@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+LOG_INTERVAL_S = 30.0
+
+
 class Console:
     """Progress to standard error, so that `--json` leaves standard output to the result alone."""
 
@@ -20,6 +23,7 @@ class Console:
         self._started = time.monotonic()
         self._live = sys.stderr.isatty()
         self._open = False
+        self._logged = self._started
         self.stages: dict[str, float] = {}
 
     def stage(self, name: str, text: str) -> None:
@@ -34,6 +38,14 @@ class Console:
             self._clear()
             print(f"             {text[:100]}", end="", file=sys.stderr, flush=True)
             self._open = True
+
+    def slow_progress(self, text: str) -> None:
+        """`progress` of what can take long: in a log a line every half minute."""
+        if self._live:
+            self.progress(text)
+        elif time.monotonic() - self._logged > LOG_INTERVAL_S:
+            self._logged = time.monotonic()
+            print(f"[{self._logged - self._started:6.1f} s] {text}", file=sys.stderr, flush=True)
 
     def result(self, text: str, value: Any) -> None:
         """The command's outcome: words for a person, or one JSON value."""

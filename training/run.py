@@ -7,6 +7,7 @@ with ray_session(ClusterConfig()):
 """
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from cluster.storage.files import write_atomically
 from cluster.storage.runs import Run
 from cluster.storage.storage import Storage
 from training.config import TrainingConfig, WorkerRange
-from training.data.batches import OptimizerSteps
+from training.data.batches import OptimizerSteps, max_pass_tokens
 from training.data.examples import Examples
 from training.data.objectives import check_both_labels
+from training.data.progress import Report
 from training.data.rows import DataReport, check_rows, log_unused_keys, warn_of_left_out_rows
 from training.data.templates.learnt_ends import served_ends
 from training.data.templates.template_check import TemplateCheck, warn_of_template
@@ -94,7 +96,7 @@ def run_training(
         with full_disk_explained(run.path, TUNE_AGAIN):
             return publish_run(_tune(config, model, run, reporter, data), config, model, adapter, storage)
     with full_disk_explained(run.path, "Make room there, and run `tandem train` again."):
-        prepare_run(config, model, run.path, data, find_hardware(config, reporter))
+        prepare_run(config, model, run.path, data, find_hardware(config, reporter), progress=reporter.progress)
     return resume_training(config, model, adapter, storage, run, reporter)
 
 
@@ -202,7 +204,7 @@ def _tune(config: TrainingConfig, model: str, run: Run, reporter: TrainingReport
         # Files that are kept on nodes are named after this folder.
         folder = run.path / TRIALS_FOLDER / f"{run.id}-trial-{number + 1}"
         folder.mkdir(parents=True)
-        jobs.append(prepare_run(trial_config, model, folder, data, hardware, NUM_EVALUATIONS))
+        jobs.append(prepare_run(trial_config, model, folder, data, hardware, NUM_EVALUATIONS, reporter.progress))
     return run_trials(jobs, [settings for settings, _ in trials], config.tune, reporter).folder
 
 
@@ -213,6 +215,7 @@ def prepare_run(
     data: DataReport | None = None,
     hardware: Hardware | None = None,
     num_evaluations: int | None = None,
+    progress: Report | None = None,
 ) -> TrainingJob:
     """Check and encode every row, hold some out, and count the steps; no worker is needed for this.
 
@@ -222,6 +225,7 @@ def prepare_run(
         data: the result of `check_rows(config)`; the rows are read here where it is not given.
         hardware: what the training may run on; it is looked at here where it is not given.
         num_evaluations: how many held-out losses there are to be, at least, where `eval_steps` is not set.
+        progress: gets a line from time to time where reading or encoding takes long.
 
     Raises:
         TandemError: as `train`.
@@ -231,19 +235,25 @@ def prepare_run(
     settled, placement = resolve_auto_settings(config, model, hardware or read_hardware())
     check_elastic_workers(settled)
     check_method(settled, placement.kind == "gpu")
-    report = data or check_rows(config)
+    report = data or check_rows(config, progress)
     tokenizer = load_tokenizer(model, config.objective != "text")
     check = TemplateCheck(tokenizer, model, config.control_tokens)
-    encoded = encode_rows(report, tokenizer, max_row_tokens(config, model), config.max_bad_rows, check)
+    encoded = encode_rows(
+        report, tokenizer, max_row_tokens(config, model), config.max_bad_rows, check,
+        max_pass_tokens=max_pass_tokens(config), progress=progress,
+    )  # fmt: skip
     warn_of_left_out_rows(encoded.left_out)
     log_unused_keys(report.sources)
     warn_of_template(check.warnings())
+    encoded.check_draws(config)
     trained, held_out = encoded.split(config)
-    check_both_labels([row.row.label for row in trained if row.row.label is not None], "rows that are not held out")
-    rows = Examples.from_rows(trained)
-    rows.save(folder / TRAINING_ROWS_FILE)
+    if config.objective == "kto":
+        labels = [row.row.label for row in trained if row.row.label is not None]
+        check_both_labels(labels, "rows that are not held out")
+    Examples.from_rows(trained).save(folder / TRAINING_ROWS_FILE)
+    rows = Examples.load(folder / TRAINING_ROWS_FILE)
     Examples.from_rows(held_out).save(folder / HELD_OUT_ROWS_FILE)
-    write_trained_rows([row.row for row in trained], folder)
+    write_trained_rows((row.row for row in trained), folder)
     steps = OptimizerSteps(rows, settled)
     if num_evaluations and not settled.eval_steps:
         settled = settled.model_copy(update={"eval_steps": max(1, len(steps) // num_evaluations)})
@@ -339,7 +349,7 @@ def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, 
         **summary,
         "worker_s": sum_worker_seconds(lines),
     }
-    (files / TRAINED_ROWS_FILE).write_bytes((folder / TRAINED_ROWS_FILE).read_bytes())
+    shutil.copyfile(folder / TRAINED_ROWS_FILE, files / TRAINED_ROWS_FILE)
     # A run that an earlier version prepared has no learnt ends.
     ends, known = (prepared.get(key, []) for key in ("stop_token_ids", "base_stop_token_ids"))
     new_ends = sorted(set(ends).difference(known))

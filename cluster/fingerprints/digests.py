@@ -9,8 +9,12 @@ from typing import Any
 
 def digest_json(value: Any) -> str:
     """The digest of a JSON value, independent of the order of keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(to_canonical_json(value).encode()).hexdigest()
+
+
+def to_canonical_json(value: Any) -> str:
+    """The text of a JSON value that is hashed: the same for every order of keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
 def digest_question(question: str) -> str:

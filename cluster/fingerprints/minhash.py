@@ -12,10 +12,13 @@ anything; numbers are for long questions. Short answers have no digest: they cou
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from cluster.fingerprints.digests import normalise_question
 
@@ -23,6 +26,7 @@ SHINGLE_WORDS = 3
 MIN_QUESTION_WORDS = 15
 MIN_ANSWER_WORDS = 5
 NUM_PERMUTATIONS = 64
+_BLOCK = 256
 # Words that a question can gain, lose or swap and still ask the same. No pronouns, no tense, no "from", "to" or "not".
 FILLER = frozenset(
     ("a", "an", "the", "of", "for", "in", "on", "at", "is", "are", "do", "does", "that", "me", "us", "just",
@@ -70,6 +74,29 @@ def minhash(shingles: Iterable[str], num_permutations: int = NUM_PERMUTATIONS) -
     numbers = _empty(num_permutations).copy()
     numbers.update_batch([shingle.encode() for shingle in shingles])
     return numbers
+
+
+def minhash_many(sets: Sequence[Collection[str]], num_permutations: int = NUM_PERMUTATIONS) -> npt.NDArray[np.uint32]:
+    """[num_sets, num_permutations] the `hashvalues` of `minhash` for each set, several times as fast."""
+    multipliers, summands = _empty(num_permutations).permutations
+    digests = b"".join(hashlib.sha1(shingle.encode()).digest()[:4] for shingles in sets for shingle in shingles)
+    hashes = _mix(np.frombuffer(digests, "<u4"))
+    found = np.full((len(sets), num_permutations), 2**32 - 1, np.uint32)
+    start = 0
+    for number, shingles in enumerate(sets):
+        end = start + len(shingles)
+        for first in range(start, end, _BLOCK):  # a block stays in the processor's cache
+            block = hashes[first : min(first + _BLOCK, end), None]
+            np.minimum(found[number], (block * multipliers + summands).min(axis=0), out=found[number])
+        start = end
+    return found
+
+
+def _mix(hashes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """The finalizer of MurmurHash3 for 32 bits (Appleby, public domain), with which datasketch 2 begins."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        hashes = (hashes ^ (hashes >> np.uint32(shift))) * np.uint32(factor)
+    return hashes ^ (hashes >> np.uint32(16))
 
 
 def word_shingles(text: str) -> set[str]:

@@ -80,6 +80,14 @@ class Run:
     def id(self) -> str:
         return self.path.name
 
+    @property
+    def status(self) -> str:
+        """What its manifest says: `running`, `done`, `failed` or `interrupted`; `unknown` where it has none."""
+        try:
+            return str(json.loads((self.path / "manifest.json").read_text())["status"])
+        except (OSError, ValueError, KeyError):
+            return "unknown"
+
     def log_metrics(self, values: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
         with (self.path / "metrics.jsonl").open("a") as file:

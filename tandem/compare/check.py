@@ -20,6 +20,7 @@ from tandem.console import Console
 from tandem.pipeline.training import CheckedRows, check_sources, read_rows
 from tandem.project.project import Project
 from training.data.data_check import DataCheck, check_training_data
+from training.data.progress import Report
 from training.data.rows import TrainingRow
 from training.model.base_weights import check_base_weights
 from training.publish.publish import trained_row
@@ -57,7 +58,7 @@ def check_data(project: Project, console: Console, arms: Collection[ArmName]) ->
     if project.tunes:
         check_base_weights(project.model)
     shows_rows = any(built_in(arm) == "few_shot" for arm in arms) and bool(project.training.data)
-    rows = read_rows(project) if project.tunes or shows_rows else None
+    rows = read_rows(project, console.slow_progress) if project.tunes or shows_rows else None
     to_train = rows.report.rows if rows and project.tunes else ()
     questions = check_questions(project.evaluation)
     raise_for_leaks(find_leaks_among(questions, map(trained_row, to_train)), len(questions))
@@ -123,9 +124,10 @@ def _needs_endpoint(project: Project, arms: Collection[ArmName], questions: Sequ
     return judged and config.judge is not None and config.judge.url is None
 
 
-def look_at_data(project: Project) -> tuple[DataCheck | None, int]:
+def look_at_data(project: Project, progress: Report | None = None) -> tuple[DataCheck | None, int]:
     """What training would make of its rows, None where the project trains nothing, and the number of questions."""
-    report = check_training_data(project.training, project.model) if project.training.data or project.tunes else None
+    has_rows = bool(project.training.data) or project.tunes
+    report = check_training_data(project.training, project.model, progress) if has_rows else None
     # A project that only trains has no questions; a project that compares cannot do without.
     has_questions = project.evaluation.questions is not None or report is None
     return report, len(check_questions(project.evaluation)) if has_questions else 0
@@ -141,7 +143,7 @@ def _corrections(project: Project) -> Sequence[Correction]:
 
 def _draw_shots(rows: Sequence[TrainingRow], project: Project) -> list[Shot]:
     """Training rows with one question and one answer, drawn once: the same examples in front of every question."""
-    plain = [row.messages for row in rows if row.is_plain]
+    plain = [place for place, row in enumerate(rows) if row.is_plain]
     config = project.evaluation
     drawn = Random(config.seed).sample(plain, min(config.few_shot, len(plain)))
-    return [Shot(question["content"], answer["content"]) for question, answer in drawn]
+    return [Shot(*(message["content"] for message in rows[place].messages)) for place in drawn]

@@ -5,6 +5,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 
+from cluster import interrupts
 from cluster.errors import TandemError
 from cluster.session import ray_session
 from retrieval.index.forgetting import read_forgotten
@@ -60,6 +61,7 @@ def follow(project: Project, uri: str, console: Console) -> None:
         run_follow(
             project.retrieval, project.collection, uri, on_report, console.progress, forgotten=forgotten(project)
         )
+    interrupts.accept()
     console.stage("index", "stopped")
 
 

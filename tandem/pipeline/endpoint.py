@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster import interrupts
 from cluster.config import ClusterConfig
 from cluster.hardware import Hardware, read_node
 from cluster.registry.registry import AdapterVersion
@@ -82,6 +83,7 @@ def serve_forever(project: Project, console: Console) -> None:
         console.hint(_first_request(endpoint, has_keys=keys is not None))
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
+        interrupts.accept()
     console.stage("serve", "stopped")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster import interrupts
 from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
 from cluster.storage.runs import Run
@@ -21,20 +22,34 @@ DOCUMENTS = "documents.tsv.gz"
 @contextlib.contextmanager
 def recorded(project: Project, verb: str, console: Console, interrupted: Run | None = None) -> Iterator[Run]:
     """A run folder whose manifest says how the block ended, and when each stage did (seconds since the start)."""
-    run = interrupted or Run.start(project.storage, project.name, verb, project.resolved())
-    with run.held():
-        try:
-            yield run
-        except KeyboardInterrupt:
+    run = interrupted
+    try:
+        with interrupts.deferred():
+            run = run or Run.start(project.storage, project.name, verb, project.resolved())
+        with run.held():
+            try:
+                yield run
+                with interrupts.deferred():
+                    run.finish("done", stages=console.stages)
+            except BaseException as error:
+                _finish(run, error, console)
+                raise
+    except KeyboardInterrupt as error:
+        if run is not None and interrupted is None:
+            _finish(run, error, console)
+        raise
+
+
+def _finish(run: Run, error: BaseException, console: Console) -> None:
+    """Write how a run ended: an interrupt may have become another error on its way."""
+    if run.status not in ("running", "unknown"):
+        return
+    with contextlib.suppress(OSError):  # what went wrong first is what counts, such as a full disk
+        if isinstance(error, KeyboardInterrupt) or interrupts.exit_code() is not None:
             console.stage("stopped", "interrupted; everything that was started has been ended")
-            with contextlib.suppress(OSError):
-                run.finish("interrupted", stages=console.stages)
-            raise
-        except BaseException as error:
-            with contextlib.suppress(OSError):  # what went wrong first is what counts, such as a full disk
-                run.finish("failed", stages=console.stages, error=str(error) or type(error).__name__)
-            raise
-        run.finish("done", stages=console.stages)
+            run.finish("interrupted", stages=console.stages)
+        else:
+            run.finish("failed", stages=console.stages, error=str(error) or type(error).__name__)
 
 
 def find_run(project: Project, name: str) -> Path:

@@ -10,6 +10,7 @@ from tandem.console import Console
 from tandem.pipeline.served_copies import checks_of_training
 from tandem.project.project import Project
 from training.config import TrainingConfig
+from training.data.progress import Report
 from training.data.rows import DataReport, check_rows
 from training.model.base_weights import check_base_weights
 from training.publish.publish import digest_sources, known_fingerprints, result_kind
@@ -30,13 +31,13 @@ class CheckedRows:
         return self.report if digest_sources(config) == self.digest else None
 
 
-def check_training(project: Project) -> CheckedRows:
+def check_training(project: Project, progress: Report | None = None) -> CheckedRows:
     """Read the rows. Raises TandemError where the adapter could not be served or a row is bad."""
     check_rank(project)
     check_trackers_installed(project.training)
     check_sources(project)
     check_base_weights(project.model)
-    return read_rows(project)
+    return read_rows(project, progress)
 
 
 def check_rank(project: Project) -> None:
@@ -60,14 +61,17 @@ def check_sources(project: Project) -> None:
         )
 
 
-def read_rows(project: Project) -> CheckedRows:
+def read_rows(project: Project, progress: Report | None = None) -> CheckedRows:
     """Read and check every training row.
+
+    Args:
+        progress: gets a line from time to time where it takes long.
 
     Raises:
         TandemError: as `training.data.check_rows`.
     """
     digest = digest_sources(project.training)
-    return CheckedRows(check_rows(project.training), digest)
+    return CheckedRows(check_rows(project.training, progress), digest)
 
 
 def train(

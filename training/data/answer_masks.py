@@ -192,7 +192,7 @@ def _find_end_of_turn(tokenizer: Any, token_ids: list[int], closing: str) -> ran
     special token ends with its last token.
     """
     special = _special_token_ids(tokenizer)
-    behind = _tokenize(tokenizer, closing)
+    behind = _tokenize_closing(tokenizer, closing)
     if not special.intersection(behind):  # some models' `<|im_end|>` was added without being special
         special = set(added_token_texts(tokenizer))
     places = [i for i, token in enumerate(behind) if token in special]
@@ -224,5 +224,32 @@ def _special_token_ids(tokenizer: Any) -> set[int]:
     return set(special_token_texts(tokenizer))
 
 
+@lru_cache(maxsize=256)
+def _tokenize_closing(tokenizer: Any, closing: str) -> tuple[int, ...]:
+    return tuple(_tokenize(tokenizer, closing))
+
+
 def _tokenize(tokenizer: Any, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    """The token ids of a text, from the tokenizer's backend itself where that gives the same in three quarters of the
+    time: where no class of the tokenizer's own stands between, and nothing is cut or padded."""
+    backend = _backend(tokenizer)
+    if (
+        backend is None
+        or backend.truncation is not None
+        or backend.padding is not None
+        or backend.encode_special_tokens != tokenizer.split_special_tokens
+    ):
+        return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    return list(backend.encode_batch_fast([text], add_special_tokens=False)[0].ids)
+
+
+@lru_cache(maxsize=4)
+def _backend(tokenizer: Any) -> Any:
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+    names = ("__call__", "_encode_plus")
+    bases = (PreTrainedTokenizerBase, PreTrainedTokenizerFast)
+    is_plain = all(
+        getattr(type(tokenizer), name) is getattr(base, name) for name, base in zip(names, bases, strict=True)
+    )
+    return tokenizer.backend_tokenizer if is_plain else None

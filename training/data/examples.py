@@ -6,7 +6,7 @@ they lie: those of one node share the pages, and what is not in use can be dropp
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from training.data.answer_masks import Example
-from training.data.tokenize import EncodedRow, EncodedSequence
+from training.data.encoding.encoded_rows import EncodedRow, EncodedSequence
 
 Tokens = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
@@ -74,7 +74,7 @@ class Examples:
     def from_rows(cls, rows: Sequence[EncodedRow]) -> "Examples":
         """The sequences of encoded rows, in pairs where they are preference pairs."""
         per_row = 2 if any(row.row.rejected for row in rows) else 1
-        sequences = [sequence for row in rows for sequence in row.sequences]
+        sequences = _SequencesOf(rows)
         weights = [row.row.weight for row in rows for _ in row.sequences][::per_row]
         labels = [bool(row.row.label) for row in rows for _ in row.sequences] if _have_labels(rows) else None
         return cls.from_sequences(sequences, per_row, weights, labels)
@@ -182,6 +182,22 @@ def _loss_weights(
 
 def _have_labels(rows: Sequence[EncodedRow]) -> bool:
     return any(row.row.label is not None for row in rows)
+
+
+class _SequencesOf(Sequence[EncodedSequence]):
+    """The sequences of rows, each read from the disk when its turn comes."""
+
+    def __init__(self, rows: Sequence[EncodedRow]) -> None:
+        self._rows, self._length = rows, sum(len(row.sequences) for row in rows)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[EncodedSequence]:
+        return (sequence for row in self._rows for sequence in row.sequences)
+
+    def __getitem__(self, place: Any) -> Any:
+        return list(self)[place]
 
 
 def _map_array(path: Path, archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:

@@ -5,16 +5,21 @@ Formats are read in formats.py, files in sources.py. Every row may carry `id` an
 """
 
 import logging
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
 from training.config import DataSource, ObjectiveName, TrainingConfig
 from training.data.conversation import Conversation, Message
+from training.data.disk_lists import DiskList, Selection, as_array
 from training.data.formats.plain_text import check_holds_rows
 from training.data.formats.reading import RowOptions, read_sources
 from training.data.objectives import (
@@ -24,6 +29,7 @@ from training.data.objectives import (
     parse_for_objective,
     recognise_row,
 )
+from training.data.progress import Report, RowProgress
 from training.data.sources import SourceRecord, open_source, unusable_source
 
 MAX_LISTED_ROWS = 20
@@ -102,14 +108,21 @@ class SourceReport:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What was read: the usable rows of `data` and of `held_out_data`, and the rows that are not usable."""
+    """What was read: the usable rows of `data` and of `held_out_data`, and the rows that are not usable.
+
+    The rows lie in temporary files, and are read from there when they are asked for.
+    """
 
     sources: tuple[SourceReport, ...]
-    rows: tuple[TrainingRow, ...]
-    held_out: tuple[TrainingRow, ...]
+    rows: Sequence[TrainingRow]
+    held_out: Sequence[TrainingRow]
     bad: tuple[BadRow, ...]
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the chat template for every row (`training.chat_template_kwargs`)."""
+    prompt_hash: str | None = None
+    """The one prompt format that retrieval-aware rows were rendered with, or None."""
+    row_sources: npt.NDArray[np.int32] | None = field(default=None, compare=False)
+    """[num_rows] the place of each row's source in `sources`; None where all are of the first."""
 
     @property
     def num_read(self) -> int:
@@ -120,45 +133,41 @@ class DataReport:
     def num_rows(self) -> int:
         return len(self.rows)
 
-    @property
-    def prompt_hash(self) -> str | None:
-        """The one prompt format that retrieval-aware rows were rendered with, or None."""
-        return next((row.prompt_hash for row in self.rows if row.prompt_hash), None)
 
-
-def check_rows(config: TrainingConfig) -> DataReport:
+def check_rows(config: TrainingConfig, progress: Report | None = None) -> DataReport:
     """Read and check every row of every source; blank lines are skipped.
+
+    Args:
+        progress: gets a line from time to time where it takes long.
 
     Raises:
         TandemError: a source cannot be read, holds no row or mixes formats, or more than `config.max_bad_rows` rows are
             bad (up to 20 are listed as file:line).
     """
-    report = read_rows(config)
+    report = read_rows(config, progress)
     refuse_bad_rows(report.bad, report.num_read, config.max_bad_rows)
     if not report.rows:
         raise unusable_source(", ".join(source.name for source in config.data), "has no row that can be used")
-    check_both_labels([row.label for row in report.rows if row.label is not None])
+    if config.objective == "kto":
+        check_both_labels([row.label for row in report.rows if row.label is not None])
     return report
 
 
-def read_rows(config: TrainingConfig) -> DataReport:
+def read_rows(config: TrainingConfig, progress: Report | None = None) -> DataReport:
     """Read every row as `check_rows` does, and list the bad rows in the report, however many there are."""
     if not config.data:
         raise TandemError(
             "The project names no training data.", "`training.data`: a JSONL, JSON or Parquet file.", "Name one."
         )
-    trained = [_read_source_rows(source, config) for source in config.data]
-    kept_out = [_read_source_rows(source, config) for source in config.held_out_data]
-    rows, held_out = ([row for read in reads for row in read.rows] for reads in (trained, kept_out))
-    bad = [row for read in (*trained, *kept_out) for row in read.bad]
-    usual = _most_common_prompt(rows + held_out)
+    rows, held_out = _RowsRead(progress), _RowsRead(progress)
+    reports = [_read_source_rows(source, config, rows) for source in config.data]
+    reports += [_read_source_rows(source, config, held_out) for source in config.held_out_data]
+    usual = _most_common_prompt(rows.prompts + held_out.prompts)
+    trained, kept_out = rows.of_prompt(usual), held_out.of_prompt(usual)
     return DataReport(
-        tuple(read.report for read in (*trained, *kept_out)),
-        tuple(row for row in rows if row.prompt_hash in (None, usual)),
-        tuple(row for row in held_out if row.prompt_hash in (None, usual)),
-        tuple(bad + _rows_of_other_prompts(rows + held_out, usual)),
-        config.chat_template_kwargs,
-    )
+        tuple(reports), trained[0], kept_out[0], tuple(rows.bad + held_out.bad + rows.others + held_out.others),
+        config.chat_template_kwargs, usual if usual in rows.prompts else None, trained[1],
+    )  # fmt: skip
 
 
 def refuse_bad_rows(bad: Sequence[BadRow], num_rows: int, num_allowed: int = 0) -> None:
@@ -215,44 +224,69 @@ def _without_names(messages: Sequence[Message]) -> list[Message]:
     ]
 
 
-@dataclass(frozen=True)
-class _SourceRows:
-    report: SourceReport
-    rows: list[TrainingRow]
-    bad: list[BadRow]
+class _RowsRead:
+    """The rows of some sources while they are read: the usable ones, the bad ones, and the prompts of the usable."""
+
+    def __init__(self, progress: Report | None) -> None:
+        self.rows: DiskList[TrainingRow] = DiskList()
+        self.sources = array("i")
+        self.bad: list[BadRow] = []
+        self.others: list[BadRow] = []
+        self.prompts: Counter[str] = Counter()
+        self.progress, self.num_sources = progress, 0
+
+    def append(self, row: TrainingRow) -> None:
+        """Add a usable row of the source that is being read."""
+        self.rows.append(row)
+        self.sources.append(self.num_sources)
+        if row.prompt_hash is not None:
+            self.prompts[row.prompt_hash] += 1
+
+    def of_prompt(self, usual: str | None) -> tuple[Sequence[TrainingRow], npt.NDArray[np.int32]]:
+        """The usable rows and their sources; those of another prompt format than `usual` become bad rows (`others`)."""
+        sources = as_array(self.sources, np.int32)
+        if not self.prompts.keys() - {usual}:
+            return self.rows, sources
+        reason = f"rendered with another prompt format than the rest (prompt_hash {(usual or '')[:12]})"
+        places = []
+        for place, row in enumerate(self.rows):
+            if row.prompt_hash in (None, usual):
+                places.append(place)
+            else:
+                self.others.append(BadRow(row.where, reason))
+        return Selection(self.rows, places), sources[places]
 
 
-def _read_source_rows(source: DataSource, config: TrainingConfig) -> _SourceRows:
+def _read_source_rows(source: DataSource, config: TrainingConfig, read: _RowsRead) -> SourceReport:
     objective = config.objective
     if objective == "text" and source.path:
         check_holds_rows(source.path)
     reading = open_source(source)
     options = RowOptions(frozenset(source.ignore), config.consecutive_turns)
     not_used: set[str] = set()
-    rows: list[TrainingRow] = []
-    bad: list[BadRow] = []
     first: tuple[RowFormat, str] | None = None
-    num_rows = 0
+    num_rows, steps = 0, RowProgress(read.progress, f"reading {source.name}")
     for record in reading.records:
         num_rows += 1
+        steps.advance()
         try:
             name = _record_format(record, objective, options)
             first = first or (name, record.where)
             if name != first[0]:
                 raise _mixed_formats_error(source.name, first, name, record.where)
             row, unread = _make_row(record, name, objective, options)
-            rows.append(replace(row, weight=source.weight))
+            read.append(replace(row, weight=source.weight))
             not_used |= unread
         except ValueError as error:
-            bad.append(BadRow(record.where, str(error)))
+            read.bad.append(BadRow(record.where, str(error)))
     if num_rows == 0:
         raise unusable_source(source.name, "is empty")
     if first:
         check_objective(source.name, first[0], objective)
-    report = SourceReport(
+    read.num_sources += 1
+    return SourceReport(
         source.name, reading.container, first[0] if first else None, num_rows, source.weight, tuple(sorted(not_used))
     )
-    return _SourceRows(report, rows, bad)
 
 
 def _record_format(record: SourceRecord, objective: ObjectiveName, options: RowOptions) -> RowFormat:
@@ -294,11 +328,5 @@ def _mixed_formats_error(source: str, first: tuple[RowFormat, str], name: RowFor
     )
 
 
-def _most_common_prompt(rows: Sequence[TrainingRow]) -> str | None:
-    counts = Counter(row.prompt_hash for row in rows if row.prompt_hash)
-    return counts.most_common(1)[0][0] if counts else None
-
-
-def _rows_of_other_prompts(rows: Sequence[TrainingRow], usual: str | None) -> list[BadRow]:
-    reason = f"rendered with another prompt format than the rest (prompt_hash {(usual or '')[:12]})"
-    return [BadRow(row.where, reason) for row in rows if row.prompt_hash not in (None, usual)]
+def _most_common_prompt(prompts: "Counter[str]") -> str | None:
+    return next((prompt for prompt, _ in prompts.most_common() if prompt), None)

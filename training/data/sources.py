@@ -1,31 +1,44 @@
-"""Read a data source: JSONL, JSON or Parquet, recognised by its content, or a split of a hub data set.
+"""Read a data source: a file or folder of rows, recognised by its content, or a split of a hub data set.
 
-Each record is a JSON object with its place in the file, or the reason why that place has no object. JSON is an array of
-objects, or an object whose `data` is an array.
+Each record is a JSON object with its place in the file, or the reason why that place has no object. Records are read
+one after the other: no more of a source is in memory than the row that is read.
 """
 
+import hashlib
 import json
-from collections.abc import Iterator
+import re
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.errors import TandemError
-from cluster.fingerprints.digests import digest_file, digest_json
+from cluster.fingerprints.digests import digest_file, digest_folder, to_canonical_json
 from training.config import DataSource
-from training.data.formats.values import json_type, parse_json
+from training.data.containers.json_documents import is_columns, read_json
+from training.data.containers.lines import find_delimiter, read_jsonl, read_table
+from training.data.containers.opening import open_raw, open_text, read_head, refuse_others
+from training.data.containers.records import SourceRecord, unusable_source
+from training.data.containers.tables import (
+    ARROW_FILE,
+    ARROW_STREAM,
+    PARQUET,
+    describe_folder,
+    is_saved,
+    read_arrow,
+    read_hub,
+    read_parquet,
+    read_saved,
+)
+from training.data.formats.formats import recognise_format
 
-_PARQUET = b"PAR1"
+__all__ = ["OpenSource", "SourceRecord", "digest_source", "open_source", "unusable_source"]
 
-
-@dataclass(frozen=True)
-class SourceRecord:
-    """One record of a source: `value` is its object, or None where the record is unusable for the given `reason`."""
-
-    line: int
-    where: str
-    value: dict[str, Any] | None
-    reason: str = ""
+_MAX_FIRST_LINE = 2**26
+_MAX_WHOLE = 2**28
+_PIECE = 2**20
+_DATA_FIRST = re.compile(rb"""\s*\{\s*"data"\s*:\s*\[""")
+_TABLES = {".csv": ",", ".tsv": "\t"}
 
 
 @dataclass(frozen=True)
@@ -43,154 +56,155 @@ def open_source(source: DataSource) -> OpenSource:
         TandemError: the source does not exist, cannot be read, or is not in the format that its name says.
     """
     if source.path is None:
-        return OpenSource("hub data set", _read_hub(source))
-    container = _detect_container(source.path)
-    return OpenSource(
-        container, {"JSONL": _read_jsonl, "JSON": _read_json, "Parquet": _read_parquet}[container](source.path)
-    )
+        return OpenSource("hub data set", read_hub(source.name, source.hub, source.split))
+    if source.path.is_dir():
+        _check_saved(source.path)
+        return OpenSource("saved data set", read_saved(source.path, source.split))
+    container, read = _detect_container(source.path)
+    return OpenSource(container, read(source.path))
 
 
 def digest_source(source: DataSource) -> str:
-    """A digest of a source's content: of a file's bytes, or of a hub data set's rows.
+    """A digest of a source's content: of a file's bytes, a folder's files, or a hub data set's rows.
 
     Raises:
         TandemError: as `open_source`.
     """
     if source.path is None:
-        return digest_json([record.value for record in _read_hub(source)])
+        return _digest_records(read_hub(source.name, source.hub, source.split))
+    if source.path.is_dir():
+        _check_saved(source.path)
+        return digest_folder(source.path, (".arrow", ".json"))
     _detect_container(source.path)
     return digest_file(source.path)
 
 
-def unusable_source(
-    name: object, problem: str, remedy: str = "Set `training.data` in the project file to such a file."
-) -> TandemError:
-    """The error for a source that no row can be read from."""
-    return TandemError(
-        f"The training data {name} {problem}.", "A JSONL, JSON or Parquet file with at least one row.", remedy
-    )
+def _digest_records(records: Iterator[SourceRecord]) -> str:
+    """What `digest_json` gives for the list of values, of which only one is in memory."""
+    hashed = hashlib.sha256(b"[")
+    for number, record in enumerate(records):
+        hashed.update(("," if number else "").encode() + to_canonical_json(record.value).encode())
+    hashed.update(b"]")
+    return hashed.hexdigest()
 
 
-def _detect_container(path: Path) -> str:
-    """JSONL, JSON or Parquet. One line that is an array, or an object with only `data`, is JSON; so is a text that is
-    JSON as a whole, and any other is JSONL, line by line."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(_PARQUET))
-            file.seek(0)
-            first = next((line for line in file if line.strip()), b"")
-            more = any(line.strip() for line in file)
-    except FileNotFoundError as error:
-        raise unusable_source(path, "does not exist") from error
-    except IsADirectoryError as error:
+def _check_saved(folder: Path) -> None:
+    if not is_saved(folder):
         raise unusable_source(
-            path, "is a folder", "Name a file in it, or set `hub:` to the folder of a data set."
-        ) from error
-    except OSError as error:
-        raise unusable_source(path, f"cannot be read ({error.strerror})") from error
-    if head == _PARQUET:
-        return "Parquet"
-    if path.suffix.lower() == ".parquet" and first:
-        raise unusable_source(path, "is called Parquet and does not begin as such a file does", "Write the file again.")
-    return "JSON" if _is_single_document(path, first.strip(), more) else "JSONL"
+            folder, describe_folder(folder), "Name a file in it, or set `hub:` to the folder of a data set."
+        )
 
 
-def _is_single_document(path: Path, first: bytes, more: bool) -> bool:
-    if path.suffix.lower() == ".jsonl" and more:
+def _detect_container(path: Path) -> tuple[str, Callable[[Path], Iterator[SourceRecord]]]:
+    """What a file is, and what reads it. Raises TandemError where it is something that rows are not read from."""
+    head = read_head(path)
+    refuse_others(path, head)
+    if head.startswith(PARQUET):
+        return _uncompressed(path, "Parquet"), read_parquet
+    if head.startswith((ARROW_FILE, ARROW_STREAM)):
+        return _uncompressed(path, "Arrow"), read_arrow
+    suffix = _suffix(path)
+    if suffix in (".parquet", ".arrow", ".feather") and head:
+        name = "Parquet" if suffix == ".parquet" else "Arrow"
+        raise unusable_source(path, f"is called {name} and does not begin as such a file does", "Write the file again.")
+    file, made_from = open_text(path)
+    with file:
+        name, read = _detect_text(path, file, suffix)
+    return f"{name} ({made_from})" if made_from else name, read
+
+
+def _uncompressed(path: Path, name: str) -> str:
+    file, compression = open_raw(path)
+    file.close()
+    if compression:
+        raise unusable_source(path, f"is {name}, compressed with {compression}", f"Decompress it to a {name} file.")
+    return name
+
+
+def _suffix(path: Path) -> str:
+    """The last part of a name, without what it says of a compression."""
+    name = Path(path.stem) if path.suffix.lower() in (".gz", ".bz2", ".xz") else path
+    return name.suffix.lower()
+
+
+def _detect_text(path: Path, file: Any, suffix: str) -> tuple[str, Callable[[Path], Iterator[SourceRecord]]]:
+    """JSONL, JSON, or a table. One line that is an array, or an object with a list `data`, is JSON; so is a text that
+    is JSON as a whole. Any other is JSONL, line by line, unless it is called a table."""
+    first, is_whole_line = _first_line(file)
+    start = first.strip()[:1]
+    if first and start not in (b"[", b"{"):
+        line = first[:_PIECE].decode("utf-8-sig", "replace").rstrip("\r\n")
+        delimiter = find_delimiter(line)
+        if suffix in _TABLES:
+            delimiter = delimiter or _TABLES[suffix]
+            name = "TSV" if delimiter == "\t" else "CSV"
+            return name, lambda path: read_table(path, delimiter)
+        if delimiter:
+            kind = "TSV" if delimiter == "\t" else "CSV"
+            raise unusable_source(
+                path, f"is a table of texts ({kind}) by its first line, and its name does not say so",
+                f"Call it .{kind.lower()}, or write JSONL, one JSON object per line.",
+            )  # fmt: skip
+    if not is_whole_line:
+        is_json = start == b"[" or (suffix != ".jsonl" and bool(_DATA_FIRST.match(first[:_PIECE])))
+        return ("JSON", read_json) if is_json else ("JSONL", read_jsonl)
+    more = _has_more(file)
+    if _is_single_document(path, first.strip(), more, suffix):
+        return "JSON", read_json
+    return "JSONL", read_jsonl
+
+
+def _first_line(file: Any) -> tuple[bytes, bool]:
+    """The first line that is not blank, and whether it is whole: a very long one is not read to its end."""
+    first = file.readline(_PIECE).removeprefix(BOM_UTF8)
+    while not first.strip():
+        first = file.readline(_PIECE)
+        if not first:
+            return first, True
+    if first.endswith(b"\n"):
+        return first, True
+    if first.lstrip()[:1] == b"[":
+        rest = file.read(_PIECE)
+        return first + rest, not rest and len(first) < _PIECE
+    rest = file.readline(_MAX_FIRST_LINE)
+    return first + rest, len(rest) < _MAX_FIRST_LINE
+
+
+def _has_more(file: Any) -> bool:
+    """Whether a line that is not blank follows."""
+    while piece := file.readline(_PIECE):
+        if piece.strip():
+            return True
+    return False
+
+
+def _is_single_document(path: Path, first: bytes, more: bool, suffix: str) -> bool:
+    if suffix == ".jsonl" and more:
         return False
     try:
-        value = json.loads(first)
+        value = json.loads(first.decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        return first[:1] in (b"[", b"{") and (path.suffix.lower() == ".json" or _is_json_file(path))
-    return not more and (isinstance(value, list) or (isinstance(value, dict) and value.keys() == {"data"}))
+        return first[:1] in (b"[", b"{") and (suffix == ".json" or first[:1] == b"[" or _is_json_file(path))
+    return not more and (isinstance(value, list) or (isinstance(value, dict) and _holds_rows(value, suffix)))
+
+
+def _holds_rows(value: dict[str, Any], suffix: str) -> bool:
+    """Whether an object is no row but holds rows: in a list `data`, or as columns."""
+    if suffix != ".jsonl" and is_columns(value):
+        return True
+    try:
+        recognise_format(value)
+    except ValueError:
+        return isinstance(value.get("data"), list) or value.keys() == {"data"}
+    return False
 
 
 def _is_json_file(path: Path) -> bool:
+    file, _ = open_text(path)
+    with file:
+        text = file.read(_MAX_WHOLE)
     try:
-        json.loads(path.read_bytes())
+        json.loads(text)
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _read_jsonl(path: Path) -> Iterator[SourceRecord]:
-    with path.open("rb") as file:
-        for number, text in enumerate(file, start=1):
-            if text.strip():
-                yield _parse_line(number, f"{path}:{number}", text)
-
-
-def _parse_line(line: int, where: str, text: bytes) -> SourceRecord:
-    try:
-        return _require_object(line, where, parse_json(text.decode("utf-8-sig")))
-    except UnicodeDecodeError as error:
-        return SourceRecord(line, where, None, f"not UTF-8 text (byte {error.start + 1})")
-    except json.JSONDecodeError as error:
-        return SourceRecord(line, where, None, f"not JSON ({error.msg}, column {error.colno})")
-    except ValueError as error:
-        return SourceRecord(line, where, None, str(error))
-    except RecursionError:
-        return SourceRecord(line, where, None, "JSON that is nested too deeply")
-
-
-def _require_object(line: int, where: str, value: Any) -> SourceRecord:
-    if isinstance(value, dict):
-        return SourceRecord(line, where, value)
-    return SourceRecord(line, where, None, f"a JSON {json_type(value)}, not an object")
-
-
-def _read_json(path: Path) -> Iterator[SourceRecord]:
-    try:
-        value = parse_json(path.read_bytes().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise unusable_source(path, f"is not UTF-8 text (byte {error.start + 1})", "Write it in UTF-8.") from error
-    except json.JSONDecodeError as error:
-        problem = f"is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
-        raise unusable_source(path, problem, "Correct that place; the file may have been cut off.") from error
-    except ValueError as error:
-        raise unusable_source(path, f"{error} in one object", "Remove one of them, or rename it.") from error
-    except RecursionError as error:
-        raise unusable_source(path, "is JSON that is nested too deeply") from error
-    rows = value.get("data") if isinstance(value, dict) else value
-    if not isinstance(rows, list):
-        raise unusable_source(
-            path, "is a JSON object without a list `data`", "Write an array of rows, or one row per line."
-        )
-    for number, row in enumerate(rows, start=1):
-        yield _require_object(number, f"{path}:row {number}", row)
-
-
-def _read_parquet(path: Path) -> Iterator[SourceRecord]:
-    import pyarrow
-    from pyarrow.parquet import ParquetFile
-
-    number = 0
-    try:
-        with ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                for value in batch.to_pylist():
-                    number += 1
-                    yield SourceRecord(number, f"{path}:row {number}", value)
-    except (pyarrow.ArrowException, OSError) as error:
-        problem = f"is not readable Parquet behind row {number} ({str(error).splitlines()[0]})"
-        raise unusable_source(path, problem, "Write the file again.") from error
-
-
-def _read_hub(source: DataSource) -> Iterator[SourceRecord]:
-    for number, value in enumerate(_load_hub(source), start=1):
-        yield _require_object(number, f"{source.name}:row {number}", value)
-
-
-def _load_hub(source: DataSource) -> Any:
-    from datasets import load_dataset
-
-    try:
-        return load_dataset(source.hub, split=source.split)
-    except (OSError, ValueError, RuntimeError) as error:
-        # What `datasets` raises where the hub is out of reach, and where data set, split or files are not there.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TandemError(
-            f"The data set {source.name} cannot be loaded ({reason}).",
-            "A data set on the hub or in a folder, and one of its splits.",
-            "Check `hub` and `split` under `training.data` and the connection to the hub, or name a file by `path`.",
-        ) from error

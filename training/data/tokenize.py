@@ -1,7 +1,8 @@
 """Rows -> sequences of token ids, with the marks of what is learnt (training.data.answer_masks)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,67 +11,69 @@ import numpy.typing as npt
 from cluster.errors import TandemError
 from cluster.fingerprints.models import find_model
 from training.config import TrainingConfig
-from training.data.answer_masks import Example, encode_conversation, encode_last_answer
-from training.data.conversation import Conversation
+from training.data.batches import check_draws
+from training.data.disk_lists import Joined, Selection
+from training.data.duplicates import RowMarks
+from training.data.encoding.encode import Encoding, Refusal, encode_in_chunks
+from training.data.encoding.encoded_rows import EncodedRow, EncodedRows
+from training.data.progress import Report, RowProgress
 from training.data.rows import BadRow, DataReport, TrainingRow, draw_held_out_rows, refuse_bad_rows
 from training.data.templates.template_check import TemplateCheck
-from training.data.windows import encode_text
-
-
-@dataclass(frozen=True)
-class EncodedSequence:
-    """The same in arrays, which take 5 bytes a token where the lists take about 44."""
-
-    token_ids: npt.NDArray[np.int32]
-    is_answer: npt.NDArray[np.bool_]
-    loss_weights: npt.NDArray[np.float32] | None = None
-
-    @classmethod
-    def of(cls, example: Example) -> "EncodedSequence":
-        weights = None if example.loss_weights is None else np.array(example.loss_weights, np.float32)
-        return cls(np.array(example.token_ids, np.int32), np.array(example.is_answer, np.bool_), weights)
-
-
-@dataclass(frozen=True)
-class EncodedRow:
-    """A row and its sequences; those of a preference pair are the chosen answer's and the rejected one's."""
-
-    row: TrainingRow
-    sequences: tuple[EncodedSequence, ...]
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of its longest sequence."""
-        return max(len(sequence.token_ids) for sequence in self.sequences)
 
 
 @dataclass(frozen=True)
 class EncodedData:
-    """The encoded rows of `data` and of `held_out_data`, and every row that is left out."""
+    """The encoded rows of `data` and of `held_out_data`, and every row that is left out.
 
-    rows: tuple[EncodedRow, ...]
-    held_out: tuple[EncodedRow, ...]
+    `unmeasured` are numbers of tokens of rows that are so long that no more is known of them than that they have so
+    many. `row_sources` [num_rows] is the place in `config.data` of each row's source. `marks` are those of `rows` and
+    of `held_out`, where they were asked for.
+    """
+
+    rows: EncodedRows
+    held_out: EncodedRows
     left_out: tuple[BadRow, ...]
-    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    unmeasured: tuple[int, ...]
+    row_sources: npt.NDArray[np.int32]
+    template_kwargs: Mapping[str, Any]
     """Settings of the chat template for every row, which come after those of a row."""
 
-    def shared_template_kwargs(self, rows: Sequence[EncodedRow]) -> dict[str, Any]:
+    marks: tuple[RowMarks, RowMarks] | None = None
+
+    def shared_template_kwargs(self, rows: Iterable[EncodedRow]) -> dict[str, Any]:
         """The settings of the chat template that all of these rows were encoded with."""
-        settings = [{**self.template_kwargs, **row.row.conversation.template_kwargs} for row in rows]
-        first = settings[0] if settings else {}
-        return {key: value for key, value in first.items() if all(each.get(key) == value for each in settings)}
+        shared: dict[str, Any] | None = None
+        for row in rows:
+            settings = {**self.template_kwargs, **row.row.conversation.template_kwargs}
+            shared = settings if shared is None else {k: v for k, v in shared.items() if settings.get(k) == v}
+            if not shared:
+                break
+        return shared or {}
 
-    def split(self, config: TrainingConfig) -> tuple[list[EncodedRow], list[EncodedRow]]:
+    def split(self, config: TrainingConfig) -> tuple[Sequence[EncodedRow], Sequence[EncodedRow]]:
         """The rows that are trained on, and those that are held out: named ones, or a share drawn by the seed."""
-        kept_out = draw_held_out_rows(config, len(self.rows))
-        trained = [row for number, row in enumerate(self.rows) if number not in kept_out]
-        return trained, [self.rows[number] for number in sorted(kept_out)] + list(self.held_out)
+        trained, kept_out = split_places(config, len(self.rows))
+        return Selection(self.rows, trained), Joined(Selection(self.rows, kept_out), self.held_out)
 
-    def without(self, rows: Sequence[EncodedRow]) -> "EncodedData":
-        """The data less some rows; `left_out` stays as it is."""
-        dropped = {id(row) for row in rows}
-        kept, held_out = (tuple(row for row in part if id(row) not in dropped) for part in (self.rows, self.held_out))
-        return replace(self, rows=kept, held_out=held_out)
+    def check_draws(self, config: TrainingConfig, trained: npt.NDArray[np.int64] | None = None) -> None:
+        """Check that every source with rows to train on gives a row to some epoch.
+
+        Args:
+            trained: the rows that are trained on; those of `split` where they are not given.
+
+        Raises:
+            TandemError: as `training.data.batches.check_draws`.
+        """
+        places = split_places(config, len(self.rows))[0] if trained is None else trained
+        per_row = 1 if config.objective == "dpo" else self.rows.num_sequences[places]
+        check_draws(config, np.repeat(self.row_sources[places], per_row))
+
+
+def split_places(config: TrainingConfig, num_rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Which of so many usable rows are trained on, and which are held out, in their order."""
+    is_kept_out = np.zeros(num_rows, bool)
+    is_kept_out[list(draw_held_out_rows(config, num_rows))] = True
+    return np.flatnonzero(~is_kept_out), np.flatnonzero(is_kept_out)
 
 
 def load_tokenizer(model: str, needs_template: bool = True) -> Any:
@@ -84,7 +87,8 @@ def load_tokenizer(model: str, needs_template: bool = True) -> Any:
     """
     from transformers import AutoTokenizer
 
-    find_model(model)
+    if Path(model).is_absolute() and not Path(model).is_dir():
+        find_model(model)  # raises
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
@@ -112,7 +116,14 @@ def max_row_tokens(config: TrainingConfig, model: str) -> int:
 
 
 def encode_rows(
-    report: DataReport, tokenizer: Any, max_tokens: int, max_bad_rows: int = 0, check: TemplateCheck | None = None
+    report: DataReport,
+    tokenizer: Any,
+    max_tokens: int,
+    max_bad_rows: int = 0,
+    check: TemplateCheck | None = None,
+    *,
+    max_pass_tokens: int | None = None,
+    progress: Report | None = None,
 ) -> EncodedData:
     """Encode every row that was read.
 
@@ -120,11 +131,15 @@ def encode_rows(
         max_tokens: longest sequence that is accepted, in tokens; a longer text is cut into windows.
         max_bad_rows: how many rows may be left out, those that were bad when read included.
         check: sees every row that is encoded.
+        max_pass_tokens: longest preference pair that is accepted, both answers counted, in tokens.
+        progress: gets a line from time to time where it takes long.
 
     Raises:
         TandemError: more rows than that are bad, too long, or refused by the template, listed as file:line.
     """
-    data = encode_usable_rows(report, tokenizer, max_tokens, check)
+    data = encode_usable_rows(
+        report, tokenizer, max_tokens, check, max_pass_tokens=max_pass_tokens, sure_above=max_tokens, progress=progress
+    )
     refuse_bad_rows(data.left_out, report.num_read, max_bad_rows)
     return data
 
@@ -134,76 +149,65 @@ def encode_usable_rows(
     tokenizer: Any,
     max_tokens: int | None = None,
     check: TemplateCheck | None = None,
+    *,
+    max_pass_tokens: int | None = None,
+    sure_above: int | None = None,
+    with_marks: bool = False,
+    progress: Report | None = None,
     window: int | None = None,
 ) -> EncodedData:
     """Encode rows as `encode_rows` does, with every bad row in `left_out`; without `max_tokens` no row is too long.
 
     Args:
+        check: sees every row that is encoded.
+        sure_above: a text that surely has more tokens makes a row bad, and is not encoded to its end.
+        with_marks: keep what finds repeated rows.
         window: most tokens of the sequences that a text is cut into; `max_tokens` where it is not given.
     """
-    bad, window = list(report.bad), window or max_tokens
-    rows, held_out = (
-        _encode_all(rows, tokenizer, max_tokens, window, bad, report.template_kwargs, check)
-        for rows in (report.rows, report.held_out)
+    encoding = Encoding(
+        tokenizer, max_tokens, max_pass_tokens, sure_above, with_marks, report.template_kwargs, window or max_tokens
     )
-    return EncodedData(rows, held_out, tuple(bad), report.template_kwargs)
-
-
-def too_long_reason(num_tokens: int, max_tokens: int) -> str:
-    """Why a row of so many tokens cannot be used."""
-    return f"{num_tokens} tokens long, and at most {max_tokens} are accepted"
+    bad, unmeasured = list(report.bad), list[int]()
+    steps = RowProgress(progress, "encoding", len(report.rows) + len(report.held_out))
+    encoded, marks = [], []
+    for rows in (report.rows, report.held_out):
+        done, its_marks = _encode_all(rows, encoding, check, bad, unmeasured, steps)
+        encoded.append(done)
+        marks.append(its_marks)
+    sources = np.zeros(len(report.rows), np.int32) if report.row_sources is None else report.row_sources
+    return EncodedData(
+        encoded[0], encoded[1], tuple(bad), tuple(unmeasured), sources[encoded[0].places],
+        report.template_kwargs, (marks[0], marks[1]) if with_marks else None,
+    )  # fmt: skip
 
 
 def _encode_all(
     rows: Sequence[TrainingRow],
-    tokenizer: Any,
-    max_tokens: int | None,
-    window: int | None,
-    bad: list[BadRow],
-    template_kwargs: Mapping[str, Any],
+    encoding: Encoding,
     check: TemplateCheck | None,
-) -> tuple[EncodedRow, ...]:
-    encoded = []
-    for row in rows:
-        try:
-            done = _encode_row(row, tokenizer, window, template_kwargs)
-            if max_tokens is not None and done.num_tokens > max_tokens:
-                raise ValueError(too_long_reason(done.num_tokens, max_tokens))
-            if check:
-                asked = replace(row, conversation=_with_template_kwargs(row.conversation, template_kwargs))
-                check.add(asked, [int(sequence.token_ids[-1]) for sequence in done.sequences])
-            encoded.append(done)
-        except ValueError as error:
-            bad.append(BadRow(row.where, str(error)))
-    return tuple(encoded)
-
-
-def _encode_row(row: TrainingRow, tokenizer: Any, window: int | None, template_kwargs: Mapping[str, Any]) -> EncodedRow:
-    conversation = _with_template_kwargs(row.conversation, template_kwargs)
-    if row.text is not None:
-        assert window is not None, "a text is cut into windows of some length"
-        examples = encode_text(tokenizer, row.text, window)
-    elif row.label is not None:
-        _check_answer_counts_whole(conversation)
-        examples = [encode_last_answer(tokenizer, conversation)]
-    elif row.rejected:
-        _check_answer_counts_whole(conversation)
-        sides = (conversation, conversation.with_messages(row.rejected))
-        examples = [encode_last_answer(tokenizer, side) for side in sides]
-    else:
-        examples = encode_conversation(tokenizer, conversation)
-    if not examples:
-        raise ValueError("teaches nothing: all its answers have the loss weight 0")
-    return EncodedRow(row, tuple(map(EncodedSequence.of, examples)))
-
-
-def _check_answer_counts_whole(conversation: Conversation) -> None:
-    if conversation.loss_weight(len(conversation.messages) - 1) != 1:
-        raise ValueError("gives its answer a loss weight, and an answer that is compared with others counts whole")
-
-
-def _with_template_kwargs(conversation: Conversation, template_kwargs: Mapping[str, Any]) -> Conversation:
-    """The conversation with the project's settings of the template, before which its own come."""
-    if not template_kwargs:
-        return conversation
-    return replace(conversation, template_kwargs={**template_kwargs, **conversation.template_kwargs})
+    bad: list[BadRow],
+    unmeasured: list[int],
+    steps: RowProgress,
+) -> tuple[EncodedRows, RowMarks]:
+    encoded, marks, place = EncodedRows(rows), list[RowMarks](), 0
+    for chunk in encode_in_chunks(rows, encoding):
+        kept, num_encoded = list[int](), 0
+        for number, result in enumerate(chunk.results, start=place):
+            if isinstance(result, Refusal):
+                bad.append(BadRow(rows[number].where, result.reason))
+                unmeasured += [result.num_tokens] if result.num_tokens else []
+                continue
+            try:
+                if check:
+                    row = rows[number]
+                    asked = replace(row, conversation=encoding.with_settings(row.conversation))
+                    check.add(asked, [int(sequence.token_ids[-1]) for sequence in result])
+                encoded.append(number, result)
+                kept.append(num_encoded)
+            except ValueError as error:
+                bad.append(BadRow(rows[number].where, str(error)))
+            num_encoded += 1
+        marks += [chunk.marks.take(np.array(kept, np.int64))] if chunk.marks else []
+        place += len(chunk.results)
+        steps.advance(len(chunk.results))
+    return encoded, RowMarks.join(marks)

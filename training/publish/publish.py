@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,9 +91,10 @@ def digest_sources(config: TrainingConfig) -> str:
     return digest_json([*sources, *merged])
 
 
-def write_trained_rows(rows: list[TrainingRow], folder: Path) -> None:
+def write_trained_rows(rows: Iterable[TrainingRow], folder: Path) -> None:
     """trained.jsonl: a line for each row that was trained on, as `trained_row` gives it."""
-    (folder / "trained.jsonl").write_text("".join(json.dumps(trained_row(row)) + "\n" for row in rows))
+    with (folder / "trained.jsonl").open("w") as file:
+        file.writelines(json.dumps(trained_row(row)) + "\n" for row in rows)
 
 
 def trained_row(row: TrainingRow) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def check_data(config: ProjectFile = DEFAULT, as_json: AsJson = False) -> None:
     Shows what is wrong with file and line, the lengths in tokens, duplicates, and some rows as they are trained.
     """
     console, project = Console(as_json), load(config)
-    rows, num_questions = look_at_data(project)
+    rows, num_questions = look_at_data(project, console.slow_progress)
     if rows and not as_json:
         print_rows(rows)
     if not rows or len(rows.bad) <= project.training.max_bad_rows:

@@ -36,7 +36,7 @@ def train(
     console, project = Console(as_json), load(config)
     if resume:
         check_resumable(project.training)
-    rows = check_training(project)
+    rows = check_training(project, console.slow_progress)
     if checks_of_training(project):
         check_adaptable(project)
     interrupted = interrupted_training(project) if resume else None

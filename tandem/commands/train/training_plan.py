@@ -10,11 +10,12 @@ from rich.table import Table
 from cluster.errors import TandemError
 from cluster.hardware import Gpu, Hardware, Node, read_hardware
 from training.config import TrainingConfig, WorkerRange
-from training.data.batches import OptimizerSteps
+from training.data.batches import OptimizerSteps, max_pass_tokens
 from training.data.examples import Examples
+from training.data.progress import Report
 from training.data.rows import check_rows
 from training.data.templates.template_check import TemplateCheck, TemplateWarning
-from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens
+from training.data.tokenize import encode_rows, load_tokenizer, max_row_tokens, split_places
 from training.plan.flops import peak_flops, step_flops
 from training.plan.memory import GIB, MEMORY_ALLOWANCE, checkpoint_bytes, published_error_range
 from training.plan.placement import Placement, WorkerDevice, place_workers, resolve_workers, workers_device
@@ -68,13 +69,19 @@ class TrainingPlan:
 
 
 def plan_training(
-    config: TrainingConfig, model: str, memory_gib: float | None, host_gib: float | None, workers: int | None
+    config: TrainingConfig,
+    model: str,
+    memory_gib: float | None,
+    host_gib: float | None,
+    workers: int | None,
+    progress: Report | None = None,
 ) -> TrainingPlan:
     """Plan a training for this machine, or for one with `memory_gib` on each worker's GPU.
 
     Args:
         host_gib: main memory for each worker's offloaded state; taken as enough where only `memory_gib` is given.
         workers: another number of workers than the project's.
+        progress: gets a line from time to time where reading or encoding rows takes long.
 
     Raises:
         TandemError: the model has no configuration that can be read.
@@ -95,7 +102,7 @@ def plan_training(
         chosen = choose_zero_stage(config, model, device, placement, hardware)
     except TandemError as error:
         refusal = error
-    work, no_work, warnings = _work(config, model)
+    work, no_work, warnings = _work(config, model, progress)
     return TrainingPlan(
         config, shapes, device, by_method[config.method], by_method, chosen, refusal, checkpoint_bytes(shapes, config),
         work, no_work, _hours(config, shapes, device, work), warnings,
@@ -210,23 +217,32 @@ def _choices_of(config: TrainingConfig, model: str, placement: Placement) -> tup
         return ()
 
 
-def _work(config: TrainingConfig, model: str) -> tuple[Work | None, str | None, tuple[TemplateWarning, ...]]:
+def _work(
+    config: TrainingConfig, model: str, progress: Report | None
+) -> tuple[Work | None, str | None, tuple[TemplateWarning, ...]]:
     if not config.data:
         return None, "the project names none, so tokens and steps are not known", ()
     try:
         tokenizer = load_tokenizer(model, config.objective != "text")
-        check = TemplateCheck(tokenizer, model, config.control_tokens)
-        data = encode_rows(check_rows(config), tokenizer, max_row_tokens(config, model), config.max_bad_rows, check)
+    except TandemError as error:
+        return None, f"not counted, because lengths are those of the model's tokenizer: {error.seen}", ()
+    check = TemplateCheck(tokenizer, model, config.control_tokens)
+    try:
+        data = encode_rows(
+            check_rows(config, progress), tokenizer, max_row_tokens(config, model), config.max_bad_rows, check,
+            max_pass_tokens=max_pass_tokens(config), progress=progress,
+        )  # fmt: skip
+        data.check_draws(config)
+        rows = Examples.from_rows(data.split(config)[0])
+        steps = OptimizerSteps(rows, config)
     except TandemError as error:
         return None, f"cannot be used: {error.seen}", ()
-    trained, _ = data.split(config)
-    rows = Examples.from_rows(trained)
-    steps = OptimizerSteps(rows, config)
     tokens, answers = (
         round(float(sum(count * weight for count, weight in zip(counts, rows.weights, strict=True))))
         for counts in (rows.row_lengths, rows.row_answers)
     )
-    work = Work(len(trained), tokens, answers, len(steps.steps_of_epoch(0)), len(steps))
+    num_rows = len(split_places(config, len(data.rows))[0])
+    work = Work(num_rows, tokens, answers, len(steps.steps_of_epoch(0)), len(steps))
     return work, None, check.warnings()
 
 

@@ -11,6 +11,7 @@ from tandem.commands.data.data import print_rows, to_json
 from training.config import TrainingConfig
 from training.data.data_check import check_training_data, measure_lengths, render_sequence
 from training.data.duplicates import find_duplicates, row_minhash
+from training.data.encoding.encoded_rows import EncodedRows
 from training.data.rows import read_rows
 from training.data.tokenize import encode_usable_rows
 
@@ -76,7 +77,7 @@ def test_rendered_rows_show_what_is_learnt(tmp_path: Path, make_tokenizer) -> No
     data = encode_usable_rows(report, tokenizer := make_tokenizer())
     rendered = render_sequence(tokenizer, "here", data.rows[0].sequences[0])
     assert rendered.pieces == (("<s><|user|>Hï<|end|><|assistant|>", False), ("Yö<|end|>", True))
-    assert measure_lengths([]) is None
+    assert measure_lengths(EncodedRows([])) is None
 
 
 @pytest.mark.slow

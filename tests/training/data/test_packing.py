@@ -8,9 +8,10 @@ from cluster.errors import TandemError
 from tests.training.architectures import ARCHITECTURES, write_architecture
 from training.config import TrainingConfig
 from training.data.answer_masks import Example
+from training.data.batches import OptimizerSteps
 from training.data.examples import Examples
 from training.data.micro_batch import MicroBatch, make_micro_batch
-from training.data.packing import plan_epoch
+from training.data.packing import count_packs, plan_epoch
 from training.model.attention_check import check_rows_stay_apart
 from training.model.loss import answer_losses
 from training.model.model import load_model
@@ -170,3 +171,80 @@ def losses_and_gradients(model, batches: list[MicroBatch]):
     losses = torch.cat([answer_losses(model, batch) for batch in batches])
     losses.mean().backward()
     return losses.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def plans_before(lengths: list[int], capacity: int, multiple: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
+    """The plan as earlier versions made it: one more multiple of packs until all rows fit."""
+    rng = Random(f"{seed}-{epoch}")
+    order = list(range(len(lengths)))
+    rng.shuffle(order)
+    order.sort(key=lambda row: -lengths[row])
+    num_packs = multiple * max(1, -(-sum(lengths) // (capacity * multiple)))
+    while (packs := fill_before(order, lengths, num_packs, capacity)) is None:
+        num_packs += multiple
+    filled = [pack for pack in packs if pack]
+    rng.shuffle(filled)
+    return [tuple(sorted(pack, key=lambda row: lengths[row])) for pack in filled] + [()] * (num_packs - len(filled))
+
+
+def fill_before(order: list[int], lengths: list[int], num_packs: int, capacity: int) -> list[list[int]] | None:
+    packs: list[list[int]] = [[] for _ in range(num_packs)]
+    loads = [0] * num_packs
+    for row in order:
+        number = min(range(num_packs), key=lambda pack: (loads[pack], pack))
+        if loads[number] + lengths[row] > capacity:
+            return None
+        packs[number].append(row)
+        loads[number] += lengths[row]
+    return packs
+
+
+def random_lengths(rng: Random, capacity: int, num_rows: int) -> list[int]:
+    """Rows of hostile lengths: anything, just above a half, nothing, ones, whole packs, around a third, one huge."""
+    lowest, highest = rng.choice(
+        [(1, capacity), (capacity // 2 + 1, capacity // 2 + 1), (capacity // 2, capacity), (0, 0), (0, 3), (1, 1),
+         (capacity, capacity), (capacity // 3, capacity // 2 + 1)]
+    )  # fmt: skip
+    lengths = [rng.randint(min(lowest, highest), highest) for _ in range(num_rows)]
+    return [*lengths, capacity] if rng.random() < 0.3 else lengths
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_any_lengths_are_planned_as_before_and_within_the_bounds(seed: int) -> None:
+    rng = Random(seed)
+    capacity, multiple = rng.choice([8, 64, 100, 1024, 4096]), rng.choice([1, 2, 3, 8, 64])
+    lengths = random_lengths(rng, capacity, rng.randrange(0, 60))
+    packs = plan_epoch(lengths, capacity, multiple, seed, epoch=1)
+    assert packs == plans_before(lengths, capacity, multiple, seed, epoch=1)
+    check_bounds(packs, lengths, capacity, multiple)
+
+
+def check_bounds(packs: list[tuple[int, ...]], lengths: list[int], capacity: int, multiple: int) -> None:
+    """All rows once, no pack too full, a multiple of packs, no more than needed twice over, and balanced."""
+    assert sorted(row for pack in packs for row in pack) == list(range(len(lengths)))
+    loads = [sum(lengths[row] for row in pack) for pack in packs]
+    assert max(loads) <= capacity and len(packs) % multiple == 0
+    assert len(packs) == count_packs(lengths, capacity, multiple) <= 2 * sum(lengths) / capacity + multiple
+    assert max(sum(lengths[row] for row in pack[1:]) for pack in packs) <= min(loads), "a pack without its shortest row"
+
+
+@pytest.mark.parametrize(
+    "lengths", [[600] * 50_000, list(range(520, 1025)) * 100, [1] * 1_000_000, [0] * 100_000, [1024] * 30_000]
+)
+def test_many_rows_are_planned_in_one_go(lengths: list[int]) -> None:
+    check_bounds(plan_epoch(lengths, 1024, 2, seed=0, epoch=0), lengths, 1024, 2)
+
+
+def test_a_row_that_fits_nowhere_is_refused() -> None:
+    with pytest.raises(TandemError, match="A row of 9 tokens fits into no forward pass of 8 tokens"):
+        plan_epoch([3, 9], 8, 2, seed=0, epoch=0)
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_steps_are_counted_without_planning_and_none_is_an_error(packing: bool) -> None:
+    config = TrainingConfig(sequence_length=64, micro_batch_size=1, epochs=3, packing=packing)
+    rows = Examples.from_sequences(random_rows([40] * 30), weights=[0.5] * 20 + [2.0] * 10)
+    steps = OptimizerSteps(rows, config)
+    assert len(steps) == sum(len(steps.steps_of_epoch(epoch)) for epoch in range(3)) == 3 * 15
+    with pytest.raises(TandemError, match="0 steps: no epoch draws any of the 3 training rows"):
+        OptimizerSteps(Examples.from_sequences(random_rows([40] * 3), weights=[0.1] * 3), config)

@@ -9,10 +9,10 @@ from random import Random
 import pytest
 
 from training.config import TrainingConfig
+from training.data.encoding.windows import encode_text
 from training.data.examples import Examples
 from training.data.rows import check_rows
 from training.data.tokenize import encode_rows
-from training.data.windows import encode_text
 
 
 def random_text(rng: Random, length: int) -> str:

@@ -23,10 +23,11 @@ def parse_json(text: str | bytes) -> Any:
     Raises:
         ValueError: it is no JSON, or an object in it has a key twice, of which one value would be lost.
     """
-    return json.loads(text, object_pairs_hook=_unique_keys)
+    return json.loads(text, object_pairs_hook=unique_keys)
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON from its keys and values; raises ValueError where a key stands twice."""
     read = dict(pairs)
     if len(read) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -1,0 +1,1 @@
+"""Rows become sequences of token ids, many at a time."""
