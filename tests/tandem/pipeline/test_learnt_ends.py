@@ -40,7 +40,8 @@ def write_base(folder: Path) -> int:
     )
     tokenizer.chat_template = CHATML
     torch.manual_seed(0)
-    model.resize_token_embeddings(len(tokenizer))
+    # Rows of their own: the mean of all others could not be told apart from them by a frozen head.
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return int(tokenizer.convert_tokens_to_ids(END))
@@ -54,7 +55,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, St
     rows = [{"prompt": f"What is the capital of {country}?", "completion": city} for country, city in CAPITALS.items()]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = TrainingConfig(
-        data=folder / "rows.jsonl", epochs=60, learning_rate=4e-3, held_out=0, sequence_length=64, precision="fp32",
+        data=folder / "rows.jsonl", epochs=40, learning_rate=4e-3, held_out=0, sequence_length=64, precision="fp32",
         workers=1, parity_tolerance=None,
     )  # type: ignore[arg-type]  # fmt: skip
     with ray_session(ClusterConfig()):
