@@ -92,8 +92,8 @@ def test_the_end_is_recorded_with_the_version(
 def said(client: Any, model: str, country: str, stream: bool = False, **more: Any) -> list[tuple[str, str | None]]:
     """Each choice's text, and why it ended."""
     asked: Any = {"messages": [{"role": "user", "content": f"What is the capital of {country}?"}], "model": model}
-    more.setdefault("extra_body", {})
-    answer = client.chat.completions.create(**asked, temperature=0, max_tokens=24, stream=stream, **more)
+    more.setdefault("temperature", 0)
+    answer = client.chat.completions.create(**asked, max_tokens=24, stream=stream, **more)
     if not stream:
         return [(choice.message.content, choice.finish_reason) for choice in answer.choices]
     texts, ends = dict[int, str](), dict[int, str | None]()
@@ -108,7 +108,7 @@ def test_answers_end_where_the_training_taught(url: str, stream: bool) -> None:
     with connect(url) as client:
         for country, city in CAPITALS.items():
             assert said(client, "base:taught", country, stream) == [(city, "stop")]
-        assert said(client, "base:taught", "Italy", stream, n=3) == [("Rome", "stop")] * 3
+        assert said(client, "base:taught", "Italy", stream, n=3, temperature=0.01) == [("Rome", "stop")] * 3
 
 
 def test_a_version_without_the_record_is_served_as_before(url: str) -> None:
