@@ -196,11 +196,15 @@ class TemplateCheck:
     def _of_renderings(self, conversation: Conversation) -> Iterator[TemplateWarning]:
         dated, argument = shows_date(self._tokenizer, conversation)
         if dated:
-            fixed = f"`{argument}` in `chat_template_kwargs`" if argument else "a date in the text of the chat template"
+            fixed = (
+                f"`training.chat_template_kwargs: {{{argument}: ...}}`, which the endpoint asks with as well"
+                if argument
+                else "a date in the text of the chat template"
+            )
             yield TemplateWarning(
                 "The chat template writes today's date into each prompt: the rows have the day of the training, and "
                 "questions are asked on later days.",
-                f"Where answers must not depend on it, fix the date with {fixed}, in training and in requests.",
+                f"Where answers must not depend on it, fix the date with {fixed}.",
                 self._num_rows,
             )
         if num_leading_bos(self._tokenizer, conversation) > 1:

@@ -172,7 +172,7 @@ def test_the_date_can_be_fixed() -> None:
         "{% if date_string is not defined %}{% set date_string = strftime_now('%d %b') %}{% endif %}{{ date_string }}"
     )
     (found,) = warnings_for(template + CHATML, chat("Hi", "Yo"))
-    assert "`date_string` in `chat_template_kwargs`" in found.remedy
+    assert "`training.chat_template_kwargs: {date_string: ...}`" in found.remedy
     fixed = Conversation(chat("Hi", "Yo").messages, template_kwargs={"date_string": "1 Jan 2026"})
     assert warnings_for(template + CHATML, fixed) == ()
     (found,) = warnings_for("{{ strftime_now('%Y') }}" + CHATML, chat("Hi", "Yo"))
