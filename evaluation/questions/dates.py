@@ -44,6 +44,8 @@ DATE = re.compile(
       (?:(?:{OF}|-)(?P<y4>\d{{4}})\b(?:\s*(?:года\b|году\b|г\.|r\.|roku\b))?)?
     | \b(?P<m5>{MONTH})\b\.?\s+(?:the\s+)?(?P<d5>\d{{1,2}}|{DAY})(?:st|nd|rd|th)?\b(?![.,]\d|:)
       (?:\s*,?\s+(?:of\s+)?(?P<y5>\d{{4}})\b)?
+    | (?:(?<=\bam\ )|(?<=\bbis\ )|(?<=\bvom\ )|(?<=\bzum\ )|(?<=\bab\ )|(?<=\bden\ )|(?<=\bdem\ ))
+      (?P<d9>0?[1-9]|[12]\d|3[01])\.\ ?(?P<m9>0?[1-9]|1[0-2])\.(?!\ ?\d)
     | (?<![\d/.-])(?P<m7>0?[1-9]|1[0-2])[/.](?P<y7>(?:19|20)\d\d)(?![\d/-]|\.\d)
     | (?<![\d/.-])(?P<y8>(?:19|20)\d\d)-(?P<m8>0[1-9]|1[0-2])(?![\d/.-])
     | \b(?P<m6>{MONTH})\b\.?{OF}(?P<y6>\d{{4}})\b(?:\s*(?:года\b|г\.))?
@@ -185,7 +187,7 @@ def parse_time(text: str) -> Time | None:
 
 def _date(match: re.Match[str]) -> Date | None:
     found = match.groupdict()
-    number = next(key[1] for key in ("y1", "d2", "y3", "d4", "m5", "m6", "m7", "y8") if found[key] is not None)
+    number = next(key[1] for key in ("y1", "d2", "y3", "d4", "m5", "m6", "m7", "y8", "d9") if found[key] is not None)
     year, month, day = (_part(found.get(f"{part}{number}")) for part in "ymd")
     if number == "2" and len(found["y2"] or "") == 2:
         year = None if year is None else year + (2000 if year < 70 else 1900)

@@ -28,7 +28,8 @@ BINARY_NAMES = {"kibi": 10, "mebi": 20, "gibi": 30, "tebi": 40, "pebi": 50}
 SYMBOLS: dict[str, tuple[str, Fraction | int | str, str]] = {
     "m": ("L", 1, "kcdmµun"), "g": ("M", "1/1000", "kmµun"), "s": ("T", 1, "mµun"), "A": ("A", 1, "mµuk"),
     "K": ("K", 1, "m"), "mol": ("mol", 1, "mµuk"), "cd": ("cd", 1, ""), "Hz": ("Hz", 1, "kMGT"), "N": ("N", 1, "kmM"),
-    "Pa": ("Pa", 1, "hkMG"), "J": ("J", 1, "mkMG"), "W": ("J T^-1", 1, "mkMGTµu"), "V": ("V", 1, "mkµuM"),
+    "Pa": ("Pa", 1, "hkMG"), "Nm": ("L N", 1, "kmM"),
+    "J": ("J", 1, "mkMG"), "W": ("J T^-1", 1, "mkMGTµu"), "V": ("V", 1, "mkµuM"),
     "F": ("F", 1, "mµunp"), "Ω": ("Ω", 1, "mkM"), "ohm": ("Ω", 1, ""), "lm": ("lm", 1, ""), "lx": ("lx", 1, ""),
     "Sv": ("Sv", 1, "mµu"), "Gy": ("Gy", 1, "m"), "l": ("L^3", "1/1000", "mcdhµu"), "L": ("L^3", "1/1000", "mcdhµu"),
     "B": ("bit", 8, "kKMGTP"), "b": ("bit", 1, "kKMGTP"), "bit": ("bit", 1, "kKMGT"), "bps": ("T^-1 bit", 1, "kKMGT"),

@@ -53,8 +53,12 @@ def near_numbers(question: Question) -> list[Near]:
 def asked_unit(question: str) -> str:
     """The unit that a question asks for, spelled out: "millimetres" in "How long is it in millimetres?"; "" where it
     names none, or more than one."""
-    named = (match[1] or match[2] for match in IN_UNIT.finditer(question))
-    found = [unit for unit in named if (measure := parse_unit(unit)) and measure.dimension in PHYSICAL]
+    found = []
+    for match in IN_UNIT.finditer(question):
+        unit = match["counted"] or match[2]
+        measure = parse_unit(unit)
+        if measure and measure.dimension in (PHYSICAL if match["counted"] else PHYSICAL | {"T", "1"}):
+            found.append(unit)
     return found[0] if len(found) == 1 else ""
 
 

@@ -18,7 +18,7 @@ from evaluation.grading.values import cues
 from evaluation.grading.values.alike.amounts import is_per_another, without_asked_period
 from evaluation.grading.values.alike.compounds import with_compounds
 from evaluation.grading.values.alike.denials import affirms_what_is_denied
-from evaluation.grading.values.alike.eastern import in_one_script, is_eastern
+from evaluation.grading.values.alike.eastern import in_one_script, is_amount, is_eastern
 from evaluation.grading.values.alike.exceptions import without_exception
 from evaluation.grading.values.alike.lettered import read_letter
 from evaluation.grading.values.alike.phones import is_phone, read_phone
@@ -65,7 +65,7 @@ def read_value(question: Question, answer: str, cut_off: bool = False) -> Verdic
     if answer.strip() in question.answers:
         return Verdict.RIGHT
     text = clean(answer if len(answer) <= MAX_CHARACTERS else f"{answer[:HALF]}\n{answer[-HALF:]}")
-    eastern = any(map(is_eastern, question.answers))
+    eastern = any(map(is_eastern, question.answers)) or (is_eastern(text) and any(map(is_amount, question.answers)))
     question, text = in_one_script(question, text) if eastern else (question, text)
     if question.answers != (same := tuple(rewritten(value, question.answers) for value in question.answers)):
         question, text = question.model_copy(update={"answers": same}), rewritten(text, question.answers)
@@ -251,6 +251,8 @@ def _decide(reading: Reading) -> Verdict:
     if places := {names_another_place(mention, reading.segments, reading.profile) for mention in top if words} - {""}:
         return Verdict.WRONG if "wrong" in places else Verdict.UNCLEAR
     if any(rival.now for rival in rivals) and not any(mention.now for mention in stated) and best < 4:
+        return Verdict.WRONG
+    if rivals and best < 4 and any(cues.CANDIDATES.search(" ".join(segment.keys)) for segment in reading.segments):
         return Verdict.WRONG
     if rivals and any(cues.EITHER.search(" ".join(segment.keys)) for segment in reading.segments):
         return Verdict.WRONG

@@ -16,6 +16,9 @@ COMPARATIVES = words("comparatives")
 MAX_LABEL = 4
 MAX_CLAIM = 14
 MIN_LETTERS = 2
+MIN_HEAD = 5
+AFTER_A_DEED = words("after_a_deed")
+"""Words behind the first word of a sentence that show it to be a request, as in "Send it in a letter"."""
 
 
 def other_names(
@@ -50,6 +53,11 @@ def _is_name(segment: Segment, index: int, profile: Profile, want_code: bool) ->
         return False
     if want_code and CODE_LIKE.fullmatch(token.text):
         return True
+    after = segment.tokens[1].key if index == 0 and len(segment.tokens) > 1 else ""
+    if segment.mark == "" and after in AFTER_A_DEED:
+        return False
+    if any(_is_form_of(token.key, key) for key in profile.keys) and not want_code:
+        return False
     if not token.capital or (profile.language == "de" and not want_code and index == 0):
         return False
     if index == 0 and (segment.mark in ("", ":")):
@@ -60,6 +68,12 @@ def _is_name(segment: Segment, index: int, profile: Profile, want_code: bool) ->
             or token.key in NOT_AN_ITEM
         )
     return token.key not in cues.FILLER or len(segment.tokens) <= 2
+
+
+def _is_form_of(word: str, asked: str) -> bool:
+    """Whether a word is another form of the question's: "Patronką" for "patronem"."""
+    head = min(len(word), len(asked)) - 2
+    return head >= MIN_HEAD and abs(len(word) - len(asked)) <= MIN_LETTERS and word[:head] == asked[:head]
 
 
 def is_strong_name(mention: Mention, segments: list[Segment], profile: Profile) -> bool:
@@ -174,7 +188,7 @@ def is_rival_number(number: Number, accepted: list[Number], mentions: list[Numbe
         amount = same_amount(number, wanted)
         if wanted.measure:
             if amount is None or (
-                number.measure is None and number.noun and number.noun not in ("and", "or", "to", "but")
+                number.measure is None and number.noun and number.noun not in cues.ORS | ANDS | {"to", "but"}
             ):
                 continue
             if number.measure is None and is_year(number) and number.value != wanted.value:

@@ -32,6 +32,11 @@ PAST_FORMS = words("past_forms")
 AFTER_DEEDS = LINKS | words("after_deeds")
 PRONOUNS = words("subjects")
 AS_MANY = words("after_as")
+AMERICAN = dict(pair.split("=") for pair in words("american"))
+ISE = re.compile(r"^(\w{3,})iz(e|ed|es|ing|er|ers|ation|ations)$")
+OUR = re.compile(
+    r"^(col|fav|hon|harb|lab|neighb|behavi|flav|hum|vap|arm|vig|rum|od)or(s|ed|ing|ite|ites|able|al|hood|y|less|ful)?$"
+)
 STRIPPED_ACCENTS = dict.fromkeys(range(0x300, 0x370))
 UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
 
@@ -135,8 +140,16 @@ def fold(word: str) -> str:
     return parts.translate(STRIPPED_ACCENTS) if "a" <= parts[0] <= "z" or parts[0] < "ʰ" else word
 
 
+@lru_cache(maxsize=65_536)
+def spelled(key: str) -> str:
+    """A word in British spelling where it is in American: "anodized", "aluminum" and "color" are one with theirs."""
+    if len(key) < 4 or not key.isascii():
+        return key
+    return AMERICAN.get(key) or ISE.sub(r"\1is\2", OUR.sub(r"\1our\2", key))
+
+
 def _token(word: str, start: int, gap: str, shouting: bool) -> Token:
-    key = fold(word.replace(".", "") if INITIALS.fullmatch(word) else word)
+    key = spelled(fold(word.replace(".", "") if INITIALS.fullmatch(word) else word))
     plain = word.casefold()
     alt = fold(plain.translate(UMLAUTS)) if not plain.isascii() else key
     return Token(word, key, start, start + len(word), gap, word[:1].isupper() and not shouting, alt)

@@ -55,6 +55,8 @@ ASKED = re.compile(
 def is_of_other_stuff(number: Number, question: str) -> bool:
     """Whether "125 g of sugar" is given where the question asks for grams of butter."""
     asked = {match[2].casefold() for match in OF_STUFF.finditer(question) if parse_unit(match["unit"])}
+    if not any(re.search(rf"\b{re.escape(stuff)}", number.text, re.IGNORECASE) for stuff in asked):
+        return False
     given = STUFF.match(number.text, number.end) if asked and number.measure else None
     return given is not None and not re.search(rf"\b{re.escape(given[1])}", question, re.IGNORECASE)
 

@@ -55,7 +55,7 @@ def is_amount(value: str) -> bool:
 
 def in_one_script(question: Question, text: str) -> tuple[Question, str]:
     """Question and answer with Chinese and Japanese amounts in digits, and names without spaces in them."""
-    if any(is_eastern(value) and is_amount(value) for value in question.answers):
+    if any(is_amount(value) for value in question.answers):
         answers = tuple(western(value).strip() if is_amount(value) else value for value in question.answers)
         return question.model_copy(update={"answers": answers}), western(text)
     return question.model_copy(update={"answers": tuple(map(without_gaps, question.answers))}), without_gaps(text)

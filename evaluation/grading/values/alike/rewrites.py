@@ -7,6 +7,7 @@ rewritten("in '87", ("1987",))                           # "in 1987"
 import re
 from fractions import Fraction
 
+from evaluation.grading.values.cues import words
 from evaluation.questions.dates import parse_time
 from evaluation.questions.numbers import parse_number
 
@@ -28,6 +29,11 @@ ABBREVIATIONS = {
     "vol": "volume", "no": "number", "kap": "kapitel", "abs": "absatz", "abb": "abbildung", "app": "appendix",
 }  # fmt: skip
 EXTENSION = re.compile(r"(?<![\w.])\.(?=[a-zA-Z0-9]{2,5}\b)")
+SPACED_CODE = re.compile(r"([A-Za-z]{1,4})[ -]?(\d[\w.]*)")
+WEEKDAYS = dict(pair.split("=") for pair in words("weekdays"))
+WEEKDAY = re.compile(rf"\b({'|'.join(sorted(WEEKDAYS, key=len, reverse=True))})\b\.?", re.IGNORECASE)
+OVER = {"twice": 2, "thrice": 3, "zweimal": 2, "dreimal": 3, "einmal": 1}
+TIMES_OVER = re.compile(rf"\b(?:{'|'.join(OVER)})\b", re.IGNORECASE)
 CALL = re.compile(r"[\w.]+\(\)")
 ORDINAL_MARK = re.compile(r"(?<=\d)\. ?(?=[ªº])")
 
@@ -53,6 +59,14 @@ def rewritten(text: str, answers: tuple[str, ...]) -> str:
             text = text.replace(f"${{{answer}}}", answer).replace(f"${answer}", answer)
         elif CALL.fullmatch(answer):
             text = re.sub(rf"(?:\b\w+\.)*\b{re.escape(answer[:-2])}\([^()\n]*\)", answer, text)
+    for answer in answers:
+        if (code := SPACED_CODE.fullmatch(answer)) and not parse_number(answer):
+            pattern = rf"(?<![\w.-]){re.escape(code[1])}[ -]?{re.escape(code[2])}(?![\w-]|\.\d)"
+            text = re.sub(pattern, answer.replace("\\", ""), text)
+    if any(day in answer.casefold() for answer in answers for day in WEEKDAYS.values()):
+        text = WEEKDAY.sub(lambda day: WEEKDAYS[day[1].casefold()].capitalize(), text).replace(" + ", " and ")
+    if any(TIMES_OVER.search(answer) is None and parse_number(answer) for answer in answers):
+        text = TIMES_OVER.sub(lambda times: f"{OVER[times[0].casefold()]} times", text)
     return ORDINAL_MARK.sub("", text)
 
 

@@ -12,6 +12,7 @@ TITLES = (
     r"mr|mrs|ms|miss|dr|prof|professor|doctor|sir|dame|lord|lady|captain|coach|president|judge|justice|officer|nurse|sister"
     r"|sergeant|father|rev|reverend|ing|ingegner|ingegnere|herr|frau|doktor|mme|madame|monsieur|maître|sra?|señora?|don|doña"
     r"|senhora?|dona|dott|dottor|signora?|avv|avvocato|inspector|chef|chief|minister|senator|mayor|г-н|г-жа|господин|госпожа"
+    r"|mevrouw|mevr|meneer|dhr|mw|pani|pan|fru|herra"
     r"|доктор|профессор|инженер|director|manager|architect|engineer"
 )
 BEFORE_NAME = re.compile(rf"^(?:(?:{TITLES})\.?(?:-ing\.?)? )+", re.IGNORECASE)

@@ -8,6 +8,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
+from evaluation.grading.values.alike.short_names import BEFORE_NAME
 from evaluation.grading.values.mentions import COMPANY_FORMS
 from evaluation.grading.values.profile import BARE_ARTICLES, CODE_LIKE, TITLES, WHO
 from evaluation.questions.dates import parse_date, parse_time
@@ -87,6 +88,8 @@ def wordings(question: str, value: str) -> list[str]:
         found += [" ".join([*words[:inner], verb, *words[inner:]]) for verb in ("is", "are")]
     if " & " in value:
         found += [value.replace(" & ", f" {word} ") for word in ("and", "und", "et", "y", "e")]
+    if (title := BEFORE_NAME.match(value)) and value[title.end() :][:1].isupper():
+        found.append(value[title.end() :])
     held = _held(value)
     return [*found, held] if held != value else found
 
