@@ -75,6 +75,9 @@ SAYS_OF_A_TEXT = re.compile(
     r"sources?|excerpts?|manual|page|answer\w*)\b"
 )
 SAYS_OF_ITSELF = re.compile(r"\b(?:do not|don't|am not|not) (?:know|sure|certain)\b", re.IGNORECASE)
+CONCEDES = re.compile(
+    r"(?:while|although|though|even though|even if|obwohl|bien que|aunque|sebbene|embora)\b[^,]*,(.*)", re.I | re.S
+)
 BUT = re.compile(
     r"(?:[,;.]|\s[-–—])\s*(?:but|however|yet|still|nevertheless|though|aber|jedoch|mais|cependant|pero|sin embargo"
     r"|ma|però|tuttavia|mas|porém|но|однако)\b,?",
@@ -153,6 +156,8 @@ def grade(
     text = CITATION_MARKS.sub("", answer).strip()
     plain = normalise(text)
     refusal = read_refusal(question.question, text)
+    if refusal is Refusal.PLAIN and not question.answerable and _guesses(question, text):
+        refusal = Refusal.CONTRADICTED
     refused = refusal in (Refusal.PLAIN, Refusal.CONTRADICTED)
     unclear = not question.answerable and refusal is Refusal.UNCLEAR
     blocked = refused and not _sounds_like_a_refusal(question) and BARE_DENIAL.fullmatch(plain) is None
@@ -275,6 +280,13 @@ def _taken_back(question: Question, text: str) -> str:
     ):
         return ""
     return after if read_value(question, after) is Verdict.RIGHT else ""
+
+
+def _guesses(question: Question, text: str) -> bool:
+    """Whether a number follows a refusal that is only conceded: "While the report is not explicit, she earns $310"."""
+    match = CONCEDES.match(text)
+    asked = set(re.findall(r"\d+", question.question))
+    return match is not None and any(digits not in asked for digits in re.findall(r"\d+", match[1]))
 
 
 def _denies_as_asked(question: Question, plain: str) -> bool:

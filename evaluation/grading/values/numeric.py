@@ -17,16 +17,22 @@ from functools import lru_cache
 from evaluation.grading.values.cues import words
 from evaluation.grading.values.profile import Profile
 from evaluation.questions.languages import language_of
-from evaluation.questions.numbers import Number, parse_number, same_amount
+from evaluation.questions.numbers import SCALES, Number, parse_number, same_amount
 from evaluation.questions.question import Question
-from evaluation.questions.units import parse_unit
+from evaluation.questions.units import Unit, parse_unit
 
 IN_UNIT = re.compile(
     r"\b(?:how many|wie viele|combien de|cuántos|cuántas|quanti|quante|quantos|quantas) (?P<counted>[^\W\d_]{4,})\b"
+    r"|\bwhat (?P<share>percentage|percent)\b"
     r"|\b(?:in|en|em) ((?:(?:square|cubic|degrees?) )?[^\W\d_]{4,})(?=\W*$|\s*,)",
     re.IGNORECASE,
 )
 PHYSICAL = {"L", "L^2", "L^3", "M", "bit", "J", "J T^-1", "V", "A", "Hz", "Pa", "L T^-1"}
+HOW_MANY_OF = re.compile(
+    r"\b(?:how many|wie viele|combien d(?:e |')|cuánt[ao]s|quant[ie]|quant[ao]s|сколько) ?([^\W\d_]{3,})",
+    re.IGNORECASE,
+)
+MANY_MILLION = re.compile(r"\bhow many (thousand|million|billion)\b", re.IGNORECASE)
 HOW = words("beside_a_number")
 
 
@@ -36,6 +42,8 @@ class Near:
 
     number: Number
     margin: Fraction
+    asked: Unit | None = None
+    """The unit of time that the question counts in: "how many days"."""
 
     def holds(self, value: Fraction) -> bool:
         """Whether a value in the accepted number's unit is near enough."""
@@ -46,7 +54,14 @@ def near_numbers(question: Question) -> list[Near]:
     """The accepted numbers of a question of kind `number`, or those among the values of one of kind `value`."""
     unit = asked_unit(question.question)
     language = language_of(question.question)
-    return list(_near(question.answers, question.tolerance, question.tolerance_percent, language, unit))
+    near = _near(question.answers, question.tolerance, question.tolerance_percent, language, unit)
+    if match := MANY_MILLION.search(question.question):
+        factor = Fraction(10) ** SCALES[match[1].casefold()]
+        scaled = (replace(each, number=replace(each.number, value=each.number.value * factor)) for each in near)
+        return [*near, *scaled]
+    counted = HOW_MANY_OF.search(question.question)
+    measure = parse_unit(counted[1]) if counted else None
+    return [replace(each, asked=measure) for each in near] if measure and measure.dimension == "T" else list(near)
 
 
 @lru_cache(maxsize=8_192)
@@ -55,7 +70,7 @@ def asked_unit(question: str) -> str:
     names none, or more than one."""
     found = []
     for match in IN_UNIT.finditer(question):
-        unit = match["counted"] or match[2]
+        unit = "%" if match["share"] else match["counted"] or match[3]
         measure = parse_unit(unit)
         if measure and measure.dimension in (PHYSICAL if match["counted"] else PHYSICAL | {"T", "1"}):
             found.append(unit)
@@ -74,6 +89,8 @@ def accepts_value(number: Number, question: Question, profile: Profile) -> bool:
 
 def _holds(near: Near, number: Number, is_value: bool) -> bool:
     wanted = near.number
+    if near.asked and number.measure and number.measure.dimension == near.asked.dimension:
+        return near.holds(number.value * number.measure.factor / near.asked.factor)
     if wanted.measure is None:
         return _holds_without_unit(near, number, is_value)
     if number.measure is None and number.noun and number.noun not in HOW and not number.ordinal:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from evaluation.grading.values import cues
-from evaluation.grading.values.alike.amounts import NEXT_NUMBER, OF_THEM, UP_TO, is_capacity, is_of_other_stuff
+from evaluation.grading.values.alike.amounts import NEXT_NUMBER, OF_THEM, REST, UP_TO, is_capacity, is_of_other_stuff
 from evaluation.grading.values.alike.denials import is_beyond, is_kept_within
 from evaluation.grading.values.alike.spoken_times import spoken_times
 from evaluation.grading.values.cues import words
@@ -34,6 +34,7 @@ RANGE_OF_POINTS = re.compile(
     r"(?:the\s+|el\s+|le\s+|las?\s+|les\s+)?",
     re.IGNORECASE,
 )
+UNTIL = re.compile(r"\b(?:until|till|bis|bis zum|jusqu'à|jusqu'au|hasta|hasta el|fino al?|até|до)$")
 FROM = re.compile(r"(?:\b(?:from|von|ab|de|du|desde|dal|dalle|das|с|runs|open)|:)$")
 ASKS_BEGIN = re.compile(
     r"\b(?:begin\w*|start\w*|open\w*|commence\w*|from when|earliest|ab wann|beginn\w*|offn\w*|commenc\w*|ouvr\w*"
@@ -89,7 +90,9 @@ def asked_ends(points: list[Point], reading: Reading) -> list[Point]:
     begins, ends = (pattern.search(reading.profile.text) is not None for pattern in (ASKS_BEGIN, ASKS_END))
     if begins == ends:
         return points
-    kept = list(points)
+    kept = list(points) if ends else [
+        point for point in points if not UNTIL.search(reading.text[: point.start].casefold().rstrip())
+    ]  # fmt: skip
     for one, other in pairwise(points):
         before = reading.text[: one.start].casefold().rstrip()
         if RANGE_OF_POINTS.fullmatch(reading.text[one.end : other.start]) and (not before or FROM.search(before)):
@@ -160,6 +163,8 @@ def _find_numbers(question: Question, reading: Reading, dates: list[Date]) -> No
     nouns = _with_asked_noun(numbers, reading)
     for number in numbers:
         if _is_reference(number, reading, profile):
+            continue
+        if number not in right_ones and REST.search(reading.text[: number.start].casefold()):
             continue
         if number not in right_ones and OF_THEM.match(reading.text, number.end):
             continue

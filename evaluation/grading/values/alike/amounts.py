@@ -12,6 +12,7 @@ from evaluation.questions.units import parse_unit
 OF_STUFF = re.compile(r"\b(?P<unit>[^\W\d_]{4,})(?= (?:of|de|di|von) ([^\W\d_]{3,}))", re.IGNORECASE)
 STUFF = re.compile(r" (?:of|de|di|von) ([^\W\d_]{3,})", re.IGNORECASE)
 NEXT_NUMBER = re.compile(r" ?(?:\d|(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|half)\b)")
+REST = re.compile(r"\b(?:remaining|other|rest of the|restlichen|übrigen|restants?|restantes?|rimanenti)\s*$")
 OF_THEM = re.compile(
     r"(?: \w+)? ?(?:of (?:them|which|whom|these|those)|davon|von ihnen|d'entre eux|de ell[oa]s|di cui|del[ea]s)\b",
     re.IGNORECASE,

@@ -8,6 +8,7 @@ A number with the country's code and one without it are the same where the digit
 import re
 
 PHONE = re.compile(r"(?<![\w.,/-])(?:\+|00)?\(?\d[\d \u00a0()/.\-]{5,22}\d(?![\w]|[.,]\d)")
+AMERICAN = re.compile(r"(?:1[-. ])?\(?\d{3}\)?[-. ]\d{3}[-. ]\d{4}")
 NATIONAL_ZERO = re.compile(r"\(0\)")
 MIN_DIGITS, MAX_DIGITS = 7, 15
 
@@ -16,6 +17,7 @@ def is_phone(value: str) -> bool:
     """Whether a value is a telephone number: international, or in groups behind a leading zero or bracket."""
     text = value.strip()
     grouped = text[:1] == "(" or (text[:1] == "0" and re.search(r"[ \-/]", text) is not None)
+    grouped = grouped or AMERICAN.fullmatch(text) is not None
     return (text[:1] == "+" or grouped) and PHONE.fullmatch(text) is not None and _digits(text) is not None
 
 
@@ -42,6 +44,8 @@ def _digits(text: str) -> str | None:
 
 
 def _same(one: str, other: str) -> bool:
+    if "+" not in (one[0], other[0]) and one.removeprefix("1") == other.removeprefix("1"):
+        return True
     if one[0] == other[0] == "+" or "+" not in (one[0], other[0]):
         return one == other
     national, international = sorted((one, other), key=lambda digits: digits[0] == "+")

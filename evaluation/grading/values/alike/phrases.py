@@ -5,6 +5,7 @@
 All words of content close together, with no word that denies, are the phrase; most of them may be, and are unclear.
 """
 
+import re
 from functools import lru_cache
 
 from evaluation.grading.values import cues
@@ -55,7 +56,7 @@ def read_count(text: str, values: list[str], question: str) -> str:
 def _content(value: str) -> frozenset[str]:
     """The stems of a phrase's words of content; none where it has a name or a number in it."""
     tokens = value_tokens(value)
-    if any(token.capital or token.text[0].isdigit() for token in tokens):
+    if any(token.capital or re.search(r"\d", token.text) for token in tokens):
         return frozenset()
     return frozenset(stem(token.key) for token in tokens if token.key not in _small())
 

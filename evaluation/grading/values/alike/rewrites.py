@@ -34,6 +34,15 @@ WEEKDAYS = dict(pair.split("=") for pair in words("weekdays"))
 WEEKDAY = re.compile(rf"\b({'|'.join(sorted(WEEKDAYS, key=len, reverse=True))})\b\.?", re.IGNORECASE)
 OVER = {"twice": 2, "thrice": 3, "zweimal": 2, "dreimal": 3, "einmal": 1}
 TIMES_OVER = re.compile(rf"\b(?:{'|'.join(OVER)})\b", re.IGNORECASE)
+STREETS = {
+    "St": "street",
+    "Ave": "avenue",
+    "Rd": "road",
+    "Blvd": "boulevard",
+    "Sq": "square",
+    "Ln": "lane",
+    "Dr": "drive",
+}
 CALL = re.compile(r"[\w.]+\(\)")
 ORDINAL_MARK = re.compile(r"(?<=\d)\. ?(?=[ªº])")
 
@@ -49,6 +58,9 @@ def rewritten(text: str, answers: tuple[str, ...]) -> str:
         text = SHORT_YEAR.sub(lambda short: years.get(short[1], short[0]), text)
     if "of a" in text:
         text = SHARE_OF_UNIT.sub(_share, text)
+    for short, word in STREETS.items():
+        if any(word in answer.casefold() for answer in answers):
+            text = re.sub(rf"(?<=\w) {short}\b\.?", f" {word.capitalize()}", text)
     for short, word in ABBREVIATIONS.items():
         if any(word in answer.casefold() for answer in answers):
             text = re.sub(rf"\b{short}\. ?(?=\d)", f"{word} ", text, flags=re.IGNORECASE)

@@ -59,6 +59,7 @@ CENTS = re.compile(
     re.IGNORECASE,
 )
 MIN_WORDS, MAX_WORDS = 3, 4
+CYRILLIC_NAME = re.compile(r"[А-ЯЁ][а-яё]+ [А-ЯЁ][а-яё]+")
 MONEY = {"EUR": "€", "USD": "$", "GBP": "£", "CHF": "CHF", "BRL": "reais"}
 WITH_CENTS = re.compile(
     r"\b(?P<whole>\d+) (?P<unit>euros?|dollars?|pounds?|reais|real|francs?|franken|dólares|dollari)"
@@ -90,6 +91,9 @@ def wordings(question: str, value: str) -> list[str]:
         found += [value.replace(" & ", f" {word} ") for word in ("and", "und", "et", "y", "e")]
     if (title := BEFORE_NAME.match(value)) and value[title.end() :][:1].isupper():
         found.append(value[title.end() :])
+    if CYRILLIC_NAME.fullmatch(value):
+        first, last = value.split()
+        found.append(f"{last} {first}")
     held = _held(value)
     return [*found, held] if held != value else found
 
