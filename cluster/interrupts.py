@@ -26,8 +26,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _State:
-    """The signal that has come, when it came, and how many blocks defer it."""
+    """The signal that has come, when it came, how many blocks defer it, and whether it is raised at all."""
 
+    is_raised = False
     number: int | None = None
     came = 0.0
     num_deferring = 0
@@ -39,13 +40,14 @@ _state = _State()
 @contextmanager
 def raised() -> Iterator[None]:
     """Raise KeyboardInterrupt for SIGINT and SIGTERM within a block; in the main thread, and once."""
-    _state.number, _state.num_deferring = None, 0
+    _state.is_raised, _state.number, _state.num_deferring = True, None, 0
     before = [(number, signal.signal(number, _on_signal)) for number in (*_SIGNALS, signal.SIGALRM)]
     report = sys.unraisablehook
     sys.unraisablehook = lambda raised: None if issubclass(raised.exc_type, KeyboardInterrupt) else report(raised)
     try:
         yield
     finally:
+        _state.is_raised = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before:
             signal.signal(number, handler)
@@ -60,7 +62,7 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         _state.num_deferring -= 1
-    if _state.number is not None and not _state.num_deferring and not _is_closing_down():
+    if _state.is_raised and _state.number is not None and not _state.num_deferring and not _is_closing_down():
         raise KeyboardInterrupt
 
 

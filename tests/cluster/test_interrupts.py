@@ -69,3 +69,12 @@ def test_handlers_are_given_back() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(10)  # another thread may take the signal first
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)] == before
+
+
+def test_an_interrupt_is_not_raised_behind_its_block() -> None:
+    with interrupts.raised(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+    with interrupts.deferred():
+        pass
+    assert interrupts.exit_code() == 130
