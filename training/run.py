@@ -19,7 +19,7 @@ from cluster.gpu_requirements import check_gpus_usable
 from cluster.hardware import Hardware, read_hardware
 from cluster.registry.registry import AdapterVersion
 from cluster.storage.files import write_atomically
-from cluster.storage.runs import Run
+from cluster.storage.runs import Run, run_status
 from cluster.storage.storage import Storage
 from training.config import TrainingConfig, WorkerRange
 from training.data.batches import OptimizerSteps, max_pass_tokens
@@ -158,7 +158,7 @@ def find_interrupted(
             since it was started.
     """
     check_resumable(config)
-    runs = [path.parent for path in folder.glob(f"*/{JOB_FILE}") if _run_status(path.parent) != "done"]
+    runs = [path.parent for path in folder.glob(f"*/{JOB_FILE}") if run_status(path.parent) != "done"]
     if not runs:
         raise TandemError(
             f"There is no training below {folder} that did not end.",
@@ -372,10 +372,3 @@ def sum_worker_seconds(lines: list[dict[str, Any]]) -> float:
     """Seconds that the steps took, of all workers together; loading a model and starting workers is not in them."""
     timed = (line for line in lines if line.get("tokens_per_s"))
     return float(round(sum(line["tokens"] / line["tokens_per_s"] * line["num_workers"] for line in timed), 3))
-
-
-def _run_status(run: Path) -> str:
-    try:
-        return str(json.loads((run / "manifest.json").read_text())["status"])
-    except (OSError, ValueError, KeyError):
-        return "unknown"
