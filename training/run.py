@@ -67,7 +67,7 @@ from training.trainer.job import (
 from training.trainer.metrics import read_metrics
 from training.trainer.trackers import check_trackers_installed
 from training.trainer.worker_errors import MAKE_ROOM
-from training.tune import NUM_EVALUATIONS, TRIALS_FOLDER, TUNE_AGAIN, run_trials, trial_configs
+from training.tune import NUM_EVALUATIONS, TRIALS_FOLDER, TUNE_AGAIN, check_same_held_out, run_trials, trial_configs
 
 GPU_NODE_S = 1800.0
 """How long a training waits for the first GPU node of an autoscaler."""
@@ -205,7 +205,9 @@ def _tune(config: TrainingConfig, model: str, run: Run, reporter: TrainingReport
         folder = run.path / TRIALS_FOLDER / f"{run.id}-trial-{number + 1}"
         folder.mkdir(parents=True)
         jobs.append(prepare_run(trial_config, model, folder, data, hardware, NUM_EVALUATIONS, reporter.progress))
-    return run_trials(jobs, [settings for settings, _ in trials], config.tune, reporter).folder
+    settings = [changed for changed, _ in trials]
+    check_same_held_out(jobs, settings)
+    return run_trials(jobs, settings, config.tune, reporter).folder
 
 
 def prepare_run(
