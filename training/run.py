@@ -45,6 +45,7 @@ from training.plan.zero_stage import choose_zero_stage, resolve_precision
 from training.publish.generation_config import write_generation_config
 from training.publish.model_card import write_model_card
 from training.publish.publish import (
+    NO_TEMPLATE,
     digest_sources,
     known_fingerprints,
     publish_version,
@@ -359,7 +360,8 @@ def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, 
         write_generation_config(files, model, ends, known)
     write_model_card(
         files, adapter, job.config, model=model, data_digest=digest_sources(config),
-        lines=lines, metrics=metrics, new_ends=new_ends,
+        lines=lines, metrics=metrics, new_ends=new_ends, chat_template_kwargs=prepared.get("chat_template_kwargs"),
+        is_chat=prepared["template_hash"] != NO_TEMPLATE,
     )  # fmt: skip
     base_digest = digest_model(model)
     return publish_version(
