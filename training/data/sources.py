@@ -43,7 +43,7 @@ _TABLES = {".csv": ",", ".tsv": "\t"}
 
 @dataclass(frozen=True)
 class OpenSource:
-    """A source that is being read: its container (JSONL, JSON, Parquet or a hub data set) and its records."""
+    """A source that is being read: its container (JSONL, CSV, a hub data set ...) and its records."""
 
     container: str
     records: Iterator[SourceRecord]

@@ -165,7 +165,7 @@ def _training_failed_error(error: BaseException, job: TrainingJob) -> TandemErro
         f"The training failed and was started again {job.config.max_failures} times; the last error was: "
         f"{str(error).strip().splitlines()[-1]}",
         "Workers that run to the end.",
-        f"The whole error is in {log}; `tandem train --resume` goes on from the last checkpoint.",
+        f"The whole error is in {log}; `tandem train --resume` continues from the last checkpoint.",
     )
 
 
