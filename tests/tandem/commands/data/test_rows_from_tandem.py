@@ -140,6 +140,15 @@ def test_a_rated_answer_is_learnt_behind_the_prompt_that_was_shown(tmp_path: Pat
     assert not second.conversation.tools and not second.conversation.template_kwargs
 
 
+def test_a_check_counts_desired_and_undesired_answers(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("".join(
+        json.dumps({"prompt": f"Question {number}?", "completion": "Yes.", "label": number < 3}) + "\n"
+        for number in range(4)
+    ))  # fmt: skip
+    project(tmp_path, training={"data": str(tmp_path / "rows.jsonl"), "objective": "kto"})
+    assert "3 desired answers, 1 undesired ones" in run(tmp_path, "data", "check").output
+
+
 def test_without_ratings_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(TandemError, match=r"No rated answer in .* can be trained on"):
         run(project(tmp_path), "data", "ratings", str(tmp_path / "out.jsonl"))
