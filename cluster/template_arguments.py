@@ -32,16 +32,13 @@ def check_template_arguments(arguments: Mapping[str, Any], field: str) -> None:
 
 def find_bad_argument(arguments: Mapping[str, Any], field: str) -> tuple[str, str] | None:
     """The place of the first argument that cannot be set, and why; None where all can. `field` is in backticks."""
+    whole = field.strip("`")
     if len(arguments) > MAX_TEMPLATE_ARGUMENTS:
-        return field.strip(
-            "`"
-        ), f"{field} takes an object with up to {MAX_TEMPLATE_ARGUMENTS} arguments of the chat template."
+        return whole, f"{field} takes an object with up to {MAX_TEMPLATE_ARGUMENTS} arguments of the chat template."
     for name, value in arguments.items():
         if not _ARGUMENT.fullmatch(name):
-            return field.strip(
-                "`"
-            ), f"{field} takes names of letters, digits and underscores, up to 64 characters each."
-        place = f"{field.strip('`')}.{name}"
+            return whole, f"{field} takes names of letters, digits and underscores, up to 64 characters each."
+        place = f"{whole}.{name}"
         if name.lower() in TAKEN_ARGUMENTS:
             return place, f"{field} cannot set {name}: it belongs to the request or to the tokenizer."
         is_text = isinstance(value, str) and len(value) <= MAX_ARGUMENT_LENGTH

@@ -20,7 +20,7 @@ class DataSource(Section):
     """Rows from one file, or from one split of a hub data set."""
 
     path: LocalPath | None = None
-    """A JSONL, JSON or Parquet file."""
+    """A file with rows, or a folder that `save_to_disk` wrote; docs/training.md lists the kinds."""
 
     hub: str | None = None
     """The id of a data set on the hub, instead of a file."""
@@ -106,7 +106,7 @@ class TrainingConfig(Section):
     """How rows become an adapter or a tuned model."""
 
     data: Sources = ()
-    """A file with rows (JSONL, JSON or Parquet), or a list of sources: `path` or `hub`, a `weight`, and keys to
+    """A file with rows (JSONL, CSV, Parquet ...), or a list of sources: `path` or `hub`, a `weight`, and keys to
     `ignore`. The format (chat messages, prompt and completion, alpaca, sharegpt, question and answer, preference pairs,
     texts) is recognised by its content; docs/training.md shows them."""
 

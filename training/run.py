@@ -19,7 +19,7 @@ from cluster.gpu_requirements import check_gpus_usable
 from cluster.hardware import Hardware, read_hardware
 from cluster.registry.registry import AdapterVersion
 from cluster.storage.files import write_atomically
-from cluster.storage.runs import Run
+from cluster.storage.runs import Run, run_status
 from cluster.storage.storage import Storage
 from training.config import TrainingConfig, WorkerRange
 from training.data.batches import OptimizerSteps, max_pass_tokens
@@ -45,6 +45,7 @@ from training.plan.zero_stage import choose_zero_stage, resolve_precision
 from training.publish.generation_config import write_generation_config
 from training.publish.model_card import write_model_card
 from training.publish.publish import (
+    NO_TEMPLATE,
     digest_sources,
     known_fingerprints,
     publish_version,
@@ -67,7 +68,7 @@ from training.trainer.job import (
 from training.trainer.metrics import read_metrics
 from training.trainer.trackers import check_trackers_installed
 from training.trainer.worker_errors import MAKE_ROOM
-from training.tune import NUM_EVALUATIONS, TRIALS_FOLDER, TUNE_AGAIN, run_trials, trial_configs
+from training.tune import NUM_EVALUATIONS, TRIALS_FOLDER, TUNE_AGAIN, check_same_held_out, run_trials, trial_configs
 
 GPU_NODE_S = 1800.0
 """How long a training waits for the first GPU node of an autoscaler."""
@@ -158,7 +159,7 @@ def find_interrupted(
             since it was started.
     """
     check_resumable(config)
-    runs = [path.parent for path in folder.glob(f"*/{JOB_FILE}") if _run_status(path.parent) != "done"]
+    runs = [path.parent for path in folder.glob(f"*/{JOB_FILE}") if run_status(path.parent) != "done"]
     if not runs:
         raise TandemError(
             f"There is no training below {folder} that did not end.",
@@ -205,7 +206,9 @@ def _tune(config: TrainingConfig, model: str, run: Run, reporter: TrainingReport
         folder = run.path / TRIALS_FOLDER / f"{run.id}-trial-{number + 1}"
         folder.mkdir(parents=True)
         jobs.append(prepare_run(trial_config, model, folder, data, hardware, NUM_EVALUATIONS, reporter.progress))
-    return run_trials(jobs, [settings for settings, _ in trials], config.tune, reporter).folder
+    settings = [changed for changed, _ in trials]
+    check_same_held_out(jobs, settings)
+    return run_trials(jobs, settings, config.tune, reporter).folder
 
 
 def prepare_run(
@@ -357,7 +360,8 @@ def publish_run(folder: Path, config: TrainingConfig, model: str, adapter: str, 
         write_generation_config(files, model, ends, known)
     write_model_card(
         files, adapter, job.config, model=model, data_digest=digest_sources(config),
-        lines=lines, metrics=metrics, new_ends=new_ends,
+        lines=lines, metrics=metrics, new_ends=new_ends, chat_template_kwargs=prepared.get("chat_template_kwargs"),
+        is_chat=prepared["template_hash"] != NO_TEMPLATE,
     )  # fmt: skip
     base_digest = digest_model(model)
     return publish_version(
@@ -372,10 +376,3 @@ def sum_worker_seconds(lines: list[dict[str, Any]]) -> float:
     """Seconds that the steps took, of all workers together; loading a model and starting workers is not in them."""
     timed = (line for line in lines if line.get("tokens_per_s"))
     return float(round(sum(line["tokens"] / line["tokens_per_s"] * line["num_workers"] for line in timed), 3))
-
-
-def _run_status(run: Path) -> str:
-    try:
-        return str(json.loads((run / "manifest.json").read_text())["status"])
-    except (OSError, ValueError, KeyError):
-        return "unknown"

@@ -21,11 +21,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_file
 from cluster.full_disk import DiskFull, full_disk_explained
 from cluster.storage.files import write_atomically
 from training.config import TrainingConfig, TuningConfig
 from training.trainer.fit import TrainingReporter, remove_local_files, run_job
-from training.trainer.job import SUMMARY_FILE, TrainingJob
+from training.trainer.job import HELD_OUT_ROWS_FILE, SUMMARY_FILE, TrainingJob
 from training.trainer.worker_errors import find_error, post_error
 
 # Names on disk, from the time when `training.tune` was called `training.search`.
@@ -33,8 +34,8 @@ TRIALS_FOLDER, TRIALS_FILE = "search", "search.json"
 NUM_EVALUATIONS = 9
 """Held-out losses of a trial, at least, where `eval_steps` is not set: ASHA decides by them."""
 _DECIDES_WHAT_IS_COMPARED = {
-    "data", "held_out", "held_out_data", "max_bad_rows", "consecutive_turns", "chat_template_kwargs", "objective",
-    "dpo_beta", "kto_beta", "kto_desirable_weight", "kto_undesirable_weight", "seed", "adapter",
+    "data", "held_out", "held_out_data", "max_bad_rows", "control_tokens", "consecutive_turns", "chat_template_kwargs",
+    "objective", "dpo_beta", "kto_beta", "kto_desirable_weight", "kto_undesirable_weight", "seed", "adapter",
 }  # fmt: skip
 # ASHA first decides after this share of a trial, in percent.
 _GRACE_PERIOD = 11
@@ -93,6 +94,26 @@ def trial_configs(config: TrainingConfig) -> list[tuple[dict[str, Any], Training
     settings = [dict(zip(names, values, strict=True)) for values in combinations]
     trials = [(changed, _with_settings(config, changed)) for changed in settings]
     return random.Random(config.seed).sample(trials, tuning.num_trials) if len(trials) > tuning.num_trials else trials
+
+
+def check_same_held_out(jobs: Sequence[TrainingJob], settings: Sequence[dict[str, Any]]) -> None:
+    """Check that all trials are measured on the same tokens: what they set may decide which rows are usable, or where
+    texts are cut.
+
+    Raises:
+        TandemError: the held-out rows of two trials differ.
+    """
+    digests = [digest_file(job.folder / HELD_OUT_ROWS_FILE) for job in jobs]
+    other = next((number for number, digest in enumerate(digests) if digest != digests[0]), None)
+    if other is not None:
+        first, second = (
+            f"trial {number + 1} ({', '.join(f'{name} {value}' for name, value in settings[number].items())})"
+            for number in (0, other)
+        )
+        raise _invalid(
+            f"{first[0].upper()}{first[1:]} and {second} hold out different rows or tokens, so that their held-out "
+            "losses cannot be compared."
+        )
 
 
 def run_trials(

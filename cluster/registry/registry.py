@@ -87,8 +87,7 @@ class Registry:
             versions=package_versions(),
             **fields,
         )
-        without = set() if manifest.stop_token_ids else {"stop_token_ids"}
-        content = (manifest.model_dump_json(indent=2, exclude=without) + "\n").encode()
+        content = (manifest.model_dump_json(indent=2) + "\n").encode()
         written = self.place.create(f"{name}/v{version}/{MANIFEST}", content)
         assert written, "the number was ours alone"
         if self.bucket:

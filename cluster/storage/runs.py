@@ -82,11 +82,8 @@ class Run:
 
     @property
     def status(self) -> str:
-        """What its manifest says: `running`, `done`, `failed` or `interrupted`; `unknown` where it has none."""
-        try:
-            return str(json.loads((self.path / "manifest.json").read_text())["status"])
-        except (OSError, ValueError, KeyError):
-            return "unknown"
+        """As `run_status`."""
+        return run_status(self.path)
 
     def log_metrics(self, values: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
@@ -103,3 +100,11 @@ class Run:
             "git_commit": git_commit(), "machine": describe_machine(), "versions": package_versions(), **fields,
         }  # fmt: skip
         write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=2, default=str) + "\n")
+
+
+def run_status(folder: Path) -> str:
+    """What a run's manifest says: `running`, `done`, `failed` or `interrupted`; `unknown` where it has none."""
+    try:
+        return str(json.loads((folder / "manifest.json").read_text())["status"])
+    except (OSError, ValueError, KeyError):
+        return "unknown"

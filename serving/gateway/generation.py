@@ -161,7 +161,9 @@ class Generation:
             defaults = template_defaults(version.manifest, request.body)
         record.model = name.pinned_model
         body = end_where_taught(request.body, stops) | {"model": engine_id or name.base}
-        body |= defaults if kind == "chat" else {}
+        if kind == "chat":
+            body |= defaults
+            record.shown = {name: body[name] for name in ("tools", "chat_template_kwargs") if body.get(name)}
         hits: list[Hit] | None = None
         extras: Body = {}
         if name.collection:

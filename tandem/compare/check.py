@@ -67,6 +67,13 @@ def check_data(project: Project, console: Console, arms: Collection[ArmName]) ->
     text = f"{len(to_train)} training rows, {len(questions)} questions in {len(slices(questions))} slices"
     console.stage("check", text)
     shots = _draw_shots(rows.report.rows, project) if rows and shows_rows else []
+    if shows_rows and not shots:
+        raise TandemError(
+            "The arm `few_shot` has no example to show: no training row is one question and one answer alone.",
+            "A row with one question and one answer, without tools, settings of the template, a label of a bad answer "
+            "or an answer that lost.",
+            "Add such rows to `training.data`, or take `few_shot` out of `evaluation.arms`.",
+        )
     return CheckedData(questions, rows, shots, corrections, _needs_endpoint(project, arms, questions))
 
 

@@ -56,7 +56,7 @@ def check_sources(project: Project) -> None:
     if project.tunes and not project.training.data:
         raise TandemError(
             f"{project.path} names no training data.",
-            "`training.data`: a JSONL, JSON or Parquet file with rows.",
+            "`training.data`: a file with rows, such as JSONL, CSV or Parquet.",
             "Name one, or take `tuned`, `tuned_retrieval` and `raft` out of `evaluation.arms`.",
         )
 

@@ -49,7 +49,9 @@ def read_yaml(path: Path, unset_as_written: bool = False) -> YamlFile:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or str(error)
-        raise TandemError(f"{where}: {problem}.", "A YAML file.", "Mend that line (often a tab or a colon).") from error
+        raise TandemError(
+            f"{where}: {problem}.", "A YAML file.", "Correct that line (often a tab or a colon)."
+        ) from error
     if not isinstance(node, yaml.MappingNode):
         raise TandemError(
             f"{path} holds no settings.", "A mapping such as `model: ...`.", "Write one with `tandem init`."

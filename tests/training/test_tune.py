@@ -1,14 +1,19 @@
 """Which trials a tuning has; that it runs is in test_train.py."""
 
+import json
 import math
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from cluster.errors import TandemError
+from tests.machines import MACHINES
 from training.config import TrainingConfig
-from training.tune import Trial, _finished_trial, find_best, trial_configs
+from training.run import prepare_run
+from training.tune import Trial, _finished_trial, check_same_held_out, find_best, trial_configs
 
 
 def config(space: dict[str, Any], **changed: Any) -> TrainingConfig:
@@ -42,6 +47,7 @@ def test_of_many_combinations_the_seed_draws_some() -> None:
         ({"rank": [4]}, {"held_out": 0}, "no rows are held out"),
         ({"seed": [1, 2]}, {}, "names seed"),
         ({"objective": ["sft", "dpo"]}, {}, "names objective"),
+        ({"control_tokens": ["warn", "refuse"]}, {}, "names control_tokens"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused(space: dict[str, Any], changed: dict[str, Any], seen: str) -> None:
@@ -103,3 +109,19 @@ def test_a_trial_is_described_by_how_it_went() -> None:
     assert (
         trial(0, 0.5, share=0.1, error="It diverged.").describe(2).endswith("(learning_rate 1.0): failed. It diverged.")
     )
+
+
+@pytest.mark.parametrize("objective", ["sft", "text"])
+def test_trials_are_measured_on_the_same_tokens(tmp_path: Path, model_folder: Path, objective: str) -> None:
+    row = {"text": "one two three " * 30} if objective == "text" else {"prompt": "One?", "completion": "two"}
+    (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 4)
+    space = {"sequence_length": [32, 64]}
+    changed = {"objective": objective, "data": tmp_path / "rows.jsonl", "workers": 1}
+    jobs, trials = [], trial_configs(config(space, **changed))
+    for number, (_, each) in enumerate(trials):
+        (tmp_path / str(number)).mkdir()
+        jobs.append(prepare_run(each, str(model_folder), tmp_path / str(number), hardware=MACHINES["no GPU"]))
+    settings = [changed for changed, _ in trials]
+    seen = r"Trial 1 \(sequence_length 32\) and trial 2 \(sequence_length 64\) hold out different rows or tokens"
+    with pytest.raises(TandemError, match=seen) if objective == "text" else nullcontext():
+        check_same_held_out(jobs, settings)

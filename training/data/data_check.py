@@ -93,6 +93,8 @@ class DataCheck:
     warnings: tuple[TemplateWarning, ...] = ()
     num_rendered_chats: int = 0
     """Texts with marks of turns, as a chat template writes them."""
+    num_by_label: tuple[int, int] | None = None
+    """Desired and undesired answers of `training.data`; None where the objective has no labels."""
 
 
 def check_training_data(config: TrainingConfig, model: str, progress: Report | None = None) -> DataCheck:
@@ -113,8 +115,11 @@ def check_training_data(config: TrainingConfig, model: str, progress: Report | N
     )
     fit, bad = _fitting_rows(data.rows, accepted, max_pass_tokens(config))
     kept_out_fit, bad_kept_out = _fitting_rows(data.held_out, accepted, max_pass_tokens(config))
+    num_by_label = None
     if config.objective == "kto":
-        check_both_labels([row.row.label for row in Selection(data.rows, fit) if row.row.label is not None])
+        labels = [row.row.label for row in Selection(data.rows, fit) if row.row.label is not None]
+        check_both_labels(labels)
+        num_by_label = sum(labels), len(labels) - sum(labels)
     trained, held_out = split_places(config, len(fit))
     data.check_draws(config, fit[trained])
     drawn, named = Selection(data.rows, fit[trained]), Selection(data.held_out, kept_out_fit)
@@ -133,6 +138,7 @@ def check_training_data(config: TrainingConfig, model: str, progress: Report | N
         bad=(*data.left_out, *bad, *bad_kept_out),
         warnings=template.warnings(),
         num_rendered_chats=_num_rendered_chats(report.rows) if config.objective == "text" else 0,
+        num_by_label=num_by_label,
     )
 
 

@@ -1,21 +1,25 @@
 """Sequences whose items lie in temporary files, so that a million rows take no more memory than their places do."""
 
-import errno
 import os
 import pickle
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from cluster.errors import TandemError
+from cluster.full_disk import full_disk_explained
 
 T = TypeVar("T")
 _BUFFER_BYTES = 2**18
+_MAKE_ROOM = (
+    "Make room there, about three times the size of the training data, or set the environment variable TMPDIR to a "
+    "folder on another disk; then run the command again."
+)
 
 
 class DiskBytes:
@@ -31,7 +35,7 @@ class DiskBytes:
         return self._num_written + len(self._pending)
 
     def append(self, data: bytes) -> None:
-        """Raises TandemError where the disk is full."""
+        """Raises DiskFull where the disk is full."""
         self._pending += data
         if len(self._pending) > _BUFFER_BYTES:
             self._flush()
@@ -138,18 +142,8 @@ class Joined(Sequence[T], Generic[T]):
         return self.first[number] if number < 0 else self.second[number]
 
 
-@contextmanager
-def _explained_disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise TandemError(
-            f"The folder for temporary files {tempfile.gettempdir()} has no room: {error.strerror}.",
-            "About three times the size of the training data, for as long as the command runs.",
-            "Make room, or set the environment variable TMPDIR to a folder on another disk.",
-        ) from error
+def _explained_disk() -> AbstractContextManager[None]:
+    return full_disk_explained(Path(tempfile.gettempdir()), _MAKE_ROOM)
 
 
 def as_array(values: "array[Any]", dtype: Any) -> npt.NDArray[Any]:

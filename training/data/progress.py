@@ -34,10 +34,10 @@ class RowProgress:
         text = f"{self._what}: {self._num_rows:,}{total} rows, {rows_per_s:,.0f} rows/s"
         if self._total is None:
             return text
-        return f"{text}, {_duration((self._total - self._num_rows) / rows_per_s)} left"
+        return f"{text}, {format_duration((self._total - self._num_rows) / rows_per_s)} left"
 
 
-def _duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """As 42 s, 3:07 or 2:05:00."""
     rounded = max(0, round(seconds))
     hours, minutes = rounded // 3600, rounded // 60 % 60

@@ -1,6 +1,6 @@
 """Training rows: read from every source and checked before any worker starts.
 
-Formats are read in formats.py, files in sources.py. Every row may carry `id` and `source` (or
+Formats are read in training.data.formats, files in sources.py and containers. Every row may carry `id` and `source` (or
 `sources`), which go into the adapter's `trained.jsonl`, and `prompt_hash` (retrieval-aware rows).
 """
 
@@ -157,7 +157,9 @@ def read_rows(config: TrainingConfig, progress: Report | None = None) -> DataRep
     """Read every row as `check_rows` does, and list the bad rows in the report, however many there are."""
     if not config.data:
         raise TandemError(
-            "The project names no training data.", "`training.data`: a JSONL, JSON or Parquet file.", "Name one."
+            "The project names no training data.",
+            "`training.data`: a file with rows, such as JSONL, CSV or Parquet.",
+            "Name one.",
         )
     rows, held_out = _RowsRead(progress), _RowsRead(progress)
     reports = [_read_source_rows(source, config, rows) for source in config.data]

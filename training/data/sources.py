@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.fingerprints.digests import digest_file, digest_folder, to_canonical_json
+from cluster.fingerprints.digests import digest_file, digest_folder, digest_json, to_canonical_json
 from training.config import DataSource
 from training.data.containers.json_documents import is_columns, read_json
 from training.data.containers.lines import find_delimiter, read_jsonl, read_table
@@ -43,7 +43,7 @@ _TABLES = {".csv": ",", ".tsv": "\t"}
 
 @dataclass(frozen=True)
 class OpenSource:
-    """A source that is being read: its container (JSONL, JSON, Parquet or a hub data set) and its records."""
+    """A source that is being read: its container (JSONL, CSV, a hub data set ...) and its records."""
 
     container: str
     records: Iterator[SourceRecord]
@@ -65,7 +65,7 @@ def open_source(source: DataSource) -> OpenSource:
 
 
 def digest_source(source: DataSource) -> str:
-    """A digest of a source's content: of a file's bytes, a folder's files, or a hub data set's rows.
+    """A digest of a source's content: of a file's bytes, a folder's files and split, or a hub data set's rows.
 
     Raises:
         TandemError: as `open_source`.
@@ -74,7 +74,7 @@ def digest_source(source: DataSource) -> str:
         return _digest_records(read_hub(source.name, source.hub, source.split))
     if source.path.is_dir():
         _check_saved(source.path)
-        return digest_folder(source.path, (".arrow", ".json"))
+        return digest_json([digest_folder(source.path, (".arrow", ".json")), source.split])
     _detect_container(source.path)
     return digest_file(source.path)
 

@@ -1,7 +1,7 @@
 """Prompts with the answers of other rows, from which KTO estimates its reference point.
 
 The answers of a global batch are dealt out anew among its prompts, so that the pairs hold the same answers as the rows
-(docs/decisions/035-kto.md). Which row gets which answer follows from the rows and a draw alone: neither the number of
+(docs/decisions/037-kto.md). Which row gets which answer follows from the rows and a draw alone: neither the number of
 workers nor the packs change it.
 """
 

@@ -75,7 +75,7 @@ class PreferenceLoss:
 class DesirabilityLoss:
     """Kahneman-Tversky optimization (arXiv:2402.01306, equation 8): a row is a desired or an undesired answer.
 
-    The reference is that of `PreferenceLoss`. docs/decisions/035-kto.md says how the reference point is estimated.
+    The reference is that of `PreferenceLoss`. docs/decisions/037-kto.md says how the reference point is estimated.
     """
 
     beta: float

@@ -4,7 +4,7 @@ The same training gives the same bytes: no times, no folders of the run.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ def write_model_card(
     lines: Sequence[dict[str, Any]],
     metrics: dict[str, float],
     new_ends: Sequence[int] = (),
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    is_chat: bool = True,
 ) -> None:
     """Write README.md, loss.png and learning_rate.png beside the published weights.
 
@@ -34,6 +36,8 @@ def write_model_card(
         lines: the recorded values of each step, as `metrics.read_metrics` gives them.
         metrics: the last figures, as the manifest has them.
         new_ends: tokens that end learnt answers, and not those of the base model.
+        chat_template_kwargs: settings of the chat template that all rows were trained with.
+        is_chat: whether there is a chat template to ask the model with.
     """
     steps = [line for line in lines if "loss" in line]
     held_out = [line for line in lines if "held_out_loss" in line]
@@ -45,7 +49,7 @@ def write_model_card(
         _data_section(config, data_digest, metrics),
         _training_section(held_out, metrics),
         _settings_section(config),
-        _serving_section(name, config, folder, new_ends),
+        _serving_section(name, config, is_chat) + _alone_notes(config, new_ends, chat_template_kwargs),
     ]
     (folder / "README.md").write_text("\n".join(sections))
 
@@ -87,7 +91,7 @@ def _settings_section(config: TrainingConfig) -> str:
     return f"## Settings\n\n| setting | value |\n|---|---|\n{rows}\n"
 
 
-def _serving_section(name: str, config: TrainingConfig, folder: Path, new_ends: Sequence[int]) -> str:
+def _serving_section(name: str, config: TrainingConfig, is_chat: bool) -> str:
     if result_kind(config) == "merged":
         model = name
         start = f"Name this folder in `serving.models: {{{name}: <folder>}}` and run `tandem serve`"
@@ -96,22 +100,31 @@ def _serving_section(name: str, config: TrainingConfig, folder: Path, new_ends: 
         model = f"base:{name}"
         start = "Run `tandem serve` with the project file that it was trained with"
         alone = f"vllm serve <base> --enable-lora --max-lora-rank {config.rank} --lora-modules {name}=<folder>"
+    asked = 'chat.completions.create(model="{}", messages=[{{"role": "user", "content": "..."}}])'
+    if not is_chat:
+        asked = 'completions.create(model="{}", prompt="...")'
     return (
         f"## Serving\n\n{start}, and ask for the model `{model}`:\n\n```python\n"
         'client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="none")\n'
-        f'client.chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "..."}}])\n```\n\n'
-        f"Without Tandem: `{alone}`.{_ends_note(config, new_ends)}\n"
+        f"client.{asked.format(model)}\n```\n\nWithout Tandem: `{alone}`."
     )
 
 
-def _ends_note(config: TrainingConfig, new_ends: Sequence[int]) -> str:
-    """Whole models have them in generation_config.json; vLLM reads that of the base alone."""
-    if not new_ends or result_kind(config) == "merged":
-        return ""
-    return (
-        " Answers end with a token at which the base model does not end: pass "
-        f"`stop_token_ids: {list(new_ends)}` with each request. `tandem serve` does so by itself."
-    )
+def _alone_notes(config: TrainingConfig, new_ends: Sequence[int], settings: Mapping[str, Any] | None) -> str:
+    """What `tandem serve` does by itself, and a caller has to do elsewhere. Whole models have their ends in
+    generation_config.json; vLLM reads that of the base alone."""
+    notes = ""
+    if new_ends and result_kind(config) != "merged":
+        notes += (
+            " Answers end with a token at which the base model does not end: pass "
+            f"`stop_token_ids: {list(new_ends)}` with each request. `tandem serve` does so by itself."
+        )
+    if settings:
+        notes += (
+            " All rows were trained with settings of the chat template: pass "
+            f"`chat_template_kwargs: {json.dumps(settings)}` with each request. `tandem serve` does so by itself."
+        )
+    return f"{notes}\n"
 
 
 def _plot_losses(steps: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any]], path: Path) -> None:

@@ -29,6 +29,8 @@ _SETTINGS_ADDED = (
 )  # fmt: skip
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _FINGERPRINT_FORMAT = 2
+NO_TEMPLATE = hashlib.sha256(b"").hexdigest()
+"""The `template_hash` of a tokenizer without a chat template."""
 
 
 def fingerprint(
@@ -137,9 +139,10 @@ def result_kind(config: TrainingConfig) -> Literal["adapter", "merged"]:
 
 
 def template_hash(tokenizer: Any) -> str:
-    """SHA-256 of the chat template's text, which is empty where the tokenizer has no template."""
-    template = tokenizer.get_chat_template() if tokenizer.chat_template else ""
-    return hashlib.sha256(template.encode()).hexdigest()
+    """SHA-256 of the chat template's text; `NO_TEMPLATE` where the tokenizer has none."""
+    if not tokenizer.chat_template:
+        return NO_TEMPLATE
+    return hashlib.sha256(tokenizer.get_chat_template().encode()).hexdigest()
 
 
 def publish_version(

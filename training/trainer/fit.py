@@ -16,6 +16,7 @@ from cluster.errors import TandemError
 from cluster.full_disk import explain_full_disk
 from cluster.storage.buckets import BucketUnreachable, open_filesystem
 from cluster.storage.run_copies import RunCopy
+from training.data.progress import format_duration
 from training.plan.placement import worker_environment
 from training.trainer.job import METRICS_FILE, SUMMARY_FILE, TrainingJob, local_folder
 from training.trainer.worker_errors import MAKE_ROOM, find_error
@@ -165,7 +166,7 @@ def _training_failed_error(error: BaseException, job: TrainingJob) -> TandemErro
         f"The training failed and was started again {job.config.max_failures} times; the last error was: "
         f"{str(error).strip().splitlines()[-1]}",
         "Workers that run to the end.",
-        f"The whole error is in {log}; `tandem train --resume` goes on from the last checkpoint.",
+        f"The whole error is in {log}; `tandem train --resume` continues from the last checkpoint.",
     )
 
 
@@ -196,12 +197,3 @@ class ProgressLine:
             return ""
         seconds_left = seconds / steps * (self._num_steps - step)
         return f", {self._tokens / seconds:,.0f} tokens/s, {format_duration(seconds_left)} left"
-
-
-def format_duration(seconds: float) -> str:
-    """As 42 s, 3:07 or 2:05:00."""
-    rounded = round(seconds)
-    hours, minutes = rounded // 3600, rounded // 60 % 60
-    if hours:
-        return f"{hours}:{minutes:02}:{rounded % 60:02}"
-    return f"{minutes}:{rounded % 60:02}" if minutes else f"{rounded} s"

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from cluster.errors import TandemError
 from cluster.storage.files import write_atomically
-from training.data.batches import OptimizerSteps, plan_padded_epoch
+from training.data.batches import OptimizerSteps, max_pass_tokens, plan_padded_epoch
 from training.data.examples import Examples
 from training.data.micro_batch import make_micro_batch
 from training.data.packing import Pack, plan_epoch
@@ -311,8 +311,7 @@ class TrainingLoop:
         loss_sum = torch.zeros((), device=self.device)
         config, number = self.config, self.num_workers
         if config.packing:
-            capacity = config.micro_batch_size * config.sequence_length
-            packs = plan_epoch(self.held_out.row_lengths, capacity, number, config.seed, epoch=0)
+            packs = plan_epoch(self.held_out.row_lengths, max_pass_tokens(config), number, config.seed, epoch=0)
         else:  # a model that is not packed must not be measured on packed rows either
             packs = plan_padded_epoch(len(self.held_out), config.micro_batch_size, number, config.seed, epoch=0)
         point = self._reference_point(self.held_out, packs, f"{config.seed}-held-out", padded=not config.packing)

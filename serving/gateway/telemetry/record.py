@@ -17,7 +17,7 @@ CUT = 499
 
 @dataclass
 class RequestRecord:
-    """One request, without what was asked and answered but for `question` and `answer`."""
+    """One request, without what was asked and answered but for `question`, `answer` and `shown`."""
 
     kind: str
     incoming: IncomingRequest
@@ -38,6 +38,8 @@ class RequestRecord:
     question: Any = field(default=None, repr=False)
     answer: str = field(default="", repr=False)
     """Both are kept where the key's owner or the settings allow it, and forgotten with the record otherwise."""
+    shown: dict[str, Any] = field(default_factory=dict, repr=False)
+    """`tools` and `chat_template_kwargs` that the prompt of a chat was made with; kept as the question is."""
 
     def refused(self, error: ApiError) -> None:
         self.status, self.code = error.status, error.code or str(error.status)

@@ -54,7 +54,7 @@ class RequestWatch:
             self._access.info(_line(_access(record) | (_texts(record) if self._log_prompts else {})))
         if record.key and record.key.keep and record.status == 200 and record.question is not None:
             self._keep(record, {"id": record.answer_id, "model": record.model, "collection": record.collection,
-                                "sources": record.sources, **_texts(record)})  # fmt: skip
+                                "sources": record.sources, **_texts(record), **record.shown})  # fmt: skip
 
     def _keep(self, record: RequestRecord, what: dict[str, Any]) -> None:
         if self._kept:

@@ -56,6 +56,8 @@ def _report(checked: DataCheck, coloured: bool) -> Iterator[Text]:
         if source.not_used:
             yield Text(f"  not used: {', '.join(source.not_used)}")
     yield Text(f"{checked.num_trained:,} rows to train on, {checked.num_held_out:,} held out")
+    if checked.num_by_label:
+        yield Text("{:,} desired answers, {:,} undesired ones".format(*checked.num_by_label))
     if checked.lengths:
         yield from _lengths(checked.lengths)
     cut = checked.truncation

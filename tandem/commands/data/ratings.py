@@ -68,7 +68,8 @@ def rated_rows(files: list[Path]) -> tuple[list[dict[str, Any]], Counter[str]]:
             left_out[reason] += 1
         else:
             messages = [*answer["question"], {"role": "assistant", "content": answer["answer"]}]
-            rows.append({"id": id, "messages": messages, "label": rating["rating"] == "up"})
+            shown = {key: answer[key] for key in ("tools", "chat_template_kwargs") if answer.get(key)}
+            rows.append({"id": id, "messages": messages, **shown, "label": rating["rating"] == "up"})
     if ratings:
         left_out["the answer was not kept"] += len(ratings)
     return rows, left_out

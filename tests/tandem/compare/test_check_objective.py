@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from cluster.errors import TandemError
-from tandem.compare.check import _draw_shots, check_arms
+from tandem.compare.check import _draw_shots, check_arms, check_data
+from tandem.console import Console
 from tandem.project.project import Project, load
 from training.config import TrainingConfig
 from training.data.rows import check_rows
@@ -52,3 +53,14 @@ def test_undesired_answers_are_never_shown(tmp_path: Path) -> None:
     read = check_rows(TrainingConfig(data=path, objective="kto")).rows
     shots = _draw_shots(read, project(tmp_path, "kto", ["base"]))
     assert shots and {shot.answer for shot in shots} <= {"A0", "A2", "A4", "A6"}
+
+
+def test_few_shot_without_an_example_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    asked = project(tmp_path, "dpo", ["base", "few_shot"])
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "Q?", "chosen": "A", "rejected": "B"}\n' * 2)
+    (tmp_path / "questions.jsonl").write_text('{"id": "1", "slice": "a", "question": "Why?", "answers": ["so"]}\n')
+    config = asked.evaluation.model_copy(update={"questions": tmp_path / "questions.jsonl"})
+    with pytest.raises(TandemError, match="has no example to show"):
+        check_data(
+            Project(asked.path, asked.settings.model_copy(update={"evaluation": config})), Console(), ["few_shot"]
+        )

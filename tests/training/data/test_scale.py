@@ -16,10 +16,11 @@ from datasketch import MinHashLSH
 
 from cluster.errors import TandemError
 from cluster.fingerprints.minhash import minhash, minhash_many, similarity
+from cluster.full_disk import DiskFull
 from training.config import TrainingConfig
 from training.data import answer_masks
 from training.data.data_check import check_training_data
-from training.data.disk_lists import DiskList, Joined, Selection
+from training.data.disk_lists import DiskBytes, DiskList, Joined, Selection
 from training.data.duplicates import find_duplicates, row_minhash, row_shingles
 from training.data.encoding import encode
 from training.data.encoding.encode import Encoding, encode_in_chunks
@@ -149,6 +150,14 @@ def test_lists_on_disk_are_lists() -> None:
     assert list(both) == [items[5], items[2], items[0]] and both[2] == both[-1] == items[0] and len(both) == 3
     with pytest.raises(IndexError):
         kept[300]
+
+
+def test_a_full_disk_of_temporary_files_is_said_as_any_full_disk() -> None:
+    kept = DiskBytes()
+    kept._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
+    with pytest.raises(DiskFull, match="A disk is full") as error:
+        kept.append(bytes(2**19))
+    assert "TMPDIR" in error.value.remedy
 
 
 def test_a_row_of_twenty_megabytes_is_refused_after_its_first_part(tmp_path: Path, model_folder: Path) -> None:

@@ -1,6 +1,7 @@
 import pytest
 
-from training.trainer.fit import ProgressLine, format_duration
+from training.data.progress import format_duration
+from training.trainer.fit import ProgressLine
 
 
 def step(number: int, time: float, tokens: int = 100) -> dict[str, float]:

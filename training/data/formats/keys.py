@@ -159,9 +159,6 @@ REFUSED_PARTS: dict[str, str] = {
 }
 """Types of content parts that are not read, with the reason."""
 
-LEARNS_FRACTIONS = True
-"""Whether the loss takes a weight between 0 and 1; where it does not, such a weight makes its row bad."""
-
 MEDIA_WORDS = frozenset({
     "image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "pixel", "pixels", "video", "videos",
     "frame", "frames", "media", "multimedia", "audio", "audios", "sound", "sounds", "speech", "bbox", "bboxes",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from training.data.formats.keys import LEARNS_FRACTIONS, LOSS_FLAGS
+from training.data.formats.keys import LOSS_FLAGS
 from training.data.formats.values import json_type
 
 _MAX_SHOWN = 12
@@ -34,12 +34,10 @@ def read_weight(value: Any, field: str) -> float:
     """A weight in the loss.
 
     Raises:
-        ValueError: it is neither a boolean nor a number from 0 to 1, or a fraction where the loss takes none.
+        ValueError: it is neither a boolean nor a number from 0 to 1.
     """
     if not isinstance(value, bool | int | float):
         raise ValueError(f"{field} is a JSON {json_type(value)}, neither a number from 0 to 1 nor a boolean")
     if not 0 <= value <= 1:
         raise ValueError(f"{field} is {str(value)[:_MAX_SHOWN]}, and not a number from 0 to 1")
-    if value not in (0, 1) and not LEARNS_FRACTIONS:
-        raise ValueError(f"{field} is {value}; only 0 (not learnt) and 1 (learnt) are read")
     return abs(float(value))

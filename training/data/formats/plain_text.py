@@ -43,7 +43,7 @@ def check_holds_rows(path: Path) -> None:
     if first[:1] not in (b"{", b"["):
         raise TandemError(
             f"The training data {path} is a text, and not a file of rows with texts.",
-            'A JSONL, JSON or Parquet file with a row `{"text": ...}` for each document.',
+            'A file of rows, such as JSONL or Parquet, with a row `{"text": ...}` for each document.',
             "Name the file, or a folder of documents, under `retrieval.sources`, and write the rows with "
             "`tandem data texts`.",
         )

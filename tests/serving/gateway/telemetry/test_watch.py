@@ -14,6 +14,7 @@ from serving.gateway.gateway import Gateway
 from tests.serving.gateway.test_gateway import FOUND, Handle, answered, settings_of
 
 SECRET_WORDS = "my grandmother's recipe"
+SHOWN = {"tools": [{"type": "function", "function": {"name": "look"}}], "chat_template_kwargs": {"style": "short"}}
 
 
 def asked(tmp_path: Path, *, keep: bool = False, log_prompts: bool = False, rate: bool = False) -> str:
@@ -21,7 +22,7 @@ def asked(tmp_path: Path, *, keep: bool = False, log_prompts: bool = False, rate
     _, secret = Keys(tmp_path / "keys").create("t", keep=keep)
     settings = settings_of(keys=tmp_path / "keys", logs=tmp_path / "logs", log_prompts=log_prompts)
     engine, retriever = Handle(answer=answered), Handle(search=lambda *_: FOUND)
-    body = {"model": "base+docs", "messages": [{"role": "user", "content": SECRET_WORDS}]}
+    body = {"model": "base+docs", "messages": [{"role": "user", "content": SECRET_WORDS}], **SHOWN}
 
     async def ask() -> None:
         gateway = Gateway(settings, {"base": engine}, retriever)  # type: ignore[dict-item, arg-type]
@@ -66,6 +67,7 @@ def test_what_a_key_allows_is_kept_with_its_rating(tmp_path: Path) -> None:
     answer, rating = lines(tmp_path, "kept")
     assert answer["question"][0]["content"] == SECRET_WORDS and answer["answer"] == "It is 26 [1]."
     assert (answer["id"], answer["sources"]) == ("c", ["iron.md#0"])
+    assert {name: answer[name] for name in SHOWN} == SHOWN
     assert (rating["id"], rating["rating"], rating["comment"]) == ("c", "down", "wrong")
 
 

@@ -127,6 +127,28 @@ def test_ratings_are_rows_that_can_be_trained_on(tmp_path: Path) -> None:
     assert [row.label for row in read] == [False, True]
 
 
+def test_a_rated_answer_is_learnt_behind_the_prompt_that_was_shown(tmp_path: Path) -> None:
+    shown = {"tools": [{"type": "function", "function": {"name": "look"}}], "chat_template_kwargs": {"style": "short"}}
+    keep(
+        project(tmp_path),
+        [answer("a", "1") | shown, rating("a", "2", "up"), answer("b", "1"), rating("b", "2", "down")],
+    )
+    out = tmp_path / "ratings.jsonl"
+    run(tmp_path, "data", "ratings", str(out))
+    first, second = check_rows(TrainingConfig(data=out, objective="kto")).rows
+    assert first.conversation.tools and dict(first.conversation.template_kwargs) == {"style": "short"}
+    assert not second.conversation.tools and not second.conversation.template_kwargs
+
+
+def test_a_check_counts_desired_and_undesired_answers(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("".join(
+        json.dumps({"prompt": f"Question {number}?", "completion": "Yes.", "label": number < 3}) + "\n"
+        for number in range(4)
+    ))  # fmt: skip
+    project(tmp_path, training={"data": str(tmp_path / "rows.jsonl"), "objective": "kto"})
+    assert "3 desired answers, 1 undesired ones" in run(tmp_path, "data", "check").output
+
+
 def test_without_ratings_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(TandemError, match=r"No rated answer in .* can be trained on"):
         run(project(tmp_path), "data", "ratings", str(tmp_path / "out.jsonl"))

@@ -128,6 +128,8 @@ def test_folders_that_save_to_disk_wrote(tmp_path: Path) -> None:
         == digest_source(DataSource(path=tmp_path / "one"))
         != digest_source(DataSource(path=tmp_path / "splits"))
     )
+    of_splits = {digest_source(DataSource(path=tmp_path / "splits", split=split)) for split in ("train", "test")}
+    assert len(of_splits) == 2, "a training on another split is another training"
 
 
 def zipped(path: Path) -> None:
