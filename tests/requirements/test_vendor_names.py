@@ -16,7 +16,7 @@ from tests.requirements.vendor_names import (
     variables,
 )
 
-OURS = {"_exit"}
+OURS = {"_exit", "_run_exitfuncs"}
 """Private names of Python itself."""
 
 

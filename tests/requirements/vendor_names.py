@@ -23,6 +23,9 @@ PACKAGES = ("cluster", "training", "retrieval", "serving", "evaluation", "tandem
 NAMES: dict[str, tuple[str, ...]] = {
     "ray/_private/state.py": ("state", "GlobalState.get_max_resources_from_cluster_config"),
     "ray/_private/worker.py": ("print_to_stdstream(data, ignore_prefix)", "init._metrics_export_port"),
+    "ray/experimental/internal_kv.py": (
+        "_internal_kv_put(key, value, namespace)", "_internal_kv_get(key, namespace)",
+    ),
     "ray/_private/runtime_env/constants.py": ("RAY_JOB_CONFIG_JSON_ENV_VAR",),
     "ray/autoscaler/_private/kuberay/node_provider.py": ("KubernetesHttpApiClient.get(path)",),
     "ray/autoscaler/_private/kuberay/autoscaling_config.py": ("_derive_autoscaling_config_from_ray_cr(ray_cr)",),
@@ -95,7 +98,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "DeepSpeedEngine.save_checkpoint(save_dir, tag, client_state, exclude_frozen_parameters)",
         "DeepSpeedEngine.load_checkpoint(load_dir, tag, load_module_strict)", "DeepSpeedEngine.get_global_grad_norm",
         "DeepSpeedEngine.zero_optimization_stage", "DeepSpeedEngine.get_lr",
-        "DeepSpeedEngine.clip_fp32_gradients.clip_grad_norm_", "DeepSpeedEngine.gradient_clipping",
+        "DeepSpeedEngine.clip_fp32_gradients", "DeepSpeedEngine.gradient_clipping",
     ),
     "deepspeed/runtime/utils.py": ("clip_grad_norm_(parameters, max_norm, mpu)",),
     "deepspeed/runtime/zero/partition_parameters.py": (
@@ -105,7 +108,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "deepspeed/ops/op_builder/async_io.py": ("AsyncIOBuilder.is_compatible(verbose)",),
     "transformers/integrations/deepspeed.py": ("HfDeepSpeedConfig", "unset_hf_deepspeed_config"),
     "transformers/modeling_utils.py": (
-        "PreTrainedModel._init_weights(module)", "AttentionInterface",
+        "PreTrainedModel._init_weights(module)", "AttentionInterface", "PreTrainedModel._supports_sdpa",
+        "PreTrainedModel._can_set_attn_implementation",
     ),
     "transformers/models/auto/modeling_auto.py": ("AutoModelForCausalLM._model_mapping",),
     "transformers/configuration_utils.py": ("PreTrainedConfig._attn_implementation",),
@@ -132,6 +136,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 VARIABLES: dict[str, str] = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "ray/_private/accelerators/accelerator.py",
     "RAY_ADDRESS": "ray/_private/ray_constants.py",
+    "RAY_AIR_NEW_OUTPUT": "ray/tune/tune.py",
     "RAY_API_SERVER_ADDRESS": "ray/_private/ray_constants.py",
     "RAY_AUTH_MODE": "ray/_private/authentication/authentication_token_setup.py",
     "RAY_AUTH_TOKEN": "ray/exceptions.py",
@@ -143,6 +148,7 @@ VARIABLES: dict[str, str] = {
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "ray/serve/_private/constants.py",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "ray/serve/_private/constants.py",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "ray/serve/_private/constants.py",
+    "RAY_TMPDIR": "ray/_common/utils.py",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "ray/train/v2/_internal/constants.py",
     "RAY_USAGE_STATS_ENABLED": "ray/_common/usage/usage_constants.py",
     "VLLM_CACHE_ROOT": "vllm/envs.py",
