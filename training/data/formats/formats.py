@@ -123,7 +123,7 @@ def _check_keys(reading: Reading, told: Told) -> None:
             reading.check_key(key)
         elif _says_the_same(reading, key, told):
             reading.not_used.add(key)
-        elif key in _PAIRED and (keys := find_pair_keys(reading.row)):
+        elif key in _PAIRED and (keys := find_pair_keys(reading.row)) and not reading.used.issuperset(keys):
             raise ValueError(f"has `{keys[0]}` and `{keys[1]}`, which are learnt with `training.objective: dpo`")
         else:
             raise ValueError(f"has `{key}`, which is not read beside {_listed(reading)} and says something else")
