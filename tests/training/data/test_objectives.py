@@ -124,6 +124,9 @@ def test_data_check_says_so_too(tmp_path: Path, model_folder: Path) -> None:
     path.write_text(json.dumps(BAD) + "\n")
     with pytest.raises(TandemError, match="All 1 training rows"):
         check_training_data(TrainingConfig(data=path, objective="kto"), str(model_folder))
+    path.write_text(json.dumps(BAD) + "\n" + json.dumps({"messages": TURNS, "label": 5}) + "\n")
+    (bad,) = check_training_data(TrainingConfig(data=path, objective="kto"), str(model_folder)).bad
+    assert bad.where == f"{path}:2"
 
 
 def test_only_the_last_answer_is_compared_and_its_label_kept(tmp_path: Path, make_tokenizer) -> None:

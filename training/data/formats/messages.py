@@ -23,7 +23,6 @@ from training.data.formats.thinking import parse_thinking
 from training.data.formats.tools import parse_call_id, parse_called_text, parse_calls, parse_result, take_parts
 from training.data.formats.values import json_type, parse_json, parse_list, parse_text
 
-
 # Messages as Python prints them, which is how CSV files get them.
 _PRINTED_MESSAGES = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)'\s*:")
 

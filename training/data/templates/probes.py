@@ -33,8 +33,8 @@ class TurnShape:
 def place_thinking(tokenizer: Any, conversation: Conversation) -> Conversation:
     """The conversation with thinking where the template shows it.
 
-    A template that reads a field for it and no tags (Kimi K2 Thinking, gpt-oss) gets thinking that stands in tags as
-    that field: it would put the tags behind a thought of its own, which is empty.
+    A template that reads a field for it and no tags (gpt-oss) gets thinking that stands in tags as that field: it
+    would show the tags as a part of the answer.
 
     A template that reads no field for it and knows the tags gets it in tags, in front of the content. Those of earlier
     messages stay where they are: the template shows or drops them as it will for the endpoint.

@@ -34,7 +34,7 @@ def read(tmp_path: Path, rows: list[dict[str, Any]], objective: str = "text") ->
         {"text": "A b.", "content": "A b."},
         {"text": "A b.", "dump": "x", "n": 3},
         {"text": "A b.", "messages": [], "prompt": "", "completion": ""},
-    ],  # fmt: skip
+    ],
 )
 def test_a_text_is_read(tmp_path: Path, row: dict[str, Any]) -> None:
     (read_row,) = read(tmp_path, [row]).rows

@@ -119,6 +119,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a passage": ({**ROW, "doc": "Yo is what people say."}, "has the key `doc`"),
     "a key without letters": ({**ROW, "\U0001f4a5": 0}, "has the key `\U0001f4a5`"),
     "a message's key without letters": (answered(**{"-": 0}), "message 2 has the key `-`"),
+    "the question as another answer": ({**ROW, "output": "Hi"}, "has `output`, which is not read beside `messages`"),
+    "the answer as another question": ({**ROW, "question": "Yo"}, "has `question`, which is not read beside"),
     "label": ({**ROW, "label": False}, "has `label`; labels of good and bad answers"),
     "tools": ({**ROW, "tools": [{"type": "function"}]}, "tool 1 has no `name`"),
     "reasoning of a row": ({**ROW, "reasoning": "So."}, "has `reasoning`; thinking is read from"),
