@@ -59,6 +59,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "placeholder": (
         {"messages": [{**USER, "content": "<image>Hi"}, ANSWER], "images": []}, "`images` and `<image>` in",
     ),
+    "type of a part that is no text": (part(type=["text"], text="Hi"), "the `type` of part 1 of the content of mess"),
     "other part": (part(type="file", file={}), "has the type 'file'; only parts of type `text`"),
     "part without text": (part(type="text"), "has not exactly one `text`"),
     "key of a part": (
