@@ -115,10 +115,12 @@ def check_training_data(config: TrainingConfig, model: str, progress: Report | N
     )
     fit, bad = _fitting_rows(data.rows, accepted, max_pass_tokens(config))
     kept_out_fit, bad_kept_out = _fitting_rows(data.held_out, accepted, max_pass_tokens(config))
+    all_bad = (*data.left_out, *bad, *bad_kept_out)
     num_by_label = None
     if config.objective == "kto":
         labels = [row.row.label for row in Selection(data.rows, fit) if row.row.label is not None]
-        check_both_labels(labels)
+        if len(all_bad) <= config.max_bad_rows:  # otherwise they are what is wrong first
+            check_both_labels(labels)
         num_by_label = sum(labels), len(labels) - sum(labels)
     trained, held_out = split_places(config, len(fit))
     data.check_draws(config, fit[trained])
@@ -135,7 +137,7 @@ def check_training_data(config: TrainingConfig, model: str, progress: Report | N
             render_sequence(tokenizer, row.row.where, row.sequences[-1])
             for row in _first_middle_last(drawn if len(drawn) else data.rows)
         ),
-        bad=(*data.left_out, *bad, *bad_kept_out),
+        bad=all_bad,
         warnings=template.warnings(),
         num_rendered_chats=_num_rendered_chats(report.rows) if config.objective == "text" else 0,
         num_by_label=num_by_label,

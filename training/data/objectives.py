@@ -1,6 +1,6 @@
 """Which rows each objective learns from, how a row is read for it, and which words are labels (KTO)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from cluster.errors import TandemError
 from training.config import ObjectiveName
 from training.data.conversation import ParsedRow
 from training.data.formats.formats import parse_row, recognise_format
-from training.data.formats.keys import FORMATS, Format
+from training.data.formats.keys import FORMATS, Format, is_empty
 from training.data.formats.plain_text import explain_plain_text, is_plain_text, parse_text_row
 from training.data.formats.reading import RowOptions
 
@@ -36,7 +36,9 @@ def recognise_row(value: dict[str, Any], objective: ObjectiveName, options: RowO
         ValueError: it has the keys of no format.
     """
     try:
-        return recognise_format(value, objective == "dpo", options)
+        # A column of another format is in every row of a Parquet file, and empty beside a text.
+        filled = {key: each for key, each in value.items() if not is_empty(each)} if objective == "text" else value
+        return recognise_format(filled, objective == "dpo", options)
     except ValueError as error:
         if objective != "text":
             raise ValueError(f"{error}{explain_plain_text(value)}") from error
@@ -57,7 +59,7 @@ def parse_for_objective(
         return parse_text_row(value, options)
     if objective != "kto":
         return parse_row(value, name, options)
-    label, rest = take_label(value)
+    label, rest = take_label(value, options.ignore)
     parsed, not_used = parse_row(rest, name, options)
     return replace(parsed, label=label), not_used
 
@@ -78,19 +80,20 @@ def check_objective(source: str, name: RowFormat, objective: ObjectiveName) -> N
     )
 
 
-def take_label(row: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
-    """The label of a row, and the row without it.
+def take_label(row: dict[str, Any], ignored: Collection[str] = ()) -> tuple[bool, dict[str, Any]]:
+    """The label of a row, and the row without it; a key in `ignored` is none.
 
     Raises:
         ValueError: the row has no label, one that is neither true nor false, or two that differ.
     """
-    named = {key: row[key] for key in LABEL_KEYS if row.get(key) is not None}
+    keys = [key for key in LABEL_KEYS if key not in ignored]
+    named = {key: row[key] for key in keys if row.get(key) is not None}
     if not named:
         raise ValueError("has no `label`, which says whether the answer is a desired one (true) or not (false)")
     labels = {key: read_label(value, key) for key, value in named.items()}
     if len(set(labels.values())) > 1:
         raise ValueError("`label` and `kto_tag` differ")
-    return next(iter(labels.values())), {key: value for key, value in row.items() if key not in LABEL_KEYS}
+    return next(iter(labels.values())), {key: value for key, value in row.items() if key not in keys}
 
 
 def read_label(value: Any, key: str = "label") -> bool:

@@ -72,6 +72,25 @@ def test_a_label_in_doubt_makes_a_bad_row(tmp_path: Path, label: Any, reason: st
     assert f"rows.jsonl:2: {reason}" in refused.value.seen
 
 
+def test_a_label_that_is_ignored_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"messages": TURNS, "label": "sports", "kto_tag": tag} for tag in (True, False)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {"path": path, "ignore": ["label"]}
+    report = check_rows(TrainingConfig.model_validate({"data": [source], "objective": "kto"}))
+    assert [row.label for row in report.rows] == [True, False]
+    assert report.sources[0].not_used == ("label",)
+
+
+def test_labels_in_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,completion,label\nHi,Yo,True\nHi,No,0\n")
+    report = check_rows(TrainingConfig.model_validate({"data": path, "objective": "kto"}))
+    assert [row.label for row in report.rows] == [True, False]
+    with pytest.raises(TandemError, match="labels of good and bad answers"):
+        check_rows(TrainingConfig.model_validate({"data": path}))
+
+
 def test_labels_that_differ_make_a_bad_row(tmp_path: Path) -> None:
     with pytest.raises(TandemError, match="`label` and `kto_tag` differ"):
         read(tmp_path, [BAD, {"messages": TURNS, "label": True, "kto_tag": False}])
@@ -105,6 +124,9 @@ def test_data_check_says_so_too(tmp_path: Path, model_folder: Path) -> None:
     path.write_text(json.dumps(BAD) + "\n")
     with pytest.raises(TandemError, match="All 1 training rows"):
         check_training_data(TrainingConfig(data=path, objective="kto"), str(model_folder))
+    path.write_text(json.dumps(BAD) + "\n" + json.dumps({"messages": TURNS, "label": 5}) + "\n")
+    (bad,) = check_training_data(TrainingConfig(data=path, objective="kto"), str(model_folder)).bad
+    assert bad.where == f"{path}:2"
 
 
 def test_only_the_last_answer_is_compared_and_its_label_kept(tmp_path: Path, make_tokenizer) -> None:

@@ -263,6 +263,22 @@ def test_a_field_becomes_tags_where_the_template_knows_only_tags(masks) -> None:
     ]
 
 
+def test_tags_become_a_field_where_the_template_knows_no_tags(masks) -> None:
+    asked = "<|im_start|>user\nRain?<|im_end|>\n<|im_start|>assistant\n"
+    thinks = {**ANSWER, "content": "<think>\nSun.\n</think>\n\nDry."}
+    assert masks(templates.QWEN3, [USER, thinks]) == [
+        [(asked, False), ("<think>\nSun.\n</think>\n\nDry.<|im_end|>", True)]
+    ]
+    thinks_nothing = {**ANSWER, "content": "<think>\n\n</think>\n\nDry."}
+    assert masks(templates.QWEN3, [USER, thinks_nothing], enable_thinking=False) == [
+        [(f"{asked}<think>\n\n</think>\n\n", False), ("Dry.<|im_end|>", True)]
+    ]
+    assert masks(templates.CHANNELS, [USER, thinks]) == masks(
+        templates.CHANNELS, [USER, {**ANSWER, "reasoning_content": "Sun."}]
+    )
+    assert masks(templates.HERMES, [USER, thinks])[0][-1] == ("<think>\nSun.\n</think>\n\nDry.<|im_end|>", True)
+
+
 def test_thinking_in_channels(masks) -> None:
     messages = [USER, call({"city": "Rome"}, **THINKS), RESULT, {**ANSWER, "reasoning_content": "Sun."}]
     assert masks(templates.CHANNELS, messages) == [

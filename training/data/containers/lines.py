@@ -17,7 +17,7 @@ from training.data.formats.values import parse_json
 # from a text there.
 NOT_TEXTS = frozenset((
     "messages", "conversations", "conversation", "history", "tools", "functions", "tool_calls", "function_call",
-    "label", "kto_tag", "weight", "loss", "loss_weight", "loss_mask", "mask", "train", "sources",
+    "weight", "loss", "loss_weight", "loss_mask", "mask", "train", "sources",
     "chat_template_kwargs", "documents", "images", "image", "audio", "audios", "video", "videos",
 ))  # fmt: skip
 KNOWN_COLUMNS = frozenset((

@@ -104,6 +104,12 @@ def _load_hub(name: str, hub: str | None, split: str) -> Any:
         ) from error
 
 
+def _check_columns(path: Path, names: list[str], what: str) -> None:
+    """Raises TandemError where two columns have the same name: a row has room for one of them."""
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise unusable_source(path, f"is {what} with two columns `{twice}`", "Leave one of them.")
+
+
 def _records(path: Path, batches: Iterator[Any], what: str) -> Iterator[SourceRecord]:
     """The rows of record batches, one batch in memory at a time."""
     import pyarrow
@@ -111,6 +117,8 @@ def _records(path: Path, batches: Iterator[Any], what: str) -> Iterator[SourceRe
     number = 0
     try:
         for batch in batches:
+            if number == 0:
+                _check_columns(path, batch.schema.names, what)
             for start in range(0, batch.num_rows, BATCH_ROWS):
                 for value in batch.slice(start, BATCH_ROWS).to_pylist():
                     number += 1

@@ -50,6 +50,11 @@ _ANSWERED: dict[tuple[str, ...], Format] = {
     **{(key,): name for key, name in MESSAGES_KEYS.items()},
     **ANSWERED_KEYS,
 }
+_SPEAKERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys((question for question, _ in ANSWERED_KEYS), ("user", "system")),
+    **dict.fromkeys((answer for _, answer in ANSWERED_KEYS), ("assistant",)),
+}
+"""Whose words a key of a question or of an answer repeats."""
 _PAIRED = {key for keys in PAIR_KEYS for key in keys}
 _KNOWN = (
     "`messages` nor `prompt` and `completion` nor `instruction` and `output` nor `conversations` nor `question` and "
@@ -123,7 +128,7 @@ def _check_keys(reading: Reading, told: Told) -> None:
             reading.check_key(key)
         elif _says_the_same(reading, key, told):
             reading.not_used.add(key)
-        elif key in _PAIRED and (keys := find_pair_keys(reading.row)):
+        elif key in _PAIRED and (keys := find_pair_keys(reading.row)) and not reading.used.issuperset(keys):
             raise ValueError(f"has `{keys[0]}` and `{keys[1]}`, which are learnt with `training.objective: dpo`")
         else:
             raise ValueError(f"has `{key}`, which is not read beside {_listed(reading)} and says something else")
@@ -134,6 +139,11 @@ def _says_the_same(reading: Reading, key: str, told: Told) -> bool:
     value = reading.row[key]
     if key in ("text", "prompt") and is_rendered(value, told):
         return True
+    if key in _SPEAKERS and isinstance(value, str) and value.strip() in told.texts:
+        return any(
+            message["role"] in _SPEAKERS[key] and text == value.strip()
+            for message, text in zip(told.messages, told.texts, strict=True)
+        )
     return repeats(value, told) or (key in _PAIRED and _repeats_chosen(reading, told))
 
 

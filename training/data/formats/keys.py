@@ -64,6 +64,7 @@ PAIR_KEYS: tuple[tuple[str, str], ...] = (
     ("chosen_messages", "rejected_messages"),
     ("messages", "rejected_messages"),
     ("messages", "rejected_response"),
+    ("response", "rejected_response"),
 )
 """Keys of the preferred answer and of the other: TRL's, Argilla's, OpenAI's, LLaMA-Factory's and ms-swift's."""
 
@@ -172,7 +173,7 @@ _HARMLESS = frozenset(
         """
     id ids idx index uuid guid row row_number line number no turn position unnamed_0 index_level_0
     source sources src origin provenance dataset datasets dataset_name subset corpus collection
-    file files filename file_name path filepath file_path page pages section chapter doc document_name
+    file files filename file_name path filepath file_path page pages section chapter document_name
     url urls uri link links references citation citations annotations license licence copyright attribution
     score scores rating ratings rank reward rewards quality difficulty level complexity confidence similarity perplexity
     helpfulness honesty truthfulness correctness coherence verbosity toxic toxicity safety severity
@@ -191,6 +192,17 @@ _HARMLESS = frozenset(
 )
 _HARMLESS_FIRST = frozenset(
     ("meta", "metadata", "num", "n", "score", "rating", "created", "updated", "modified", "timestamp")
+)
+# Beside these words, such a key is another version of what is asked or answered (`updated_answer`, `meta_prompt`).
+_OTHER_VERSIONS = frozenset(("meta", "created", "updated", "modified"))
+_SPOKEN = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    prompt prompts question questions query input messages message conversation conversations turn turns text content
+    answer answers response responses completion completions output outputs chosen rejected solution history
+    """,
+    )
 )
 _HARMLESS_LAST = frozenset(
     re.findall(
@@ -229,12 +241,15 @@ def is_harmless(key: str, in_message: bool = False) -> bool:
     words = name.split("_")
     if in_message and _TELLING_IN_MESSAGES & set(words):
         return False
-    if not name or name in _HARMLESS:
+    if not name:
+        return not key.strip() and not in_message  # the index that pandas writes
+    if name in _HARMLESS:
         return True
     if _TELLING & set(words):
         return False
     joined = words[0] != "name" and all(word in _HARMLESS or word == "name" for word in words)
-    return joined or words[0] in _HARMLESS_FIRST or words[-1] in _HARMLESS_LAST
+    is_version = words[0] in _OTHER_VERSIONS and bool(_SPOKEN & set(words))
+    return joined or (words[0] in _HARMLESS_FIRST and not is_version) or words[-1] in _HARMLESS_LAST
 
 
 @lru_cache(maxsize=4096)

@@ -1,5 +1,6 @@
 """Messages as rows write them: `role` and `content` (OpenAI) or `from` and `value` (sharegpt)."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,10 @@ from training.data.formats.loss_flags import read_flags
 from training.data.formats.reading import Reading
 from training.data.formats.thinking import parse_thinking
 from training.data.formats.tools import parse_call_id, parse_called_text, parse_calls, parse_result, take_parts
-from training.data.formats.values import json_type, parse_list, parse_text
+from training.data.formats.values import json_type, parse_json, parse_list, parse_text
+
+# Messages as Python prints them, which is how CSV files get them.
+_PRINTED_MESSAGES = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)'\s*:")
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,39 @@ class Turn:
 
 
 def make_turn(role: str, content: Any, field: str) -> Turn:
-    """A message of a row that has a key for its text."""
+    """A message of a row that has a key for its text.
+
+    Raises:
+        ValueError: it is no text, or one that holds messages, which would be learnt as that text.
+    """
+    if isinstance(content, str) and _holds_messages(content):
+        raise ValueError(
+            f"{field} is a text that holds messages; write them as a list, or, where that text is meant, write the "
+            "row as `messages`"
+        )
     return Turn({"role": role, "content": parse_text(content, field)}, field)
 
 
 def is_message(value: Any) -> bool:
     """Whether a value is an object that says who speaks."""
     return isinstance(value, dict) and any(value.get(key) is not None for key in ROLE_KEYS)
+
+
+def _holds_messages(text: str) -> bool:
+    """Whether a text is a message or a list of messages in JSON, or such a list as Python prints it."""
+    if not text.lstrip().startswith(("[", "{")):
+        return False
+    try:
+        value = parse_json(text)
+    except (ValueError, RecursionError):
+        return _PRINTED_MESSAGES.match(text) is not None
+    messages = value if isinstance(value, list) else [value]
+    return bool(messages) and all(
+        is_message(each)
+        and any(str(each.get(key)).strip().lower() in ROLES for key in ROLE_KEYS)
+        and any(key in each for key in (*TEXT_KEYS, *CALLS_KEYS))
+        for each in messages
+    )
 
 
 def parse_messages(value: Any, field: str, reading: Reading) -> list[Turn]:

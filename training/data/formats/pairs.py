@@ -60,9 +60,8 @@ def parse_pair(reading: Reading) -> ParsedRow:
 def _find_prompt(reading: Reading, keys: tuple[str, str]) -> list[Turn]:
     """What both answers answer, by the first key of a prompt that the row has."""
     history = parse_history(reading)
-    for key in PAIR_PROMPT_KEYS:
-        if not reading.has(key) or key in keys:
-            continue
+    present = [key for key in PAIR_PROMPT_KEYS if reading.has(key) and key not in keys]
+    for key in [key for key in present if not is_empty(reading.row[key])] or present:
         value = reading.row[key]
         if key in MESSAGES_KEYS:
             return [*history, *parse_messages(reading.take(key), f"`{key}`", reading)]

@@ -14,11 +14,14 @@ from training.data.formats.keys import (
     REFUSED_ROW_KEYS,
     ROW_KEYS,
     ROW_LOSS_FLAGS,
+    SETTINGS_KEY,
+    TOOLS_KEYS,
     is_media,
     normalise_key,
 )
 from training.data.formats.loss_flags import read_weight
 from training.data.formats.reading import Reading, RowOptions
+from training.data.formats.values import is_blank
 
 TEXT_KEYS = ("text", "content")
 _TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".html", ".htm", ".rst")
@@ -29,6 +32,10 @@ _TURN_MARK = re.compile(
     r"|<\|start_of_role\|>|<\|START_OF_TURN_TOKEN\|>|^### (?:Instruction|Response):|^(?:Human|Assistant): ",
     re.MULTILINE,
 )
+
+# Keys beside a text that are parts of a conversation, and words of keys that say which tokens are learnt.
+_OF_CONVERSATIONS = frozenset((*TOOLS_KEYS, SETTINGS_KEY, "input_ids"))
+_COUNTS_TOKENS = frozenset(("loss", "weight", "weights", "mask", "masked", "label", "labels", "train", "trainable"))
 
 _LEADING_MARK = re.compile(r"^(?:[#>*\-•]+|\(?\d+[.)]|Q\d*[.:)])\s+")
 _SENTENCE_END = re.compile(r"(?<=[.!?？])\s+")
@@ -70,8 +77,14 @@ def parse_text_row(value: dict[str, Any], options: RowOptions) -> tuple[ParsedRo
     for key in reading.keys_left():
         if key in CONTENT_KEYS:
             raise ValueError(f"has `{key}` beside its text, which is learnt alone")
-        if normalise_key(key) in REFUSED_ROW_KEYS or is_media(key):
+        name = normalise_key(key)
+        if name in REFUSED_ROW_KEYS or is_media(key):
             reading.check_key(key)
+        if name in _OF_CONVERSATIONS or _COUNTS_TOKENS & set(name.split("_")):
+            raise ValueError(
+                f"has `{key}` beside its text, of which every token is learnt; where it says nothing about that, name "
+                f"`{key}` under `ignore` of its source"
+            )
         reading.not_used.add(key)
     return ParsedRow(Conversation(()), text=text), reading.not_used
 
@@ -85,7 +98,7 @@ def _take_text(reading: Reading) -> str:
     if len(texts) > 1:
         raise ValueError("has both `text` and `content`, which differ")
     text = str(texts.pop())
-    if not text.strip():
+    if is_blank(text):
         raise ValueError("`text` is empty")
     return text
 

@@ -189,7 +189,7 @@ def parse_result(value: Any, where: str) -> str:
         return parse_text(value, field)
     if isinstance(value, str):
         return value
-    _check_numbers(value, field)
+    _check_json(value, field)
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
@@ -222,7 +222,7 @@ def _parse_tool(value: Any, where: str) -> tuple[dict[str, Any], set[str]]:
     parameters = _parse_json(function[given[0]], f"`{given[0]}` of {where}") if given else None
     if parameters is not None and not isinstance(parameters, dict):
         raise ValueError(f"`{given[0]}` of {where} is a JSON {json_type(parameters)}, not an object")
-    _check_numbers(parameters, f"`parameters` of {where}")
+    _check_json(parameters, f"`parameters` of {where}")
     properties = (parameters or {}).get("properties")
     if isinstance(properties, dict) and None in properties.values():
         raise ValueError(
@@ -284,7 +284,7 @@ def _parse_arguments(value: Any, field: str) -> dict[str, Any]:
     arguments = _parse_json(value, field)
     if not isinstance(arguments, dict):
         raise ValueError(f"{field} is a JSON {json_type(arguments)}, not an object")
-    _check_numbers(arguments, field)
+    _check_json(arguments, field)
     return arguments
 
 
@@ -316,12 +316,14 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _check_numbers(value: Any, field: str) -> None:
-    """Raises ValueError for a number that JSON cannot write."""
+def _check_json(value: Any, field: str) -> None:
+    """Raises ValueError for what JSON cannot write: numbers that are none, and dates, decimals and bytes of Parquet."""
+    if value is not None and not isinstance(value, bool | int | float | str | dict | list):
+        raise ValueError(f"{field} holds a {type(value).__name__}, which JSON cannot write; write it as text")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{field} holds {value}, which is no number in JSON")
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _check_numbers(each, field)
+        _check_json(each, field)
 
 
 def _parse_name(value: Any, field: str) -> str:

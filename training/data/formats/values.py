@@ -71,6 +71,8 @@ def _parse_part(part: Any, number: int, field: str) -> str:
     if not isinstance(part, dict):
         raise ValueError(f"{place} is a JSON {json_type(part)}, neither a string nor an object with a `text`")
     kind = part.get("type")
+    if kind is not None and not isinstance(kind, str):
+        raise ValueError(f"the `type` of {place} is a JSON {json_type(kind)}, not a string")
     if media := [key for key in (str(kind), *(key for key in part if not is_empty(part[key]))) if is_media(key)]:
         raise ValueError(f"{place} is of the kind `{media[0]}`; {MEDIA_REASON}")
     if kind in REFUSED_PARTS:

@@ -4,6 +4,7 @@ A template that does not know them leaves them out without a word, and the model
 never given. So each kind of turn is rendered once with known words in every place, and the words are looked for.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,6 +14,7 @@ from training.data.conversation import Conversation, Message
 from training.data.templates.rendering import THINKING, render, settings_key, template_source
 
 CLOSING_TAG = "</think>"
+_THOUGHT = re.compile(r"\s*<think>\n*(.*?)\n*</think>\n*", re.DOTALL)
 _NEEDS = "name a model whose template has tools, or put such a chat_template.jinja beside its tokenizer"
 
 
@@ -29,7 +31,10 @@ class TurnShape:
 
 
 def place_thinking(tokenizer: Any, conversation: Conversation) -> Conversation:
-    """The conversation with the thinking of its last message where the template shows it.
+    """The conversation with thinking where the template shows it.
+
+    A template that reads a field for it and no tags (gpt-oss) gets thinking that stands in tags as that field: it
+    would show the tags as a part of the answer.
 
     A template that reads no field for it and knows the tags gets it in tags, in front of the content. Those of earlier
     messages stay where they are: the template shows or drops them as it will for the endpoint.
@@ -37,6 +42,7 @@ def place_thinking(tokenizer: Any, conversation: Conversation) -> Conversation:
     Raises:
         ValueError: the template does not show thinking at all.
     """
+    conversation = _take_from_tags(tokenizer, conversation)
     last = conversation.messages[-1]
     if last.get(THINKING) is None or _shows_thinking(tokenizer, conversation):
         return conversation
@@ -46,9 +52,27 @@ def place_thinking(tokenizer: Any, conversation: Conversation) -> Conversation:
             f"the chat template does not show what message {number} thinks; write it in front of the content as "
             "<think>...</think>, or name a model that thinks"
         )
-    content = f"<think>\n{last[THINKING]}\n{CLOSING_TAG}\n\n{last['content']}"
-    rest = {key: value for key, value in last.items() if key != THINKING}
-    return conversation.with_messages((*conversation.messages[:-1], {**rest, "content": content}))
+    return conversation.with_messages((*conversation.messages[:-1], _with_tags(last)))
+
+
+def _take_from_tags(tokenizer: Any, conversation: Conversation) -> Conversation:
+    """The conversation with thinking in fields, where answers begin with it in tags and the template reads no tags."""
+    messages = tuple(_with_field(message) for message in conversation.messages)
+    if messages == conversation.messages:
+        return conversation
+    taken = conversation.with_messages(messages)
+    shapes = tuple(_shape_of(message) for message in messages)
+    return conversation if _reads_tags(
+        tokenizer, template_source(tokenizer, conversation), shapes, bool(conversation.tools),
+        settings_key(conversation), _Settings(conversation.template_kwargs),
+    ) else taken  # fmt: skip
+
+
+def _with_field(message: Message) -> Message:
+    thought = _THOUGHT.match(message["content"]) if message["role"] == "assistant" else None
+    if thought is None or THINKING in message:
+        return message
+    return {**message, THINKING: thought[1], "content": message["content"][thought.end() :]}
 
 
 def check_all_is_shown(tokenizer: Any, conversation: Conversation) -> None:
@@ -109,6 +133,27 @@ def _thinking_is_shown(
     known = _known_conversation(shapes, has_tools, settings)
     thought = known.messages[-1][THINKING]
     return thought in render(tokenizer, known)
+
+
+@lru_cache(maxsize=1024)
+def _reads_tags(
+    tokenizer: Any, source: str, shapes: tuple[TurnShape, ...], has_tools: bool, key: str, settings: _Settings
+) -> bool:
+    """Whether the template needs no field for the thinking of a conversation of these shapes: it shows none, or shows
+    thinking in tags in the same way."""
+    known = _known_conversation(shapes, has_tools, settings)
+    tagged = known.with_messages(tuple(map(_with_tags, known.messages)))
+    untold = known.with_messages(tuple({**each, THINKING: ""} if THINKING in each else each for each in known.messages))
+    shown = render(tokenizer, known)
+    return shown == render(tokenizer, untold) or shown == render(tokenizer, tagged)
+
+
+def _with_tags(message: Message) -> Message:
+    """A message with its thinking in front of its content."""
+    if THINKING not in message:
+        return message
+    rest = {key: value for key, value in message.items() if key != THINKING}
+    return {**rest, "content": f"<think>\n{message[THINKING]}\n{CLOSING_TAG}\n\n{message['content']}"}
 
 
 @lru_cache(maxsize=1024)

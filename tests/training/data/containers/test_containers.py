@@ -234,6 +234,12 @@ def test_halves_of_characters_are_named_where_they_are(tmp_path: Path) -> None:
         ]
 
 
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pyarrow.table([pyarrow.array([each]) for each in "abc"], names=["prompt", "completion", "prompt"])
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
+    assert "is Parquet with two columns `prompt`" in refused(tmp_path / "rows.parquet")
+
+
 def test_tables_refuse_what_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("prompt,messages\na,b\n")

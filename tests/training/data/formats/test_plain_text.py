@@ -28,7 +28,13 @@ def read(tmp_path: Path, rows: list[dict[str, Any]], objective: str = "text") ->
 
 @pytest.mark.parametrize(
     "row",
-    [{"text": "A b."}, {"content": "A b."}, {"text": "A b.", "content": "A b."}, {"text": "A b.", "dump": "x", "n": 3}],
+    [
+        {"text": "A b."},
+        {"content": "A b."},
+        {"text": "A b.", "content": "A b."},
+        {"text": "A b.", "dump": "x", "n": 3},
+        {"text": "A b.", "messages": [], "prompt": "", "completion": ""},
+    ],
 )
 def test_a_text_is_read(tmp_path: Path, row: dict[str, Any]) -> None:
     (read_row,) = read(tmp_path, [row]).rows
@@ -39,6 +45,12 @@ def test_a_text_is_read(tmp_path: Path, row: dict[str, Any]) -> None:
     ("row", "reason"),
     [
         ({"text": "  \n"}, "`text` is empty"),
+        ({"text": "\u200b"}, "`text` is empty"),
+        ({"text": "A b.", "tools": [{"name": "f"}]}, "has `tools` beside its text, of which every token is learnt"),
+        ({"text": "A b.", "chat_template_kwargs": {"a": 1}}, "has `chat_template_kwargs` beside its text"),
+        ({"text": "A b.", "labels": [-100, 2]}, "has `labels` beside its text"),
+        ({"text": "A b.", "token_weights": [0, 1]}, "has `token_weights` beside its text"),
+        ({"text": "A b.", "input_ids": [1]}, "has `input_ids` beside its text"),
         ({"text": 7}, "`text` is not a string"),
         ({"text": ["a"]}, "`text` is not a string"),
         ({"text": "a b", "content": "c d"}, "has both `text` and `content`, which differ"),

@@ -59,6 +59,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "placeholder": (
         {"messages": [{**USER, "content": "<image>Hi"}, ANSWER], "images": []}, "`images` and `<image>` in",
     ),
+    "type of a part that is no text": (part(type=["text"], text="Hi"), "the `type` of part 1 of the content of mess"),
     "other part": (part(type="file", file={}), "has the type 'file'; only parts of type `text`"),
     "part without text": (part(type="text"), "has not exactly one `text`"),
     "key of a part": (
@@ -105,6 +106,22 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "a broken string of JSON": ({"messages": '[{"role": '}, "`messages` is not a list with messages"),
     "a string of other JSON": ({"messages": '{"role": "user"}'}, "`messages` is not a list with messages"),
+    "messages as a text of JSON": (
+        {"prompt": '[{"role": "user", "content": "Hi"}]', "completion": "Yo"}, "`prompt` is a text that holds messages",
+    ),
+    "an answer as a text of JSON": (
+        {"prompt": "Hi", "completion": '{"content": "Yo", "role": "Assistant"}'}, "`completion` is a text that holds",
+    ),
+    "messages as Python prints them": (
+        {"prompt": "[{'content': 'Hi', 'role': 'user'}]", "completion": "Yo"}, "`prompt` is a text that holds messages",
+    ),
+    "another version of the answer": ({**ROW, "updated_answer": "Ho"}, "has the key `updated_answer`"),
+    "a prompt behind the prompt": ({**ROW, "meta_prompt": "S"}, "has the key `meta_prompt`"),
+    "a passage": ({**ROW, "doc": "Yo is what people say."}, "has the key `doc`"),
+    "a key without letters": ({**ROW, "\U0001f4a5": 0}, "has the key `\U0001f4a5`"),
+    "a message's key without letters": (answered(**{"-": 0}), "message 2 has the key `-`"),
+    "the question as another answer": ({**ROW, "output": "Hi"}, "has `output`, which is not read beside `messages`"),
+    "the answer as another question": ({**ROW, "question": "Yo"}, "has `question`, which is not read beside"),
     "label": ({**ROW, "label": False}, "has `label`; labels of good and bad answers"),
     "tools": ({**ROW, "tools": [{"type": "function"}]}, "tool 1 has no `name`"),
     "reasoning of a row": ({**ROW, "reasoning": "So."}, "has `reasoning`; thinking is read from"),
@@ -135,6 +152,13 @@ REFUSED_PAIRS: dict[str, tuple[Any, str]] = {
     ),
     "questions that differ": (
         {"chosen": [USER, ANSWER], "rejected": [{**USER, "content": "Ho"}, LOST]}, "differ before their last message",
+    ),
+    "sides as texts of JSON": (
+        {**PAIR, "chosen": '[{"role": "assistant", "content": "Yo"}]'}, "`chosen` is a text that holds messages",
+    ),
+    "two pairs": (
+        {**PAIR, "chosen_response": "a", "rejected_response": "b"},
+        "has `chosen_response`, which is not read beside `prompt` and `chosen` and `rejected`",
     ),
     "three answers": ({**PAIR, "rejected": ["No", "Nay"]}, "`rejected` is a JSON array, not a string"),
 }  # fmt: skip
@@ -181,6 +205,12 @@ def test_keys_that_say_nothing_are_listed_once_for_each_source(write_rows) -> No
         "source", "sources", "messages.timestamp", "messages.id",
     }))  # fmt: skip
     assert [row.id for row in report.rows] == ["7", "2", "3"]
+
+
+def test_other_json_is_a_text(write_rows) -> None:
+    sides = {"prompt": '[{"role": "engineer", "content": "Hi"}]', "completion": '{"role": "user"}'}
+    (row,) = read(write_rows([sides])).rows
+    assert [message["content"] for message in row.messages] == list(sides.values())
 
 
 def test_names_of_documents_are_read_beside_other_sources(write_rows) -> None:

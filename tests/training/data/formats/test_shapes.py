@@ -154,6 +154,8 @@ PAIRS: dict[str, tuple[Any, list[str]]] = {
         PAIR,
     ),
     "ms-swift": ({"messages": [SYSTEM, USER, ANSWER], "rejected_response": "No"}, PAIR_WITH_SYSTEM),
+    "ms-swift, query": ({"query": "Hi", "response": "Yo", "rejected_response": "No", "system": "S"}, PAIR_WITH_SYSTEM),
+    "an empty column of another prompt": ({"prompt": "", "question": "Hi", "chosen": "Yo", "rejected": "No"}, PAIR),
     "ms-swift, messages": ({"messages": [USER, ANSWER], "rejected_messages": [USER, LOST]}, PAIR),
     "Argilla": ({"instruction": "Hi", "chosen_response": "Yo", "rejected_response": "No", "chosen_score": 4}, PAIR),
     "axolotl": ({"messages": [USER], "chosen": ANSWER, "rejected": LOST}, PAIR),

@@ -1,6 +1,8 @@
 """Tools, calls and results in the shapes that people have, each read as one that is written out by hand."""
 
 import json
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -317,3 +319,15 @@ def test_nulls_that_parquet_writes_are_not_learnt() -> None:
     assert read([USER, called({"days": None})]) == [USER, called({"days": None})]
     null = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "string"}, "b": None}}}
     assert "have a property that is null" in refused([USER, ANSWER], tools=[null])
+
+
+@pytest.mark.parametrize("value", [date(2026, 1, 2), b"dry", Decimal("1.5")])
+def test_values_that_only_parquet_has_are_refused(value: Any) -> None:
+    """They would end the command in a traceback, or in what the template makes of them."""
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"a": value}}}]}
+    calls = {**call, "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+    result, answer = {"role": "tool", "content": {"a": [value]}}, {"role": "assistant", "content": "Yo"}
+    question = {"role": "user", "content": "Hi"}
+    for messages in ([question, call], [question, calls, result, answer]):
+        with pytest.raises(ValueError, match="which JSON cannot write"):
+            parse_row({"messages": messages}, "chat messages")
