@@ -59,7 +59,7 @@ def draw_answers(rng: np.random.Generator, sizes: Sizes, rates: Sequence[float],
 
 
 def coverage(num_draws: int = 800) -> Rows:
-    """How often the intervals of a share and a difference cover the truth, and how often equal arms are told apart."""
+    """How often intervals of shares and differences cover the truth, and how often equal arms are called different."""
     rng, worst = np.random.default_rng(1), dict[tuple[str, str], float]()
     for model, shape, num_documents, rates in product(MODELS, SHAPES, DOCUMENTS, RATES):
         sizes = document_sizes(shape, num_documents)

@@ -81,8 +81,8 @@ def describe_check(checked: QuestionSetCheck) -> Iterator[str]:
     yield f"{checked.num_questions:,} questions; {_counts('slice', checked.slices)}; {_counts('kind', checked.kinds)}"
     if checked.smallest_effect is not None:
         yield (
-            f"two arms that differ on {DISCORDANCE * 100:.0f} % of the questions are told apart, four times in five, "
-            f"where one is better by {checked.smallest_effect:.2f} or more"
+            f"where two arms differ on {DISCORDANCE * 100:.0f} % of the questions, a comparison shows which is better, "
+            f"four times in five, from a difference of {checked.smallest_effect:.2f} on"
         )
     pairs = [f"{first} and {second} ({similarity:.2f})" for first, second, similarity in checked.alike]
     yield from _found(pairs, "pairs are nearly the same question")

@@ -1,4 +1,4 @@
-"""A full disk, whoever finds it out: our own writes, those of libraries, and the text of another process's error."""
+"""A full disk that our own writes meet, those of libraries, or another process, by the text of its error."""
 
 import errno
 import os
