@@ -43,7 +43,6 @@ MAX_CHARACTERS = 12_000
 HALF = MAX_CHARACTERS // 2
 """A longer answer is read at its beginning and its end."""
 
-
 BESIDE_DIGITS = re.compile(r"(?<=[^\x00-\x7f]) (?=\d)|(?<=\d) (?=[^\x00-\x7f])")
 
 
@@ -67,10 +66,8 @@ def read_value(question: Question, answer: str, cut_off: bool = False) -> Verdic
     text = clean(answer if len(answer) <= MAX_CHARACTERS else f"{answer[:HALF]}\n{answer[-HALF:]}")
     eastern = any(map(is_eastern, question.answers)) or (is_eastern(text) and any(map(is_amount, question.answers)))
     question, text = in_one_script(question, text) if eastern else (question, text)
-    if question.answers != (same := tuple(rewritten(value, question.answers) for value in question.answers)):
-        question, text = question.model_copy(update={"answers": same}), rewritten(text, question.answers)
-    else:
-        text = rewritten(text, question.answers)
+    text, *same = (rewritten(each, question.answers) for each in (text, *question.answers))
+    question = question.model_copy(update={"answers": tuple(same)})
     if any(character.isdigit() for value in question.answers for character in value):
         text = without_asked_period(question.question, text)
     text = with_full_names(question.question, question.answers, text) if question.kind == "value" else text
@@ -86,11 +83,7 @@ def read_value(question: Question, answer: str, cut_off: bool = False) -> Verdic
     phones = [value for value in question.answers if is_phone(value)] if question.kind == "value" else []
     found = read_phone(text, phones) if phones else ""
     given = any(value in text for value in phones)
-    if (
-        found == "right"
-        or (found == "unclear" and not given)
-        or (found and len(phones) == len(question.answers) and not given)
-    ):
+    if found == "right" or (not given and (found == "unclear" or (found and len(phones) == len(question.answers)))):
         return Verdict(found)
     unspaced = [value for value in profile.accepted if is_unspaced(value.text) or (eastern and value.text in text)]
     if unspaced:
@@ -112,11 +105,11 @@ def _read(question: Question, profile: Profile, text: str, cut_off: bool) -> Ver
     reading = Reading(text, tokens, [], profile, [], [])
     if question.kind == "value":
         for value in profile.accepted:
-            if (value.tokens and not (value.date or value.time or value.number)) or (
+            if (value.tokens and not is_typed(value)) or (
                 value.number and not value.number.measure and len(value.tokens) > 1
             ):
                 reading.mentions += find_words(tokens, value, profile)
-    typed = any(value.number or value.date or value.time for value in profile.accepted)
+    typed = any(map(is_typed, profile.accepted))
     reading.segments = segments_of(text, tokens)
     _mark_silent(reading.segments)
     if typed:
@@ -149,8 +142,8 @@ def _names_in_order(text: str, profile: Profile) -> str:
 
 def _is_whole(keys: list[str], text: str, value: Accepted) -> bool:
     wanted = [token.key for token in value.tokens]
-    return bool(wanted) and keys == wanted and text.count("\n") == 0 and not text.rstrip().endswith("?") and not (
-        value.number or value.date or value.time) and _same_gaps(text, value)  # fmt: skip
+    is_one_line = "\n" not in text and not text.rstrip().endswith("?")
+    return bool(wanted) and keys == wanted and is_one_line and not is_typed(value) and _same_gaps(text, value)
 
 
 def _same_gaps(text: str, value: Accepted) -> bool:
@@ -176,9 +169,7 @@ def _mark_silent(segments: list[Segment]) -> None:
 
 def _place_all(reading: Reading) -> None:
     reading.mentions = [mention for mention in ends_of(reading.mentions) if place(mention, reading.segments)]
-    values = [
-        value for value in reading.profile.accepted if value.tokens and not (value.number or value.date or value.time)
-    ]
+    values = [value for value in reading.profile.accepted if value.tokens and not is_typed(value)]
     if values:
         if any(value.is_name or value.is_code for value in values):
             names = other_names(reading.segments, reading.mentions, reading.profile, tuple(values))
@@ -239,9 +230,7 @@ def _decide(reading: Reading) -> Verdict:
     best = max(mention.score for mention in stated)
     if any(mention.state == "hedged" for mention in reading.mentions) and best < 4:
         return Verdict.WRONG
-    words = [
-        value for value in reading.profile.accepted if value.tokens and not (value.number or value.date or value.time)
-    ]
+    words = [value for value in reading.profile.accepted if value.tokens and not is_typed(value)]
     top = [mention for mention in stated if mention.score == best]
     if best < 4 and (reading.joined or any(
         is_joined_to_another(mention, reading.segments, reading.rivals, reading.profile, value)
@@ -275,7 +264,7 @@ def _decide(reading: Reading) -> Verdict:
 def _has_one_claim(stated: list[Mention], reading: Reading) -> bool:
     """Whether one of the mentions is not of another clause than the one that has the question's words."""
     values = reading.profile.accepted
-    typed = any(value.number or value.date or value.time for value in values)
+    typed = any(map(is_typed, values))
     named = any(value.is_name or value.is_code for value in values) and not typed
     for mention in stated:
         mention.named = named

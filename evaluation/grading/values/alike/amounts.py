@@ -38,13 +38,11 @@ PERIODS = {
 }
 BY_WORD = {word: period for period, words in PERIODS.items() for word in words.split()}
 PER = re.compile(
-    r"^ ?(?:/|per\b|an?\b|each\b|every\b|pro\b|im\b|par\b|al\b|alla\b|por\b|na\b|в\b|за\b|je\b) ?(?P<period>[^\W\d_]+)"
-    r"|^ (?P<adverb>hourly|daily|weekly|monthly|yearly|annually|täglich|wöchentlich|monatlich|jährlich)\b",
+    r" ?(?:/|per\b|an?\b|each\b|every\b|pro\b|im\b|par\b|al\b|alla\b|por\b|na\b|в\b|за\b|je\b) ?(?P<period>[^\W\d_]+)"
+    r"| (?P<adverb>hourly|daily|weekly|monthly|yearly|annually|täglich|wöchentlich|monatlich|jährlich)\b",
     re.IGNORECASE,
 )
-BEHIND_AMOUNT = re.compile(
-    r"(?<=[\w€$£%])" + PER.pattern.replace("^ ?", " ?", 1).replace("|^ ", "| ", 1), re.IGNORECASE
-)
+BEHIND_AMOUNT = re.compile(rf"(?<=[\w€$£%]){PER.pattern}", re.IGNORECASE)
 ASKED = re.compile(
     r"(?:\b(?:per|an?|each|every|pro|im|par|al|alla|por) |/ ?)(?P<period>[^\W\d_]+)"
     r"|\b(?P<adverb>hourly|daily|weekly|monthly|yearly|annual(?:ly)?|monatlich\w*|jährlich\w*|wöchentlich\w*|täglich\w*"

@@ -74,7 +74,7 @@ def _in_clause(segment: Segment, wanted: frozenset[str]) -> str:
     stems = [stem(key) for key in segment.keys]
     places = [index for index, word in enumerate(stems) if word in wanted]
     given = {stems[index] for index in places}
-    if len(given) < MOST * len(wanted) or len(given) < MIN_WORDS - (len(wanted) == MIN_WORDS):
+    if len(given) < MOST * len(wanted):
         return ""
     text = " ".join([*segment.keys, "§"])
     if (
@@ -90,4 +90,4 @@ def _in_clause(segment: Segment, wanted: frozenset[str]) -> str:
         return ""
     if given == wanted and len(foreign) <= 1 and not ANDS.intersection(between):
         return "right"
-    return "unclear" if len(given) >= MIN_WORDS else ""
+    return "unclear"

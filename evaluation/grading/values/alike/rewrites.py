@@ -34,15 +34,8 @@ WEEKDAYS = dict(pair.split("=") for pair in words("weekdays"))
 WEEKDAY = re.compile(rf"\b({'|'.join(sorted(WEEKDAYS, key=len, reverse=True))})\b\.?", re.IGNORECASE)
 OVER = {"twice": 2, "thrice": 3, "zweimal": 2, "dreimal": 3, "einmal": 1}
 TIMES_OVER = re.compile(rf"\b(?:{'|'.join(OVER)})\b", re.IGNORECASE)
-STREETS = {
-    "St": "street",
-    "Ave": "avenue",
-    "Rd": "road",
-    "Blvd": "boulevard",
-    "Sq": "square",
-    "Ln": "lane",
-    "Dr": "drive",
-}
+STREETS = {"St": "street", "Ave": "avenue", "Rd": "road", "Blvd": "boulevard", "Sq": "square", "Ln": "lane",
+           "Dr": "drive"}  # fmt: skip
 CALL = re.compile(r"[\w.]+\(\)")
 ORDINAL_MARK = re.compile(r"(?<=\d)\. ?(?=[ªº])")
 
@@ -74,7 +67,7 @@ def rewritten(text: str, answers: tuple[str, ...]) -> str:
     for answer in answers:
         if (code := SPACED_CODE.fullmatch(answer)) and not parse_number(answer):
             pattern = rf"(?<![\w.-]){re.escape(code[1])}[ -]?{re.escape(code[2])}(?![\w-]|\.\d)"
-            text = re.sub(pattern, answer.replace("\\", ""), text)
+            text = re.sub(pattern, answer, text)
     if any(day in answer.casefold() for answer in answers for day in WEEKDAYS.values()):
         text = WEEKDAY.sub(lambda day: WEEKDAYS[day[1].casefold()].capitalize(), text).replace(" + ", " and ")
     if any(TIMES_OVER.search(answer) is None and parse_number(answer) for answer in answers):
