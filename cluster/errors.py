@@ -16,3 +16,8 @@ class TandemError(Exception):
 
     def __str__(self) -> str:
         return " ".join((self.seen, self.accepted, self.remedy))
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of an error's text, where libraries put the reason; its class where it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster.errors import TandemError
+from cluster.errors import TandemError, last_line
 
 _MUCH_BYTES = 64 << 20
 """A disk with more room than this is not taken for the full one."""
@@ -74,7 +74,7 @@ def explain_full_disk(error: BaseException, folder: Path, remedy: str) -> DiskFu
     path = file or min((folder, Path(tempfile.gettempdir())), key=_free_bytes)
     disk = f"{_mount_point(path)} on {socket.gethostname()}, where {path} is written"
     if file is None and number == errno.ENOSPC and _free_bytes(path) > _MUCH_BYTES:
-        disk = f"the error does not name it ({_last_line(error)})"
+        disk = f"the error does not name it ({last_line(error)[:300].rstrip('.')})"
     return DiskFull(f"A disk is full{_REASONS[number]}: {disk}.", _describe_room(path), remedy)
 
 
@@ -92,10 +92,6 @@ def _find_cause(error: BaseException) -> tuple[int, Path | None] | None:
             return each.errno, Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
     text = "\n".join(map(str, seen))
     return next(((number, None) for number, pattern in _TEXTS.items() if pattern.search(text)), None)
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300].rstrip(".")
 
 
 def _describe_room(path: Path) -> str:

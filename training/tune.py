@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cluster.errors import TandemError
+from cluster.errors import TandemError, last_line
 from cluster.fingerprints.digests import digest_file
 from cluster.full_disk import DiskFull, full_disk_explained
 from cluster.storage.files import write_atomically
@@ -218,7 +218,7 @@ class _Tuner:
         """How a trial went: by what it left where it ran to its end, else by what it last let Tune know."""
         settings, last = dict(self.settings[number]), metrics or {}
         posted = find_error(_trial_attempt(self.attempt, number))
-        reason = posted.seen if posted else _last_line(error) if error else None
+        reason = posted.seen if posted else last_line(error) if error else None
         summary = {} if reason else _read_summary(self.jobs[number])
         if "num_steps_done" in summary:
             return _finished_trial(number, settings, summary.get("held_out_loss"))
@@ -285,10 +285,6 @@ def _finished_trial(number: int, settings: dict[str, Any], loss: float | None) -
     if loss is None or not math.isfinite(loss):
         return Trial(number, settings, None, 1, f"Its held-out loss is {loss}, which cannot be compared.")
     return Trial(number, settings, loss, 1)
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def _with_settings(config: TrainingConfig, settings: dict[str, Any]) -> TrainingConfig:
