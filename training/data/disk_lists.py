@@ -3,11 +3,12 @@
 import os
 import pickle
 import tempfile
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,27 @@ class DiskBytes:
         self._pending.clear()
 
 
-class DiskList(Sequence[T]):
+class ByNumber(Sequence[T]):
+    """A sequence that gets each item by its number when it is asked for; a part of it is a `Selection`."""
+
+    @abstractmethod
+    def item(self, number: int) -> T:
+        """The item at a place from 0 up to the length."""
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[T]: ...
+    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
+        if isinstance(place, slice):
+            return Selection(self, np.arange(len(self))[place])
+        return self.item(range(len(self))[place])
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self.item, range(len(self)))
+
+
+class DiskList(ByNumber[T]):
     """A list of values that can be pickled; each is read from the disk when it is asked for."""
 
     def __init__(self, items: Iterable[T] = ()) -> None:
@@ -74,14 +95,7 @@ class DiskList(Sequence[T]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, place: int) -> T: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[T]: ...
-    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
-        if isinstance(place, slice):
-            return Selection(self, np.arange(len(self))[place])
-        number = range(len(self))[place]
+    def item(self, number: int) -> T:
         item: T = pickle.loads(self._bytes.read(self._ends[number], self._ends[number + 1]))
         return item
 
@@ -99,7 +113,7 @@ class DiskList(Sequence[T]):
         return [data[self._ends[place] - first : self._ends[place + 1] - first] for place in places]
 
 
-class Selection(Sequence[T], Generic[T]):
+class Selection(ByNumber[T]):
     """Some items of a sequence, in an order of their own."""
 
     def __init__(self, items: Sequence[T], places: npt.NDArray[np.int64] | Sequence[int]) -> None:
@@ -108,21 +122,11 @@ class Selection(Sequence[T], Generic[T]):
     def __len__(self) -> int:
         return len(self.places)
 
-    @overload
-    def __getitem__(self, place: int) -> T: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[T]: ...
-    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
-        if isinstance(place, slice):
-            return Selection(self.items, self.places[place])
-        return self.items[int(self.places[place])]
-
-    def __iter__(self) -> Iterator[T]:
-        for place in self.places:
-            yield self.items[int(place)]
+    def item(self, number: int) -> T:
+        return self.items[int(self.places[number])]
 
 
-class Joined(Sequence[T], Generic[T]):
+class Joined(ByNumber[T]):
     """Two sequences, one behind the other."""
 
     def __init__(self, first: Sequence[T], second: Sequence[T]) -> None:
@@ -131,15 +135,9 @@ class Joined(Sequence[T], Generic[T]):
     def __len__(self) -> int:
         return len(self.first) + len(self.second)
 
-    @overload
-    def __getitem__(self, place: int) -> T: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[T]: ...
-    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
-        if isinstance(place, slice):
-            return Selection(self, np.arange(len(self))[place])
-        number = range(len(self))[place] - len(self.first)
-        return self.first[number] if number < 0 else self.second[number]
+    def item(self, number: int) -> T:
+        behind = number - len(self.first)
+        return self.first[number] if behind < 0 else self.second[behind]
 
 
 def _explained_disk() -> AbstractContextManager[None]:

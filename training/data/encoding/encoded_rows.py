@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
 from training.data.answer_masks import Example
-from training.data.disk_lists import DiskBytes, Selection, as_array
+from training.data.disk_lists import ByNumber, DiskBytes, Selection, as_array
 from training.data.rows import TrainingRow
 
 
@@ -53,7 +52,7 @@ class EncodedRow:
         return max(len(sequence.token_ids) for sequence in self.sequences)
 
 
-class EncodedRows(Sequence[EncodedRow]):
+class EncodedRows(ByNumber[EncodedRow]):
     """The rows that were encoded, in their order. `rows` has more where some could not be: `places` are theirs."""
 
     def __init__(self, rows: Sequence[TrainingRow]) -> None:
@@ -79,14 +78,7 @@ class EncodedRows(Sequence[EncodedRow]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, place: int) -> EncodedRow: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[EncodedRow]: ...
-    def __getitem__(self, place: int | slice) -> EncodedRow | Sequence[EncodedRow]:
-        if isinstance(place, slice):
-            return Selection(self, np.arange(len(self))[place])
-        number = range(len(self))[place]
+    def item(self, number: int) -> EncodedRow:
         return EncodedRow(self._rows, self._places[number], self._sequences(number))
 
     def _sequences(self, number: int) -> tuple[EncodedSequence, ...]:
@@ -107,7 +99,7 @@ class EncodedRows(Sequence[EncodedRow]):
 
     @property
     def places(self) -> npt.NDArray[np.int64]:
-        """[num_rows] where each stands in the rows that were read."""
+        """[num_rows] the place of each among the rows that were read."""
         return as_array(self._places, np.int64)
 
     @cached_property
