@@ -39,7 +39,7 @@ from training.data.formats.messages import Turn, parse_messages
 from training.data.formats.pairs import find_pair_keys, parse_pair
 from training.data.formats.questions import add_system, parse_answered, parse_history, parse_system
 from training.data.formats.reading import Reading, RowOptions, first_with_values
-from training.data.formats.repeats import Told, is_rendered, repeats
+from training.data.formats.repeats import Spoken, is_rendered, repeats
 from training.data.formats.thinking import parse_settings
 from training.data.formats.tools import check_nulls, parse_row_tools
 from training.data.formats.turns import make_conversation, order_turns
@@ -95,10 +95,10 @@ def parse_row(value: dict[str, Any], name: Format, options: RowOptions = _NO_OPT
         parsed = parse_pair(reading)
         if _row_weight(reading) != 1:
             raise ValueError("has a `weight`, which a preference pair cannot have")
-        _check_keys(reading, Told((*parsed.conversation.messages, *(parsed.rejected or ())[-1:])))
+        _check_keys(reading, Spoken((*parsed.conversation.messages, *(parsed.rejected or ())[-1:])))
     else:
         turns = add_system(parse_system(reading), _parse_turns(reading, name))
-        _check_keys(reading, Told.of(turns))
+        _check_keys(reading, Spoken.of(turns))
         ordered = order_turns(turns, options.consecutive_turns == "merge")
         parsed = ParsedRow(make_conversation(ordered, _row_weight(reading)))
     check_nulls((*parsed.conversation.messages, *(parsed.rejected or ())[-1:]), tools)
@@ -120,48 +120,48 @@ def _row_weight(reading: Reading) -> float:
     return next(iter(weights.values()), 1.0)
 
 
-def _check_keys(reading: Reading, told: Told) -> None:
+def _check_keys(reading: Reading, spoken: Spoken) -> None:
     """Go through the keys that no reader has taken."""
     reading.used.update(ROW_KEYS, ROW_LOSS_FLAGS)
     for key in reading.keys_left():
         if key not in CONTENT_KEYS:
             reading.check_key(key)
-        elif _says_the_same(reading, key, told):
+        elif _says_the_same(reading, key, spoken):
             reading.not_used.add(key)
         elif key in _PAIRED and (keys := find_pair_keys(reading.row)) and not reading.used.issuperset(keys):
             raise ValueError(f"has `{keys[0]}` and `{keys[1]}`, which are learnt with `training.objective: dpo`")
         else:
             raise ValueError(f"has `{key}`, which is not read beside {_listed(reading)} and says something else")
-    _check_placeholders(reading, told)
+    _check_placeholders(reading, spoken)
 
 
-def _says_the_same(reading: Reading, key: str, told: Told) -> bool:
+def _says_the_same(reading: Reading, key: str, spoken: Spoken) -> bool:
     value = reading.row[key]
-    if key in ("text", "prompt") and is_rendered(value, told):
+    if key in ("text", "prompt") and is_rendered(value, spoken):
         return True
-    if key in _SPEAKERS and isinstance(value, str) and value.strip() in told.texts:
+    if key in _SPEAKERS and isinstance(value, str) and value.strip() in spoken.texts:
         return any(
             message["role"] in _SPEAKERS[key] and text == value.strip()
-            for message, text in zip(told.messages, told.texts, strict=True)
+            for message, text in zip(spoken.messages, spoken.texts, strict=True)
         )
-    return repeats(value, told) or (key in _PAIRED and _repeats_chosen(reading, told))
+    return repeats(value, spoken) or (key in _PAIRED and _repeats_chosen(reading, spoken))
 
 
-def _check_placeholders(reading: Reading, told: Told) -> None:
+def _check_placeholders(reading: Reading, spoken: Spoken) -> None:
     media = next((key for key in reading.row if is_media(key)), None)
-    if media and any(found := _PLACEHOLDER.search(text) for text in told.texts):
+    if media and any(found := _PLACEHOLDER.search(text) for text in spoken.texts):
         assert found is not None
         raise ValueError(f"has the column `{media}` and `{found.group()}` in its text; {MEDIA_REASON}")
 
 
-def _repeats_chosen(reading: Reading, told: Told) -> bool:
+def _repeats_chosen(reading: Reading, spoken: Spoken) -> bool:
     """Whether the row's own answer is that of the preference pair that stands beside it."""
     keys = find_pair_keys(reading.row)
     if keys is None:
         return False
     chosen = reading.row[keys[0]]
     answers = chosen[-1:] if isinstance(chosen, list) else chosen
-    return repeats(answers, Told(told.messages[-1:]))
+    return repeats(answers, Spoken(spoken.messages[-1:]))
 
 
 def _listed(reading: Reading) -> str:

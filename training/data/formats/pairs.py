@@ -15,7 +15,7 @@ from training.data.formats.keys import (
 from training.data.formats.messages import Turn, parse_messages
 from training.data.formats.questions import add_system, parse_history, parse_question, parse_side, parse_system
 from training.data.formats.reading import Reading, first_with_values
-from training.data.formats.repeats import Told, repeats
+from training.data.formats.repeats import Spoken, repeats
 from training.data.formats.turns import order_turns
 
 
@@ -53,7 +53,7 @@ def parse_pair(reading: Reading) -> ParsedRow:
     for key in PAIR_PROMPT_KEYS:
         if key not in reading.used and not is_empty(reading.row.get(key)):
             # `messages` beside whole sides may be the chosen one, as in UltraFeedback; a prompt ends before the answer.
-            _check_repeated_prompt(reading, key, Told.of(chosen if key in MESSAGES_KEYS else chosen[:-1]))
+            _check_repeated_prompt(reading, key, Spoken.of(chosen if key in MESSAGES_KEYS else chosen[:-1]))
     return ParsedRow(Conversation(_messages(chosen)), rejected=_messages(rejected))
 
 
@@ -100,11 +100,11 @@ def _check_sides(chosen: list[Turn], rejected: list[Turn], keys: tuple[str, str]
             raise ValueError(f"the answer of `{key}` is marked as not learnt; both answers of a pair are")
 
 
-def _check_repeated_prompt(reading: Reading, key: str, told: Told) -> None:
+def _check_repeated_prompt(reading: Reading, key: str, spoken: Spoken) -> None:
     """A prompt beside sides that hold one already: it has to say the same."""
     value = reading.row[key]
-    asked = {str(message["content"]).strip() for message in told.messages if message["role"] == "user"}
-    same = value.strip() in asked if isinstance(value, str) else repeats(value, told)
+    asked = {str(message["content"]).strip() for message in spoken.messages if message["role"] == "user"}
+    same = value.strip() in asked if isinstance(value, str) else repeats(value, spoken)
     if not same:
         raise ValueError(f"`{key}` is not what the answers' own messages begin with")
     reading.used.add(key)

@@ -12,13 +12,13 @@ from training.data.formats.values import parse_list
 
 
 @dataclass(frozen=True)
-class Told:
+class Spoken:
     """What the conversation of a row says."""
 
     messages: tuple[Message, ...]
 
     @classmethod
-    def of(cls, turns: Sequence[Turn]) -> "Told":
+    def of(cls, turns: Sequence[Turn]) -> "Spoken":
         return cls(tuple(turn.message for turn in turns))
 
     @property
@@ -26,24 +26,24 @@ class Told:
         return [str(message["content"]).strip() for message in self.messages]
 
 
-def repeats(value: Any, told: Told) -> bool:
+def repeats(value: Any, spoken: Spoken) -> bool:
     """Whether a value is one of the messages, or the first ones."""
     value = parse_list(value)
     if isinstance(value, str):
-        return value.strip() in told.texts
+        return value.strip() in spoken.texts
     if isinstance(value, list) and value:
-        return _begins(value, told)
+        return _begins(value, spoken)
     if is_message(value):
-        return _parse_alone([value]) in [[message] for message in told.messages]
+        return _parse_alone([value]) in [[message] for message in spoken.messages]
     return False
 
 
-def is_rendered(value: Any, told: Told) -> bool:
+def is_rendered(value: Any, spoken: Spoken) -> bool:
     """Whether a text holds all paragraphs of all messages in their order, as whole words: a rendered conversation."""
     if not isinstance(value, str):
         return False
     place = 0
-    for paragraph in (each for text in told.texts for each in text.split("\n\n")):
+    for paragraph in (each for text in spoken.texts for each in text.split("\n\n")):
         found = re.compile(rf"(?<!\w){re.escape(paragraph.strip())}(?!\w)").search(value, place)
         if found is None:
             return False
@@ -51,13 +51,13 @@ def is_rendered(value: Any, told: Told) -> bool:
     return True
 
 
-def _begins(value: list[Any], told: Told) -> bool:
+def _begins(value: list[Any], spoken: Spoken) -> bool:
     messages = _parse_alone(value)
     if messages is None:
         return False
-    spoken = [message for message in told.messages if message["role"] != "system"]
-    return any(messages == list(all_)[: len(messages)] for all_ in (told.messages, spoken)) or (
-        len(messages) == 1 and messages[0] in spoken
+    without_system = [message for message in spoken.messages if message["role"] != "system"]
+    return any(messages == list(all_)[: len(messages)] for all_ in (spoken.messages, without_system)) or (
+        len(messages) == 1 and messages[0] in without_system
     )
 
 
