@@ -39,6 +39,7 @@ def start_endpoint() -> Iterator[Callable[[Responder], Endpoint]]:
 
 
 Start = Callable[[Responder], Endpoint]
+FORM = "<(?P<value>.+)>"
 ARMS = make_arms(FOUR_ARMS, tuned="base:demo@1", collection="demo")
 
 
@@ -48,12 +49,7 @@ def write_questions(folder: Path, n: int = 12) -> Path:
     for number in range(n):
         rows += [
             {"slice": "unseen", "question": f"What is number {number}?", "answers": [str(number)], "sources": ["a.md"]},
-            {
-                "slice": "form",
-                "question": f"Form of number {number}?",
-                "answers": [str(number)],
-                "form": "<(?P<value>.+)>",
-            },
+            {"slice": "form", "question": f"Form of number {number}?", "answers": [str(number)], "form": FORM},
             {"slice": "unanswerable", "question": f"Who knows {number}?", "answerable": False},
         ]
     path = folder / "questions.jsonl"

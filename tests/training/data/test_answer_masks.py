@@ -1,11 +1,11 @@
 """Masks of templates that are built in different ways, each written out by hand as text that is learnt or not."""
 
-from itertools import groupby
 from typing import Any
 
 import pytest
 
 from tests.training import templates
+from tests.training.masks import Segments, segments
 from training.config import TrainingConfig
 from training.data.answer_masks import encode_conversation, encode_last_answer
 from training.data.conversation import Conversation
@@ -22,8 +22,6 @@ THINKING = [
     {"role": "assistant", "content": "<think>\nThen.\n</think>\n\nA!"},
 ]
 
-Segments = list[tuple[str, bool]]
-
 
 @pytest.fixture
 def masks(make_tokenizer):
@@ -37,13 +35,6 @@ def masks(make_tokenizer):
         ]
 
     return encoded
-
-
-def segments(tokenizer, example) -> Segments:
-    tokens = zip(example.is_answer, example.token_ids, strict=True)
-    return [
-        (tokenizer.decode([token for _, token in run]), learnt) for learnt, run in groupby(tokens, key=lambda t: t[0])
-    ]
 
 
 def test_chatml(masks) -> None:

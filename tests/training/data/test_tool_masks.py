@@ -1,11 +1,11 @@
 """Masks of conversations with tools and thinking, each written out by hand as text that is learnt or not."""
 
-from itertools import groupby
 from typing import Any
 
 import pytest
 
 from tests.training import tool_templates as templates
+from tests.training.masks import segments
 from training.data.answer_masks import encode_conversation
 from training.data.conversation import Conversation
 
@@ -18,8 +18,6 @@ TOOLS = '{"type": "function", "function": {"name": "weather", "description": "Lo
 USER = {"role": "user", "content": "Rain?"}
 RESULT = {"role": "tool", "content": "No."}
 ANSWER = {"role": "assistant", "content": "Dry."}
-
-Segments = list[tuple[str, bool]]
 
 
 def call(*arguments: dict[str, Any], text: str = "", **more: Any) -> dict[str, Any]:
@@ -38,13 +36,6 @@ def masks(make_tokenizer):
         return [segments(tokenizer, example) for example in examples]
 
     return encoded
-
-
-def segments(tokenizer, example) -> Segments:
-    tokens = zip(example.is_answer, example.token_ids, strict=True)
-    return [
-        (tokenizer.decode([token for _, token in run]), learnt) for learnt, run in groupby(tokens, key=lambda t: t[0])
-    ]
 
 
 def test_calls_are_learnt_and_results_are_not(masks) -> None:
