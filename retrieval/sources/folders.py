@@ -10,7 +10,9 @@ from cluster.errors import TandemError
 from retrieval.sources import rows
 from retrieval.sources.config import FolderSource
 from retrieval.sources.document import Document
-from retrieval.sources.parsing import ROWS_SUFFIXES, SUFFIXES, digest, read_markdown
+from retrieval.sources.parsing.formats import ROWS_SUFFIXES, SUFFIXES
+from retrieval.sources.parsing.limits import digest
+from retrieval.sources.parsing.parse import read_markdown
 
 CHUNK_BYTES = 2**20
 

@@ -15,7 +15,9 @@ from cluster.storage.buckets import SCHEMES
 from retrieval.sources import clouds, rows
 from retrieval.sources.config import ObjectSource
 from retrieval.sources.document import CHUNK_BYTES, Document, Entry, Gone, SourceUnavailable, Unreadable
-from retrieval.sources.parsing import ROWS_SUFFIXES, SUFFIXES, check_size, read_markdown
+from retrieval.sources.parsing.formats import ROWS_SUFFIXES, SUFFIXES
+from retrieval.sources.parsing.limits import check_size
+from retrieval.sources.parsing.parse import read_markdown
 
 
 def object_documents(source: ObjectSource, prefix: str) -> Iterator[Document]:

@@ -17,7 +17,7 @@ from cluster.fingerprints.digests import digest_json
 from retrieval.filters.filters import MAX_TEXT_BYTES, METADATA_NAME, Scalar, unfit
 from retrieval.filters.rights import Attributes
 from retrieval.sources.document import Document, Unreadable, unreadable
-from retrieval.sources.parsing import MAX_FILE_BYTES
+from retrieval.sources.parsing.limits import MAX_FILE_BYTES
 
 MAX_ID_BYTES = 1000
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from retrieval.sources.document import Gone, SourceUnavailable, Unreadable
-from retrieval.sources.parsing import read_markdown
+from retrieval.sources.parsing.parse import read_markdown
 
 if TYPE_CHECKING:
     from httpx import Response

@@ -20,7 +20,7 @@ from cluster.jobs.job_archive import JobArchive, PackedFile, pack_files
 from cluster.jobs.jobs import OURS, Submission, new_job_id, runtime_env
 from cluster.jobs.wheel import Wheel, build_wheel
 from evaluation.arms import ARMS_OF
-from retrieval.sources.parsing import SUFFIXES
+from retrieval.sources.parsing.formats import SUFFIXES
 from serving.config import ServingConfig
 from serving.deploy.serve_options import engine_options, gateway_options, retriever_options
 from serving.engine.packing import GpuDemand, equal_share, left_for_engines, reserved_gpus

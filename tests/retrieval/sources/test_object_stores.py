@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from cluster.errors import TandemError
 from retrieval.filters.rights import Attributes
-from retrieval.sources import clouds, parsing
+from retrieval.sources import clouds
 from retrieval.sources.config import ObjectSource
 from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
+from retrieval.sources.parsing import limits
 from retrieval.sources.sources import all_documents, check_sources
 from tests.cluster.s3 import s3_server
 
@@ -93,8 +94,8 @@ def test_formats_and_rows_are_read_as_in_folders(bucket: S3Store) -> None:
 def test_what_is_too_long_or_a_bomb_is_said(bucket: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ZipFile(tmp_path / "a.docx", "w", ZIP_DEFLATED) as archive:
         archive.writestr("word/document.xml", bytes(200_000))
-    monkeypatch.setattr(parsing, "MAX_FILE_BYTES", 10_000)
-    monkeypatch.setattr(parsing, "MAX_UNPACKED_BYTES", 100_000)
+    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 10_000)
+    monkeypatch.setattr(limits, "MAX_UNPACKED_BYTES", 100_000)
     put(bucket, "docs/bomb.docx", (tmp_path / "a.docx").read_bytes())
     put(bucket, "docs/long.md", "x" * 10_001)
     put(bucket, "docs/empty.md", "")
