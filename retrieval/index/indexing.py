@@ -31,7 +31,7 @@ from retrieval.index.report import Failure, IndexReport, nothing_readable
 from retrieval.index.writer import Changed, ChunkWriter, Vectors
 from retrieval.sources import sources
 from retrieval.sources.config import SourceConfig
-from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
+from retrieval.sources.document import Document, Gone, PartialText, SourceUnavailable, Unreadable
 from retrieval.store import index_parameters
 from retrieval.store.collection import CollectionSettings
 from retrieval.store.store import Store, require_search_mode
@@ -290,8 +290,10 @@ class _Sync:
         return Changed(document.source, document.attributes, digest, chunks, ids, carries_other)
 
     def _chunks(self, document: Document) -> list[chunking.Chunk]:
-        title = PurePosixPath(document.source).stem
-        return chunking.chunk_document(document.read(), title, self._max_tokens, self.embedder.count_tokens)
+        title, text = PurePosixPath(document.source).stem, document.read()
+        if isinstance(text, PartialText):
+            self.report.left_out += [Failure(document.source, reason) for reason in text.left_out]
+        return chunking.chunk_document(text, title, self._max_tokens, self.embedder.count_tokens)
 
     @cached_property
     def _max_tokens(self) -> int:

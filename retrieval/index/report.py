@@ -7,7 +7,8 @@ from cluster.errors import TandemError
 
 @dataclass(frozen=True)
 class Failure:
-    """A document that was not indexed. What the collection held of it before stays, unless it is empty now."""
+    """A document, or a part of one, that was not indexed. What the collection held of a document stays, unless it is
+    empty now."""
 
     source: str
     reason: str
@@ -25,6 +26,8 @@ class IndexReport:
     forgotten: list[str] = field(default_factory=list)
     """Documents that were found and left out, since `tandem forget` named them."""
     failed: list[Failure] = field(default_factory=list)
+    left_out: list[Failure] = field(default_factory=list)
+    """What was left out of documents that were indexed in this run, such as pages without a text layer."""
     num_chunks: int = 0
     """Chunks in the collection at the end."""
     num_embedded: int = 0

@@ -3,7 +3,7 @@
 An `Entry` is a file in an object store, from which a document is made.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,26 @@ class Unreadable(Exception):
 
 class Gone(Unreadable):
     """The document was listed and is no longer there: what is stored of it is removed."""
+
+
+class PartialText(str):
+    """A document's text of which something was left out: the index takes it and its report says what is missing.
+
+    A string made of it by `replace` and the like no longer knows what was left out.
+    """
+
+    left_out: tuple[str, ...]
+    """What was left out and what to do about it, each in a few words that follow the document's name."""
+
+    def __new__(cls, text: str, left_out: Sequence[str]) -> "PartialText":
+        made = super().__new__(cls, text)
+        made.left_out = tuple(left_out)
+        return made
+
+
+def say_left_out(text: str, left_out: Sequence[str]) -> str:
+    """The text, as a `PartialText` where anything was left out."""
+    return PartialText(text, left_out) if left_out else text
 
 
 class SourceUnavailable(TandemError):
@@ -40,7 +60,8 @@ class Document:
     """Something short that changes whenever the document's text does, such as a digest. Raises Unreadable."""
 
     read: Callable[[], str]
-    """The document as Markdown or plain text, with `\\n` line ends. Raises Unreadable."""
+    """The document as Markdown or plain text, with `\\n` line ends; a `PartialText` where something was left out.
+    Raises Unreadable."""
 
     path: Path | None = None
     """The local file, where it is one: `tandem index --watch` reads again those that are named by the system."""

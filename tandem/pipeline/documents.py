@@ -56,6 +56,8 @@ def follow(project: Project, uri: str, console: Console) -> None:
         console.stage("index", _summary(report))
         for failure in report.failed:
             console.stage("index", f"{failure.source} {failure.reason}")
+        for part in report.left_out:
+            console.stage("index", f"{part.source}: indexed, but {part.reason}")
 
     with embedding_session(project), contextlib.suppress(KeyboardInterrupt):
         run_follow(

@@ -57,8 +57,9 @@ def make_table(report: IndexReport) -> Table:
 
 
 def as_text(report: IndexReport) -> str:
-    """The documents that are not in the collection, each with its reason."""
+    """The documents that are not in the collection, and what was left out of those that are, each with its reason."""
     lines = [f"{failure.source}: {failure.reason}" for failure in report.failed]
+    lines += [f"{part.source}: indexed, but {part.reason}" for part in report.left_out]
     lines += [f"{source}: left out, since it was forgotten" for source in report.forgotten]
     if len(lines) > MOST_SHOWN:
         lines = [*lines[:MOST_SHOWN], f"and {len(lines) - MOST_SHOWN} more, which `--json` shows"]
