@@ -25,6 +25,14 @@ class UnknownCollection(TandemError):
     """No collection of that name has been built."""
 
 
+class CollectionBusy(TandemError):
+    """Another process writes to the collection."""
+
+
+class WriterReplaced(TandemError):
+    """This process was the writer of a collection, and another one took over."""
+
+
 class RequestRefused(TandemError):
     """The server answered with an error; `code` is Milvus' own number."""
 
@@ -50,6 +58,15 @@ def foreign_collection(uri: str, physical: str, dimensions: int | None) -> Tande
         f"The collection {physical} at {uri}, {vectors}, was not built by Tandem as it is needed here.",
         "Tandem reads and replaces only collections that it built itself, and drops no others.",
         "Set retrieval.collection to another name, or remove that collection if nobody needs it.",
+    )
+
+
+def owned_collection(name: str, uri: str, owner: str, where: str) -> TandemError:
+    """A collection that another project built, which the documents of this one would replace."""
+    return TandemError(
+        f"The collection {name} at {uri} belongs to another project: {owner}, {where}.",
+        "A collection holds the documents of one project: indexing another one would delete them.",
+        "Set `retrieval.collection` to another name. If nobody needs those documents, run `tandem index --take-over`.",
     )
 
 

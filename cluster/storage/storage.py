@@ -66,6 +66,10 @@ class Storage:
         """The names of documents that are left out of a collection."""
         return SharedRecord(self.place, f"forgotten/{collection}.json")
 
+    def identity(self, project: str) -> SharedRecord:
+        """What a project is known by to the servers that it uses."""
+        return SharedRecord(self.place, f"{project}/identity.json")
+
     def runs(self, project: str) -> Path:
         return self.root / project
 

@@ -14,7 +14,7 @@ from cluster.errors import TandemError
 from cluster.storage.objects import SharedRecord
 from retrieval.config import MilvusConfig
 from retrieval.filters.filters import FieldComparison, unfit
-from retrieval.index.indexing import single_writer
+from retrieval.store.leases import hold_lease
 from retrieval.store.rows import EVERY_ROW
 from retrieval.store.store import DEFAULT, Store
 
@@ -35,9 +35,9 @@ def forget_document(collection: str, source: str, uri: str, kept: SharedRecord, 
     Raises:
         TandemError: there is no such document; the collection is being indexed; the store is unreachable.
     """
-    with single_writer(uri, collection):
-        store = Store(uri, milvus, patience_s=milvus.retry_s)
-        try:
+    store = Store(uri, milvus, patience_s=milvus.retry_s)
+    try:
+        with hold_lease(store, collection):
             found = {physical: _rows(store, physical, source) for physical in store.filled(collection)}
             if not any(found.values()):
                 raise _unknown(store, collection, source, read_forgotten(kept))
@@ -46,8 +46,8 @@ def forget_document(collection: str, source: str, uri: str, kept: SharedRecord, 
                 store.delete(physical, ids)
                 store.finish(physical)
                 store.compact(physical)
-        finally:
-            store.close()
+    finally:
+        store.close()
     return sum(map(len, found.values()))
 
 

@@ -7,10 +7,7 @@ A document whose digest and number of chunks stand in the store is left alone. C
 that was killed half-way is finished by the next one, and a chunk that a changed document keeps keeps its vector.
 """
 
-import fcntl
 import hashlib
-import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -34,6 +31,8 @@ from retrieval.sources.config import SourceConfig
 from retrieval.sources.document import Document, Gone, PartialText, SourceUnavailable, Unreadable
 from retrieval.store import index_parameters
 from retrieval.store.collection import CollectionSettings
+from retrieval.store.identity import ProjectIdentity
+from retrieval.store.leases import hold_lease
 from retrieval.store.store import Store, require_search_mode
 
 if TYPE_CHECKING:
@@ -56,6 +55,8 @@ def index_documents(
     on_progress: Progress = print,
     forgotten: Forgotten = tuple,
     on_documents: Callable[[Iterator[tuple[str, str]]], None] | None = None,
+    owner: ProjectIdentity | None = None,
+    take_over: bool = False,
 ) -> IndexReport:
     """Make `collection` equal to the documents of `config.sources`.
 
@@ -63,11 +64,14 @@ def index_documents(
         uri: http(s) address of Milvus; for `local` the one that `local_server` gives.
         forgotten: tells which documents are left out and removed; asked in each pass.
         on_documents: gets every document of the collection with its digest, at the end.
+        owner: the project that the collection belongs to; a collection of another one is refused.
+        take_over: let a collection of another project belong to `owner` from now on.
 
     Raises:
-        TandemError: bad sources, model or mode; the store is unreachable; the collection is being indexed already.
+        TandemError: bad sources, model or mode; the store is unreachable; the collection is being indexed already, or
+            belongs to another project.
     """
-    with _opened(config, collection, uri, on_progress, forgotten) as sync:
+    with _opened(config, collection, uri, on_progress, forgotten, owner, take_over) as sync:
         report = sync.run()
         if on_documents:
             on_documents(sync.known.documents())
@@ -82,6 +86,8 @@ def follow_changes(
     on_progress: Progress = print,
     stop: threading.Event | None = None,
     forgotten: Forgotten = tuple,
+    owner: ProjectIdentity | None = None,
+    take_over: bool = False,
 ) -> None:
     """Make `collection` equal to the documents, and keep it so while they change, until `stop` is set.
 
@@ -94,7 +100,7 @@ def follow_changes(
     """
     from watchfiles import watch
 
-    with _opened(config, collection, uri, on_progress, forgotten) as sync:
+    with _opened(config, collection, uri, on_progress, forgotten, owner, take_over) as sync:
         paths, polls = sources.watched_folders(config.sources), sources.PollSchedule(config.sources)
         is_first = True
         for changes in watch(*paths, stop_event=stop, step=_QUIET_MS, rust_timeout=_QUIET_MS, yield_on_timeout=True):
@@ -114,21 +120,28 @@ def follow_changes(
 
 @contextmanager
 def _opened(
-    config: RetrievalConfig, collection: str, uri: str, on_progress: Progress, forgotten: Forgotten
+    config: RetrievalConfig,
+    collection: str,
+    uri: str,
+    on_progress: Progress,
+    forgotten: Forgotten,
+    owner: ProjectIdentity | None,
+    take_over: bool,
 ) -> "Iterator[_Sync]":
     sources.check_sources(config.sources)  # before a model or a store is looked for
     embedder = _embedder(config)
-    with single_writer(uri, collection):
-        store, known = Store(uri, config.milvus, patience_s=config.milvus.retry_s), IndexedDocuments()
-        try:
-            require_search_mode(store, config)
-            if config.milvus.bulk_import:
-                bulk_import.check_bulk_import(store, config.milvus.bulk_import)
+    store, known = Store(uri, config.milvus, patience_s=config.milvus.retry_s), IndexedDocuments()
+    try:
+        require_search_mode(store, config)
+        if config.milvus.bulk_import:
+            bulk_import.check_bulk_import(store, config.milvus.bulk_import)
+        with hold_lease(store, collection, on_progress):
+            store.claim(collection, owner, take_over, on_progress)
             with closing(_Sync(config, collection, store, embedder, known, on_progress, forgotten)) as sync:
                 yield sync
-        finally:
-            known.close()
-            store.close()
+    finally:
+        known.close()
+        store.close()
 
 
 def _embedder(config: RetrievalConfig) -> AnyEmbedder:
@@ -360,19 +373,3 @@ def _digest(document: Document) -> str:
 
 def _digest_of(attributes: Attributes) -> str:
     return attributes.digest[:32]
-
-
-@contextmanager
-def single_writer(uri: str, collection: str) -> Iterator[None]:
-    """Two writers of one collection would undo each other's work, and Milvus Lite does not bear them at all."""
-    key = hashlib.sha256(f"{uri}\0{collection}".encode()).hexdigest()[:16]
-    with Path(tempfile.gettempdir(), f"tandem-index-{os.getuid()}-{key}.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TandemError(
-                f"The collection {collection} is being indexed by another process.",
-                "One process at a time writes to a collection.",
-                "Wait until it has ended, then run this again.",
-            ) from None
-        yield

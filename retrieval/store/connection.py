@@ -80,6 +80,16 @@ def make_client(
     )
 
 
+def make_empty(client: "MilvusClient", physical: str, properties: Mapping[str, str], timeout_s: float) -> None:
+    """A collection without rows and indexes, which is there for its properties."""
+    from pymilvus import DataType
+
+    schema = client.create_schema(auto_id=False)
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)  # no collection is without one
+    client.create_collection(physical, schema=schema, num_shards=1, properties=dict(properties), timeout=timeout_s)
+
+
 HTTPS = 443
 
 

@@ -52,7 +52,13 @@ class Rows:
     write_s: float
     patience_s: float
     gone_since: float | None
+    before_write: Callable[[], None] | None
     _deleted: Counter[str]
+
+    def check_writer(self) -> None:
+        """Raises WriterReplaced where this process held the lease of a collection and lost it."""
+        if self.before_write is not None:
+            self.before_write()
 
     @retry_patiently
     def load(self, physical: str, timeout_s: float | None = None) -> None:
@@ -127,6 +133,7 @@ class Rows:
     @retry_patiently
     @load_when_needed
     def upsert(self, physical: str, rows: Sequence[ChunkRow]) -> None:
+        self.check_writer()
         with explained_connection(self.uri):
             for start in range(0, len(rows), PAGE_ROWS):
                 page = [row.record() for row in rows[start : start + PAGE_ROWS]]
@@ -135,6 +142,7 @@ class Rows:
     @retry_patiently
     @load_when_needed
     def delete(self, physical: str, ids: Sequence[str]) -> None:
+        self.check_writer()
         with explained_connection(self.uri):
             for start in range(0, len(ids), PAGE_ROWS):
                 self.client.delete(physical, ids=list(ids[start : start + PAGE_ROWS]), timeout=self.write_s)
@@ -173,6 +181,7 @@ class Rows:
 
         The one call that is not repeated: a server that took it and was not heard would import the rows twice.
         """
+        self.check_writer()
         with explained_connection(self.uri):
             # MilvusClient has no method for this; the module functions that have are leaving pymilvus.
             job: int = self.client._get_connection().do_bulk_insert(physical, "", [path], timeout=self.write_s)

@@ -8,14 +8,13 @@ are complete. Reads of a sync are strong; searches take what is visible.
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
 from retrieval.config import MilvusConfig, RetrievalConfig
-from retrieval.errors import RequestRefused, foreign_collection, no_index, no_partitions
+from retrieval.errors import RequestRefused, foreign_collection, no_index, no_partitions, owned_collection
 from retrieval.store.collection import (
     ChunkRow,
     CollectionSettings,
@@ -25,13 +24,11 @@ from retrieval.store.collection import (
     physical_name,
 )
 from retrieval.store.connection import connect, explained_connection, make_client
+from retrieval.store.identity import OWNER_PROPERTY, ProjectIdentity, owner_of
 from retrieval.store.index_parameters import Index, num_candidates
+from retrieval.store.properties import Properties
 from retrieval.store.retries import retry_patiently
 from retrieval.store.rows import Rows
-
-if TYPE_CHECKING:
-    pass
-
 
 CONNECT_S = 5.0
 WRITE_S = 60.0
@@ -44,7 +41,7 @@ ALIAS_NOT_FOUND = 1600
 DEFAULT = MilvusConfig()
 
 
-class Store(Rows):
+class Store(Rows, Properties):
     """A connection to one Milvus server. Thread-safe; every call has a deadline.
 
     Args:
@@ -64,6 +61,8 @@ class Store(Rows):
         self.uri, self.config, self.timeout_s, self.patience_s = uri, config, timeout_s, patience_s
         self.write_s = min(WRITE_S, patience_s) if patience_s else WRITE_S
         self.gone_since: float | None = None
+        self.before_write: Callable[[], None] | None = None
+        self.owner: ProjectIdentity | None = None
         self._deleted: Counter[str] = Counter()
         self._unpublished: Counter[str] = Counter()
         self.client = connect(uri, config, timeout_s)
@@ -164,9 +163,32 @@ class Store(Rows):
     def physical(self, name: str, settings: CollectionSettings) -> str:
         return physical_name(name, digest_json(settings.values))
 
+    def claim(
+        self, name: str, owner: ProjectIdentity | None, take_over: bool, on_progress: Callable[[str], object]
+    ) -> None:
+        """Let all that was or will be built for `name` belong to `owner`; to nobody where that is None.
+
+        Args:
+            take_over: also what belongs to another project.
+            on_progress: gets a line where a collection has another owner from now on.
+
+        Raises:
+            TandemError: it belongs to another project.
+        """
+        self.owner = owner
+        for physical in self._ours(name):
+            earlier = owner_of(self.properties(physical) or {})
+            if earlier is not None and (owner is None or earlier.id != owner.id) and not take_over:
+                raise owned_collection(name, self.uri, f"`{earlier.project}`", earlier.where)
+            if owner is not None and (earlier is None or earlier.id != owner.id):
+                self.set_properties(physical, {OWNER_PROPERTY: owner.written()})
+                before = f"it belonged to `{earlier.project}`, {earlier.where}" if earlier else "it belonged to nobody"
+                on_progress(f"the collection {name} belongs to the project `{owner.project}` from now on; {before}")
+
     @retry_patiently
     def publish(self, name: str, physical: str) -> None:
         """Point the alias of `name` at `physical` and drop what was built for it with other settings."""
+        self.check_writer()
         current = self.current(name)
         with explained_connection(self.uri):
             if current is None:
@@ -254,10 +276,8 @@ class Store(Rows):
 
     def _built(self) -> dict[str, list[str]]:
         """Collections of this server that are named like ours, also incomplete ones, by name."""
-        with explained_connection(self.uri):
-            physicals = self.client.list_collections(timeout=self.timeout_s)
         built: dict[str, list[str]] = {}
-        for physical in physicals:
+        for physical in self.names():
             if (name := name_of(physical)) is not None:
                 built.setdefault(name, []).append(physical)
         return built
@@ -268,10 +288,7 @@ class Store(Rows):
 
     def _written(self, physical: str) -> str | None:
         """The settings that are kept with a collection of ours."""
-        with explained_connection(self.uri):
-            described = self.client.describe_collection(physical, timeout=self.timeout_s)
-        written = (described.get("properties") or {}).get(SETTINGS_PROPERTY)
-        return None if written is None else str(written)
+        return (self.properties(physical) or {}).get(SETTINGS_PROPERTY)
 
     def _dimensions(self, physical: str) -> int | None:
         """Of the field `vector`, or else of the first that has any."""
@@ -290,7 +307,10 @@ class Store(Rows):
         }
 
     def _create(self, physical: str, settings: CollectionSettings) -> None:
-        make_client(self.client, physical, settings, {SETTINGS_PROPERTY: json.dumps(settings.values)}, self.write_s)
+        properties = {SETTINGS_PROPERTY: json.dumps(settings.values)}
+        if self.owner:
+            properties[OWNER_PROPERTY] = self.owner.written()
+        make_client(self.client, physical, settings, properties, self.write_s)
         try:
             for index in collection_indexes(settings, num_candidates(self.config, 0, settings.dimensions)[0]):
                 self._index(physical, [index])

@@ -13,6 +13,7 @@ from retrieval.index.indexing import Forgotten
 from retrieval.index.indexing import follow_changes as run_follow
 from retrieval.index.indexing import index_documents as run_index
 from retrieval.index.report import IndexReport
+from retrieval.store.identity import ProjectIdentity, keep_identity
 from retrieval.store.milvus_lite import local_server
 from tandem.console import Console
 from tandem.project.project import Project
@@ -39,17 +40,20 @@ def index(
     uri: str,
     console: Console,
     on_documents: Callable[[Iterator[tuple[str, str]]], None] | None = None,
+    take_over: bool = False,
 ) -> IndexReport:
-    """Bring the collection up to date with the documents; `on_documents` gets their names and digests."""
+    """Bring the collection up to date with the documents; `on_documents` gets their names and digests. `take_over`
+    lets a collection of another project belong to this one."""
     with embedding_session(project):
         report = run_index(
-            project.retrieval, project.collection, uri, console.progress, forgotten(project), on_documents
-        )
+            project.retrieval, project.collection, uri, console.progress, forgotten(project), on_documents,
+            identity(project), take_over,
+        )  # fmt: skip
     console.stage("index", _summary(report))
     return report
 
 
-def follow(project: Project, uri: str, console: Console) -> None:
+def follow(project: Project, uri: str, console: Console, take_over: bool = False) -> None:
     """Keep the collection up to date with the documents until the process is interrupted."""
 
     def on_report(report: IndexReport) -> None:
@@ -61,8 +65,9 @@ def follow(project: Project, uri: str, console: Console) -> None:
 
     with embedding_session(project), contextlib.suppress(KeyboardInterrupt):
         run_follow(
-            project.retrieval, project.collection, uri, on_report, console.progress, forgotten=forgotten(project)
-        )
+            project.retrieval, project.collection, uri, on_report, console.progress, forgotten=forgotten(project),
+            owner=identity(project), take_over=take_over,
+        )  # fmt: skip
     interrupts.accept()
     console.stage("index", "stopped")
 
@@ -81,6 +86,11 @@ def embedding_session(project: Project) -> Iterator[None]:
 def forgotten(project: Project) -> Forgotten:
     """A function that reads which documents are left out, each time it is called."""
     return functools.partial(read_forgotten, project.storage.forgotten(project.collection))
+
+
+def identity(project: Project) -> ProjectIdentity:
+    """What the project is known by in its collections, wherever it is run: it is kept in its storage."""
+    return keep_identity(project.storage.identity(project.name), project.name, project.path.parent)
 
 
 def _summary(report: IndexReport) -> str:

@@ -5,7 +5,9 @@ project.retrieval.top_k, project.storage, project.model
 """
 
 import difflib
+import hashlib
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +29,7 @@ from training.config import FORMER_NAMES as FORMER_SETTINGS
 from training.config import TrainingConfig
 
 RESERVED_NAMES = ("adapters", "forgotten", "keys", "logs", "milvus")
+MAX_PLAIN = 40
 _KIND = re.compile(r"<\w+>")
 
 
@@ -125,7 +128,8 @@ def load(path: Path, unset_as_written: bool = False, on_note: Callable[[str], ob
     """
     path = path.expanduser().absolute()
     file = read_yaml(path, unset_as_written)
-    values = {"project": _name_of(path.parent), **file.values}
+    storage = file.values.get("storage", Settings.model_fields["storage"].default)
+    values = {"project": _name_of(path.parent, storage), **file.values}
     try:
         settings = Settings.model_validate(values, context={"folder": path.parent})
     except ValidationError as error:
@@ -154,8 +158,29 @@ def _former_names(file: YamlFile) -> Iterator[str]:
             yield f"{where}: `training.{former}` is now called `training.{today}`. Change that line."
 
 
-def _name_of(folder: Path) -> str:
-    return re.sub(r"[^a-z0-9_]+", "-", folder.name.lower()).strip("-")[:63] or "project"
+def _name_of(folder: Path, storage: object) -> str:
+    """The folder's name in the letters of a name; where others are lost, a digest makes it differ from others."""
+    lower = unicodedata.normalize("NFKC", folder.name.lower())
+    letters = [each for each in unicodedata.normalize("NFKD", lower) if not unicodedata.combining(each)]
+    name = _in_name_letters("".join(letters))
+    if lower and (not name or any(each.isalnum() and not each.isascii() for each in letters)):
+        digest = hashlib.sha256(lower.encode(errors="backslashreplace")).hexdigest()[:8]
+        name = f"{name[:MAX_PLAIN].strip('-') or 'project'}-{digest}"
+    name = name or "project"
+    former = _in_name_letters(folder.name.lower()) or "project"
+    return former if name != former and _was_used(folder, storage, former, name) else name
+
+
+def _in_name_letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9_]+", "-", text).strip("-")[:63]
+
+
+def _was_used(folder: Path, storage: object, former: str, name: str) -> bool:
+    """Whether an earlier version kept something under the name that it made of the folder's."""
+    if not isinstance(storage, str) or "://" in storage:
+        return False
+    root = folder / Path(storage).expanduser()
+    return not (root / name).exists() and ((root / former).exists() or (root / f"forgotten/{former}.json").exists())
 
 
 def _explained(error: ValidationError, file: YamlFile) -> TandemError:

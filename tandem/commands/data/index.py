@@ -23,6 +23,12 @@ MOST_SHOWN = 20
 @with_option_groups
 def index(
     watch: Annotated[bool, typer.Option("--watch", help="Keep running and index every change until Ctrl-C.")] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over", help="Let a collection of another project belong to this one; its documents are deleted."
+        ),
+    ] = False,
     config: ProjectFile = DEFAULT,
     as_json: AsJson = False,
     *,
@@ -32,14 +38,15 @@ def index(
 
     Exit code 3: a document could not be read.
     """
-    if submit_if_asked(submit_options, "index", ["--watch"] * watch, config, as_json):
+    flags = ["--watch"] * watch + ["--take-over"] * take_over
+    if submit_if_asked(submit_options, "index", flags, config, as_json):
         return
     console, project = Console(as_json), load(config)
     with milvus(project) as uri:
         if watch:
-            follow_documents(project, uri, console)
+            follow_documents(project, uri, console, take_over)
             return
-        report = index_documents(project, uri, console)
+        report = index_documents(project, uri, console, take_over=take_over)
     console.table(make_table(report))
     console.result(as_text(report), asdict(report))
     console.hint("see what it finds: tandem search '...'")

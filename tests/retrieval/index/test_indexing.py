@@ -14,12 +14,14 @@ from cluster.errors import TandemError
 from cluster.fingerprints.models import find_folder
 from retrieval.config import MilvusConfig, RetrievalConfig
 from retrieval.embedding.embedder import Embedder
+from retrieval.errors import CollectionBusy
 from retrieval.index import indexing
 from retrieval.index.indexing import follow_changes, index_documents
 from retrieval.index.report import Failure
 from retrieval.search.search import Searcher
 from retrieval.store.collection import ChunkRow
 from retrieval.store.connection import make_client
+from retrieval.store.leases import hold_lease
 from retrieval.store.store import SETTINGS_PROPERTY, Store
 
 pytestmark = pytest.mark.slow
@@ -234,7 +236,7 @@ def test_a_collection_whose_indexes_are_missing_is_made_again(
 
 
 def test_two_runs_at_once_are_refused(config: RetrievalConfig, milvus: str, quiet: Quiet) -> None:
-    with indexing.single_writer(milvus, "busy"), pytest.raises(TandemError, match="being indexed by another process"):
+    with hold_lease(Store(milvus), "busy"), pytest.raises(CollectionBusy, match="being indexed by another process"):
         index_documents(config, "busy", milvus, quiet)
 
 

@@ -9,6 +9,7 @@ import pytest
 from cluster.errors import TandemError
 from cluster.storage.objects import Folder, SharedRecord
 from retrieval.config import RetrievalConfig
+from retrieval.errors import CollectionBusy
 from retrieval.filters.filters import FieldComparison
 from retrieval.filters.rights import Rights
 from retrieval.index import indexing
@@ -17,6 +18,7 @@ from retrieval.index.indexing import index_documents
 from retrieval.index.report import Failure, IndexReport
 from retrieval.search.search import Searcher
 from retrieval.sources.config import FolderSource
+from retrieval.store.leases import hold_lease
 from retrieval.store.store import Store
 
 pytestmark = pytest.mark.slow
@@ -162,7 +164,7 @@ def test_what_is_not_there_cannot_be_forgotten(documents: Path, milvus: str, qui
     assert kept.read() is None
     with pytest.raises(TandemError, match=r"not among what unknown-source has forgotten"):
         restore_document("unknown-source", "gold.md", kept)
-    with indexing.single_writer(milvus, "unknown-source"), pytest.raises(TandemError, match="another process"):
+    with hold_lease(Store(milvus), "unknown-source"), pytest.raises(CollectionBusy, match="another process"):
         forget_document("unknown-source", "gold.md", milvus, kept)
     (tmp_path / "kept.json").write_text("{}")
     with pytest.raises(TandemError, match="cannot be read"):

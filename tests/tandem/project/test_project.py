@@ -1,5 +1,6 @@
 """The project file: mistakes name the file, the line and the nearest key."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,44 @@ def test_every_shipped_project_file_is_valid_and_of_today() -> None:
     for file in files:
         load(file, on_note=notes.append)
     assert notes == []
+
+
+def named(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tandem.yaml").write_text("model: m\n")
+    return load(folder / "tandem.yaml").name
+
+
+def test_folders_of_any_script_have_names_of_their_own(tmp_path: Path) -> None:
+    """Kana that differ in a voiced mark, one letter of Han, spellings of one name by different systems."""
+    folders = [
+        "文档",
+        "文檔",
+        "Документы",
+        "документ",
+        "ドキュメント",
+        "トキュメント",
+        "한국",
+        "مستندات",
+        "📚",
+        "ø 1",
+        "ß 1",
+        "2024 отчёт",
+        "2024 план",
+    ]
+    names = [named(tmp_path / folder) for folder in folders]
+    assert len(set(names)) == len(folders)
+    assert all(re.fullmatch(r"[a-z0-9_]+(-[a-z0-9_]+)*", name) for name in names)
+    assert names[0].startswith("project-") and names[-1].startswith("2024-")
+    assert named(tmp_path / "1" / "Bu\u0308cher") == named(tmp_path / "2" / "Bücher") == "bucher"
+    assert named(tmp_path / "3" / "ド") == named(tmp_path / "4" / "ト\u3099") != named(tmp_path / "5" / "ト")
+    assert [named(tmp_path / each) for each in ("My Docs", "a – b", "a" * 80)] == ["my-docs", "a-b", "a" * 63]
+
+
+@pytest.mark.parametrize("kept", ["runs/project", "runs/forgotten/project.json"])
+def test_a_folder_keeps_the_name_that_an_earlier_version_gave_it(tmp_path: Path, kept: str) -> None:
+    today = named(tmp_path / "文档")
+    (tmp_path / "文档" / kept).mkdir(parents=True)
+    assert named(tmp_path / "文档") == "project"
+    (tmp_path / "文档" / "runs" / today).mkdir()
+    assert named(tmp_path / "文档") == today
