@@ -130,7 +130,7 @@ class SqlQuery(Section):
     from the environment, and nothing of the URL is printed but masked."""
 
     query: Annotated[str, Field(min_length=1)]
-    """A SELECT. It is used as a subquery."""
+    """A SELECT, which may begin with WITH. It is used as a subquery."""
 
     id: str
     """The column that names a document: unique, and never NULL."""
@@ -198,8 +198,8 @@ class SitemapSource(PolledSource):
     """The pages of a site."""
 
     sitemap: str
-    """The http(s) address of a sitemap (or of an index of sitemaps, or either as .gz). Only pages on its own host are
-    read, and only those that its robots.txt allows."""
+    """The http(s) address of a sitemap: XML, a list of addresses, an index of sitemaps, or one of them as .gz. Only
+    pages on its own host are read, with or without `www.`, and only those that its robots.txt allows."""
 
     pages_per_s: Annotated[float, Field(gt=0, le=100)] = 5
     """Most pages that are fetched in a second, one after the other. A longer Crawl-delay in robots.txt is kept."""

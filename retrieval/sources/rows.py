@@ -5,6 +5,7 @@ A line of a JSONL file is `{"id": ..., "title": ..., "text": ...}`.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -83,6 +84,8 @@ def _text(value: object) -> str:
             return bytes(value).decode()
         except UnicodeDecodeError as error:
             raise Unreadable(f"is not UTF-8 (byte {error.start})") from error
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, default=str)  # a JSON column, as its driver gives it
     return value if isinstance(value, str) else str(value)
 
 
@@ -98,7 +101,7 @@ def _scalar(value: object) -> Scalar | None:
         return value.isoformat()
     if isinstance(value, Decimal):
         return int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
-    return value if value is None or isinstance(value, str | int | float) else str(value)
+    return value if value is None or isinstance(value, str | int | float) else _text(value)
 
 
 def _labels(value: object) -> tuple[str, ...]:
@@ -129,7 +132,8 @@ def row_documents(file: str, chunks: Iterable[bytes], attributes: Attributes, pa
     A row says nothing of tenant and labels: its author must not decide who reads it.
 
     Args:
-        file: the file's name in the index; a row's is `file#id`, with the number of its line where it has no id.
+        file: the file's name in the index; a row's is `file#id`, with the number of its line where it has no id. A
+            line that is no row is `file:line`.
         chunks: the file's bytes, in pieces of any length.
         attributes: what the source says of its documents.
         path: the local file, where it is one.
@@ -137,21 +141,28 @@ def row_documents(file: str, chunks: Iterable[bytes], attributes: Attributes, pa
     for number, line in enumerate(_lines(chunks), 1):
         if line is None:
             reason = f"has more than {MAX_LINE_BYTES // 2**20} MiB on its line"
-            yield unreadable(f"{file}#{number}", reason, attributes, path)
+            yield unreadable(_line_name(file, number), reason, attributes, path)
         elif line.strip():
             yield _document(file, number, line, attributes, path)
 
 
 def _document(file: str, number: int, line: bytes, attributes: Attributes, path: Path | None) -> Document:
-    name = f"{file}#{number}"
+    name = _line_name(file, number)
     try:
         row = _parsed_line(line)
-        name = f"{file}#{_id(row, number)}"
+        key = _id(row)
+        name = name if key is None else f"{file}#{key}"
         carried = _attributes(row, attributes)
         text = _text_of(row)
     except Unreadable as error:
         return unreadable(name, str(error), attributes, path)
+    name = f"{file}#{number if key is None else key}"
     return Document(name, carried, partial(digest_json, text), partial(str, text), path)
+
+
+def _line_name(file: str, number: int) -> str:
+    """What a line is called that is no document: no row has such a name, whatever its id."""
+    return f"{file}:{number}"
 
 
 def _parsed_line(line: bytes) -> dict[str, Any]:
@@ -164,10 +175,15 @@ def _parsed_line(line: bytes) -> dict[str, Any]:
     return row
 
 
-def _id(row: dict[str, Any], number: int) -> str:
-    key = next((row[name] for name in IDS if row.get(name) not in (None, "")), number)
+def _id(row: dict[str, Any]) -> str | None:
+    """The row's id as a part of its name; None where it has none."""
+    key = next((row[name] for name in IDS if row.get(name) not in (None, "")), None)
+    if key is None:
+        return None
+    if isinstance(key, float) and math.isfinite(key):
+        return row_name(key)
     if isinstance(key, bool) or not isinstance(key, str | int) or (isinstance(key, str) and unfit(key)):
-        raise Unreadable("has an id that is no number and no text without control characters")
+        raise Unreadable("has an id that is no finite number and no text without control characters")
     return row_name(key)
 
 

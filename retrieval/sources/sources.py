@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cluster.errors import TandemError
-from retrieval.sources import object_stores, sitemaps, sql
+from retrieval.sources import object_stores, sql
 from retrieval.sources.config import FolderSource, ObjectSource, SitemapSource, SourceConfig, SqlSource
 from retrieval.sources.document import Document
 from retrieval.sources.folders import check_folder_source as check_folders
 from retrieval.sources.folders import folder_documents
+from retrieval.sources.sites.documents import check_sitemap_source, site_documents
 
 
 def all_documents(sources: Sequence[SourceConfig], skipped: Sequence[SourceConfig] = ()) -> Iterator[Document]:
@@ -36,7 +37,7 @@ def _documents_of(source: SourceConfig, prefix: str) -> Iterator[Document]:
         return object_stores.object_documents(source, prefix)
     if isinstance(source, SqlSource):
         return sql.sql_documents(source, prefix)
-    return sitemaps.site_documents(source, prefix)
+    return site_documents(source, prefix)
 
 
 def source_prefix(source: SourceConfig, sources: Sequence[SourceConfig]) -> str:
@@ -72,7 +73,7 @@ def check_sources(sources: Sequence[SourceConfig]) -> None:
         elif isinstance(source, SqlSource):
             sql.check_sql_source(source)
         elif isinstance(source, SitemapSource):
-            sitemaps.check_sitemap_source(source)
+            check_sitemap_source(source)
 
 
 PolledConfig = ObjectSource | SqlSource | SitemapSource

@@ -27,6 +27,7 @@ from retrieval.filters.rights import Attributes
 from retrieval.sources.config import SqlQuery, SqlSource
 from retrieval.sources.document import UNKNOWN, Document, SourceUnavailable, Unreadable, unreadable
 from retrieval.sources.rows import row_attributes, row_name, row_text
+from retrieval.sources.sql_query import as_subquery
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine, Subquery
@@ -126,7 +127,7 @@ def check_sql_source(source: SqlSource) -> None:
     from sqlalchemy import select, text
 
     with _engine(source) as engine, _explained(source), engine.connect() as connection:
-        columns = list(connection.execute(select(text("*")).select_from(_rows(source.sql)).limit(0)).keys())
+        columns = list(connection.execute(select(text("*")).select_from(_rows(source)).limit(0)).keys())
     if missing := [name for name in source.sql.columns if name not in columns]:
         raise TandemError(
             f"The query of the source {source.title} has no column {missing[0]}.",
@@ -138,7 +139,7 @@ def check_sql_source(source: SqlSource) -> None:
 def _list(source: SqlSource, engine: "Engine", listing: Listing) -> None:
     from sqlalchemy import select
 
-    sql, rows = source.sql, _rows(source.sql)
+    sql, rows = source.sql, _rows(source)
     telling = [sql.updated_at] if sql.updated_at else [sql.title, *sql.text]
     names = dict.fromkeys(filter(None, [sql.id, *telling, sql.tenant, sql.access, *sql.metadata]))
     with _explained(source), engine.connect().execution_options(yield_per=LISTED_ROWS) as connection:
@@ -153,6 +154,12 @@ def _note(source: SqlSource, row: Mapping[Any, Any], listing: Listing) -> None:
             f"The query of the source {source.title} has a row whose {source.sql.id} is {key!r}.",
             "Each row has an id, which is part of the document's name.",
             "Leave such rows out in the query, or name another column as `id`.",
+        )
+    if isinstance(key, list | dict | set):
+        raise TandemError(
+            f"The query of the source {source.title} has a row whose {source.sql.id} is {str(key)[:100]}.",
+            "An id is a text, a number, a date, a UUID or bytes, and no list and no JSON.",
+            "Name another column as `id`, or make a text of this one in the query with CAST.",
         )
     if not listing.add(_listed(source, row, key)):
         raise TandemError(
@@ -204,10 +211,11 @@ class _Texts:
 
     def _fetched(self, keys: list[object]) -> dict[object, str | Unreadable]:
         from sqlalchemy import BigInteger, bindparam, select
+        from sqlalchemy.types import NullType
 
-        sql, rows = self.source.sql, _rows(self.source.sql)
-        # Otherwise the first key of a page decides how wide the others may be.
-        kind = BigInteger() if all(type(key) is int for key in keys) else None
+        sql, rows = self.source.sql, _rows(self.source)
+        # Otherwise the first key of a page decides how wide the others may be, and of what type.
+        kind = BigInteger() if all(type(key) is int for key in keys) else NullType()
         condition = rows.c[sql.id].in_(bindparam("keys", keys, expanding=True, type_=kind))
         names = dict.fromkeys(filter(None, [sql.id, sql.title, *sql.text]))
         with _explained(self.source), self.engine.connect() as connection:
@@ -221,12 +229,14 @@ class _Texts:
             return error
 
 
-def _rows(sql: SqlQuery) -> "Subquery":
+def _rows(source: SqlSource) -> "Subquery":
     from sqlalchemy import column, text
 
-    # A colon in the query is the query's own: there are no parameters.
-    query = re.sub(r"(?<![:\\]):(?=\w)", r"\\:", sql.query.strip().rstrip(";"))
-    return text(query).columns(*(column(name) for name in sql.columns)).subquery("tandem_rows")
+    dialect = re.split(r"[+:]", source.sql.url.get_secret_value())[0]
+    query = as_subquery(source.sql.query, dialect, source.title)
+    # A colon in the query is the query's own: there are no parameters. A backslash before it would be taken away.
+    query = re.sub(r"(?<!:):(?=[\w$])", r"\\:", query)
+    return text(query).columns(*(column(name) for name in source.sql.columns)).subquery("tandem_rows")
 
 
 @contextmanager

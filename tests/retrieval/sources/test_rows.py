@@ -78,7 +78,7 @@ def test_a_broken_line_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
         "no JSON",
         "an id",
     ]
-    assert [row.source.removeprefix("a.jsonl#") for row in found] == ["1", "2", "3", "5", "6", "6", "7", "9"]
+    assert [row.source.removeprefix("a.jsonl") for row in found] == [":1", ":2", ":3", "#5", "#6", ":6", ":7", "#9"]
     for row, reason in zip(found, reasons, strict=False):
         with pytest.raises(Unreadable, match=reason):
             row.version()
@@ -99,7 +99,7 @@ def test_a_long_line_is_left_out_however_the_file_is_cut(monkeypatch: pytest.Mon
     for size in (1, 7, 50, 500):
         chunks = [file[start : start + size] for start in range(0, len(file), size)]
         first, long, last = jsonl.row_documents("f", chunks, Attributes(), None)
-        assert (first.read(), long.source, last.read()) == ("a", "f#2", "b")
+        assert (first.read(), long.source, last.read()) == ("a", "f:2", "b")
         with pytest.raises(Unreadable, match="on its line"):
             long.read()
 
@@ -119,3 +119,36 @@ def test_a_file_of_any_size_takes_little_memory() -> None:
 def test_a_very_long_id_is_shortened(tmp_path: Path) -> None:
     one, two = rows(write(tmp_path / "a.jsonl", *({"id": "x" * 5000 + end, "text": "t"} for end in "ab")))
     assert one.source != two.source and len(one.source) < 1000
+
+
+def test_a_bad_line_never_has_the_name_of_a_row(tmp_path: Path) -> None:
+    """Whatever is wrong with it: the ids are the numbers of all lines, as numbers and as texts."""
+    bad = ["{", "[1]", "7", '{"id": true, "text": "t"}', '{"id": [1], "text": "t"}', '{"text": 1}', '{"content": null}']
+    bad += [
+        '{"id": NaN, "text": "t"}',
+        '{"text": "\\ud800"}',
+        '{"id": {"a": 1}, "text": "t"}',
+        '{"id": ' + "9" * 5000 + "}",
+    ]
+    valid = [json.dumps({"id": number, "text": "t"}) for number in range(1, 2 * len(bad) + 1)]
+    valid = [
+        line if number % 2 else line.replace(f": {number},", f': "{number}",') for number, line in enumerate(valid, 1)
+    ]
+    found = rows(write(tmp_path / "a.jsonl", *bad, *valid))
+    assert len({row.source for row in found}) == len(found) == len(bad) + len(valid)
+    for row in found[: len(bad)]:
+        with pytest.raises(Unreadable):
+            row.version()
+    assert [row.read() for row in found[len(bad) :]] == ["t"] * len(valid)
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("1", "1"), ('"1"', "1"), ("0", "0"), ("-3", "-3"), ("1.5", "1.5"), ("1.0", "1.0"), ("1e3", "1000.0"),
+        (str(2**80), str(2**80)), ('"a b"', "a b"), ('"../x#y"', "../x#y"), ('"Ü"', "Ü"), ("null", None), ('""', None),
+    ],
+)  # fmt: skip
+def test_ids_of_any_type(tmp_path: Path, written: str, name: str | None) -> None:
+    (row,) = rows(write(tmp_path / "a.jsonl", f'{{"id": {written}, "text": "t"}}'))
+    assert (row.source, row.read()) == (f"a.jsonl#{name or 1}", "t")

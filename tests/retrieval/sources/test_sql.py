@@ -3,8 +3,11 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
@@ -13,8 +16,10 @@ from cluster.errors import TandemError
 from retrieval.filters.rights import Attributes
 from retrieval.sources.config import SqlSource
 from retrieval.sources.document import UNKNOWN, Document, SourceUnavailable, Unreadable
+from retrieval.sources.rows import row_attributes, row_text
 from retrieval.sources.sources import all_documents, check_sources
 from retrieval.sources.sql import _Texts
+from retrieval.sources.sql_query import as_subquery
 
 ARTICLES = """
 CREATE TABLE article (id, heading, body, note, changed, owner, labels, year);
@@ -123,6 +128,83 @@ def test_the_query_is_taken_as_it_is_written(database: Path) -> None:
         assert [row.read() for row in rows] == ["It rusts. at 10:30 :id %s 100%"]
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id, body FROM article -- all of them", "SELECT id, body FROM article; -- all; of them\n",
+        "/* all; of them */ SELECT id, body FROM article /* ; */ ; ; /* end */",
+        "\n-- which\nSELECT id, body FROM article\n;\n",
+        "WITH a AS (SELECT * FROM article) SELECT id, body FROM a;", "(SELECT id, body FROM article)",
+        "SELECT id, body FROM article WHERE body <> ';' AND body <> '-- no comment' -- but this",
+        "SELECT id, body FROM article WHERE body <> 'it''s; -- no' ORDER BY id LIMIT 10;",
+        'SELECT "id", [body] FROM `article`', "select id, body from article union all select 4, 'x' where 1 = 0 --",
+    ],
+)  # fmt: skip
+def test_what_stands_around_a_query_is_cut_off(database: Path, query: str) -> None:
+    with opened(articles := source(database, query)) as rows:
+        check_sources([articles])
+        assert [row.read() for row in rows] == ["It rusts.", "It shines.", "It bends."]
+
+
+@pytest.mark.parametrize(
+    ("query", "seen"),
+    [
+        ("-- nothing", "is empty"), (" ; ", "is empty"), ("DELETE FROM article", "begins with DELETE"),
+        ("SELECT id, body FROM article; DROP TABLE article", "has several statements"),
+        ("PRAGMA table_info(article)", "begins with PRAGMA"),
+        ("EXPLAIN SELECT 1", "begins with EXPLAIN"), ("{}", "begins with {"),
+    ],
+)  # fmt: skip
+def test_a_query_that_is_no_subquery_says_so(database: Path, query: str, seen: str) -> None:
+    with pytest.raises(TandemError, match=seen) as caught:
+        checked(source(database, query))
+    assert "used as a subquery" in caught.value.accepted
+    assert len(checked(source(database))) == 3, "nothing was run"
+
+
+@pytest.mark.parametrize(
+    ("query", "dialect", "kept"),
+    [
+        ("SELECT $$;--$$ AS a; -- x", "postgresql", "SELECT $$;--$$ AS a"),
+        ("SELECT $q$it's;$q$ || ARRAY['a]']; -- x", "postgresql", "SELECT $q$it's;$q$ || ARRAY['a]']"),
+        ("SELECT '\\';--x' # it's\n; # end", "mysql", "SELECT '\\';--x'"),
+        ("SELECT 5--1 AS id", "mysql", "SELECT 5--1 AS id"),
+        ("SELECT [a;b] FROM t;", "mssql", "SELECT [a;b] FROM t"),
+        ("VALUES (1, ';');", "postgresql", "VALUES (1, ';')"),
+        ("SELECT 'open", "sqlite", "SELECT 'open"),
+    ],
+)
+def test_texts_and_names_of_other_databases_are_known(query: str, dialect: str, kept: str) -> None:
+    assert as_subquery(query, dialect, "title") == kept
+
+
+def test_colons_and_backslashes_stay(database: Path) -> None:
+    text = r"a:b \:c \\:d ::e :$f 10:30:59 x\y :g:h {:i}"
+    with opened(source(database, f"SELECT 1 AS id, '{text}' AS body")) as rows:
+        assert [row.read() for row in rows] == [text]
+
+
+def test_odd_columns_and_ids(database: Path) -> None:
+    run(
+        database,
+        r"""CREATE TABLE odd ("Order Nr", "SELECT", "a.b", "Text %");
+        INSERT INTO odd VALUES (1, 'x', 'one', 'A'), ('1 ', 'x', 'two', 'B'), (1.5, 'x', 'three', 'C'),
+            (x'00ff', 'x', 'four', 'D'), ('a''b"c\%:d', 'x', 'five', 'E'), (9223372036854775807, 'x', 'six', 'F'),
+            ('ü/#?', 'x', 'seven', 'G');""",
+    )
+    settings: dict[str, Any] = {"id": "Order Nr", "title": "Text %", "text": ["a.b", "SELECT"]}
+    with opened(articles := source(database, "SELECT * FROM odd", **settings)) as rows:
+        check_sources([articles])
+        texts = {row.source: row.read() for row in rows}
+    assert list(texts.values()) == [
+        f"# {title}\n\n{word}\n\nx"
+        for title, word in zip("ABCDEFG", ["one", "two", "three", "four", "five", "six", "seven"], strict=True)
+    ]
+    assert list(texts) == [
+        f"help/{key}" for key in ("1", "1 ", "1.5", r"b'\x00\xff'", r"""a'b"c\%:d""", 2**63 - 1, "ü/#?")
+    ]
+
+
 def test_a_row_of_which_nobody_knows_whom_it_is_for_is_not_indexed(database: Path) -> None:
     run(database, "UPDATE article SET owner = NULL WHERE id = 1; UPDATE article SET owner = ' ' WHERE id = 2;")
     rows = checked(source(database, tenant="owner"))
@@ -211,3 +293,21 @@ def test_rights_are_said_once(database: Path) -> None:
     sql = {"url": "sqlite://", "query": "q", "id": "id", "text": "t", "tenant": "owner"}
     with pytest.raises(ValidationError, match="leave one of the two out"):
         SqlSource.model_validate({"sql": sql, "tenant": "acme"})
+
+
+def test_values_of_any_type_are_text() -> None:
+    row = {
+        "day": date(2024, 5, 1), "moment": datetime(2024, 5, 1, 12, 30), "price": Decimal("1.50"),
+        "bytes": "café".encode(),
+        "view": memoryview(b"x"), "json": {"Größe": [1, None, "ä"]}, "list": ["a", 1], "flag": True, "none": None,
+        "id": UUID(int=1), "float": 0.1,
+    }  # fmt: skip
+    assert row_text(row, None, list(row)).split("\n\n") == [
+        "2024-05-01", "2024-05-01 12:30:00", "1.50", "café", "x", '{"Größe": [1, null, "ä"]}', '["a", 1]', "True",
+        "00000000-0000-0000-0000-000000000001", "0.1",
+    ]  # fmt: skip
+    metadata = row_attributes(Attributes(), row, None, None, list(row)).metadata
+    assert metadata == {
+        "day": "2024-05-01", "moment": "2024-05-01T12:30:00", "price": 1.5, "bytes": "café", "view": "x",
+        "json": '{"Größe": [1, null, "ä"]}', "list": '["a", 1]', "flag": True, "id": str(UUID(int=1)), "float": 0.1,
+    }  # fmt: skip
