@@ -49,6 +49,6 @@ def nothing_readable(report: IndexReport) -> TandemError:
     first = report.failed[0]
     return TandemError(
         f"None of the {len(report.failed)} documents could be indexed; {first.source} {first.reason}.",
-        "Documents are UTF-8 text, Markdown, or files that markitdown converts.",
+        "Documents are text in UTF-8 or the source's `encoding`, and files of the kinds that docs/retrieval.md lists.",
         "Correct the files, or name others under retrieval.sources.",
     )

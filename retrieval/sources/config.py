@@ -3,6 +3,7 @@
 The kind shows in which key is there: `path` (a folder, a file, or the URL of an object store), `sql` or `sitemap`.
 """
 
+import codecs
 import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -29,6 +30,7 @@ from retrieval.filters.filters import METADATA_NAME
 from retrieval.filters.rights import Attributes
 
 SourceAttributes = TypeVar("SourceAttributes")
+_NO_ENCODINGS = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "utf-7"})
 _NAME = re.compile(r"[^/#\x00-\x1f\x7f]{1,100}")
 
 
@@ -79,7 +81,22 @@ class Source(Section):
         return _kept(metadata, lambda: Attributes(metadata=metadata))
 
 
-class FolderSource(Source):
+class FileSource(Source):
+    """A source of files."""
+
+    encoding: str | None = None
+    """The encoding of texts and tables (CSV) that are not UTF-8 and do not say it themselves, such as cp1252. Without
+    it they are refused: an encoding is never guessed."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str | None) -> str | None:
+        if encoding is not None and not _is_encoding(encoding):
+            raise ValueError(f"{encoding!r} is no encoding of texts that Python knows, such as cp1252 or shift_jis")
+        return encoding
+
+
+class FolderSource(FileSource):
     """A folder or a single file on this machine."""
 
     path: LocalPath
@@ -97,7 +114,7 @@ class PolledSource(Source):
     """Seconds after which `tandem index --watch` looks for changes again."""
 
 
-class ObjectSource(PolledSource):
+class ObjectSource(FileSource, PolledSource):
     """A folder in an object store (s3, gs, az), or in another place that an fsspec protocol reaches."""
 
     path: str
@@ -262,3 +279,12 @@ def _kept(value: SourceAttributes, attributes: Callable[[], Attributes]) -> Sour
     except TandemError as error:
         raise ValueError(f"{error.seen} {error.accepted}".rstrip(".")) from error
     return value
+
+
+def _is_encoding(name: str) -> bool:
+    """Whether bytes in it are texts: Python also calls idna, base64 and escapes of its own encodings."""
+    try:
+        found = codecs.lookup(name).name.replace("_", "-")
+        return found not in _NO_ENCODINGS and bool(bytes(4).decode(found))
+    except (LookupError, ValueError, TypeError):
+        return False

@@ -10,7 +10,7 @@ from cluster.errors import TandemError
 from retrieval.sources import rows
 from retrieval.sources.config import FolderSource
 from retrieval.sources.document import Document
-from retrieval.sources.parsing.formats import ROWS_SUFFIXES, SUFFIXES
+from retrieval.sources.parsing.formats import ROWS_SUFFIXES, SUFFIXES, text_version
 from retrieval.sources.parsing.limits import digest
 from retrieval.sources.parsing.parse import read_markdown
 
@@ -29,7 +29,12 @@ def folder_documents(source: FolderSource, prefix: str) -> Iterator[Document]:
         if path.suffix.lower() in ROWS_SUFFIXES:
             yield from rows.row_documents(name, _chunks(path), source.attributes, path)
             continue
-        yield Document(name, source.attributes, partial(digest, path), partial(read_markdown, path), path)
+        version, read = partial(_version, path, source.encoding), partial(read_markdown, path, source.encoding)
+        yield Document(name, source.attributes, version, read, path)
+
+
+def _version(path: Path, encoding: str | None) -> str:
+    return text_version(digest(path), path.suffix, encoding)
 
 
 def check_folder_source(sources: Sequence[FolderSource]) -> None:

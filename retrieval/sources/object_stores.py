@@ -1,11 +1,10 @@
 """Documents in object stores, and in every other place that an fsspec protocol reaches: sftp, hdfs, memory."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import permutations
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +14,9 @@ from cluster.storage.buckets import SCHEMES
 from retrieval.sources import clouds, rows
 from retrieval.sources.config import ObjectSource
 from retrieval.sources.document import CHUNK_BYTES, Document, Entry, Gone, SourceUnavailable, Unreadable
-from retrieval.sources.parsing.formats import ROWS_SUFFIXES, SUFFIXES
+from retrieval.sources.parsing.formats import ROWS_SUFFIXES, SUFFIXES, text_version
 from retrieval.sources.parsing.limits import check_size
-from retrieval.sources.parsing.parse import read_markdown
+from retrieval.sources.parsing.parse import parse
 
 
 def object_documents(source: ObjectSource, prefix: str) -> Iterator[Document]:
@@ -31,7 +30,7 @@ def object_documents(source: ObjectSource, prefix: str) -> Iterator[Document]:
         if suffix in ROWS_SUFFIXES:
             yield from rows.row_documents(name, _whole(source, entry), source.attributes, None)
         else:
-            version, read = partial(_version, entry), partial(_read, entry, suffix)
+            version, read = partial(_version, entry, source.encoding), partial(_read, entry, source.encoding)
             yield Document(name, source.attributes, version, read)
 
 
@@ -90,20 +89,14 @@ def _whole(source: ObjectSource, entry: Entry) -> Iterator[bytes]:
         ) from None
 
 
-def _version(entry: Entry) -> str:
+def _version(entry: Entry, encoding: str | None) -> str:
     check_size(entry.size)
-    return entry.version
+    return text_version(entry.version, _suffix(entry), encoding)
 
 
-def _read(entry: Entry, suffix: str) -> str:
-    """The parsers take files."""
+def _read(entry: Entry, encoding: str | None) -> str:
     check_size(entry.size)
-    with tempfile.TemporaryDirectory(prefix="tandem-") as folder:
-        path = Path(folder, f"document{suffix}")
-        with path.open("wb") as file:
-            for chunk in entry.chunks():
-                file.write(chunk)
-        return read_markdown(path)
+    return parse(b"".join(entry.chunks()), _suffix(entry), encoding)
 
 
 def list_entries(url: str) -> Iterator[Entry]:

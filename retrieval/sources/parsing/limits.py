@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from retrieval.sources.document import Unreadable
 
@@ -30,18 +30,14 @@ def check_size(num_bytes: int) -> None:
         raise Unreadable(f"has {num_bytes / 2**20:.0f} MiB, more than {MAX_FILE_BYTES // 2**20}")
 
 
-def check_unpacked_size(path: Path) -> None:
-    """An office document is a ZIP archive, and a small one may unpack to more than the memory holds.
+def check_unpacked(archive: ZipFile) -> None:
+    """A small archive may unpack to more than the memory holds.
 
     The sizes that it declares can be believed: Python's zipfile reads no more of a member than that.
 
     Raises:
-        Unreadable: it is no archive, or unpacks to more than `MAX_UNPACKED_BYTES`.
+        Unreadable: it unpacks to more than `MAX_UNPACKED_BYTES`.
     """
-    try:
-        with ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-    except (BadZipFile, OSError) as error:
-        raise Unreadable(f"cannot be opened as {path.suffix[1:]}: {error}") from error
+    unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > MAX_UNPACKED_BYTES:
         raise Unreadable(f"unpacks to {unpacked / 2**20:.0f} MiB, more than {MAX_UNPACKED_BYTES // 2**20}")

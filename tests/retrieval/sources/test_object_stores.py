@@ -50,7 +50,7 @@ def listed(*sources: ObjectSource) -> dict[str, Document]:
 
 
 def test_objects_are_documents(bucket: S3Store) -> None:
-    for name in ("docs/b.md", "docs/a/c.TXT", "docs/.git/d.md", "docs/e.py", "docs2/f.md", "docs/ g+&.md"):
+    for name in ("docs/b.md", "docs/a/c.TXT", "docs/.git/d.md", "docs/e.png", "docs2/f.md", "docs/ g+&.md"):
         put(bucket, name, f"text of {name}")
     found = listed(source(tenant="acme", access=["hr"], metadata={"year": 2024}))
     assert sorted(found) == [" g+&.md", "a/c.TXT", "b.md"]

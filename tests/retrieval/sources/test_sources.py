@@ -31,7 +31,7 @@ def names(*roots: Path) -> list[str]:
 
 
 def test_documents_are_named_by_their_path_below_the_source(tmp_path: Path) -> None:
-    for name in ("docs/b.md", "docs/a/c.TXT", "docs/.git/d.md", "docs/e.py", "docs/.hidden.md", "faq/b.md"):
+    for name in ("docs/b.md", "docs/a/c.TXT", "docs/.git/d.md", "docs/e.png", "docs/.hidden.md", "faq/b.md"):
         write(tmp_path / name)
     assert names(tmp_path / "docs") == ["b.md", "a/c.TXT"]
     assert names(tmp_path / "docs", tmp_path / "faq") == ["docs/b.md", "docs/a/c.TXT", "faq/b.md"]

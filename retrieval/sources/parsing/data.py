@@ -1,0 +1,139 @@
+"""JSON, XML and notebooks: every text in them, readable as it stands."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from retrieval.sources.document import Unreadable
+from retrieval.sources.parsing.office.archive import Element, local, parse_xml
+from retrieval.sources.parsing.parsed import Parsed
+from retrieval.sources.parsing.text import decode, fenced
+
+_DEEPEST = 20
+"""Levels that are shown by indentation."""
+
+
+def read_data(content: bytes, suffix: str, encoding: str | None) -> Parsed:
+    """A file of one of the `DATA_SUFFIXES`. Raises Unreadable."""
+    if suffix == ".xml":
+        return read_xml(content)
+    return (read_notebook if suffix == ".ipynb" else read_json)(content, encoding)
+
+
+def read_json(content: bytes, encoding: str | None) -> Parsed:
+    """A list with one line a member, in lists within lists as the value has them; texts without their escapes.
+
+    What is not quite JSON, such as a file with comments or with a key twice, is kept as it stands.
+
+    Raises:
+        Unreadable: it is not text.
+    """
+    text = decode(content, encoding)
+    try:
+        value = json.loads(text, object_pairs_hook=_members, parse_float=str)
+    except (ValueError, RecursionError):
+        return Parsed(fenced(text, "json"))
+    # Half a character is no character of any encoding.
+    return Parsed("\n".join(_member_lines(value)).encode(errors="replace").decode())
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a key is there twice")
+    return members
+
+
+def _member_lines(root: Any) -> Iterator[str]:
+    waiting: list[tuple[int, str, Any]] = [(0, "", root)]
+    while waiting:
+        depth, name, value = waiting.pop()
+        inner: list[tuple[int, str, Any]] = []
+        if isinstance(value, dict):
+            inner = [(depth + 1, key, each) for key, each in value.items()]
+        elif isinstance(value, list) and any(isinstance(each, dict | list) for each in value):
+            inner = [(depth + 1, f"{name} {number}".strip(), each) for number, each in enumerate(value, 1)]
+        if inner:
+            if name:
+                yield _line(depth, name, "")
+            waiting += reversed(inner)
+        else:
+            values = value if isinstance(value, list) else [] if value == {} else [value]
+            yield _line(depth, name, ", ".join(map(_scalar, values)))
+
+
+def _scalar(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _line(depth: int, name: str, text: str) -> str:
+    text = " ".join(text.split())
+    return f"{'  ' * min(max(depth - 1, 0), _DEEPEST)}- {name}" + (f": {text}" if name and text else text)
+
+
+def read_xml(content: bytes) -> Parsed:
+    """A list with one line an element: its name, its attributes, its text.
+
+    Raises:
+        Unreadable: it is no XML, or declares entities.
+    """
+    return Parsed("\n".join(_element_lines(parse_xml(content))))
+
+
+def _element_lines(root: Element) -> Iterator[str]:
+    waiting: list[tuple[int, Element]] = [(1, root)]
+    while waiting:
+        depth, element = waiting.pop()
+        # Words with elements in between are one text.
+        is_mixed = any((child.tail or "").strip() for child in element)
+        attributes = [
+            f"{key.rpartition('}')[2]}={value}"
+            for each in (element.iter("*") if is_mixed else [element])
+            for key, value in each.attrib.items()
+        ]
+        name = local(element) + (f" ({', '.join(attributes)})" if attributes else "")
+        yield _line(depth, name, "".join(element.itertext()) if is_mixed else element.text or "")
+        waiting += [(depth + 1, child) for child in reversed(element) if not is_mixed and local(child)]
+
+
+def read_notebook(content: bytes, encoding: str | None) -> Parsed:
+    """The cells of a Jupyter notebook, with what they printed; pictures are counted.
+
+    Raises:
+        Unreadable: it is no notebook.
+    """
+    try:
+        book = json.loads(decode(content, encoding))
+        worksheets = book.get("worksheets")  # before version 4
+        cells = [cell for sheet in worksheets for cell in sheet["cells"]] if worksheets else book["cells"]
+        language = str((book.get("metadata") or {}).get("kernelspec", {}).get("language", "python"))
+        left_out = Counter[str]()
+        parts = [part for cell in cells for part in _cell(cell, language, left_out)]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Unreadable(f"is no notebook: {type(error).__name__}: {error}"[:200]) from error
+    return Parsed("\n\n".join(part for part in parts if part.strip()), left_out)
+
+
+def _cell(cell: dict[str, Any], language: str, left_out: Counter[str]) -> Iterator[str]:
+    source = _joined(cell.get("source", cell.get("input", "")))
+    if cell["cell_type"] == "code":
+        yield fenced(source, language)
+        for output in cell.get("outputs", ()):
+            yield fenced(_output(output, left_out), "")
+    elif cell["cell_type"] == "heading":
+        yield f"{'#' * int(cell.get('level', 1))} {source}"
+    else:
+        yield source
+
+
+def _output(output: dict[str, Any], left_out: Counter[str]) -> str:
+    data = output.get("data", {})
+    left_out["pictures"] += any(kind.startswith("image/") for kind in data)
+    text = _joined(output.get("text", "")) or _joined(data.get("text/plain", "")) or _joined(data.get("text/html", ""))
+    error = f"{output.get('ename')}: {output.get('evalue')}" if output.get("output_type") in ("error", "pyerr") else ""
+    return text or error
+
+
+def _joined(lines: Any) -> str:
+    return "".join(map(str, lines)) if isinstance(lines, list) else str(lines)

@@ -1,0 +1,270 @@
+"""DOCX -> Markdown: what a reader of the printed pages sees, and notes and comments where they are referred to.
+
+Read are the body, tables, text boxes, content controls, fields' results, formulas, footnotes, endnotes, comments,
+headers, footers, charts, diagrams and descriptions of pictures. Left out and counted are tracked deletions, hidden text
+and pictures without a description.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from retrieval.sources.document import Unreadable
+from retrieval.sources.parsing.office.archive import Archive, Element, attribute, local, open_archive
+from retrieval.sources.parsing.office.drawings import chart_text, description, diagram_text
+from retrieval.sources.parsing.office.numbering import Numbering, Styles
+from retrieval.sources.parsing.parsed import Parsed, markdown_table
+
+_BLOCKS = frozenset({"p", "tbl"})
+_DELETED = frozenset({"del", "moveFrom"})
+_SIGNS = {"tab": " ", "ptab": " ", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+_SKIPPED = frozenset({"instrText", "delText", "delInstrText", "rPr", "pPr", "sdtPr", "sdtEndPr", "tblPr", "tblGrid"})
+_NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes", "commentReference": "comments"}
+_INVISIBLE = re.compile("[\u2061-\u2064]")
+_SEPARATORS = frozenset({"separator", "continuationSeparator", "continuationNotice"})
+
+
+def read_docx(content: bytes) -> Parsed:
+    """A Word document.
+
+    Raises:
+        Unreadable: it is none, is damaged, or is protected by a password.
+    """
+    with open_archive(content, "docx") as archive:
+        document = _Document(archive)
+        return Parsed("\n\n".join(document.blocks()), document.left_out)
+
+
+@dataclass
+class _Inline:
+    """What a paragraph holds: its text, and the notes and boxes that belong behind it."""
+
+    parts: list[str] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
+
+
+class _Document:
+    def __init__(self, archive: Archive) -> None:
+        self.archive, self.main, self.left_out = archive, archive.main, Counter[str]()
+        self.styles, self.numbering = Styles(self._part("styles")), Numbering(self._part("numbering"))
+        self.notes = {kind: self._notes(kind) for kind in _NOTES.values()}
+
+    def blocks(self) -> Iterator[str]:
+        """Paragraphs, headings, list items and tables in their order; then what no paragraph refers to."""
+        try:
+            root = self.archive.xml(self.main)
+        except KeyError as error:
+            raise Unreadable(f"is damaged: it has no part {self.main}") from error
+        yield from self._blocks(root)
+        for notes in self.notes.values():
+            for note in list(notes.values()):
+                yield from self._blocks(note)
+        for kind in ("header", "footer"):
+            texts = (" ".join(self._blocks(self.archive.xml(part))) for part in self._parts(kind))
+            for text in dict.fromkeys(" ".join(text.split()) for text in texts):
+                if text:
+                    yield f"{kind.capitalize()}: {text}"
+        # What else is in the archive is of another format, such as a web page that was inserted as it is.
+        self.left_out["inserted files"] += len(self._parts("aFChunk"))
+
+    def _parts(self, kind: str) -> list[str]:
+        return list(dict.fromkeys(self.archive.related(self.main, kind)))
+
+    def _part(self, kind: str) -> Element | None:
+        part = next(iter(self._parts(kind)), None)
+        return None if part is None else self.archive.xml(part)
+
+    def _notes(self, kind: str) -> dict[str, Element]:
+        """By their id, without the lines that stand between text and notes."""
+        root = self._part(kind)
+        notes = [] if root is None else root.iterchildren("{*}footnote", "{*}endnote", "{*}comment")
+        return {attribute(note, "id") or "": note for note in notes if attribute(note, "type") not in _SEPARATORS}
+
+    def _blocks(self, element: Element) -> Iterator[str]:
+        """The blocks in an element that holds some, such as the body, a cell or a content control."""
+        for child in element.iterchildren():
+            name = local(child)
+            if name == "p":
+                yield from self._paragraph(child)
+            elif name == "tbl":
+                yield from self._table(child)
+            elif name in _DELETED:
+                self.left_out["tracked deletions"] += 1
+            elif name not in _SKIPPED:
+                yield from self._blocks(child)
+
+    def _paragraph(self, paragraph: Element) -> Iterator[str]:
+        inline = _Inline()
+        self._walk(paragraph, inline)
+        properties = paragraph.find("{*}pPr")
+        number, depth = self.numbering.number(properties, self.styles)
+        level = self.styles.level(properties)
+        text = "".join(inline.parts).strip()
+        if text and level:
+            yield f"{'#' * level} {' '.join(f'{number} {text}'.split())}"
+        elif text:
+            mark = "  " * depth + (f"{number} " if number else "")
+            yield mark + text
+        yield from inline.behind
+
+    def _walk(self, element: Element, inline: _Inline) -> None:
+        """Collect the text of runs, whatever they are wrapped in."""
+        for child in element.iterchildren():
+            name = local(child)
+            if name == "t":
+                inline.parts.append(child.text or "")
+            elif name in _SIGNS:
+                inline.parts.append(_SIGNS[name])
+            elif name == "r" and _is_hidden(child):
+                self.left_out["words of hidden text"] += len("".join(child.itertext("{*}t")).split())
+            elif name in _DELETED:
+                self.left_out["tracked deletions"] += 1
+            elif name in _NOTES:
+                self._note(_NOTES[name], attribute(child, "id") or "", inline)
+            elif name == "oMath":
+                inline.parts.append(_INVISIBLE.sub("", _formula(child)))
+            elif name == "sym":
+                inline.parts.append(_symbol(child))
+            elif name == "ffData":
+                inline.parts.append(_form_field(child))
+            elif name == "AlternateContent":
+                self._walk(_alternative(child), inline)
+            elif name in ("drawing", "pict", "object"):
+                self._drawing(child, inline)
+            elif name in _BLOCKS:  # a paragraph in one, as text boxes have them
+                inline.behind.extend(self._paragraph(child) if name == "p" else self._table(child))
+            elif name not in _SKIPPED:
+                self._walk(child, inline)
+
+    def _note(self, kind: str, key: str, inline: _Inline) -> None:
+        """The text of a note comes right behind the paragraph, once."""
+        note = self.notes[kind].pop(key, None)
+        if note is None:
+            return
+        text = " ".join(" ".join(self._blocks(note)).split())
+        if kind == "comments":
+            author = attribute(note, "author")
+            inline.behind.append(f"Comment ({author}): {text}" if author else f"Comment: {text}")
+        elif text:
+            inline.parts.append(f"[^{key}]")
+            inline.behind.append(f"[^{key}]: {text}")
+
+    def _drawing(self, drawing: Element, inline: _Inline) -> None:
+        """Its description, and the text in it."""
+        if text := description(drawing):
+            inline.parts.append(f" [{text}] ")
+        elif any(local(each) in ("blip", "imagedata") for each in drawing.iter()):
+            self.left_out["pictures without a description"] += 1
+        relations = self.archive.relations(self.main)
+        for each in drawing.iter("{*}chart", "{*}relIds", "{*}textpath"):
+            if local(each) == "textpath":
+                inline.parts.append(f" {each.get('string', '')} ")
+                continue
+            _, part = relations.get(attribute(each, "dm") or attribute(each, "id") or "", ("", ""))
+            if self.archive.has(part):
+                inline.behind.append((chart_text if local(each) == "chart" else diagram_text)(self.archive.xml(part)))
+        self._walk(drawing, inline)
+
+    def _table(self, table: Element) -> Iterator[str]:
+        """A Markdown table. A cell that goes over several rows is in each; one that is alone is only a frame."""
+        rows: list[list[str]] = []
+        cells = list(table.iterdescendants("{*}tc"))
+        if len(cells) == 1:
+            yield from self._blocks(cells[0])
+            return
+        for row in _rows(table):
+            if row.find("{*}trPr/{*}del") is not None:
+                self.left_out["tracked deletions"] += 1
+                continue
+            rows.append(self._row(row, rows[-1] if rows else []))
+        if text := markdown_table(rows):
+            yield text
+
+    def _row(self, row: Element, above: list[str]) -> list[str]:
+        before = row.find("{*}trPr/{*}gridBefore")
+        texts = [""] * (0 if before is None else _number(before))
+        for cell in _cells(row):
+            span, merge = cell.find("{*}tcPr/{*}gridSpan"), cell.find("{*}tcPr/{*}vMerge")
+            text = " ".join(self._blocks(cell))
+            if merge is not None and attribute(merge, "val") != "restart" and not text.strip():
+                text = above[len(texts)] if len(texts) < len(above) else ""
+            texts += [text, *[""] * ((1 if span is None else _number(span)) - 1)]
+        return texts
+
+
+def _rows(table: Element) -> Iterator[Element]:
+    """The rows of a table and not of those in it, whatever they are wrapped in."""
+    for child in table.iterchildren():
+        if local(child) == "tr":
+            yield child
+        elif local(child) not in _SKIPPED:
+            yield from _rows(child)
+
+
+def _cells(row: Element) -> Iterator[Element]:
+    for child in row.iterchildren():
+        if local(child) == "tc":
+            yield child
+        elif local(child) not in ("trPr", "tblPrEx", *_SKIPPED):
+            yield from _cells(child)
+
+
+def _number(element: Element) -> int:
+    """The value of an element, within what a table can have."""
+    value = attribute(element, "val") or ""
+    return min(int(value), 100) if value.isdecimal() else 1
+
+
+def _is_hidden(run: Element) -> bool:
+    vanish = run.find("{*}rPr/{*}vanish")
+    return vanish is not None and attribute(vanish, "val") not in ("0", "false", "off")
+
+
+def _alternative(content: Element) -> Element:
+    """The newer of two ways to write the same; the older where the newer says nothing."""
+    choice, fallback = content.find("{*}Choice"), content.find("{*}Fallback")
+    says_nothing = choice is None or next((each for each in choice.iter("{*}t", "{*}blip", "{*}chart")), None) is None
+    return fallback if fallback is not None and says_nothing else content if choice is None else choice
+
+
+def _formula(formula: Element) -> str:
+    """In a line, as it is read aloud: `(a+b)/(c)`, `x^(2)`, `sqrt(x)`."""
+    name, parts = local(formula), [(local(child), child) for child in formula.iterchildren()]
+    if name == "t":
+        return formula.text or ""
+    texts = [text for each, child in parts if not each.endswith("Pr") and (text := _formula(child))]
+    if name == "f" and len(texts) == 2:
+        return f"({texts[0]})/({texts[1]})"
+    if name in ("sSup", "sSub") and len(texts) == 2:
+        return f"{texts[0]}{'^' if name == 'sSup' else '_'}({texts[1]})"
+    if name == "rad":
+        return f"sqrt({' '.join(reversed(texts))})"
+    character = formula.find("{*}naryPr/{*}chr")
+    operator = "" if name != "nary" else "∫" if character is None else attribute(character, "val") or ""
+    return operator + ("" if name in ("r", "oMath", "e", "num", "den", "sup", "sub", "deg") else " ").join(texts)
+
+
+def _symbol(symbol: Element) -> str:
+    """A sign of a font. Those in the private area are pictures of that font alone, such as arrows and ticks."""
+    code = attribute(symbol, "char") or ""
+    try:
+        character = chr(int(code, 16))
+    except (ValueError, OverflowError):
+        return ""
+    return "" if "\ue000" <= character <= "\uf8ff" else character
+
+
+def _form_field(data: Element) -> str:
+    """What is chosen in a list or ticked, which no run says."""
+    entries = [attribute(each, "val") or "" for each in data.iterfind("{*}ddList/{*}listEntry")]
+    if entries:
+        chosen = data.find("{*}ddList/{*}result")
+        at = 0 if chosen is None else _number(chosen)
+        return entries[at] if at < len(entries) else ""
+    box = data.find("{*}checkBox")
+    if box is None:
+        return ""
+    mark = box.find("{*}checked")
+    mark = box.find("{*}default") if mark is None else mark
+    return "[x] " if mark is not None and attribute(mark, "val") not in ("0", "false", "off") else "[ ] "

@@ -1,0 +1,133 @@
+"""XLSX -> Markdown: each sheet a section with a table, cells as the sheet shows them, comments below.
+
+Hidden sheets, rows and columns are left out and counted; rows that only a filter hides are read. A formula that no
+program has computed is shown as the formula, and counted.
+"""
+
+import io
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from retrieval.sources.parsing.office.archive import Archive, open_archive
+from retrieval.sources.parsing.office.drawings import chart_text, description, paragraphs
+from retrieval.sources.parsing.office.number_formats import show
+from retrieval.sources.parsing.parsed import Parsed, markdown_table
+
+if TYPE_CHECKING:
+    from openpyxl.cell.cell import Cell
+    from openpyxl.workbook.workbook import Workbook
+    from openpyxl.worksheet.worksheet import Worksheet
+
+_UNCOMPUTED = "values of formulas that were never computed"
+
+
+def read_xlsx(content: bytes) -> Parsed:
+    """A workbook.
+
+    Raises:
+        Unreadable: it is none, is damaged, or is protected by a password.
+    """
+    with open_archive(content, "xlsx") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # extensions that openpyxl does not know, which hold no cells
+        assert archive.main
+        book = _Book(content)
+        return Parsed("\n\n".join([*book.sections(), *_drawn(archive)]), book.left_out)
+
+
+class _Book:
+    def __init__(self, content: bytes) -> None:
+        self.content, self.left_out = content, Counter[str]()
+        self.formulas = self._load(data_only=False)
+        has_formulas = any(cell.data_type == "f" for sheet in self.formulas.worksheets for cell in _cells(sheet))
+        self.values = self._load(data_only=True) if has_formulas else self.formulas
+
+    def _load(self, data_only: bool) -> "Workbook":
+        from openpyxl import load_workbook
+
+        return load_workbook(io.BytesIO(self.content), data_only=data_only)
+
+    def sections(self) -> Iterator[str]:
+        for sheet in self.formulas.worksheets:
+            if sheet.sheet_state != "visible":
+                self.left_out["hidden sheets"] += 1
+                continue
+            yield f"## {sheet.title}"
+            if table := markdown_table(self._rows(sheet)):
+                yield table
+            yield from self._comments(sheet)
+        for chart in self.formulas.chartsheets:
+            yield f"## {chart.title}"
+
+    def _rows(self, sheet: "Worksheet") -> list[list[str]]:
+        values = self.values[sheet.title]._cells
+        columns, hidden_rows = self._columns(sheet), self._hidden_rows(sheet)
+        rows: dict[int, dict[int, str]] = {}
+        for cell in _cells(sheet):
+            if cell.row not in hidden_rows and cell.column in columns and cell.value is not None:
+                rows.setdefault(cell.row, {})[cell.column] = self._shown(cell, values.get((cell.row, cell.column)))
+        for merged in sheet.merged_cells.ranges:
+            # A cell that goes over several rows belongs to each.
+            text = rows.get(merged.min_row, {}).get(merged.min_col, "")
+            for row in rows.keys() & set(range(merged.min_row + 1, merged.max_row + 1)) if text else ():
+                rows[row].setdefault(merged.min_col, text)
+        return [[rows[row].get(column, "") for column in columns] for row in sorted(rows)]
+
+    def _columns(self, sheet: "Worksheet") -> dict[int, None]:
+        """The columns with cells that are shown, in their order."""
+        hidden = set[int]()
+        for each in sheet.column_dimensions.values():
+            if each.hidden:
+                hidden |= set(range(each.min or 0, (each.max or 0) + 1))
+        columns = sorted({cell.column for cell in _cells(sheet) if cell.value is not None})
+        self.left_out["hidden columns"] += sum(column in hidden for column in columns)
+        return dict.fromkeys(column for column in columns if column not in hidden)
+
+    def _hidden_rows(self, sheet: "Worksheet") -> set[int]:
+        filters = [sheet.auto_filter, *(table.autoFilter for table in sheet.tables.values())]
+        filtered = set[int]()
+        for each in filters:
+            if each is not None and each.ref and each.filterColumn:
+                first, _, last = each.ref.partition(":")
+                filtered |= set(range(_row(first), _row(last or first) + 1))
+        hidden = {row for row, each in sheet.row_dimensions.items() if each.hidden} - filtered
+        with_cells = {row for row, _ in sheet._cells if row in hidden}
+        self.left_out["hidden rows"] += len(with_cells)
+        return hidden
+
+    def _shown(self, cell: "Cell", computed: Any) -> str:
+        if cell.data_type != "f":
+            return show(cell.value, cell.number_format)
+        if computed is not None and computed.value is not None:
+            return show(computed.value, cell.number_format)
+        if computed is not None and computed.data_type == "str":
+            return ""  # computed, to an empty text
+        self.left_out[_UNCOMPUTED] += 1
+        formula = getattr(cell.value, "text", cell.value)  # of an array, it is an object
+        return formula if isinstance(formula, str) else ""
+
+    def _comments(self, sheet: "Worksheet") -> Iterator[str]:
+        for cell in _cells(sheet):
+            if cell.comment is not None and (text := " ".join((cell.comment.text or "").split())):
+                yield f"Comment on {cell.coordinate}: {text}"
+
+
+def _cells(sheet: "Worksheet") -> Iterator["Cell"]:
+    """The cells that the file has, by rows: not those between, of which there may be millions."""
+    cells = sheet._cells
+    yield from (cells[key] for key in sorted(cells))
+
+
+def _row(coordinate: str) -> int:
+    return int("".join(character for character in coordinate if character.isdecimal()) or 0)
+
+
+def _drawn(archive: Archive) -> Iterator[str]:
+    """Text boxes, descriptions of pictures, and charts."""
+    for name in archive.names("xl/drawings/drawing"):
+        root = archive.xml(name)
+        yield from (part for part in [*paragraphs(root), description(root)] if part)
+    for name in archive.names("xl/charts/chart"):
+        if text := chart_text(archive.xml(name)):
+            yield text
