@@ -62,7 +62,7 @@ def quickstart(embedder: Embedder) -> Collection:
     chunks, labels = list[str](), list[str]()
     for document in sources.all_documents(config.sources):
         title = Path(document.source).stem
-        cut = chunk_document(document.read(), title, config.chunk_tokens, embedder.count_tokens)
+        cut = chunk_document(document.read(), title, config.chunk_tokens, embedder.count_tokens, document.markup)
         chunks += [f"{chunk.title}\n{chunk.text}" for chunk in cut]
         labels += [document.source] * len(cut)
     return Collection(

@@ -241,7 +241,7 @@ def contents(config: RetrievalConfig) -> list[str]:
         f"{chunk.title}\n{chunk.text}"
         for document in all_documents(config.sources)
         for chunk in chunking.chunk_document(
-            document.read(), Path(document.source).stem, config.chunk_tokens, embedder.count_tokens
+            document.read(), Path(document.source).stem, config.chunk_tokens, embedder.count_tokens, document.markup
         )
     ]
 

@@ -27,7 +27,8 @@ _ABBREVIATION = re.compile(
     r"bzw|bspw|usw|z\.b|d\.h|u\.a|ggf|evtl|vgl|nr|abb|tab|hr|fr",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？｡]+[」』）”’]*")
+# Possessive, and only from the first mark on: a million dots are looked at once.
+_SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？｡]+[」』）”’]*")
 _CLOSERS = ("}", ")", "]", "end", "</")
 
 
@@ -67,10 +68,14 @@ class Blocks:
         for node in nodes:
             assert node.map is not None
             # What is in no block, such as the address that a link refers to, is text all the same.
-            yield from self._cut(self._span(line, node.map[0]), _PROSE)
+            yield from self.lines(line, node.map[0])
             yield from self._block(node)
             line = max(line, node.map[1])
-        yield from self._cut(self._span(line, last), _PROSE)
+        yield from self.lines(line, last)
+
+    def lines(self, first: int, last: int) -> Iterator[Unit]:
+        """The units of lines that are in no block."""
+        yield from self._cut(self._span(first, last), _PROSE)
 
     def _block(self, node: "SyntaxTreeNode") -> Iterator[Unit]:
         assert node.map is not None
@@ -98,21 +103,23 @@ class Blocks:
         before, after = f"{opening}\n", f"\n{closing}"
         if 2 * self.size(before + after) > self.room:  # what takes more than half of each piece is not worth repeating
             before, after = f"{node.markup}\n", f"\n{node.markup}"
+            at = self.offsets[first] + opening.find(node.markup)
+            for start, end in ((self.offsets[first], at), (at + len(node.markup), self.offsets[first + 1])):
+                yield from self._cut(_trimmed(self.text, start, end), (_words, _halves))
         yield from self._cut(self._span(first + 1, last - is_closed), _CODE, before, after)
 
     def _table(self, first: int, last: int) -> Iterator[Unit]:
         head = clean_text(self.text[slice(*(self._span(first, first + 2) or (0, 0)))]) + "\n"
-        block = self.offsets[first]
-        if 2 * self.size(head) > self.room:
-            head, first = "", first - 2
-        for line in range(first + 2, last):
-            row = self._span(line, line + 1)
-            if row is None:
-                continue
-            if head and self._fits(row, head):
-                yield Unit(*row, block, head)
-            else:
-                yield from self._cut(row, (_words, _halves))
+        rows = [row for line in range(first + 2, last) if (row := self._span(line, line + 1))]
+        is_repeated = 2 * self.size(head) <= self.room
+        fit = [is_repeated and self._fits(row, head) for row in rows]
+        if not any(fit[:1]):  # the head is a row like the others
+            yield from (unit for line in (first, first + 1) for unit in self._row(self._span(line, line + 1)))
+        for row, fits in zip(rows, fit, strict=True):
+            yield from [Unit(*row, self.offsets[first], head)] if fits else self._row(row)
+
+    def _row(self, span: Span | None) -> Iterator[Unit]:
+        yield from self._cut(span, (_words, _halves))
 
     def _list(self, node: "SyntaxTreeNode", span: Span) -> Iterator[Unit]:
         for item in node.children:

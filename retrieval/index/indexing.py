@@ -7,7 +7,6 @@ A document whose digest and number of chunks stand in the store is left alone. C
 that was killed half-way is finished by the next one, and a chunk that a changed document keeps keeps its vector.
 """
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -21,8 +20,8 @@ from cluster.hardware import Hardware, read_node
 from retrieval.config import RetrievalConfig
 from retrieval.embedding.embedder import Embedder, make_embedder
 from retrieval.embedding.precision import choose_precision
-from retrieval.filters.rights import Attributes
 from retrieval.index import bulk_import, chunking
+from retrieval.index.cut_revision import CutRevision, attributes_digest, document_digests
 from retrieval.index.indexed_documents import IndexedDocuments
 from retrieval.index.report import Failure, IndexReport, nothing_readable
 from retrieval.index.writer import Changed, ChunkWriter, Vectors
@@ -180,12 +179,15 @@ class _Sync:
         store.load(self.physical)
         self.writer = ChunkWriter(store, self.physical, self._importer())
         store.read_rows(self.physical, known.fill)
+        self.cut = CutRevision(store, self.physical, is_empty=next(known.documents(), None) is None)
 
     def run(self, named: set[Path] | None = None, polled: SourceConfig | None = None) -> IndexReport:
         """Take up every document, or only those of the files `named` and of the source `polled`; what is nowhere any
         more is deleted."""
         started, self.report = time.monotonic(), IndexReport(self.collection)
         self.known.begin()
+        if named is None:
+            self.cut.begin(self.on_progress)
         batch: list[Changed] = []
         num_chunks, enough = 0, max(BATCH_CHUNKS, self.embedder.round_chunks)
         for document in self._present(named is None, polled):
@@ -208,6 +210,8 @@ class _Sync:
         self.report.num_chunks = self.store.finish(self.physical, flush=named is None or self.store.is_lite)
         self.store.publish(self.report.collection, self.physical)
         self.previous = None
+        if named is None:
+            self.cut.complete()
         if advice := self.store.outgrown(self.physical, self.report.num_chunks):
             self.on_progress(advice)
         self.report.seconds = round(time.monotonic() - started, 2)
@@ -278,10 +282,10 @@ class _Sync:
     def _changed(self, document: Document) -> Changed | None:
         """The document cut into chunks; None where it is unchanged or cannot be read, which the report then says."""
         stored = self.known.digest(_printable(document.source))
-        carries_other = stored is None or not stored.endswith(_digest_of(document.attributes))
+        carries_other = stored is None or not stored.endswith(attributes_digest(document))
         try:
-            digest = _digest(document)
-            if digest == stored:
+            digests = _digests(document)
+            if stored in digests and not self.cut.is_earlier:
                 self.report.unchanged += 1
                 return None
             chunks = self._chunks(document)
@@ -291,6 +295,7 @@ class _Sync:
             return None
         except Unreadable as error:
             self.report.failed.append(Failure(_printable(document.source), str(error)))
+            self.cut.num_left += stored is not None
             if carries_other:
                 # What stands there is for others than it is for now, or nobody knows whom for.
                 self._remove([_printable(document.source)])
@@ -300,13 +305,19 @@ class _Sync:
             self._remove([document.source])
             return None
         ids = self.known.ids(document.source)
-        return Changed(document.source, document.attributes, digest, chunks, ids, carries_other)
+        digest = digests[-1] if stored in digests else digests[0]
+        changed = Changed(document.source, document.attributes, digest, chunks, ids, carries_other)
+        if stored in digests and set(ids) == set(changed.texts):
+            self.report.unchanged += 1
+            return None
+        return changed
 
     def _chunks(self, document: Document) -> list[chunking.Chunk]:
         title, text = PurePosixPath(document.source).stem, document.read()
         if isinstance(text, PartialText):
             self.report.left_out += [Failure(document.source, reason) for reason in text.left_out]
-        return chunking.chunk_document(text, title, self._max_tokens, self.embedder.count_tokens)
+        count = self.embedder.count_tokens
+        return chunking.chunk_document(text, title, self._max_tokens, count, document.markup)
 
     @cached_property
     def _max_tokens(self) -> int:
@@ -364,12 +375,7 @@ def _printable(source: str) -> str:
     return source.encode(errors="backslashreplace").decode()
 
 
-def _digest(document: Document) -> str:
-    """Two halves of 32 hex digits: what the document says, and what it carries (tenant, labels, metadata)."""
+def _digests(document: Document) -> list[str]:
     if document.source != _printable(document.source):
         raise Unreadable("has a name that is not UTF-8")
-    return hashlib.sha256(document.version().encode()).hexdigest()[:32] + _digest_of(document.attributes)
-
-
-def _digest_of(attributes: Attributes) -> str:
-    return attributes.digest[:32]
+    return document_digests(document)

@@ -42,7 +42,7 @@ class Hit(Passage):
     last: int | None = None
     """Number of the last chunk where neighbours were merged; None where it is a single chunk."""
     also_in: tuple[str, ...] = ()
-    """Other sources that say (nearly) the same, and were left out for it."""
+    """Other sources that say the same, word for word, and were left out for it."""
 
     @property
     def is_live(self) -> bool:

@@ -1,4 +1,4 @@
-"""Ranked chunks -> the passages that are shown: near-duplicates collapsed, neighbours merged.
+"""Ranked chunks -> the passages that are shown: what says the same is shown once, neighbours are merged.
 
     passages = passages_of(candidates, top_k=3, prompt_tokens=1024)
 
@@ -6,56 +6,39 @@ A passage has its best chunk's place and scores, and the first one's title. Chun
 in the document's order.
 """
 
-import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
-from math import ceil
+from pathlib import PurePosixPath
+from unicodedata import normalize
 
 from retrieval.prompt import estimate_tokens, render_system
 from retrieval.search.hits import Hit
 
-NEAR_DUPLICATE = 0.9
-"""Jaccard similarity of two passages' sets of five successive words, above which they say the same."""
-SHINGLE_WORDS = 5
-_NUMBER = re.compile(r"\d+")
-
-Shingles = frozenset[int]
-"""Hashes of successive words: numbers cost the garbage collector nothing."""
+_LAST_MARKS, _QUOTES = ".,;:", "\"'`“”‘’„«»"
 
 
 def passages_of(hits: Sequence[Hit], top_k: int, prompt_tokens: int) -> list[Hit]:
-    """The best `top_k` passages of ranked chunks, which are read only as far as they are needed: comparing all of a
-    hundred takes as long as finding them."""
+    """The best `top_k` passages of ranked chunks, which are read only as far as they are needed."""
     num_read = 2 * top_k
     while True:
-        passages = merge_passages(drop_near_duplicates(hits[:num_read]), top_k, prompt_tokens)
+        passages = merge_passages(drop_repetitions(hits[:num_read]), top_k, prompt_tokens)
         if len(passages) == top_k or num_read >= len(hits):
             return passages
         num_read *= 2
 
 
-def drop_near_duplicates(hits: Sequence[Hit]) -> list[Hit]:
-    """The hits, without those that (nearly) repeat a better one; it names their sources in `also_in`.
+def drop_repetitions(hits: Sequence[Hit]) -> list[Hit]:
+    """The hits, without those that say the same as a better one; it names their sources in `also_in`.
 
-    Passages with different numbers are never the same: last year's price list is not this year's.
+    Two say the same where all words of title and text are the same: one name, one "not" or one unit makes another
+    document of a long text. A title that is the file's name is no part of it.
     """
-    kept: list[Hit] = []
-    texts: list[Shingles] = []
-    holders: defaultdict[int, list[int]] = defaultdict(list)
+    kept: dict[str, Hit] = {}
     for hit in hits:
-        shingles = _shingles(hit.text)
-        first = _prefix(shingles)
-        twin = _twin(hit, shingles, sorted({number for shingle in first for number in holders[shingle]}), kept, texts)
-        if twin is not None:
-            kept[twin] = _with_sources(kept[twin], [hit.source])
-            continue
-        for shingle in first:
-            holders[shingle].append(len(kept))
-        kept.append(hit)
-        texts.append(shingles)
-    return kept
+        words = " ".join([*_words(_own_title(hit)), "\n", *_words(hit.text)])
+        kept[words] = _with_sources(kept[words], [hit.source]) if words in kept else hit
+    return list(kept.values())
 
 
 def merge_passages(hits: Sequence[Hit], top_k: int, prompt_tokens: int) -> list[Hit]:
@@ -102,29 +85,27 @@ def _grown(passages: list[Hit], hit: Hit, prompt_tokens: int) -> bool:
     return False
 
 
-def _shingles(text: str) -> Shingles:
-    words = text.casefold().split()
-    if len(words) <= SHINGLE_WORDS:
-        return frozenset([hash(tuple(words))])
-    return frozenset(map(hash, zip(*(words[start:] for start in range(SHINGLE_WORDS)), strict=False)))
+def _own_title(hit: Hit) -> str:
+    name = PurePosixPath(hit.source).stem
+    return "" if hit.title == name else hit.title.removeprefix(f"{name} > ")
 
 
-def _prefix(shingles: Shingles) -> list[int]:
-    """The smallest tenth: two sets that are similar enough share at least one of it (Bayardo, Ma, Srikant, WWW 2007),
-    so no others need to be compared."""
-    return sorted(shingles)[: len(shingles) - ceil(NEAR_DUPLICATE * len(shingles)) + 1]
+def _words(text: str) -> Iterator[str]:
+    """Words without what may differ where the same is said: case, the mark behind a word, and quotes around it.
 
-
-def _twin(
-    hit: Hit, shingles: Shingles, numbers: Sequence[int], kept: Sequence[Hit], texts: Sequence[Shingles]
-) -> int | None:
-    """The first of the kept hits with these numbers that says the same."""
-    for number in numbers:
-        shared = len(shingles & texts[number])
-        similarity = shared / (len(shingles) + len(texts[number]) - shared)
-        if similarity > NEAR_DUPLICATE and _NUMBER.findall(hit.text) == _NUMBER.findall(kept[number].text):
-            return number
-    return None
+    Case is kept in a word with digits, behind one (5 mW and 5 MW), and where capitals are inside of a word; so are
+    quotes at a digit, which are units, and every other mark: -5, (5), 5%, C++.
+    """
+    is_behind_number = False
+    for written in normalize("NFC", text).split():
+        word = written.rstrip(_LAST_MARKS)
+        if not any(map(str.isnumeric, word)):
+            word = word.strip(_QUOTES).rstrip(_LAST_MARKS)
+            if not is_behind_number and word in (word.lower(), word.upper(), word.capitalize()):
+                word = word.lower()
+        is_behind_number = word[-1:].isnumeric()
+        if word:
+            yield word
 
 
 def _with_sources(hit: Hit, sources: Sequence[str]) -> Hit:

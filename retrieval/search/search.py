@@ -4,7 +4,7 @@ searcher = Searcher(config, uri)
 result = searcher.search("help-desk", "How do I reset my password?")
 
 Stages: the legs (embeddings, words, a live engine) side by side, their fusion, the reranker, the threshold,
-near-duplicates, neighbours. A hit carries the scores of all that saw it.
+repetitions, neighbours. A hit carries the scores of all that saw it.
 """
 
 import time

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cluster.errors import TandemError
 from retrieval.filters.rights import Attributes
+from retrieval.sources.markup import Markup
 
 
 class Unreadable(Exception):
@@ -60,11 +61,13 @@ class Document:
     """Something short that changes whenever the document's text does, such as a digest. Raises Unreadable."""
 
     read: Callable[[], str]
-    """The document as Markdown or plain text, with `\\n` line ends; a `PartialText` where something was left out.
-    Raises Unreadable."""
+    """The document's text, with `\\n` line ends; a `PartialText` where something was left out. Raises Unreadable."""
 
     path: Path | None = None
     """The local file, where it is one: `tandem index --watch` reads again those that are named by the system."""
+
+    markup: Markup = "markdown"
+    """What the text is written in."""
 
 
 def unreadable(name: str, reason: str, attributes: Attributes, path: Path | None = None) -> Document:

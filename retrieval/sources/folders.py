@@ -10,6 +10,7 @@ from cluster.errors import TandemError
 from retrieval.sources import rows
 from retrieval.sources.config import FolderSource
 from retrieval.sources.document import Document
+from retrieval.sources.markup import markup_of
 from retrieval.sources.parsing.formats import ROWS_SUFFIXES, SUFFIXES, text_version
 from retrieval.sources.parsing.limits import digest
 from retrieval.sources.parsing.parse import read_markdown
@@ -30,7 +31,7 @@ def folder_documents(source: FolderSource, prefix: str) -> Iterator[Document]:
             yield from rows.row_documents(name, _chunks(path), source.attributes, path)
             continue
         version, read = partial(_version, path, source.encoding), partial(read_markdown, path, source.encoding)
-        yield Document(name, source.attributes, version, read, path)
+        yield Document(name, source.attributes, version, read, path, markup_of(path.suffix))
 
 
 def _version(path: Path, encoding: str | None) -> str:

@@ -14,6 +14,7 @@ from cluster.storage.buckets import SCHEMES
 from retrieval.sources import clouds, rows
 from retrieval.sources.config import ObjectSource
 from retrieval.sources.document import CHUNK_BYTES, Document, Entry, Gone, SourceUnavailable, Unreadable
+from retrieval.sources.markup import markup_of
 from retrieval.sources.parsing.formats import ROWS_SUFFIXES, SUFFIXES, text_version
 from retrieval.sources.parsing.limits import check_size
 from retrieval.sources.parsing.parse import parse
@@ -31,7 +32,7 @@ def object_documents(source: ObjectSource, prefix: str) -> Iterator[Document]:
             yield from rows.row_documents(name, _whole(source, entry), source.attributes, None)
         else:
             version, read = partial(_version, entry, source.encoding), partial(_read, entry, source.encoding)
-            yield Document(name, source.attributes, version, read)
+            yield Document(name, source.attributes, version, read, markup=markup_of(suffix))
 
 
 def check_object_source(source: ObjectSource) -> None:

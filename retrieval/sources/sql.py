@@ -26,6 +26,7 @@ from cluster.fingerprints.digests import digest_json
 from retrieval.filters.rights import Attributes
 from retrieval.sources.config import SqlQuery, SqlSource
 from retrieval.sources.document import UNKNOWN, Document, SourceUnavailable, Unreadable, unreadable
+from retrieval.sources.markup import Markup
 from retrieval.sources.rows import row_attributes, row_name, row_text
 from retrieval.sources.sql_query import as_subquery
 
@@ -115,7 +116,9 @@ def sql_documents(source: SqlSource, prefix: str) -> Iterator[Document]:
                 if row.reason:
                     yield unreadable(name, row.reason, row.attributes)
                 else:
-                    yield Document(name, row.attributes, partial(str, row.version), partial(texts.read, position))
+                    version, read = partial(str, row.version), partial(texts.read, position)
+                    markup: Markup = "titled" if source.sql.title else "plain"
+                    yield Document(name, row.attributes, version, read, markup=markup)
 
 
 def check_sql_source(source: SqlSource) -> None:

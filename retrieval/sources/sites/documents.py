@@ -14,6 +14,7 @@ from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
 from retrieval.sources.config import SitemapSource
 from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
+from retrieval.sources.markup import page_markup
 from retrieval.sources.rows import row_name
 from retrieval.sources.sites.addresses import canonical, page_key, page_name
 from retrieval.sources.sites.pages import canonical_address, page_markdown
@@ -44,7 +45,8 @@ def site_documents(source: SitemapSource, prefix: str, left_out: Counter[str] | 
         # All of them first: a page may name a later one as its canonical address.
         for url, changed in list(pages.allowed()):
             page = _WebPage(pages, url, changed)
-            yield Document(prefix + row_name(page_name(url)), source.attributes, page.version, page.read)
+            name, markup = prefix + row_name(page_name(url)), page_markup(url)
+            yield Document(name, source.attributes, page.version, page.read, markup=markup)
 
 
 def check_sitemap_source(source: SitemapSource) -> None:

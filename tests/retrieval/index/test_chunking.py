@@ -37,12 +37,8 @@ def test_a_document_that_fits_keeps_its_subheadings() -> None:
 
 
 def test_a_longer_document_is_cut_along_its_headings() -> None:
-    text = "# A\n\n" + "a " * 20 + "\n\n## B\n\n" + "b " * 20 + "\n\n### C\nc\n\n## D *and* [link](http://x)\n\nd"
-    assert [(piece.title, piece.text[:1]) for piece in cut(text, 30)] == [
-        ("A", "a"),
-        ("A > B", "b"),
-        ("A > D and link", "d"),
-    ]
+    text = "# A\n\n" + "a " * 20 + "\n\n## B\n\n" + "b " * 20 + "\n\n### C\nc\n\n## *D*\n\nd"
+    assert [(piece.title, piece.text[:1]) for piece in cut(text, 30)] == [("A", "a"), ("A > B", "b"), ("A > D", "d")]
 
 
 def test_a_preamble_and_several_top_headings_are_kept() -> None:
@@ -82,15 +78,15 @@ def test_a_word_without_end_is_cut_though_it_is_one_token() -> None:
     assert max(len(piece.text) for piece in pieces) <= 50 * 16
 
 
-def test_front_matter_and_empty_documents_give_nothing() -> None:
-    assert texts("---\ntitle: x\n---\n# T\n\nText.") == [("T", "Text.")]
-    assert cut("") == cut("# Only a heading\n") == cut("\n \n") == []
+def test_empty_documents_give_nothing() -> None:
+    assert cut("") == cut("\n \n") == cut("#\n") == []
 
 
-def test_a_heading_without_end_is_cut() -> None:
-    [piece] = cut("# " + "word " * 500 + "\n\nText.", 40)
-    assert len(piece.title) <= MAX_TITLE_CHARACTERS
-    assert piece.text == "Text."
+def test_a_heading_without_end_is_cut_and_is_text_too() -> None:
+    heading = " ".join(f"word{number}" for number in range(500))
+    pieces = cut(f"# {heading}\n\nText.", 40)
+    assert all(len(piece.title) <= MAX_TITLE_CHARACTERS for piece in pieces)
+    assert " ".join(piece.text for piece in pieces).split() == ["#", *heading.split(), "Text."]
 
 
 def test_two_runs_give_the_same_chunks() -> None:
@@ -158,7 +154,7 @@ def test_what_a_link_refers_to_is_kept() -> None:
 
 
 def test_spans_say_where_a_chunk_stands() -> None:
-    text = "---\nx: 1\n---\nBefore.\n\n# A\n\n" + "One two three. Four five. " * 10 + "\n\n## B\n\nEnd.\n"
+    text = "---\nx: 1\n---\n\nBefore.\n\n# A\n\n" + "One two three. Four five. " * 10 + "\n\n## B\n\nEnd.\n"
     pieces = cut(text, 20)
     assert len(pieces) > 3
     for piece in pieces:
@@ -230,7 +226,7 @@ def test_whatever_the_document_nothing_is_lost_and_nothing_is_torn(max_tokens: i
             assert count(f"{piece.title}\n{piece.text}") <= max_tokens, seed
             marks = re.findall(r"^(?:[-*] |1\. | |>)*(```|~~~~)", piece.text, re.MULTILINE)
             assert len(marks) % 2 == 0, (seed, piece.text)
-            assert document.text[piece.start : piece.end].split()[-1] in piece.text
+            assert document.text[piece.start : piece.end].split()[-1].strip("`~") in piece.text
         assert [piece.start for piece in pieces] == sorted(piece.start for piece in pieces)
         lines = {line for piece in pieces for line in piece.text.split("\n")}
         whole = {row for row in document.rows if count(row) <= max_tokens // 2 - 8}

@@ -1,13 +1,15 @@
-"""Near-duplicates and neighbours: what becomes one passage, and what must not."""
+"""Repetitions and neighbours: what becomes one passage, and what must not."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
 from retrieval.prompt import estimate_tokens, render_system
 from retrieval.search.hits import Hit, Scores
-from retrieval.search.passages import NEAR_DUPLICATE, drop_near_duplicates, merge_passages, passages_of, widen_passages
+from retrieval.search.passages import drop_repetitions, merge_passages, passages_of, widen_passages
 
 LONG = " ".join(f"word-{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")
 BOILERPLATE = " ".join(f"{a}{b}" for a in "abcdefgh" for b in "nopqrstu")
@@ -23,54 +25,58 @@ def citations(hits: list[Hit]) -> list[str]:
 
 def test_the_same_text_elsewhere_is_shown_once_with_its_other_sources() -> None:
     hits = [hit("a", 0, BOILERPLATE), hit("x", 0), hit("b", 3, BOILERPLATE.upper()), hit("c", 1, BOILERPLATE)]
-    assert [(each.source, each.also_in) for each in drop_near_duplicates(hits)] == [("a", ("b", "c")), ("x", ())]
+    assert [(each.source, each.also_in) for each in drop_repetitions(hits)] == [("a", ("b", "c")), ("x", ())]
 
 
 def test_a_repetition_in_the_same_document_is_dropped_and_not_named() -> None:
-    assert drop_near_duplicates([hit("a", 0, BOILERPLATE), hit("a", 7, BOILERPLATE)]) == [hit("a", 0, BOILERPLATE)]
+    assert drop_repetitions([hit("a", 0, BOILERPLATE), hit("a", 7, BOILERPLATE)]) == [hit("a", 0, BOILERPLATE)]
+
+
+LETTER = f"Dear Mr Smith, {BOILERPLATE} {BOILERPLATE[::-1]} you may not park the red car in France before 5 May. 12 MW"
 
 
 @pytest.mark.parametrize(
-    ("num_changed", "num_left"), [(0, 1), (1, 2)], ids=["similarity 1.0", "64 words, one changed: 0.85"]
-)
-def test_the_threshold(num_changed: int, num_left: int) -> None:
-    words = BOILERPLATE.split()
-    words[30 : 30 + num_changed] = ["changed"] * num_changed
-    assert len(drop_near_duplicates([hit("a", 0, BOILERPLATE), hit("b", 0, " ".join(words))])) == num_left
+    ("there", "here"),
+    [
+        ("Smith", "Jones"), (" not", ""), ("red", "blue"), ("France", "Spain"), ("5 May", "6 May"), ("May", "June"),
+        ("12 MW", "12 mW"), ("12 MW", "12 kW"), ("12 MW", "-12 MW"), ("12 MW", "(12) MW"), ("12 MW", "1.2 MW"),
+        ("12 MW", "12 MW%"), ("may", "must"), ("before", "after"), ("car", "cars"), ("12 MW", "12\" MW"),
+        ("park", "Maße"), ("12 MW", "12 MW MW"), ("red", "C++"), ("you may not park", "park may not you"),
+    ],
+)  # fmt: skip
+def test_one_other_word_in_a_long_text_is_another_text(there: str, here: str) -> None:
+    assert there in LETTER and len(LETTER.split()) > 130
+    for one, other in ((LETTER, LETTER.replace(there, here)), (LETTER.replace(there, here), LETTER)):
+        assert len(drop_repetitions([hit("a", 0, one), hit("b", 0, other)])) == 2
 
 
-def test_a_word_changed_in_a_long_text_is_a_near_duplicate_but_another_number_is_not() -> None:
-    long = " ".join([BOILERPLATE, *(f"{word}x" for word in BOILERPLATE.split())])
-    assert len(drop_near_duplicates([hit("a", 0, f"{long} costs little"), hit("b", 0, f"{long} costs much")])) == 1
-    assert len(drop_near_duplicates([hit("a", 0, f"{long} in 2023"), hit("b", 0, f"{long} in 2024")])) == 2
+def test_words_that_only_look_alike_are_others() -> None:
+    for one, other in (("Maße", "Masse"), ("C++", "C#"), ("5'", '5"'), ("1,5", "1.5"), ("µm", "mm"), ("mW", "MW")):
+        assert len(drop_repetitions([hit("a", 0, one), hit("b", 0, other)])) == 2, (one, other)
 
 
-def test_no_pair_that_is_similar_enough_is_missed() -> None:
-    """Beside every pair compared, on texts from which a few words were taken at random."""
+@pytest.mark.parametrize("change", [str.upper, "\n".join, " \t".join, '"{}"'.format, "{}.".format, "{},".format])
+def test_what_differs_in_case_space_and_marks_only_says_the_same(change: Callable[[Any], str]) -> None:
+    text = BOILERPLATE.split() if getattr(change, "__name__", "") == "join" else BOILERPLATE
+    assert len(drop_repetitions([hit("a", 0, BOILERPLATE), hit("b", 0, change(text))])) == 1
+
+
+def test_any_two_texts_that_differ_in_a_word_are_both_shown() -> None:
     random = Random(0)
-    words = BOILERPLATE.split() * 2
-    texts = []
-    for _ in range(60):
-        text = list(words[: random.randint(100, 128)])
-        for _ in range(random.randint(0, 3)):
-            text[random.randrange(len(text))] = "other"
-        texts.append(" ".join(text))
-    expected: list[str] = []
-    for text in texts:
-        if not any(similarity(text, other) > NEAR_DUPLICATE for other in expected):
-            expected.append(text)
-    found = drop_near_duplicates([hit(f"{number}", 0, text) for number, text in enumerate(texts)])
-    assert [each.text for each in found] == expected and 5 < len(expected) < 55
+    for _ in range(200):
+        words = random.choices(LETTER.split(), k=random.randint(1, 300))
+        other = list(words)
+        place = random.randrange(len(words))
+        other[place] = random.choice(["no", "never", "7", "7,0", "Anna", "green", "€", f"{words[place]}s", "é"])
+        same = drop_repetitions([hit("a", 0, " ".join(words)), hit("b", 0, " ".join(other))])
+        assert len(same) == 2, (words[place], other[place])
 
 
-def similarity(first: str, second: str) -> float:
-    a, b = ({tuple(words[n : n + 5]) for n in range(len(words) - 4)} for words in (first.split(), second.split()))
-    return len(a & b) / len(a | b)
-
-
-def test_short_texts_are_the_same_only_if_every_word_is() -> None:
-    hits = [hit("a", 0, "It is Au."), hit("b", 0, "It is Fe."), hit("c", 0, "It  is au.")]
-    assert [(each.source, each.also_in) for each in drop_near_duplicates(hits)] == [("a", ("c",)), ("b", ())]
+def test_another_heading_makes_another_passage_and_another_file_name_does_not() -> None:
+    fees = [hit(name, 0, "The fee is 12.", title=name.title()) for name in ("france.md", "spain.md")]
+    assert len(drop_repetitions([replace(each, title=each.title.removesuffix(".Md")) for each in fees])) == 2
+    assert len(drop_repetitions([replace(each, title=each.source[:-3]) for each in fees])) == 1
+    assert len(drop_repetitions([replace(each, title=f"{each.source[:-3]} > Fees") for each in fees])) == 1
 
 
 def test_neighbours_become_one_passage_in_the_documents_order() -> None:
@@ -123,7 +129,7 @@ def test_a_passage_grows_no_further_than_the_prompt() -> None:
 
 
 def test_what_collapsed_stays_named_in_the_merged_passage() -> None:
-    hits = drop_near_duplicates([hit("a", 0), hit("a", 1, BOILERPLATE), hit("b", 0, BOILERPLATE)])
+    hits = drop_repetitions([hit("a", 0), hit("a", 1, BOILERPLATE), hit("b", 0, BOILERPLATE)])
     assert merge_passages(hits, 3, 1024)[0].also_in == ("b",)
 
 

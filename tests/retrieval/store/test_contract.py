@@ -56,7 +56,8 @@ def found(store: Store, name: str, where: object = FieldComparison("id", "!=", "
 def test_a_collection_is_made_once_and_keeps_its_settings(store: Store, name: str) -> None:
     physical = store.ensure(name, SETTINGS)
     assert store.ensure(name, SETTINGS) == physical
-    assert store.settings(physical) == SETTINGS
+    store.set_properties(physical, {"more": "1"})
+    assert store.settings(physical) == SETTINGS and (store.properties(physical) or {})["more"] == "1"
     assert store.ensure(name, replace(SETTINGS, chunk_tokens=200)) != physical
 
 
