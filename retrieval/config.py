@@ -238,8 +238,7 @@ class RetrievalConfig(EmbeddingConfig):
     sources: tuple[SourceItem, ...] = ()
     """Folders and single files, object stores (s3://, gs://, az://), SQL databases and sitemaps: a path or URL, or a
     mapping with `path`, `sql` or `sitemap` and what its documents carry (`tenant`, `access`, `metadata`). Markdown and
-    plain text are read as they are; HTML, PDF, DOCX, PPTX, XLSX and CSV through markitdown; each row of a JSONL file
-    is a document."""
+    plain text are read as they are, the other kinds each by its reader; each row of a JSONL file is a document."""
 
     uri: str = "local"
     """`local` (Milvus Lite, started on loopback when needed) or the http(s) address of a Milvus server.

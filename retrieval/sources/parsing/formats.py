@@ -1,4 +1,6 @@
-"""The kinds of files that are read, by their suffix."""
+"""The kinds of files that are read, by their suffix, and what their texts depend on beside their bytes."""
+
+from importlib.util import find_spec
 
 TEXT_SUFFIXES = frozenset({
     ".md", ".markdown", ".mdx", ".txt", ".text", ".rst", ".adoc", ".asciidoc", ".org",
@@ -34,7 +36,7 @@ SUFFIXES = frozenset().union(
 )  # fmt: skip
 # Raised with a change in what is read of files of a kind: their documents are read again, and no others.
 _READ_ANEW = dict.fromkeys(
-    DELIMITED_SUFFIXES | HTML_SUFFIXES | WORD_SUFFIXES | SHEET_SUFFIXES | SLIDE_SUFFIXES, 1
+    DELIMITED_SUFFIXES | HTML_SUFFIXES | WORD_SUFFIXES | SHEET_SUFFIXES | SLIDE_SUFFIXES | {".pdf"}, 1
 )  # fmt: skip
 
 
@@ -47,4 +49,6 @@ def text_version(version: str, suffix: str, encoding: str | None) -> str:
     """
     reading = _READ_ANEW.get(suffix.lower(), 0)
     marks = [f"reading {reading}"] * bool(reading) + [f"encoding {encoding}"] * bool(encoding)
+    if suffix.lower() == ".pdf" and find_spec("rapidocr"):
+        marks.append("OCR")
     return "; ".join([version, *marks])

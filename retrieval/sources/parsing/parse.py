@@ -102,7 +102,7 @@ def _read(content: bytes, suffix: str, encoding: str | None, declared: str | Non
     if suffix == ".epub":
         return epub.read_epub(content)
     if suffix == ".pdf":
-        return _converted(content, suffix)
+        return _pdf(content)
     raise Unreadable("is of a kind that is not read")
 
 
@@ -115,15 +115,8 @@ def _message(content: bytes, suffix: str, encoding: str | None, depth: int) -> P
     return (mail.read_eml if suffix == ".eml" else mail.read_msg)(content, parse_attachment)
 
 
-def _converted(content: bytes, suffix: str) -> Parsed:
-    import io
+def _pdf(content: bytes) -> Parsed:
+    # It loads PDFium, and pdfminer where that is needed.
+    from retrieval.sources.parsing.pdf.read import read_pdf
 
-    from markitdown import MarkItDown, MarkItDownException, StreamInfo
-
-    try:
-        converter = MarkItDown(enable_plugins=False)
-        return Parsed(str(converter.convert_stream(io.BytesIO(content), stream_info=StreamInfo(extension=suffix))))
-    except (MarkItDownException, OSError, ValueError) as error:
-        # markitdown names the cause in its last line.
-        reason = str(error).strip().split("\n")[-1].strip(" -")[:200] or type(error).__name__
-        raise Unreadable(f"cannot be converted: {reason}") from error
+    return read_pdf(content)
