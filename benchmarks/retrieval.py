@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.results import ratio_row, row, write
+from benchmarks.retrieval_cold import cold_commands
 from benchmarks.retrieval_data import clustered, milvus_server, resident_gib, rows_of, write_documents
 from benchmarks.retrieval_load import bare_dense, bare_hybrid, latencies
 from retrieval.config import RetrievalConfig
-from retrieval.embedding.embedder import Embedder
+from retrieval.embedding.embedder import FEW_TEXTS, Embedder
 from retrieval.filters.rights import NOBODY, allowed
 from retrieval.index import chunking
 from retrieval.index.indexing import follow_changes, index_documents
@@ -34,7 +35,8 @@ from retrieval.store.index_parameters import search_parameters
 from retrieval.store.milvus_lite import local_server, running_server
 from retrieval.store.store import Store
 
-LITE_CHUNKS, SERVER_CHUNKS, FLAT_DOCUMENTS, COLD_CHUNKS = 10_000, 200_000, 20_000, 100_000
+LITE_CHUNKS, SERVER_CHUNKS, FLAT_DOCUMENTS, COLD_CHUNKS = 10_000, 200_000, 20_000, 200_000
+COLD_DOCUMENTS = 600
 DIMENSIONS, TOP_K, NUM_ASKED = 384, 10, 200
 LITE_SEARCHES, SERVER_SEARCHES = 600, 6_000
 NAME = "benchmark"
@@ -50,6 +52,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         for name, measure, sizes in (
+            ("commands", cold_commands, (COLD_DOCUMENTS,)),
             ("lite", on_lite, (LITE_CHUNKS, LITE_SEARCHES)),
             ("memory", memory_of_indexing, (FLAT_DOCUMENTS,)),
             ("cold", cold_lite, (COLD_CHUNKS,)),
@@ -174,7 +177,7 @@ def memory_of_indexing(folder: Path, num_documents: int) -> Measured:
 def peak_over_model(source: Path, uri: str) -> float:
     """Index in this process, which has done nothing else; GiB at its peak less those with the model loaded."""
     config = RetrievalConfig(sources=[source])
-    Embedder(config.embedding_model).embed_documents(["The first text is slow."] * 64)
+    Embedder(config.embedding_model).embed_documents(["The first text is slow."] * (FEW_TEXTS + 1))
     loaded = peak_gib()
     index_documents(config, NAME, uri, lambda _: None)
     return round(peak_gib() - loaded, 3)
@@ -191,7 +194,7 @@ def ingest(config: RetrievalConfig, uri: str, store: str, collection: str = NAME
     report, texts = index_documents(config, collection, uri, lambda _: None), contents(config)
     assert len(texts) == report.num_chunks == report.num_embedded
     embedder = Embedder(config.embedding_model)
-    embedder.embed_documents(texts[:64])
+    embedder.embed_documents(texts[: FEW_TEXTS + 1])
     started = time.perf_counter()
     for start in range(0, len(texts), 512):
         embedder.embed_documents(texts[start : start + 512])

@@ -176,6 +176,18 @@ class ServingConfig(Section):
                 raise ValueError(f"copy_of says that {name} is a copy of itself; name the model that it was made from")
         return self
 
+    @property
+    def own_host(self) -> str:
+        """The address at which this machine reaches the endpoint, also where it listens on all of them."""
+        return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+
+    @property
+    def own_url(self) -> str:
+        """The URL at which this machine reaches the endpoint, without /v1."""
+        return (
+            f"http://[{self.own_host}]:{self.port}" if ":" in self.own_host else f"http://{self.own_host}:{self.port}"
+        )
+
     def for_one_model(self, source: str) -> "ServingConfig":
         """These settings where one engine serves one model, as `base`, and nothing is loaded beforehand."""
         alone = {"models": {"base": source}, "num_replicas": Replicas(min=1, max=1), "preload": [],

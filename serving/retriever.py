@@ -6,6 +6,7 @@ batch, and no item waits for a batch to fill.
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -217,10 +218,10 @@ def _failures_told() -> Iterator[None]:
 
 
 def _one_thread() -> None:
-    """A question is too short to share among threads, and they would spin on cores that the engine needs."""
-    import torch
-
-    torch.set_num_threads(1)
+    """A question is too short to share among threads, and they would spin on cores that the engine needs. What loads
+    torch later, for a text that is longer than the model's export reads, sets it then."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 BatchItem = TypeVar("BatchItem")

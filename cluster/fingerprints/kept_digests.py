@@ -60,6 +60,12 @@ def digest_large_file(path: Path) -> str:
         return digest
 
 
+def digest_large_folder(path: Path) -> str:
+    """`digests.digest_folder` of all files, without reading large ones that were not touched since."""
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return digest_json([[file.relative_to(path).as_posix(), digest_large_file(file)] for file in files])
+
+
 def _entry(path: Path) -> Path | None:
     """Where a file's digest is kept; None for a user without a home."""
     try:

@@ -146,6 +146,18 @@ def find_folder(name: str) -> Path | None:
     return next((file.parent.resolve() for root in roots for file in sorted(root.rglob("modules.json"))), None)
 
 
+def find_cached_commit(model: str) -> str | None:
+    """`<hub id>@<commit>` of a model in the hub's cache on this machine, without asking the hub; None without one."""
+    id = model if "/" in model else f"sentence-transformers/{model}"  # as sentence-transformers reads such a name
+    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    cache = Path(os.environ.get("SENTENCE_TRANSFORMERS_HOME") or os.environ.get("HF_HUB_CACHE") or home / "hub")
+    try:
+        reference = cache.expanduser() / f"models--{id.replace('/', '--')}" / "refs" / "main"
+        return f"{id}@{reference.read_text().strip()}"
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
 def is_offline() -> bool:
     """Whether the model hub is not to be asked."""
     return os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}

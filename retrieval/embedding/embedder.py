@@ -1,8 +1,10 @@
 """Texts -> vectors, by a sentence-transformers model that is loaded when first needed.
 
-embedder = embedder_of(config.retrieval)
-vectors = embedder.embed_documents(["Iron
-The symbol of Iron is Fe."])
+embedder = make_embedder(config.retrieval)
+vectors = embedder.embed_documents(["Iron\nThe symbol of Iron is Fe."])
+
+Loading sentence-transformers takes 12 s of processor time. Where an export of the model is kept (`onnx_export`), a
+question and a few documents are embedded by that, on a CPU, and the model itself is never loaded.
 """
 
 import os
@@ -13,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import TandemError
-from cluster.fingerprints.digests import digest_folder
-from cluster.fingerprints.models import find_folder, is_offline
+from cluster.fingerprints.kept_digests import digest_large_folder
+from cluster.fingerprints.models import find_cached_commit, find_folder, is_offline
 from cluster.hardware import Hardware
 from retrieval.config import EmbeddingConfig
 from retrieval.embedding.batches import token_batches
 from retrieval.embedding.endpoint import EndpointEmbedder
+from retrieval.embedding.onnx_export import keep_export
+from retrieval.embedding.onnx_model import ExportedModel, ModelDescription, export_key, find_exported, read_export
 from retrieval.embedding.precision import Precision, compute_in_bf16
 
 if TYPE_CHECKING:
@@ -32,6 +36,8 @@ SPECIAL_TOKENS = 2
 # Padding included. They bound memory: on a CPU about what 64 texts of 128 tokens take. Their speed was not compared.
 BATCH_TOKENS = {"cpu": 8_192, "cuda": 32_768}
 BATCH_TEXTS = 1024
+# So few documents are embedded in this process, by the export where there is one.
+FEW_TEXTS = 64
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _QUERY_PROMPTS = ("query",)
 
@@ -74,16 +80,38 @@ class Embedder:
     @cached_property
     def identity(self) -> str:
         """What tells two models apart: a digest of the folder's content, or the hub id. Needs no loading."""
-        return digest_folder(self.folder) if self.folder else f"hub:{self.name}"
+        return digest_large_folder(self.folder) if self.folder else f"hub:{self.name}"
 
     @property
     def dimensions(self) -> int:
-        return int(self._model.get_embedding_dimension())
+        return self._description.dimensions
 
     @property
     def max_tokens(self) -> int:
         """Longest chunk in tokens, without the special ones and without the prefix for passages."""
-        return int(self._model.max_seq_length or 512) - SPECIAL_TOKENS - self.prefix_tokens
+        return (self._description.max_seq_length or 512) - SPECIAL_TOKENS - self.prefix_tokens
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether a question is embedded without loading the model."""
+        return self._exported is not None
+
+    def keep_export(self) -> str | None:
+        """Keep an export for the commands that come, if the model was loaded here and none is kept yet.
+
+        Returns:
+            Why questions are embedded by sentence-transformers; None where they are not, or nobody knows yet.
+        """
+        if self.is_exported or "_model" not in vars(self) or self._export_key is None or self.precision != "stored":
+            return None
+        with self._lock:
+            return keep_export(self._model, self._description, self._export_key)
+
+    @property
+    def not_exported(self) -> str | None:
+        """Why the model has no export, where that was tried."""
+        kept = read_export(self._export_key) if self._export_key else None
+        return kept.get("reason") if kept else None
 
     @cached_property
     def prefix_tokens(self) -> int:
@@ -100,8 +128,10 @@ class Embedder:
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
         prefix = self._prefix(self.passage_prefix, _DOCUMENT_PROMPTS)
         lengths = [length + self.prefix_tokens + SPECIAL_TOKENS for length in self._count(texts)]
-        for batch in token_batches(lengths, self._batch_tokens, BATCH_TEXTS):
-            vectors[batch] = self._encoded([texts[position] for position in batch], prefix, "document")
+        exported = self._exported if len(texts) <= FEW_TEXTS and self.precision == "stored" else None
+        batch_tokens = BATCH_TOKENS["cpu"] if exported else self._batch_tokens
+        for batch in token_batches(lengths, batch_tokens, BATCH_TEXTS):
+            vectors[batch] = self._encoded([texts[position] for position in batch], prefix, "document", exported)
         return vectors
 
     def embed_question(self, text: str) -> list[float]:
@@ -111,12 +141,16 @@ class Embedder:
     def embed_questions(self, texts: list[str]) -> "np.ndarray[Any, Any]":
         """Unit vectors `[len(texts), dimensions]` in float32; all in one batch."""
         assert self.precision == "stored", "questions are embedded as stored, whatever the documents were"
-        return self._encoded(texts, self._prefix(self.query_prefix, _QUERY_PROMPTS), "query")
+        return self._encoded(texts, self._prefix(self.query_prefix, _QUERY_PROMPTS), "query", self._exported)
 
     def release(self) -> None:
         """Give back what embedding documents took and searching does not need."""
 
-    def _encoded(self, texts: list[str], prefix: str, task: str) -> "np.ndarray[Any, Any]":
+    def _encoded(
+        self, texts: list[str], prefix: str, task: str, exported: ExportedModel | None
+    ) -> "np.ndarray[Any, Any]":
+        if exported is not None and (found := exported.encode(texts, prefix)) is not None:
+            return found
         with self._lock:  # the fast tokenizers raise "Already borrowed" where two threads tokenize at once
             vectors: np.ndarray[Any, Any] = self._model.encode(
                 texts, prompt=prefix, task=task, batch_size=len(texts), normalize_embeddings=True,
@@ -128,9 +162,9 @@ class Embedder:
         """The prefix that was set; else the prompt that sentence-transformers takes for this kind of text."""
         if own is not None:
             return own
-        prompts: dict[str, str] = self._model.prompts
-        name = next((name for name in names if name in prompts), self._model.default_prompt_name)
-        return prompts.get(name, "")
+        prompts = self._description.prompts
+        name = next((name for name in names if name in prompts), self._description.default_prompt_name)
+        return prompts.get(name, "") if name else ""
 
     @property
     def _batch_tokens(self) -> int:
@@ -150,6 +184,8 @@ class Embedder:
     def _counter(self) -> Any:
         """A copy of the model's fast tokenizer that never cuts: it needs no lock, and none of transformers' wrapping,
         which takes ten times as long on a short text. None where the tokenizer is not a fast one."""
+        if self._exported is not None:
+            return self._exported.counter
         backend = getattr(self._model.tokenizer, "backend_tokenizer", None)
         if backend is None:
             return None
@@ -157,6 +193,27 @@ class Embedder:
         counter.no_truncation()
         counter.no_padding()
         return counter
+
+    @cached_property
+    def _description(self) -> ModelDescription:
+        if self._exported is not None:
+            return self._exported.description
+        model = self._model
+        return ModelDescription(
+            int(model.get_embedding_dimension()), model.max_seq_length, dict(model.prompts), model.default_prompt_name
+        )
+
+    @cached_property
+    def _export_key(self) -> str | None:
+        """None where the model computes on another device, or a hub id has no commit on this machine."""
+        if self.device not in (None, "cpu"):
+            return None
+        identity = self.identity if self.folder else find_cached_commit(self.name)
+        return export_key(identity) if identity else None
+
+    @cached_property
+    def _exported(self) -> ExportedModel | None:
+        return find_exported(self._export_key, self.num_threads) if self._export_key else None
 
     @cached_property
     def _model(self) -> Any:

@@ -51,6 +51,8 @@ class EndpointEmbedder:
     """
 
     round_chunks = ROUND_CHUNKS
+    not_exported: str | None = None
+    """Nothing of a model is here that could be exported."""
     precision: Precision = "stored"
     hardware = Hardware(())
 
@@ -123,6 +125,10 @@ class EndpointEmbedder:
 
     def release(self) -> None:
         """Nothing is held here."""
+
+    def keep_export(self) -> str | None:
+        """The model is elsewhere."""
+        return None
 
     def _requested(self, texts: list[str], client: "OpenAI") -> "np.ndarray[Any, Any]":
         from openai import OpenAIError

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 from cluster.errors import TandemError
 from cluster.hardware import Hardware
 from retrieval.config import EmbeddingConfig
-from retrieval.embedding.embedder import Embedder, check_device
+from retrieval.embedding.embedder import FEW_TEXTS, Embedder, check_device
 from retrieval.embedding.precision import Precision
-from retrieval.embedding.workers import FEW_CHUNKS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +43,7 @@ class GpuEmbedder(Embedder):
 
     def embed_documents(self, texts: list[str]) -> "np.ndarray[Any, Any]":
         """Unit vectors `[len(texts), dimensions]` in float32."""
-        if len(texts) <= FEW_CHUNKS:
+        if len(texts) <= FEW_TEXTS:
             return super().embed_documents(texts)
         vectors: np.ndarray[Any, Any] = self._run(
             _embed, texts, self.name, self.child_device, self.passage_prefix, self.precision

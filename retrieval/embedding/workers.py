@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.errors import TandemError
 from cluster.hardware import Hardware, read_hardware
 from retrieval.config import EmbeddingConfig
-from retrieval.embedding.embedder import Embedder
+from retrieval.embedding.embedder import FEW_TEXTS, Embedder
 from retrieval.embedding.precision import Precision
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 MIN_ROUND, MAX_ROUND, ROUND_PER_WORKER = 20_000, 100_000, 2_500
 # What one worker is handed at a time: small enough that all of them end together, and that little is done again.
 TASK_CHUNKS = 256
-# So few are embedded here before a pool has started: a file that was saved is to be found within two seconds.
-FEW_CHUNKS = 64
 
 
 class WorkerEmbedder(Embedder):
@@ -46,7 +44,8 @@ class WorkerEmbedder(Embedder):
         """Unit vectors `[len(texts), dimensions]` in float32, in the order of the texts however the workers end."""
         import numpy as np
 
-        if len(texts) <= FEW_CHUNKS:
+        # Before a pool has started: a file that was saved is to be found within two seconds.
+        if len(texts) <= FEW_TEXTS:
             return super().embed_documents(texts)
         vectors = np.full((len(texts), self.dimensions), np.nan, dtype=np.float32)
         self._check_room()

@@ -74,6 +74,7 @@ def index_documents(
         report = sync.run()
         if on_documents:
             on_documents(sync.known.documents())
+        sync.embedder.keep_export()
         return report
 
 
@@ -106,6 +107,7 @@ def follow_changes(
             # All of them once the watch stands, so that nothing is missed in between; then those that are named.
             if is_first or changes:
                 on_report(sync.run() if is_first else sync.run({Path(path) for _, path in changes}))
+                sync.embedder.keep_export()
                 polls.begin(config.sources if is_first else ())
                 is_first = False
             for source in polls.due():

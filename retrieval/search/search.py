@@ -10,10 +10,12 @@ repetitions, neighbours. A hit carries the scores of all that saw it.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from operator import mul
 from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
+from cluster.fingerprints.digests import digest_json
 from retrieval.config import Mode, RetrievalConfig
 from retrieval.embedding.embedder import Embedder, check_device, make_embedder
 from retrieval.errors import unknown_collection
@@ -78,6 +80,11 @@ class SearchModels:
         check_device(device, "questions are", "Set `serving.gpus_per_retriever: 0` to embed and rerank on a CPU.")
         reranker = Reranker(config.reranker, device) if config.reranker else None
         return cls(make_embedder(config, device, EMBED_THREADS), reranker)
+
+
+def digest_search_settings(config: RetrievalConfig, uri: str) -> str:
+    """What two searchers have in common that give the same answers: the settings, the store, and our version."""
+    return digest_json([version("tandem"), config.model_dump(mode="json"), uri])
 
 
 class Searcher:
@@ -157,6 +164,14 @@ class Searcher:
     def collections(self) -> list[str]:
         """Names of the collections that can be searched."""
         return self._store.collections()
+
+    def keep_export(self) -> str | None:
+        """Keep an export of the embedding model for the searches that come, where it had to be loaded for this one.
+
+        Returns:
+            Why it cannot be exported, where that is known.
+        """
+        return self._embedder.keep_export() or self._embedder.not_exported
 
     def close(self) -> None:
         self._asking.close()

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
 
 from cluster.errors import TandemError
 from cluster.template_arguments import MAX_TEMPLATE_ARGUMENTS, find_bad_argument
@@ -228,10 +228,20 @@ class RankingOptions(BaseModel):
 
 class SearchRequest(BaseModel):
     query: Texts
+    details: bool = False
+    """Ours, for one query: the passages as the retriever gives them, whose rights they were found with, and a digest of
+    the settings."""
     filters: Any = None
     max_num_results: int = Field(default=DEFAULT_RESULTS, ge=1, le=MAX_RESULTS)
     ranking_options: RankingOptions = RankingOptions()
     rewrite_query: Literal[False] = False
+
+    @field_validator("details")
+    @classmethod
+    def _of_one_query(cls, details: bool, known: ValidationInfo) -> bool:
+        if details and len(known.data.get("query", ())) > 1:
+            raise ValueError("details are given for one query")
+        return details
 
 
 class RerankRequest(BaseModel):

@@ -11,6 +11,7 @@ from cluster.hardware import Hardware
 from cluster.registry.registry import Registry
 from cluster.storage.storage import Storage
 from retrieval.config import RetrievalConfig
+from retrieval.search.search import digest_search_settings
 from serving.access.limiter import USAGE, Limiter
 from serving.config import ServingConfig
 from serving.deploy.serve_options import (
@@ -66,6 +67,7 @@ def build_app(
         answer_without=config.on_retrieval_failure == "answer_without",
         prompt_tokens=retrieval.prompt_tokens if retrieval else 0,
         retrieval_timeout_s=2 * retrieval.timeout_s + 2 if retrieval else 0.0,
+        search_settings=digest_search_settings(retrieval, milvus_uri) if retrieval and milvus_uri else "",
         max_requests=max_requests(config, hardware, list(shares.values())),
         drain_s=config.drain_s,
         without_adapters=tuple(name for name, base in bases.items() if not base.has_adapters),

@@ -116,7 +116,7 @@ def running_endpoint(
         serve.start(proxy_location="Disabled", logging_config=quiet)
         target = serve.RunTarget(app, name=APP, route_prefix=None, logging_config=quiet)
         serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
-        url = f"http://{_reachable(config.host)}:{config.port}"
+        url = config.own_url
         _wait_until_ready(url, seconds_to_start(config, model), on_progress)
         yield f"{url}/v1"
     finally:
@@ -291,7 +291,3 @@ def _not_started(reason: str) -> TandemError:
         "A model that vLLM can load with the memory of this machine.",
         "Correct what the message names; the whole of it is in Ray's log folder, under session_latest/logs/serve.",
     )
-
-
-def _reachable(host: str) -> str:
-    return "127.0.0.1" if host in ("0.0.0.0", "") else host

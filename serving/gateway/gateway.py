@@ -47,7 +47,7 @@ class Gateway:
         self._admission = Admission(settings.max_requests, keys, _counting(settings, limiter))
         self._watch = RequestWatch(settings.logs, settings.log_prompts)
         self._bases = ServedModels(settings, engines)
-        self.services = Services(retriever, settings.retrieval_timeout_s)
+        self.services = Services(retriever, settings.retrieval_timeout_s, settings.search_settings)
         self.generation = Generation(settings, self._bases, self.services)
         self._started = int(time.time())
         self._collections: tuple[float, list[str]] = (0.0, [])

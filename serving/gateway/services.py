@@ -9,7 +9,7 @@ import struct
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -46,8 +46,8 @@ class ServiceCall:
 class Services:
     """Reads requests and lets the retriever answer them."""
 
-    def __init__(self, retriever: DeploymentHandle | None, timeout_s: float) -> None:
-        self._retriever, self._timeout_s = retriever, timeout_s
+    def __init__(self, retriever: DeploymentHandle | None, timeout_s: float, search_settings: str = "") -> None:
+        self._retriever, self._timeout_s, self._search_settings = retriever, timeout_s, search_settings
 
     def embeddings(self, body: Body) -> ServiceCall:
         """`POST /v1/embeddings`. Raises ApiError 400 or 404, as all do."""
@@ -83,10 +83,11 @@ class Services:
             hits = sorted(best.values(), key=lambda hit: -hit.score)[: asked.max_num_results]
             least = asked.ranking_options.score_threshold
             data = [_result(hit) for hit in hits if least is None or hit.score >= least]
-            return {
+            page = {
                 "object": "vector_store.search_results.page", "search_query": questions, "data": data,
                 "has_more": False, "next_page": None,
             }  # fmt: skip
+            return page | {"details": self._details(found[0], rights)} if asked.details else page
 
         wanted = AccessRequest(f"the collection {collection}", None, collection, TokenUsage.of_texts(questions))
         return ServiceCall(wanted, run)
@@ -143,6 +144,12 @@ class Services:
     def models(self) -> list[str]:
         """Names of what can be asked for here; whether there is a reranker is seen when it is asked."""
         return [] if self._retriever is None else [EMBEDDING]
+
+    def _details(self, found: Retrieval, rights: Rights) -> Body:
+        return {
+            "settings": self._search_settings, "tenant": rights.tenant, "labels": sorted(rights.labels),
+            "hits": [asdict(hit) for hit in found.hits], "timings": found.timings, "missing": found.missing,
+        }  # fmt: skip
 
     async def _scores(self, pairs: list[tuple[str, str]], model: str, token_usage: TokenUsage) -> list[float]:
         scored = await self._ask("score", pairs, model == RERANKER)

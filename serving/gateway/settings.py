@@ -18,6 +18,8 @@ class GatewaySettings:
     retrieval_timeout_s: float
     max_requests: int
     drain_s: float
+    search_settings: str = ""
+    """A digest of what decides the answers of a search."""
     without_adapters: tuple[str, ...] = ()
     """Base models to which no adapters are served."""
     num_engines: int = 1

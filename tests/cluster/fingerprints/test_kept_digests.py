@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cluster.fingerprints import kept_digests
-from cluster.fingerprints.kept_digests import CACHE, SETTLED_S, digest_large_file
+from cluster.fingerprints.digests import digest_folder
+from cluster.fingerprints.kept_digests import CACHE, SETTLED_S, digest_large_file, digest_large_folder
 
 SIZE = 4096
 
@@ -150,3 +151,16 @@ def test_writers_at_once_leave_one_whole_entry(tmp_path: Path, cache: Path) -> N
         thread.join()
     assert found == [true_digest(file)] * 16
     assert [path.suffix for path in cache.iterdir()] == [".json"]
+
+
+def test_a_folder_has_the_digest_that_it_always_had(tmp_path: Path, reads: list[str]) -> None:
+    folder = tmp_path / "model"
+    (folder / "1_Pooling").mkdir(parents=True)
+    for name, size in (("large.bin", SIZE), ("config.json", 10), ("1_Pooling/config.json", 7), ("empty", 0)):
+        (folder / name).write_bytes(os.urandom(size))
+    digest = digest_folder(folder)
+    assert digest_large_folder(folder) == digest
+    before = len(reads)
+    assert digest_large_folder(folder) == digest and len(reads) == before + 3, "the large file is not read again"
+    (folder / "empty").rename(folder / "other")
+    assert digest_large_folder(folder) == digest_folder(folder) != digest

@@ -37,7 +37,7 @@ def session() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def never_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also a single text goes to the workers."""
-    monkeypatch.setattr(workers, "FEW_CHUNKS", 0)
+    monkeypatch.setattr(workers, "FEW_TEXTS", 0)
 
 
 @pytest.mark.matrix

@@ -5,6 +5,7 @@ import base64
 import json
 import struct
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,23 @@ def test_a_search_carries_the_filter_and_the_callers_rights(tmp_path: Path) -> N
         ("docs", "x", 10, Rights("acme", frozenset({"hr"})), where),
         ("docs", "x", 10, NOBODY, None),
     ]
+
+
+def test_details_are_those_of_the_retriever_and_say_whose_rights_they_were_found_with(tmp_path: Path) -> None:
+    timings, missing = {"took_ms": 3.0, "embed_ms": 1.0}, {"live": "It does not answer."}
+    retriever = Handle(search=lambda *_: Retrieval(200, hits=list(HITS.values()), timings=timings, missing=missing))
+    _, secret = Keys(tmp_path).create("t", tenant="acme", labels=("hr", "a"))
+    page = answered(
+        "search", {"query": "x", "details": True}, retriever, "docs", authorization=f"Bearer {secret}",
+        settings={"keys": tmp_path, "search_settings": "digest"},
+    )  # fmt: skip
+    details = page["details"]
+    assert [hit["id"] for hit in details["hits"]] == ["a", "b"], "in their own order"
+    assert details["hits"][0] == json.loads(json.dumps(asdict(HITS["a"])))
+    assert (details["settings"], details["tenant"], details["labels"]) == ("digest", "acme", ["a", "hr"])
+    assert (details["timings"], details["missing"]) == (timings, missing)
+    assert "details" not in answered("search", {"query": "x"}, retriever, "docs")
+    assert refusal("search", {"query": ["x", "y"], "details": True}, retriever, "docs").status == 400
 
 
 @pytest.mark.parametrize(
