@@ -6,6 +6,7 @@ see, as Tandem is one. Style sheets are not applied: what only they hide is read
 """
 
 import re
+import warnings
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,9 @@ def html_markdown(text: str) -> Parsed:
     from bs4 import BeautifulSoup
     from bs4.element import CData, PreformattedString
 
-    soup = BeautifulSoup(text, "html.parser")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a page is also XML, or as short as a file's name
+        soup = BeautifulSoup(text, "html.parser")
     left_out = Counter[str]()
     title = " ".join(soup.title.get_text().split()) if soup.title else ""
     for text_node in soup.find_all(string=lambda each: isinstance(each, PreformattedString)):

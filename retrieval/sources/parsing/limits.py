@@ -8,6 +8,11 @@ from retrieval.sources.document import Unreadable
 
 MAX_FILE_BYTES = 50 * 1024 * 1024
 MAX_UNPACKED_BYTES = 500 * 1024 * 1024
+MAX_XML_BYTES = 64 * 1024 * 1024
+"""A part that is read as a whole: its elements take twenty times its bytes and more in memory."""
+MAX_CELLS = 10_000_000
+MAX_TABLE_CHARACTERS = 100 * 1024 * 1024
+"""A text that is stored once may stand in any number of cells."""
 
 
 def digest(path: Path) -> str:
@@ -41,3 +46,12 @@ def check_unpacked(archive: ZipFile) -> None:
     unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > MAX_UNPACKED_BYTES:
         raise Unreadable(f"unpacks to {unpacked / 2**20:.0f} MiB, more than {MAX_UNPACKED_BYTES // 2**20}")
+
+
+def check_table(rows: list[list[str]]) -> None:
+    """Raises Unreadable where a table has more cells or more text than a document may have."""
+    num_cells, num_characters = sum(map(len, rows)), sum(len(cell) for row in rows for cell in row)
+    if num_cells > MAX_CELLS:
+        raise Unreadable(f"has a table of {num_cells:,} cells, more than {MAX_CELLS:,}: divide it, or load it as JSONL")
+    if num_characters > MAX_TABLE_CHARACTERS:
+        raise Unreadable(f"has a table of {num_characters / 2**20:.0f} MiB, more than {MAX_TABLE_CHARACTERS // 2**20}")

@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from retrieval.sources.parsing.limits import check_table
+
 
 @dataclass(frozen=True)
 class Parsed:
@@ -19,7 +21,11 @@ def markdown_table(rows: list[list[str]]) -> str:
     """Rows as a Markdown table with the first as its head; cells on one line, short rows filled up.
 
     Columns and rows without any text are left out.
+
+    Raises:
+        Unreadable: it is longer than a document may be.
     """
+    check_table(rows)
     rows = [[" ".join(cell.split()) for cell in row] for row in rows]
     width = max(map(len, rows), default=0)
     rows = [[*row, *[""] * (width - len(row))] for row in rows if any(row)]

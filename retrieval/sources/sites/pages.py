@@ -1,15 +1,13 @@
 """A page as it was fetched -> Markdown: its text without the menus around it. And the address that it says it has."""
 
-import codecs
 import re
-import tempfile
 from html.parser import HTMLParser
-from pathlib import Path
-from typing import TypeGuard
 from urllib.parse import urljoin
 
 from retrieval.sources.document import Unreadable
-from retrieval.sources.parsing.parse import read_markdown
+from retrieval.sources.parsing.html import decode_html
+from retrieval.sources.parsing.parse import parse
+from retrieval.sources.parsing.text import find_codec
 from retrieval.sources.sites.site import Page
 
 HTML = frozenset({"text/html", "application/xhtml+xml"})
@@ -24,7 +22,6 @@ SUFFIXES = {
     f"{_OFFICE}presentationml.presentation": ".pptx",
     f"{_OFFICE}spreadsheetml.sheet": ".xlsx",
 }
-TEXTS = frozenset({".html", ".txt", ".md", ".csv"})
 
 
 _BODY = re.compile(rb"<body[\s>]", re.I)
@@ -76,8 +73,9 @@ def page_markdown(page: Page) -> str:
     """
     if (suffix := _suffix(page)) is None:
         raise Unreadable(f"is {page.kind or 'of no media type'}, which is not read")
-    content = _as_utf8(page, suffix)
-    text = (_main_content(content) if suffix == ".html" else "") or _as_file(content, suffix)
+    # What the answer names comes before what a page says of itself (RFC 9110, 8.3.2).
+    main = _main_content(decode_html(page.content, None, page.charset)[0]) if suffix == ".html" else ""
+    text = main or parse(page.content, suffix, declared=page.charset)
     title = " ".join(_head(page).title.split()) if suffix == ".html" else ""
     if _ERROR_TITLE.match(title) and len(text.split()) < MOST_ERROR_WORDS:
         raise Unreadable(f"is an error page ({title[:80]}), though it answers HTTP 200")
@@ -91,43 +89,13 @@ def _suffix(page: Page) -> str | None:
 def _head(page: Page) -> _Head:
     body = _BODY.search(page.content)
     head = page.content[: body.start()] if body else page.content
-    return _Head(head.decode(page.charset if _is_known(page.charset) else "utf-8", errors="replace"))
+    return _Head(head.decode(find_codec(page.charset or "") or "utf-8", errors="replace"))
 
 
-def _is_known(charset: str | None) -> TypeGuard[str]:
-    try:
-        return charset is not None and codecs.lookup(charset)._is_text_encoding
-    except (LookupError, ValueError):
-        return False
-
-
-def _as_utf8(page: Page, suffix: str) -> bytes:
-    """A text in the encoding that the answer names as UTF-8 (RFC 9110, 8.3.2: it comes before what a page says).
-
-    Raises:
-        Unreadable: it is not in that encoding.
-    """
-    if suffix not in TEXTS or not _is_known(page.charset) or page.content.startswith(codecs.BOM_UTF8):
-        return page.content
-    try:
-        text = page.content.decode(page.charset)
-    except UnicodeError as error:
-        raise Unreadable(f"is not {page.charset}, which its answer names: {error}") from error
-    # An HTML page may name another encoding in its head; the mark at the beginning comes before that.
-    return codecs.BOM_UTF8 + text.removeprefix("\ufeff").encode(errors="surrogatepass")
-
-
-def _main_content(content: bytes) -> str:
+def _main_content(content: str) -> str:
     from trafilatura import extract, extract_metadata
 
     text = (extract(content, output_format="markdown", include_comments=False) or "").strip()
     # The title often stands outside of what is taken for the content.
     title = " ".join((extract_metadata(content, extensive=False).title or "").split()) if text else ""
     return text if title in text.partition("\n")[0] else f"# {title}\n\n{text}"
-
-
-def _as_file(content: bytes, suffix: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="tandem-") as folder:
-        path = Path(folder, f"page{suffix}")
-        path.write_bytes(content)
-        return read_markdown(path)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cluster.errors import TandemError
-from retrieval.sources.document import Document, Unreadable
+from retrieval.sources.document import Document, PartialText, Unreadable
 from retrieval.sources.sources import all_documents, check_sources
 from tandem.commands.options import DEFAULT, PARTLY_FAILED, AsJson, ProjectFile
 from tandem.console import Console, print_note
@@ -59,11 +59,19 @@ def write_texts(
     left_out, unreadable = texts.left_out, texts.unreadable
     for each in unreadable[:MAX_NAMED]:
         print_note(f"{each['source']} {each['reason']}")
+    for each in texts.partial[:MAX_NAMED]:
+        print_note(f"{each['source']}: written, but {each['reason']}")
     also = "".join(f", {number:,} left out as {why}" for why, number in left_out.items())
     also += f", {len(unreadable):,} cannot be read" if unreadable else ""
     console.result(
         f"{texts.num_read:,} texts are written to {out}{also}.",
-        {"path": str(out), "num_texts": texts.num_read, "left_out": dict(left_out), "unreadable": unreadable},
+        {
+            "path": str(out),
+            "num_texts": texts.num_read,
+            "left_out": dict(left_out),
+            "unreadable": unreadable,
+            "partial": texts.partial,
+        },
     )
     console.hint(f"set `training.objective: text` and `training.data: {out}`, then run `tandem data check`.")
     if unreadable:
@@ -79,6 +87,8 @@ class _Texts:
     num_read: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     unreadable: list[dict[str, str]] = field(default_factory=list)
+    partial: list[dict[str, str]] = field(default_factory=list)
+    """What was left out of texts that were written."""
 
     def rows(self, documents: Iterable[Document]) -> Iterator[dict[str, str]]:
         for document in documents:
@@ -93,6 +103,8 @@ class _Texts:
             if not text.strip():
                 self.left_out["empty"] += 1
                 continue
+            if isinstance(text, PartialText):
+                self.partial += [{"source": document.source, "reason": reason} for reason in text.left_out]
             self.num_read += 1
             yield {"id": document.source, "source": document.source, "text": text}
 

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from zipfile import BadZipFile, ZipFile
 
 from retrieval.sources.document import Unreadable
-from retrieval.sources.parsing.limits import check_unpacked
+from retrieval.sources.parsing.limits import MAX_XML_BYTES, check_unpacked
 
 Element: TypeAlias = Any  # lxml has no types
 
@@ -130,8 +130,11 @@ class Archive:
 
         Raises:
             KeyError: there is no such part.
-            Unreadable: it is no XML, or declares entities.
+            Unreadable: it is no XML, declares entities, or is too long.
         """
+        size = self.archive.getinfo(self._names[part.lower()]).file_size
+        if size > MAX_XML_BYTES:
+            raise Unreadable(f"has {size / 2**20:.0f} MiB in {part}, more than {MAX_XML_BYTES // 2**20}")
         return parse_xml(self.read(part), part)
 
 

@@ -67,6 +67,7 @@ class _Document:
                     yield f"{kind.capitalize()}: {text}"
         # What else is in the archive is of another format, such as a web page that was inserted as it is.
         self.left_out["inserted files"] += len(self._parts("aFChunk"))
+        self.left_out["embedded files"] += len(self._parts("package")) + len(self._parts("oleObject"))
 
     def _parts(self, kind: str) -> list[str]:
         return list(dict.fromkeys(self.archive.related(self.main, kind)))

@@ -9,6 +9,7 @@ from retrieval.sources.parsing.office.archive import explain_container
 from retrieval.sources.parsing.office.number_formats import show
 from retrieval.sources.parsing.parsed import Parsed, markdown_table
 
+_PICTURE = re.compile(r"(\\pict\b[^{}]{0,2000}?)[0-9a-fA-F\s]{256,}")
 _OTHER = "is a Word document|is a PowerPoint|is an Outlook|is an OLE container"
 # Groups that striprtf passes over, by the word that they begin with.
 _GROUPS = {
@@ -60,6 +61,7 @@ def read_rtf(content: bytes) -> Parsed:
         raise Unreadable(explain_container(content) or "cannot be opened as rtf: it does not begin with {\\rtf")
     source = content.decode("latin-1")
     left_out = Counter({name: len(re.findall(pattern, source)) for name, pattern in _GROUPS.items()})
+    source = _PICTURE.sub(r"\1", source)
     try:
         text: str = rtf_to_text(source)
     except (UnicodeError, ValueError, LookupError) as error:

@@ -61,6 +61,8 @@ class _Presentation:
         for shape in shapes:
             if shape is not title:
                 yield from self._shape(part, shape)
+        for kind in ("package", "oleObject"):
+            self.left_out["embedded files"] += len(self.archive.related(part, kind))
         for notes in self.archive.related(part, "notesSlide"):
             yield from self._notes(notes)
         for comments in self.archive.related(part, "comments"):

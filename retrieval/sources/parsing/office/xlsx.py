@@ -5,11 +5,14 @@ program has computed is shown as the formula, and counted.
 """
 
 import io
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from retrieval.sources.document import Unreadable
+from retrieval.sources.parsing.limits import MAX_CELLS
 from retrieval.sources.parsing.office.archive import Archive, open_archive
 from retrieval.sources.parsing.office.drawings import chart_text, description, paragraphs
 from retrieval.sources.parsing.office.number_formats import show
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from openpyxl.workbook.workbook import Workbook
     from openpyxl.worksheet.worksheet import Worksheet
 
+_MAX_CELLS = 2_000_000
+_CELL = re.compile(rb"<(?:\w{1,20}:)?c[\s/>]")
+_MERGED = re.compile(rb'mergeCell [^>]*ref="\$?([A-Z]{1,3})\$?(\d{1,7}):\$?([A-Z]{1,3})\$?(\d{1,7})"')
 _UNCOMPUTED = "values of formulas that were never computed"
 
 
@@ -27,13 +33,14 @@ def read_xlsx(content: bytes) -> Parsed:
     """A workbook.
 
     Raises:
-        Unreadable: it is none, is damaged, or is protected by a password.
+        Unreadable: it is none, is damaged, is protected by a password, or has too many cells.
     """
     with open_archive(content, "xlsx") as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # extensions that openpyxl does not know, which hold no cells
         assert archive.main
+        _check_size(archive)
         book = _Book(content)
-        return Parsed("\n\n".join([*book.sections(), *_drawn(archive)]), book.left_out)
+        return Parsed("\n\n".join([*book.sections(), *_drawn(archive, book.left_out)]), book.left_out)
 
 
 class _Book:
@@ -72,6 +79,8 @@ class _Book:
             text = rows.get(merged.min_row, {}).get(merged.min_col, "")
             for row in rows.keys() & set(range(merged.min_row + 1, merged.max_row + 1)) if text else ():
                 rows[row].setdefault(merged.min_col, text)
+        if len(rows) * len(columns) > MAX_CELLS:
+            raise Unreadable(f"has a sheet of {len(rows):,} x {len(columns):,} cells with text: divide it")
         return [[rows[row].get(column, "") for column in columns] for row in sorted(rows)]
 
     def _columns(self, sheet: "Worksheet") -> dict[int, None]:
@@ -123,10 +132,38 @@ def _row(coordinate: str) -> int:
     return int("".join(character for character in coordinate if character.isdecimal()) or 0)
 
 
-def _drawn(archive: Archive) -> Iterator[str]:
+def _check_size(archive: Archive) -> None:
+    """openpyxl makes an object of each cell, and of each within a merged one.
+
+    Raises:
+        Unreadable: there are too many.
+    """
+    num_cells = 0
+    for name in archive.names("xl/worksheets/sheet"):
+        content = archive.read(name)
+        num_cells += len(_CELL.findall(content)) + sum(_area(each) for each in _MERGED.findall(content))
+    if num_cells > _MAX_CELLS:
+        raise Unreadable(f"has {num_cells:,} cells, more than {_MAX_CELLS:,}: divide it, or save it as CSV")
+
+
+def _area(merged: tuple[bytes, bytes, bytes, bytes]) -> int:
+    left, top, right, bottom = (each.decode() for each in merged)
+    return (_column(right) - _column(left) + 1) * (int(bottom) - int(top) + 1)
+
+
+def _column(letters: str) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number
+
+
+def _drawn(archive: Archive, left_out: Counter[str]) -> Iterator[str]:
     """Text boxes, descriptions of pictures, and charts."""
     for name in archive.names("xl/drawings/drawing"):
         root = archive.xml(name)
+        pictures = [each for each in root.iter("{*}pic") if not description(each)]
+        left_out["pictures without a description"] += len(pictures)
         yield from (part for part in [*paragraphs(root), description(root)] if part)
     for name in archive.names("xl/charts/chart"):
         if text := chart_text(archive.xml(name)):

@@ -1,13 +1,17 @@
 """Files that are not what their name says, damaged and hostile ones: refused in words, in bounded time."""
 
+import io
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
+from openpyxl import Workbook
 
 from retrieval.sources.document import Unreadable
 from retrieval.sources.parsing import limits
+from retrieval.sources.parsing.limits import check_table
 from retrieval.sources.parsing.parse import parse
+from retrieval.sources.parsing.parsed import markdown_table
 from tests.retrieval.sources.parsing.office.packages import docx, ole, zipped
 
 OFFICE = (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".epub")
@@ -94,6 +98,35 @@ def test_a_member_that_is_encrypted(tmp_path: Path) -> None:
         content[content.index(mark) + at] |= 1
     with pytest.raises(Unreadable, match="is protected by a password"):
         parse(bytes(content), ".docx")
+
+
+def test_a_workbook_that_unfolds_to_more_than_the_memory_holds() -> None:
+    book = Workbook()
+    book.active["A1"] = "x"
+    book.active.merged_cells.add("A1:XFD1048576")
+    out = io.BytesIO()
+    book.save(out)
+    with pytest.raises(Unreadable, match=r"has 17,179,869,18\d cells, more than 2,000,000"):
+        parse(out.getvalue(), ".xlsx")
+    book = Workbook()
+    for number in range(1, 5000):
+        book.active.cell(number, number, "x")
+    out = io.BytesIO()
+    book.save(out)
+    with pytest.raises(Unreadable, match="4,999 x 4,999 cells"):
+        parse(out.getvalue(), ".xlsx")
+
+
+def test_one_long_text_in_many_cells_is_refused() -> None:
+    with pytest.raises(Unreadable, match="a table of 191 MiB, more than 100"):
+        markdown_table([["x" * 1_000_000]] * 200)
+    with pytest.raises(Unreadable, match="a table of 10,000,001 cells"):
+        check_table([["x"] * 10_000_001])
+
+
+def test_a_part_that_is_too_long_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match=r"has 65 MiB in word/d\.xml, more than 64"):
+        parse(_with_part(tmp_path, "word/d.xml", "<a>" + " " * 65 * 2**20 + "</a>"), ".docx")
 
 
 def test_elements_too_deep_in_each_other_are_refused(tmp_path: Path) -> None:
