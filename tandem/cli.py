@@ -120,6 +120,7 @@ PANELS = {
         Verb("serve", "Serve base, adapters and retrieval at one OpenAI-compatible endpoint.", "serve.serve:serve"),
         Verb("plan-serve", "Estimate the hardware that an endpoint takes for a given load.",
              "serve.plan_serve:plan_serve"),
+        Verb("mcp", "Let an agent search the project's documents over MCP.", "serve.mcp:serve_documents"),
         Verb("keys", "Create, list and revoke the endpoint's API keys.", verbs=KEYS),
         Verb("adapters", "List, check and promote published adapters.", verbs=ADAPTERS),
     ),

@@ -62,6 +62,7 @@ ROOMS: dict[str, dict[str, str]] = {
     "retrieval": {
         "errors": "",
         "prompt": "",
+        "mcp_server": "",
         "filters": "",
         "sources": "filters",
         "config": "sources",

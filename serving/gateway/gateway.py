@@ -13,7 +13,7 @@ from ray.serve.handle import DeploymentHandle
 
 from retrieval.filters.rights import NOBODY
 from serving.access.admission import AccessRequest, Admission, UsageCounter
-from serving.access.keys import Keys
+from serving.access.keys import Key, Keys
 from serving.access.limiter import RemoteLimiter
 from serving.access.token_usage import TokenUsage
 from serving.api.errors import ApiError
@@ -127,6 +127,15 @@ class Gateway:
             for name in names
             if key is None or key.may_ask(name)
         ]
+
+    def identify(self, authorization: str | None) -> Key | None:
+        """Whose a request is; None where the endpoint asks for no keys. Raises ApiError 401."""
+        return self._admission.identify(authorization)
+
+    async def collections(self, authorization: str | None = None) -> list[str]:
+        """The collections that the caller may search. Raises ApiError 401."""
+        key = self.identify(authorization)
+        return [name for name in await self._known_collections() if key is None or key.may_use(None, name)]
 
     async def adapters(self, authorization: str | None = None) -> list[Body]:
         """The published versions that the caller may use. Raises ApiError 401."""

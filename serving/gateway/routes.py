@@ -19,6 +19,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.errors import ApiError, error_body
@@ -26,6 +27,7 @@ from serving.api.openapi import describe_api
 from serving.api.requests import IncomingRequest, request_id
 from serving.gateway.console import add_console_pages
 from serving.gateway.gateway import Gateway
+from serving.gateway.mcp import McpRoute
 
 logger = logging.getLogger("ray.serve")
 
@@ -115,6 +117,8 @@ def make_app(gateway: Gateway) -> FastAPI:
         """Whether this machine takes requests, as Ray's own proxy tells it to Kubernetes."""
         return PlainTextResponse("success")
 
+    # Not by a decorator: it is an application of its own, and no part of the OpenAI-compatible API.
+    app.router.routes.append(Route("/mcp", McpRoute(gateway), methods=["GET", "POST", "DELETE"]))
     add_console_pages(app)
     return app
 

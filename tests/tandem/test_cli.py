@@ -42,7 +42,7 @@ def test_help_is_in_the_order_of_use() -> None:
         "Start": ["init", "ask", "demo", "doctor"],
         "Data": ["data", "questions", "index", "search", "forget"],
         "Train": ["plan", "train", "export"],
-        "Serve": ["serve", "plan-serve", "keys", "adapters"],
+        "Serve": ["serve", "plan-serve", "mcp", "keys", "adapters"],
         "Compare": ["compare"],
         "Cluster": ["jobs", "render"],
     }
