@@ -240,6 +240,11 @@ class RetrievalConfig(EmbeddingConfig):
     mapping with `path`, `sql` or `sitemap` and what its documents carry (`tenant`, `access`, `metadata`). Markdown and
     plain text are read as they are, the other kinds each by its reader; each row of a JSONL file is a document."""
 
+    rescan_s: Annotated[float, Field(ge=1, le=86_400)] = 10
+    """Seconds after which `tandem index --watch` looks at all folders again, whether or not the system has reported a
+    change. A look reads only the files that are not as before. It comes later where looking itself takes long: looks
+    take at most a twentieth of the time."""
+
     uri: str = "local"
     """`local` (Milvus Lite, started on loopback when needed) or the http(s) address of a Milvus server.
     A server's token is read from the environment variable MILVUS_TOKEN, never from this file."""

@@ -6,7 +6,7 @@ known.digest("iron.md"), known.ids("iron.md")
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from retrieval.store.rows import StoredChunk
 
@@ -66,12 +66,21 @@ class IndexedDocuments:
         """The run has come by a document; False where it had done so before."""
         return self._db.execute("INSERT OR IGNORE INTO present VALUES (?)", (source,)).rowcount > 0
 
-    def mark_below(self, prefix: str) -> int:
-        """Let the run come by every document whose name begins so; returns their number."""
+    def mark_names(self, names: Sequence[str]) -> int:
+        """Let the run come by every document that one of `names` means: a beginning (empty, or with `/` or `#` at its
+        end), or a whole name. Returns their number."""
         return self._db.execute(
-            "INSERT OR IGNORE INTO present SELECT DISTINCT source FROM chunk WHERE source >= ? AND source < ?",
-            (prefix, prefix + "\U0010ffff"),
+            f"INSERT OR IGNORE INTO present SELECT DISTINCT source FROM chunk WHERE {_condition(names)}", _values(names)
         ).rowcount
+
+    def num_missing(self, names: Sequence[str] = ("",)) -> int:
+        """How many of the documents that `names` mean the run has not come by."""
+        found = self._db.execute(
+            f"SELECT count(DISTINCT source) FROM chunk WHERE source NOT IN (SELECT source FROM present)"
+            f" AND ({_condition(names)})",
+            _values(names),
+        )
+        return int(found.fetchone()[0])
 
     def unmark(self, source: str) -> None:
         """The run has found that a document is no longer there."""
@@ -87,3 +96,14 @@ class IndexedDocuments:
 
     def close(self) -> None:
         self._db.close()
+
+
+def _condition(names: Sequence[str]) -> str:
+    return " OR ".join("source >= ? AND source < ?" for _ in names)
+
+
+def _values(names: Sequence[str]) -> list[str]:
+    # What follows a whole name in the order of texts is the name with the smallest character behind it.
+    is_beginning = [not name or name[-1] in "/#" for name in names]
+    ends = [name + ("\U0010ffff" if each else "\0") for name, each in zip(names, is_beginning, strict=True)]
+    return [value for pair in zip(names, ends, strict=True) for value in pair]

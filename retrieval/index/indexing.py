@@ -1,7 +1,7 @@
 """Documents -> a collection that equals them: only what changed is cut and embedded again.
 
-    report = index(config, "help-desk", uri, on_progress=print)
-    follow(config, "help-desk", uri, on_report=print)             # and stay with the folders until Ctrl-C
+    report = index_documents(config, "help-desk", uri, on_progress=print)
+    follow_changes(config, "help-desk", uri, on_report=print)     # and stay with the documents until Ctrl-C
 
 A document whose digest and number of chunks stand in the store is left alone. Chunks have deterministic ids, so a run
 that was killed half-way is finished by the next one, and a chunk that a changed document keeps keeps its vector.
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cluster.errors import TandemError
@@ -22,12 +22,16 @@ from retrieval.embedding.embedder import Embedder, make_embedder
 from retrieval.embedding.precision import choose_precision
 from retrieval.index import bulk_import, chunking
 from retrieval.index.cut_revision import CutRevision, attributes_digest, document_digests
+from retrieval.index.empty_sources import EmptySources
+from retrieval.index.file_states import FileStates
+from retrieval.index.following import follow_sources
 from retrieval.index.indexed_documents import IndexedDocuments
+from retrieval.index.listing import Listing, OnUnavailable
 from retrieval.index.report import Failure, IndexReport, nothing_readable
 from retrieval.index.writer import Changed, ChunkWriter, Vectors
 from retrieval.sources import sources
 from retrieval.sources.config import SourceConfig
-from retrieval.sources.document import Document, Gone, PartialText, SourceUnavailable, Unreadable
+from retrieval.sources.document import Document, Gone, PartialText, Unreadable
 from retrieval.store import index_parameters
 from retrieval.store.collection import CollectionSettings
 from retrieval.store.identity import ProjectIdentity
@@ -40,8 +44,6 @@ if TYPE_CHECKING:
 
 BATCH_CHUNKS = 512
 MIN_CHUNK_TOKENS = 8
-# How long the files must be left alone before they are read: an editor writes one in several steps.
-_QUIET_MS = 100
 AnyEmbedder: TypeAlias = "Embedder | EndpointEmbedder"
 Progress = Callable[[str], None]
 Forgotten = Callable[[], Collection[str]]
@@ -56,6 +58,7 @@ def index_documents(
     on_documents: Callable[[Iterator[tuple[str, str]]], None] | None = None,
     owner: ProjectIdentity | None = None,
     take_over: bool = False,
+    allow_empty: bool = False,
 ) -> IndexReport:
     """Make `collection` equal to the documents of `config.sources`.
 
@@ -65,12 +68,13 @@ def index_documents(
         on_documents: gets every document of the collection with its digest, at the end.
         owner: the project that the collection belongs to; a collection of another one is refused.
         take_over: let a collection of another project belong to `owner` from now on.
+        allow_empty: whether a source without documents is believed to have none at once, and not the second time.
 
     Raises:
         TandemError: bad sources, model or mode; the store is unreachable; the collection is being indexed already, or
             belongs to another project.
     """
-    with _opened(config, collection, uri, on_progress, forgotten, owner, take_over) as sync:
+    with _opened(config, collection, uri, on_progress, forgotten, owner, take_over, allow_empty, None) as sync:
         report = sync.run()
         if on_documents:
             on_documents(sync.known.documents())
@@ -88,35 +92,27 @@ def follow_changes(
     forgotten: Forgotten = tuple,
     owner: ProjectIdentity | None = None,
     take_over: bool = False,
+    allow_empty: bool = False,
 ) -> None:
     """Make `collection` equal to the documents, and keep it so while they change, until `stop` is set.
 
-    Only the files that the operating system names are read again. What is in no folder is looked at again after its
-    source's `poll_s`; one that is unavailable then is told to `on_progress` and looked at again later. `on_report` gets
-    what each pass found.
+    Folders are looked at when the system reports a change, and at the latest after `config.rescan_s`; what is in no
+    folder is looked at again after its source's `poll_s`. A source that is unavailable then is told to `on_progress`
+    and keeps its documents. `on_report` gets what the first look found, and what later ones found that is new.
 
     Raises:
-        TandemError: as `index`.
+        TandemError: as `index_documents`.
     """
-    from watchfiles import watch
+    with (
+        closing(FileStates()) as states,
+        _opened(config, collection, uri, on_progress, forgotten, owner, take_over, allow_empty, states) as sync,
+    ):
 
-    with _opened(config, collection, uri, on_progress, forgotten, owner, take_over) as sync:
-        paths, polls = sources.watched_folders(config.sources), sources.PollSchedule(config.sources)
-        is_first = True
-        for changes in watch(*paths, stop_event=stop, step=_QUIET_MS, rust_timeout=_QUIET_MS, yield_on_timeout=True):
-            # All of them once the watch stands, so that nothing is missed in between; then those that are named.
-            if is_first or changes:
-                on_report(sync.run() if is_first else sync.run({Path(path) for _, path in changes}))
-                sync.embedder.keep_export()
-                polls.begin(config.sources if is_first else ())
-                is_first = False
-            for source in polls.due():
-                try:
-                    if (report := sync.run(set(), source)).has_news:
-                        on_report(report)
-                except SourceUnavailable as error:
-                    on_progress(str(error))
-                polls.begin([source])
+        def report_and_export(report: IndexReport) -> None:
+            on_report(report)
+            sync.embedder.keep_export()
+
+        follow_sources(config, sync.run, report_and_export, on_progress, stop or threading.Event())
 
 
 @contextmanager
@@ -128,17 +124,23 @@ def _opened(
     forgotten: Forgotten,
     owner: ProjectIdentity | None,
     take_over: bool,
+    allow_empty: bool,
+    states: FileStates | None,
 ) -> "Iterator[_Sync]":
-    sources.check_sources(config.sources)  # before a model or a store is looked for
+    sources.check_source_settings(config.sources)  # before a model or a store is looked for
     embedder = _embedder(config)
     store, known = Store(uri, config.milvus, patience_s=config.milvus.retry_s), IndexedDocuments()
     try:
         require_search_mode(store, config)
+        if not allow_empty and store.current(collection) is None:
+            sources.require_documents(config.sources)
         if config.milvus.bulk_import:
             bulk_import.check_bulk_import(store, config.milvus.bulk_import)
         with hold_lease(store, collection, on_progress):
             store.claim(collection, owner, take_over, on_progress)
-            with closing(_Sync(config, collection, store, embedder, known, on_progress, forgotten)) as sync:
+            with closing(
+                _Sync(config, collection, store, embedder, known, on_progress, forgotten, allow_empty, states)
+            ) as sync:
                 yield sync
     finally:
         known.close()
@@ -172,6 +174,8 @@ class _Sync:
         known: IndexedDocuments,
         on_progress: Progress,
         forgotten: Forgotten,
+        allow_empty: bool,
+        states: FileStates | None,
     ) -> None:
         self.config, self.store, self.embedder, self.known = config, store, embedder, known
         self.on_progress, self.forgotten = on_progress, forgotten
@@ -182,23 +186,29 @@ class _Sync:
         self.writer = ChunkWriter(store, self.physical, self._importer())
         store.read_rows(self.physical, known.fill)
         self.cut = CutRevision(store, self.physical, is_empty=next(known.documents(), None) is None)
+        place, titles = store.current(collection) or self.physical, [source.title for source in config.sources]
+        empty = EmptySources(store, place, titles, allow_empty, config.rescan_s if states else None)
+        self.listing = Listing(config, known, empty, states)
+        self._left_out: Collection[str] = ()
 
-    def run(self, named: set[Path] | None = None, polled: SourceConfig | None = None) -> IndexReport:
-        """Take up every document, or only those of the files `named` and of the source `polled`; what is nowhere any
-        more is deleted."""
+    def run(
+        self, only: Sequence[SourceConfig] | None = None, on_unavailable: OnUnavailable | None = None
+    ) -> IndexReport:
+        """Take up every document, or those of `only` these sources; what is nowhere any more is deleted."""
         started, self.report = time.monotonic(), IndexReport(self.collection)
         self.known.begin()
-        if named is None:
+        if only is None:
             self.cut.begin(self.on_progress)
         batch: list[Changed] = []
         num_chunks, enough = 0, max(BATCH_CHUNKS, self.embedder.round_chunks)
-        for document in self._present(named is None, polled):
-            is_named = named is None or document.path is None or document.path in named
-            if not is_named and self.known.ids(document.source):
-                self.report.unchanged += 1
-            elif (changed := self._changed(document)) is not None:
+        for document in self._present(only, on_unavailable):
+            if self.listing.is_as_before(document, self.report):
+                continue
+            num_failed = len(self.report.failed)
+            if (changed := self._changed(document)) is not None:
                 batch.append(changed)
                 num_chunks += len(changed.chunks)
+            self.listing.note(document, self.report.failed[num_failed:])
             if num_chunks >= enough:
                 self._write(batch)
                 batch, num_chunks = [], 0
@@ -206,38 +216,44 @@ class _Sync:
         self._write(batch)
         self.embedder.release()
         self.writer.complete()
-        if named is None and self.report.failed and self.report.num_taken == 0:
+        if only is None and self.report.failed and self.report.num_taken == 0:
             raise nothing_readable(self.report)
+        self._keep_empty()
         self._delete_missing()
-        self.report.num_chunks = self.store.finish(self.physical, flush=named is None or self.store.is_lite)
-        self.store.publish(self.report.collection, self.physical)
-        self.previous = None
-        if named is None:
+        if only is None or self.report.has_changes:
+            self.report.num_chunks = self.store.finish(self.physical, flush=only is None or self.store.is_lite)
+            self.store.publish(self.report.collection, self.physical)
+            self.previous = None
+            if advice := self.store.outgrown(self.physical, self.report.num_chunks):
+                self.on_progress(advice)
+        if only is None:
             self.cut.complete()
-        if advice := self.store.outgrown(self.physical, self.report.num_chunks):
-            self.on_progress(advice)
+        self.listing.complete(self.physical)
         self.report.seconds = round(time.monotonic() - started, 2)
         return self.report
 
-    def _present(self, all_sources: bool, polled: SourceConfig | None) -> Iterator[Document]:
-        """The documents of all sources, or of the folders and of `polled`, without those that were forgotten."""
-        left_out = self.forgotten()
-        for document in sources.all_documents(self.config.sources, self._skipped(all_sources, polled)):
-            if document.source in left_out:
+    def _present(self, only: Sequence[SourceConfig] | None, on_unavailable: OnUnavailable | None) -> Iterator[Document]:
+        """The documents of all sources, or of `only` these, without those that were forgotten."""
+        before, self._left_out = self._left_out, self.forgotten()
+        reads_all = before != self._left_out
+        for document in self.listing.documents(only, self.report, reads_all, on_unavailable):
+            if document.source in self._left_out:
                 self.report.forgotten.append(document.source)
             elif self.known.mark(_printable(document.source)):
                 yield document
             else:
                 self.report.failed.append(Failure(_printable(document.source), "has the name of another document"))
 
-    def _skipped(self, all_sources: bool, polled: SourceConfig | None) -> Sequence[SourceConfig]:
-        """The sources that are not looked at now; their documents count as present."""
-        skipped = (
-            [] if all_sources else [each for each in sources.polled_sources(self.config.sources) if each is not polled]
-        )
-        for source in skipped:
-            self.report.unchanged += self.known.mark_below(sources.source_prefix(source, self.config.sources))
-        return skipped
+    def _keep_empty(self) -> None:
+        """What a source held that is suddenly empty stays: also in the collection that another one would replace."""
+        current = self.store.current(self.collection)
+        if current in (None, self.physical) or all(self.listing.num_listed.values()):
+            self.listing.keep_empty(self.report)
+            return
+        with closing(IndexedDocuments()) as outgoing:
+            self.store.load(str(current))
+            self.store.read_rows(str(current), outgoing.fill)
+            self.listing.keep_empty(self.report, outgoing)
 
     def _open(self) -> str:
         """The collection with these settings. The model is loaded only where its dimensions are not known yet."""

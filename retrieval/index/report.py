@@ -14,6 +14,22 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True)
+class EmptySource:
+    """A source in which no document was found, though the collection holds some of it: they are kept."""
+
+    source: str
+    num_kept: int
+    """Documents of it in the collection."""
+
+    def __str__(self) -> str:
+        return (
+            f"The source {self.source} holds no document now. What the collection has of it is kept: {self.num_kept} "
+            "documents. They are removed where the next look finds it empty again. Correct or mount the source if it "
+            "is not meant to be empty; run `tandem index --allow-empty` if it is."
+        )
+
+
 @dataclass
 class IndexReport:
     """What a run found and did. Counts are of documents, unless they say chunks."""
@@ -28,6 +44,10 @@ class IndexReport:
     failed: list[Failure] = field(default_factory=list)
     left_out: list[Failure] = field(default_factory=list)
     """What was left out of documents that were indexed in this run, such as pages without a text layer."""
+    empty: list[EmptySource] = field(default_factory=list)
+    other_files: dict[str, int] = field(default_factory=dict)
+    """Files of folders and object stores that are no documents, by kind: a suffix, `named pipes`, ... What is hidden is
+    not counted."""
     num_chunks: int = 0
     """Chunks in the collection at the end."""
     num_embedded: int = 0
@@ -35,8 +55,8 @@ class IndexReport:
     seconds: float = 0.0
 
     @property
-    def has_news(self) -> bool:
-        return bool(self.added or self.changed or self.deleted or self.failed)
+    def has_changes(self) -> bool:
+        return bool(self.added or self.changed or self.deleted)
 
     @property
     def num_taken(self) -> int:
@@ -51,4 +71,13 @@ def nothing_readable(report: IndexReport) -> TandemError:
         f"None of the {len(report.failed)} documents could be indexed; {first.source} {first.reason}.",
         "Documents are text in UTF-8 or the source's `encoding`, and files of the kinds that docs/retrieval.md lists.",
         "Correct the files, or name others under retrieval.sources.",
+    )
+
+
+def incomplete_copy(empty: EmptySource) -> TandemError:
+    """A source is empty while its collection is being built anew."""
+    return TandemError(
+        f"The source {empty.source} holds no document now, and the collection has {empty.num_kept} of it.",
+        "The settings have changed, so the collection is built anew, and would lose them; the old one stays.",
+        "Correct or mount the source. If it is meant to be empty, run this again, or with --allow-empty at once.",
     )

@@ -3,9 +3,13 @@
 An `Entry` is a file in an object store, from which a document is made.
 """
 
+import errno
+import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from cluster.errors import TandemError
 from retrieval.filters.rights import Attributes
@@ -64,10 +68,13 @@ class Document:
     """The document's text, with `\\n` line ends; a `PartialText` where something was left out. Raises Unreadable."""
 
     path: Path | None = None
-    """The local file, where it is one: `tandem index --watch` reads again those that are named by the system."""
+    """The local file, where it is one."""
 
     markup: Markup = "markdown"
     """What the text is written in."""
+
+    signature: str | None = None
+    """What the system says of that file without reading it: another content comes with another signature."""
 
 
 def unreadable(name: str, reason: str, attributes: Attributes, path: Path | None = None) -> Document:
@@ -77,6 +84,19 @@ def unreadable(name: str, reason: str, attributes: Attributes, path: Path | None
         raise Unreadable(reason)
 
     return Document(name, attributes, explain, explain, path)
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a local file for reading. Nothing is waited for, as opening a named pipe would.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return os.fdopen(number, "rb")
 
 
 CHUNK_BYTES = 4 * 1024 * 1024

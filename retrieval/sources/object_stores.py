@@ -1,5 +1,6 @@
 """Documents in object stores, and in every other place that an fsspec protocol reaches: sftp, hdfs, memory."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,19 +15,23 @@ from cluster.storage.buckets import SCHEMES
 from retrieval.sources import clouds, rows
 from retrieval.sources.config import ObjectSource
 from retrieval.sources.document import CHUNK_BYTES, Document, Entry, Gone, SourceUnavailable, Unreadable
+from retrieval.sources.left_out import kind_left_out
 from retrieval.sources.markup import markup_of
 from retrieval.sources.parsing.formats import ROWS_SUFFIXES, SUFFIXES, text_version
 from retrieval.sources.parsing.limits import check_size
 from retrieval.sources.parsing.parse import parse
 
 
-def object_documents(source: ObjectSource, prefix: str) -> Iterator[Document]:
+def object_documents(source: ObjectSource, prefix: str, left_out: Counter[str] | None = None) -> Iterator[Document]:
     """Every document below the URL. What is hidden is left out, as in folders.
+
+    Args:
+        left_out: gets the numbers of the other objects by kind.
 
     Raises:
         SourceUnavailable: the store cannot be listed, or does not answer while it is read.
     """
-    for entry in _entries(source):
+    for entry in _entries(source, Counter() if left_out is None else left_out):
         name, suffix = prefix + entry.name, _suffix(entry)
         if suffix in ROWS_SUFFIXES:
             yield from rows.row_documents(name, _whole(source, entry), source.attributes, None)
@@ -41,7 +46,7 @@ def check_object_source(source: ObjectSource) -> None:
     Raises:
         TandemError: the place cannot be listed, or holds none.
     """
-    if next(_entries(source), None) is None:
+    if next(_entries(source, Counter()), None) is None:
         raise TandemError(
             f"No document was found in {source.path}.",
             f"Files that end in {' '.join(sorted(SUFFIXES))} are read.",
@@ -64,11 +69,16 @@ def check_overlap(sources: Sequence[ObjectSource]) -> None:
             )
 
 
-def _entries(source: ObjectSource) -> Iterator[Entry]:
+def _entries(source: ObjectSource, left_out: Counter[str]) -> Iterator[Entry]:
     is_cloud = urlsplit(source.path).scheme in SCHEMES
     for entry in clouds.list_objects(source.path) if is_cloud else list_entries(source.path):
-        is_hidden = any(part.startswith(".") for part in PurePosixPath(entry.name).parts)
-        if not is_hidden and _suffix(entry) in SUFFIXES:
+        parts = PurePosixPath(entry.name).parts
+        # An object whose name ends in / is how consoles show an empty folder.
+        if not parts or entry.name.endswith("/") or any(part.startswith(".") for part in parts):
+            continue
+        if kind := kind_left_out(parts[-1]):
+            left_out[kind] += 1
+        else:
             yield entry
 
 

@@ -8,33 +8,45 @@ other source is polled (`PollSchedule`).
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from cluster.errors import TandemError
 from retrieval.sources import object_stores, sql
 from retrieval.sources.config import FolderSource, ObjectSource, SitemapSource, SourceConfig, SqlSource
 from retrieval.sources.document import Document
-from retrieval.sources.folders import check_folder_source as check_folders
-from retrieval.sources.folders import folder_documents
+from retrieval.sources.folders.listing import IsUnchanged, check_folders, folder_documents, require_folder_documents
 from retrieval.sources.sites.documents import check_sitemap_source, site_documents
 
 
-def all_documents(sources: Sequence[SourceConfig], skipped: Sequence[SourceConfig] = ()) -> Iterator[Document]:
-    """Every document of `sources` but the `skipped`, in a fixed order and one at a time: there may be any number.
+def all_documents(sources: Sequence[SourceConfig]) -> Iterator[Document]:
+    """Every document of `sources`, in a fixed order and one at a time: there may be any number.
 
     Raises:
         TandemError: a source cannot be listed.
     """
     for source in sources:
-        if not any(source is each for each in skipped):
-            yield from _documents_of(source, source_prefix(source, sources))
+        yield from source_documents(source, sources, Counter())
 
 
-def _documents_of(source: SourceConfig, prefix: str) -> Iterator[Document]:
+def source_documents(
+    source: SourceConfig,
+    sources: Sequence[SourceConfig],
+    left_out: Counter[str],
+    skip_rows: IsUnchanged = lambda file: False,
+) -> Iterator[Document]:
+    """Every document of one of `sources`.
+
+    Args:
+        left_out: gets the numbers of the files that are no documents, by kind.
+        skip_rows: whether the rows of a JSONL file on this machine need not be read.
+
+    Raises:
+        TandemError: the source cannot be listed.
+    """
+    prefix = source_prefix(source, sources)
     if isinstance(source, FolderSource):
-        return folder_documents(source, prefix)
+        return folder_documents(source, prefix, left_out, skip_rows)
     if isinstance(source, ObjectSource):
-        return object_stores.object_documents(source, prefix)
+        return object_stores.object_documents(source, prefix, left_out)
     if isinstance(source, SqlSource):
         return sql.sql_documents(source, prefix)
     return site_documents(source, prefix)
@@ -46,11 +58,30 @@ def source_prefix(source: SourceConfig, sources: Sequence[SourceConfig]) -> str:
     return "" if is_alone else f"{source.title}/"
 
 
+def names_of(source: SourceConfig, sources: Sequence[SourceConfig]) -> tuple[str, ...]:
+    """What tells the documents of a source by their names: a beginning (empty, or with `/` or `#` at its end), or a
+    whole name, since a file that is itself a source has no prefix."""
+    prefix = source_prefix(source, sources)
+    if not prefix or not isinstance(source, FolderSource):
+        return (prefix,)
+    return (prefix, source.path.name, f"{source.path.name}#")
+
+
 def check_sources(sources: Sequence[SourceConfig]) -> None:
     """Look at the sources before anything is started.
 
     Raises:
-        TandemError: there is none, two have the same name, or one of them cannot be used.
+        TandemError: there is none, two have the same name, one of them cannot be used, or there is no document.
+    """
+    check_source_settings(sources)
+    require_documents(sources)
+
+
+def check_source_settings(sources: Sequence[SourceConfig]) -> None:
+    """What can be said without looking for documents.
+
+    Raises:
+        TandemError: there is no source, two have the same name, or one of them cannot be used.
     """
     if not sources:
         raise TandemError(
@@ -65,13 +96,20 @@ def check_sources(sources: Sequence[SourceConfig]) -> None:
             "The names of documents begin with the name of their source, so each needs its own.",
             "Give one of them another `name`, or name the folder that holds both.",
         )
-    check_folders([source for source in sources if isinstance(source, FolderSource)])
+    check_folders(folder_sources(sources))
     object_stores.check_overlap([source for source in sources if isinstance(source, ObjectSource)])
+    for source in sources:
+        if isinstance(source, SqlSource):
+            sql.check_sql_source(source)
+
+
+def require_documents(sources: Sequence[SourceConfig]) -> None:
+    """Raises a TandemError where the folders hold no document, or an object store or a site has none: its address may
+    be wrong."""
+    require_folder_documents(folder_sources(sources))
     for source in sources:
         if isinstance(source, ObjectSource):
             object_stores.check_object_source(source)
-        elif isinstance(source, SqlSource):
-            sql.check_sql_source(source)
         elif isinstance(source, SitemapSource):
             check_sitemap_source(source)
 
@@ -79,13 +117,13 @@ def check_sources(sources: Sequence[SourceConfig]) -> None:
 PolledConfig = ObjectSource | SqlSource | SitemapSource
 
 
-def watched_folders(sources: Sequence[SourceConfig]) -> list[Path]:
-    """The folders and files that the operating system tells of."""
-    return [source.path for source in sources if isinstance(source, FolderSource)]
+def folder_sources(sources: Sequence[SourceConfig]) -> list[FolderSource]:
+    """The folders and files, of which the operating system reports changes."""
+    return [source for source in sources if isinstance(source, FolderSource)]
 
 
 def polled_sources(sources: Sequence[SourceConfig]) -> list[PolledConfig]:
-    """The sources that nothing tells of."""
+    """The sources whose changes nothing reports."""
     return [source for source in sources if not isinstance(source, FolderSource)]
 
 

@@ -13,6 +13,7 @@ from retrieval.index.indexing import Forgotten
 from retrieval.index.indexing import follow_changes as run_follow
 from retrieval.index.indexing import index_documents as run_index
 from retrieval.index.report import IndexReport
+from retrieval.sources.left_out import describe_left_out
 from retrieval.store.identity import ProjectIdentity, keep_identity
 from retrieval.store.milvus_lite import local_server
 from tandem.console import Console
@@ -41,32 +42,38 @@ def index(
     console: Console,
     on_documents: Callable[[Iterator[tuple[str, str]]], None] | None = None,
     take_over: bool = False,
+    allow_empty: bool = False,
 ) -> IndexReport:
     """Bring the collection up to date with the documents; `on_documents` gets their names and digests. `take_over`
-    lets a collection of another project belong to this one."""
+    lets a collection of another project belong to this one; `allow_empty` lets a source without documents be believed
+    at once."""
     with embedding_session(project):
         report = run_index(
             project.retrieval, project.collection, uri, console.progress, forgotten(project), on_documents,
-            identity(project), take_over,
+            identity(project), take_over, allow_empty,
         )  # fmt: skip
     console.stage("index", _summary(report))
     return report
 
 
-def follow(project: Project, uri: str, console: Console, take_over: bool = False) -> None:
+def follow(project: Project, uri: str, console: Console, take_over: bool = False, allow_empty: bool = False) -> None:
     """Keep the collection up to date with the documents until the process is interrupted."""
+    said: set[str] = set()
 
     def on_report(report: IndexReport) -> None:
         console.stage("index", _summary(report))
-        for failure in report.failed:
-            console.stage("index", f"{failure.source} {failure.reason}")
-        for part in report.left_out:
-            console.stage("index", f"{part.source}: indexed, but {part.reason}")
+        lines = [f"{failure.source} {failure.reason}" for failure in report.failed] + list(map(str, report.empty))
+        lines += [f"{part.source}: indexed, but {part.reason}" for part in report.left_out]
+        lines += [line for line in [describe_left_out(report.other_files)] if line]
+        for line in lines:
+            if line not in said:
+                console.stage("index", line)
+        said.update(lines)
 
     with embedding_session(project), contextlib.suppress(KeyboardInterrupt):
         run_follow(
             project.retrieval, project.collection, uri, on_report, console.progress, forgotten=forgotten(project),
-            owner=identity(project), take_over=take_over,
+            owner=identity(project), take_over=take_over, allow_empty=allow_empty,
         )  # fmt: skip
     interrupts.accept()
     console.stage("index", "stopped")
@@ -97,4 +104,5 @@ def _summary(report: IndexReport) -> str:
     names = ("added", "changed", "unchanged", "deleted")
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in names if getattr(report, name))
     left_out = f", {len(report.forgotten)} left out as forgotten" if report.forgotten else ""
-    return f"{report.collection}: {counts or 'no documents'}, {len(report.failed)} failed{left_out}"
+    kept = "".join(f", {empty.num_kept} kept of {empty.source}, which is empty" for empty in report.empty)
+    return f"{report.collection}: {counts or 'no documents'}, {len(report.failed)} failed{left_out}{kept}"

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from zipfile import ZipFile
 
-from retrieval.sources.document import Unreadable
+from retrieval.sources.document import Unreadable, open_file
 
 MAX_FILE_BYTES = 50 * 1024 * 1024
 MAX_UNPACKED_BYTES = 500 * 1024 * 1024
@@ -23,7 +23,7 @@ def digest(path: Path) -> str:
     """
     try:
         check_size(path.stat().st_size)
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from error

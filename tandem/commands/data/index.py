@@ -8,6 +8,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from retrieval.index.report import IndexReport
+from retrieval.sources.left_out import describe_left_out
 from tandem.commands.options import DEFAULT, PARTLY_FAILED, AsJson, ProjectFile, with_option_groups
 from tandem.console import Console
 from tandem.pipeline.documents import follow as follow_documents
@@ -29,6 +30,10 @@ def index(
             "--take-over", help="Let a collection of another project belong to this one; its documents are deleted."
         ),
     ] = False,
+    allow_empty: Annotated[
+        bool,
+        typer.Option("--allow-empty", help="Remove what the index has of a source that holds no document any more."),
+    ] = False,
     config: ProjectFile = DEFAULT,
     as_json: AsJson = False,
     *,
@@ -36,21 +41,21 @@ def index(
 ) -> None:
     """Bring the document index up to date.
 
-    Exit code 3: a document could not be read.
+    Exit code 3: a document could not be read, or a source is suddenly empty and its documents are kept.
     """
-    flags = ["--watch"] * watch + ["--take-over"] * take_over
+    flags = ["--watch"] * watch + ["--take-over"] * take_over + ["--allow-empty"] * allow_empty
     if submit_if_asked(submit_options, "index", flags, config, as_json):
         return
     console, project = Console(as_json), load(config)
     with milvus(project) as uri:
         if watch:
-            follow_documents(project, uri, console, take_over)
+            follow_documents(project, uri, console, take_over, allow_empty)
             return
-        report = index_documents(project, uri, console, take_over=take_over)
+        report = index_documents(project, uri, console, take_over=take_over, allow_empty=allow_empty)
     console.table(make_table(report))
     console.result(as_text(report), asdict(report))
     console.hint("see what it finds: tandem search '...'")
-    if report.failed:
+    if report.failed or report.empty:
         raise typer.Exit(PARTLY_FAILED)
 
 
@@ -71,4 +76,7 @@ def as_text(report: IndexReport) -> str:
     if len(lines) > MOST_SHOWN:
         lines = [*lines[:MOST_SHOWN], f"and {len(lines) - MOST_SHOWN} more, which `--json` shows"]
     state = "up to date" if not report.failed else f"up to date but for {len(report.failed)} documents"
-    return "\n  ".join([f"{report.collection} is {state}.", *lines])
+    other_files = describe_left_out(report.other_files)
+    return "\n  ".join(
+        [f"{report.collection} is {state}.", *map(str, report.empty), *lines, *filter(None, [other_files])]
+    )

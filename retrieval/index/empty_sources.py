@@ -1,0 +1,52 @@
+"""Whether a source that is suddenly empty is believed to be: its mount may be missing, or it is being written anew.
+
+It is where it is found empty twice in succession, or where the user says so. That it was found empty is kept with the
+collection, for the next run on any machine. A watch counts only its own looks, which are some time apart.
+"""
+
+import json
+import time
+from collections.abc import Collection
+
+from retrieval.store.store import Store
+
+PROPERTY = "tandem.empty_sources"
+
+
+class EmptySources:
+    """The sources of a collection that were found empty.
+
+    Args:
+        place: the collection with which this is kept.
+        titles: the names of the sources.
+        are_allowed: whether the user says that sources may be empty.
+        between_s: seconds between the two times, where one process looks again and again; None: it looks once.
+    """
+
+    def __init__(
+        self, store: Store, place: str, titles: Collection[str], are_allowed: bool, between_s: float | None
+    ) -> None:
+        self._store, self._are_allowed, self._between_s = store, are_allowed, between_s
+        self._place, written = place, (store.properties(place) or {}).get(PROPERTY)
+        self._kept = [str(title) for title in json.loads(written)] if written else []
+        self._before = {title for title in self._kept if title in titles}
+        self._now: dict[str, float] = {}
+
+    def is_believed(self, title: str) -> bool:
+        """The source was found empty: whether what the collection holds of it may be removed."""
+        first = self._now.setdefault(title, time.monotonic())
+        if self._are_allowed or self._between_s is None:
+            return self._are_allowed or title in self._before
+        return time.monotonic() - first >= self._between_s
+
+    def clear(self, title: str) -> None:
+        """The source was found with documents, or the collection holds nothing of it."""
+        self._now.pop(title, None)
+        self._before.discard(title)
+
+    def keep(self, place: str | None = None) -> None:
+        """Write down what was found: with the collection that is searched now, where it is another one."""
+        found, place = sorted(self._before | self._now.keys()), place or self._place
+        if found != self._kept or (found and place != self._place):
+            self._store.set_properties(place, {PROPERTY: json.dumps(found)})
+        self._place, self._kept = place, found
