@@ -8,8 +8,8 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from cluster.errors import TandemError
 from retrieval.filters.rights import Attributes
@@ -86,7 +86,7 @@ def unreadable(name: str, reason: str, attributes: Attributes, path: Path | None
     return Document(name, attributes, explain, explain, path)
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BufferedReader:
     """Open a local file for reading. Nothing is waited for, as opening a named pipe would.
 
     Raises:

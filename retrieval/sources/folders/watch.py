@@ -44,7 +44,7 @@ class FolderWatch:
         paths: the sources; they need not exist.
         stop: ends the waiting.
         on_progress: gets what the user should know.
-        open_events: the system's events.
+        events: opens the events; by default those of the system.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class FolderWatch:
         paths: Sequence[Path],
         stop: threading.Event,
         on_progress: Callable[[str], None],
-        open_events: OpenEvents = open_events,
+        events: OpenEvents | None = None,
     ) -> None:
-        self.paths, self._stop, self._on_progress, self._open_events = paths, stop, on_progress, open_events
+        self.paths, self._stop, self._on_progress, self._open_events = paths, stop, on_progress, events or open_events
         self._events: Events | None = None
         self._seen: list[Identity] = []
         self.has_events = False

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from retrieval.index.indexed_documents import IndexedDocuments
 from retrieval.sources.config import FolderSource, ObjectSource
-from retrieval.sources.sources import PollSchedule, polled_sources, source_prefix, watched_folders
+from retrieval.sources.sources import PollSchedule, folder_sources, polled_sources, source_prefix
 from retrieval.store.rows import StoredChunk
 
 DOCS = FolderSource(path=Path("/docs"))
@@ -13,7 +13,7 @@ BUCKET = ObjectSource(path="s3://bucket", poll_s=1)
 
 
 def test_folders_are_watched_and_the_rest_is_polled() -> None:
-    assert watched_folders([DOCS, BUCKET]) == [Path("/docs")] and polled_sources([DOCS, BUCKET]) == [BUCKET]
+    assert folder_sources([DOCS, BUCKET]) == [DOCS] and polled_sources([DOCS, BUCKET]) == [BUCKET]
 
 
 def test_a_source_is_due_after_its_time() -> None:
@@ -36,7 +36,7 @@ def test_a_source_that_is_not_looked_at_keeps_its_documents() -> None:
     known.fill(StoredChunk(str(number), name, "digest", 1) for number, name in enumerate(names))
     known.begin()
     known.mark("docs/a.md")
-    assert known.mark_below("docs/") == 2
+    assert known.mark_names(("docs/",)) == 2
     assert known.missing(10) == ["doc", "docs2/b.md"]
     known.unmark("docs/z/c.md")
     assert known.missing(10) == ["doc", "docs/z/c.md", "docs2/b.md"]
