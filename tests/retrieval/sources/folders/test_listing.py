@@ -32,9 +32,7 @@ def test_what_is_no_document_is_counted_by_kind(tmp_path: Path) -> None:
     names, left_out = listed(tmp_path)
     assert names == ["a.md"]
     assert left_out == {".zip": 2, ".png": 1, "without a suffix": 2}
-    assert describe_left_out(left_out) == (
-        "5 files of other kinds were left out (.zip 2, without a suffix 2, .png 1)."
-    )
+    assert describe_left_out(left_out) == ("5 files of other kinds were left out (.zip 2, without a suffix 2, .png 1).")
     many = {f".k{number}": 20 - number for number in range(12)}
     assert describe_left_out(many).endswith(".k9 11, 2 more kinds).")
     assert describe_left_out({}) == ""
