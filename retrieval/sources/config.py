@@ -7,7 +7,7 @@ import codecs
 import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -157,6 +157,9 @@ class SqlQuery(Section):
 
     title: str | None = None
     """The column that is the heading."""
+
+    markup: Literal["plain", "markdown"] = "plain"
+    """What the texts are written in. Lines that begin with # are headings in `markdown` only."""
 
     updated_at: str | None = None
     """The column that changes whenever the row does. With it only the rows that changed are read; without it all."""

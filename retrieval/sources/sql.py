@@ -117,8 +117,7 @@ def sql_documents(source: SqlSource, prefix: str) -> Iterator[Document]:
                     yield unreadable(name, row.reason, row.attributes)
                 else:
                     version, read = partial(str, row.version), partial(texts.read, position)
-                    markup: Markup = "titled" if source.sql.title else "plain"
-                    yield Document(name, row.attributes, version, read, markup=markup)
+                    yield Document(name, row.attributes, version, read, markup=_markup(source.sql))
 
 
 def check_sql_source(source: SqlSource) -> None:
@@ -183,13 +182,20 @@ def _listed(source: SqlSource, row: Mapping[Any, Any], key: object) -> Listed:
         return Listed(row_name(key), key, "", attributes, str(error))
 
 
+def _markup(sql: SqlQuery) -> Markup:
+    return sql.markup if sql.markup == "markdown" else "titled" if sql.title else "plain"
+
+
 def _version(sql: SqlQuery, row: Mapping[Any, Any]) -> str:
     if not sql.updated_at:
-        return digest_json(row_text(row, sql.title, sql.text))
+        # Of a text in another markup other chunks are made.
+        text = row_text(row, sql.title, sql.text)
+        return digest_json(text if sql.markup == "plain" else [text, sql.markup])
     if row[sql.updated_at] is None:
         raise Unreadable(f"has no {sql.updated_at}")
     # Another query or other columns give another text at the same time.
-    return digest_json([sql.query, sql.title, sql.text, str(row[sql.updated_at])])
+    markup = [] if sql.markup == "plain" else [sql.markup]
+    return digest_json([sql.query, sql.title, sql.text, str(row[sql.updated_at]), *markup])
 
 
 class _Texts:

@@ -78,8 +78,11 @@ def hosted_version(url: str, model: str, day: date, headers: Mapping[str, str] |
     return digest_json([url, model, f"{day:%Y-%m-%d}", *([dict(headers)] if headers else [])])
 
 
-SINCE_DEFAULTS: dict[str, Any] = {"embedding_precision": "auto"}
-"""Settings of `retrieval` that earlier versions did not have: left out at the value that stands for what those did."""
+SINCE_DEFAULTS: dict[str, Any] = {
+    "embedding_precision": "auto", "encoding": None, "markup": "plain", "rescan_s": 10.0,
+}  # fmt: skip
+"""Settings of `retrieval` and of its sources that earlier versions did not have: left out at the value that stands for
+what those did."""
 
 
 def index_version(documents: str, retrieval: Mapping[str, Any], prompt_hash: str) -> str:
@@ -89,12 +92,18 @@ def index_version(documents: str, retrieval: Mapping[str, Any], prompt_hash: str
         documents: the digest of all documents, from the run's inventory.
         retrieval: the settings of `retrieval`, as JSON values.
     """
-    settings = {
-        name: value
-        for name, value in retrieval.items()
-        if name not in SAME_PASSAGES and not (name in SINCE_DEFAULTS and value == SINCE_DEFAULTS[name])
-    }
+    settings = {name: value for name, value in _as_earlier(retrieval).items() if name not in SAME_PASSAGES}
     return digest_json([documents, settings, prompt_hash])
+
+
+def _as_earlier(value: Any) -> Any:
+    """Settings, and those within them, without the ones that are at their value in `SINCE_DEFAULTS`."""
+    if isinstance(value, list | tuple):
+        return [_as_earlier(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    kept = {name: each for name, each in value.items() if name not in SINCE_DEFAULTS or each != SINCE_DEFAULTS[name]}
+    return {name: _as_earlier(each) for name, each in kept.items()}
 
 
 def raft_rows_name(rows: str, index: str | None, max_rows: int | None, seed: int) -> str:

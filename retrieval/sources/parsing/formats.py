@@ -34,21 +34,18 @@ SUFFIXES = frozenset().union(
     OPEN_DOCUMENT_SUFFIXES, OLD_SHEET_SUFFIXES, DATA_SUFFIXES, MAIL_SUFFIXES, ROWS_SUFFIXES,
     {".pdf", ".epub", ".rtf"},
 )  # fmt: skip
-# Raised with a change in what is read of files of a kind: their documents are read again, and no others.
-_READ_ANEW = dict.fromkeys(
-    DELIMITED_SUFFIXES | HTML_SUFFIXES | WORD_SUFFIXES | SHEET_SUFFIXES | SLIDE_SUFFIXES | {".pdf"}, 1
-)  # fmt: skip
 
 
 def text_version(version: str, suffix: str, encoding: str | None) -> str:
     """What changes whenever the text that is read of a file does.
 
+    Where a reader itself changes, `REVISION` is raised in `retrieval/index/chunking.py`.
+
     Args:
         version: changes with the bytes of the file.
         encoding: what the source says of its files.
     """
-    reading = _READ_ANEW.get(suffix.lower(), 0)
-    marks = [f"reading {reading}"] * bool(reading) + [f"encoding {encoding}"] * bool(encoding)
+    marks = [f"encoding {encoding}"] if encoding else []
     if suffix.lower() == ".pdf" and find_spec("rapidocr"):
         marks.append("OCR")
     return "; ".join([version, *marks])

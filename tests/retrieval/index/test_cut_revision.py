@@ -1,19 +1,21 @@
 """A later version cuts some documents into other chunks: the next run finds out which, and writes those."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from retrieval.config import RetrievalConfig
+from retrieval.filters.rights import Attributes
 from retrieval.index import chunking, cut_revision
 from retrieval.index.chunking import Chunk, chunk_document
+from retrieval.index.cut_revision import PROPERTY, CutRevision, document_digests
 from retrieval.index.indexing import index_documents
 from retrieval.sources import folders
-from retrieval.sources.document import Unreadable
+from retrieval.sources.document import Document, Unreadable
 from retrieval.store.store import Store
 
-pytestmark = pytest.mark.slow
 HEADING = "Emergency number 0800-KESTREL"
 
 
@@ -22,6 +24,49 @@ def lossy(text: str, *arguments: object) -> list[Chunk]:
     return chunk_document(text.replace(f"## {HEADING}\n\n", ""), *arguments)  # type: ignore[arg-type]
 
 
+class FakeStore:
+    """Keeps the properties of collections, as a store does."""
+
+    def __init__(self, **properties: str) -> None:
+        self.kept = dict(properties)
+
+    def properties(self, physical: str) -> dict[str, str]:
+        return dict(self.kept)
+
+    def set_properties(self, physical: str, properties: dict[str, str]) -> None:
+        self.kept |= properties
+
+
+def revision(store: FakeStore, is_empty: bool = False) -> CutRevision:
+    return CutRevision(store, "physical", is_empty)  # type: ignore[arg-type]
+
+
+def test_a_collection_without_a_revision_was_cut_by_the_first() -> None:
+    store, said = FakeStore(other="1"), list[str]()
+    cut = revision(store)
+    assert cut.is_earlier and store.kept == {"other": "1"}
+    cut.begin(said.append)
+    cut.num_left = 1
+    cut.complete()
+    assert cut.is_earlier and len(said) == 1, "a document could not be read: it is tried again"
+    cut.begin(said.append)
+    cut.complete()
+    assert not cut.is_earlier and store.kept == {"other": "1", PROPERTY: str(chunking.REVISION)}
+    assert not revision(store).is_earlier
+    assert not revision(FakeStore(), is_empty=True).is_earlier, "what is empty is cut by the present one"
+    assert not revision(FakeStore(**{PROPERTY: "99"})).is_earlier, "a later version was here"
+
+
+def test_a_document_has_another_digest_where_a_later_revision_cut_it() -> None:
+    document = Document("a.md", Attributes(), lambda: "version", lambda: "text")
+    first, *later = document_digests(document)
+    assert first == hashlib.sha256(b"version").hexdigest()[:32] + Attributes().digest[:32], (
+        "as earlier versions wrote it"
+    )
+    assert len({first, *later}) == 1 + chunking.REVISION - chunking.FIRST_REVISION
+
+
+@pytest.mark.slow
 def test_documents_that_an_earlier_revision_cut_are_read_again_once(
     config: RetrievalConfig, documents: Path, milvus: str, quiet: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -30,7 +75,7 @@ def test_documents_that_an_earlier_revision_cut_are_read_again_once(
     digests: list[dict[str, str]] = []
     read: list[str] = []
 
-    def parse(path: Path) -> str:
+    def parse(path: Path, encoding: str | None) -> str:
         read.append(path.name)
         if path.name in broken:
             raise Unreadable("is broken")

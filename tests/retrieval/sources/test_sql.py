@@ -82,6 +82,16 @@ def opened(*sources: SqlSource) -> Iterator[Iterator[Document]]:
     assert next(rows, None) is None
 
 
+@pytest.mark.parametrize("settings", [{}, {"updated_at": "changed"}], ids=["by text", "by date"])
+def test_rows_are_plain_text_unless_their_source_says_markdown(database: Path, settings: dict[str, Any]) -> None:
+    plain, titled = source(database, **settings), source(database, **settings, title="heading")
+    written = source(database, **settings, title="heading", markup="markdown")
+    assert [{row.markup for row in all_documents([each])} for each in (plain, titled, written)] == [
+        {"plain"}, {"titled"}, {"markdown"},
+    ]  # fmt: skip
+    assert not set(versions(written).values()) & set(versions(titled).values()), "its chunks are others"
+
+
 def test_a_row_without_updated_at_has_the_version_of_its_text(database: Path) -> None:
     before = versions(plain := source(database))
     run(

@@ -60,6 +60,23 @@ def test_an_index_and_the_rows_made_from_it_are_found_again() -> None:
     assert rows_name("data-digest", None, max_rows=100, seed=7) == "b4e917d375c800b5"
 
 
+def test_settings_that_are_new_change_no_key_at_their_defaults() -> None:
+    """Computed at commit 1e3fa57 from sources of all kinds."""
+    sql = {"url": "sqlite:///a.db", "query": "SELECT * FROM a", "id": "id", "text": "body"}
+    sources = ["docs", {"path": "s3://bucket/docs", "tenant": "acme"}, {"sql": sql},
+               {"sitemap": "https://docs.example.com/sitemap.xml"}]  # fmt: skip
+    written = {"sources": sources, "live": {"url": "http://search:9200", "index": "a"}}
+
+    def version() -> str:
+        config = RetrievalConfig.model_validate(written, context={"folder": Path("/srv/p")})
+        return index_version("documents-digest", config.model_dump(mode="json"), "prompt-hash")
+
+    key = "d08680a991740dc88740e9f5c8e92128277af87b9632bf0e547eb3c2dcdecc69"
+    assert version() == key
+    sql["markup"] = "markdown"
+    assert version() != key
+
+
 def test_the_documents_of_an_index_are_found_again(tmp_path: Path) -> None:
     inventory = Inventory(tmp_path, tmp_path / "indexing.json")
     inventory.write([("a.md", "1"), ("b \t.md", "2")])
