@@ -137,10 +137,11 @@ def _opened(
         if config.milvus.bulk_import:
             bulk_import.check_bulk_import(store, config.milvus.bulk_import)
         with hold_lease(store, collection, on_progress):
-            store.claim(collection, owner, take_over, on_progress)
+            notes = store.claim(collection, owner, take_over)
             with closing(
                 _Sync(config, collection, store, embedder, known, on_progress, forgotten, allow_empty, states)
             ) as sync:
+                sync.notes = notes
                 yield sync
     finally:
         known.close()
@@ -179,7 +180,7 @@ class _Sync:
     ) -> None:
         self.config, self.store, self.embedder, self.known = config, store, embedder, known
         self.on_progress, self.forgotten = on_progress, forgotten
-        self.collection, self.report = collection, IndexReport(collection)
+        self.collection, self.report, self.notes = collection, IndexReport(collection), list[str]()
         self.previous: str | None = None
         self.physical = self._open()
         store.load(self.physical)
@@ -195,7 +196,7 @@ class _Sync:
         self, only: Sequence[SourceConfig] | None = None, on_unavailable: OnUnavailable | None = None
     ) -> IndexReport:
         """Take up every document, or those of `only` these sources; what is nowhere any more is deleted."""
-        started, self.report = time.monotonic(), IndexReport(self.collection)
+        started, self.report, self.notes = time.monotonic(), IndexReport(self.collection, notes=self.notes), []
         self.known.begin()
         if only is None:
             self.cut.begin(self.on_progress)

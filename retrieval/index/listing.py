@@ -17,7 +17,7 @@ from retrieval.index.file_states import FileStates
 from retrieval.index.indexed_documents import IndexedDocuments
 from retrieval.index.report import EmptySource, Failure, IndexReport, incomplete_copy
 from retrieval.sources import sources
-from retrieval.sources.config import SourceConfig
+from retrieval.sources.config import SitemapSource, SourceConfig
 from retrieval.sources.document import Document, SourceUnavailable
 from retrieval.sources.folders.listing import LocalFile
 
@@ -45,7 +45,7 @@ class Listing:
         """Every document of all sources, or of `only` these; those of the others count as unchanged.
 
         Args:
-            report: gets the numbers of the files that are no documents.
+            report: gets the numbers of the files and pages that are no documents.
             reads_all: whether also files that are as before are read.
             on_unavailable: gets a source that cannot be listed now, whose documents then count as unchanged.
 
@@ -124,7 +124,7 @@ class Listing:
             self.states.commit()
 
     def _documents(self, source: SourceConfig, report: IndexReport) -> Iterator[Document]:
-        num_listed, other_files = 0, Counter[str]()
+        num_listed, left_out = 0, Counter[str]()
 
         def skip_rows(file: LocalFile) -> bool:
             nonlocal num_listed
@@ -137,9 +137,10 @@ class Listing:
             report.failed += failures
             return True
 
-        for document in sources.source_documents(source, self.sources, other_files, skip_rows):
+        for document in sources.source_documents(source, self.sources, left_out, skip_rows):
             num_listed += 1
             yield document
         self.num_listed[source.title] = num_listed
-        for kind, count in other_files.items():
-            report.other_files[kind] = report.other_files.get(kind, 0) + count
+        counts = report.other_pages if isinstance(source, SitemapSource) else report.other_files
+        for kind, count in left_out.items():
+            counts[kind] = counts.get(kind, 0) + count

@@ -48,6 +48,10 @@ class IndexReport:
     other_files: dict[str, int] = field(default_factory=dict)
     """Files of folders and object stores that are no documents, by kind: a suffix, `named pipes`, ... What is hidden is
     not counted."""
+    other_pages: dict[str, int] = field(default_factory=dict)
+    """What the sitemaps name and is not read, by the reason."""
+    notes: list[str] = field(default_factory=list)
+    """What else a person should know of the run, in whole sentences."""
     num_chunks: int = 0
     """Chunks in the collection at the end."""
     num_embedded: int = 0

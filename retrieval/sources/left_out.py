@@ -45,3 +45,9 @@ def describe_left_out(left_out: Mapping[str, int]) -> str:
     total = Counter(left_out).total()
     files, were = ("file", "was") if total == 1 else ("files", "were")
     return f"{total} {files} of other kinds {were} left out ({', '.join(shown)})."
+
+
+def describe_pages_left_out(left_out: Mapping[str, int]) -> str:
+    """The same for what sitemaps name and is not read, by the reason."""
+    reasons = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    return f"Left out of sites: {', '.join(f'{count} {reason}' for reason, count in reasons)}." if reasons else ""

@@ -36,7 +36,7 @@ def source_documents(
     """Every document of one of `sources`.
 
     Args:
-        left_out: gets the numbers of the files that are no documents, by kind.
+        left_out: gets the numbers of the files that are no documents by kind, or of pages by the reason.
         skip_rows: whether the rows of a JSONL file on this machine need not be read.
 
     Raises:
@@ -49,7 +49,7 @@ def source_documents(
         return object_stores.object_documents(source, prefix, left_out)
     if isinstance(source, SqlSource):
         return sql.sql_documents(source, prefix)
-    return site_documents(source, prefix)
+    return site_documents(source, prefix, left_out)
 
 
 def source_prefix(source: SourceConfig, sources: Sequence[SourceConfig]) -> str:

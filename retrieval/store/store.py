@@ -163,19 +163,19 @@ class Store(Rows, Properties):
     def physical(self, name: str, settings: CollectionSettings) -> str:
         return physical_name(name, digest_json(settings.values))
 
-    def claim(
-        self, name: str, owner: ProjectIdentity | None, take_over: bool, on_progress: Callable[[str], object]
-    ) -> None:
+    def claim(self, name: str, owner: ProjectIdentity | None, take_over: bool) -> list[str]:
         """Let all that was or will be built for `name` belong to `owner`; to nobody where that is None.
 
         Args:
             take_over: also what belongs to another project.
-            on_progress: gets a line where a collection has another owner from now on.
+
+        Returns:
+            In whole sentences, what has another owner from now on.
 
         Raises:
             TandemError: it belongs to another project.
         """
-        self.owner = owner
+        self.owner, changes = owner, dict[str, None]()
         for physical in self._ours(name):
             earlier = owner_of(self.properties(physical) or {})
             if earlier is not None and (owner is None or earlier.id != owner.id) and not take_over:
@@ -183,7 +183,8 @@ class Store(Rows, Properties):
             if owner is not None and (earlier is None or earlier.id != owner.id):
                 self.set_properties(physical, {OWNER_PROPERTY: owner.written()})
                 before = f"it belonged to `{earlier.project}`, {earlier.where}" if earlier else "it belonged to nobody"
-                on_progress(f"the collection {name} belongs to the project `{owner.project}` from now on; {before}")
+                changes[f"The collection {name} belongs to this project from now on; {before}."] = None
+        return list(changes)
 
     @retry_patiently
     def publish(self, name: str, physical: str) -> None:

@@ -13,7 +13,7 @@ from retrieval.index.indexing import Forgotten
 from retrieval.index.indexing import follow_changes as run_follow
 from retrieval.index.indexing import index_documents as run_index
 from retrieval.index.report import IndexReport
-from retrieval.sources.left_out import describe_left_out
+from retrieval.sources.left_out import describe_left_out, describe_pages_left_out
 from retrieval.store.identity import ProjectIdentity, keep_identity
 from retrieval.store.milvus_lite import local_server
 from tandem.console import Console
@@ -52,7 +52,8 @@ def index(
             project.retrieval, project.collection, uri, console.progress, forgotten(project), on_documents,
             identity(project), take_over, allow_empty,
         )  # fmt: skip
-    console.stage("index", _summary(report))
+    for line in [_summary(report), *report.notes]:
+        console.stage("index", line)
     return report
 
 
@@ -64,7 +65,8 @@ def follow(project: Project, uri: str, console: Console, take_over: bool = False
         console.stage("index", _summary(report))
         lines = [f"{failure.source} {failure.reason}" for failure in report.failed] + list(map(str, report.empty))
         lines += [f"{part.source}: indexed, but {part.reason}" for part in report.left_out]
-        lines += [line for line in [describe_left_out(report.other_files)] if line]
+        counts = [describe_left_out(report.other_files), describe_pages_left_out(report.other_pages)]
+        lines += [*report.notes, *filter(None, counts)]
         for line in lines:
             if line not in said:
                 console.stage("index", line)

@@ -8,7 +8,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from retrieval.index.report import IndexReport
-from retrieval.sources.left_out import describe_left_out
+from retrieval.sources.left_out import describe_left_out, describe_pages_left_out
 from tandem.commands.options import DEFAULT, PARTLY_FAILED, AsJson, ProjectFile, with_option_groups
 from tandem.console import Console
 from tandem.pipeline.documents import follow as follow_documents
@@ -76,7 +76,5 @@ def as_text(report: IndexReport) -> str:
     if len(lines) > MOST_SHOWN:
         lines = [*lines[:MOST_SHOWN], f"and {len(lines) - MOST_SHOWN} more, which `--json` shows"]
     state = "up to date" if not report.failed else f"up to date but for {len(report.failed)} documents"
-    other_files = describe_left_out(report.other_files)
-    return "\n  ".join(
-        [f"{report.collection} is {state}.", *map(str, report.empty), *lines, *filter(None, [other_files])]
-    )
+    counts = filter(None, [describe_left_out(report.other_files), describe_pages_left_out(report.other_pages)])
+    return "\n  ".join([f"{report.collection} is {state}.", *map(str, report.empty), *lines, *counts])

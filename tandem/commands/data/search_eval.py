@@ -19,7 +19,7 @@ from retrieval.quality.judgments import write_documents
 from retrieval.sources.config import FolderSource
 from tandem.commands.options import DEFAULT, AsJson, JudgedFile, Labels, ProjectFile, Qrels, Tenant
 from tandem.console import Console
-from tandem.pipeline.documents import embedding_session, milvus
+from tandem.pipeline.documents import embedding_session, identity, milvus
 from tandem.project.project import Project, load
 
 
@@ -136,7 +136,7 @@ def _index_corpus(project: Project, corpus: Path, uri: str, console: Console) ->
         num_documents = write_documents(corpus, Path(folder))
         config = project.retrieval.model_copy(update={"sources": (FolderSource(path=Path(folder)),)})
         with embedding_session(project):
-            report = index_documents(config, name, uri, console.progress)
+            report = index_documents(config, name, uri, console.progress, owner=identity(project))
     empty = f", {len(report.failed)} could not be used" if report.failed else ""
     console.stage("index", f"{name}: {num_documents} documents of {corpus}{empty}")
     return name

@@ -50,9 +50,7 @@ def claim(store: Store, name: str) -> Claim:
     """Claims the collection and returns what is said."""
 
     def claimed(owner: ProjectIdentity | None, take_over: bool = False) -> list[str]:
-        said: list[str] = []
-        store.claim(name, owner, take_over, said.append)
-        return said
+        return store.claim(name, owner, take_over)
 
     return claimed
 
@@ -69,8 +67,8 @@ def test_another_project_is_refused_and_may_take_over(store: Store, name: str, c
         claim(THEIRS)
     assert claim(OURS) == []
     assert claim(THEIRS, True) == [
-        f"the collection {name} belongs to the project `handbook` from now on; it belonged to `handbook`, "
-        "first indexed on here from /srv/handbook"
+        f"The collection {name} belongs to this project from now on; it belonged to `handbook`, "
+        "first indexed on here from /srv/handbook."
     ]
     assert claim(THEIRS) == []
     with pytest.raises(TandemError, match="another project"):
@@ -83,9 +81,7 @@ def test_what_an_earlier_version_built_belongs_to_its_first_writer(store: Store,
     claim(None)
     physical = store.ensure(name, SETTINGS)
     store.publish(name, physical)
-    assert claim(OURS) == [
-        f"the collection {name} belongs to the project `handbook` from now on; it belonged to nobody"
-    ]
+    assert claim(OURS) == [f"The collection {name} belongs to this project from now on; it belonged to nobody."]
     assert claim(OURS) == []
     with pytest.raises(TandemError, match="another project"):
         claim(THEIRS)
