@@ -50,7 +50,7 @@ class _Message:
             parsed = parse(content, suffix)
         except Unreadable as error:
             self.texts.append(f"Attachment: {name}")
-            self.left_out[f"attachments that cannot be read ({suffix or 'no suffix'}: {error})"] += 1
+            self.left_out[f"attachments ({suffix or 'no suffix'}: {error})"] += 1
             return
         self.texts.append(f"## Attachment: {name}\n\n{parsed.text}")
         self.left_out += parsed.left_out

@@ -90,7 +90,7 @@ def _read(content: bytes, suffix: str, encoding: str | None, declared: str | Non
     if suffix in OPEN_DOCUMENT_SUFFIXES:
         return open_document.read_open_document(content, suffix[1:])
     if suffix in OLD_SHEET_SUFFIXES:
-        return legacy.read_old_workbook(content, suffix[1:])
+        return legacy.read_xls(content)
     if suffix in CODE:
         return text.read_code(content, encoding, CODE[suffix])
     if suffix in DATA_SUFFIXES:

@@ -11,6 +11,7 @@ import io
 import posixpath
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -136,6 +137,14 @@ class Archive:
         if size > MAX_XML_BYTES:
             raise Unreadable(f"has {size / 2**20:.0f} MiB in {part}, more than {MAX_XML_BYTES // 2**20}")
         return parse_xml(self.read(part), part)
+
+    def readable_xml(self, part: str, left_out: Counter[str]) -> Element | None:
+        """The root of a part without which the document can still be read; None, and counted, where it is damaged."""
+        try:
+            return self.xml(part)
+        except (Unreadable, KeyError, BadZipFile, EOFError, zlib.error):
+            left_out["damaged parts"] += 1
+            return None
 
 
 def parse_xml(content: bytes, name: str = "") -> Element:

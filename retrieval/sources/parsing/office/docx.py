@@ -61,7 +61,8 @@ class _Document:
             for note in list(notes.values()):
                 yield from self._blocks(note)
         for kind in ("header", "footer"):
-            texts = (" ".join(self._blocks(self.archive.xml(part))) for part in self._parts(kind))
+            roots = (self.archive.readable_xml(part, self.left_out) for part in self._parts(kind))
+            texts = [" ".join(self._blocks(root)) for root in roots if root is not None]
             for text in dict.fromkeys(" ".join(text.split()) for text in texts):
                 if text:
                     yield f"{kind.capitalize()}: {text}"
@@ -74,7 +75,7 @@ class _Document:
 
     def _part(self, kind: str) -> Element | None:
         part = next(iter(self._parts(kind)), None)
-        return None if part is None else self.archive.xml(part)
+        return None if part is None else self.archive.readable_xml(part, self.left_out)
 
     def _notes(self, kind: str) -> dict[str, Element]:
         """By their id, without the lines that stand between text and notes."""
@@ -93,7 +94,7 @@ class _Document:
             elif name in _DELETED:
                 self.left_out["tracked deletions"] += 1
             elif name not in _SKIPPED:
-                yield from self._blocks(child)
+                yield from self._blocks(_alternative(child) if name == "AlternateContent" else child)
 
     def _paragraph(self, paragraph: Element) -> Iterator[str]:
         inline = _Inline()
@@ -105,7 +106,7 @@ class _Document:
         if text and level:
             yield f"{'#' * level} {' '.join(f'{number} {text}'.split())}"
         elif text:
-            mark = "  " * depth + (f"{number} " if number else "")
+            mark = f"{'  ' * depth}- " if number == "-" else f"{number} " if number else ""
             yield mark + text
         yield from inline.behind
 
@@ -163,8 +164,9 @@ class _Document:
                 inline.parts.append(f" {each.get('string', '')} ")
                 continue
             _, part = relations.get(attribute(each, "dm") or attribute(each, "id") or "", ("", ""))
-            if self.archive.has(part):
-                inline.behind.append((chart_text if local(each) == "chart" else diagram_text)(self.archive.xml(part)))
+            root = self.archive.readable_xml(part, self.left_out) if part else None
+            if root is not None:
+                inline.behind.append((chart_text if local(each) == "chart" else diagram_text)(root))
         self._walk(drawing, inline)
 
     def _table(self, table: Element) -> Iterator[str]:

@@ -31,7 +31,9 @@ class _Presentation:
 
     def blocks(self) -> Iterator[str]:
         for number, part in enumerate(self._slides(), 1):
-            root = self.archive.xml(part)
+            root = self.archive.readable_xml(part, self.left_out)
+            if root is None:
+                continue
             if root.get("show") in ("0", "false"):
                 self.left_out["hidden slides"] += 1
             else:
@@ -66,7 +68,7 @@ class _Presentation:
         for notes in self.archive.related(part, "notesSlide"):
             yield from self._notes(notes)
         for comments in self.archive.related(part, "comments"):
-            yield from _comments(self.archive.xml(comments))
+            yield from _comments(self.archive.readable_xml(comments, self.left_out))
 
     def _shape(self, part: str, shape: Element) -> Iterator[str]:
         name = local(shape)
@@ -93,22 +95,22 @@ class _Presentation:
         relations = self.archive.relations(part)
         for each in shape.iter("{*}chart", "{*}relIds"):
             _, target = relations.get(attribute(each, "dm") or attribute(each, "id") or "", ("", ""))
-            if not self.archive.has(target):
-                self.left_out["charts and diagrams that are missing in the file"] += 1
-            elif text := (chart_text if local(each) == "chart" else diagram_text)(self.archive.xml(target)):
+            chart = self.archive.readable_xml(target, self.left_out)
+            if chart is not None and (text := (chart_text if local(each) == "chart" else diagram_text)(chart)):
                 yield text
 
     def _notes(self, part: str) -> Iterator[str]:
         """What the speaker says; the picture, number and date of the slide are left out."""
-        shapes = [shape for shape in _shapes(self.archive.xml(part)) if _kind(shape) not in ("sldNum", "sldImg", "dt")]
+        root = self.archive.readable_xml(part, self.left_out)
+        shapes = [shape for shape in _shapes(root) if _kind(shape) not in ("sldNum", "sldImg", "dt")]
         texts = [text for shape in shapes for text in paragraphs(shape)]
         if texts:
             yield "### Notes"
             yield "\n\n".join(texts)
 
 
-def _comments(root: Element) -> Iterator[str]:
-    for comment in root.iter("{*}cm", "{*}reply"):
+def _comments(root: Element | None) -> Iterator[str]:
+    for comment in () if root is None else root.iter("{*}cm", "{*}reply"):
         # The older kind has its text in one element, the newer one paragraphs.
         own = comment.find("{*}txBody")
         texts = [comment.findtext("{*}text") or "", *(paragraphs(own) if own is not None else ())]
@@ -116,8 +118,8 @@ def _comments(root: Element) -> Iterator[str]:
             yield f"Comment: {text}"
 
 
-def _shapes(root: Element) -> list[Element]:
-    tree = root.find("{*}cSld/{*}spTree")
+def _shapes(root: Element | None) -> list[Element]:
+    tree = None if root is None else root.find("{*}cSld/{*}spTree")
     return [] if tree is None else list(_shapes_in(tree))
 
 

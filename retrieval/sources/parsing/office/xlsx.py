@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile, ZipInfo
 
 from retrieval.sources.document import Unreadable
 from retrieval.sources.parsing.limits import MAX_CELLS
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from openpyxl.workbook.workbook import Workbook
     from openpyxl.worksheet.worksheet import Worksheet
 
+_DRAWING = re.compile(r"/?xl/drawings/drawing\d*\.xml", re.IGNORECASE)
+_NO_DRAWING = b'<wsDr xmlns="http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing"/>'
 _MAX_CELLS = 2_000_000
 _CELL = re.compile(rb"<(?:\w{1,20}:)?c[\s/>]")
 _MERGED = re.compile(rb'mergeCell [^>]*ref="\$?([A-Z]{1,3})\$?(\d{1,7}):\$?([A-Z]{1,3})\$?(\d{1,7})"')
@@ -51,9 +54,13 @@ class _Book:
         self.values = self._load(data_only=True) if has_formulas else self.formulas
 
     def _load(self, data_only: bool) -> "Workbook":
-        from openpyxl import load_workbook
+        from openpyxl.reader.excel import ExcelReader
 
-        return load_workbook(io.BytesIO(self.content), data_only=data_only)
+        content = io.BytesIO(self.content)
+        reader = ExcelReader(content, data_only=data_only, keep_links=False)
+        reader.archive = _WithoutDrawings(content)
+        reader.read()
+        return reader.wb
 
     def sections(self) -> Iterator[str]:
         for sheet in self.formulas.worksheets:
@@ -122,6 +129,13 @@ class _Book:
                 yield f"Comment on {cell.coordinate}: {text}"
 
 
+class _WithoutDrawings(ZipFile):
+    """Pictures and charts are read elsewhere: a damaged one must not refuse the workbook."""
+
+    def read(self, name: str | ZipInfo, pwd: bytes | None = None) -> bytes:
+        return _NO_DRAWING if _DRAWING.fullmatch(str(name)) else super().read(name, pwd)
+
+
 def _cells(sheet: "Worksheet") -> Iterator["Cell"]:
     """The cells that the file has, by rows: not those between, of which there may be millions."""
     cells = sheet._cells
@@ -161,10 +175,13 @@ def _column(letters: str) -> int:
 def _drawn(archive: Archive, left_out: Counter[str]) -> Iterator[str]:
     """Text boxes, descriptions of pictures, and charts."""
     for name in archive.names("xl/drawings/drawing"):
-        root = archive.xml(name)
+        root = archive.readable_xml(name, left_out)
+        if root is None:
+            continue
         pictures = [each for each in root.iter("{*}pic") if not description(each)]
         left_out["pictures without a description"] += len(pictures)
         yield from (part for part in [*paragraphs(root), description(root)] if part)
     for name in archive.names("xl/charts/chart"):
-        if text := chart_text(archive.xml(name)):
+        root = archive.readable_xml(name, left_out)
+        if root is not None and (text := chart_text(root)):
             yield text

@@ -53,8 +53,8 @@ def test_attachments_are_read_by_the_readers_of_their_kind(tmp_path: Path) -> No
         assert read.count(text) == 1, text
     assert isinstance(read, PartialText)
     assert sorted(read.left_out) == [
-        "not its attachments that cannot be read (.docx: cannot be opened as docx: File is not a zip file) (1)",
-        "not its attachments that cannot be read (.png: is of a kind that is not read) (1)",
+        "not its attachments (.docx: cannot be opened as docx: File is not a zip file) (1)",
+        "not its attachments (.png: is of a kind that is not read) (1)",
         "not its tracked deletions (1)",
     ]
 

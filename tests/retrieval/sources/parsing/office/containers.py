@@ -63,10 +63,21 @@ def _directory(entries: list[list[object]]) -> bytes:
     return packed + struct.pack("<64sHBBIII36xIQ", b"", 0, 0, 0, _FREE, _FREE, _FREE, 0, 0) * (-len(entries) % 4)
 
 
-def workbook(sheets: dict[str, list[list[str | float]]], hidden: str = "") -> bytes:
-    """An Excel workbook of before 2007 (BIFF8)."""
-    parts = [_sheet(rows) for rows in sheets.values()]
+def workbook(
+    sheets: dict[str, list[list[str | float]]], hidden: str = "", formats: dict[tuple[int, int], int] | None = None
+) -> bytes:
+    """An Excel workbook of before 2007 (BIFF8).
+
+    Args:
+        formats: 1 for a percentage and 2 for a date, by row and column.
+    """
+    parts = [_sheet(rows, formats or {}) for rows in sheets.values()]
     head = _record(0x0809, struct.pack("<HHHHII", 0x0600, 5, 0, 0, 0, 0))
+    head += _record(0x0031, struct.pack("<HHHHHBBBxBB", 200, 0, 0x7FFF, 400, 0, 0, 0, 0, 1, 0) + b"A") * 5
+    # Formats of cells: plain, a percentage, a date.
+    head += b"".join(
+        _record(0x00E0, struct.pack("<HHHBBBBIIH", 0, code, 0, 0, 0, 0, 0, 0, 0, 0)) for code in (0, 9, 14)
+    )
     size = len(head) + sum(12 + len(name.encode("utf-16-le")) for name in sheets) + 4
     for name, part in zip(sheets, parts, strict=True):
         head += _record(0x0085, struct.pack("<IBBBB", size, name == hidden, 0, len(name), 1) + name.encode("utf-16-le"))
@@ -74,11 +85,11 @@ def workbook(sheets: dict[str, list[list[str | float]]], hidden: str = "") -> by
     return container({"Workbook": head + _record(0x000A, b"") + b"".join(parts)})
 
 
-def _sheet(rows: list[list[str | float]]) -> bytes:
+def _sheet(rows: list[list[str | float]], formats: dict[tuple[int, int], int]) -> bytes:
     out = _record(0x0809, struct.pack("<HHHHII", 0x0600, 0x10, 0, 0, 0, 0))
     for row, cells in enumerate(rows):
         for column, cell in enumerate(cells):
-            place = struct.pack("<HHH", row, column, 0)
+            place = struct.pack("<HHH", row, column, formats.get((row, column), 0))
             if isinstance(cell, str):
                 out += _record(0x0204, place + struct.pack("<HB", len(cell), 1) + cell.encode("utf-16-le"))
             else:

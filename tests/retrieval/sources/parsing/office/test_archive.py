@@ -7,7 +7,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import pytest
 from openpyxl import Workbook
 
-from retrieval.sources.document import Unreadable
+from retrieval.sources.document import PartialText, Unreadable
 from retrieval.sources.parsing import limits
 from retrieval.sources.parsing.limits import check_table
 from retrieval.sources.parsing.parse import parse
@@ -80,6 +80,8 @@ def _with_part(folder: Path, name: str, content: str) -> bytes:
 def test_a_part_that_is_missing_or_damaged(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match=r"is damaged: word/d\.xml is no XML"):
         parse(_with_part(tmp_path, "word/d.xml", "<w:document><w:body>"), ".docx")
+    read = parse(_with_part(tmp_path, "word/styles.xml", "<w:styles>"), ".docx")
+    assert isinstance(read, PartialText) and read.left_out == ("not its damaged parts (1)",)
     content = docx(tmp_path / "b.docx", "<w:p><w:r><w:t>whole</w:t></w:r></w:p>")
     with pytest.raises(Unreadable, match="cannot be opened as docx"):
         parse(content[: len(content) // 2], ".docx")

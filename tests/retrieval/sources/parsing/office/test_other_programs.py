@@ -74,10 +74,13 @@ def test_a_password_of_open_document(tmp_path: Path) -> None:
 
 
 def test_a_workbook_of_before_2007() -> None:
-    book = workbook({"Prices": [["part", "€"], ["P-0417", 12.5]], "Secret": [["x"]]}, hidden="Secret")
+    rows: list[list[str | float]] = [["part", "€", "tax", "day"], ["P-0417", 12.5, 0.19, 45360.0]]
+    book = workbook({"Prices": rows, "Secret": [["x"]]}, hidden="Secret", formats={(1, 2): 1, (1, 3): 2})
     for suffix in (".xls", ".XLS"):
         read = parse(book, suffix)
-        assert read == "## Prices\n\n| part | € |\n| --- | --- |\n| P-0417 | 12.5 |"
+        assert read == (
+            "## Prices\n\n| part | € | tax | day |\n| --- | --- | --- | --- |\n| P-0417 | 12.5 | 19% | 2024-03-09 |"
+        )
         assert isinstance(read, PartialText) and read.left_out == ("not its hidden sheets (1)",)
     with pytest.raises(Unreadable, match=r"rename it to \.xls"):
         parse(book, ".xlsx")

@@ -64,6 +64,12 @@ def test_an_unknown_shape_and_a_missing_picture_refuse_nothing() -> None:
     assert isinstance(read, PartialText) and read.left_out == ("not its pictures without a description (1)",)
 
 
+def test_a_damaged_slide_refuses_no_other() -> None:
+    read = parse(changed(presentation(), "ppt/slides/slide2.xml", "</p:spTree>", ""), ".pptx")
+    assert "Quarter review" in read
+    assert isinstance(read, PartialText) and read.left_out == ("not its damaged parts (1)",)
+
+
 def test_a_missing_slide_is_counted() -> None:
     content = changed(presentation(), "ppt/_rels/presentation.xml.rels", "slides/slide2.xml", "slides/slide9.xml")
     read = parse(content, ".pptx")

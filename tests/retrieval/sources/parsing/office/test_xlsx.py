@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from openpyxl import Workbook
+from openpyxl.chart import BarChart, Reference
 from openpyxl.comments import Comment
 
 from retrieval.sources.document import PartialText
@@ -103,6 +104,27 @@ def test_a_merged_cell_is_in_each_of_its_rows() -> None:
 )  # fmt: skip
 def test_values_are_shown_as_their_format_shows_them(value: object, code: str, shown: str) -> None:
     assert show(value, code) == shown  # type: ignore[arg-type]
+
+
+def test_pictures_charts_and_text_boxes_of_a_sheet() -> None:
+    book = Workbook()
+    book.active.append(["North", 7])
+    chart = BarChart()
+    chart.title = "Turnover"
+    chart.add_data(Reference(book.active, min_col=2, min_row=1))
+    book.active.add_chart(chart, "D1")
+    content, drawing = saved(book), "xl/drawings/drawing1.xml"
+    assert "Turnover" in parse(content, ".xlsx")
+    picture = (
+        '<pic><nvPicPr><cNvPr id="9" name="x"/></nvPicPr><blipFill><a:blip xmlns:a="a" r:embed="rId404" xmlns:r="r"/>'
+    )
+    box = '<sp><txBody><a:p xmlns:a="a"><a:r><a:t>in a box</a:t></a:r></a:p></txBody></sp>'
+    read = parse(changed(content, drawing, "</wsDr>|</xdr:wsDr>", rf"{picture}</blipFill></pic>{box}\g<0>"), ".xlsx")
+    assert "| North | 7 |" in read and "in a box" in read
+    assert isinstance(read, PartialText) and read.left_out == ("not its pictures without a description (1)",)
+    read = parse(changed(content, drawing, "</wsDr>|</xdr:wsDr>", ""), ".xlsx")
+    assert "| North | 7 |" in read
+    assert isinstance(read, PartialText) and read.left_out == ("not its damaged parts (1)",)
 
 
 def test_dates_and_percentages_of_a_sheet() -> None:
