@@ -10,17 +10,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Any
 
+import joblib
 import numpy as np
 
 from benchmarks.results import ratio_row, row, write
 from benchmarks.retrieval_cold import cold_commands
-from benchmarks.retrieval_data import clustered, milvus_server, resident_gib, rows_of, write_documents
+from benchmarks.retrieval_data import clustered, milvus_server, pdf, resident_gib, rows_of, write_documents
 from benchmarks.retrieval_load import bare_dense, bare_hybrid, latencies
 from retrieval.config import RetrievalConfig
 from retrieval.embedding.embedder import FEW_TEXTS, Embedder
@@ -29,6 +31,9 @@ from retrieval.index import chunking
 from retrieval.index.indexing import follow_changes, index_documents
 from retrieval.search.retrievers import CANDIDATES, Retrievers
 from retrieval.search.search import Searcher
+from retrieval.sources.config import ParsingConfig
+from retrieval.sources.parsing.parse import parse_here
+from retrieval.sources.parsing.processes import ParserProcesses
 from retrieval.sources.sources import all_documents
 from retrieval.store.collection import CollectionSettings
 from retrieval.store.index_parameters import search_parameters
@@ -39,6 +44,7 @@ LITE_CHUNKS, SERVER_CHUNKS, FLAT_DOCUMENTS, COLD_CHUNKS = 10_000, 200_000, 20_00
 COLD_DOCUMENTS = 600
 DIMENSIONS, TOP_K, NUM_ASKED = 384, 10, 200
 LITE_SEARCHES, SERVER_SEARCHES = 600, 6_000
+PDF_PAGES = 1_000
 NAME = "benchmark"
 ROWS_AT_ONCE = 5_000
 NUM_LOOKS = 6
@@ -54,6 +60,7 @@ def main() -> None:
         for name, measure, sizes in (
             ("commands", cold_commands, (COLD_DOCUMENTS,)),
             ("lite", on_lite, (LITE_CHUNKS, LITE_SEARCHES)),
+            ("parsing", parsing, (PDF_PAGES,)),
             ("memory", memory_of_indexing, (FLAT_DOCUMENTS,)),
             ("cold", cold_lite, (COLD_CHUNKS,)),
             ("server", on_server, (SERVER_CHUNKS, SERVER_SEARCHES)),
@@ -163,6 +170,26 @@ def lite_server(folder: Path) -> Iterator[tuple[str, int]]:
         address = running_server(folder)
         assert address
         yield uri, address.pid
+
+
+def parsing(folder: Path, num_pages: int) -> Measured:
+    """Pages of PDFs a second by all processes and by one, and the time that one document of them all takes."""
+    cores = int(joblib.cpu_count())
+    documents = [pdf(num_pages // 20, seed) for seed in range(20)]
+    rates = {}
+    for num_processes in (1, cores):
+        parsers = ParserProcesses(ParsingConfig(processes=num_processes), lambda _: None)
+        with ThreadPoolExecutor(num_processes) as threads:
+            list(threads.map(parsers.parse, documents[:num_processes], [".pdf"] * num_processes))  # all have started
+            started = time.perf_counter()
+            list(threads.map(parsers.parse, documents, [".pdf"] * len(documents)))
+            rates[num_processes] = round(num_pages / (time.perf_counter() - started), 1)
+        parsers.close()
+    yield ratio_row(f"parse_pages_per_s: {cores} processes", "pages/s", rates[cores], rates[1], "one process")
+    whole = pdf(num_pages)
+    started = time.perf_counter()
+    parse_here(whole, ".pdf", None, None)
+    yield row(f"parse_s: one PDF of {num_pages} pages", "s", round(time.perf_counter() - started, 1), "<= 60")
 
 
 def memory_of_indexing(folder: Path, num_documents: int) -> Measured:

@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 
 from retrieval.store.collection import ChunkRow
+from tests.retrieval.sources.parsing.pdf.pages import Pdf, text
 
 LETTERS = "aeioulnrstmdkpg"
 NUM_WORDS = 20_000
@@ -36,6 +37,14 @@ def write_documents(folder: Path, num_documents: int, parts: int = 10, words: in
         sections = [f"## Part {part}\n\n{prose.words_of(words)}.\n" for part in range(parts)]
         (folder / f"{number:06}.md").write_text(f"# Document {number}\n\n" + "\n".join(sections))
     return folder
+
+
+def pdf(num_pages: int, seed: int = 0) -> bytes:
+    """A PDF with 46 lines of ten words on each page."""
+    written, prose = Pdf(), Prose(seed)
+    for _ in range(num_pages):
+        written.page(*[text(prose.words_of(10), 72, 740 - 15 * line, 9) for line in range(46)])
+    return written.written()
 
 
 def rows_of(vectors: Any, start: int) -> list[ChunkRow]:

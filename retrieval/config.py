@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from cluster.config import LocalPath, Name, Section
-from retrieval.sources.config import SourceItem
+from retrieval.sources.config import ParsingConfig, SourceItem
 
 
 class EmbeddingConfig(Section):
@@ -244,6 +244,9 @@ class RetrievalConfig(EmbeddingConfig):
     """Seconds after which `tandem index --watch` looks at all folders again, whether or not the system has reported a
     change. A look reads only the files that are not as before. It comes later where looking itself takes long: looks
     take at most a twentieth of the time."""
+
+    parsing: ParsingConfig = ParsingConfig()
+    """How many documents are parsed at once, and within which limits of time and memory."""
 
     uri: str = "local"
     """`local` (Milvus Lite, started on loopback when needed) or the http(s) address of a Milvus server.

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable
 
 from retrieval.index.chunking import FIRST_REVISION, REVISION
-from retrieval.sources.document import Document
+from retrieval.sources.document import Document, Unreadable
 from retrieval.store.store import Store
 
 PROPERTY = "tandem.chunking_revision"
@@ -41,15 +41,28 @@ class CutRevision:
         self.is_earlier = False
 
 
-def document_digests(document: Document) -> list[str]:
+Digests = list[str]
+
+
+def digests_of(document: Document) -> Digests:
     """Two halves of 32 hex digits each: what the document says, and what it carries (tenant, labels, metadata).
 
     The first is for a document that is new or has changed. The others are for one of which a later revision of the
     chunker made other chunks: kept answers that were given from the earlier ones are not found by them.
+
+    Raises:
+        Unreadable: it has gone, is too long, or has a name that cannot be stored.
     """
+    if document.source != printable(document.source):
+        raise Unreadable("has a name that is not UTF-8")
     version, carried = document.version(), attributes_digest(document)
     revisions = (f"\0chunking {revision}" for revision in range(FIRST_REVISION + 1, REVISION + 1))
     return [hashlib.sha256(f"{version}{end}".encode()).hexdigest()[:32] + carried for end in ("", *revisions)]
+
+
+def printable(source: str) -> str:
+    """A file's name may hold bytes that are no character."""
+    return source.encode(errors="backslashreplace").decode()
 
 
 def attributes_digest(document: Document) -> str:

@@ -13,15 +13,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 from cluster.errors import TandemError
-from cluster.hardware import Hardware, read_node
 from retrieval.config import RetrievalConfig
-from retrieval.embedding.embedder import Embedder, make_embedder
+from retrieval.embedding.documents import AnyEmbedder, make_documents_embedder
 from retrieval.embedding.precision import choose_precision
 from retrieval.index import bulk_import, chunking
-from retrieval.index.cut_revision import CutRevision, attributes_digest, document_digests
+from retrieval.index.cut_revision import CutRevision, Digests, attributes_digest, digests_of, printable
 from retrieval.index.empty_sources import EmptySources
 from retrieval.index.file_states import FileStates
 from retrieval.index.following import follow_sources
@@ -32,19 +31,16 @@ from retrieval.index.writer import Changed, ChunkWriter, Vectors
 from retrieval.sources import sources
 from retrieval.sources.config import SourceConfig
 from retrieval.sources.document import Document, Gone, PartialText, Unreadable
+from retrieval.sources.parsing.processes import ParserProcesses
+from retrieval.sources.read_ahead import read_ahead
 from retrieval.store import index_parameters
 from retrieval.store.collection import CollectionSettings
 from retrieval.store.identity import ProjectIdentity
 from retrieval.store.leases import hold_lease
 from retrieval.store.store import Store, require_search_mode
 
-if TYPE_CHECKING:
-    from retrieval.embedding.endpoint import EndpointEmbedder
-
-
 BATCH_CHUNKS = 512
 MIN_CHUNK_TOKENS = 8
-AnyEmbedder: TypeAlias = "Embedder | EndpointEmbedder"
 Progress = Callable[[str], None]
 Forgotten = Callable[[], Collection[str]]
 
@@ -128,7 +124,7 @@ def _opened(
     states: FileStates | None,
 ) -> "Iterator[_Sync]":
     sources.check_source_settings(config.sources)  # before a model or a store is looked for
-    embedder = _embedder(config)
+    embedder = make_documents_embedder(config)
     store, known = Store(uri, config.milvus, patience_s=config.milvus.retry_s), IndexedDocuments()
     try:
         require_search_mode(store, config)
@@ -146,21 +142,6 @@ def _opened(
     finally:
         known.close()
         store.close()
-
-
-def _embedder(config: RetrievalConfig) -> AnyEmbedder:
-    """What embeds documents: many workers where the project file asks for them."""
-    if config.embedding_workers:
-        # It starts Ray tasks, which most projects do without.
-        from retrieval.embedding.workers import WorkerEmbedder
-
-        return WorkerEmbedder(config)
-    if not config.embedding_url and (node := read_node()).gpus:
-        # It is for machines with a GPU.
-        from retrieval.embedding.gpu_process import GpuEmbedder
-
-        return GpuEmbedder(config, Hardware((node,)))
-    return make_embedder(config)
 
 
 class _Sync:
@@ -191,6 +172,7 @@ class _Sync:
         empty = EmptySources(store, place, titles, allow_empty, config.rescan_s if states else None)
         self.listing = Listing(config, known, empty, states)
         self._left_out: Collection[str] = ()
+        self.parsers = ParserProcesses(config.parsing, on_progress)
 
     def run(
         self, only: Sequence[SourceConfig] | None = None, on_unavailable: OnUnavailable | None = None
@@ -202,19 +184,22 @@ class _Sync:
             self.cut.begin(self.on_progress)
         batch: list[Changed] = []
         num_chunks, enough = 0, max(BATCH_CHUNKS, self.embedder.round_chunks)
-        for document in self._present(only, on_unavailable):
-            if self.listing.is_as_before(document, self.report):
-                continue
-            num_failed = len(self.report.failed)
-            if (changed := self._changed(document)) is not None:
-                batch.append(changed)
-                num_chunks += len(changed.chunks)
-            self.listing.note(document, self.report.failed[num_failed:])
-            if num_chunks >= enough:
-                self._write(batch)
-                batch, num_chunks = [], 0
-                self.on_progress(f"indexed {self.report.num_taken} documents")
+        # The text of a page may be asked for already to see whether it has changed.
+        with self.parsers.used(), closing(read_ahead(self._wanted(only, on_unavailable), self.parsers)) as ready:
+            for document, digests, read in ready:
+                num_failed = len(self.report.failed)
+                if (changed := self._changed(document, digests, read)) is not None:
+                    batch.append(changed)
+                    num_chunks += len(changed.chunks)
+                self.listing.note(document, self.report.failed[num_failed:])
+                if num_chunks >= enough:
+                    self._write(batch)
+                    batch, num_chunks = [], 0
+                    self.on_progress(f"indexed {self.report.num_taken} documents")
         self._write(batch)
+        # Documents come as they are read; two runs say the same in the same order.
+        self.report.failed.sort(key=lambda failure: failure.source)
+        self.report.left_out.sort(key=lambda part: part.source)
         self.embedder.release()
         self.writer.complete()
         if only is None and self.report.failed and self.report.num_taken == 0:
@@ -233,6 +218,24 @@ class _Sync:
         self.report.seconds = round(time.monotonic() - started, 2)
         return self.report
 
+    def _wanted(
+        self, only: Sequence[SourceConfig] | None, on_unavailable: OnUnavailable | None
+    ) -> Iterator[tuple[Document, Digests]]:
+        """The documents that are to be read, each with its digests."""
+        for document in self._present(only, on_unavailable):
+            if self.listing.is_as_before(document, self.report):
+                continue
+            num_failed = len(self.report.failed)
+            try:
+                digests = digests_of(document)
+                if self.known.digest(printable(document.source)) not in digests or self.cut.is_earlier:
+                    yield document, digests
+                    continue
+                self.report.unchanged += 1
+            except Unreadable as error:
+                self._fail(document, error)
+            self.listing.note(document, self.report.failed[num_failed:])
+
     def _present(self, only: Sequence[SourceConfig] | None, on_unavailable: OnUnavailable | None) -> Iterator[Document]:
         """The documents of all sources, or of `only` these, without those that were forgotten."""
         before, self._left_out = self._left_out, self.forgotten()
@@ -240,10 +243,10 @@ class _Sync:
         for document in self.listing.documents(only, self.report, reads_all, on_unavailable):
             if document.source in self._left_out:
                 self.report.forgotten.append(document.source)
-            elif self.known.mark(_printable(document.source)):
+            elif self.known.mark(printable(document.source)):
                 yield document
             else:
-                self.report.failed.append(Failure(_printable(document.source), "has the name of another document"))
+                self.report.failed.append(Failure(printable(document.source), "has the name of another document"))
 
     def _keep_empty(self) -> None:
         """What a source held that is suddenly empty stays: also in the collection that another one would replace."""
@@ -298,41 +301,46 @@ class _Sync:
             precision=self.embedder.precision,
         )
 
-    def _changed(self, document: Document) -> Changed | None:
-        """The document cut into chunks; None where it is unchanged or cannot be read, which the report then says."""
-        stored = self.known.digest(_printable(document.source))
-        carries_other = stored is None or not stored.endswith(attributes_digest(document))
+    def _changed(self, document: Document, digests: Digests, read: Callable[[], str]) -> Changed | None:
+        """The document cut into chunks; None where these are stored, or where it cannot be read, which the report then
+        says."""
         try:
-            digests = _digests(document)
-            if stored in digests and not self.cut.is_earlier:
-                self.report.unchanged += 1
-                return None
-            chunks = self._chunks(document)
-        except Gone:
-            # It is present no more, and deleted with what is missing.
-            self.known.unmark(_printable(document.source))
-            return None
+            chunks = self._chunks(document, read())
         except Unreadable as error:
-            self.report.failed.append(Failure(_printable(document.source), str(error)))
-            self.cut.num_left += stored is not None
-            if carries_other:
-                # What stands there is for others than it is for now, or nobody knows whom for.
-                self._remove([_printable(document.source)])
+            self._fail(document, error)
             return None
         if not chunks:
             self.report.failed.append(Failure(document.source, "holds no text"))
             self._remove([document.source])
             return None
-        ids = self.known.ids(document.source)
+        stored, ids = self.known.digest(printable(document.source)), self.known.ids(document.source)
         digest = digests[-1] if stored in digests else digests[0]
-        changed = Changed(document.source, document.attributes, digest, chunks, ids, carries_other)
+        changed = Changed(document.source, document.attributes, digest, chunks, ids, self._carries_other(document))
         if stored in digests and set(ids) == set(changed.texts):
             self.report.unchanged += 1
             return None
         return changed
 
-    def _chunks(self, document: Document) -> list[chunking.Chunk]:
-        title, text = PurePosixPath(document.source).stem, document.read()
+    def _fail(self, document: Document, error: Unreadable) -> None:
+        """Report a document that cannot be read. What stands of it stays, where it is for whom it was for."""
+        source = printable(document.source)
+        if isinstance(error, Gone):
+            # It is present no more, and deleted with what is missing.
+            self.known.unmark(source)
+            return
+        self.report.failed.append(Failure(source, str(error)))
+        self.cut.num_left += self.known.digest(source) is not None
+        if self._carries_other(document):
+            # What stands there is for others than it is for now, or nobody knows whom for.
+            self._remove([source])
+
+    def _carries_other(self, document: Document) -> bool:
+        """Whether nothing is stored of a document that is for whom it is for now."""
+        stored = self.known.digest(printable(document.source))
+        return stored is None or not stored.endswith(attributes_digest(document))
+
+    def _chunks(self, document: Document, text: str) -> list[chunking.Chunk]:
+        title = PurePosixPath(document.source).stem
         if isinstance(text, PartialText):
             self.report.left_out += [Failure(document.source, reason) for reason in text.left_out]
         count = self.embedder.count_tokens
@@ -375,6 +383,7 @@ class _Sync:
         return vectors
 
     def close(self) -> None:
+        self.parsers.close()
         self.embedder.release()
         self.writer.close()
 
@@ -387,14 +396,3 @@ class _Sync:
         while missing := self.known.missing(BATCH_CHUNKS):
             self._remove(missing)
             self.report.deleted += len(missing)
-
-
-def _printable(source: str) -> str:
-    """A file's name may hold bytes that are no character."""
-    return source.encode(errors="backslashreplace").decode()
-
-
-def _digests(document: Document) -> list[str]:
-    if document.source != _printable(document.source):
-        raise Unreadable("has a name that is not UTF-8")
-    return document_digests(document)

@@ -241,6 +241,24 @@ class SitemapSource(PolledSource):
         return sitemap
 
 
+class ParsingConfig(Section):
+    """Limits of the processes in which documents are parsed. A document that goes past one is reported by name, and the
+    others are indexed."""
+
+    processes: Annotated[int | None, Field(ge=1, le=256)] = None
+    """Number of documents that are parsed at once, each in a process of its own. Default: the cores of this machine.
+    Plain text and source code are read in the process that indexes."""
+
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 1800.0
+    """Seconds after which a document is given up. 1,000 pages of a PDF take about 15 s, and OCR some seconds a page."""
+
+    memory_gib: Annotated[float, Field(ge=0.25, le=1024)] = 4.0
+    """Most memory of one of these processes, in GiB."""
+
+    ocr: bool = True
+    """Whether pages of PDFs without a text layer are read by OCR, where the extra `ocr` is installed."""
+
+
 SourceConfig = FolderSource | ObjectSource | SqlSource | SitemapSource
 
 

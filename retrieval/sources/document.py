@@ -76,6 +76,14 @@ class Document:
     signature: str | None = None
     """What the system says of that file without reading it: another content comes with another signature."""
 
+    is_object: bool = False
+    """Whether it is a file of an object store."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether any thread can read it, beside other documents and after its source was listed."""
+        return self.path is not None or self.is_object
+
 
 def unreadable(name: str, reason: str, attributes: Attributes, path: Path | None = None) -> Document:
     """A document that is known to be unreadable when it is listed."""

@@ -37,7 +37,7 @@ def object_documents(source: ObjectSource, prefix: str, left_out: Counter[str] |
             yield from rows.row_documents(name, _whole(source, entry), source.attributes, None)
         else:
             version, read = partial(_version, entry, source.encoding), partial(_read, entry, source.encoding)
-            yield Document(name, source.attributes, version, read, markup=markup_of(suffix))
+            yield Document(name, source.attributes, version, read, markup=markup_of(suffix), is_object=True)
 
 
 def check_object_source(source: ObjectSource) -> None:

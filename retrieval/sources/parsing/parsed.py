@@ -1,6 +1,7 @@
 """What reading a file gives: its text, and how much was left out of it."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from retrieval.sources.parsing.limits import check_table
@@ -15,6 +16,20 @@ class Parsed:
 
     left_out: Counter[str] = field(default_factory=Counter)
     """What of the document is not in the text and how often, such as `hidden sheets: 2`. Zeros do not count."""
+
+
+@dataclass(frozen=True)
+class PdfReading:
+    """How PDFs are read, attached ones too."""
+
+    with_ocr: bool = True
+    """Whether pages without a text layer are read by OCR, where the extra `ocr` is installed."""
+
+    on_page: Callable[[int, int], None] = lambda done, total: None
+    """Gets the number of pages that were read, and of all."""
+
+
+AS_USUAL = PdfReading()
 
 
 def markdown_table(rows: list[list[str]]) -> str:

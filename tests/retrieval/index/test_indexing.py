@@ -76,10 +76,11 @@ def test_files_that_cannot_be_read_are_reported_and_keep_their_rows(
 ) -> None:
     index_documents(config, "failing", milvus, quiet)
     before = rows(milvus, "failing")
-    (documents / "iron.md").write_bytes(b"\xff\xfe")
+    (documents / "iron.md").write_bytes(b"\xffiron")
     (documents / "gold.md").write_text("")
     report = index_documents(config, "failing", milvus, quiet)
-    assert report.failed == [Failure("gold.md", "holds no text"), Failure("iron.md", "is not UTF-8 (byte 0)")]
+    reason = "is not UTF-8 (byte 0): set `encoding` of its source, such as cp1252"
+    assert report.failed == [Failure("gold.md", "holds no text"), Failure("iron.md", reason)]
     after = rows(milvus, "failing")
     assert {row.source for row in before.values()} - {row.source for row in after.values()} == {"gold.md"}
 

@@ -5,13 +5,13 @@ ones they are.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from retrieval.sources.document import Unreadable
-from retrieval.sources.parsing.parsed import Parsed
+from retrieval.sources.parsing.parsed import AS_USUAL, Parsed, PdfReading
 from retrieval.sources.parsing.pdf.extras import read_extras
 from retrieval.sources.parsing.pdf.fallback import GlyphNames
 from retrieval.sources.parsing.pdf.hyphens import join_parted_words
@@ -29,7 +29,6 @@ _CANNOT_BE_OPENED = {
     4: "is protected by a password: save it without one",
     5: "is encrypted in a way that is not read: save it without encryption",
 }
-OnPage = Callable[[int, int], None]
 
 
 @dataclass
@@ -47,24 +46,20 @@ class _Missing:
     others: list[str] = field(default_factory=list)
 
 
-def read_pdf(content: bytes, with_ocr: bool = True, on_page: OnPage = lambda done, total: None) -> Parsed:
+def read_pdf(content: bytes, reading: PdfReading = AS_USUAL) -> Parsed:
     """The text of a PDF, and how much was left out of it.
-
-    Args:
-        with_ocr: whether pages without a text layer are read by OCR, where the extra `ocr` is installed.
-        on_page: gets the number of pages that were read, and of all.
 
     Raises:
         Unreadable: it is no PDF, has a password, or none of its pages has text that can be read.
     """
-    ocr = load_ocr() if with_ocr else None
+    ocr = load_ocr() if reading.with_ocr else None
     with _opened(content) as document:
         missing = _Missing(len(document), num_files=document.count_attachments())
         missing.others += _oddities(content, document)
         pages, names = [], GlyphNames(content)
         for number in range(1, len(document) + 1):
             pages.append(_page(document, names, number, ocr, missing))
-            on_page(number, len(document))
+            reading.on_page(number, len(document))
     text = join_parted_words("\n\n".join(filter(None, _without_repeats(pages))))
     left_out = Counter(dict(_left_out(missing, ocr is not None)))
     if +left_out and not text.strip():

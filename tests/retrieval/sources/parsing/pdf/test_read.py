@@ -6,18 +6,20 @@ import pytest
 from pypdf import PdfWriter
 
 from retrieval.sources.document import Unreadable
+from retrieval.sources.parsing.parsed import PdfReading
 from retrieval.sources.parsing.pdf.read import read_pdf
 from tests.retrieval.sources.parsing.pdf.pages import Pdf, rule, text, width
 
+WITHOUT_OCR = PdfReading(with_ocr=False)
 FULL_PAGE = b"q 612 0 0 792 0 0 cm /Im1 Do Q\n"
 
 
 def read(pdf: Pdf) -> str:
-    return read_pdf(pdf.written(), with_ocr=False).text
+    return read_pdf(pdf.written(), WITHOUT_OCR).text
 
 
 def left_out(pdf: Pdf) -> dict[str, int]:
-    return dict(+read_pdf(pdf.written(), with_ocr=False).left_out)
+    return dict(+read_pdf(pdf.written(), WITHOUT_OCR).left_out)
 
 
 def from_right(words: str, x: float, y: float) -> bytes:
