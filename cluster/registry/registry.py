@@ -253,10 +253,9 @@ class Registry:
         found = (self.place.read(key) for key in keys)
         return [CopyCheck.model_validate_json(stored.content) for stored in found if stored]
 
-    def find(self, name: str, *fingerprints: str) -> AdapterVersion | None:
-        """The newest version that was made from exactly the inputs of one of these fingerprints, if there is one."""
-        matching = [version for version in self.versions(name) if version.manifest.fingerprint in fingerprints]
-        return matching[-1] if matching else None
+    def find(self, name: str, *fingerprints: str) -> list[AdapterVersion]:
+        """The versions that were made from exactly the inputs of one of these fingerprints, newest first."""
+        return [each for each in reversed(self.versions(name)) if each.manifest.fingerprint in fingerprints]
 
     def names(self) -> list[str]:
         """Every adapter that has a version."""

@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from random import Random
 
-from cluster.fingerprints.models import digest_model
 from cluster.registry.registry import AdapterVersion, Registry
 from cluster.storage.runs import Run
 from evaluation.arms import ARMS_OF
@@ -20,10 +19,9 @@ from tandem.compare.raft import make_rows
 from tandem.console import Console
 from tandem.pipeline.endpoint import Served
 from tandem.pipeline.runs import recorded
-from tandem.pipeline.training import CheckedRows, train
+from tandem.pipeline.training import CheckedRows, find_trained, train
 from tandem.project.project import Project
 from training.config import DataSource
-from training.publish.publish import known_fingerprints
 
 
 @dataclass
@@ -62,9 +60,7 @@ class Trainings:
             self.project.storage.fetch(self.project.name, f"raft/{self.raft_rows.name}")
         if kind == "raft" and not self.raft_rows.exists():
             return None
-        project = self.project_for(kind)
-        fingerprints = known_fingerprints(project.training, project.model, digest_model(project.model))
-        return Registry.of(project.storage).find(project.adapter, *fingerprints)
+        return find_trained(self.project_for(kind), self.rows if kind == "tuned" else None)
 
     def train(self, kind: str, run: Run, console: Console) -> AdapterVersion:
         """Train or reuse; a second training has another run, since its files have the same names."""
@@ -79,8 +75,10 @@ class Trainings:
     def raft_rows(self) -> Path:
         """Where the rows for retrieval are: named by the rows and the index that they are made from."""
         assert self.rows, "the arm `raft` is trained, so its rows were read"
-        config = self.project.evaluation
-        name = raft_rows_name(self.rows.digest, self.index_version, config.raft.max_rows, config.seed)
+        config, rows = self.project.evaluation, self.rows.report.rows
+        # Earlier releases left out tools, system messages and weights of the same file, and made other rows from it.
+        read = None if all(row.is_plain for row in rows) else [row.digest for row in rows]
+        name = raft_rows_name(self.rows.digest, self.index_version, config.raft.max_rows, config.seed, read)
         return self.project.storage.runs(self.project.name) / "raft" / f"{name}.jsonl"
 
     def make_raft_rows(self, served: Served, console: Console) -> None:

@@ -4,7 +4,7 @@ Every key is a digest of all that decides the thing, and of nothing else. A key 
 for their answers a second time: tests/tandem/compare/test_cache_keys.py has the values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -106,11 +106,14 @@ def _as_earlier(value: Any) -> Any:
     return {name: _as_earlier(each) for name, each in kept.items()}
 
 
-def raft_rows_name(rows: str, index: str | None, max_rows: int | None, seed: int) -> str:
+def raft_rows_name(
+    rows: str, index: str | None, max_rows: int | None, seed: int, read: Sequence[str] | None = None
+) -> str:
     """The name (without suffix) of the file with the rows for `raft`.
 
     Args:
         rows: the digest of the training data's sources.
         index: `index_version`.
+        read: the digests of the rows as they were read, where some are more than a question and an answer.
     """
-    return digest_json([rows, index, max_rows, seed])[:16]
+    return digest_json([rows, index, max_rows, seed, *(read or ())])[:16]

@@ -13,7 +13,7 @@ from training.config import TrainingConfig
 from training.data.progress import Report
 from training.data.rows import DataReport, check_rows
 from training.model.base_weights import check_base_weights
-from training.publish.publish import digest_sources, known_fingerprints, result_kind
+from training.publish.publish import digest_sources, known_fingerprints, result_kind, was_trained_on
 from training.run import find_interrupted, resume_training, run_training
 from training.trainer.fit import TrainingReporter
 from training.trainer.trackers import check_trackers_installed
@@ -85,10 +85,7 @@ def train(
             sources have changed since.
     """
     check_sources(project)
-    base_digest = digest_model(project.model)
-    known = Registry.of(project.storage).find(
-        project.adapter, *known_fingerprints(project.training, project.model, base_digest)
-    )
+    known = find_trained(project, rows, console)
     if known:
         console.stage("train", f"reused {known.name}@{known.version}: data, model and settings have not changed")
         return known
@@ -97,6 +94,25 @@ def train(
     measured = f", held-out loss {loss:.3f}" if loss is not None else ""
     console.stage("train", f"published {version.name}@{version.version}{measured} -> {version.path}")
     return version
+
+
+def find_trained(project: Project, rows: CheckedRows | None, console: Console | None = None) -> AdapterVersion | None:
+    """The newest version that was made from exactly these inputs, if there is one.
+
+    A version of an earlier release that read some of the same rows otherwise is none; `console` gets a line with it.
+
+    Raises:
+        TandemError: `rows` are not given or their sources have changed, and a row is bad.
+    """
+    fingerprints = known_fingerprints(project.training, project.model, digest_model(project.model))
+    for version in Registry.of(project.storage).find(project.adapter, *fingerprints):
+        report = (rows.if_unchanged(project.training) if rows else None) or check_rows(project.training)
+        if was_trained_on(version.path, report.rows):
+            return version
+        if console:
+            name = f"{version.name}@{version.version}"
+            console.stage("train", f"{name} was trained on rows that are read differently now: it is trained anew")
+    return None
 
 
 def interrupted_training(project: Project) -> Run:

@@ -119,6 +119,27 @@ def trained_row(row: TrainingRow) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def was_trained_on(version: Path, rows: Iterable[TrainingRow]) -> bool:
+    """Whether each row that a version was trained on is one of `rows`.
+
+    A fingerprint knows the files, and not how an earlier release read their rows: one that left out a row's tools, its
+    system message or the weights of its answers trained on other rows.
+
+    Args:
+        version: the version's folder, with its trained.jsonl.
+    """
+    file = version / "trained.jsonl"
+    if not file.exists():
+        return False
+    with file.open(encoding="utf-8") as lines:
+        unknown = {json.loads(line)["sha256"] for line in lines}
+    for row in rows:
+        if not unknown:
+            break
+        unknown.discard(row.digest)
+    return not unknown
+
+
 def _last_answers(row: TrainingRow) -> Iterator[str]:
     """What the assistant says last to each question: what it says beside calls of tools comes before that."""
     said: str | None = None

@@ -36,8 +36,8 @@ def test_a_version_is_found_by_number_alias_and_fingerprint(registry: Registry, 
     assert (first.version, second.version) == (1, 2)
     assert registry.resolve("support").version == 2
     assert registry.resolve("support", "1").manifest == first.manifest
-    assert registry.find("support", "f") == first
-    assert registry.find("support", "unknown") is None
+    assert registry.find("support", "f") == [first]
+    assert registry.find("support", "unknown") == []
     registry.promote("support", 1)
     assert registry.resolve("support").version == 1
 
