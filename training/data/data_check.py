@@ -150,7 +150,8 @@ def _find_duplicates(
     """Among the numbered rows of `data.rows`, and those of `data.held_out` that were named as held out."""
     assert data.marks
     of_rows, of_named = data.marks
-    marks = RowMarks.join([of_rows.take(trained), of_rows.take(held_out), of_named.take(named)])
+    marks = of_rows.take(np.concatenate([trained, held_out]))
+    marks = RowMarks.join([marks, of_named.take(named)]) if len(named) else marks
     rows = data.rows.rows
     return find_duplicates(
         Selection(rows, trained), Joined(Selection(rows, held_out), Selection(data.held_out.rows, named)), marks

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 from rich.box import SIMPLE
@@ -94,8 +95,10 @@ def plan_training(
     device = workers_device(config, placement, hardware)
     config = resolve_precision(config, device)
     shapes = read_model_shapes(config, model)
+    # A preference training needs its base model as the reference, and full fine-tuning changes that.
+    methods = [method for method in _METHODS if method != "full" or config.objective not in ("dpo", "kto")]
     by_method = {
-        method: _choices_of(config.model_copy(update={"method": method}), model, placement) for method in _METHODS
+        method: _choices_of(config.model_copy(update={"method": method}), model, placement) for method in methods
     }
     chosen, refusal = None, None
     try:
@@ -123,7 +126,8 @@ def make_tables(plan: TrainingPlan) -> Iterator[Table]:
             style="bold green" if fits == "chosen" else None,
         )  # fmt: skip
     yield table
-    places = [(choice.zero_stage, choice.offload) for choice in plan.others["full"]]
+    choices = chain.from_iterable(plan.others.values())
+    places = list(dict.fromkeys((choice.zero_stage, choice.offload) for choice in choices))
     names = [f"ZeRO {stage}" + ("" if offload == "none" else f" {offload}") for stage, offload in places]
     table = Table("method", *names, title="GiB in all, by method", box=SIMPLE, padding=(0, 1, 0, 0))
     for method, choices in plan.others.items():

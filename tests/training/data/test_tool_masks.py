@@ -292,3 +292,9 @@ def test_thinking_in_channels(masks) -> None:
 def test_thinking_that_no_template_shows_is_refused(masks) -> None:
     with pytest.raises(ValueError, match="does not show what message 2 thinks"):
         masks(templates.HERMES, [USER, {**ANSWER, **THINKS}])
+
+
+@pytest.mark.parametrize("name", ["enable_thinkin", "enable", "thinking", "Enable_Thinking"])
+def test_a_setting_that_the_template_does_not_read_is_refused(masks, name: str) -> None:
+    with pytest.raises(ValueError, match=f"does not read `{name}` of `chat_template_kwargs`: correct its name"):
+        masks(templates.QWEN3, [USER, ANSWER], **{name: False})

@@ -17,6 +17,8 @@ CLOSING_TAG = "</think>"
 _THOUGHT = re.compile(r"\s*<think>\n*(.*?)\n*</think>\n*", re.DOTALL)
 _NEEDS = "name a model whose template has tools, or put such a chat_template.jinja beside its tokenizer"
 
+_SETTING_NEEDS = "correct its name, name a model whose template reads it, or leave it out"
+
 
 @dataclass(frozen=True)
 class TurnShape:
@@ -76,11 +78,15 @@ def _with_field(message: Message) -> Message:
 
 
 def check_all_is_shown(tokenizer: Any, conversation: Conversation) -> None:
-    """Check that the template shows tools, calls and results where a conversation has them.
+    """Check that the template shows tools, calls and results where a conversation has them, and reads its settings.
 
     Raises:
         ValueError: it leaves one out, or writes arguments in another way than JSON or its own.
     """
+    source = template_source(tokenizer, conversation) if conversation.template_kwargs else ""
+    for name in conversation.template_kwargs:
+        if not re.search(rf"\b{re.escape(name)}\b", source):
+            raise ValueError(f"the chat template does not read `{name}` of `chat_template_kwargs`: {_SETTING_NEEDS}")
     messages = conversation.messages
     if not conversation.tools and not any("tool_calls" in each or each["role"] == "tool" for each in messages):
         return

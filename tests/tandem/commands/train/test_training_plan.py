@@ -50,6 +50,13 @@ def test_what_the_chat_template_makes_of_rows_is_warned_of(tmp_path: Path) -> No
     assert "1 of 2 training rows cannot be used" in as_text(refused)
 
 
+def test_a_preference_training_is_not_planned_as_full_fine_tuning() -> None:
+    for objective in ("dpo", "kto"):
+        plan = plan_training(TrainingConfig(objective=objective), MODEL, 80, None, None)
+        assert list(plan.others) == ["lora", "dora", "qlora"]
+        assert len(list(make_tables(plan))) == 2
+
+
 def test_without_data_it_says_so() -> None:
     found = plan_training(TrainingConfig(), MODEL, 80, None, None)
     assert found.work is None
