@@ -82,7 +82,9 @@ class Comparison:
         """The whole models that will be served beside the bases, by what they are trained as."""
         if not self.project.tunes:
             return []
-        trainings = Trainings(self.project, None, self.data.rows)  # `self.trainings` has to wait for the index, whose version it keeps
+        trainings = Trainings(
+            self.project, None, self.data.rows
+        )  # `self.trainings` has to wait for the index, whose version it keeps
         kinds = trainings.kinds if result_kind(self.project.training) == "merged" else []
         live = self._live_version() if "tuned" in trainings.kinds else None
         if live is None or live.manifest.kind != "merged":

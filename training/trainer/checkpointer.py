@@ -1,6 +1,6 @@
 """One worker's checkpoints: written while the training runs, and found again after a failure.
 
-A checkpoint is copied to main memory while the training waits, and from there to the storage while it continues. With
+A checkpoint is copied to main memory before the optimizer changes the weights, and from there to the storage. With
 the same number of workers each loads its own files alone; for another number the checkpoint is converted once.
 """
 
@@ -47,6 +47,7 @@ class Checkpointer:
     report: ReportCheckpoint
     num_local_workers: int = 1
     _uploaded: threading.Event = field(default_factory=threading.Event)
+    _unsettled: Snapshot | None = None
 
     def __post_init__(self) -> None:
         self._uploaded.set()
@@ -54,15 +55,20 @@ class Checkpointer:
             shutil.rmtree(leftover, ignore_errors=True)
 
     def save(self, step: int, write: WriteSnapshot, metrics: dict[str, float], wait: bool) -> None:
-        """Let `write` copy the state, and have it uploaded. Waits first until the previous upload is done."""
+        """Let `write` take the state, and have it uploaded. Waits first until the previous upload is done.
+
+        The state must not change before `settle` has returned.
+        """
         self._uploaded.wait()
         local = self._folder() / f"save-{self.rank}-{step}"
         local.mkdir(parents=True)
         snapshot = write(local, int(_MEMORY_SHARE * available_bytes() / self.num_local_workers))
         self._uploaded.clear()
+        self._unsettled = snapshot
 
         def upload(_: Path, name: str) -> tuple[FileSystem, str]:
             try:
+                snapshot.settle()
                 target = f"{self.root}/{name}"
                 checkpoint_store.upload_checkpoint(
                     snapshot.files(), self.filesystem, target, rank=self.rank, num_workers=self.num_workers, step=step
@@ -73,6 +79,12 @@ class Checkpointer:
 
         name = broadcast_from_first(checkpoint_store.new_checkpoint_name(step))
         self.report(local, name, metrics, upload, wait)
+
+    def settle(self) -> None:
+        """Have the last state copied that was saved; no other worker is waited for."""
+        if self._unsettled:
+            self._unsettled.settle()
+            self._unsettled = None
 
     def close(self) -> None:
         """Wait for uploads that still run, and delete the local files of this node."""

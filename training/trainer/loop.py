@@ -96,6 +96,7 @@ class TrainingLoop:
         self.row_weights = self.objective.row_weights(self.rows)
         self.shapes = read_model_shapes(self.config, job.model)
         self.position, self.saved_at = TrainingPosition(), -1
+        self.stall_s: float | None = None  # that a checkpoint took so far which may not be copied yet
         checkpoint, problems = checkpoints.find_latest()
         self.engine = self._open_engine(checkpoint)
         self._restore(checkpoint)
@@ -131,6 +132,7 @@ class TrainingLoop:
         self._evaluate()
         if self.saved_at != self.position.step:
             self._checkpoint(wait=True)
+        self._settle_checkpoint()
         self.checkpoints.close()
         if self.config.early_stopping and math.isfinite(self.position.best_loss):
             self._take_best()
@@ -257,7 +259,9 @@ class TrainingLoop:
         return self._sum_over_workers(loss_sum) / weight, weight
 
     def _update_weights(self, step: int) -> None:
-        """DeepSpeed's step; torch's AdamW raises where learning rate times gradient is more than a float32 can hold."""
+        """DeepSpeed's step; torch's AdamW raises where learning rate times gradient is more than float32 can hold."""
+        if self.engine.is_gradient_accumulation_boundary():
+            self._settle_checkpoint()
         try:
             self.engine.step()
         except RuntimeError as error:
@@ -324,8 +328,7 @@ class TrainingLoop:
     def _keep_best(self) -> None:
         state = deepspeed_engine.trained_weights(self.engine, keep=self.rank == 0)
         if self.rank == 0:
-            path = self.job.folder / BEST_WEIGHTS_FILE
-            unfinished = path.with_suffix(".part")
+            path, unfinished = self.job.folder / BEST_WEIGHTS_FILE, self.job.folder / f"{BEST_WEIGHTS_FILE}.part"
             measured = {"held_out_loss": repr(self.position.best_loss), "step": str(self.position.step)}
             save_file(state, unfinished, measured)
             unfinished.replace(path)
@@ -337,6 +340,7 @@ class TrainingLoop:
     def _checkpoint(self, wait: bool = False) -> None:
         if self.config.keep_by == "held_out_loss":
             self._evaluate()
+        self._settle_checkpoint()
         began = time.perf_counter()
         measured = self._held_out_figures() if self.position.held_out_step == self.position.step else {}
         metrics = {"step": float(self.position.step), **self.position.figures, **measured}
@@ -345,8 +349,15 @@ class TrainingLoop:
             return deepspeed_engine.save_state(self.engine, folder, asdict(self.position), budget_bytes)
 
         self.checkpoints.save(self.position.step, write, metrics, wait or self.config.checkpoint_upload == "sync")
-        self.saved_at = self.position.step
-        self._record(checkpoint_stall_s=time.perf_counter() - began)
+        self.saved_at, self.stall_s = self.position.step, time.perf_counter() - began
+
+    def _settle_checkpoint(self) -> None:
+        """Wait until the last checkpoint is copied, before its state changes, and record how long was waited for it."""
+        if self.stall_s is not None:
+            began = time.perf_counter()
+            self.checkpoints.settle()
+            self._record(checkpoint_stall_s=self.stall_s + time.perf_counter() - began)
+            self.stall_s = None
 
     def _record(self, **values: float) -> None:
         if self.recorder:

@@ -1,5 +1,6 @@
 """What each Ray Train worker runs: the same loop on every rank, each with its share of the packs."""
 
+import importlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import torch
 
 from cluster.errors import TandemError
 from cluster.full_disk import explain_full_disk
+from cluster.light_imports import hidden_packages
 from cluster.storage.buckets import BucketUnreachable, open_bucket
 from cluster.storage.files import write_atomically
 from cluster.storage.run_copies import RunCopy
@@ -36,11 +38,18 @@ def run_worker(settings: dict[str, Any]) -> None:
     Args:
         settings: `job`, and the driver's `attempt`, under which errors are posted.
     """
+    _import_models()
     job, attempt = TrainingJob.from_dict(settings["job"]), settings["attempt"]
     if find_error(attempt):  # the driver has ended this training, and Ray started its workers again
         return
     with _full_disk_posted(job.folder, attempt):
         _train_on_copy(job, attempt)
+
+
+def _import_models() -> None:
+    """Import transformers without scikit-learn, which takes a second and serves one way of generating."""
+    with hidden_packages("sklearn"):
+        importlib.import_module("transformers.generation.candidate_generator")
 
 
 @contextmanager

@@ -61,9 +61,7 @@ def test_a_version_whose_rows_are_read_differently_now_is_not_reused(
 ) -> None:
     """The digests are those of the release that read the same file without these keys."""
     project = make_project(tmp_path, row, objective)
-    spoken = [
-        {key: message[key] for key in ("role", "content")} for message in row.get("messages", [QUESTION, ANSWER])
-    ]
+    spoken = [{key: message[key] for key in ("role", "content")} for message in row.get("messages", [QUESTION, ANSWER])]
     publish(project, tmp_path, [digest_json(spoken)])
     assert find_trained(project, read_rows(project), Console()) is None
     assert "demo@1 was trained on rows that are read differently now: it is trained anew" in capsys.readouterr().err
