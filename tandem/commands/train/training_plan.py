@@ -126,8 +126,8 @@ def make_tables(plan: TrainingPlan) -> Iterator[Table]:
             style="bold green" if fits == "chosen" else None,
         )  # fmt: skip
     yield table
-    choices = chain.from_iterable(plan.others.values())
-    places = list(dict.fromkeys((choice.zero_stage, choice.offload) for choice in choices))
+    every = chain.from_iterable(plan.others.values())
+    places = list(dict.fromkeys((choice.zero_stage, choice.offload) for choice in every))
     names = [f"ZeRO {stage}" + ("" if offload == "none" else f" {offload}") for stage, offload in places]
     table = Table("method", *names, title="GiB in all, by method", box=SIMPLE, padding=(0, 1, 0, 0))
     for method, choices in plan.others.items():
