@@ -3,7 +3,6 @@
 python -m training.trainer.deepspeed_engine SOURCE TARGET PROCESSES    # convert_to_universal
 """
 
-import importlib
 import logging
 import os
 import shutil
@@ -19,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from cluster.cuda_compiler import set_compiler
 from cluster.errors import TandemError
+from training.model.light_imports import import_uncompiled
 from training.trainer.snapshots import Snapshot
 
 _TAG = "state"
@@ -46,7 +46,7 @@ def open_engine(model: Any, config: dict[str, Any], schedule: Callable[[int], fl
     if config["zero_optimization"]["stage"] == 3:
         _gather_head_as_one(model)
     if config["optimizer"]["type"].lower() != "muon":
-        _import_uncompiled("deepspeed.runtime.zero.muon.original_muon")
+        import_uncompiled("deepspeed.runtime.zero.muon.original_muon")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     engine, *_ = deepspeed.initialize(
         model=model,
@@ -56,18 +56,6 @@ def open_engine(model: Any, config: dict[str, Any], schedule: Callable[[int], fl
     )
     _keep_clipped_norm(deepspeed, engine)
     return engine
-
-
-def _import_uncompiled(module: str) -> None:
-    """Import a module whose functions are not called, and let nothing compile them.
-
-    DeepSpeed 0.19.8 imports its Muon with every optimizer, and `torch.compile` imports Inductor for it: 1.5 s.
-    """
-    original, torch.compile = torch.compile, lambda *_, **__: lambda function: function
-    try:
-        importlib.import_module(module)
-    finally:
-        torch.compile = original
 
 
 def _keep_clipped_norm(deepspeed: Any, engine: Any) -> None:

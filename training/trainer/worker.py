@@ -15,10 +15,10 @@ import torch
 
 from cluster.errors import TandemError
 from cluster.full_disk import explain_full_disk
-from cluster.light_imports import hidden_packages
 from cluster.storage.buckets import BucketUnreachable, open_bucket
 from cluster.storage.files import write_atomically
 from cluster.storage.run_copies import RunCopy
+from training.model.light_imports import hidden_packages
 from training.model.model import set_worker_threads
 from training.trainer.checkpointer import Checkpointer
 from training.trainer.collectives import is_true_for_any

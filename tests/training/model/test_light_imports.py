@@ -3,7 +3,7 @@ import sys
 
 CODE = """
 import sys
-from cluster.light_imports import hidden_packages
+from training.model.light_imports import hidden_packages
 import json.tool
 with hidden_packages("sklearn", "json"):
     import json
