@@ -10,10 +10,10 @@ from retrieval.config import RetrievalConfig
 from retrieval.filters.rights import Attributes
 from retrieval.index import chunking, cut_revision
 from retrieval.index.chunking import Chunk, chunk_document
-from retrieval.index.cut_revision import PROPERTY, CutRevision, document_digests
+from retrieval.index.cut_revision import PROPERTY, CutRevision, digests_of
 from retrieval.index.indexing import index_documents
-from retrieval.sources import folders
 from retrieval.sources.document import Document, Unreadable
+from retrieval.sources.folders import listing
 from retrieval.store.store import Store
 
 HEADING = "Emergency number 0800-KESTREL"
@@ -59,7 +59,7 @@ def test_a_collection_without_a_revision_was_cut_by_the_first() -> None:
 
 def test_a_document_has_another_digest_where_a_later_revision_cut_it() -> None:
     document = Document("a.md", Attributes(), lambda: "version", lambda: "text")
-    first, *later = document_digests(document)
+    first, *later = digests_of(document)
     assert first == hashlib.sha256(b"version").hexdigest()[:32] + Attributes().digest[:32], (
         "as earlier versions wrote it"
     )
@@ -87,7 +87,7 @@ def test_documents_that_an_earlier_revision_cut_are_read_again_once(
 
     said: list[str] = []
     broken: set[str] = set()
-    monkeypatch.setattr(folders, "read_markdown", parse)
+    monkeypatch.setattr(listing, "read_markdown", parse)
     with monkeypatch.context() as earlier:
         earlier.setattr(chunking, "chunk_document", lossy)
         earlier.setattr(cut_revision, "REVISION", chunking.FIRST_REVISION)
