@@ -229,7 +229,12 @@ class _Texts:
         names = dict.fromkeys(filter(None, [sql.id, sql.title, *sql.text]))
         with _explained(self.source), self.engine.connect() as connection:
             fetched = connection.execute(select(*(rows.c[name] for name in names)).where(condition)).mappings().all()
-        return {row[sql.id]: self._text(row) for row in fetched}
+        texts: dict[object, str | Unreadable] = {}
+        for row in fetched:
+            key = row[sql.id]
+            # 1 and 1.0 are two names and one number: no row's text may be taken for the other's.
+            texts[key] = Unreadable("has an id that equals another row's") if key in texts else self._text(row)
+        return texts
 
     def _text(self, row: Mapping[Any, Any]) -> str | Unreadable:
         try:

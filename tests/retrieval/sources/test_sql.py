@@ -215,6 +215,15 @@ def test_odd_columns_and_ids(database: Path) -> None:
     ]
 
 
+def test_ids_that_are_equal_and_not_the_same_are_said(database: Path) -> None:
+    run(database, "CREATE TABLE equal (id, body); INSERT INTO equal VALUES (1, 'one'), (1.0, 'another'), (2, 'two')")
+    with opened(source(database, "SELECT * FROM equal")) as rows:
+        for _ in range(2):
+            with pytest.raises(Unreadable, match="equals another row's"):
+                next(rows).read()
+        assert next(rows).read() == "two"
+
+
 def test_a_row_of_which_nobody_knows_whom_it_is_for_is_not_indexed(database: Path) -> None:
     run(database, "UPDATE article SET owner = NULL WHERE id = 1; UPDATE article SET owner = ' ' WHERE id = 2;")
     rows = checked(source(database, tenant="owner"))
