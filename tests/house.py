@@ -68,7 +68,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "config": "sources",
         "embedding": "config errors prompt",
         "store": "config errors filters",
-        "index": "config embedding filters sources store",
+        "index": "config embedding errors filters sources store",
         "search": "config embedding errors filters prompt store",
         "quality": "config errors filters index search store",
     },

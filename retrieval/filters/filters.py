@@ -32,6 +32,9 @@ COLUMNS: dict[str, type] = {
 }  # fmt: skip
 """The fields of a row that are no metadata, with the type of their values."""
 
+ADDED: dict[str, type] = {"identity": str}
+"""Those that rows of earlier versions do not have."""
+
 MAX_DEPTH = 12
 MAX_VALUES = 1000
 MAX_BYTES = 262_144
@@ -186,7 +189,8 @@ def _column(field: str, values: Iterable[Scalar]) -> tuple[str, list[Scalar]]:
         if len(columns := {column for column, _ in kept}) > 1:
             raise _malformed("the values of `in` are all text, all numbers or all booleans")
         return columns.pop(), [value for _, value in kept]
-    if field not in COLUMNS:
+    kind = (COLUMNS | ADDED).get(field)
+    if kind is None:
         raise TandemError(
             f"There is no field {shown(field)}.",
             f"Fields are source, position, and {METADATA}NAME for metadata.",
@@ -194,8 +198,8 @@ def _column(field: str, values: Iterable[Scalar]) -> tuple[str, list[Scalar]]:
         )
     checked = list(values)
     for value in checked:
-        if type(value) is not COLUMNS[field]:
-            raise _refused(field, value, f"is a {type(value).__name__}, where {COLUMNS[field].__name__} is kept")
+        if type(value) is not kind:
+            raise _refused(field, value, f"is a {type(value).__name__}, where {kind.__name__} is kept")
         if (reason := unfit(value)) is not None:
             raise _refused(field, value, reason)
     return field, checked

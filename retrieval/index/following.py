@@ -42,12 +42,14 @@ def follow_sources(
     on_report: Callable[[IndexReport], None],
     on_progress: Callable[[str], None],
     stop: threading.Event,
+    is_outdated: Callable[[], bool] = lambda: False,
 ) -> None:
     """Look at the sources whenever they may have changed, until `stop` is set.
 
     Args:
         on_report: gets the report of the first look, and of each later one that found anything new.
         on_progress: gets what the user should know beside it, such as a source that is unavailable now.
+        is_outdated: whether all sources are to be looked at now, since other documents are left out of them.
 
     Raises:
         TandemError: as by `run`; of the first look also a source that is unavailable.
@@ -66,6 +68,8 @@ def follow_sources(
                 watch.close()
             elif folders and (looks.is_told or looks.is_due()):
                 news.say(looks.timed(lambda: news.looked_at(run, folders)))
+            if is_outdated():
+                news.say(news.looked_at(run, config.sources))
             for source in polls.due():
                 news.say(news.looked_at(run, [source]))
                 polls.begin([source])
@@ -108,11 +112,12 @@ class _Looks:
 
 
 class _News:
-    """What is new is said: a document that still cannot be read and a source that is still away were named before."""
+    """What is new is said: a document that still cannot be read or is still left out as forgotten, and a source that is
+    still away, were named before."""
 
     def __init__(self, on_report: Callable[[IndexReport], None], on_progress: Callable[[str], None]) -> None:
         self._on_report, self._on_progress = on_report, on_progress
-        self._named: set[Failure | EmptySource] = set()
+        self._named: set[Failure | EmptySource | str] = set()
         self._away: dict[str, str] = {}
 
     def looked_at(self, run: Run, looked: Sequence[SourceConfig]) -> IndexReport | None:
@@ -138,7 +143,7 @@ class _News:
         """Hand a report on where it says anything new."""
         if report is None:
             return
-        found: set[Failure | EmptySource] = {*report.failed, *report.empty}
+        found: set[Failure | EmptySource | str] = {*report.failed, *report.empty, *report.forgotten}
         if is_first or report.has_changes or not self._named >= found:
             self._on_report(report)
         self._named |= found

@@ -11,8 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from retrieval.store.rows import StoredChunk
 
 _TABLES = """
-CREATE TABLE chunk (id TEXT PRIMARY KEY, source TEXT, digest TEXT, num_chunks INTEGER) WITHOUT ROWID;
+CREATE TABLE chunk (
+    id TEXT PRIMARY KEY, source TEXT, digest TEXT, num_chunks INTEGER, identity TEXT, origin TEXT
+) WITHOUT ROWID;
 CREATE INDEX by_source ON chunk (source);
+CREATE INDEX by_identity ON chunk (identity) WHERE identity != '';
 CREATE TABLE present (source TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
@@ -29,8 +32,8 @@ class IndexedDocuments:
     def fill(self, rows: Iterable[StoredChunk]) -> int:
         """Hold exactly these rows; returns their number."""
         self._db.execute("DELETE FROM chunk")
-        values = ((row.id, row.source, row.source_hash, row.num_chunks) for row in rows)
-        self._db.executemany("INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?)", values)
+        values = ((row.id, row.source, row.source_hash, row.num_chunks, row.identity, row.origin) for row in rows)
+        self._db.executemany("INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, ?, ?)", values)
         return int(self._db.execute("SELECT count(*) FROM chunk").fetchone()[0])
 
     def digest(self, source: str) -> str | None:
@@ -45,15 +48,30 @@ class IndexedDocuments:
         rows = self._db.execute("SELECT source, max(digest) FROM chunk GROUP BY source ORDER BY source")
         yield from ((source, digest) for source, digest in rows)
 
+    def identities(self) -> Iterator[tuple[str, str, str]]:
+        """Every document with what its text is known by and where it is kept; both empty where an earlier version
+        wrote it."""
+        yield from self._db.execute("SELECT source, max(identity), max(origin) FROM chunk GROUP BY source")
+
+    def text(self, source: str) -> str:
+        """What the text of a document is known by, or nothing."""
+        found = self._db.execute("SELECT max(identity) FROM chunk WHERE source = ?", (source,)).fetchone()
+        return str(found[0] or "")
+
+    def says(self, identity: str) -> bool:
+        """Whether a document of the collection has this text."""
+        condition = "identity = ? AND identity != ''"
+        return self._db.execute(f"SELECT 1 FROM chunk WHERE {condition} LIMIT 1", (identity,)).fetchone() is not None
+
     def ids(self, source: str) -> list[str]:
         """The ids of a document's rows, in their order; none where there is no such document."""
         return [key for (key,) in self._db.execute("SELECT id FROM chunk WHERE source = ? ORDER BY id", (source,))]
 
-    def replace(self, source: str, ids: Iterable[str], digest: str, num_chunks: int) -> None:
+    def replace(self, source: str, rows: Iterable[StoredChunk]) -> None:
         """Take up what was written of a document."""
         self.forget(source)
-        rows = [(key, source, digest, num_chunks) for key in ids]
-        self._db.executemany("INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?)", rows)
+        values = [(row.id, source, row.source_hash, row.num_chunks, row.identity, row.origin) for row in rows]
+        self._db.executemany("INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def forget(self, source: str) -> None:
         self._db.execute("DELETE FROM chunk WHERE source = ?", (source,))

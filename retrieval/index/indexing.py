@@ -9,40 +9,40 @@ that was killed half-way is finished by the next one, and a chunk that a changed
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
-from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
 from retrieval.embedding.documents import AnyEmbedder, make_documents_embedder
 from retrieval.embedding.precision import choose_precision
 from retrieval.index import bulk_import, chunking
+from retrieval.index.collection_settings import collection_settings, longest_chunk
 from retrieval.index.cut_revision import CutRevision, Digests, attributes_digest, digests_of, printable
 from retrieval.index.empty_sources import EmptySources
 from retrieval.index.file_states import FileStates
 from retrieval.index.following import follow_sources
+from retrieval.index.forgetting.check import ForgottenCheck
+from retrieval.index.forgetting.forgotten import NOTHING, ForgottenSource
+from retrieval.index.forgetting.removal import Remover
+from retrieval.index.forgetting.text_identity import identity_of
 from retrieval.index.indexed_documents import IndexedDocuments
 from retrieval.index.listing import Listing, OnUnavailable
 from retrieval.index.report import Failure, IndexReport, nothing_readable
 from retrieval.index.writer import Changed, ChunkWriter, Vectors
 from retrieval.sources import sources
 from retrieval.sources.config import SourceConfig
-from retrieval.sources.document import Document, Gone, PartialText, Unreadable
+from retrieval.sources.document import Document, Emptied, Gone, PartialText, Unreadable
 from retrieval.sources.parsing.processes import ParserProcesses
 from retrieval.sources.read_ahead import read_ahead
-from retrieval.store import index_parameters
 from retrieval.store.collection import CollectionSettings
 from retrieval.store.identity import ProjectIdentity
 from retrieval.store.leases import hold_lease
 from retrieval.store.store import Store, require_search_mode
 
 BATCH_CHUNKS = 512
-MIN_CHUNK_TOKENS = 8
 Progress = Callable[[str], None]
-Forgotten = Callable[[], Collection[str]]
 
 
 def index_documents(
@@ -50,7 +50,7 @@ def index_documents(
     collection: str,
     uri: str,
     on_progress: Progress = print,
-    forgotten: Forgotten = tuple,
+    forgotten: ForgottenSource = NOTHING,
     on_documents: Callable[[Iterator[tuple[str, str]]], None] | None = None,
     owner: ProjectIdentity | None = None,
     take_over: bool = False,
@@ -60,7 +60,7 @@ def index_documents(
 
     Args:
         uri: http(s) address of Milvus; for `local` the one that `local_server` gives.
-        forgotten: tells which documents are left out and removed; asked in each pass.
+        forgotten: which documents are left out and removed; read before and after each write too.
         on_documents: gets every document of the collection with its digest, at the end.
         owner: the project that the collection belongs to; a collection of another one is refused.
         take_over: let a collection of another project belong to `owner` from now on.
@@ -85,7 +85,7 @@ def follow_changes(
     on_report: Callable[[IndexReport], None],
     on_progress: Progress = print,
     stop: threading.Event | None = None,
-    forgotten: Forgotten = tuple,
+    forgotten: ForgottenSource = NOTHING,
     owner: ProjectIdentity | None = None,
     take_over: bool = False,
     allow_empty: bool = False,
@@ -108,7 +108,8 @@ def follow_changes(
             on_report(report)
             sync.embedder.keep_export()
 
-        follow_sources(config, sync.run, report_and_export, on_progress, stop or threading.Event())
+        is_outdated = sync.remover.noticed.is_set
+        follow_sources(config, sync.run, report_and_export, on_progress, stop or threading.Event(), is_outdated)
 
 
 @contextmanager
@@ -117,7 +118,7 @@ def _opened(
     collection: str,
     uri: str,
     on_progress: Progress,
-    forgotten: Forgotten,
+    forgotten: ForgottenSource,
     owner: ProjectIdentity | None,
     take_over: bool,
     allow_empty: bool,
@@ -155,23 +156,23 @@ class _Sync:
         embedder: AnyEmbedder,
         known: IndexedDocuments,
         on_progress: Progress,
-        forgotten: Forgotten,
+        forgotten: ForgottenSource,
         allow_empty: bool,
         states: FileStates | None,
     ) -> None:
         self.config, self.store, self.embedder, self.known = config, store, embedder, known
-        self.on_progress, self.forgotten = on_progress, forgotten
+        self.on_progress, self.forgotten = on_progress, ForgottenCheck(forgotten, known)
         self.collection, self.report, self.notes = collection, IndexReport(collection), list[str]()
         self.previous: str | None = None
         self.physical = self._open()
         store.load(self.physical)
-        self.writer = ChunkWriter(store, self.physical, self._importer())
+        self.writer = ChunkWriter(store, self.physical, self._importer(), forgotten)
         store.read_rows(self.physical, known.fill)
         self.cut = CutRevision(store, self.physical, is_empty=next(known.documents(), None) is None)
         place, titles = store.current(collection) or self.physical, [source.title for source in config.sources]
         empty = EmptySources(store, place, titles, allow_empty, config.rescan_s if states else None)
         self.listing = Listing(config, known, empty, states)
-        self._left_out: Collection[str] = ()
+        self.remover = Remover(store, collection, forgotten, self.writer.lock)
         self.parsers = ParserProcesses(config.parsing, on_progress)
 
     def run(
@@ -180,6 +181,8 @@ class _Sync:
         """Take up every document, or those of `only` these sources; what is nowhere any more is deleted."""
         started, self.report, self.notes = time.monotonic(), IndexReport(self.collection, notes=self.notes), []
         self.known.begin()
+        self.forgotten.begin(self.report)
+        self._remove_forgotten()
         if only is None:
             self.cut.begin(self.on_progress)
         batch: list[Changed] = []
@@ -202,13 +205,16 @@ class _Sync:
         self.report.left_out.sort(key=lambda part: part.source)
         self.embedder.release()
         self.writer.complete()
+        self.report.forgotten += self._remove_forgotten()
+        self.forgotten.end()
         if only is None and self.report.failed and self.report.num_taken == 0:
             raise nothing_readable(self.report)
         self._keep_empty()
         self._delete_missing()
         if only is None or self.report.has_changes:
-            self.report.num_chunks = self.store.finish(self.physical, flush=only is None or self.store.is_lite)
-            self.store.publish(self.report.collection, self.physical)
+            with self.writer.lock:
+                self.report.num_chunks = self.store.finish(self.physical, flush=only is None or self.store.is_lite)
+                self.store.publish(self.report.collection, self.physical)
             self.previous = None
             if advice := self.store.outgrown(self.physical, self.report.num_chunks):
                 self.on_progress(advice)
@@ -228,7 +234,8 @@ class _Sync:
             num_failed = len(self.report.failed)
             try:
                 digests = digests_of(document)
-                if self.known.digest(printable(document.source)) not in digests or self.cut.is_earlier:
+                is_stored = self.known.digest(printable(document.source)) in digests
+                if not is_stored or self.cut.is_earlier or not self.forgotten.is_settled(document.source):
                     yield document, digests
                     continue
                 self.report.unchanged += 1
@@ -238,15 +245,22 @@ class _Sync:
 
     def _present(self, only: Sequence[SourceConfig] | None, on_unavailable: OnUnavailable | None) -> Iterator[Document]:
         """The documents of all sources, or of `only` these, without those that were forgotten."""
-        before, self._left_out = self._left_out, self.forgotten()
-        reads_all = before != self._left_out
+        reads_all = self.forgotten.has_changed
         for document in self.listing.documents(only, self.report, reads_all, on_unavailable):
-            if document.source in self._left_out:
-                self.report.forgotten.append(document.source)
-            elif self.known.mark(printable(document.source)):
+            if self.forgotten.leaves_out(document, reads=only is None):
+                continue
+            if self.known.mark(printable(document.source)):
                 yield document
             else:
                 self.report.failed.append(Failure(printable(document.source), "has the name of another document"))
+
+    def _remove_forgotten(self) -> list[str]:
+        """Remove what the collection holds of documents that were put on the list since it was read last."""
+        self.remover.noticed.clear()
+        found = list(self.forgotten.found_in_collection())
+        self._remove(found)
+        self.report.deleted += len(found)
+        return found
 
     def _keep_empty(self) -> None:
         """What a source held that is suddenly empty stays: also in the collection that another one would replace."""
@@ -287,25 +301,18 @@ class _Sync:
         return importer
 
     def _settings(self, dimensions: int) -> CollectionSettings:
-        return CollectionSettings(
-            embedding_model=self.embedder.identity,
-            dimensions=dimensions,
-            chunk_tokens=min(self.config.chunk_tokens, self.config.embedding_max_tokens or self.config.chunk_tokens),
-            chunking_version=chunking.VERSION,
-            bm25=self.store.has_bm25,
-            index=index_parameters.describe_index(self.config.milvus),
-            num_shards=self.config.milvus.shards,
-            num_partitions=self.config.milvus.tenant_partitions,
-            passage_prefix=self.config.passage_prefix,
-            tokenizer=self.embedder.tokenizer_identity,
-            precision=self.embedder.precision,
-        )
+        return collection_settings(self.config, self.store, self.embedder, dimensions)
 
     def _changed(self, document: Document, digests: Digests, read: Callable[[], str]) -> Changed | None:
-        """The document cut into chunks; None where these are stored, or where it cannot be read, which the report then
-        says."""
+        """The document cut into chunks; None where these are stored, where it is forgotten, or where it cannot be read,
+        which the report then says."""
         try:
-            chunks = self._chunks(document, read())
+            text = read()
+            identity = identity_of(text)
+            if self.forgotten.leaves_out_text(document, identity):
+                self.known.unmark(document.source)
+                return None
+            chunks = self._chunks(document, text)
         except Unreadable as error:
             self._fail(document, error)
             return None
@@ -315,8 +322,10 @@ class _Sync:
             return None
         stored, ids = self.known.digest(printable(document.source)), self.known.ids(document.source)
         digest = digests[-1] if stored in digests else digests[0]
-        changed = Changed(document.source, document.attributes, digest, chunks, ids, self._carries_other(document))
-        if stored in digests and set(ids) == set(changed.texts):
+        known = (self._carries_other(document), identity, document.origin)
+        changed = Changed(document.source, document.attributes, digest, chunks, ids, *known)
+        is_settled = stored in digests and self.forgotten.is_settled(document.source)
+        if is_settled and set(ids) == set(changed.texts):
             self.report.unchanged += 1
             return None
         return changed
@@ -330,8 +339,8 @@ class _Sync:
             return
         self.report.failed.append(Failure(source, str(error)))
         self.cut.num_left += self.known.digest(source) is not None
-        if self._carries_other(document):
-            # What stands there is for others than it is for now, or nobody knows whom for.
+        if self._carries_other(document) or isinstance(error, Emptied):
+            # What stands there is for others than it is for now, or nobody knows whom for; or it says nothing now.
             self._remove([source])
 
     def _carries_other(self, document: Document) -> bool:
@@ -344,26 +353,13 @@ class _Sync:
         if isinstance(text, PartialText):
             self.report.left_out += [Failure(document.source, reason) for reason in text.left_out]
         count = self.embedder.count_tokens
-        return chunking.chunk_document(text, title, self._max_tokens, count, document.markup)
-
-    @cached_property
-    def _max_tokens(self) -> int:
-        """Longest chunk in tokens, without the prefix that is put before it."""
-        embedder, chunk_tokens = self.embedder, self.config.chunk_tokens
-        limit = min(chunk_tokens - embedder.prefix_tokens, embedder.max_tokens)
-        if limit < MIN_CHUNK_TOKENS:
-            raise TandemError(
-                f"retrieval.passage_prefix takes {embedder.prefix_tokens} tokens of each chunk, which leaves {limit}.",
-                f"A chunk has {MIN_CHUNK_TOKENS} tokens or more beside the prefix.",
-                "Shorten retrieval.passage_prefix, or raise retrieval.chunk_tokens where the model reads more.",
-            )
-        return limit
+        return chunking.chunk_document(text, title, longest_chunk(self.config, self.embedder), count, document.markup)
 
     def _write(self, documents: list[Changed]) -> None:
         """Embed documents, and have them written while the next ones are embedded."""
         self.writer.hand_over(documents, self._vectors(documents))
         for document in documents:
-            self.known.replace(document.source, document.texts, document.digest, len(document.chunks))
+            self.known.replace(document.source, document.stored)
         num_changed = sum(1 for document in documents if document.stored_ids)
         self.report.changed += num_changed
         self.report.added += len(documents) - num_changed
@@ -385,6 +381,7 @@ class _Sync:
     def close(self) -> None:
         self.parsers.close()
         self.embedder.release()
+        self.remover.close()
         self.writer.close()
 
     def _remove(self, documents: Sequence[str]) -> None:

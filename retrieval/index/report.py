@@ -40,7 +40,9 @@ class IndexReport:
     unchanged: int = 0
     deleted: int = 0
     forgotten: list[str] = field(default_factory=list)
-    """Documents that were found and left out, since `tandem forget` named them."""
+    """Documents that were found and left out since they were forgotten, by the names under which they came."""
+    forgotten_as: dict[str, str] = field(default_factory=dict)
+    """Of these, by that name, the other name that `tandem forget` was given."""
     failed: list[Failure] = field(default_factory=list)
     left_out: list[Failure] = field(default_factory=list)
     """What was left out of documents that were indexed in this run, such as pages without a text layer."""

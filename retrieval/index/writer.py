@@ -6,6 +6,7 @@ writer.settle()
 """
 
 import hashlib
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from retrieval.filters.rights import Attributes
 from retrieval.index.bulk_import import BulkImporter
 from retrieval.index.chunking import Chunk
+from retrieval.index.forgetting.check import written_origin
+from retrieval.index.forgetting.forgotten import NOTHING, Forgotten, ForgottenSource
+from retrieval.sources.document import Origin
 from retrieval.store.collection import ChunkRow
+from retrieval.store.rows import StoredChunk
 from retrieval.store.store import Store
 
 if TYPE_CHECKING:
@@ -38,6 +43,9 @@ class Changed:
     """What the collection holds of it now."""
     carries_other: bool = False
     """Whether that has another tenant, other labels or metadata, as far as is known."""
+    identity: str = ""
+    """What its text is known by (`identity_of`)."""
+    origin: Origin | None = None
 
     @cached_property
     def texts(self) -> dict[str, str]:
@@ -45,13 +53,25 @@ class Changed:
         contents = [content(chunk) for chunk in self.chunks]
         return dict(zip(_chunk_ids(self.source, contents), contents, strict=True))
 
+    @property
+    def stored(self) -> Iterator[StoredChunk]:
+        """Its rows as the store will give them back. What the document is known by stands in the first one."""
+        known = (self.identity, written_origin(self.origin))
+        for key in self.texts:
+            yield StoredChunk(key, self.source, self.digest, len(self.chunks), *known)
+            known = ("", "")
+
 
 class ChunkWriter:
     """Writes to one collection, one batch after the other and each of them whole: two writes to one collection at a
     time are not safe on Milvus Lite."""
 
-    def __init__(self, store: Store, physical: str, importer: BulkImporter | None = None) -> None:
-        self.store, self.physical, self.importer = store, physical, importer
+    def __init__(
+        self, store: Store, physical: str, importer: BulkImporter | None = None, forgotten: ForgottenSource = NOTHING
+    ) -> None:
+        self.store, self.physical, self.importer, self.forgotten = store, physical, importer, forgotten
+        self.lock = threading.Lock()
+        """Held by each write, whichever thread makes it."""
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
 
@@ -63,7 +83,8 @@ class ChunkWriter:
     def delete(self, ids: Sequence[str]) -> None:
         """After all that was handed over before."""
         self.settle()
-        self.store.delete(self.physical, ids)
+        with self.lock:
+            self.store.delete(self.physical, ids)
 
     def settle(self) -> None:
         """Wait until what was handed over is written. Raises what the store raised."""
@@ -83,6 +104,18 @@ class ChunkWriter:
 
     def _write(self, documents: Sequence[Changed], vectors: Vectors) -> None:
         """New rows first, then what they replace: a document is never missing, and a kill in between is seen."""
+        with self.lock:
+            # What was forgotten while it was embedded is not written: who forgets removes what stands there before or
+            # after this, never in between.
+            left_out = self.forgotten.read()
+            wanted = [document for document in documents if not _is_forgotten(left_out, document)]
+            self._write_wanted(wanted, vectors)
+            if stored := {key for document in documents for key in document.stored_ids} - {
+                key for document in wanted for key in document.stored_ids
+            }:
+                self.store.delete(self.physical, sorted(stored))
+
+    def _write_wanted(self, documents: Sequence[Changed], vectors: Vectors) -> None:
         if self.importer:
             fresh = [document for document in documents if not document.stored_ids]
             self.importer.add([row for document in fresh for row in _rows(document, vectors)])
@@ -115,11 +148,17 @@ def _chunk_ids(source: str, contents: Sequence[str]) -> list[str]:
 
 
 def _rows(document: Changed, vectors: Vectors) -> Iterator[ChunkRow]:
-    for position, (key, text) in enumerate(document.texts.items()):
-        vector = [float(x) for x in vectors[key]]
+    for position, (row, text) in enumerate(zip(document.stored, document.texts.values(), strict=True)):
+        vector = [float(x) for x in vectors[row.id]]
         yield ChunkRow(
-            key, document.source, document.digest, len(document.chunks), position, text, vector, document.attributes
-        )
+            row.id, row.source, row.source_hash, row.num_chunks, position, text, vector, document.attributes,
+            row.identity, row.origin,
+        )  # fmt: skip
+
+
+def _is_forgotten(left_out: Forgotten, document: Changed) -> bool:
+    found = left_out.find(document.source, document.origin) or left_out.find_text(document.identity, document.origin)
+    return found is not None
 
 
 def _slices(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:

@@ -17,6 +17,7 @@ import numpy as np
 from cluster.errors import TandemError
 from retrieval.config import RetrievalConfig
 from retrieval.filters.rights import NOBODY, Rights
+from retrieval.index.forgetting.forgotten import NOTHING, Forgotten
 from retrieval.index.indexing import index_documents
 from retrieval.quality.evaluate import CONFIDENCE, NDCG, Scores, bootstrap_interval, ranked, score_ranking
 from retrieval.quality.judgments import JudgedQuestion, JudgedSet
@@ -82,7 +83,7 @@ def sweep_settings(
     chunk_tokens: Sequence[int] = CHUNK_TOKENS,
     on_progress: Progress = print,
     rights: Rights = NOBODY,
-    forgotten: frozenset[str] = frozenset(),
+    forgotten: Forgotten = NOTHING,
 ) -> Sweep:
     """Try every chunk size with every ranking, as a caller with these rights; inside a Ray session.
 
@@ -143,10 +144,10 @@ def _try(
     questions: list[JudgedQuestion],
     rankings: Sequence[Ranking],
     rights: Rights,
-    forgotten: frozenset[str],
+    forgotten: Forgotten,
 ) -> list[SweepTrial]:
     """Build a collection with one chunk size and ask it everything in every way; runs in a Ray task."""
-    report = index_documents(config, collection, uri, lambda line: None, lambda: forgotten)
+    report = index_documents(config, collection, uri, lambda line: None, forgotten)
     searcher = Searcher(config.model_copy(update={"mode": "dense"}), uri)
     try:
         return [

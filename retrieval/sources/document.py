@@ -24,6 +24,10 @@ class Gone(Unreadable):
     """The document was listed and is no longer there: what is stored of it is removed."""
 
 
+class Emptied(Unreadable):
+    """The document is there and says nothing: what is stored of it is removed."""
+
+
 class PartialText(str):
     """A document's text of which something was left out: the index takes it and its report says what is missing.
 
@@ -54,6 +58,21 @@ collection holds of the document is removed."""
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a document is kept, whatever the project file calls its source."""
+
+    root: str
+    """The absolute path of a folder, the URL of a bucket's folder or of a site, a database and its table."""
+
+    path: str
+    """The document below it. Of a row it ends in `#` and the row's id; of a page it begins with `/`."""
+
+    @property
+    def whole(self) -> str:
+        return f"{self.root.rstrip('/')}{'' if self.path.startswith(('/', '#')) else '/'}{self.path}"
+
+
+@dataclass(frozen=True)
 class Document:
     """One document of a source, which is read only where its version is not the stored one."""
 
@@ -79,19 +98,28 @@ class Document:
     is_object: bool = False
     """Whether it is a file of an object store."""
 
+    origin: Origin | None = None
+    """Where it is kept; None where only a number says which one it is, such as that of a line without an id."""
+
     @property
     def is_file(self) -> bool:
         """Whether any thread can read it, beside other documents and after its source was listed."""
         return self.path is not None or self.is_object
 
 
-def unreadable(name: str, reason: str, attributes: Attributes, path: Path | None = None) -> Document:
+def unreadable(
+    name: str,
+    reason: "str | Unreadable",
+    attributes: Attributes,
+    path: Path | None = None,
+    origin: Origin | None = None,
+) -> Document:
     """A document that is known to be unreadable when it is listed."""
 
     def explain() -> str:
-        raise Unreadable(reason)
+        raise reason if isinstance(reason, Unreadable) else Unreadable(reason)
 
-    return Document(name, attributes, explain, explain, path)
+    return Document(name, attributes, explain, explain, path, origin=origin)
 
 
 def open_file(path: Path) -> BufferedReader:

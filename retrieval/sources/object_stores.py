@@ -14,7 +14,7 @@ from cluster.fingerprints.digests import digest_json
 from cluster.storage.buckets import SCHEMES
 from retrieval.sources import clouds, rows
 from retrieval.sources.config import ObjectSource
-from retrieval.sources.document import CHUNK_BYTES, Document, Entry, Gone, SourceUnavailable, Unreadable
+from retrieval.sources.document import CHUNK_BYTES, Document, Entry, Gone, Origin, SourceUnavailable, Unreadable
 from retrieval.sources.left_out import kind_left_out
 from retrieval.sources.markup import markup_of
 from retrieval.sources.parsing.formats import ROWS_SUFFIXES, SUFFIXES, text_version
@@ -33,11 +33,14 @@ def object_documents(source: ObjectSource, prefix: str, left_out: Counter[str] |
     """
     for entry in _entries(source, Counter() if left_out is None else left_out):
         name, suffix = prefix + entry.name, _suffix(entry)
+        # A source may name one object itself.
+        origin = Origin(source.path.removesuffix(f"/{entry.name}"), entry.name)
         if suffix in ROWS_SUFFIXES:
-            yield from rows.row_documents(name, _whole(source, entry), source.attributes, None)
+            yield from rows.row_documents(name, _whole(source, entry), source.attributes, None, origin)
         else:
             version, read = partial(_version, entry, source.encoding), partial(_read, entry, source.encoding)
-            yield Document(name, source.attributes, version, read, markup=markup_of(suffix), is_object=True)
+            about = markup_of(suffix)
+            yield Document(name, source.attributes, version, read, markup=about, is_object=True, origin=origin)
 
 
 def check_object_source(source: ObjectSource) -> None:
@@ -107,7 +110,8 @@ def _version(entry: Entry, encoding: str | None) -> str:
 
 def _read(entry: Entry, encoding: str | None) -> str:
     check_size(entry.size)
-    return parse(b"".join(entry.chunks()), _suffix(entry), encoding)
+    content = b"".join(entry.chunks())
+    return parse(content, _suffix(entry), encoding) if content else ""
 
 
 def list_entries(url: str) -> Iterator[Entry]:

@@ -17,7 +17,7 @@ from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
 from retrieval.filters.filters import MAX_TEXT_BYTES, METADATA_NAME, Scalar, unfit
 from retrieval.filters.rights import Attributes
-from retrieval.sources.document import Document, Unreadable, unreadable
+from retrieval.sources.document import Document, Emptied, Origin, Unreadable, unreadable
 from retrieval.sources.parsing.limits import MAX_FILE_BYTES
 
 MAX_ID_BYTES = 1000
@@ -126,7 +126,9 @@ TEXTS = ("text", "content")
 _NO_METADATA = {*IDS, *TEXTS, "title"}
 
 
-def row_documents(file: str, chunks: Iterable[bytes], attributes: Attributes, path: Path | None) -> Iterator[Document]:
+def row_documents(
+    file: str, chunks: Iterable[bytes], attributes: Attributes, path: Path | None, origin: Origin | None = None
+) -> Iterator[Document]:
     """Every row of a file, one at a time. Fields that searches can be filtered by become metadata.
 
     A row says nothing of tenant and labels: its author must not decide who reads it.
@@ -137,27 +139,31 @@ def row_documents(file: str, chunks: Iterable[bytes], attributes: Attributes, pa
         chunks: the file's bytes, in pieces of any length.
         attributes: what the source says of its documents.
         path: the local file, where it is one.
+        origin: where the file is kept. A row without an id has no origin: its number is another row's tomorrow.
     """
     for number, line in enumerate(_lines(chunks), 1):
         if line is None:
             reason = f"has more than {MAX_LINE_BYTES // 2**20} MiB on its line"
             yield unreadable(_line_name(file, number), reason, attributes, path)
         elif line.strip():
-            yield _document(file, number, line, attributes, path)
+            yield _document(file, number, line, attributes, path, origin)
 
 
-def _document(file: str, number: int, line: bytes, attributes: Attributes, path: Path | None) -> Document:
-    name = _line_name(file, number)
+def _document(
+    file: str, number: int, line: bytes, attributes: Attributes, path: Path | None, origin: Origin | None
+) -> Document:
+    name, place = _line_name(file, number), None
     try:
         row = _parsed_line(line)
         key = _id(row)
-        name = name if key is None else f"{file}#{key}"
+        if key is not None:
+            name, place = f"{file}#{key}", origin and Origin(origin.root, f"{origin.path}#{key}")
         carried = _attributes(row, attributes)
         text = _text_of(row)
     except Unreadable as error:
-        return unreadable(name, str(error), attributes, path)
+        return unreadable(name, error, attributes, path, place)
     name = f"{file}#{number if key is None else key}"
-    return Document(name, carried, partial(digest_json, text), partial(str, text), path)
+    return Document(name, carried, partial(digest_json, text), partial(str, text), path, origin=place)
 
 
 def _line_name(file: str, number: int) -> str:
@@ -190,7 +196,8 @@ def _id(row: dict[str, Any]) -> str | None:
 def _text_of(row: dict[str, Any]) -> str:
     column = next((name for name in TEXTS if isinstance(row.get(name), str)), None)
     if column is None:
-        raise Unreadable(f"has no {' and no '.join(TEXTS)}")
+        reason = f"has no {' and no '.join(TEXTS)}"
+        raise Emptied(reason) if all(row.get(name) is None for name in TEXTS) else Unreadable(reason)
     return row_text(row, "title" if isinstance(row.get("title"), str) else None, [column])
 
 

@@ -25,7 +25,7 @@ from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
 from retrieval.filters.rights import Attributes
 from retrieval.sources.config import SqlQuery, SqlSource
-from retrieval.sources.document import UNKNOWN, Document, SourceUnavailable, Unreadable, unreadable
+from retrieval.sources.document import UNKNOWN, Document, Gone, Origin, SourceUnavailable, Unreadable, unreadable
 from retrieval.sources.markup import Markup
 from retrieval.sources.rows import row_attributes, row_name, row_text
 from retrieval.sources.sql_query import as_subquery
@@ -94,6 +94,9 @@ def _attributes(kept: str) -> Attributes:
     return Attributes(tenant, tuple(access), metadata)
 
 
+_SQL_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_NAME = r"(?:\w+|\"[^\"]+\"|`[^`]+`|\[[^\]]+\])"
+_FROM = re.compile(rf"\bfrom\s+({_NAME}(?:\s*\.\s*{_NAME})*)", re.IGNORECASE)
 LISTED_ROWS = 1000
 READ_ROWS = 100
 CONNECT_S = 10
@@ -108,16 +111,17 @@ def sql_documents(source: SqlSource, prefix: str) -> Iterator[Document]:
         TandemError: an id is NULL or stands in two rows.
     """
     with _engine(source) as engine, Listing() as listing:
+        table = _table(source.sql, engine.url)
         _list(source, engine, listing)
         for page in listing.pages(READ_ROWS):
             texts = _Texts(source, engine, [row.key for row in page])
             for position, row in enumerate(page):
-                name = prefix + row.name
+                name, origin = prefix + row.name, Origin(table, f"#{row.name}")
                 if row.reason:
-                    yield unreadable(name, row.reason, row.attributes)
+                    yield unreadable(name, row.reason, row.attributes, origin=origin)
                 else:
                     version, read = partial(str, row.version), partial(texts.read, position)
-                    yield Document(name, row.attributes, version, read, markup=_markup(source.sql))
+                    yield Document(name, row.attributes, version, read, markup=_markup(source.sql), origin=origin)
 
 
 def check_sql_source(source: SqlSource) -> None:
@@ -207,13 +211,13 @@ class _Texts:
         self.last, self.window = -1, 1
 
     def read(self, position: int) -> str:
-        """The text of one row. Raises Unreadable."""
+        """The text of one row. Raises Gone where it was deleted since it was listed, and Unreadable."""
         key = self.keys[position]
         if key not in self.read_ahead:
             self.window = self.window * 2 if position == self.last + 1 else 1
             self.read_ahead = self._fetched(self.keys[position : position + self.window])
         self.last = position
-        text = self.read_ahead.pop(key, None) or Unreadable("is no longer in the query's result")
+        text = self.read_ahead.pop(key, Gone("is no longer in the query's result"))
         if isinstance(text, Unreadable):
             raise text
         return text
@@ -241,6 +245,19 @@ class _Texts:
             return row_text(row, self.source.sql.title, self.source.sql.text)
         except Unreadable as error:
             return error
+
+
+def _table(sql: SqlQuery, url: "URL") -> str:
+    """What the rows are rows of, without user and password: the database, the query's first table and the id's column.
+
+    A query that selects from no table by name is known by its text.
+    """
+    is_file = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
+    database = str(Path(url.database or "").absolute()) if is_file else url.database or ""
+    address = f"{url.get_backend_name()}://{url.host or ''}{f':{url.port}' if url.port else ''}/{database}"
+    match = _FROM.search(_SQL_COMMENT.sub(" ", sql.query))
+    table = re.sub(r"[\s\"`\[\]]", "", match[1]).lower() if match else digest_json(sql.query)[:16]
+    return f"{address}#{table}.{sql.id.lower()}"
 
 
 def _rows(source: SqlSource) -> "Subquery":

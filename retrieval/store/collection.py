@@ -65,6 +65,10 @@ class ChunkRow:
     content: str
     vector: list[float]
     attributes: Attributes = field(default_factory=Attributes)
+    identity: str = ""
+    """In a document's first row, what its text is known by; dynamic, as `origin` is."""
+    origin: str = ""
+    """In a document's first row, where it is kept."""
 
     def record(self) -> dict[str, Any]:
         """The row as Milvus takes it; metadata are dynamic fields."""

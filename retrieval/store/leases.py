@@ -68,6 +68,11 @@ def hold_lease(store: Store, name: str, on_wait: Callable[[str], object] = print
             store.remove(lease.lock)
 
 
+def is_held(store: Store, name: str) -> bool:
+    """Whether a process may be writing to the collection `name`; the lock of one that has died counts too."""
+    return bool(_locks(store, name))
+
+
 @dataclass(frozen=True)
 class Writer:
     """Who holds a lock."""

@@ -18,6 +18,7 @@ STALE_WAITS_S = (0.2, 1.0, 3.0)
 # A server compacts a segment by itself from a fifth of deleted rows on, but looks only now and then.
 COMPACT_SHARE = 0.2
 _STORED = ("id", "source", "source_hash", "num_chunks")
+_STORED_SINCE = ("identity", "origin")
 EVERY_ROW = FieldComparison("id", "!=", "")
 _IMPORTED, _NOT_IMPORTED = "Completed", ("Failed", "Failed and cleaned")
 _LISTED_IMPORTS = 10_000
@@ -31,6 +32,11 @@ class StoredChunk:
     source: str
     source_hash: str
     num_chunks: int
+    identity: str = ""
+    """In the first row of a document what its text is known by; empty in the others, and in those of earlier
+    versions."""
+    origin: str = ""
+    """The same, of where it is kept."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +115,14 @@ class Rows:
 
     def _rows(self, physical: str, expression: str) -> Iterator[StoredChunk]:
         pages = self.client.query_iterator(
-            physical, batch_size=PAGE_ROWS, filter=expression, output_fields=list(_STORED),
+            physical, batch_size=PAGE_ROWS, filter=expression, output_fields=[*_STORED, *_STORED_SINCE],
             consistency_level="Strong", timeout=self.write_s,
         )  # fmt: skip
         try:
             while rows := pages.next():
-                yield from (StoredChunk(**{key: row[key] for key in _STORED}) for row in rows)
+                for row in rows:
+                    since = (str(row.get(key) or "") for key in _STORED_SINCE)
+                    yield StoredChunk(*(row[key] for key in _STORED), *since)
         finally:
             pages.close()
 

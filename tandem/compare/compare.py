@@ -24,6 +24,7 @@ from tandem.compare.mlflow_results import log_to_mlflow
 from tandem.compare.steps import Comparison
 from tandem.compare.tracked_results import log_to_trackers
 from tandem.console import Console
+from tandem.pipeline.document_copies import forgotten_names, remove_answers
 from tandem.pipeline.documents import milvus
 from tandem.pipeline.endpoint import known_hardware, on_loopback
 from tandem.pipeline.room import check_adaptable, check_room
@@ -62,6 +63,8 @@ def compare(
         if data.needs_endpoint:
             uri = services.enter_context(milvus(project))
             services.enter_context(ray_session(project.cluster))
+        if project.retrieves:  # what was forgotten on another machine has left its answers on this one
+            remove_answers(project, forgotten_names(project))
         comparison = Comparison(project, data, run, uri, console, fresh)
         if data.needs_endpoint:
             check_room(project, read_hardware(), comparison.merged)

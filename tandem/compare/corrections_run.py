@@ -17,7 +17,8 @@ from evaluation.results import Freshness
 from evaluation.verdicts.freshness import freshness_of
 from retrieval.config import RetrievalConfig
 from retrieval.errors import RetrievalUnavailable
-from retrieval.index.indexing import Forgotten, index_documents
+from retrieval.index.forgetting.forgotten import NOTHING, ForgottenSource
+from retrieval.index.indexing import index_documents
 from retrieval.sources.config import FolderSource
 from retrieval.store.store import Store
 from tandem.console import Console
@@ -70,19 +71,21 @@ def corrected_copy(
     collection: str,
     uri: str,
     corrections: Sequence[Correction],
-    forgotten: Forgotten = tuple,
+    forgotten: ForgottenSource = NOTHING,
 ) -> Iterator[tuple[str, Callable[[], None]]]:
     """The name of a collection with the documents as they are, and a function that makes and indexes the corrections.
 
-    `forgotten` returns which documents are left out, as from the project's collection.
+    `forgotten` says which documents are left out, as from the project's collection.
     """
     name = f"{collection}{SUFFIX}"
     with tempfile.TemporaryDirectory(prefix="tandem-corrected-") as scratch:
         copies = [_copied(source, Path(scratch) / str(number)) for number, source in enumerate(_folders(config))]
         copied = config.model_copy(update={"sources": tuple(copies)})
+        places = {str(source.path): str(copy.path) for source, copy in zip(_folders(config), copies, strict=True)}
+        left_out = forgotten.read().moved(places)
 
         def sync() -> None:
-            index_documents(copied, name, uri, on_progress=lambda text: None, forgotten=forgotten)
+            index_documents(copied, name, uri, on_progress=lambda text: None, forgotten=left_out)
 
         def correct() -> None:
             for correction in corrections:

@@ -1,15 +1,13 @@
 """The document store and the collection in it: started where it is local, and brought up to date with the documents."""
 
 import contextlib
-import functools
 import sys
 from collections.abc import Callable, Iterator
 
 from cluster import interrupts
 from cluster.errors import TandemError
 from cluster.session import ray_session
-from retrieval.index.forgetting import read_forgotten
-from retrieval.index.indexing import Forgotten
+from retrieval.index.forgetting.forgotten import ForgottenList
 from retrieval.index.indexing import follow_changes as run_follow
 from retrieval.index.indexing import index_documents as run_index
 from retrieval.index.report import IndexReport
@@ -61,8 +59,14 @@ def follow(project: Project, uri: str, console: Console, take_over: bool = False
     """Keep the collection up to date with the documents until the process is interrupted."""
     said: set[str] = set()
 
+    left_out: set[str] = set()
+
     def on_report(report: IndexReport) -> None:
         console.stage("index", _summary(report))
+        for source in dict.fromkeys(report.forgotten):
+            if source not in left_out:
+                console.stage("index", f"{source}: left out, since it was forgotten")
+        left_out.update(report.forgotten)
         lines = [f"{failure.source} {failure.reason}" for failure in report.failed] + list(map(str, report.empty))
         lines += [f"{part.source}: indexed, but {part.reason}" for part in report.left_out]
         counts = [describe_left_out(report.other_files), describe_pages_left_out(report.other_pages)]
@@ -92,9 +96,9 @@ def embedding_session(project: Project) -> Iterator[None]:
         yield
 
 
-def forgotten(project: Project) -> Forgotten:
-    """A function that reads which documents are left out, each time it is called."""
-    return functools.partial(read_forgotten, project.storage.forgotten(project.collection))
+def forgotten(project: Project) -> ForgottenList:
+    """Which documents are left out, read anew whenever it matters."""
+    return ForgottenList(project.storage.forgotten(project.collection))
 
 
 def identity(project: Project) -> ProjectIdentity:

@@ -189,8 +189,12 @@ def test_a_document_is_searched_as_a_tenant_and_forgotten(project: Path) -> None
         "source": "library.md",
         "forgotten": True,
         "num_rows": 1,
+        "also": [],
         "num_answers": 0,
+        "num_drafts": 0,
         "adapters": [],
+        "named_in": [],
+        "reasons": [],
     }
     assert "library.md: left out, since it was forgotten" in tandem(project, "index").stdout
 

@@ -213,8 +213,11 @@ def test_documents_are_found_in_the_earlier_index(tmp_path: Path) -> None:
 def test_all_that_is_kept_of_a_document_is_forgotten(tmp_path: Path) -> None:
     """Its rows in the index, the answers that were given from it, and what adapters know of it."""
     assert json.loads(tandem(support(tmp_path), "forget", "museum.md", "--json").out) == {
-        "source": "museum.md", "forgotten": True, "num_rows": 1, "num_answers": 55,
-        "adapters": ["support@1", "support@2", "support-raft@1"],
+        "source": "museum.md", "forgotten": True, "num_rows": 1, "also": [], "num_answers": 55, "num_drafts": 1,
+        "adapters": ["support@1", "support@2", "support-raft@1"], "reasons": [],
+        "named_in": [
+            "1 question in questions.jsonl", *(f"the report of {run}" for run in sorted({SIX_ARMS, WITH_LIVE})),
+        ],
     }  # fmt: skip
 
 

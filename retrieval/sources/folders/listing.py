@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
 from pathlib import Path
+from unicodedata import normalize
 
 from cluster.errors import TandemError
 from retrieval.sources import rows
 from retrieval.sources.config import FolderSource
-from retrieval.sources.document import Document, SourceUnavailable, open_file
+from retrieval.sources.document import Document, Gone, Origin, SourceUnavailable, Unreadable, open_file
 from retrieval.sources.left_out import kind_left_out
 from retrieval.sources.markup import markup_of
 from retrieval.sources.parsing.formats import ROWS_SUFFIXES, SUFFIXES, text_version
@@ -60,14 +61,42 @@ def folder_documents(
     for file in _files(source, prefix, Counter() if left_out is None else left_out):
         if file.path.suffix.lower() not in ROWS_SUFFIXES:
             version = partial(_version, file.path, source.encoding)
-            read, markup = partial(read_markdown, file.path, source.encoding), markup_of(file.path.suffix)
-            yield Document(file.name, source.attributes, version, read, file.path, markup, file.signature)
+            read, markup = partial(_read, file.path, source.encoding), markup_of(file.path.suffix)
+            origin = _origin(source.path, file.path)
+            yield Document(
+                file.name, source.attributes, version, read, file.path, markup, file.signature, origin=origin
+            )
         elif not skip_rows(file):
-            yield from rows.row_documents(file.name, _chunks(file.path), source.attributes, file.path)
+            origin = _origin(source.path, file.path)
+            yield from rows.row_documents(file.name, _chunks(file.path), source.attributes, file.path, origin)
 
 
 def _version(path: Path, encoding: str | None) -> str:
     return text_version(digest(path), path.suffix, encoding)
+
+
+def _read(path: Path, encoding: str | None) -> str:
+    """An emptied file says nothing, also where no bytes are no document of its format."""
+    try:
+        return "" if _is_empty(path) else read_markdown(path, encoding)
+    except Unreadable:
+        if path.exists() or path.is_symlink():
+            raise
+        raise Gone("is no longer there") from None
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        state = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(state.st_mode) and state.st_size == 0
+
+
+def _origin(source: Path, path: Path) -> Origin:
+    """In one Unicode form: some systems give letters with accents as two characters."""
+    root, below = (source, path.relative_to(source).as_posix()) if path != source else (source.parent, path.name)
+    return Origin(normalize("NFC", str(root)), normalize("NFC", below))
 
 
 def check_folders(sources: Sequence[FolderSource]) -> None:

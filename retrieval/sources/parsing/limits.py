@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from zipfile import ZipFile
 
-from retrieval.sources.document import Unreadable, open_file
+from retrieval.sources.document import Gone, Unreadable, open_file
 
 MAX_FILE_BYTES = 50 * 1024 * 1024
 MAX_UNPACKED_BYTES = 500 * 1024 * 1024
@@ -19,6 +19,7 @@ def digest(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes.
 
     Raises:
+        Gone: it was removed since it was listed.
         Unreadable: it cannot be opened or is longer than `MAX_FILE_BYTES`.
     """
     try:
@@ -26,6 +27,8 @@ def digest(path: Path) -> str:
         with open_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not path.is_symlink():
+            raise Gone("is no longer there") from None
         raise Unreadable(f"cannot be read: {error.strerror}") from error
 
 

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
 from retrieval.sources.config import SitemapSource
-from retrieval.sources.document import Document, Gone, SourceUnavailable, Unreadable
+from retrieval.sources.document import Document, Gone, Origin, SourceUnavailable, Unreadable
 from retrieval.sources.markup import page_markup
 from retrieval.sources.rows import row_name
 from retrieval.sources.sites.addresses import canonical, page_key, page_name
@@ -46,7 +46,7 @@ def site_documents(source: SitemapSource, prefix: str, left_out: Counter[str] | 
         for url, changed in list(pages.allowed()):
             page = _WebPage(pages, url, changed)
             name, markup = prefix + row_name(page_name(url)), page_markup(url)
-            yield Document(name, source.attributes, page.version, page.read, markup=markup)
+            yield Document(name, source.attributes, page.version, page.read, markup=markup, origin=_origin(url))
 
 
 def check_sitemap_source(source: SitemapSource) -> None:
@@ -158,6 +158,11 @@ class _WebPage:
         self.pages.keys.discard(hash(page_key(self.url)))
         self.pages.left_out[SAME_PAGE] += 1
         return Gone("is a second address of a page that is read")
+
+
+def _origin(url: str) -> Origin:
+    parts = urlsplit(f"https://{page_key(url)}")
+    return Origin(f"https://{parts.netloc}", f"/{parts.path.lstrip('/')}{f'?{parts.query}' if parts.query else ''}")
 
 
 def _joined(base: str, loc: str) -> str:

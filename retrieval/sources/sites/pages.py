@@ -71,6 +71,8 @@ def page_markdown(page: Page) -> str:
     Raises:
         Unreadable: its media type is none of these, it cannot be converted, or it is an error page with HTTP 200.
     """
+    if not page.content.strip():
+        return ""
     if (suffix := _suffix(page)) is None:
         raise Unreadable(f"is {page.kind or 'of no media type'}, which is not read")
     # What the answer names comes before what a page says of itself (RFC 9110, 8.3.2).

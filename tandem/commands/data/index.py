@@ -68,11 +68,15 @@ def make_table(report: IndexReport) -> Table:
     return table
 
 
+def _left_out(source: str, name: str | None) -> str:
+    return f"{source}: left out, since it was forgotten{f' as {name}' if name else ''}"
+
+
 def as_text(report: IndexReport) -> str:
     """The documents that are not in the collection, and what was left out of those that are, each with its reason."""
     lines = [f"{failure.source}: {failure.reason}" for failure in report.failed]
     lines += [f"{part.source}: indexed, but {part.reason}" for part in report.left_out]
-    lines += [f"{source}: left out, since it was forgotten" for source in report.forgotten]
+    lines += [_left_out(source, report.forgotten_as.get(source)) for source in report.forgotten]
     if len(lines) > MOST_SHOWN:
         lines = [*lines[:MOST_SHOWN], f"and {len(lines) - MOST_SHOWN} more, which `--json` shows"]
     state = "up to date" if not report.failed else f"up to date but for {len(report.failed)} documents"

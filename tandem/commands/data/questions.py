@@ -16,6 +16,7 @@ from evaluation.drafts.splitting import split_questions, to_jsonl, to_training_r
 from evaluation.questions.files import load_questions
 from tandem.commands.options import DEFAULT, PARTLY_FAILED, DraftFile, ProjectFile
 from tandem.console import Console
+from tandem.pipeline.document_copies import without_forgotten
 from tandem.project.project import Project, load
 
 Seed = Annotated[int, typer.Option(help="The seed of the random choice.")]
@@ -43,7 +44,7 @@ def build(
     project, console = load(config), Console()
     _refuse_to_replace(out)
     writer = _writer(project, model, url)
-    documents = read_documents(project.retrieval)
+    documents = without_forgotten(project, read_documents(project.retrieval))
     console.stage("read", f"{len(documents.documents):,} documents")
     drafted = draft_questions(documents, number, writer, seed, console.progress)
     if not drafted.drafts:

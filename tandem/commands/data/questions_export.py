@@ -20,6 +20,7 @@ from evaluation.replies import Reply
 from evaluation.verdicts.drift import read_report
 from tandem.commands.options import DEFAULT, PARTLY_FAILED, AsJson, ProjectFile
 from tandem.console import Console, print_note
+from tandem.pipeline.document_copies import without_forgotten
 from tandem.pipeline.runs import find_run
 from tandem.project.project import Project, load
 
@@ -98,7 +99,7 @@ def _replies(project: Project | None, to: Tool, run: str | None, arm: str | None
 def _texts_of(project: Project | None) -> Callable[[str], Sequence[str]] | None:
     if project is None or not project.retrieval.sources:
         return None
-    documents = read_documents(project.retrieval)
+    documents = without_forgotten(project, read_documents(project.retrieval))
     return lambda source: [document.text for document in documents.find(source)[:1]]
 
 

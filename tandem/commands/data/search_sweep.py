@@ -14,7 +14,7 @@ from cluster.errors import TandemError
 from cluster.session import ray_session
 from retrieval.config import RetrievalConfig
 from retrieval.filters.rights import Rights
-from retrieval.index.forgetting import read_forgotten
+from retrieval.index.forgetting.forgotten import ForgottenList
 from retrieval.quality.judgments import JudgedSet, write_documents
 from retrieval.quality.judgments import read_judgments as read_judged
 from retrieval.quality.sweep import CHUNK_TOKENS, SearchSetting, Sweep, sweep_settings
@@ -61,7 +61,7 @@ def sweep(
     """Try the project's documents, or those of a BEIR folder, with every chunk size, mode and fusion."""
     _check_chunk_tokens(chunk_tokens)
     judged = read_judged(path, qrels)
-    forgotten = read_forgotten(project.storage.forgotten(project.collection))
+    forgotten = ForgottenList(project.storage.forgotten(project.collection)).read()
     with _documents(project, judged) as config, milvus(project) as uri, ray_session(project.cluster):
         result = sweep_settings(
             config, project.collection, uri, judged, chunk_tokens, console.progress, rights, forgotten

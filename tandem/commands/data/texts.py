@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from cluster.errors import TandemError
+from retrieval.index.forgetting.forgotten import Forgotten
+from retrieval.index.forgetting.text_identity import identity_of
 from retrieval.sources.document import Document, PartialText, Unreadable
 from retrieval.sources.sources import all_documents, check_sources
 from tandem.commands.options import DEFAULT, PARTLY_FAILED, AsJson, ProjectFile
@@ -39,7 +41,7 @@ def write_texts(
     if out.exists() and not force:
         raise TandemError(f"{out} is there already.", "A new file.", "Name another file, or add `--force`.")
     check_sources(project.retrieval.sources)
-    texts = _Texts(set(forgotten(project)()), restricted)
+    texts = _Texts(forgotten(project).read(), restricted)
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f"{out.name}.part")
     try:
@@ -82,7 +84,7 @@ def write_texts(
 class _Texts:
     """The documents that may be trained on, one at a time, and what became of the others."""
 
-    forgotten: set[str]
+    forgotten: Forgotten
     with_restricted: bool
     num_read: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
@@ -100,6 +102,9 @@ class _Texts:
             except Unreadable as error:
                 self.unreadable.append({"source": document.source, "reason": str(error)})
                 continue
+            if self.forgotten.find_text(identity_of(text), document.origin):
+                self.left_out["forgotten"] += 1
+                continue
             if not text.strip():
                 self.left_out["empty"] += 1
                 continue
@@ -109,7 +114,7 @@ class _Texts:
             yield {"id": document.source, "source": document.source, "text": text}
 
     def _why_not(self, document: Document) -> str | None:
-        if document.source in self.forgotten:
+        if self.forgotten.find(document.source, document.origin):
             return "forgotten"
         is_restricted = bool(document.attributes.tenant or document.attributes.access)
         return "restricted" if is_restricted and not self.with_restricted else None

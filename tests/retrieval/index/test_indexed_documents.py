@@ -32,8 +32,10 @@ def test_a_document_is_known_where_all_its_rows_are_there_and_of_one_state(known
 
 def test_what_is_written_takes_the_place_of_what_was_known(known: IndexedDocuments) -> None:
     known.fill(chunks("a", "old", 3, 3))
-    known.replace("a", ["a-0", "x"], "new", 2)
+    known.replace("a", [StoredChunk("a-0", "a", "new", 2, "text", "place"), StoredChunk("x", "a", "new", 2)])
     assert (known.digest("a"), known.ids("a")) == ("new", ["a-0", "x"])
+    assert list(known.identities()) == [("a", "text", "place")] and known.text("a") == "text"
+    assert known.says("text") and not known.says("other") and not known.says("")
     assert known.fill(chunks("b", "b", 1, 1)) == 1
     assert known.ids("a") == []
 

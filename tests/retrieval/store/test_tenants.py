@@ -9,20 +9,24 @@ import pytest
 from cluster.errors import TandemError
 from cluster.storage.objects import Folder, SharedRecord
 from retrieval.config import RetrievalConfig
-from retrieval.errors import CollectionBusy
 from retrieval.filters.filters import FieldComparison
 from retrieval.filters.rights import Rights
 from retrieval.index import indexing
-from retrieval.index.forgetting import forget_document, read_forgotten, restore_document
+from retrieval.index.forgetting.forget import forget_document, restore_document
+from retrieval.index.forgetting.forgotten import Forgotten, ForgottenDocument, ForgottenList
 from retrieval.index.indexing import index_documents
 from retrieval.index.report import Failure, IndexReport
 from retrieval.search.search import Searcher
 from retrieval.sources.config import FolderSource
-from retrieval.store.leases import hold_lease
 from retrieval.store.store import Store
 
 pytestmark = pytest.mark.slow
 Quiet = Callable[[str], None]
+
+
+def named(*names: str) -> Forgotten:
+    """What an earlier version's list says."""
+    return Forgotten(tuple(ForgottenDocument((name,)) for name in names))
 
 
 def config(documents: Path, **source: Any) -> RetrievalConfig:
@@ -109,18 +113,18 @@ def test_a_forgotten_document_leaves_everything_and_stays_out(
     before = rows_of(milvus, "leaving", "gold.md")
     assert list(before.values()) == [1, 1], "in the collection that is searched and in the unfinished one"
 
-    assert forget_document("leaving", "gold.md", milvus, kept) == 2
+    assert forget_document("leaving", "gold.md", milvus, kept).rows == {"gold.md": 2}
     assert set(rows_of(milvus, "leaving", "gold.md").values()) == {0}
-    assert read_forgotten(kept) == {"gold.md"}
+    assert [document.names for document in ForgottenList(kept).read().documents] == [("gold.md",)]
     with pytest.raises(TandemError, match=r"forgotten already"):
         forget_document("leaving", "gold.md", milvus, kept)
 
     for settings in (smaller, config(documents)):
-        report = index_documents(settings, "leaving", milvus, quiet, lambda: read_forgotten(kept))
+        report = index_documents(settings, "leaving", milvus, quiet, ForgottenList(kept))
         assert report.forgotten == ["gold.md"] and report.num_chunks == 3
         assert set(rows_of(milvus, "leaving", "gold.md").values()) == {0}
     restore_document("leaving", "gold.md", kept)
-    assert index_documents(config(documents), "leaving", milvus, quiet, lambda: read_forgotten(kept)).added == 1
+    assert index_documents(config(documents), "leaving", milvus, quiet, ForgottenList(kept)).added == 1
 
 
 def test_a_run_that_died_while_forgetting_is_finished_by_the_index(
@@ -129,9 +133,9 @@ def test_a_run_that_died_while_forgetting_is_finished_by_the_index(
     """The list is written first, so what is on it goes with the next run, also when it is all that there was."""
     index_documents(config(documents), "dying", milvus, quiet)
     names = {"gold.md", "iron.md", "codes.md", "people/curie.txt"}
-    report = index_documents(config(documents), "dying", milvus, quiet, lambda: {"gold.md"})
+    report = index_documents(config(documents), "dying", milvus, quiet, named("gold.md"))
     assert (report.deleted, report.unchanged, report.forgotten) == (1, 3, ["gold.md"])
-    report = index_documents(config(documents), "dying", milvus, quiet, lambda: names)
+    report = index_documents(config(documents), "dying", milvus, quiet, named(*names))
     assert (report.deleted, report.num_chunks, len(report.forgotten)) == (3, 0, 4)
 
 
@@ -139,13 +143,13 @@ def test_a_document_with_a_strange_name_is_indexed_and_forgotten(
     documents: Path, milvus: str, quiet: Quiet, tmp_path: Path
 ) -> None:
     names = ["'\"\\.md", "\U00020bb7.md", '") or (source != "".md', "a\nb.md"]
-    for name in names:
-        (documents / name).write_text("# Tin\n\nThe symbol of Tin is Sn.\n")
+    for number, name in enumerate(names):
+        (documents / name).write_text(f"# Tin\n\nTin number {number} has the symbol Sn.\n")
     (documents / "caf\udce9.md").write_text("# Tin\n\nThe symbol of Tin is Sn.\n")
     report = index_documents(config(documents), "strange", milvus, quiet)
     assert report.failed == [Failure("caf\\udce9.md", "has a name that is not UTF-8")]
     for number, name in enumerate(names):
-        assert forget_document("strange", name, milvus, SharedRecord(Folder(tmp_path), "kept.json")) == 1
+        assert forget_document("strange", name, milvus, SharedRecord(Folder(tmp_path), "kept.json")).num_rows == 1
         store = Store(milvus)
         assert store.finish(store.filled("strange")[0]) == 7 - number
         store.close()
@@ -164,11 +168,9 @@ def test_what_is_not_there_cannot_be_forgotten(documents: Path, milvus: str, qui
     assert kept.read() is None
     with pytest.raises(TandemError, match=r"not among what unknown-source has forgotten"):
         restore_document("unknown-source", "gold.md", kept)
-    with hold_lease(Store(milvus), "unknown-source"), pytest.raises(CollectionBusy, match="another process"):
-        forget_document("unknown-source", "gold.md", milvus, kept)
     (tmp_path / "kept.json").write_text("{}")
     with pytest.raises(TandemError, match="cannot be read"):
-        index_documents(config(documents), "unknown-source", milvus, quiet, lambda: read_forgotten(kept))
+        index_documents(config(documents), "unknown-source", milvus, quiet, ForgottenList(kept))
 
 
 @pytest.mark.parametrize("store", ["milvus", pytest.param("server", marks=pytest.mark.matrix)])
