@@ -27,6 +27,9 @@ class Drawn:
     is_empty: bool = True
     """Whether nothing is drawn at all."""
 
+    num_unshown: int = 0
+    """Texts in fonts that are not in the file and that PDFium's own do not know: it leaves out those of one letter."""
+
     picture_share: float = 0.0
     """Share of the page that its largest picture covers, from 0 to 1."""
 
@@ -45,6 +48,8 @@ def read_objects(page: Any) -> Drawn:
         drawn.is_empty = False
         if kind == pdfium.FPDF_PAGEOBJ_PATH:
             drawn.boxes.append((left, bottom, right, top))
+        elif kind == pdfium.FPDF_PAGEOBJ_TEXT:
+            drawn.num_unshown += 1
         elif kind == pdfium.FPDF_PAGEOBJ_IMAGE:
             share = (right - left) * (top - bottom) / max(width * height, 1.0)
             drawn.picture_share = max(drawn.picture_share, min(share, 1.0))
@@ -59,9 +64,15 @@ def _boxes(page: Any) -> Iterator[tuple[int, float, float, float, float]]:
         kind = pdfium.FPDFPageObj_GetType(shown)
         if kind == pdfium.FPDF_PAGEOBJ_FORM and _holds_picture(shown, MAX_DEPTH):
             kind = pdfium.FPDF_PAGEOBJ_IMAGE
-        if kind != pdfium.FPDF_PAGEOBJ_TEXT and pdfium.FPDFPageObj_GetBounds(shown, *pointers):
+        if pdfium.FPDFPageObj_GetBounds(shown, *pointers):
             left, bottom, right, top = (each.value for each in box)
-            yield kind, left, bottom, right, top
+            if kind != pdfium.FPDF_PAGEOBJ_TEXT or (right - left < 0.001 and not _has_font(shown)):
+                yield kind, left, bottom, right, top
+
+
+def _has_font(shown: Any) -> bool:
+    """Whether the font of a text is in the file."""
+    return bool(pdfium.FPDFFont_GetIsEmbedded(pdfium.FPDFTextObj_GetFont(shown)))
 
 
 def _holds_picture(form: Any, depth: int) -> bool:

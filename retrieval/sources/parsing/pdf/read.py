@@ -92,9 +92,9 @@ def _page(document: Any, names: GlyphNames, number: int, ocr: Ocr | None, missin
         return ""
     try:
         words, drawn = read_words(page), read_objects(page)
-        if words.num_unreadable:
+        if words.num_unreadable or drawn.num_unshown:
             others = names.read_words(number)
-            words = others if others.num_words and others.num_unreadable < words.num_unreadable else words
+            words = others if others.num_letters > words.num_letters else words
         texts = [read_in_order(group, drawn.rules(direction)) for direction, group in words.groups.items()]
         missing.unreadable[number] = words.num_unreadable
         if _is_picture(words, drawn):

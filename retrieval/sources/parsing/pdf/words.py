@@ -66,6 +66,11 @@ class PageWords:
     def num_words(self) -> int:
         return sum(map(len, self.groups.values())) + len(self.slanted.split())
 
+    @property
+    def num_letters(self) -> int:
+        """Letters that can be read."""
+        return sum(len(word.text) for group in self.groups.values() for word in group) + len(self.slanted)
+
 
 def read_words(page: Any) -> PageWords:
     """The words of a page (a `pypdfium2.PdfPage`) by direction."""

@@ -61,6 +61,8 @@ class Pdf:
     pages: list[int] = field(default_factory=list)
     fields: list[int] = field(default_factory=list)
     catalog: bytes = b""
+    is_embedded: bool = True
+    """Whether F2 is in the file."""
 
     def __post_init__(self) -> None:
         helvetica = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"
@@ -118,7 +120,8 @@ class Pdf:
         widths = " ".join(f"{dejavu()['hmtx'][name][0] * unit:.0f}" for name in dejavu().getGlyphOrder())
         mapped = f"/ToUnicode {self.stream(_unicode_map())} 0 R" if has_map else ""
         # A font without a map is not in the file either: PDFium reads the letters from the font's own table.
-        font_file = f"/FontFile2 {self.stream(dejavu_file().read_bytes())} 0 R" if has_map else ""
+        is_in_file = has_map and self.is_embedded
+        font_file = f"/FontFile2 {self.stream(dejavu_file().read_bytes())} 0 R" if is_in_file else ""
         described = self.add(
             "<< /Type /FontDescriptor /FontName /DejaVuSans /Flags 4 /FontBBox [-1021 -463 1793 1232] /ItalicAngle 0 "
             f"/Ascent 928 /Descent -236 /CapHeight 729 /StemV 80 {font_file} >>".encode()

@@ -12,16 +12,21 @@ LEFT = ["The warranty of the Kestrel", "pump ends after 24 months", "or after 3,
 RIGHT = ["Über die Größe der Räume", "entscheidet Herr Müßig, und", "le café est près de l'hôtel."]
 
 
-def scanned(pdf: Pdf, lines: list[tuple[str, int, int]], grain: int = 12) -> None:
-    """A page of 200 dots an inch with lines at places in dots, and with the grain of a scanner."""
+def scanned(pdf: Pdf, lines: list[tuple[str, int, int]], turns: int = 0, grain: int = 12) -> None:
+    """A page of 200 dots an inch with lines at places in dots, and with the grain of a scanner.
+
+    Args:
+        turns: quarter turns counterclockwise by which the paper lay wrong.
+    """
     image = Image.new("L", (1700, 2200), 255)
     font = ImageFont.truetype(str(dejavu_file()), 30)
     for line, x, y in lines:
         ImageDraw.Draw(image).text((x, y), line, fill=30, font=font)
-    dots = np.asarray(image, dtype=np.int16)
+    dots = np.rot90(np.asarray(image, dtype=np.int16), turns)
     grained = dots + np.random.default_rng(1).integers(-grain, grain, dots.shape)
-    number = pdf.picture(1700, 2200, np.clip(grained, 0, 255).astype(np.uint8).tobytes())
-    pdf.page(b"q 612 0 0 792 0 0 cm /Im1 Do Q\n", images=f"/Im1 {number} 0 R")
+    number = pdf.picture(dots.shape[1], dots.shape[0], np.clip(grained, 0, 255).astype(np.uint8).tobytes())
+    height = 612 * dots.shape[0] / dots.shape[1]
+    pdf.page(f"q 612 0 0 {height} 0 0 cm /Im1 Do Q\n".encode(), images=f"/Im1 {number} 0 R")
 
 
 def test_scanned_columns_are_read_in_order() -> None:
@@ -43,3 +48,12 @@ def test_what_ocr_does_not_know_is_counted() -> None:
     found = read_pdf(pdf.written())
     assert "warranty" in found.text
     assert +found.left_out == {"lines on page 1 that OCR could not read: run another OCR over the file": 1}
+
+
+@pytest.mark.parametrize(
+    "turns", [pytest.param(1, marks=pytest.mark.matrix), 2, pytest.param(3, marks=pytest.mark.matrix)]
+)
+def test_a_page_that_was_scanned_the_wrong_way_round_is_read_in_order(turns: int) -> None:
+    pdf = Pdf()
+    scanned(pdf, [(line, 150, 200 + 50 * at) for at, line in enumerate(LEFT)], turns)
+    assert read_pdf(pdf.written()).text.split() == " ".join(LEFT).split()

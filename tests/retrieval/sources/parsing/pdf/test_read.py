@@ -164,6 +164,14 @@ def test_letters_of_fonts_without_a_map_are_counted() -> None:
     assert what.startswith("characters on page 1 in fonts that do not say which letters they show") and number == 6
 
 
+def test_letters_of_fonts_that_are_not_in_the_file_are_read() -> None:
+    """PDFium leaves out texts of one letter that its own fonts do not know."""
+    pdf = Pdf(is_embedded=False)
+    letters = [text(letter, 72 + 8 * at, 700, font="F2") for at, letter in enumerate("котёл")]
+    pdf.page(text("The boiler is checked in May.", 72, 720), *letters)
+    assert read(pdf) == "The boiler is checked in May.\nкотёл"
+
+
 def test_pages_without_text_are_counted() -> None:
     pdf = Pdf()
     picture = f"/Im1 {pdf.picture(10, 10, bytes(range(100)))} 0 R"
