@@ -30,15 +30,15 @@ NOTICE = (
 
 @pytest.fixture(scope="module")
 def documents(milvus: str, tmp_path_factory: pytest.TempPathFactory) -> RetrievalConfig:
-    """Facts for all, one long document of acme's, and a notice that stands in three documents, one of them acme's."""
+    """Facts for all, one long document of acme's, and a notice that is in three documents, one of them acme's."""
     folder = tmp_path_factory.mktemp("stages")
-    for name, text in {**FACTS, "b.md": f"# B\n\n{NOTICE}\n", "a.md": f"# A\n\n{NOTICE}\n"}.items():
+    for name, text in {**FACTS, "b.md": f"# Notice\n\n{NOTICE}\n", "a.md": f"# Notice\n\n{NOTICE}\n"}.items():
         (folder / "all" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "all" / name).write_text(text)
     (folder / "acme").mkdir()
     parts = "\n\n".join(f"## {part.title()}\n\n{PART.format(part)}" for part in PARTS)
     (folder / "acme" / "manual.md").write_text(f"# Manual\n\n{parts}\n")
-    (folder / "acme" / "secret.md").write_text(f"# Secret\n\n{NOTICE}\n")
+    (folder / "acme" / "secret.md").write_text(f"# Notice\n\n{NOTICE}\n")
     sources = [{"path": folder / "all"}, {"path": folder / "acme", "tenant": "acme"}]
     config = RetrievalConfig.model_validate({"sources": sources, "chunk_tokens": 80})
     index_documents(config, "stages", milvus, lambda line: None)
