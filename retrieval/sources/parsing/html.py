@@ -8,6 +8,7 @@ see, as Tandem is one. Style sheets are not applied: what only they hide is read
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from retrieval.sources.document import Unreadable
@@ -22,13 +23,13 @@ _META = re.compile(rb"<meta[^>]{0,500}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", 
 _XML = re.compile(rb"^\s*<\?xml[^>]{0,200}encoding\s*=\s*[\"']([\w.:-]{1,40})", re.IGNORECASE)
 _DECLARED_WITHIN = 4096
 _HIDING = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.IGNORECASE)
-_NO_TEXT = ("script", "style", "template", "head")
-_APART = (
+_NO_TEXT = frozenset({"script", "style", "template"})
+_APART = frozenset({
     "address", "aside", "body", "button", "center", "details", "dialog", "fieldset", "figure", "footer", "form",
     "header", "hgroup", "html", "legend", "main", "menu", "nav", "noscript", "optgroup", "option", "search", "select",
     "summary", "text", "textarea",
-)  # fmt: skip
-_INLINE = ("a", "b", "code", "del", "em", "i", "kbd", "mark", "s", "samp", "strong", "u")
+})  # fmt: skip
+_INLINE = frozenset({"a", "b", "code", "del", "em", "i", "kbd", "mark", "s", "samp", "strong", "u"})
 _MOST_WRONG = 1000
 """A page may have one byte in so many that is not in its charset, as pasted words leave them."""
 MAX_DEPTH = 300
@@ -82,35 +83,44 @@ def decode_html(content: bytes, encoding: str | None, declared: str | None) -> t
 def html_markdown(text: str) -> Parsed:
     """What a page shows, as Markdown; its title is the heading where no other says the same."""
     from bs4 import BeautifulSoup
-    from bs4.element import CData, PreformattedString
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a page is also XML, or as short as a file's name
         soup = BeautifulSoup(text, "html.parser")
     left_out = Counter[str]()
-    title = " ".join(soup.title.get_text().split()) if soup.title else ""
-    for text_node in soup.find_all(string=lambda each: isinstance(each, PreformattedString)):
-        if not isinstance(text_node, CData):  # comments, declarations, instructions
-            text_node.extract()
-    for element in soup.find_all(_NO_TEXT):
-        if element.name != "head" or not element.find("body"):
-            element.decompose()
-    left_out["elements that the page hides"] += _remove_hidden(soup)
-    _name_what_has_no_text(soup)
+    title = next((" ".join(each.get_text().split()) for each in soup.find_all("title") if _is_title(each)), "")
+    _remove(soup, left_out)
+    elements = soup.find_all(True)
+    for element in elements:
+        _name_what_has_no_text(element, left_out)
     # A soft hyphen is a place where a word may be divided, and part of none.
-    shown = _markdown(soup).replace("\xad", "").strip()
+    shown = _markdown(soup, elements).replace("\xad", "").strip()
     says_it = not title or title in " ".join(shown[: 2 * len(title) + 200].split())
     return Parsed(shown if says_it else f"# {title}\n\n{shown}", left_out)
 
 
-def _remove_hidden(soup: "BeautifulSoup") -> int:
-    """How many elements with text were removed; one within another counts once."""
-    num_removed = 0
-    for element in soup.find_all(_is_hidden):
-        if not element.decomposed:
-            num_removed += bool(element.get_text(strip=True))
-            element.decompose()
-    return num_removed
+def _is_title(element: "Tag") -> bool:
+    """Of the page, and not of a drawing in it."""
+    return element.find_parent("svg") is None
+
+
+def _remove(soup: "BeautifulSoup", left_out: Counter[str]) -> None:
+    """What is no text of the page, and what the page hides. A head that nothing closes has the page in it."""
+    from bs4.element import CData, PreformattedString, Tag
+
+    waiting: list[Tag] = [soup]
+    while waiting:
+        for each in list(waiting.pop().contents):
+            if not isinstance(each, Tag):
+                if isinstance(each, PreformattedString) and not isinstance(each, CData):
+                    each.extract()  # a comment, a declaration, an instruction
+            elif each.name in _NO_TEXT or (each.name == "title" and _is_title(each)):
+                each.decompose()
+            elif each.attrs and each.name not in ("html", "body") and _is_hidden(each):
+                left_out["elements that the page hides"] += bool(each.get_text(strip=True))
+                each.decompose()
+            else:
+                waiting.append(each)
 
 
 def _is_hidden(element: "Tag") -> bool:
@@ -120,53 +130,53 @@ def _is_hidden(element: "Tag") -> bool:
     return bool(_HIDING.search(str(element.attrs.get("style") or "")))
 
 
-def _name_what_has_no_text(soup: "BeautifulSoup") -> None:
+def _name_what_has_no_text(element: "Tag", left_out: Counter[str]) -> None:
     """Words that a browser shows and that stand in an attribute become text."""
-    for field in soup.find_all("input"):
-        kind = str(field.get("type", "text")).lower()
-        words = field.get("alt") if kind == "image" else field.get("value") or field.get("placeholder")
+    name = element.name
+    if name == "img":
+        words = element.get("alt") or element.get("title")
+        left_out["pictures without a description"] += words is None and "alt" not in element.attrs
+        element.replace_with(f"[{words}]" if words else "")
+    elif name == "input":
+        kind = str(element.get("type", "text")).lower()
+        words = element.get("alt") if kind == "image" else element.get("value") or element.get("placeholder")
         if words and kind not in ("hidden", "checkbox", "radio", "password", "file"):
-            field.replace_with(f" {words} ")
-    for element in soup.find_all(["textarea", "area", "option", "optgroup", "track"]):
+            element.replace_with(f" {words} ")
+    elif name in ("textarea", "area", "option", "optgroup", "track"):
         words = element.get("placeholder") or element.get("alt") or element.get("label")
-        if words and (element.name == "optgroup" or not element.get_text(strip=True)):
+        if words and (name == "optgroup" or not element.get_text(strip=True)):
             element.insert(0, f"{words} ")
-    for element in soup.find_all(["abbr", "dfn", "acronym"], title=True):
-        if str(element["title"]).strip() != element.get_text(strip=True):
-            element.append(f" ({element['title']})")
-    for image in soup.find_all("img"):
-        if not image.get("alt") and image.get("title"):
-            image["alt"] = image["title"]
-        if str(image.get("src") or "").lower().startswith("data:"):
-            image["src"] = ""
+    elif name in ("abbr", "dfn", "acronym"):
+        words = str(element.get("title") or "").strip()
+        if words not in ("", element.get_text(strip=True)):
+            element.append(f" ({words})")
 
 
-def _divide(soup: "BeautifulSoup") -> None:
+def _markdown(soup: "BeautifulSoup", elements: "Iterable[Tag]") -> str:
+    """Plain text where elements lie so deep in each other that Markdown of them cannot be made."""
+    from markdownify import ATX, MarkdownConverter
+
+    if _deepest(soup, elements) > MAX_DEPTH:
+        return str(soup.get_text("\n", strip=True))
+    for element in elements:
+        _divide(element)
+    converter = MarkdownConverter(heading_style=ATX, escape_underscores=False, escape_asterisks=False)
+    return str(converter.convert_soup(soup))
+
+
+def _divide(element: "Tag") -> None:
     """What a browser shows apart is apart in Markdown, and the letters of a word stay together in it."""
-    for element in soup.find_all(_APART):
+    if element.name in _APART:
         element.name = "div"
-    for element in soup.find_all(_INLINE):
+    elif element.name in _INLINE and element.parent is not None:
         before, after, own = element.previous_sibling, element.next_sibling, element.get_text()
         goes_on = isinstance(before, str) and before[-1:].isalnum() and own[:1].isalnum()
         if goes_on or (isinstance(after, str) and after[:1].isalnum() and own[-1:].isalnum()):
             element.unwrap()
 
 
-def _markdown(soup: "BeautifulSoup") -> str:
-    """Plain text where elements lie so deep in each other that Markdown of them cannot be made."""
-    from markdownify import ATX, MarkdownConverter
-
-    if _deepest(soup) > MAX_DEPTH:
-        return str(soup.get_text("\n", strip=True))
-    _divide(soup)
-    converter = MarkdownConverter(
-        heading_style=ATX, escape_underscores=False, escape_asterisks=False, keep_inline_images_in=[]
-    )
-    return str(converter.convert_soup(soup))
-
-
-def _deepest(soup: "BeautifulSoup") -> int:
+def _deepest(soup: "BeautifulSoup", elements: "Iterable[Tag]") -> int:
     depths = {id(soup): 0}
-    for element in soup.find_all(True):  # in the order of the page: parents first
-        depths[id(element)] = depths[id(element.parent)] + 1
+    for element in elements:  # in the order of the page: parents first; what was replaced has no parent
+        depths[id(element)] = depths.get(id(element.parent), 0) + 1
     return max(depths.values())

@@ -49,7 +49,14 @@ def test_what_the_page_hides_is_left_out_and_counted(hidden: str) -> None:
 
 @pytest.mark.parametrize(
     "shown",
-    ["<p hidden=until-found>gnu</p>", "<p style='x-display:none'>gnu</p>", "<p aria-hidden=true>gnu</p>", "gnu"],
+    [
+        "<html hidden><body style='display:none'>gnu",
+        "<head><title>x</title><p>gnu",
+        "<p hidden=until-found>gnu</p>",
+        "<p style='x-display:none'>gnu</p>",
+        "<p aria-hidden=true>gnu</p>",
+        "gnu",
+    ],
 )
 def test_what_is_shown_is_read(shown: str) -> None:
     read = parse(shown.encode(), ".html")
@@ -59,6 +66,12 @@ def test_what_is_shown_is_read(shown: str) -> None:
 def test_no_text_of_the_page() -> None:
     read = parse(b"<template>gnu</template><script>gnu()</script><style>gnu{}</style><p>shown", ".htm")
     assert read == "shown" and not isinstance(read, PartialText)
+
+
+def test_pictures_without_a_description_are_counted() -> None:
+    read = parse(b"<svg><title>icon</title></svg><p>text<img src=a.png><img alt='' src=line.png></p>", ".html")
+    assert read.split() == ["icon", "text"]
+    assert isinstance(read, PartialText) and read.left_out == ("not its pictures without a description (1)",)
 
 
 RUSSIAN = "<p>Политика отпусков</p>"
