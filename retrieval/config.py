@@ -136,11 +136,14 @@ class LiveConfig(Section):
 
 # Those that obstore opens and Milvus may keep its data in.
 BUCKETS = frozenset({"s3", "gs", "az", "abfs", "abfss"})
-IndexKind = Literal["hnsw", "ivf", "diskann", "flat"]
+IndexKind = Literal["hnsw", "hnsw_sq", "ivf", "rabitq", "diskann", "flat"]
 Consistency = Literal["bounded", "strong", "session", "eventually"]
+_GRAPH, _CLUSTERS = ("m", "ef_construction", "ef"), ("nlist", "nprobe")
 _PARAMETERS = {
-    "hnsw": ("m", "ef_construction", "ef"),
-    "ivf": ("nlist", "nprobe"),
+    "hnsw": _GRAPH,
+    "hnsw_sq": _GRAPH,
+    "ivf": _CLUSTERS,
+    "rabitq": _CLUSTERS,
     "diskann": ("search_list",),
     "flat": (),
 }
@@ -154,27 +157,28 @@ class MilvusConfig(Section):
     """
 
     index: Literal["auto"] | IndexKind = "auto"
-    """`hnsw` (a graph in memory), `ivf` (clusters of vectors in 8 bits: a quarter of the memory), `diskann` (a graph on
-    the servers' disks), `flat` (exact, every vector is compared), or `auto`: hnsw while `memory_gib` holds it, then
-    diskann where the server has it, else ivf."""
+    """`hnsw` (a graph in memory), `hnsw_sq` (the same over vectors in 8 bits), `ivf` (clusters of vectors in 8 bits),
+    `rabitq` (clusters of vectors in one bit, and in 8 bits for the best; Milvus 2.6), `diskann` (a graph on the disks
+    of the servers), `flat` (exact, every vector is compared), or `auto`: hnsw while `memory_gib` holds it, then diskann
+    where the server has it, else ivf. hnsw_sq, ivf and rabitq take a quarter to a third of hnsw's memory."""
 
     memory_gib: Annotated[float, Field(gt=0)] = 16.0
     """Memory in GiB that the servers have for the vectors of this collection. Only `index: auto` looks at it."""
 
     m: Annotated[int, Field(ge=2, le=2048)] | None = None
-    """hnsw: edges of a node. Default 16. More find more and take more memory."""
+    """hnsw and hnsw_sq: edges of a node. Default 16. More find more and take more memory."""
 
     ef_construction: Annotated[int, Field(ge=8, le=4096)] | None = None
-    """hnsw: candidates looked at where a vector is put into the graph. Default 200."""
+    """hnsw and hnsw_sq: candidates looked at where a vector is put into the graph. Default 200."""
 
     ef: Annotated[int, Field(ge=1, le=32_768)] | None = None
-    """hnsw: candidates looked at by a search. Default 128, or four times as many as are asked for."""
+    """hnsw and hnsw_sq: candidates looked at by a search. Default 128, or four times as many as are asked for."""
 
     nlist: Annotated[int, Field(ge=1, le=65_536)] | None = None
-    """ivf: number of clusters. Default 1024."""
+    """ivf and rabitq: number of clusters. Default 1024."""
 
     nprobe: Annotated[int, Field(ge=1, le=65_536)] | None = None
-    """ivf: clusters looked at by a search. Default: a sixteenth of them, at least 16."""
+    """ivf and rabitq: clusters looked at by a search. Default: a sixteenth of them, at least 16."""
 
     search_list: Annotated[int, Field(ge=1, le=65_535)] | None = None
     """diskann: candidates looked at by a search. Default 128, or four times as many as are asked for."""
@@ -223,7 +227,7 @@ class MilvusConfig(Section):
         kind = values.get("index", "auto") if isinstance(values, dict) else "auto"
         for other, names in _PARAMETERS.items():
             for name in names:
-                if kind in _PARAMETERS and other != kind and values.get(name) is not None:
+                if kind in _PARAMETERS and name not in _PARAMETERS[kind] and values.get(name) is not None:
                     raise ValueError(f"{name} is for index: {other}, and index is {kind}")
         return values
 

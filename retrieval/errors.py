@@ -73,7 +73,8 @@ def owned_collection(name: str, uri: str, owner: str, where: str) -> TandemError
 def no_index(uri: str, version: str, kind: str, reason: str) -> TandemError:
     return TandemError(
         f"Milvus at {uri}, version {version}, cannot build the index {kind}: {reason.rstrip('.')}.",
-        "retrieval.milvus.index: auto takes one that the server has; hnsw, ivf and flat are in every server.",
+        "retrieval.milvus.index: auto takes one that the server has; hnsw, ivf and flat are in every server, hnsw_sq "
+        "in Milvus Lite and in servers since 2.5, rabitq in servers since 2.6.",
         "Set retrieval.milvus.index, and remove retrieval.milvus parameters that it does not take.",
     )
 

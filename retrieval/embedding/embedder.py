@@ -104,6 +104,8 @@ class Embedder:
         """
         if self.is_exported or "_model" not in vars(self) or self._export_key is None or self.precision != "stored":
             return None
+        if self._model.device.type != "cpu":
+            return None
         with self._lock:
             return keep_export(self._model, self._description, self._export_key)
 

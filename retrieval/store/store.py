@@ -326,8 +326,8 @@ class Store(Rows, Properties):
             parameters = self.client.prepare_index_params()
             parameters.add_index(index.field_name, index_type=index.kind, metric_type=index.metric, params=index.params)
             try:
-                if self.is_lite and index.kind == "DISKANN":
-                    raise no_index(self.uri, self.version, index.kind, "Milvus Lite keeps vectors in memory")
+                if self.is_lite and index.kind in ("DISKANN", "IVF_RABITQ"):
+                    raise no_index(self.uri, self.version, index.kind, "Milvus Lite does not have it")
                 with explained_connection(self.uri):
                     self.client.create_index(physical, parameters, timeout=self.write_s)
                 return index.kind

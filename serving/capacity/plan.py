@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from retrieval.store.index_parameters import hnsw_gib
+from retrieval.store.index_parameters import index_memory
 from serving.capacity.adapter_cache import hit_rate, zipf
 from serving.capacity.queueing import Station, open_times
 from serving.capacity.unit_costs import EngineCosts, UnitCosts
@@ -223,12 +223,12 @@ def _nodes(wish: Workload, engine: EngineCosts, servers: dict[str, int]) -> Iter
 
 def _query_nodes(wish: Workload, cores: int) -> Nodes:
     """Every replica holds all vectors, so that there are at least as many nodes as hold one, times the replicas."""
-    memory = hnsw_gib(wish.milvus, wish.chunks, wish.dimensions)
+    kind, memory = index_memory(wish.milvus, wish.chunks, wish.dimensions)
     each = math.ceil(memory / (wish.node_gib * MEMORY_USED))
     number = max(each * wish.milvus_replicas, math.ceil(cores / wish.node_cores))
     return Nodes(
         "Milvus query", number,
-        f"HNSW {memory:,.4g} GiB / ({wish.node_gib:g} GiB x {MEMORY_USED:g}) = {each}, x {wish.milvus_replicas} "
+        f"{kind} {memory:,.4g} GiB / ({wish.node_gib:g} GiB x {MEMORY_USED:g}) = {each}, x {wish.milvus_replicas} "
         f"replicas; {cores} cores / {wish.node_cores}; the larger",
     )  # fmt: skip
 

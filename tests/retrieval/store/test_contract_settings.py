@@ -44,12 +44,22 @@ def opened(store: Store) -> Iterator[Callable[..., Store]]:
         each.close()
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf", "flat"])
+@pytest.mark.parametrize("kind", ["hnsw", "hnsw_sq", "ivf", "flat"])
 def test_each_index_finds_the_nearest(opened: Callable[..., Store], name: str, kind: str) -> None:
     store = opened(index=kind)
+    if kind == "hnsw_sq" and not store.is_lite:
+        with pytest.raises(TandemError, match="cannot build the index HNSW_SQ"):
+            built(store, name, [], replace(SETTINGS, index=kind))
+        return
     physical = built(store, name, [row(number) for number in range(300)], replace(SETTINGS, index=kind))
     assert found(store, name) == list(range(10))
     assert store.index_kind(physical) == num_candidates(store.config, 0, 4)[0].kind
+
+
+def test_an_index_that_the_store_does_not_have_is_refused(opened: Callable[..., Store], name: str) -> None:
+    with pytest.raises(TandemError, match=r"cannot build the index IVF_RABITQ.*rabitq in servers since 2\.6"):
+        built(opened(index="rabitq"), name, [], replace(SETTINGS, index="rabitq"))
+    assert name not in opened().collections()
 
 
 def test_an_index_is_rebuilt_in_place(store: Store, name: str) -> None:

@@ -4,7 +4,13 @@ import pytest
 from pydantic import ValidationError
 
 from retrieval.config import MilvusConfig, RetrievalConfig
-from retrieval.store.index_parameters import describe_index, hnsw_gib, num_candidates, search_parameters
+from retrieval.store.index_parameters import (
+    describe_index,
+    hnsw_gib,
+    index_memory,
+    num_candidates,
+    search_parameters,
+)
 
 
 def kinds(config: MilvusConfig, num_rows: int) -> list[str]:
@@ -25,7 +31,37 @@ def test_memory_of_the_graph_is_its_vectors_and_its_links() -> None:
     assert hnsw_gib(MilvusConfig(m=64), 2**20, 384) == pytest.approx((1536 + 640) / 1024)
 
 
+@pytest.mark.parametrize(
+    ("index", "kind", "bytes_384", "bytes_1024"),
+    [
+        ("auto", "HNSW", 1536 + 160, 4096 + 160),
+        ("hnsw_sq", "HNSW_SQ", 384 + 160, 1024 + 160),
+        ("ivf", "IVF_SQ8", 384, 1024),
+        ("rabitq", "IVF_RABITQ", 48 + 8 + 384, 128 + 8 + 1024),
+        ("diskann", "DISKANN", 384, 1024),
+        ("flat", "FLAT", 1536, 4096),
+    ],
+)
+def test_memory_is_planned_by_the_index(index: str, kind: str, bytes_384: int, bytes_1024: int) -> None:
+    config = MilvusConfig(index=index)  # type: ignore[arg-type]
+    assert index_memory(config, 2**20, 384) == (kind, pytest.approx(bytes_384 / 1024))
+    assert index_memory(config, 2**20, 1024) == (kind, pytest.approx(bytes_1024 / 1024))
+    assert index_memory(config, 0, 384)[1] == 0
+
+
+def test_rabitq_takes_less_than_a_third_and_a_half_of_the_graph() -> None:
+    plain, small = (index_memory(MilvusConfig(index=each), 10**6, 384)[1] for each in ("hnsw", "rabitq"))
+    assert plain / small > 3.5
+
+
 def test_parameters_of_the_build() -> None:
+    assert num_candidates(MilvusConfig(index="hnsw_sq", m=8), 0, 4)[0].params == {
+        "M": 8, "efConstruction": 200, "sq_type": "SQ8",
+    }  # fmt: skip
+    assert num_candidates(MilvusConfig(index="rabitq", nlist=64), 0, 4)[0].params == {
+        "nlist": 64, "refine": True, "refine_type": "SQ8",
+    }  # fmt: skip
+    assert search_parameters(MilvusConfig(index="rabitq"), limit=10)["refine_k"] == 4
     assert num_candidates(MilvusConfig(m=32, ef_construction=400), 0, 4)[0].params == {"M": 32, "efConstruction": 400}
     assert num_candidates(MilvusConfig(index="ivf", nlist=64), 0, 4)[0].params == {"nlist": 64}
     assert num_candidates(MilvusConfig(index="flat"), 0, 4)[0].params == {}
@@ -56,6 +92,8 @@ def test_only_what_changes_the_build_changes_its_description() -> None:
         ({"index": "annoy"}, "annoy"),
         ({"index": "flat", "ef": 10}, "ef is for index: hnsw, and index is flat"),
         ({"index": "hnsw", "nprobe": 10}, "nprobe is for index: ivf"),
+        ({"index": "hnsw_sq", "nlist": 10}, "nlist is for index: ivf, and index is hnsw_sq"),
+        ({"index": "rabitq", "m": 10}, "m is for index: hnsw, and index is rabitq"),
         ({"consistency": "eventual"}, "eventually"),
         ({"shards": 0}, "greater than or equal to 1"),
         ({"token": "secret"}, "token"),
