@@ -10,10 +10,11 @@ from cluster.errors import TandemError
 from retrieval.errors import RetrievalUnavailable
 from retrieval.filters.filters import Filter
 from retrieval.filters.rights import Rights
+from retrieval.search.collections import CollectionRetrievers
 from retrieval.search.fusion import ResolvedRanking, RetrieverName
 from retrieval.search.live_engine import LiveEngine
 from retrieval.search.live_query import NotTranslatable
-from retrieval.search.retrievers import CANDIDATES, Candidate, Retrievers
+from retrieval.search.retrievers import CANDIDATES, Candidate
 
 NUM_THREADS = 64
 
@@ -48,7 +49,7 @@ class CandidateLists:
 class CandidateSearch:
     """Asks the legs of one store and one live engine. Thread-safe."""
 
-    def __init__(self, legs: Retrievers, live: LiveEngine | None, timeout_s: float) -> None:
+    def __init__(self, legs: CollectionRetrievers, live: LiveEngine | None, timeout_s: float) -> None:
         self._legs, self._live, self._timeout_s = legs, live, timeout_s
         self._threads = ThreadPoolExecutor(NUM_THREADS, "leg")
 

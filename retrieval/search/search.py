@@ -22,13 +22,14 @@ from retrieval.errors import unknown_collection
 from retrieval.filters.filters import And, Filter
 from retrieval.filters.rights import NOBODY, Rights, allowed
 from retrieval.search.candidates import CandidateRequest, CandidateSearch
+from retrieval.search.collections import CollectionRetrievers
 from retrieval.search.fusion import AS_CONFIGURED, Ranking, ResolvedRanking, fuse_rankings, to_hit
 from retrieval.search.hits import Hit
 from retrieval.search.live_engine import LiveEngine
 from retrieval.search.passages import passages_of, widen_passages
 from retrieval.search.reranker import Reranker
 from retrieval.search.retrievers import Retrievers
-from retrieval.store.collection import SCHEMA_VERSION
+from retrieval.store.collection import SCHEMA_VERSION, collections_of
 from retrieval.store.store import Store, require_search_mode
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Searcher:
         self.config = config
         self._store = Store(uri, config.milvus, config.timeout_s)
         require_search_mode(self._store, config)
-        self._legs = Retrievers(self._store)
+        self._legs = CollectionRetrievers(Retrievers(self._store))
         self._asking = CandidateSearch(self._legs, LiveEngine(config.live) if config.live else None, config.timeout_s)
         models = models or SearchModels.load(config, device)
         self._embedder, self._reranker = models.embedder, models.reranker
@@ -128,6 +129,7 @@ class Searcher:
     ) -> SearchResult:
         """The `top_k` best passages for `question` among those that `rights` and `where` both let through.
 
+        `collection` may name several, as `handbook+tickets`: sources then begin with the collection's name.
         Without rights nothing of a tenant and nothing with labels is found. Nothing in `where` can widen that.
         `mode` and `ranking` take the place of the project's settings for this search. `vector` is the question's where
         it was embedded already.
@@ -175,6 +177,7 @@ class Searcher:
 
     def close(self) -> None:
         self._asking.close()
+        self._legs.close()
         self._store.close()
 
     def _asked(
@@ -203,7 +206,8 @@ class Searcher:
         embed_ms = _ms(started) if asked.vector else 0.0
         if not asked.question.strip():
             return SearchResult([])
-        self._check(asked.collection, asked.settled.mode)
+        for collection in collections_of(asked.collection):
+            self._check(collection, asked.settled.mode)
         answers = self._asking.ask(asked)
         hits, rerank_ms = fuse_rankings(answers.legs, asked.settled), None
         if self._reranker is not None:

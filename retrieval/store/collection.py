@@ -108,6 +108,16 @@ def collection_indexes(settings: CollectionSettings, dense: Index) -> list[Index
     return [dense, Index("sparse", "SPARSE_INVERTED_INDEX", "BM25")] if settings.bm25 else [dense]
 
 
+SEPARATOR = "+"
+MAX_COLLECTIONS = 8
+"""Most collections that are searched together."""
+
+
+def collections_of(name: str) -> list[str]:
+    """The collections that a name stands for: `handbook+tickets` are two."""
+    return name.split(SEPARATOR)
+
+
 PREFIX = "tandem_"
 _PHYSICAL = re.compile(PREFIX + r"((?:[a-z0-9]|__|_d)+)_v([0-9a-f]{12})")
 

@@ -24,6 +24,7 @@ from cluster.storage.buckets import open_bucket
 from cluster.storage.files import write_atomically
 from cluster.storage.objects import Folder, Place
 from retrieval.filters.rights import Rights
+from retrieval.store.collection import collections_of
 from serving.api.model_name import ModelName
 
 SEEN_AFTER_S = 1.0
@@ -76,7 +77,9 @@ class Key(BaseModel):
 
     def may_use(self, model: str | None, collection: str | None) -> bool:
         """The same by the names alone; None is not asked for."""
-        may_search = collection is None or self.collections is None or collection in self.collections
+        may_search = (
+            collection is None or self.collections is None or set(collections_of(collection)) <= set(self.collections)
+        )
         return may_search and (model is None or self.models is None or model in self.models)
 
 

@@ -1,16 +1,20 @@
-"""Model names: `base`, `base:adapter`, `base:adapter@7`, `base+collection`, `base:adapter@7+collection`."""
+"""Model names: `base`, `base:adapter`, `base:adapter@7`, `base+collection`, `base:adapter@7+collection`.
+
+Several collections are searched together: `base+handbook+tickets`.
+"""
 
 import re
 from dataclasses import dataclass, replace
 
 from cluster.errors import TandemError
+from retrieval.store.collection import MAX_COLLECTIONS, collections_of
 
 MAX_NAME = 63
-MAX_MODEL_NAME = 3 * MAX_NAME + 12
+MAX_MODEL_NAME = 2 * MAX_NAME + 12 + MAX_COLLECTIONS * (MAX_NAME + 1)
 
 _NAME = r"(?:(?!--)[a-z0-9_-]){1,63}"
 _MODEL = re.compile(
-    rf"(?P<base>{_NAME})(?::(?P<adapter>{_NAME})(?:@(?P<version>[1-9][0-9]{{0,8}}))?)?(?:\+(?P<collection>{_NAME}))?"
+    rf"(?P<base>{_NAME})(?::(?P<adapter>{_NAME})(?:@(?P<version>[1-9][0-9]{{0,8}}))?)?(?:\+(?P<collection>{_NAME}(?:\+{_NAME})*))?"
 )
 
 
@@ -27,11 +31,12 @@ class ModelName:
     def parse(cls, text: str) -> "ModelName":
         """Raises TandemError for anything but the five forms; says nothing about whether the parts exist."""
         match = _MODEL.fullmatch(text) if len(text) <= MAX_MODEL_NAME else None
-        if match is None:
+        if match is None or not (match["collection"] is None or is_collection(match["collection"])):
             raise TandemError(
                 f"The model name {_shown(text)} cannot be read.",
                 "Accepted are base, base:adapter, base:adapter@7, base+collection and base:adapter@7+collection, "
-                "each part of up to 63 characters a-z, 0-9, _ and single -.",
+                f"each part of up to 63 characters a-z, 0-9, _ and single -, with up to {MAX_COLLECTIONS} different "
+                "collections.",
                 "Correct the name; GET /v1/models lists those that exist.",
             )
         version = match["version"]
@@ -61,6 +66,12 @@ class ModelName:
 def is_name(text: str) -> bool:
     """Whether `text` may name an adapter, a collection or a base model."""
     return re.fullmatch(_NAME, text) is not None
+
+
+def is_collection(text: str) -> bool:
+    """Whether `text` may name a collection, or several different ones as `handbook+tickets`."""
+    names = collections_of(text)
+    return len(names) <= MAX_COLLECTIONS and len(set(names)) == len(names) and all(map(is_name, names))
 
 
 def _shown(text: str) -> str:

@@ -14,7 +14,7 @@ from retrieval.filters.filter_json import parse_filter
 from retrieval.filters.filters import Filter
 from retrieval.prompt import estimate_tokens
 from serving.api.errors import ApiError
-from serving.api.model_name import ModelName, is_name
+from serving.api.model_name import ModelName, is_collection
 
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -167,8 +167,8 @@ def parse_model_name(model: Any) -> ModelName:
 def _with_collection(name: ModelName, collection: Any) -> ModelName:
     if collection is None or collection == name.collection:
         return name
-    if not isinstance(collection, str) or not is_name(collection):
-        raise _bad("`retrieval.collection` takes the name of a collection.", "retrieval.collection")
+    if not isinstance(collection, str) or not is_collection(collection):
+        raise _bad("`retrieval.collection` takes the name of a collection, or of several: a+b.", "retrieval.collection")
     if name.collection is not None:
         raise _bad(f"`model` names the collection {name.collection}, `retrieval` another.", "retrieval.collection")
     return ModelName(name.base, name.adapter, name.version, collection)

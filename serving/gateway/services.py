@@ -21,9 +21,11 @@ from cluster.errors import TandemError
 from retrieval.filters.filter_json import parse_filter
 from retrieval.filters.filters import Filter
 from retrieval.filters.rights import Rights
+from retrieval.store.collection import MAX_COLLECTIONS, SEPARATOR
 from serving.access.admission import AccessRequest
 from serving.access.token_usage import TokenUsage
 from serving.api.errors import ApiError
+from serving.api.model_name import is_collection
 from serving.api.requests import EmbeddingsRequest, RerankRequest, ScoreRequest, SearchRequest
 from serving.config import RESERVED_MODELS
 from serving.retriever import Retrieval
@@ -71,6 +73,8 @@ class Services:
     def search(self, collection: str, body: Body) -> ServiceCall:
         """`POST /v1/vector_stores/{collection}/search`."""
         asked = self._read(SearchRequest, body)
+        if SEPARATOR in collection and not is_collection(collection):
+            raise ApiError(400, f"Up to {MAX_COLLECTIONS} different collections are searched together, as a+b.")
         where, questions = _filter(asked.filters), asked.query
 
         async def run(rights: Rights) -> Body:

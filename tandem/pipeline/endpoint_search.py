@@ -29,12 +29,13 @@ class NotAnswered(Exception):
 
 
 def search_at_endpoint(
-    project: Project, question: str, top_k: int | None, rights: Rights, condition: Any = None
+    project: Project, question: str, top_k: int | None, rights: Rights, condition: Any = None, collection: str = ""
 ) -> SearchResult:
     """What the endpoint finds.
 
     Args:
         condition: the filter as JSON.
+        collection: the project's where it is empty.
 
     Raises:
         NotAnswered: there is none, it does not answer in time, or its answer is not that of this project.
@@ -44,7 +45,7 @@ def search_at_endpoint(
     if not 1 <= top_k <= MAX_RESULTS:
         raise NotAnswered(f"it gives at most {MAX_RESULTS} passages")
     body = {"query": question, "max_num_results": top_k, "filters": condition, "details": True}
-    answer = _posted(project, f"/v1/vector_stores/{project.collection}/search", body)
+    answer = _posted(project, f"/v1/vector_stores/{collection or project.collection}/search", body)
     try:
         details = answer["details"]
         if details["settings"] != digest_search_settings(project.retrieval, uri):

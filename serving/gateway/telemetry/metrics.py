@@ -4,6 +4,7 @@ from typing import Any
 
 from ray.serve import metrics
 
+from retrieval.store.collection import SEPARATOR
 from serving.gateway.telemetry.record import RequestRecord
 
 SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120]
@@ -33,8 +34,10 @@ class GatewayMetrics:
         """A request that has ended."""
         if record.status in (401, 403, 408, 429, 503):
             self._refused.inc(tags={"reason": record.code or str(record.status)})
+        # Callers combine collections as they like, and each value of a label is kept for ever.
+        collection = "several" if SEPARATOR in record.collection else record.collection
         labels = {
-            "model": record.model if record.exists else "", "collection": record.collection if record.exists else "",
+            "model": record.model if record.exists else "", "collection": collection if record.exists else "",
             "key": record.key.id if record.key else "",
         }  # fmt: skip
         self._requests.inc(tags=labels | {"status": str(record.status)})

@@ -9,11 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
+from cluster.errors import TandemError
 from retrieval.filters.filter_json import parse_filter_text as read_filter
 from retrieval.filters.rights import Rights
 from retrieval.search.hits import Hit
 from retrieval.search.search import Searcher, SearchResult
+from retrieval.store.collection import MAX_COLLECTIONS, SEPARATOR
 from retrieval.store.milvus_lite import running_server
+from serving.api.model_name import is_collection
 from tandem.commands.options import DEFAULT, AsJson, Labels, ProjectFile, Tenant
 from tandem.console import Console
 from tandem.pipeline.documents import milvus
@@ -24,6 +27,10 @@ from tandem.project.project import Project, load
 def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
     top_k: Annotated[int | None, typer.Option(help="Number of passages.")] = None,
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(help="Search this collection of the store; may be repeated. Default: the project's."),
+    ] = None,
     tenant: Tenant = None,
     label: Labels = None,
     where: Annotated[
@@ -42,6 +49,13 @@ def search(
     """
     console, project = Console(as_json), load(config)
     rights = Rights(tenant, frozenset(label or ()))
+    asked = SEPARATOR.join(collection or [project.collection])
+    if not is_collection(asked):
+        raise TandemError(
+            f"The collections {', '.join(collection or ())} cannot be searched together.",
+            f"Accepted are up to {MAX_COLLECTIONS} different names of up to 63 characters a-z, 0-9, _ and single -.",
+            "Correct --collection.",
+        )
     condition = read_filter(where) if where else None
 
     def note(text: str) -> None:
@@ -49,7 +63,7 @@ def search(
             console.stage("search", text)
 
     try:
-        result = search_at_endpoint(project, question, top_k, rights, json.loads(where) if where else None)
+        result = search_at_endpoint(project, question, top_k, rights, json.loads(where) if where else None, asked)
         note(f"the endpoint at {project.serving.own_url} searched")
         console.result(as_text(result), to_json(result))
         return
@@ -57,7 +71,7 @@ def search(
         note(f"searched here; the endpoint was not asked or not used, since {reason}")
     with _store(project) as (uri, started_ms):
         searcher = Searcher(project.retrieval, uri)
-        result = searcher.search(project.collection, question, top_k=top_k, rights=rights, where=condition)
+        result = searcher.search(asked, question, top_k=top_k, rights=rights, where=condition)
         console.result(as_text(result, started_ms), to_json(result, started_ms))
         searcher.close()
     console.progress("keeping an export of the embedding model, so that the next search starts sooner")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cluster.session import ray_session
+from retrieval.store.collection import collections_of
 from serving.api.model_name import ModelName
 from serving.client import AskFailed, connect, list_models
 from serving.client import ask as ask_endpoint
@@ -61,11 +62,13 @@ def as_text(answer: dict[str, Any]) -> str:
 
 
 def _is_served(url: str, model: str) -> bool:
-    """Whether an endpoint of this project runs already: one that lists the model, whatever version is asked for."""
+    """Whether an endpoint of this project runs already: one that lists the model, whatever version is asked for, with
+    each collection."""
     name = ModelName.parse(model)
-    listed = ModelName(name.base, name.adapter, None, name.collection)
+    collections = collections_of(name.collection) if name.collection else [None]
+    wanted = {str(ModelName(name.base, name.adapter, None, each)) for each in collections}
     try:
-        return str(listed) in list_models(connect(url, api_key=_key(), timeout_s=10))
+        return wanted <= set(list_models(connect(url, api_key=_key(), timeout_s=10)))
     except AskFailed as failed:
         if failed.status == 401:
             raise

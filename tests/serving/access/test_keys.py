@@ -60,6 +60,9 @@ def test_a_key_opens_the_models_and_collections_it_names(tmp_path: Path) -> None
     assert {name: key.may_ask(ModelName.parse(name)) for name in asked} == asked
     everything, _ = Keys(tmp_path).create("b")
     assert everything.may_ask(ModelName.parse("other:any@1+thing"))
+    assert key.may_use(None, "docs") and not key.may_use(None, "docs+other") and not key.may_use(None, "docs+")
+    both, _ = Keys(tmp_path).create("b", collections=("docs", "other", "third"))
+    assert both.may_use("base", "other+docs") and not both.may_use("base", "docs+other+secret")
     nothing, _ = Keys(tmp_path).create("c", collections=())
     assert not nothing.may_ask(ModelName.parse("base+docs")) and nothing.may_ask(ModelName.parse("base"))
 

@@ -16,6 +16,7 @@ from serving.api.model_name import ModelName, is_name
         ("base:support+docs-2", ModelName("base", "support", None, "docs-2")),
         ("base:support@12+docs", ModelName("base", "support", 12, "docs")),
         ("7b:0+-", ModelName("7b", "0", None, "-")),
+        ("base:a+b+c", ModelName("base", "a", None, "b+c")),
     ],
 )
 def test_the_forms_are_read_and_written_back(text: str, name: ModelName) -> None:
@@ -25,10 +26,11 @@ def test_the_forms_are_read_and_written_back(text: str, name: ModelName) -> None
 
 HOSTILE = [
     "", " ", "base ", " base", "base\n", "Base", "base:", "base+", ":a", "+c", "@7", "base@7", "base@7:a", "base:a@",
-    "base:a@0", "base:a@07", "base:a@-1", "base:a@1.0", "base:a@٣", "base:a@7@8", "base:a:b", "base:a+b+c", "base+c:a",
+    "base:a@0", "base:a@07", "base:a@-1", "base:a@1.0", "base:a@٣", "base:a@7@8", "base:a:b", "base+c:a",
     "base:a--b", "base+a--b", "ba--se", "base:../../etc", "base:a/b", "base/a", "base:a.v7.0123", "base:a%2fb", "bäse",
     "base:a\x00", "base\u200b", "ｂase", "x" * 64, "base:" + "x" * 64, "base:a@9999999999", "a" * 100_000,
-    "base:a'; drop table", "{{base}}", "base:live", "null",
+    "base" + "".join(f"+c{number}" for number in range(9)),
+    "base:a+b+b", "base+a+", "base++a", "base:a'; drop table", "{{base}}", "base:live", "null",
 ]  # fmt: skip
 
 
@@ -40,7 +42,7 @@ def test_anything_else_is_refused_in_words(text: str) -> None:
 
 
 def test_a_name_is_never_longer_than_the_message_can_show() -> None:
-    longest = f"{'b' * 63}:{'a' * 63}@{'9' * 9}+{'c' * 63}"
+    longest = f"{'b' * 63}:{'a' * 63}@{'9' * 9}" + "".join(f"+{'c' * 62}{number}" for number in range(8))
     assert str(ModelName.parse(longest)) == longest
 
 

@@ -26,6 +26,7 @@ def test_retrieval_is_ours_and_the_rest_goes_on() -> None:
 
 def test_name_and_body_may_name_the_same_collection() -> None:
     assert parsed(model="base+docs", retrieval={"collection": "docs"}).name.collection == "docs"
+    assert parsed(retrieval={"collection": "docs+tickets"}).name == parsed(model="base+docs+tickets").name
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,8 @@ def test_name_and_body_may_name_the_same_collection() -> None:
         ({"retrieval": "docs"}, "retrieval"),
         ({"retrieval": {"colection": "docs"}}, "retrieval"),
         ({"retrieval": {"collection": "A b"}}, "retrieval.collection"),
+        ({"retrieval": {"collection": "docs+docs"}}, "retrieval.collection"),
+        ({"retrieval": {"collection": "docs+"}}, "retrieval.collection"),
         ({"retrieval": {"collection": ["docs"]}}, "retrieval.collection"),
         ({"model": "base+docs", "retrieval": {"collection": "other"}}, "retrieval.collection"),
         ({"retrieval": {"top_k": 3}}, "retrieval"),

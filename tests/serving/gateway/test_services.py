@@ -155,6 +155,17 @@ def test_a_key_reaches_only_what_it_names(
     assert refusal(method, body, retriever, path, settings={"keys": tmp_path}).status == 401
 
 
+def test_several_collections_are_searched_together_with_the_right_to_each(tmp_path: Path) -> None:
+    retriever = Handle(search=lambda *_: Retrieval(200))
+    answered("search", {"query": "x"}, retriever, "docs+tickets")
+    assert retriever.asked == [("docs+tickets", "x", 10, NOBODY, None)]
+    for name in ("docs+docs", "docs+", "+".join(f"c{number}" for number in range(9))):
+        assert refusal("search", {"query": "x"}, retriever, name).status == 400
+    _, secret = Keys(tmp_path).create("t", collections=("docs",))
+    known = {"settings": {"keys": tmp_path}, "authorization": f"Bearer {secret}"}
+    assert refusal("search", {"query": "x"}, retriever, "docs+tickets", **known).status == 403
+
+
 @pytest.mark.parametrize(("status", "code"), [(404, "collection_not_found"), (503, "retrieval_unavailable")])
 def test_what_cannot_be_searched(status: int, code: str) -> None:
     refused = refusal("search", {"query": "x"}, Handle(search=lambda *_: Retrieval(status, "Why.")), "docs")
