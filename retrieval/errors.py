@@ -70,6 +70,15 @@ def owned_collection(name: str, uri: str, owner: str, where: str) -> TandemError
     )
 
 
+def owned_documents(name: str, uri: str, owner: str, where: str) -> TandemError:
+    """A document of another project that was to be forgotten."""
+    return TandemError(
+        f"The collection {name} at {uri} belongs to another project: {owner}, {where}.",
+        "A document is forgotten in the project that indexes it: that one would add it again.",
+        "Run `tandem forget` in that project, or set `retrieval.collection` to this project's own.",
+    )
+
+
 def no_index(uri: str, version: str, kind: str, reason: str) -> TandemError:
     return TandemError(
         f"Milvus at {uri}, version {version}, cannot build the index {kind}: {reason.rstrip('.')}.",

@@ -175,16 +175,21 @@ class Store(Rows, Properties):
         Raises:
             TandemError: it belongs to another project.
         """
+        if not take_over and (other := self.other_owner(name, owner)):
+            raise owned_collection(name, self.uri, f"`{other.project}`", other.where)
         self.owner, changes = owner, dict[str, None]()
         for physical in self._ours(name):
             earlier = owner_of(self.properties(physical) or {})
-            if earlier is not None and (owner is None or earlier.id != owner.id) and not take_over:
-                raise owned_collection(name, self.uri, f"`{earlier.project}`", earlier.where)
             if owner is not None and (earlier is None or earlier.id != owner.id):
                 self.set_properties(physical, {OWNER_PROPERTY: owner.written()})
                 before = f"it belonged to `{earlier.project}`, {earlier.where}" if earlier else "it belonged to nobody"
                 changes[f"The collection {name} belongs to this project from now on; {before}."] = None
         return list(changes)
+
+    def other_owner(self, name: str, owner: ProjectIdentity | None) -> ProjectIdentity | None:
+        """Another project than `owner` that something built for `name` belongs to; None where there is none."""
+        owners = [owner_of(self.properties(physical) or {}) for physical in self._ours(name)]
+        return next((each for each in owners if each and (owner is None or each.id != owner.id)), None)
 
     @retry_patiently
     def publish(self, name: str, physical: str) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from cluster.errors import TandemError
 from cluster.storage.objects import SharedRecord
 from retrieval.config import MilvusConfig
-from retrieval.errors import CollectionBusy
+from retrieval.errors import CollectionBusy, owned_documents
 from retrieval.filters.filters import FieldComparison
 from retrieval.index.forgetting.check import read_origin
 from retrieval.index.forgetting.forgotten import Forgotten, ForgottenDocument, ForgottenList, change_list, read_list
@@ -25,6 +25,7 @@ from retrieval.index.forgetting.text_identity import identity_of, is_telling
 from retrieval.sources.config import SourceConfig
 from retrieval.sources.document import Document, Unreadable
 from retrieval.sources.sources import all_documents
+from retrieval.store.identity import ProjectIdentity
 from retrieval.store.leases import hold_lease, is_held
 from retrieval.store.rows import StoredChunk
 from retrieval.store.store import DEFAULT, Store
@@ -61,6 +62,7 @@ def forget_document(
     kept: SharedRecord,
     milvus: MilvusConfig = DEFAULT,
     sources: Sequence[SourceConfig] = (),
+    owner: ProjectIdentity | None = None,
 ) -> Forgetting:
     """Remove a document from everything that was built for `collection`, also what is unfinished.
 
@@ -69,13 +71,16 @@ def forget_document(
         kept: the list of what was forgotten.
         milvus: how the server is reached.
         sources: where a document is read that an earlier version indexed: its rows do not say what it is known by.
+        owner: the project that asks; a document of another one's collection is refused.
 
     Raises:
-        TandemError: there is no such document; the process that indexes the collection does not remove it; the store
-            is unreachable.
+        TandemError: there is no such document; the collection is another project's; the process that indexes the
+            collection does not remove it; the store is unreachable.
     """
     store, forgotten = Store(uri, milvus, patience_s=milvus.retry_s), ForgottenList(kept)
     try:
+        if owner and (other := store.other_owner(collection, owner)):
+            raise owned_documents(collection, uri, f"`{other.project}`", other.where)
         rows = [row for physical in store.filled(collection) for row in _rows(store, physical, source)]
         if not rows:
             raise _unknown(store, collection, source, forgotten.read())

@@ -8,7 +8,7 @@ from retrieval.index.forgetting.forget import Forgetting, forget_document, resto
 from tandem.commands.options import DEFAULT, AsJson, ProjectFile
 from tandem.console import Console
 from tandem.pipeline import document_copies
-from tandem.pipeline.documents import milvus
+from tandem.pipeline.documents import identity, milvus
 from tandem.project.project import Project, load
 
 
@@ -31,7 +31,9 @@ def forget(
     kept = project.storage.forgotten(project.collection)
     with milvus(project) as uri:
         retrieval = project.retrieval
-        forgetting = forget_document(project.collection, source, uri, kept, retrieval.milvus, retrieval.sources)
+        forgetting = forget_document(
+            project.collection, source, uri, kept, retrieval.milvus, retrieval.sources, identity(project)
+        )
     names = {source, *forgetting.rows}
     also = sorted(names - {source})
     adapters = document_copies.adapters_trained_on(project, names)

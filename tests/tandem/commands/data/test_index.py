@@ -41,9 +41,13 @@ def test_pages_that_are_not_read_are_counted_by_their_reason() -> None:
 
 
 def index(project: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return tandem(project, "index", "--json", *options)
+
+
+def tandem(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])}
     return subprocess.run(
-        [sys.executable, "-m", "tandem", "index", "--json", *options], cwd=project, env=environment,
+        [sys.executable, "-m", "tandem", *words], cwd=project, env=environment,
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
@@ -67,6 +71,8 @@ def test_two_projects_of_one_name_keep_their_documents(tmp_path: Path) -> None:
         said = "".join(refused.stderr.split())  # lines are wrapped
         assert "belongstoanotherproject:`handbook`,firstindexedon" in said
         assert f"from{first}" in said and "--take-over" in said
+        forgotten = tandem(second, "forget", "0.md")
+        assert forgotten.returncode == 2 and "another project" in " ".join(forgotten.stderr.split())
         assert json.loads(index(first).stdout)["unchanged"] == 1, "nothing of it was deleted"
         taken = index(second, "--take-over")
         report = json.loads(taken.stdout)
