@@ -2,7 +2,7 @@
 
     states = FileStates()
     states.begin()                          # a pass over the folders
-    if not states.is_settled(path, signature):
+    if states.settled(path, signature) is None:
         ...                                 # its content is read and digested
         states.note(path, signature, failures)
     states.commit()                         # the pass has ended well
@@ -13,11 +13,11 @@ the same times. Until then, and from time to time afterwards, the content is rea
 """
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
 from retrieval.index.report import Failure
 from retrieval.sources.folders.file_systems import Mounts, is_local
@@ -54,41 +54,39 @@ class FileStates:
         """What was read in this pass is in the collection."""
         self._db.execute("UPDATE file SET is_new = 0 WHERE is_new")
 
-    def is_settled(self, path: Path, signature: str | None) -> bool:
-        """Whether the content is the one that was noted."""
+    def settled(self, path: str, signature: str | None) -> list[Failure] | None:
+        """What could not be indexed of a file when it was read last, where its content is the same; else None."""
         if signature is None:
-            return False
+            return None
         found = self._db.execute(
-            "SELECT first_seen, digested, may_trust FROM file WHERE path = ? AND signature = ? AND NOT is_new",
-            (bytes(path), signature),
+            "SELECT first_seen, digested, may_trust, failures FROM file WHERE path = ? AND signature = ?"
+            " AND NOT is_new",
+            (os.fsencode(path), signature),
         ).fetchone()
         if found is None:
-            return False
-        first_seen, digested, may_trust = found
-        return bool(digested >= first_seen + SETTLE_S and self._began < digested + (LOCAL_S if may_trust else REMOTE_S))
+            return None
+        first_seen, digested, may_trust, failures = found
+        if digested < first_seen + SETTLE_S or self._began >= digested + (LOCAL_S if may_trust else REMOTE_S):
+            return None
+        return [Failure(*each) for each in json.loads(failures)] if failures else []
 
-    def failures(self, path: Path) -> list[Failure]:
-        """What could not be indexed of a file when it was read last."""
-        found = self._db.execute("SELECT failures FROM file WHERE path = ?", (bytes(path),)).fetchone()
-        return [Failure(*each) for each in json.loads(found[0])] if found else []
-
-    def note(self, path: Path, signature: str | None, failures: Sequence[Failure] = ()) -> None:
+    def note(self, path: str, signature: str | None, failures: Sequence[Failure] = ()) -> None:
         """The content was read in this pass, after the system had said this of it."""
         if signature is None:
-            self._db.execute("DELETE FROM file WHERE path = ?", (bytes(path),))
+            self._db.execute("DELETE FROM file WHERE path = ?", (os.fsencode(path),))
             return
         now, (device, *_, changed_ns) = time.monotonic(), signature.split(":")
         before = self._db.execute(
-            "SELECT first_seen FROM file WHERE path = ? AND signature = ?", (bytes(path), signature)
+            "SELECT first_seen FROM file WHERE path = ? AND signature = ?", (os.fsencode(path), signature)
         ).fetchone()
         is_old = time.time() - int(changed_ns) / 1e9 > OLD_S + now - self._began
         first_seen = before[0] if before else self._began - SETTLE_S if is_old else now
         # What failed is tried again, since its cause may be in no time and no size.
-        may_trust = not failures and is_local(self._mounts.kind_of(str(path), int(device)))
-        written = json.dumps([[failure.source, failure.reason] for failure in failures])
+        may_trust = not failures and is_local(self._mounts.kind_of(path, int(device)))
+        written = json.dumps([[failure.source, failure.reason] for failure in failures]) if failures else ""
         self._db.execute(
             "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, 1)",
-            (bytes(path), signature, first_seen, self._began, may_trust, written),
+            (os.fsencode(path), signature, first_seen, self._began, may_trust, written),
         )
 
     def close(self) -> None:

@@ -84,6 +84,15 @@ class IndexedDocuments:
         """The run has come by a document; False where it had done so before."""
         return self._db.execute("INSERT OR IGNORE INTO present VALUES (?)", (source,)).rowcount > 0
 
+    def mark_known(self, source: str) -> bool:
+        """Let the run come by a document, if the collection holds it and the run has not done so before."""
+        return (
+            self._db.execute(
+                "INSERT OR IGNORE INTO present SELECT source FROM chunk WHERE source = ? LIMIT 1", (source,)
+            ).rowcount
+            > 0
+        )
+
     def mark_names(self, names: Sequence[str]) -> int:
         """Let the run come by every document that one of `names` means: a beginning (empty, or with `/` or `#` at its
         end), or a whole name. Returns their number."""

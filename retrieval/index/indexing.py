@@ -229,8 +229,6 @@ class _Sync:
     ) -> Iterator[tuple[Document, Digests]]:
         """The documents that are to be read, each with its digests."""
         for document in self._present(only, on_unavailable):
-            if self.listing.is_as_before(document, self.report):
-                continue
             num_failed = len(self.report.failed)
             try:
                 digests = digests_of(document)

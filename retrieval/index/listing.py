@@ -9,7 +9,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from retrieval.config import RetrievalConfig
 from retrieval.index.empty_sources import EmptySources
@@ -32,8 +31,8 @@ class Listing:
     ) -> None:
         self.sources, self.known, self.empty, self.states = config.sources, known, empty, states
         self.num_listed: Counter[str] = Counter()
-        self._rows: dict[Path, LocalFile] = {}
-        self._failures: defaultdict[Path, list[Failure]] = defaultdict(list)
+        self._rows: dict[str, LocalFile] = {}
+        self._failures: defaultdict[str, list[Failure]] = defaultdict(list)
 
     def documents(
         self,
@@ -70,27 +69,14 @@ class Listing:
                 on_unavailable(source, error)
                 report.unchanged += self.known.mark_names(sources.names_of(source, self.sources))
 
-    def is_as_before(self, document: Document, report: IndexReport) -> bool:
-        """Whether a document need not be read: its file is as it was when it was read last, as the report then says."""
-        if self._reads_all or document.path is None or self.states is None:
-            return False
-        if not self.states.is_settled(document.path, document.signature):
-            return False
-        failures = self.states.failures(document.path)
-        report.failed += failures
-        if not failures and self.known.digest(document.source) is None:
-            return False
-        report.unchanged += not failures
-        return True
-
     def note(self, document: Document, failures: Sequence[Failure]) -> None:
         """A document was read; `failures` say what could not be indexed."""
         if self.states is None or document.path is None:
             return
-        if document.path in self._rows:
-            self._failures[document.path] += failures
+        if (location := str(document.path)) in self._rows:
+            self._failures[location] += failures
         else:
-            self.states.note(document.path, document.signature, failures)
+            self.states.note(location, document.signature, failures)
 
     def keep_empty(self, report: IndexReport, outgoing: IndexedDocuments | None = None) -> None:
         """Let the documents of a source that is suddenly empty count as unchanged, and say so.
@@ -119,28 +105,37 @@ class Listing:
         """The look has ended, and what it read is in the collection `place`."""
         self.empty.keep(place)
         if self.states:
-            for path, file in self._rows.items():
-                self.states.note(path, file.signature, self._failures[path])
+            for location, file in self._rows.items():
+                self.states.note(location, file.signature, self._failures[location])
             self.states.commit()
 
     def _documents(self, source: SourceConfig, report: IndexReport) -> Iterator[Document]:
         num_listed, left_out = 0, Counter[str]()
 
-        def skip_rows(file: LocalFile) -> bool:
+        def skip(file: LocalFile) -> bool:
             nonlocal num_listed
-            if self.states is None or self._reads_all or not self.states.is_settled(file.path, file.signature):
-                self._rows[file.path] = file
+            states = None if self._reads_all else self.states
+            failures = states.settled(file.location, file.signature) if states else None
+            if failures is None:
+                if file.holds_rows:
+                    self._rows[file.location] = file
                 return False
-            num_rows, failures = self.known.mark_names((f"{file.name}#",)), self.states.failures(file.path)
-            num_listed += num_rows + len(failures)
-            report.unchanged += num_rows
+            num_known = self._mark(file)
+            if not num_known and not failures and not file.holds_rows:
+                return False  # it was removed, or forgotten, and is there again
+            num_listed += num_known + len(failures)
+            report.unchanged += num_known - sum(1 for failure in failures if self.known.ids(failure.source))
             report.failed += failures
             return True
 
-        for document in sources.source_documents(source, self.sources, left_out, skip_rows):
+        for document in sources.source_documents(source, self.sources, left_out, skip):
             num_listed += 1
             yield document
         self.num_listed[source.title] = num_listed
         counts = report.other_pages if isinstance(source, SitemapSource) else report.other_files
         for kind, count in left_out.items():
             counts[kind] = counts.get(kind, 0) + count
+
+    def _mark(self, file: LocalFile) -> int:
+        """Let the look come by what is known of a file; the number of documents."""
+        return self.known.mark_names((f"{file.name}#",)) if file.holds_rows else int(self.known.mark_known(file.name))

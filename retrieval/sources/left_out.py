@@ -10,7 +10,7 @@ What is hidden (a name that begins with a dot) is left out and not counted: it i
 import re
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from posixpath import splitext
 
 from retrieval.sources.parsing.formats import SUFFIXES
 
@@ -28,7 +28,7 @@ def kind_left_out(name: str) -> str | None:
     """What a file is counted as when it is left out; None for a document. The last part of its path decides."""
     if _TEMPORARY.fullmatch(name):
         return TEMPORARY
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = splitext(name)[1].lower()
     if suffix in SUFFIXES:
         return None
     return suffix if _SUFFIX.fullmatch(suffix) else NO_SUFFIX

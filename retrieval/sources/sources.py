@@ -31,20 +31,20 @@ def source_documents(
     source: SourceConfig,
     sources: Sequence[SourceConfig],
     left_out: Counter[str],
-    skip_rows: IsUnchanged = lambda file: False,
+    skip: IsUnchanged = lambda file: False,
 ) -> Iterator[Document]:
     """Every document of one of `sources`.
 
     Args:
         left_out: gets the numbers of the files that are no documents by kind, or of pages by the reason.
-        skip_rows: whether the rows of a JSONL file on this machine need not be read.
+        skip: whether a file on this machine is as before, so that neither it nor its rows are needed.
 
     Raises:
         TandemError: the source cannot be listed.
     """
     prefix = source_prefix(source, sources)
     if isinstance(source, FolderSource):
-        return folder_documents(source, prefix, left_out, skip_rows)
+        return folder_documents(source, prefix, left_out, skip)
     if isinstance(source, ObjectSource):
         return object_stores.object_documents(source, prefix, left_out)
     if isinstance(source, SqlSource):

@@ -22,6 +22,7 @@ from retrieval.sources.parsing.limits import digest
 from retrieval.sources.parsing.parse import read_markdown
 
 CHUNK_BYTES = 2**20
+_ROWS = tuple(ROWS_SUFFIXES)
 _SPECIAL = {stat.S_IFDIR: "links to folders", stat.S_IFIFO: "named pipes", stat.S_IFSOCK: "sockets"}
 
 
@@ -33,9 +34,19 @@ class LocalFile:
     """Its name in the index: the source's prefix and the path below the source, with `/`. A file that is itself a
     source has its own name."""
 
-    path: Path
+    location: str
+    """Its path on this machine."""
     signature: str | None
     """`file_signature` of it; None where the system does not say."""
+
+    @property
+    def path(self) -> Path:
+        return Path(self.location)
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether each of its rows is a document."""
+        return self.location.lower().endswith(_ROWS)
 
 
 IsUnchanged = Callable[[LocalFile], bool]
@@ -45,30 +56,29 @@ def folder_documents(
     source: FolderSource,
     prefix: str,
     left_out: Counter[str] | None = None,
-    skip_rows: IsUnchanged = lambda file: False,
+    skip: IsUnchanged = lambda file: False,
 ) -> Iterator[Document]:
     """Every document below `source`, in the order of the folders. Hidden files and folders are left out.
 
     Args:
         prefix: what the names begin with, such as `docs/`, or nothing.
         left_out: gets the numbers of the other files by kind.
-        skip_rows: whether the rows of a JSONL file need not be read, asked for each such file.
+        skip: whether a file is as before, so that neither it nor its rows are needed.
 
     Raises:
         SourceUnavailable: the folder is missing, one in it may not be listed, or another one has taken its place
             meanwhile: what was not listed must not count as deleted.
     """
     for file in _files(source, prefix, Counter() if left_out is None else left_out):
-        if file.path.suffix.lower() not in ROWS_SUFFIXES:
-            version = partial(_version, file.path, source.encoding)
-            read, markup = partial(_read, file.path, source.encoding), markup_of(file.path.suffix)
-            origin = _origin(source.path, file.path)
-            yield Document(
-                file.name, source.attributes, version, read, file.path, markup, file.signature, origin=origin
-            )
-        elif not skip_rows(file):
-            origin = _origin(source.path, file.path)
+        if skip(file):
+            continue
+        origin = _origin(source.path, file.path)
+        if file.holds_rows:
             yield from rows.row_documents(file.name, _chunks(file.path), source.attributes, file.path, origin)
+            continue
+        version = partial(_version, file.path, source.encoding)
+        read, markup = partial(_read, file.path, source.encoding), markup_of(file.path.suffix)
+        yield Document(file.name, source.attributes, version, read, file.path, markup, file.signature, origin=origin)
 
 
 def _version(path: Path, encoding: str | None) -> str:
@@ -168,7 +178,7 @@ def _files(source: FolderSource, prefix: str, left_out: Counter[str]) -> Iterato
     """The documents of a source that is the same folder at the end as at the beginning."""
     state = _look_at(source.path)
     if stat.S_ISREG(state.st_mode):
-        yield LocalFile(source.path.name, source.path, file_signature(state))
+        yield LocalFile(source.path.name, str(source.path), file_signature(state))
         return
     yield from _below(source.path, prefix, left_out)
     after = _look_at(source.path)
@@ -181,13 +191,13 @@ def _files(source: FolderSource, prefix: str, left_out: Counter[str]) -> Iterato
 
 
 def _below(root: Path, prefix: str, left_out: Counter[str]) -> Iterator[LocalFile]:
-    folders: list[tuple[str, ...]] = [()]
+    folders = [(str(root), prefix)]
     while folders:
-        parts = folders.pop()
+        location, begins = folders.pop()
         subfolders = []
-        for entry in _entries(root.joinpath(*parts)):
+        for entry in _entries(location):
             if entry.is_dir(follow_symlinks=False):
-                subfolders.append((*parts, entry.name))
+                subfolders.append((entry.path, f"{begins}{entry.name}/"))
             elif kind := _special_kind(entry) or kind_left_out(entry.name):
                 left_out[kind] += 1
             else:
@@ -195,11 +205,11 @@ def _below(root: Path, prefix: str, left_out: Counter[str]) -> Iterator[LocalFil
                     signature = _signature(entry)
                 except FileNotFoundError:
                     continue  # it has gone since the folder was listed
-                yield LocalFile(prefix + "/".join((*parts, entry.name)), Path(entry.path), signature)
+                yield LocalFile(begins + entry.name, entry.path, signature)
         folders += reversed(subfolders)
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     """What lies in a folder cannot count as deleted where it cannot be listed; a folder that has gone is gone."""
     try:
         with os.scandir(folder) as entries:
@@ -208,7 +218,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise _not_readable(folder, error) from error
+        raise _not_readable(Path(folder), error) from error
 
 
 def _special_kind(entry: os.DirEntry[str]) -> str | None:

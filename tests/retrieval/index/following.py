@@ -51,8 +51,6 @@ class Collection:
         self.known.begin()
         for document in self.listing.documents(only, report, on_unavailable=on_unavailable):
             self.known.mark(document.source)
-            if self.listing.is_as_before(document, report):
-                continue
             self.num_read += 1
             failures = []
             try:

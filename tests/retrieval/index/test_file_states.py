@@ -50,9 +50,9 @@ def look(states: FileStates, folder: Path, contents: dict[str, str]) -> int:
     for document in folder_documents(FolderSource(path=folder), ""):
         assert document.path
         listed.add(document.source)
-        if document.source not in contents or not states.is_settled(document.path, document.signature):
+        if document.source not in contents or states.settled(str(document.path), document.signature) is None:
             contents[document.source] = document.version()
-            states.note(document.path, document.signature)
+            states.note(str(document.path), document.signature)
             num_read += 1
     for name in contents.keys() - listed:
         del contents[name]
@@ -72,41 +72,40 @@ def test_a_file_that_has_long_stood_still_is_read_once(tmp_path: Path, states: F
     (tmp_path / "a.md").write_text("text")
     state = (tmp_path / "a.md").stat()
     old = f"1:2:{state.st_size}:{state.st_mtime_ns}:{state.st_ctime_ns - 3600 * 10**9}"
-    states.note(tmp_path / "a.md", old)
+    states.note("/a.md", old)
     states.commit()
-    assert states.is_settled(tmp_path / "a.md", old)
+    assert states.settled("/a.md", old) == []
 
 
-def test_what_is_not_committed_is_not_remembered(tmp_path: Path, states: FileStates, clock: Clock) -> None:
-    states.note(tmp_path / "a.md", "1:2:3:4:5")
-    assert not states.is_settled(tmp_path / "a.md", "1:2:3:4:5")
+def test_what_is_not_committed_is_not_remembered(states: FileStates, clock: Clock) -> None:
+    states.note("/a.md", "1:2:3:4:5")
+    assert states.settled("/a.md", "1:2:3:4:5") is None
     states.begin()
     states.commit()
-    assert not states.is_settled(tmp_path / "a.md", "1:2:3:4:5")
+    assert states.settled("/a.md", "1:2:3:4:5") is None
 
 
 def test_other_file_systems_and_failures_are_read_again_sooner(
-    tmp_path: Path, states: FileStates, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    states: FileStates, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = [Failure("b.md", "is not text")]
     monkeypatch.setattr(Mounts, "kind_of", lambda mounts, path, device: "ext4" if path.endswith("b.md") else "nfs4")
     for name, failures in (("a.md", []), ("b.md", failed)):
         states.begin()
-        states.note(tmp_path / name, "1:2:3:4:5", failures)
+        states.note(f"/{name}", "1:2:3:4:5", failures)
         states.commit()
-        assert states.failures(tmp_path / name) == failures
         for after_s, is_settled in [(500.0, True), (200.0, False)]:
             clock.now += after_s
             states.begin()
-            assert states.is_settled(tmp_path / name, "1:2:3:4:5") == is_settled
+            assert states.settled(f"/{name}", "1:2:3:4:5") == (failures if is_settled else None)
 
 
-def test_a_file_of_which_nothing_is_known_is_always_read(tmp_path: Path, states: FileStates, clock: Clock) -> None:
-    states.note(tmp_path / "a.md", None)
+def test_a_file_of_which_nothing_is_known_is_always_read(states: FileStates, clock: Clock) -> None:
+    states.note("/a.md", None)
     states.commit()
     clock.now += 100
     states.begin()
-    assert not states.is_settled(tmp_path / "a.md", None)
+    assert states.settled("/a.md", None) is None
 
 
 Change = Callable[[random.Random, list[Path], Path], None]

@@ -123,7 +123,7 @@ def test_another_content_has_another_signature(tmp_path: Path, how: str) -> None
     assert before.signature != after.signature
 
 
-def test_rows_that_need_not_be_read_are_not(tmp_path: Path) -> None:
+def test_files_that_need_not_be_read_are_not(tmp_path: Path) -> None:
     rows = write(tmp_path / "a.jsonl", '{"id": 1, "text": "one"}\n')
     asked: list[LocalFile] = []
 
@@ -132,6 +132,6 @@ def test_rows_that_need_not_be_read_are_not(tmp_path: Path) -> None:
         return len(asked) > 1
 
     source = FolderSource(path=tmp_path)
-    assert [document.source for document in folder_documents(source, "docs/", skip_rows=skip)] == ["docs/a.jsonl#1"]
-    assert not list(folder_documents(source, "docs/", skip_rows=skip))
-    assert {(file.name, file.path) for file in asked} == {("docs/a.jsonl", rows)}
+    assert [document.source for document in folder_documents(source, "docs/", skip=skip)] == ["docs/a.jsonl#1"]
+    assert not list(folder_documents(source, "docs/", skip=skip))
+    assert {(file.name, file.path, file.holds_rows) for file in asked} == {("docs/a.jsonl", rows, True)}
