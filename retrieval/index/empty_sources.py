@@ -26,27 +26,31 @@ class EmptySources:
     def __init__(
         self, store: Store, place: str, titles: Collection[str], are_allowed: bool, between_s: float | None
     ) -> None:
-        self._store, self._are_allowed, self._between_s = store, are_allowed, between_s
-        self._place, written = place, (store.properties(place) or {}).get(PROPERTY)
+        self.store, self.place, self._are_allowed, self._between_s = store, place, are_allowed, between_s
+        written = (store.properties(place) or {}).get(PROPERTY)
         self._kept = [str(title) for title in json.loads(written)] if written else []
         self._before = {title for title in self._kept if title in titles}
         self._now: dict[str, float] = {}
 
-    def is_believed(self, title: str) -> bool:
-        """The source was found empty: whether what the collection holds of it may be removed."""
+    def was_found(self, title: str) -> bool:
+        """Whether the source was found empty by the run before."""
+        return title in self._before
+
+    def found_empty(self, title: str) -> bool:
+        """The source has no document: whether that is believed, so that what the collection holds of it goes."""
         first = self._now.setdefault(title, time.monotonic())
         if self._are_allowed or self._between_s is None:
             return self._are_allowed or title in self._before
         return time.monotonic() - first >= self._between_s
 
-    def clear(self, title: str) -> None:
-        """The source was found with documents, or the collection holds nothing of it."""
+    def found_documents(self, title: str) -> None:
+        """The source has documents."""
         self._now.pop(title, None)
         self._before.discard(title)
 
     def keep(self, place: str | None = None) -> None:
         """Write down what was found: with the collection that is searched now, where it is another one."""
-        found, place = sorted(self._before | self._now.keys()), place or self._place
-        if found != self._kept or (found and place != self._place):
-            self._store.set_properties(place, {PROPERTY: json.dumps(found)})
-        self._place, self._kept = place, found
+        found, place = sorted(self._before | self._now.keys()), place or self.place
+        if found != self._kept or (found and place != self.place):
+            self.store.set_properties(place, {PROPERTY: json.dumps(found)})
+        self.place, self._kept = place, found

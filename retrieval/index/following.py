@@ -23,6 +23,8 @@ POLL_S = 1.0
 """Seconds between two looks at folders of which the system reports nothing."""
 MOST_SHARE = 0.05
 """Of the time, for looks that find nothing."""
+MOST_SHARE_OF_EVENTS = 0.25
+"""The same where the system goes on reporting changes of files that are no documents, such as a log."""
 LATE_S = 3.0
 """Longest time until the system reports a change that was found before."""
 Looked = TypeVar("Looked", IndexReport, IndexReport | None)
@@ -58,15 +60,16 @@ def follow_sources(
     with FolderWatch([source.path for source in folders], stop, on_progress) as watch:
         watch.wait()  # the watch stands before the first look, so that nothing is missed in between
         news, looks = _News(on_report, on_progress), _Looks(config.rescan_s)
+        looks.is_told = True
         news.say(looks.timed(run), is_first=True)
         polls.begin(config.sources)
         while not stop.is_set():
-            looks.is_told = watch.wait()
+            looks.is_told |= watch.wait()
             looks.has_events = watch.has_events
             if looks.is_surprised():
                 on_progress("Changes were found that the system had not reported. The folders are watched anew.")
                 watch.close()
-            elif folders and (looks.is_told or looks.is_due()):
+            elif folders and looks.is_due():
                 news.say(looks.timed(lambda: news.looked_at(run, folders)))
             if is_outdated():
                 news.say(news.looked_at(run, config.sources))
@@ -79,15 +82,20 @@ class _Looks:
     """When the folders are looked at again."""
 
     def __init__(self, rescan_s: float) -> None:
-        self._rescan_s, self._last, self._cost_s = rescan_s, time.monotonic(), 0.0
+        self._rescan_s, self._last, self._cost_s, self._was_futile = rescan_s, time.monotonic(), 0.0, False
         self._surprised: float | None = None
-        self.has_events = self.is_told = True
-        """Whether the system reports changes, and whether it has just reported one."""
+        self.has_events = True
+        """Whether the system reports changes."""
+        self.is_told = False
+        """Whether it has reported one since the last look."""
 
     def is_due(self) -> bool:
-        """Whether the time has come, though nothing was reported."""
+        """Whether the time has come, or a change was reported: at once, unless the last one was of no document."""
+        waited_s = time.monotonic() - self._last
+        if self.is_told and waited_s >= self._was_futile * self._cost_s / MOST_SHARE_OF_EVENTS:
+            return True
         pause_s = self._rescan_s if self.has_events else min(POLL_S, self._rescan_s)
-        return time.monotonic() - self._last >= max(pause_s, self._cost_s / MOST_SHARE)
+        return waited_s >= max(pause_s, self._cost_s / MOST_SHARE)
 
     def is_surprised(self) -> bool:
         """Whether a look found a change that the system has not reported since. Says so once."""
@@ -103,10 +111,11 @@ class _Looks:
         """Look, and keep what it cost."""
         began = time.monotonic()
         report = look()
-        self._last = time.monotonic()
-        if report is None or not report.has_changes:
+        self._last, was_told, self.is_told = time.monotonic(), self.is_told, False
+        self._was_futile = report is None or not report.has_changes
+        if self._was_futile:
             self._cost_s = self._last - began
-        elif not self.is_told:
+        elif not was_told:
             self._surprised = self._last
         return report
 

@@ -129,7 +129,8 @@ def _opened(
     store, known = Store(uri, config.milvus, patience_s=config.milvus.retry_s), IndexedDocuments()
     try:
         require_search_mode(store, config)
-        if not allow_empty and store.current(collection) is None:
+        is_new = store.current(collection) is None
+        if is_new and not allow_empty:
             sources.require_documents(config.sources)
         if config.milvus.bulk_import:
             bulk_import.check_bulk_import(store, config.milvus.bulk_import)
@@ -139,6 +140,8 @@ def _opened(
                 _Sync(config, collection, store, embedder, known, on_progress, forgotten, allow_empty, states)
             ) as sync:
                 sync.notes = notes
+                if not is_new and not allow_empty:
+                    sync.listing.require_documents()
                 yield sync
     finally:
         known.close()
@@ -209,7 +212,7 @@ class _Sync:
         self.forgotten.end()
         if only is None and self.report.failed and self.report.num_taken == 0:
             raise nothing_readable(self.report)
-        self._keep_empty()
+        self.listing.keep_empty(self.report, self.physical)
         self._delete_missing()
         if only is None or self.report.has_changes:
             with self.writer.lock:
@@ -259,17 +262,6 @@ class _Sync:
         self._remove(found)
         self.report.deleted += len(found)
         return found
-
-    def _keep_empty(self) -> None:
-        """What a source held that is suddenly empty stays: also in the collection that another one would replace."""
-        current = self.store.current(self.collection)
-        if current in (None, self.physical) or all(self.listing.num_listed.values()):
-            self.listing.keep_empty(self.report)
-            return
-        with closing(IndexedDocuments()) as outgoing:
-            self.store.load(str(current))
-            self.store.read_rows(str(current), outgoing.fill)
-            self.listing.keep_empty(self.report, outgoing)
 
     def _open(self) -> str:
         """The collection with these settings. The model is loaded only where its dimensions are not known yet."""

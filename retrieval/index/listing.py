@@ -1,14 +1,15 @@
 """The documents of all sources in one look after the other, and what a look leaves alone.
 
     for document in listing.documents(only, report, reads_all=False, on_unavailable=None): ...
-    listing.keep_empty(report)              # before what is nowhere any more is deleted
-    listing.complete(place)                 # what was read is in the collection now
+    listing.keep_empty(report, physical)    # before what is nowhere any more is deleted
+    listing.complete(physical)              # what was read is in the collection now
 
 `index` looks once. A watch looks again and again, and need not read the files that are as before.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 
 from retrieval.config import RetrievalConfig
 from retrieval.index.empty_sources import EmptySources
@@ -78,32 +79,59 @@ class Listing:
         else:
             self.states.note(location, document.signature, failures)
 
-    def keep_empty(self, report: IndexReport, outgoing: IndexedDocuments | None = None) -> None:
+    def require_documents(self) -> None:
+        """Raises a TandemError where an object store or a site has no document, and never had one: its address may be
+        wrong."""
+        polled = sources.polled_sources(self.sources)
+        unknown = [source for source in polled if not self.known.num_missing(sources.names_of(source, self.sources))]
+        sources.require_documents([source for source in unknown if not self.empty.was_found(source.title)])
+
+    def keep_empty(self, report: IndexReport, physical: str) -> None:
         """Let the documents of a source that is suddenly empty count as unchanged, and say so.
 
         Args:
-            outgoing: what the collection holds that is searched now, where another one is being built.
+            physical: the collection that is written.
 
         Raises:
-            TandemError: that one holds documents of the source, and the new one would not.
+            TandemError: another one is searched now and holds documents of the source; the new one would not.
         """
-        for source in self.sources:
-            if source.title not in self.num_listed:
-                continue
-            names, is_empty = sources.names_of(source, self.sources), not self.num_listed[source.title]
-            num_held = (outgoing or self.known).num_missing(names) if is_empty else 0
-            if not num_held or self.empty.is_believed(source.title):
-                self.empty.clear(source.title)
-            elif outgoing:
-                self.empty.keep()
-                raise incomplete_copy(EmptySource(source.title, num_held))
-            else:
-                report.empty.append(EmptySource(source.title, num_held))
-                report.unchanged += self.known.mark_names(names)
+        looked_at = [source for source in self.sources if source.title in self.num_listed]
+        for source in looked_at:
+            if self.num_listed[source.title]:
+                self.empty.found_documents(source.title)
+        if all(self.num_listed.values()):
+            return
+        with self._searched(physical) as searched:
+            for source in looked_at:
+                if not self.num_listed[source.title]:
+                    self._keep(source, report, searched)
 
-    def complete(self, place: str) -> None:
-        """The look has ended, and what it read is in the collection `place`."""
-        self.empty.keep(place)
+    def _keep(self, source: SourceConfig, report: IndexReport, searched: IndexedDocuments) -> None:
+        names = sources.names_of(source, self.sources)
+        num_held, is_believed = searched.num_missing(names), self.empty.found_empty(source.title)
+        if not num_held or is_believed:
+            report.empty.append(EmptySource(source.title, 0))
+        elif searched is not self.known:
+            self.empty.keep()
+            raise incomplete_copy(EmptySource(source.title, num_held))
+        else:
+            report.empty.append(EmptySource(source.title, num_held))
+            report.unchanged += self.known.mark_names(names)
+
+    @contextmanager
+    def _searched(self, physical: str) -> Iterator[IndexedDocuments]:
+        """What the collection holds that is searched now, where that is another one than `physical`."""
+        if self.empty.place == physical:
+            yield self.known
+            return
+        with closing(IndexedDocuments()) as searched:
+            self.empty.store.load(self.empty.place)
+            self.empty.store.read_rows(self.empty.place, searched.fill)
+            yield searched
+
+    def complete(self, physical: str) -> None:
+        """The look has ended, and what it read is in the collection `physical`, which is searched now."""
+        self.empty.keep(physical)
         if self.states:
             for location, file in self._rows.items():
                 self.states.note(location, file.signature, self._failures[location])

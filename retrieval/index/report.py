@@ -16,17 +16,20 @@ class Failure:
 
 @dataclass(frozen=True)
 class EmptySource:
-    """A source in which no document was found, though the collection holds some of it: they are kept."""
+    """A source in which no document was found."""
 
     source: str
     num_kept: int
-    """Documents of it in the collection."""
+    """Documents of it that the collection keeps, since it may be empty by mistake."""
 
     def __str__(self) -> str:
+        if not self.num_kept:
+            return f"The source {self.source} holds no document."
+        documents, they = ("document", "It is") if self.num_kept == 1 else ("documents", "They are")
         return (
-            f"The source {self.source} holds no document now. What the collection has of it is kept: {self.num_kept} "
-            "documents. They are removed where the next look finds it empty again. Correct or mount the source if it "
-            "is not meant to be empty; run `tandem index --allow-empty` if it is."
+            f"The source {self.source} holds no document now. The collection keeps {self.num_kept} {documents} of it. "
+            f"{they} removed if the source is empty the next time too. Mount the source or correct its path if it is "
+            "not meant to be empty; run `tandem index --allow-empty` if it is."
         )
 
 
@@ -59,6 +62,11 @@ class IndexReport:
     num_embedded: int = 0
     """Chunks that were embedded in this run."""
     seconds: float = 0.0
+
+    @property
+    def num_kept(self) -> int:
+        """Documents of sources that are suddenly empty."""
+        return sum(empty.num_kept for empty in self.empty)
 
     @property
     def has_changes(self) -> bool:

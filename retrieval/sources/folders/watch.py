@@ -30,10 +30,11 @@ def open_events(paths: Sequence[Path], stop: threading.Event) -> Events:
     """The changes below `paths` whenever it has been quiet for `QUIET_MS`, and nothing after that time without any."""
     from watchfiles import watch
 
-    # No filter: what the index reads and an event is left out for would be stale.
+    # No filter: what the index reads and no event is passed on for would be stale. Permissions are not ignored: that
+    # ignores a lack of watches too, and whatever comes after the first folder without one.
     return watch(
         *paths, watch_filter=None, stop_event=stop, step=QUIET_MS, rust_timeout=QUIET_MS,
-        debounce=int(MAX_QUIET_S * 1000), yield_on_timeout=True, ignore_permission_denied=True,
+        debounce=int(MAX_QUIET_S * 1000), yield_on_timeout=True, ignore_permission_denied=False,
     )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def index(
     console.table(make_table(report))
     console.result(as_text(report), asdict(report))
     console.hint("see what it finds: tandem search '...'")
-    if report.failed or report.empty:
+    if report.failed or report.num_kept:
         raise typer.Exit(PARTLY_FAILED)
 
 

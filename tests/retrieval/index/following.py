@@ -62,7 +62,7 @@ class Collection:
                 failures.append(Failure(document.source, str(error)))
             report.failed += failures
             self.listing.note(document, failures)
-        self.listing.keep_empty(report)
+        self.listing.keep_empty(report, "here")
         for name in self.known.missing(1_000_000):
             del held[name]
             report.deleted += 1

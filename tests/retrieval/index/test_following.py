@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from cluster.errors import TandemError
@@ -228,6 +230,30 @@ def test_a_look_reads_only_what_is_not_as_before(tmp_path: Path, follow: Follow)
     assert collection.num_read - num_read <= 3
 
 
+def test_files_that_are_no_documents_do_not_keep_a_watch_busy(tmp_path: Path, follow: Follow) -> None:
+    path = write(tmp_path / "docs/a.md", "text")
+    collection, num_looks = Collection(config(tmp_path / "docs", rescan_s=3600)), 0
+    look = collection.look
+
+    def slow_look(*arguments: Any) -> Any:
+        nonlocal num_looks
+        num_looks += 1
+        time.sleep(0.25)
+        return look(*arguments)
+
+    collection.look = slow_look  # type: ignore[method-assign]
+    follow(collection)
+    path.write_text("changed")
+    assert is_followed(collection)
+    num_looks = 0
+    for number in range(30):
+        write(tmp_path / "docs/.cache/state", str(number))
+        time.sleep(0.1)
+    assert 1 <= num_looks <= 5
+    path.write_text("changed again")
+    assert is_followed(collection)
+
+
 def test_a_folder_that_is_away_keeps_its_documents(tmp_path: Path, follow: Follow) -> None:
     for name in ("docs/a.md", "docs/b.md", "faq/c.md"):
         write(tmp_path / name, "text")
@@ -256,6 +282,7 @@ def test_a_folder_that_is_empty_is_believed_the_second_time(tmp_path: Path, foll
     [said] = [str(empty) for report in collection.reports for empty in report.empty]
     assert "The source docs holds no document now" in said and "2 documents" in said and "--allow-empty" in said
     assert is_followed(collection) and sorted(collection.held) == ["faq/c.md"]
+    assert str(collection.reports[-1].empty[0]) == "The source docs holds no document."
 
 
 def test_a_folder_that_is_filled_again_at_once_loses_nothing(tmp_path: Path, follow: Follow) -> None:
@@ -292,8 +319,38 @@ def test_an_empty_source_is_believed_by_the_second_run(tmp_path: Path) -> None:
         rows.write_text("")
     index(store, held, settings)
     second = index(store, held, settings)
-    assert second.held.keys() == {"docs/a.md"} and not second.reports[0].empty
+    assert second.held.keys() == {"docs/a.md"} and second.reports[0].num_kept == 0
     assert index(store, held, settings, allow_empty=True).held.keys() == {"docs/a.md"}
+
+
+def test_an_emptied_bucket_and_an_emptied_table_keep_their_documents(tmp_path: Path) -> None:
+    write(tmp_path / "docs/a.md", "text")
+    bucket = fsspec.filesystem("memory")
+    with suppress(FileNotFoundError):
+        bucket.rm("/emptied", recursive=True)
+    bucket.pipe({"/emptied/b.md": b"text", "/emptied/c.ZIP": b"PK", "/emptied/~$b.md": b"", "/emptied/.d.zip": b""})
+    table = sqlite3.connect(tmp_path / "help.db")
+    table.executescript("CREATE TABLE article (id INTEGER, body TEXT); INSERT INTO article VALUES (1, 'text');")
+    query = {"url": f"sqlite:///{tmp_path / 'help.db'}", "query": "SELECT * FROM article", "id": "id", "text": "body"}
+    sources = [tmp_path / "docs", "memory://emptied", {"sql": query}]
+    settings, store = RetrievalConfig.model_validate({"sources": sources}), Properties()
+    first = index(store, {}, settings)
+    assert first.held.keys() == {"docs/a.md", "emptied/b.md", "help/1"}
+    assert first.reports[0].other_files == {".zip": 1, "lock and backup files": 1}
+
+    bucket.rm("/emptied/b.md")
+    table.executescript("DELETE FROM article")
+    second = index(store, first.held, settings)
+    assert second.held == first.held
+    assert [(empty.source, empty.num_kept) for empty in second.reports[0].empty] == [("emptied", 1), ("help", 1)]
+    third = index(store, second.held, settings)
+    assert third.held.keys() == {"docs/a.md"}
+    index(store, third.held, settings).listing.require_documents()  # what is empty for good is no error
+
+    unknown = index(Properties(), third.held, RetrievalConfig.model_validate({"sources": sources[:1]}))
+    unknown.listing.sources = settings.sources
+    with pytest.raises(TandemError, match="No document was found in memory://emptied"):
+        unknown.listing.require_documents()
 
 
 def test_a_source_that_is_missing_is_an_error_and_nothing_is_deleted(tmp_path: Path) -> None:

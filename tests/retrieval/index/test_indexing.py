@@ -2,6 +2,7 @@
 
 import json
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -278,6 +279,13 @@ def test_a_watched_folder_is_followed_until_it_is_ended(
     assert counts(reports.get(timeout=60)) == (0, 0, 4, 1)
     (documents / "iron.md").write_bytes(b"\xff")
     assert [failure.source for failure in reports.get(timeout=60).failed] == ["iron.md"]
+
+    after = documents.with_name("next")
+    shutil.copytree(documents, after)
+    (after / "tin.md").write_text("# Tin\n\nThe symbol of Tin is Sn.\n")
+    documents.rename(documents.with_name("before"))
+    after.rename(documents)
+    assert counts(reports.get(timeout=60)) == (1, 0, 3, 0), "another folder under the same name is followed"
     stop.set()
     watch.join(timeout=30)
     assert not watch.is_alive()

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -173,6 +175,32 @@ def test_a_system_without_watches_is_said_and_paths_are_still_looked_at(
         assert "fs.inotify.max_user_watches" in said[0]
         save_by_rename(path, "new")
         assert woken(watch)
+
+
+OF_FIFTY = """
+import threading, sys
+from pathlib import Path
+from retrieval.sources.folders.watch import FolderWatch
+said = []
+watch = FolderWatch([Path(sys.argv[1])], threading.Event(), said.append)
+for _ in range(8):
+    watch.wait()
+print(watch.has_events, said)
+"""
+
+
+@pytest.mark.parametrize("limit", ["watches", "instances"])
+def test_the_limit_of_the_kernel_is_said(tmp_path: Path, limit: str) -> None:
+    for number in range(50):
+        (tmp_path / f"{number}").mkdir()
+    program = f"echo 20 > /proc/sys/user/max_inotify_watches && exec {sys.executable} -c '{OF_FIFTY}' {tmp_path}"
+    if limit == "instances":
+        program = program.replace("echo 20", "echo 0").replace("max_inotify_watches", "max_inotify_instances")
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-Ur", "true"], capture_output=True).returncode:
+        pytest.skip("a user namespace, in which the limit can be lowered, cannot be made here")
+    run = subprocess.run(["unshare", "-Ur", "sh", "-c", program], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("False ['The system cannot report changes of these folders"), run.stdout
 
 
 def test_a_stop_ends_the_waiting(tmp_path: Path, stop: threading.Event) -> None:
