@@ -26,8 +26,8 @@ FIRST_SETTINGS = frozenset({
 """Settings of `serving` that are always in a key. One that was added later is left out at its default, so that earlier
 keys stay."""
 
-SAME_PASSAGES = ("uri",)
-"""Settings of `retrieval` that change no passage: where the store is reached."""
+SAME_PASSAGES = ("uri", "rescan_s")
+"""Settings of `retrieval` that change no passage: where the store is reached, and when a watch looks."""
 
 
 def arm_version(
