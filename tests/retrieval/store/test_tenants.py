@@ -85,12 +85,12 @@ def test_documents_move_between_tenants_without_being_embedded_again(
 
 def test_an_unreadable_document_is_not_left_to_those_it_was_for(documents: Path, milvus: str, quiet: Quiet) -> None:
     index_documents(config(documents, tenant="acme"), "revoked", milvus, quiet)
-    (documents / "gold.md").write_bytes(b"\xff\xfe")
+    (documents / "gold.md").write_bytes(b"\xff gold")
     assert index_documents(config(documents, tenant="acme"), "revoked", milvus, quiet).failed
     searcher = Searcher(config(documents), milvus)
     assert "gold.md" in found(searcher, "revoked", Rights("acme"))
     report = index_documents(config(documents, tenant="globex"), "revoked", milvus, quiet)
-    assert report.failed == [Failure("gold.md", "is not UTF-8 (byte 0)")]
+    assert report.failed == [Failure("gold.md", "is not UTF-8 (byte 0): set `encoding` of its source, such as cp1252")]
     assert found(searcher, "revoked", Rights("acme")) == set()
     assert found(searcher, "revoked", Rights("globex")) == {"iron.md", "codes.md", "people/curie.txt"}
 
