@@ -40,7 +40,7 @@ from retrieval.store.index_parameters import search_parameters
 from retrieval.store.milvus_lite import local_server, running_server
 from retrieval.store.store import Store
 
-LITE_CHUNKS, SERVER_CHUNKS, FLAT_DOCUMENTS, COLD_CHUNKS = 10_000, 200_000, 20_000, 200_000
+LITE_CHUNKS, SERVER_CHUNKS, FLAT_DOCUMENTS, COLD_CHUNKS = 10_000, 200_000, 20_000, 100_000
 COLD_DOCUMENTS = 600
 DIMENSIONS, TOP_K, NUM_ASKED = 384, 10, 200
 LITE_SEARCHES, SERVER_SEARCHES = 600, 6_000
@@ -75,7 +75,8 @@ def main() -> None:
         "search (dense, BM25, fused), the question's embedding included on both sides; bare pymilvus lets the server "
         f"fuse. Server 2.3.5: {SERVER_CHUNKS} vectors spread as those of real texts are, dense search. "
         f"{LITE_SEARCHES} and {SERVER_SEARCHES} searches at each concurrency on each side, in turn. A cold start is "
-        "from no server to the first answer; the embedding model is loaded in between."
+        "from no server to the first answer; the embedding model is loaded in between. The server's "
+        "common.session.ttl is 5 s."
     )
     if scale == 1:
         print(write("retrieval", rows, notes))

@@ -81,6 +81,8 @@ def milvus_server(folder: Path) -> Iterator[tuple[str, int]]:
 
     server = MilvusServer()
     server.set_base_dir(str(folder))
+    # Its `stop` kills it, and what runs next would wait until the killed one's session ends, by default 30 s.
+    server.config.set("common.session.ttl", 5)
     server.start()
     try:
         yield f"http://127.0.0.1:{server.listen_port}", server.server_proc.pid
