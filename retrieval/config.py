@@ -7,9 +7,10 @@ import re
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from cluster.config import LocalPath, Name, Section
+from retrieval.analysis.config import Accents, known_language
 from retrieval.sources.config import ParsingConfig, SourceItem
 
 
@@ -268,11 +269,21 @@ class RetrievalConfig(EmbeddingConfig):
     mode: Mode = "hybrid"
     """`dense` (embeddings), `bm25` (words), or `hybrid`: both, fused."""
 
+    languages: tuple[Annotated[str, AfterValidator(known_language)], ...] = ()
+    """Languages that documents may be in (ISO 639-1), for BM25: it reduces words to their stems. Default: each
+    document's is found from its text. The first one of a script is taken for a text that is too short to tell. Chinese,
+    Japanese, Korean, Thai, Lao, Khmer and Burmese need no setting. Other languages build another collection."""
+
+    accents: Accents = "fold"
+    """Whether BM25 takes Zurich for Zürich (`fold`) or not (`keep`). Another value builds another collection."""
+
     fusion: Fusion = "weighted"
     """How `hybrid` joins the two: by scores, each scaled to its range (`weighted`), or by reciprocal ranks (`rrf`)."""
 
-    dense_weight: Annotated[float, Field(ge=0, le=1)] = 0.75
-    """Weight of the embeddings in `hybrid`, from 0 to 1. The words have the rest, and so has each further leg."""
+    dense_weight: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Weight of the embeddings in `hybrid`, from 0 to 1. The words have the rest, and so has each further leg. Default:
+    0.75 for a question that the model's tokenizer reads as words, less where it has only letters or nothing for it, as
+    an English model has for Chinese."""
 
     live: LiveConfig | None = None
     """A search engine that is asked with each question beside the index: `url`, `index` and more."""

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 
 LOG_INTERVAL_S = 30.0
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Console:
@@ -30,13 +32,13 @@ class Console:
         """The line that a stage ends with, after the seconds since the command began, which `stages` keeps."""
         self._clear()
         self.stages[name] = round(time.monotonic() - self._started, 1)
-        print(f"[{self.stages[name]:6.1f} s] {name:<8} {text}", file=sys.stderr, flush=True)
+        print(f"[{self.stages[name]:6.1f} s] {name:<8} {printable(text)}", file=sys.stderr, flush=True)
 
     def progress(self, text: str) -> None:
         """What is going on now: replaces itself on a terminal and stays out of logs."""
         if self._live:
             self._clear()
-            print(f"             {text[:100]}", end="", file=sys.stderr, flush=True)
+            print(f"             {printable(text[:100])}", end="", file=sys.stderr, flush=True)
             self._open = True
 
     def slow_progress(self, text: str) -> None:
@@ -45,12 +47,12 @@ class Console:
             self.progress(text)
         elif time.monotonic() - self._logged > LOG_INTERVAL_S:
             self._logged = time.monotonic()
-            print(f"[{self._logged - self._started:6.1f} s] {text}", file=sys.stderr, flush=True)
+            print(f"[{self._logged - self._started:6.1f} s] {printable(text)}", file=sys.stderr, flush=True)
 
     def result(self, text: str, value: Any) -> None:
         """The command's outcome: words for a person, or one JSON value."""
         self._clear()
-        print(json.dumps(value, indent=2, default=str) if self.as_json else text)
+        print(json.dumps(value, indent=2, default=str) if self.as_json else printable(text))
 
     def table(self, table: "Table") -> None:
         """A table for a person; nothing where the result is JSON."""
@@ -64,7 +66,7 @@ class Console:
     def hint(self, text: str) -> None:
         """What to do next."""
         self._clear()
-        print(f"\nNext: {text}", file=sys.stderr)
+        print(f"\nNext: {printable(text)}", file=sys.stderr)
 
     def _clear(self) -> None:
         if self._open:
@@ -75,7 +77,7 @@ class Console:
 @functools.cache
 def print_note(text: str) -> None:
     """A line on standard error, printed once however often it is given."""
-    print(f"Note: {text}", file=sys.stderr, flush=True)
+    print(f"Note: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def print_error(error: TandemError) -> None:
@@ -83,4 +85,12 @@ def print_error(error: TandemError) -> None:
     from rich.console import Console as RichConsole
     from rich.text import Text
 
-    RichConsole(stderr=True, highlight=False).print(Text("Error: ", style="bold red") + Text(str(error)))
+    RichConsole(stderr=True, highlight=False).print(Text("Error: ", style="bold red") + Text(printable(str(error))))
+
+
+def printable(text: str) -> str:
+    """A text that a terminal shows and does not obey: documents, their names and answers may hold escape sequences.
+
+    Controls but for line ends and tabs, and halves of surrogate pairs, are written as Python escapes them.
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

@@ -18,9 +18,11 @@ from cluster.errors import TandemError
 from cluster.fingerprints.kept_digests import digest_large_folder
 from cluster.fingerprints.models import find_cached_commit, find_folder, is_offline
 from cluster.hardware import Hardware
+from retrieval.analysis.normalization import readable
 from retrieval.config import EmbeddingConfig
 from retrieval.embedding.batches import token_batches
 from retrieval.embedding.endpoint import EndpointEmbedder
+from retrieval.embedding.fluency import TokenCounts, fluency
 from retrieval.embedding.onnx_export import keep_export
 from retrieval.embedding.onnx_model import ExportedModel, ModelDescription, export_key, find_exported, read_export
 from retrieval.embedding.precision import Precision, compute_in_bf16
@@ -145,12 +147,18 @@ class Embedder:
         assert self.precision == "stored", "questions are embedded as stored, whatever the documents were"
         return self._encoded(texts, self._prefix(self.query_prefix, _QUERY_PROMPTS), "query", self._exported)
 
+    def fluency(self, text: str) -> float:
+        """How well the model knows the language of a text, from 0 to 1."""
+        with self._lock:
+            return fluency(readable(text), TokenCounts(self._counter or self._model.tokenizer))
+
     def release(self) -> None:
         """Give back what embedding documents took and searching does not need."""
 
     def _encoded(
         self, texts: list[str], prefix: str, task: str, exported: ExportedModel | None
     ) -> "np.ndarray[Any, Any]":
+        texts = [readable(text) for text in texts]
         if exported is not None and (found := exported.encode(texts, prefix)) is not None:
             return found
         with self._lock:  # the fast tokenizers raise "Already borrowed" where two threads tokenize at once
@@ -174,12 +182,11 @@ class Embedder:
 
     def _count(self, texts: Sequence[str]) -> list[int]:
         """The length of each text in tokens, without special ones."""
+        texts = [readable(text) for text in texts]
         if self._counter is not None:
-            return [
-                len(encoding) for encoding in self._counter.encode_batch_fast(list(texts), add_special_tokens=False)
-            ]
+            return [len(encoding) for encoding in self._counter.encode_batch_fast(texts, add_special_tokens=False)]
         with self._lock:
-            encoded = self._model.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+            encoded = self._model.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         return [len(ids) for ids in encoded]
 
     @cached_property

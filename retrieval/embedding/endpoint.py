@@ -17,8 +17,10 @@ from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_folder
 from cluster.fingerprints.models import find_folder
 from cluster.hardware import Hardware
+from retrieval.analysis.normalization import readable
 from retrieval.config import EmbeddingConfig
 from retrieval.embedding.batches import token_batches
+from retrieval.embedding.fluency import TokenCounts, fluency
 from retrieval.embedding.precision import Precision
 from retrieval.errors import RetrievalUnavailable
 from retrieval.prompt import estimate_tokens
@@ -93,7 +95,7 @@ class EndpointEmbedder:
     def count_tokens(self, text: str) -> int:
         if self._counter is None:
             return estimate_tokens(text)
-        return len(self._counter.encode(text, add_special_tokens=False))
+        return len(self._counter.encode(readable(text), add_special_tokens=False))
 
     def embed_documents(self, texts: list[str]) -> "np.ndarray[Any, Any]":
         """Unit vectors `[len(texts), dimensions]` in float32: all of them, or an error."""
@@ -123,6 +125,10 @@ class EndpointEmbedder:
         """Unit vectors `[len(texts), dimensions]`; all in one request."""
         return self._requested([self.query_prefix + text for text in texts], self._questions_client)
 
+    def fluency(self, text: str) -> float:
+        """How well the model knows the language of a text, from 0 to 1: 1 without a tokenizer that could tell."""
+        return 1.0 if self._counter is None else fluency(readable(text), TokenCounts(self._counter))
+
     def release(self) -> None:
         """Nothing is held here."""
 
@@ -133,6 +139,7 @@ class EndpointEmbedder:
     def _requested(self, texts: list[str], client: "OpenAI") -> "np.ndarray[Any, Any]":
         from openai import OpenAIError
 
+        texts = [readable(text) for text in texts]
         try:
             answer = client.embeddings.create(model=self.name, input=texts, encoding_format="float")
         except OpenAIError as error:

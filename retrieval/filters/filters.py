@@ -28,7 +28,7 @@ NUM_LABELS = 8
 LABEL_COLUMNS = tuple(f"access_{number}" for number in range(1, NUM_LABELS + 1))
 METADATA = "metadata."
 COLUMNS: dict[str, type] = {
-    "id": str, "source": str, "position": int, "tenant": str, **dict.fromkeys(LABEL_COLUMNS, str),
+    "id": str, "source": str, "source_hash": str, "position": int, "tenant": str, **dict.fromkeys(LABEL_COLUMNS, str),
 }  # fmt: skip
 """The fields of a row that are no metadata, with the type of their values."""
 
@@ -85,8 +85,11 @@ class Not:
 Filter = FieldComparison | In | And | Or | Not
 
 
-def encode(tree: Filter) -> str:
+def encode(tree: Filter, keeps_han: bool = False) -> str:
     """The expression that Milvus parses back to exactly this tree.
+
+    Args:
+        keeps_han: whether the store takes Han characters above U+FFFF for what they are, as Milvus Lite does.
 
     Raises:
         TandemError: an unknown field, a value of a type or form that cannot be compared, or a tree that is deeper,
@@ -95,15 +98,21 @@ def encode(tree: Filter) -> str:
     if (num_values := _count_values(tree, MAX_DEPTH)) > MAX_VALUES:
         raise _too_large(f"{num_values} values", f"{MAX_VALUES} values")
     expression = _encoded(tree)
+    if not keeps_han and (match := _MANGLED.search(expression)):
+        raise TandemError(
+            f"The filter holds U+{ord(match[0]):X}, which this Milvus server takes for another character.",
+            "Milvus Lite compares every character; newer servers have none above U+FFFF of the Han script in a filter.",
+            "Filter by something else, such as metadata.",
+        )
     if (length := len(expression.encode())) > MAX_BYTES:
         raise _too_large(f"{length} bytes", f"{MAX_BYTES} bytes")
     return expression
 
 
-def unfit(value: object) -> str | None:
-    """Why a value cannot be kept and compared exactly by every store; None where it can."""
+def unfit(value: object, keeps_han: bool = False) -> str | None:
+    """Why a value cannot be kept and compared exactly by every store, or by one that `keeps_han`; None where it can."""
     if isinstance(value, str):
-        return _unfit_text(value)
+        return _unfit_text(value, keeps_han)
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -132,7 +141,7 @@ def metadata_field(name: str, value: Scalar) -> tuple[str, Scalar]:
     return (f"m_flag_{name}", value) if isinstance(value, bool) else (f"m_number_{name}", float(value))
 
 
-def _unfit_text(text: str) -> str | None:
+def _unfit_text(text: str, keeps_han: bool) -> str | None:
     try:
         length = len(text.encode())
     except UnicodeEncodeError:
@@ -141,7 +150,7 @@ def _unfit_text(text: str) -> str | None:
         return f"has {length} bytes of UTF-8, more than {MAX_TEXT_BYTES}"
     if "\0" in text:
         return "holds a NUL character"
-    if match := _MANGLED.search(text):
+    if not keeps_han and (match := _MANGLED.search(text)):
         return f"holds U+{ord(match[0]):X}, which newer Milvus servers take for another character"
     return None
 
@@ -200,7 +209,7 @@ def _column(field: str, values: Iterable[Scalar]) -> tuple[str, list[Scalar]]:
     for value in checked:
         if type(value) is not kind:
             raise _refused(field, value, f"is a {type(value).__name__}, where {kind.__name__} is kept")
-        if (reason := unfit(value)) is not None:
+        if (reason := unfit(value, keeps_han=True)) is not None:
             raise _refused(field, value, reason)
     return field, checked
 

@@ -1,6 +1,7 @@
 """What a collection is built with, and how long its chunks may be, as the project file and the model have it."""
 
 from cluster.errors import TandemError
+from retrieval.analysis.analyzer import Analyzer
 from retrieval.config import RetrievalConfig
 from retrieval.embedding.documents import AnyEmbedder
 from retrieval.index import chunking
@@ -27,7 +28,13 @@ def collection_settings(
         passage_prefix=config.passage_prefix,
         tokenizer=embedder.tokenizer_identity,
         precision=embedder.precision,
+        analyzer=analyzer.identity if (analyzer := make_analyzer(config, store)) else "",
     )
+
+
+def make_analyzer(config: RetrievalConfig, store: Store) -> Analyzer | None:
+    """What makes terms for BM25, where the server has that."""
+    return Analyzer(config.languages, config.accents) if store.has_bm25 else None
 
 
 def longest_chunk(config: RetrievalConfig, embedder: AnyEmbedder) -> int:

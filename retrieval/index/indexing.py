@@ -18,7 +18,7 @@ from retrieval.config import RetrievalConfig
 from retrieval.embedding.documents import AnyEmbedder, make_documents_embedder
 from retrieval.embedding.precision import choose_precision
 from retrieval.index import bulk_import, chunking
-from retrieval.index.collection_settings import collection_settings, longest_chunk
+from retrieval.index.collection_settings import collection_settings, longest_chunk, make_analyzer
 from retrieval.index.cut_revision import CutRevision, Digests, attributes_digest, digests_of, printable
 from retrieval.index.empty_sources import EmptySources
 from retrieval.index.file_states import FileStates
@@ -218,6 +218,7 @@ class _Sync:
             with self.writer.lock:
                 self.report.num_chunks = self.store.finish(self.physical, flush=only is None or self.store.is_lite)
                 self.store.publish(self.report.collection, self.physical)
+            self.report.languages = self.store.languages(self.physical)
             self.previous = None
             if advice := self.store.outgrown(self.physical, self.report.num_chunks):
                 self.on_progress(advice)
@@ -312,8 +313,11 @@ class _Sync:
             return None
         stored, ids = self.known.digest(printable(document.source)), self.known.ids(document.source)
         digest = digests[-1] if stored in digests else digests[0]
-        known = (self._carries_other(document), identity, document.origin)
+        known = (self._carries_other(document), identity, document.origin, make_analyzer(self.config, self.store))
         changed = Changed(document.source, document.attributes, digest, chunks, ids, *known)
+        if (reason := changed.unsearchable) is not None:
+            self.report.failed.append(Failure(document.source, reason))
+            return None
         is_settled = stored in digests and self.forgotten.is_settled(document.source)
         if is_settled and set(ids) == set(changed.texts):
             self.report.unchanged += 1

@@ -61,6 +61,8 @@ class IndexReport:
     """Chunks in the collection at the end."""
     num_embedded: int = 0
     """Chunks that were embedded in this run."""
+    languages: frozenset[str] = frozenset()
+    """Languages of the collection's documents (ISO 639-1), in each of which questions are analysed for BM25."""
     seconds: float = 0.0
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from retrieval.analysis.analyzer import Analyzer
 from retrieval.filters.rights import Attributes
 from retrieval.index.bulk_import import BulkImporter
 from retrieval.index.chunking import Chunk
@@ -46,6 +47,8 @@ class Changed:
     identity: str = ""
     """What its text is known by (`identity_of`)."""
     origin: Origin | None = None
+    analyzer: Analyzer | None = None
+    """What makes terms of its chunks; None where the store's own analyzer does."""
 
     @cached_property
     def texts(self) -> dict[str, str]:
@@ -61,6 +64,30 @@ class Changed:
             yield StoredChunk(key, self.source, self.digest, len(self.chunks), *known)
             known = ("", "")
 
+    @cached_property
+    def languages(self) -> frozenset[str]:
+        """Those that the document is in; none where the store's own analyzer reads it."""
+        if self.analyzer is None:
+            return frozenset()
+        return self.analyzer.languages_of("\n".join(chunk.text for chunk in self.chunks))
+
+    @cached_property
+    def terms(self) -> dict[str, str | None]:
+        """What BM25 counts of each chunk, by its id. Raises OverflowError where Milvus keeps no such text."""
+        analyzer = self.analyzer
+        return {
+            key: analyzer.document_terms(text, self.languages) if analyzer else None for key, text in self.texts.items()
+        }
+
+    @property
+    def unsearchable(self) -> str | None:
+        """Why its words cannot be kept; None where they can."""
+        try:
+            assert self.terms.keys() == self.texts.keys()
+        except OverflowError as error:
+            return f"cannot be searched by words: {error}; lower retrieval.chunk_tokens"
+        return None
+
 
 class ChunkWriter:
     """Writes to one collection, one batch after the other and each of them whole: two writes to one collection at a
@@ -72,6 +99,7 @@ class ChunkWriter:
         self.store, self.physical, self.importer, self.forgotten = store, physical, importer, forgotten
         self.lock = threading.Lock()
         """Held by each write, whichever thread makes it."""
+        self._languages = frozenset[str]()
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
 
@@ -116,6 +144,7 @@ class ChunkWriter:
                 self.store.delete(self.physical, sorted(stored))
 
     def _write_wanted(self, documents: Sequence[Changed], vectors: Vectors) -> None:
+        self._note_languages(documents)
         if self.importer:
             fresh = [document for document in documents if not document.stored_ids]
             self.importer.add([row for document in fresh for row in _rows(document, vectors)])
@@ -130,6 +159,13 @@ class ChunkWriter:
             self.store.upsert(self.physical, rows)
             stale = {key for document in documents[start:end] for key in document.stored_ids} - {row.id for row in rows}
             self.store.delete(self.physical, sorted(stale))
+
+    def _note_languages(self, documents: Sequence[Changed]) -> None:
+        """Before their rows are there: a question must be analysed in their languages from then on."""
+        found = frozenset[str]().union(*(document.languages for document in documents))
+        if not found <= self._languages:
+            self.store.add_languages(self.physical, found)
+            self._languages |= found
 
 
 def content(chunk: Chunk) -> str:
@@ -152,7 +188,7 @@ def _rows(document: Changed, vectors: Vectors) -> Iterator[ChunkRow]:
         vector = [float(x) for x in vectors[row.id]]
         yield ChunkRow(
             row.id, row.source, row.source_hash, row.num_chunks, position, text, vector, document.attributes,
-            row.identity, row.origin,
+            row.identity, row.origin, document.terms[row.id],
         )  # fmt: skip
 
 

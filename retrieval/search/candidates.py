@@ -33,6 +33,8 @@ class CandidateRequest:
     """What the caller wants to be found."""
     visible: Filter
     """That, and what the caller may find."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """What BM25 is asked, by collection."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ class CandidateSearch:
         if mode == "dense":
             return {"dense": self._legs.dense(asked.collection, asked.vector, *common)}
         if mode == "bm25":
-            return {"bm25": self._legs.bm25(asked.collection, asked.question, *common)}
-        words = self._threads.submit(self._legs.bm25, asked.collection, asked.question, *common)
+            return {"bm25": self._legs.bm25(asked.collection, asked.words, *common)}
+        words = self._threads.submit(self._legs.bm25, asked.collection, asked.words, *common)
         return {"dense": self._legs.dense(asked.collection, asked.vector, *common), "bm25": words.result()}
 
     def _ask_live(self, asked: CandidateRequest) -> tuple[list[Candidate], float]:

@@ -8,7 +8,7 @@ nearly be: each collection counts for itself how rare a word is. The id and the 
 collection's name (`tickets/2024/a.md`). A single name is searched as before.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -33,8 +33,9 @@ class CollectionRetrievers:
     def dense(self, name: str, vector: list[float], where: Filter, top_k: int, timeout_s: float) -> list[Candidate]:
         return self._best(name, top_k, lambda each: self._one.dense(each, vector, where, top_k, timeout_s))
 
-    def bm25(self, name: str, question: str, where: Filter, top_k: int, timeout_s: float) -> list[Candidate]:
-        return self._best(name, top_k, lambda each: self._one.bm25(each, question, where, top_k, timeout_s))
+    def bm25(self, name: str, words: Mapping[str, str], where: Filter, top_k: int, timeout_s: float) -> list[Candidate]:
+        """`words` has the question's terms for each collection: each has an analyzer and languages of its own."""
+        return self._best(name, top_k, lambda each: self._one.bm25(each, words[each], where, top_k, timeout_s))
 
     def around(self, name: str, hits: Sequence[Hit], distance: int, where: Filter, timeout_s: float) -> list[Candidate]:
         if SEPARATOR not in name:

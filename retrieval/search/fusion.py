@@ -12,11 +12,13 @@ from typing import Literal
 
 from retrieval.config import Fusion, Mode
 from retrieval.search.hits import NO_SCORES, Hit, Scores
-from retrieval.search.retrievers import Candidate
+from retrieval.search.retrievers import CANDIDATES, Candidate
 
 RetrieverName = Literal["dense", "bm25", "live"]
 
 RRF_K = 60
+DENSE_WEIGHTS = (0.1, 0.75)
+"""Of a model that does not know the question's language, and of one that does (docs/decisions/017 and 047)."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class ResolvedRanking:
 def fuse_rankings(legs: Mapping[RetrieverName, Sequence[Candidate]], ranking: ResolvedRanking) -> list[Hit]:
     """The passages of all legs, the best first; of a single leg they are as it ranked them, with its own scores.
 
-    A passage that a leg did not find has nothing from it: the range of its scores begins below the last one found.
+    A passage that a leg did not find has nothing from it.
     """
     if len(legs) == 1:
         ((leg, candidates),) = legs.items()
@@ -52,7 +54,7 @@ def fuse_rankings(legs: Mapping[RetrieverName, Sequence[Candidate]], ranking: Re
     weights = _weights(legs, ranking.dense_weight)
     fused: dict[str, float] = {}
     for leg, candidates in legs.items():
-        shares = _reciprocal_ranks(candidates) if ranking.fusion == "rrf" else _scaled(candidates)
+        shares = _reciprocal_ranks(candidates) if ranking.fusion == "rrf" else _scaled(candidates, leg)
         for one, share in zip(candidates, shares, strict=True):
             fused[one.id] = fused.get(one.id, 0.0) + weights[leg] * share
     own = {leg: {one.id: one.score for one in candidates} for leg, candidates in legs.items()}
@@ -64,6 +66,12 @@ def fuse_rankings(legs: Mapping[RetrieverName, Sequence[Candidate]], ranking: Re
         )
         for key in ordered
     ]
+
+
+def dense_weight(fluency: float) -> float:
+    """The weight of the embeddings for a question whose language the model knows so well, from 0 to 1."""
+    least, most = DENSE_WEIGHTS
+    return least + fluency * (most - least)
 
 
 def _weights(legs: Iterable[RetrieverName], dense_weight: float) -> dict[RetrieverName, float]:
@@ -78,12 +86,15 @@ def _reciprocal_ranks(candidates: Sequence[Candidate]) -> list[float]:
     return [(RRF_K + 1) / (RRF_K + rank) for rank in range(1, len(candidates) + 1)]
 
 
-def _scaled(candidates: Sequence[Candidate]) -> list[float]:
-    """1 for the best and 0 for the worst score."""
+def _scaled(candidates: Sequence[Candidate], leg: RetrieverName) -> list[float]:
+    """1 for the best score, and 0 for the worst: of words that is 0 itself where they found all that has any of them.
+    Else the last of two would be worth no more than what has none of the words."""
     scores = [one.score for one in candidates]
     if not scores or max(scores) == min(scores):
         return [1.0] * len(scores)
     low, high = min(scores), max(scores)
+    if leg == "bm25" and len(candidates) < CANDIDATES:
+        low = 0.0
     return [(score - low) / (high - low) for score in scores]
 
 

@@ -38,7 +38,7 @@ def request_body(config: LiveConfig, question: str, rights: Rights, where: Filte
     words = " ".join(question.split()[:MAX_WORDS])
     filters = _allowed(config, rights)
     if where is not None:
-        encode(where)
+        encode(where, keeps_han=True)
         filters.append(_translated(config, where))
     highlight = {
         "fragment_size": PASSAGE_CHARACTERS, "number_of_fragments": 1, "no_match_size": PASSAGE_CHARACTERS,

@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.errors import TandemError
 from cluster.fingerprints.models import is_offline
+from retrieval.analysis.normalization import readable
 from retrieval.search.hits import Hit
 
 BATCH_SIZE = 32
@@ -48,8 +49,9 @@ class Reranker:
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """The model's score of each question with its text."""
+        readable_pairs = [(readable(question), readable(text)) for question, text in pairs]
         with self._lock:
-            values = self._model.predict(list(pairs), batch_size=BATCH_SIZE, show_progress_bar=False)
+            values = self._model.predict(readable_pairs, batch_size=BATCH_SIZE, show_progress_bar=False)
         return [float(value) for value in values]
 
 

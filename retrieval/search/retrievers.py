@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from retrieval.filters.filters import And, FieldComparison, Filter, In, Or, encode
+from retrieval.filters.filters import And, FieldComparison, Filter, In, Or, unfit
 from retrieval.search.hits import Hit
 from retrieval.search.selectivity import Selectivity
 from retrieval.store.collection import alias_of
@@ -51,9 +51,11 @@ class Retrievers:
         return self._search(name, [vector], "vector", parameters, where, top_k, timeout_s)
 
     @load_when_needed
-    def bm25(self, name: str, question: str, where: Filter, top_k: int, timeout_s: float) -> list[Candidate]:
-        """By BM25; scores from 0 up."""
-        candidates = self._search(name, [question], "sparse", {"metric_type": "BM25"}, where, top_k, timeout_s)
+    def bm25(self, name: str, words: str, where: Filter, top_k: int, timeout_s: float) -> list[Candidate]:
+        """By BM25; scores from 0 up. `words` are the question's as the collection's analyzer makes them."""
+        if not words.strip():
+            return []
+        candidates = self._search(name, [words], "sparse", {"metric_type": "BM25"}, where, top_k, timeout_s)
         # Milvus Lite reports BM25 as a distance below zero; the order is the same.
         return [replace(hit, score=abs(hit.score)) for hit in candidates]
 
@@ -66,15 +68,30 @@ class Retrievers:
 
         They have no score.
         """
-        beside = tuple(
-            And((FieldComparison("source", "==", hit.source), In("position", positions)))
-            for hit in hits
-            if (positions := _positions_around(hit, distance)) and not hit.is_live
-        )
-        if not beside:
+        asked = [
+            (hit, positions) for hit in hits if not hit.is_live and (positions := _positions_around(hit, distance))
+        ]
+        if not asked:
             return []
-        rows = self._rows(name, where, Or(beside), ["id", *_FOUND], timeout_s)
-        return [Candidate(**{key: row[key] for key in ("id", *_FOUND)}, score=0.0) for row in rows]
+        documents = self._documents(name, [hit for hit, _ in asked], where, timeout_s)
+        beside = tuple(And((documents[hit.id], In("position", each))) for hit, each in asked if hit.id in documents)
+        rows = self._rows(name, where, Or(beside), ["id", *_FOUND], timeout_s) if beside else []
+        wanted = {(hit.source, position) for hit, positions in asked for position in positions}
+        return [
+            Candidate(**{key: row[key] for key in ("id", *_FOUND)}, score=0.0)
+            for row in rows
+            if (row["source"], row["position"]) in wanted
+        ]
+
+    def _documents(self, name: str, hits: Sequence[Hit], where: Filter, timeout_s: float) -> dict[str, Filter]:
+        """By the id of each hit what holds for its document: its name, or its digest where a filter cannot hold that.
+        Documents that say the same have the same digest."""
+        strange = tuple(hit.id for hit in hits if unfit(hit.source))
+        rows = self._rows(name, where, In("id", strange), ["id", "source_hash"], timeout_s) if strange else []
+        digests: dict[str, Filter] = {
+            row["id"]: FieldComparison("source_hash", "==", row["source_hash"]) for row in rows
+        }
+        return {hit.id: FieldComparison("source", "==", hit.source) for hit in hits if not unfit(hit.source)} | digests
 
     def vectors(self, name: str, ids: Sequence[str], where: Filter, timeout_s: float) -> dict[str, list[float]]:
         """The vectors of those of `ids` that `where` lets through."""
@@ -86,7 +103,7 @@ class Retrievers:
     @load_when_needed
     def _rows(self, name: str, where: Filter, which: Filter, fields: list[str], timeout_s: float) -> list[Any]:
         # Each is within the limits of its own: a caller's filter is as large as it may be without ours beside it.
-        expression = f"({encode(where)}) and ({encode(which)})"
+        expression = f"({self._store.encode(where)}) and ({self._store.encode(which)})"
         with explained_connection(self._store.uri, name):
             rows: list[Any] = self._store.client.query(
                 alias_of(name),
@@ -99,7 +116,7 @@ class Retrievers:
 
     def _dense_parameters(self, name: str, where: Filter, limit: int, timeout_s: float) -> dict[str, Any]:
         ef = 0
-        if self._store.is_lite and (share := self._shares.of(name, encode(where), timeout_s)) < 1:
+        if self._store.is_lite and (share := self._shares.of(name, self._store.encode(where), timeout_s)) < 1:
             # Milvus Lite walks the graph as if nothing were filtered, and then leaves out what is: it must look at as
             # many more vectors as there are to leave out. Recall@10 of 1% of 10,000 rows: 0.38 with 64, 1.0 so.
             ef = min(MAX_EF, int(4 * limit / max(share, 1e-9)))
@@ -121,7 +138,7 @@ class Retrievers:
                 data=data,
                 anns_field=field,
                 search_params=parameters,
-                filter=encode(where),
+                filter=self._store.encode(where),
                 limit=top_k,
                 output_fields=_FOUND,
                 timeout=timeout_s,

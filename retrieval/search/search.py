@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
+from retrieval.analysis.analyzer import Analyzer, read_analyzer
+from retrieval.analysis.normalization import readable
 from retrieval.config import Mode, RetrievalConfig
 from retrieval.embedding.embedder import Embedder, check_device, make_embedder
 from retrieval.errors import unknown_collection
@@ -23,7 +25,8 @@ from retrieval.filters.filters import And, Filter
 from retrieval.filters.rights import NOBODY, Rights, allowed
 from retrieval.search.candidates import CandidateRequest, CandidateSearch
 from retrieval.search.collections import CollectionRetrievers
-from retrieval.search.fusion import AS_CONFIGURED, Ranking, ResolvedRanking, fuse_rankings, to_hit
+from retrieval.search.exact_terms import put_exact_first
+from retrieval.search.fusion import AS_CONFIGURED, Ranking, ResolvedRanking, dense_weight, fuse_rankings, to_hit
 from retrieval.search.hits import Hit
 from retrieval.search.live_engine import LiveEngine
 from retrieval.search.passages import passages_of, widen_passages
@@ -88,6 +91,19 @@ def digest_search_settings(config: RetrievalConfig, uri: str) -> str:
     return digest_json([version("tandem"), config.model_dump(mode="json"), uri])
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """A collection as it was a moment ago."""
+
+    physical: str
+    at: float
+    """When it was looked at, on the monotonic clock."""
+    analyzer: Analyzer | None
+    languages: frozenset[str]
+    is_known: bool
+    """False where an analyzer made its terms that this version does not have."""
+
+
 class Searcher:
     """Searches the collections of one store with one embedding model. Thread-safe.
 
@@ -111,7 +127,7 @@ class Searcher:
         self._asking = CandidateSearch(self._legs, LiveEngine(config.live) if config.live else None, config.timeout_s)
         models = models or SearchModels.load(config, device)
         self._embedder, self._reranker = models.embedder, models.reranker
-        self._checked: dict[str, tuple[str, float]] = {}
+        self._checked: dict[str, _Checked] = {}
         if config.mode != "bm25":
             self._embedder.embed_question("the first one is slow")
 
@@ -189,11 +205,12 @@ class Searcher:
         where: Filter | None,
         vector: list[float] | None = None,
     ) -> CandidateRequest:
-        settled = ResolvedRanking(
-            ranking.mode or self.config.mode,
-            ranking.fusion or self.config.fusion,
-            self.config.dense_weight if ranking.dense_weight is None else ranking.dense_weight,
-        )
+        question = readable(question)
+        mode = ranking.mode or self.config.mode
+        weight = self.config.dense_weight if ranking.dense_weight is None else ranking.dense_weight
+        if weight is None:
+            weight = dense_weight(self._embedder.fluency(question) if mode == "hybrid" else 1.0)
+        settled = ResolvedRanking(mode, ranking.fusion or self.config.fusion, weight)
         visible = allowed(rights) if where is None else And((allowed(rights), where))
         embedded = settled.mode != "bm25" and question.strip()
         if embedded and vector is None:
@@ -206,10 +223,11 @@ class Searcher:
         embed_ms = _ms(started) if asked.vector else 0.0
         if not asked.question.strip():
             return SearchResult([])
-        for collection in collections_of(asked.collection):
-            self._check(collection, asked.settled.mode)
-        answers = self._asking.ask(asked)
+        words = {each: self._words(each, asked) for each in collections_of(asked.collection)}
+        answers = self._asking.ask(replace(asked, words=words))
         hits, rerank_ms = fuse_rankings(answers.legs, asked.settled), None
+        if len(answers.legs) > 1:
+            hits = put_exact_first(hits, asked.question)
         if self._reranker is not None:
             reranking = time.perf_counter()
             hits = self._reranker.rerank(asked.question, hits, num_reranked)
@@ -218,6 +236,20 @@ class Searcher:
             hits, embed_ms, round(_ms(started) - embed_ms, 2), answers.index_ms, answers.live_ms, rerank_ms,
             answers.missing,
         )  # fmt: skip
+
+    def _words(self, collection: str, asked: CandidateRequest) -> str:
+        """What BM25 is asked: the question's terms, made as those of the collection's documents were."""
+        self._check(collection, asked.settled.mode)
+        checked = self._checked[collection]
+        if asked.settled.mode != "dense" and not checked.is_known:
+            raise TandemError(
+                f"The collection {collection} was analysed for BM25 by another version of Tandem.",
+                "Questions are taken apart into words as the documents were.",
+                "Build it again with `tandem index`; its vectors are taken over.",
+            )
+        if checked.analyzer is None:
+            return asked.question
+        return checked.analyzer.question_terms(asked.question, checked.languages)
 
     def _passages(self, asked: CandidateRequest, hits: Sequence[Hit], top_k: int) -> list[Hit]:
         config = self.config
@@ -255,8 +287,8 @@ class Searcher:
 
     def _check(self, collection: str, mode: Mode) -> None:
         """The alias may be switched to another model's collection while we run, so this is asked again and again."""
-        seen, checked = self._checked.get(collection, ("", -CHECK_EVERY_S))
-        if time.monotonic() - checked < CHECK_EVERY_S:
+        seen = self._checked.get(collection)
+        if seen is not None and time.monotonic() - seen.at < CHECK_EVERY_S:
             return
         physical = self._store.current(collection)
         if physical is None:
@@ -274,9 +306,12 @@ class Searcher:
                 "Questions and passages are embedded by the same model.",
                 "Build it again with `tandem index`, or name the model that it was built with.",
             )
-        if physical != seen:
+        analyzer = read_analyzer(settings.analyzer)
+        if seen is None or physical != seen.physical:
             self._store.load(physical)
-        self._checked[collection] = physical, time.monotonic()
+        languages = self._store.languages(physical) if analyzer else frozenset[str]()
+        is_known = analyzer is not None or not settings.analyzer
+        self._checked[collection] = _Checked(physical, time.monotonic(), analyzer, languages, is_known)
 
 
 def _ms(started: float) -> float:

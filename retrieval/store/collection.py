@@ -17,6 +17,7 @@ from retrieval.filters.rights import MAX_NAME_BYTES, Attributes
 from retrieval.store.index_parameters import Index
 
 SCHEMA_VERSION = 2
+MAX_TEXT_BYTES = 65_535
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,14 @@ class CollectionSettings:
     """Partitions that tenants are spread among; 0 where all rows are together."""
     precision: Literal["stored", "bf16"] = "stored"
     """What documents were embedded in: the model's own number format, or bf16."""
+    analyzer: str = ""
+    """What makes terms of texts for BM25; empty where Milvus' own `standard` does."""
 
     @property
     def values(self) -> dict[str, Any]:
-        """As they are kept and digested; without a precision that earlier versions knew nothing of."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("precision", "stored")}
+        """As they are kept and digested; without what earlier versions knew nothing of, where it is as it was then."""
+        as_before = [("precision", "stored"), ("analyzer", "")]
+        return {name: value for name, value in asdict(self).items() if (name, value) not in as_before}
 
     def embeds_like(self, other: "CollectionSettings") -> bool:
         """Whether the same text has the same vector in both."""
@@ -55,7 +59,8 @@ class CollectionSettings:
 
 @dataclass(frozen=True)
 class ChunkRow:
-    """A chunk as it is stored. `content` is the title, a line end, and the text."""
+    """A chunk as it is stored. `content` is the title, a line end, and the text; `terms` is what BM25 counts, None
+    where that is `content` itself."""
 
     id: str
     source: str
@@ -69,10 +74,11 @@ class ChunkRow:
     """In a document's first row, what its text is known by; dynamic, as `origin` is."""
     origin: str = ""
     """In a document's first row, where it is kept."""
+    terms: str | None = None
 
     def record(self) -> dict[str, Any]:
         """The row as Milvus takes it; metadata are dynamic fields."""
-        plain = {name: value for name, value in vars(self).items() if name != "attributes"}
+        plain = {name: value for name, value in vars(self).items() if name != "attributes" and value is not None}
         return {**plain, **self.attributes.fields()}
 
 
@@ -86,8 +92,9 @@ class Field:
 
 
 def collection_fields(settings: CollectionSettings) -> list[Field]:
-    """The primary key first. BM25's `sparse` is filled by the server, from `content`."""
-    analyzed = {"enable_analyzer": True, "analyzer_params": {"type": "standard"}} if settings.bm25 else {}
+    """The primary key first. BM25's `sparse` is filled by the server, from `analyzed_field`."""
+    analyzed = {"enable_analyzer": True, "analyzer_params": {"type": "standard"}}
+    own = analyzed if settings.bm25 and analyzed_field(settings) == "content" else {}
     partitioned = {"is_partition_key": True} if settings.num_partitions else {}
     columns = [
         Field("id", "VARCHAR", {"is_primary": True, "max_length": 64}),
@@ -95,12 +102,21 @@ def collection_fields(settings: CollectionSettings) -> list[Field]:
         Field("source_hash", "VARCHAR", {"max_length": 64}),
         Field("num_chunks", "INT64"),
         Field("position", "INT64"),
-        Field("content", "VARCHAR", {"max_length": 65_535, **analyzed}),
+        Field("content", "VARCHAR", {"max_length": MAX_TEXT_BYTES, **own}),
         Field("tenant", "VARCHAR", {"max_length": MAX_NAME_BYTES, **partitioned}),
         *(Field(name, "VARCHAR", {"max_length": MAX_NAME_BYTES}) for name in LABEL_COLUMNS),
         Field("vector", "FLOAT_VECTOR", {"dim": settings.dimensions}),
     ]
-    return [*columns, Field("sparse", "SPARSE_FLOAT_VECTOR")] if settings.bm25 else columns
+    if not settings.bm25:
+        return columns
+    if analyzed_field(settings) == "terms":
+        columns.append(Field("terms", "VARCHAR", {"max_length": MAX_TEXT_BYTES, **analyzed}))
+    return [*columns, Field("sparse", "SPARSE_FLOAT_VECTOR")]
+
+
+def analyzed_field(settings: CollectionSettings) -> str:
+    """The field that BM25 reads: the terms that our analyzer made, or the text itself for the store's own."""
+    return "terms" if settings.analyzer else "content"
 
 
 def collection_indexes(settings: CollectionSettings, dense: Index) -> list[Index]:

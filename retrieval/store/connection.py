@@ -16,7 +16,7 @@ from cluster.errors import TandemError
 from retrieval.config import MilvusConfig
 from retrieval.errors import TOKEN_VARIABLE, RetrievalUnavailable, readable_error, unknown_collection
 from retrieval.store import connection
-from retrieval.store.collection import CollectionSettings, collection_fields
+from retrieval.store.collection import CollectionSettings, analyzed_field, collection_fields
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -67,7 +67,7 @@ def make_client(
     for field in collection_fields(settings):
         schema.add_field(field.name, DataType[field.kind], **field.options)
     if settings.bm25:
-        schema.add_function(Function("bm25", FunctionType.BM25, ["content"], ["sparse"]))
+        schema.add_function(Function("bm25", FunctionType.BM25, [analyzed_field(settings)], ["sparse"]))
     partitions = {"num_partitions": settings.num_partitions} if settings.num_partitions else {}
     client.create_collection(
         physical,

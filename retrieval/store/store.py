@@ -8,13 +8,14 @@ are complete. Reads of a sync are strong; searches take what is visible.
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 from cluster.errors import TandemError
 from cluster.fingerprints.digests import digest_json
 from retrieval.config import MilvusConfig, RetrievalConfig
 from retrieval.errors import RequestRefused, foreign_collection, no_index, no_partitions, owned_collection
+from retrieval.filters.filters import Filter, encode
 from retrieval.store.collection import (
     ChunkRow,
     CollectionSettings,
@@ -36,7 +37,10 @@ BM25_SINCE = (2, 5)
 # Before, an upsert puts rows into the partition of another field's value, where searches by tenant miss them
 # (milvus#30607; seen with 2.3.5).
 TENANT_PARTITIONS_SINCE = (2, 4)
+# convertHanToASCII of its parser came after 2.3.5.
+HAN_MANGLED_SINCE = (2, 4)
 SETTINGS_PROPERTY = "tandem.settings"
+LANGUAGES_PROPERTY = "tandem.languages"
 ALIAS_NOT_FOUND = 1600
 DEFAULT = MilvusConfig()
 
@@ -82,6 +86,10 @@ class Store(Rows, Properties):
     def has_bm25(self) -> bool:
         """Milvus Lite has it, servers since 2.5."""
         return self._is_since(BM25_SINCE)
+
+    def encode(self, where: Filter) -> str:
+        """A filter as this server parses it. Raises a TandemError where it would take it for another."""
+        return encode(where, keeps_han=self.is_lite or not self._is_since(HAN_MANGLED_SINCE))
 
     def _is_since(self, version: tuple[int, int]) -> bool:
         """Milvus Lite counts as the newest."""
@@ -132,6 +140,16 @@ class Store(Rows, Properties):
         with suppress(TypeError, ValueError):
             return CollectionSettings(**json.loads(written))
         return None
+
+    def languages(self, physical: str) -> frozenset[str]:
+        """The languages that documents of `physical` have been found to be in: a question is analysed in each."""
+        return frozenset((self.properties(physical) or {}).get(LANGUAGES_PROPERTY, "").split(",")) - {""}
+
+    def add_languages(self, physical: str, languages: Collection[str]) -> None:
+        """Keep that documents are in these languages too."""
+        known = self.languages(physical)
+        if not known.issuperset(languages):
+            self.set_properties(physical, {LANGUAGES_PROPERTY: ",".join(sorted(known | set(languages)))})
 
     @retry_patiently
     def ensure(self, name: str, settings: CollectionSettings) -> str:

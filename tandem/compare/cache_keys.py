@@ -79,7 +79,7 @@ def hosted_version(url: str, model: str, day: date, headers: Mapping[str, str] |
 
 
 SINCE_DEFAULTS: dict[str, Any] = {
-    "embedding_precision": "auto", "encoding": None, "markup": "plain",
+    "embedding_precision": "auto", "encoding": None, "markup": "plain", "languages": [], "accents": "fold",
     "parsing": {"processes": None, "timeout_s": 1800.0, "memory_gib": 4.0, "ocr": True},
 }  # fmt: skip
 """Settings of `retrieval` and of its sources that earlier versions did not have: left out at the value that stands for

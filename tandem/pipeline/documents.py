@@ -111,4 +111,5 @@ def _summary(report: IndexReport) -> str:
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in names if getattr(report, name))
     left_out = f", {len(report.forgotten)} left out as forgotten" if report.forgotten else ""
     kept = f", {report.num_kept} kept of sources that are empty" if report.num_kept else ""
-    return f"{report.collection}: {counts or 'no documents'}, {len(report.failed)} failed{left_out}{kept}"
+    languages = f", in {' '.join(sorted(report.languages))}" if report.languages else ""
+    return f"{report.collection}: {counts or 'no documents'}, {len(report.failed)} failed{left_out}{kept}{languages}"

@@ -60,7 +60,8 @@ def test_what_is_found_is_one_list_by_score(several: CollectionRetrievers) -> No
     assert [(one.id, one.source, one.score) for one in found] == [
         ("a/0", "a/x.md", 0.9), ("b/0", "b/x.md", 0.7), ("b/1", "b/x.md", 0.6),
     ]  # fmt: skip
-    assert [one.id for one in several.bm25("b+a", "x", EVERYBODY, 10, 1)] == ["a/0", "b/0", "b/1", "a/1"]
+    words = {"a": "x", "b": "x"}
+    assert [one.id for one in several.bm25("b+a", words, EVERYBODY, 10, 1)] == ["a/0", "b/0", "b/1", "a/1"]
     assert [one.id for one in several.dense("a", [1.0], EVERYBODY, 10, 1)] == ["0", "1"], "one alone is as it was"
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from retrieval.search.fusion import ResolvedRanking, RetrieverName, fuse_rankings
 from retrieval.search.hits import Hit
-from retrieval.search.retrievers import Candidate
+from retrieval.search.retrievers import CANDIDATES, Candidate
 
 
 def found(**scores: float) -> list[Candidate]:
@@ -29,8 +29,14 @@ def test_reciprocal_ranks() -> None:
 
 def test_scores_scaled_to_their_range() -> None:
     scores = fused(LEGS, "weighted", 0.75)
-    assert scores == pytest.approx({"b": 0.75 * 0.8 + 0.25, "a": 0.75, "d": 0.25 * 0.25, "c": 0.0})
+    assert scores == pytest.approx({"b": 0.75 * 0.8 + 0.25, "a": 0.75 + 0.25 * 4 / 12, "d": 0.25 * 6 / 12, "c": 0.0})
     assert list(scores) == ["b", "a", "d", "c"]
+
+
+def test_the_last_of_a_full_leg_of_words_is_worth_nothing_and_of_a_short_one_something() -> None:
+    full = [Candidate(f"{n:02}", f"{n}.md", 0, "T\nt", 100.0 - n) for n in range(CANDIDATES)]
+    assert fused({"dense": [], "bm25": full}, "weighted")["49"] == 0.0
+    assert fused({"dense": found(z=0.5), "bm25": full[:2]}, "weighted", 0.1)["01"] > 0.8
 
 
 def test_the_weights_at_their_ends_are_single_legs() -> None:

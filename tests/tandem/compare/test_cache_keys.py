@@ -65,7 +65,8 @@ def test_settings_that_are_new_change_no_key_at_their_defaults() -> None:
     sql = {"url": "sqlite:///a.db", "query": "SELECT * FROM a", "id": "id", "text": "body"}
     sources = ["docs", {"path": "s3://bucket/docs", "tenant": "acme"}, {"sql": sql},
                {"sitemap": "https://docs.example.com/sitemap.xml"}]  # fmt: skip
-    written = {"sources": sources, "live": {"url": "http://search:9200", "index": "a"}}
+    # The weight that was the default. The one that is now finds other passages, so it has another key.
+    written = {"sources": sources, "live": {"url": "http://search:9200", "index": "a"}, "dense_weight": 0.75}
 
     def version() -> str:
         config = RetrievalConfig.model_validate(written, context={"folder": Path("/srv/p")})
