@@ -109,7 +109,9 @@ class ChunkWriter:
         self._pending = self._thread.submit(self._write, documents, vectors)
 
     def delete(self, ids: Sequence[str]) -> None:
-        """After all that was handed over before."""
+        """After all that was handed over before; nothing is waited for without ids."""
+        if not ids:
+            return
         self.settle()
         with self.lock:
             self.store.delete(self.physical, ids)
