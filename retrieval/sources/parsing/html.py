@@ -9,7 +9,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrieval.sources.document import Unreadable
 from retrieval.sources.parsing.parsed import Parsed
@@ -22,14 +22,35 @@ if TYPE_CHECKING:
 _META = re.compile(rb"<meta[^>]{0,500}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 _XML = re.compile(rb"^\s*<\?xml[^>]{0,200}encoding\s*=\s*[\"']([\w.:-]{1,40})", re.IGNORECASE)
 _DECLARED_WITHIN = 4096
-_HIDING = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.IGNORECASE)
+_DISPLAY = re.compile(r"(?:^|;)\s*display\s*:\s*([\w-]+)", re.IGNORECASE)
+_VISIBILITY = re.compile(r"(?:^|;)\s*visibility\s*:\s*(\w+)", re.IGNORECASE)
 _NO_TEXT = frozenset({"script", "style", "template"})
 _APART = frozenset({
-    "address", "aside", "body", "button", "center", "details", "dialog", "fieldset", "figure", "footer", "form",
-    "header", "hgroup", "html", "legend", "main", "menu", "nav", "noscript", "optgroup", "option", "search", "select",
-    "summary", "text", "textarea",
+    "address", "aside", "audio", "body", "button", "canvas", "center", "desc", "details", "dialog", "fieldset",
+    "figure", "footer", "form", "head", "header", "hgroup", "html", "iframe", "legend", "listing", "main", "menu",
+    "nav", "noscript", "object", "optgroup", "option", "plaintext", "search", "select", "summary", "text", "textarea",
+    "title", "video", "xmp",
 })  # fmt: skip
 _INLINE = frozenset({"a", "b", "code", "del", "em", "i", "kbd", "mark", "s", "samp", "strong", "u"})
+_ALSO_INLINE = frozenset({
+    "abbr", "bdi", "bdo", "big", "cite", "font", "small", "span", "sub", "sup", "tt", "var", "wbr",
+})  # fmt: skip
+# Start tags whose elements end others that are open, and the elements beyond which they end none.
+_CELL = ("table", "td", "th", "caption", "button", "object")
+_GROUPS = ("thead", "tbody", "tfoot", "colgroup", "caption", "tr", "td", "th")
+_ENDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    **dict.fromkeys((
+        "p", "address", "article", "aside", "blockquote", "center", "details", "dialog", "dir", "div", "dl", "fieldset",
+        "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr",
+        "listing", "main", "menu", "nav", "ol", "pre", "search", "section", "summary", "table", "ul",
+    ), (("p",), _CELL)),
+    "li": (("li", "p"), (*_CELL, "ul", "ol", "menu")),
+    **dict.fromkeys(("dt", "dd"), (("dt", "dd", "p"), (*_CELL, "dl"))),
+    "option": (("option",), ("select", "optgroup", "datalist")), "optgroup": (("option", "optgroup"), ("select",)),
+    **dict.fromkeys(("thead", "tbody", "tfoot"), (_GROUPS, ("table",))),
+    "tr": (_GROUPS[3:], ("table",)), "td": (("caption", "td", "th"), ("table",)),
+    "th": (("caption", "td", "th"), ("table",)),
+}  # fmt: skip
 _MOST_WRONG = 1000
 """A page may have one byte in so many that is not in its charset, as pasted words leave them."""
 MAX_DEPTH = 300
@@ -82,11 +103,10 @@ def decode_html(content: bytes, encoding: str | None, declared: str | None) -> t
 
 def html_markdown(text: str) -> Parsed:
     """What a page shows, as Markdown; its title is the heading where no other says the same."""
-    from bs4 import BeautifulSoup
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a page is also XML, or as short as a file's name
-        soup = BeautifulSoup(text, "html.parser")
+    soup = _soup(text)
+    for frame in soup.find_all("iframe", srcdoc=True):
+        frame.clear()
+        frame.append(_soup(str(frame["srcdoc"])))
     left_out = Counter[str]()
     title = next((" ".join(each.get_text().split()) for each in soup.find_all("title") if _is_title(each)), "")
     _remove(soup, left_out)
@@ -99,9 +119,33 @@ def html_markdown(text: str) -> Parsed:
     return Parsed(shown if says_it else f"# {title}\n\n{shown}", left_out)
 
 
+def _soup(text: str) -> "BeautifulSoup":
+    """The elements of a page. Those that end without an end tag end where the HTML standard says."""
+    from bs4 import BeautifulSoup
+
+    class Page(BeautifulSoup):
+        def handle_starttag(self, name: str, *others: Any, **named: Any) -> "Tag | None":
+            ended, within = _ENDS.get(name, ((), ()))
+            last = None
+            for element in reversed(self.tagStack) if ended else ():
+                if element.name in within:
+                    break
+                last = element if element.name in ended else last
+            if last is not None:
+                self.endData()
+                while self.currentTag is not last:
+                    self.popTag()
+                self.popTag()
+            return super().handle_starttag(name, *others, **named)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a page is also XML, or as short as a file's name
+        return Page(text, "html.parser")
+
+
 def _is_title(element: "Tag") -> bool:
-    """Of the page, and not of a drawing in it."""
-    return element.find_parent("svg") is None
+    """Of the page, and not of a drawing in it; one that nothing closes has the page in it."""
+    return element.find_parent("svg") is None and element.find(True) is None
 
 
 def _remove(soup: "BeautifulSoup", left_out: Counter[str]) -> None:
@@ -127,7 +171,17 @@ def _is_hidden(element: "Tag") -> bool:
     hidden = element.attrs.get("hidden")
     if hidden is not None and str(hidden).lower() != "until-found":
         return True
-    return bool(_HIDING.search(str(element.attrs.get("style") or "")))
+    style = str(element.attrs.get("style") or "")
+    if [each.lower() for each in _DISPLAY.findall(style)][-1:] == ["none"]:
+        return True
+    # What is in such an element may be visible again.
+    return _visibility(style) in ("hidden", "collapse") and not element.find(
+        style=lambda each: _visibility(each or "") == "visible"
+    )
+
+
+def _visibility(style: str) -> str:
+    return "".join(_VISIBILITY.findall(style)[-1:]).lower()
 
 
 def _name_what_has_no_text(element: "Tag", left_out: Counter[str]) -> None:
@@ -146,6 +200,8 @@ def _name_what_has_no_text(element: "Tag", left_out: Counter[str]) -> None:
         words = element.get("placeholder") or element.get("alt") or element.get("label")
         if words and (name == "optgroup" or not element.get_text(strip=True)):
             element.insert(0, f"{words} ")
+    elif name == "mfrac":
+        element.string = "/".join(f"({each.get_text()})" for each in element.find_all(True, recursive=False))
     elif name in ("abbr", "dfn", "acronym"):
         words = str(element.get("title") or "").strip()
         if words not in ("", element.get_text(strip=True)):
@@ -157,7 +213,11 @@ def _markdown(soup: "BeautifulSoup", elements: "Iterable[Tag]") -> str:
     from markdownify import ATX, MarkdownConverter
 
     if _deepest(soup, elements) > MAX_DEPTH:
-        return str(soup.get_text("\n", strip=True))
+        for element in elements:
+            if element.name not in _INLINE | _ALSO_INLINE:
+                element.insert(0, "\n")
+                element.append("\n")
+        return re.sub(r"\s*\n\s*", "\n", soup.get_text())
     for element in elements:
         _divide(element)
     converter = MarkdownConverter(heading_style=ATX, escape_underscores=False, escape_asterisks=False)

@@ -1,12 +1,13 @@
 """Messages (EML, MSG) -> Markdown: subject, people, date, text, and attachments by the readers of their kinds.
 
-Of a text that is there as plain text and as HTML, the plain one is read, or the other where it is empty. Attachments
-that cannot be read are counted by their reason.
+Of a text that is there in several formats, the one with the most words is read, and a richer one that says mostly other
+words. Words that only another one has are counted. Attachments that cannot be read are counted by their reason.
 """
 
 import codecs
 import email.policy
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from retrieval.sources.document import Unreadable
 from retrieval.sources.parsing.html import decode_html, html_markdown
 from retrieval.sources.parsing.office.archive import explain_container
 from retrieval.sources.parsing.parsed import Parsed
+from retrieval.sources.parsing.text import find_codec
 
 Parse = Callable[[bytes, str], Parsed]
 """The content of a file and its suffix -> its text. Raises Unreadable."""
@@ -40,8 +42,8 @@ class _Message:
         blocks = [f"# {self.subject}" if self.subject else "", "\n".join(lines), *self.texts]
         return Parsed("\n\n".join(block.strip() for block in blocks if block.strip()), self.left_out)
 
-    def add(self, parsed: Parsed, first: bool = False) -> None:
-        self.texts.insert(0 if first else len(self.texts), parsed.text)
+    def add(self, parsed: Parsed, at: int | None = None) -> None:
+        self.texts.insert(len(self.texts) if at is None else at, parsed.text)
         self.left_out += parsed.left_out
 
     def attach(self, name: str, content: bytes, suffix: str, parse: Parse) -> None:
@@ -65,34 +67,68 @@ def read_eml(content: bytes, parse: Parse) -> Parsed:
     Raises:
         Unreadable: it has no header.
     """
-    message = email.message_from_bytes(content, policy=email.policy.default)
+    # Neither a byte order mark nor empty lines are part of a header.
+    message = email.message_from_bytes(content.lstrip(b"\xef\xbb\xbf\r\n"), policy=email.policy.default)
     assert isinstance(message, EmailMessage)
     if not message.keys():
         raise Unreadable("is no message: it has no header")
     people = [(name, _header(message, name)) for name in _HEADERS]
     read = _Message(_header(message, "Subject"), people)
-    alternatives: list[Parsed] = []
-    for part, in_alternative in _leaves(message):
+    # By the place of their text, what each of several ways to say the same says.
+    alternatives: dict[int, tuple[int, dict[int, Parsed]]] = {}
+    for part, group, number in _leaves(message):
         kind, name = part.get_content_type(), part.get_filename()
-        is_attached = name or part.get_content_disposition() == "attachment"
+        suffix = PurePosixPath(name or "").suffix.lower() or _SUFFIXES.get(kind, "")
         if kind == "message/rfc822":
             inner: Any = part.get_payload(0) if part.is_multipart() else part
             read.attach(name or "message", inner.as_bytes(), ".eml", parse)
-        elif kind in ("text/plain", "text/html") and not is_attached:
-            if in_alternative:
-                alternatives.append(_text(part))
-            else:
+        elif kind == "message/delivery-status":
+            fields: Any = part.get_payload()
+            each = [[f"{key}: {value}" for key, value in block.items()] for block in fields]
+            read.add(Parsed("\n\n".join(map("\n".join, each))))
+        elif (
+            part.get_content_maintype() == "text"
+            and suffix in ("", ".txt", ".html")
+            and not (name or part.get_content_disposition() == "attachment")
+        ):
+            if group is None:
                 read.add(_text(part))
+            else:
+                _, said = alternatives.setdefault(group, (len(read.texts), {}))
+                text, known = _text(part), said.get(number, Parsed(""))
+                said[number] = Parsed(f"{known.text}\n\n{text.text}", known.left_out + text.left_out)
         else:
-            suffix = PurePosixPath(name or "").suffix.lower() or _SUFFIXES.get(kind, "")
-            read.attach(name or kind, _content(part), suffix, parse)
-    if alternatives:
-        # The plain text may only say that there is a page.
-        read.add(max(alternatives, key=lambda each: len(set(each.text.split()))), first=True)
+            is_text = part.get_content_maintype() == "text" and not suffix
+            read.attach(name or kind, _content(part), ".txt" if is_text else suffix, parse)
+    for at, said in reversed(alternatives.values()):
+        read.add(_best(list(said.values())), at)
     return read.parsed()
 
 
-_SUFFIXES = {"text/plain": ".txt", "text/html": ".html", "text/csv": ".csv", "application/pdf": ".pdf"}
+_SUFFIXES = {
+    "text/plain": ".txt", "text/html": ".html", "text/csv": ".csv", "text/rtf": ".rtf", "application/pdf": ".pdf",
+}  # fmt: skip
+
+
+def _best(said: list[Parsed]) -> Parsed:
+    """Of several ways to say the same, the one with the most words, and richer ones that say something else.
+
+    The richest one comes last (RFC 2046, 5.1.4). The plain text may only say that there is a page.
+    """
+    best = max(said, key=lambda each: len(_words(each)))
+    known, at = _words(best), said.index(best)
+    for number, each in enumerate(said):
+        own = _words(each)
+        if number > at and 2 * len(own - known) > len(own):
+            best = Parsed(f"{best.text}\n\n{each.text}", best.left_out + each.left_out)
+        else:
+            best.left_out["words that only another format of the text has"] += len(own - known)
+        known |= own
+    return best
+
+
+def _words(parsed: Parsed) -> set[str]:
+    return set(re.findall(r"\w+", parsed.text))
 
 
 def _header(message: EmailMessage, name: str) -> str:
@@ -102,14 +138,17 @@ def _header(message: EmailMessage, name: str) -> str:
         return " ".join(str(dict(message.raw_items()).get(name, "")).split())
 
 
-def _leaves(part: MIMEPart, in_alternative: bool = False) -> Iterator[tuple[MIMEPart, bool]]:
-    """Every part that holds no others, with whether it is one of several ways to say the same."""
+def _leaves(part: MIMEPart, group: int | None = None, number: int = 0) -> Iterator[tuple[MIMEPart, int | None, int]]:
+    """Every part that holds no others, with the outermost group of ways to say the same that it is in, and which."""
     kind = part.get_content_type()
-    if kind == "message/rfc822" or not part.is_multipart():
-        yield part, in_alternative
+    if kind.startswith("message/") or not part.is_multipart():
+        yield part, group, number
         return
-    for each in part.iter_parts():
-        yield from _leaves(each, in_alternative or kind == "multipart/alternative")
+    for at, each in enumerate(part.iter_parts()):
+        if group is None and kind == "multipart/alternative":
+            yield from _leaves(each, id(part), at)
+        else:
+            yield from _leaves(each, group, number)
 
 
 def _content(part: MIMEPart) -> bytes:
@@ -122,8 +161,8 @@ def _text(part: MIMEPart) -> Parsed:
     if part.get_content_type() == "text/html":
         return html_markdown(decode_html(content, None, charset)[0])
     try:
-        return Parsed(content.decode(charset or "utf-8"))
-    except (LookupError, UnicodeDecodeError):
+        return Parsed(content.decode((find_codec(charset) if charset else None) or "utf-8"))
+    except UnicodeDecodeError:
         text = content.decode(errors="replace")
         return Parsed(text, Counter({_WRONG: text.count("\ufffd")}))
 

@@ -89,8 +89,11 @@ def _text(text: str) -> str:
 
 def find_codec(label: str) -> str | None:
     """Python's name for the charset that a page or a header names; None for one that it does not have."""
+    label = label.strip().strip("\"'").lower()
+    # Of Hebrew and Arabic in the order of reading, or of writing with marks, which is the same here; private names.
+    label = re.sub(r"(?<=iso-8859-[68])-[ie]$|^x-(?=sjis|euc|gbk|big5)", "", label.replace("windows-874", "cp874"))
     try:
-        name = codecs.lookup(label.strip().strip("\"'")).name
+        name = codecs.lookup(label).name
         bytes(4).decode(name)  # not of an encoding of bytes, such as hex
     except (LookupError, ValueError):
         return None

@@ -63,6 +63,30 @@ def test_what_is_shown_is_read(shown: str) -> None:
     assert "gnu" in read and not isinstance(read, PartialText)
 
 
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [
+        ("<p hidden>gnu<p>one<p>two", "one\n\ntwo"),
+        ("<p>one <b>two<div hidden>gnu</div><div>three</div>", "one **two**\n\nthree"),
+        ("<ul><li hidden>gnu<li>one<ul><li>two</ul><li>three</ul>", "* one\n  + two\n* three"),
+        ("<dl><dt hidden>gnu<dd>one<dt>two</dl>", ":   one\n\ntwo"),
+        ("<select><option hidden>gnu<option>one</select>", "one"),
+        ("<table><tr hidden><td>gnu<tr><td hidden>gnu<td>one<td>two</table>", "|  |  |\n| --- | --- |\n| one | two |"),
+        ("<head><title>one</title><link hidden><p>two", "# one\n\ntwo"),
+        ("<title>one<p>two", "one\n\ntwo"),
+        ("<svg><title>icon</title></svg><p>one", "icon\n\none"),
+        ("<p style='display:none; display:block'>one", "one"),
+        ("<div style='visibility:hidden'><p style='visibility:visible'>one</div>", "one"),
+        ("<iframe srcdoc='<p>one</p>'>gnu</iframe>", "one"),
+        ("<math><mfrac><mn>1</mn><mn>2</mn></mfrac></math>", "(1)/(2)"),
+        ("<h1>top</h1>" + "<p>one wo<font>rd</font>" * 400, "# top" + "\n\none word" * 400),
+    ],
+)
+def test_a_page_may_leave_out_end_tags(page: str, shown: str) -> None:
+    read = parse(page.encode(), ".html")
+    assert read == shown and isinstance(read, PartialText) == ("hidden>gnu" in page)
+
+
 def test_no_text_of_the_page() -> None:
     read = parse(b"<template>gnu</template><script>gnu()</script><style>gnu{}</style><p>shown", ".htm")
     assert read == "shown" and not isinstance(read, PartialText)
@@ -108,4 +132,4 @@ def test_a_charset_that_does_not_fit_is_refused_and_a_stray_byte_is_counted() ->
 
 @pytest.mark.parametrize("depth", [200, 5000])
 def test_elements_may_lie_deep_in_each_other(depth: int) -> None:
-    assert parse(("<div>" * depth + "deep axolotl").encode(), ".html") == "deep axolotl"
+    assert parse(("<div>" * depth + "de<i>ep</i> axo<sub>lotl").encode(), ".html") == "deep axolotl"

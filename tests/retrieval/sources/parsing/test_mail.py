@@ -108,3 +108,57 @@ def test_text_of_outlook_in_a_code_page() -> None:
     page_text = b"<p>\xcf\xee\xeb</p><meta charset=windows-1251>"
     tree = {"__properties_version1.0": bytes(32), "__substg1.0_10130102": page_text}
     assert parse(container(tree), ".msg") == "Пол"
+
+
+HEAD = "Subject: S\nContent-Type: multipart/{}; boundary=X\n\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        # Two groups of alternatives, as mailing lists make them; and one that holds several parts, as Apple Mail does.
+        (
+            HEAD.format("mixed")
+            + "".join(
+                f"--X\nContent-Type: multipart/alternative; boundary={y}\n\n--{y}\n\n{word} gnu\n--{y}\n"
+                f"Content-Type: text/html\n\n<p>{word} gnu\n--{y}--\n"
+                for y, word in (("Y", "first"), ("Z", "second"))
+            )
+            + "--X--\n",
+            "first second",
+        ),
+        (
+            HEAD.format("alternative")
+            + "--X\n\nfirst\n--X\nContent-Type: multipart/mixed; boundary=Y\n\n--Y\nContent-Type: text/html\n\n<p>first"
+            "\n--Y\nContent-Type: text/html\n\n<p>second\n--Y--\n--X--\n",
+            "first second",
+        ),
+        # The plain text says only, and in many words, that there is another.
+        (
+            HEAD.format("alternative") + "--X\n\nThis message cannot be shown by a program of this kind.\n--X\n"
+            "Content-Type: text/html\n\n<p>Invoice 4711\n--X--\n",
+            "Invoice 4711",
+        ),
+        (HEAD.format("mixed") + "--X\nContent-Type: text/markdown\n\n# first\n--X--\n", "first"),
+        (
+            HEAD.format("report")
+            + "--X\n\nfirst\n--X\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx\n"
+            "\nFinal-Recipient: rfc822; z@y\n--X--\n",
+            "first mx z@y",
+        ),
+        ("\ufeff\n\nSubject: first\n\nsecond", "first second"),
+        (b"Subject: S\nContent-Type: text/plain; charset=gb2312\n\n" + "镕基".encode("gbk"), "镕基"),
+        (b"Subject: S\nContent-Type: text/plain; charset=iso-8859-1\n\n5 \x80", "€"),
+        (b"Subject: S\nContent-Type: text/plain; charset=iso-8859-8-i\n\n" + "שלום".encode("iso8859-8"), "שלום"),
+    ],
+)
+def test_every_part_of_a_message_is_read(content: str | bytes, words: str) -> None:
+    read = parse(content if isinstance(content, bytes) else content.encode(), ".eml")
+    assert all(read.count(word) == 1 for word in words.split()) and not isinstance(read, PartialText)
+
+
+def test_words_of_another_format_are_counted() -> None:
+    mail = message(text="one two three four")
+    mail.add_alternative("<p>one two five", subtype="html")
+    read = parse(mail.as_bytes(), ".eml")
+    assert isinstance(read, PartialText) and "another format of the text has (1)" in read.left_out[0]
