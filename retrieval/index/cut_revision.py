@@ -5,7 +5,6 @@ whole run of a later one reads every document again, and writes those of which i
 """
 
 import hashlib
-from collections.abc import Callable
 
 from retrieval.index.chunking import FIRST_REVISION, REVISION
 from retrieval.sources.document import Document, Unreadable
@@ -26,10 +25,10 @@ class CutRevision:
         if is_empty and self.is_earlier:
             self._keep()
 
-    def begin(self, on_progress: Callable[[str], None]) -> None:
+    def begin(self) -> list[str]:
+        """A run of all sources begins; returns what a person should know of it, in whole sentences."""
         self.num_left = 0
-        if self.is_earlier:
-            on_progress("documents are cut into chunks in another way now: reading all of them again")
+        return ["Documents are cut into chunks in another way now: all of them are read again."] * self.is_earlier
 
     def complete(self) -> None:
         """Every document was read, but for those that are left for the next run."""

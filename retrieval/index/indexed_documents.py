@@ -58,10 +58,11 @@ class IndexedDocuments:
         found = self._db.execute("SELECT max(identity) FROM chunk WHERE source = ?", (source,)).fetchone()
         return str(found[0] or "")
 
-    def says(self, identity: str) -> bool:
-        """Whether a document of the collection has this text."""
+    def num_saying(self, identity: str) -> int:
+        """How many documents of the collection have this text."""
         condition = "identity = ? AND identity != ''"
-        return self._db.execute(f"SELECT 1 FROM chunk WHERE {condition} LIMIT 1", (identity,)).fetchone() is not None
+        found = self._db.execute(f"SELECT count(DISTINCT source) FROM chunk WHERE {condition}", (identity,))
+        return int(found.fetchone()[0])
 
     def ids(self, source: str) -> list[str]:
         """The ids of a document's rows, in their order; none where there is no such document."""

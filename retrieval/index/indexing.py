@@ -187,7 +187,7 @@ class _Sync:
         self.forgotten.begin(self.report)
         self._remove_forgotten()
         if only is None:
-            self.cut.begin(self.on_progress)
+            self.report.notes += self.cut.begin()
         batch: list[Changed] = []
         num_chunks, enough = 0, max(BATCH_CHUNKS, self.embedder.round_chunks)
         # The text of a page may be asked for already to see whether it has changed.
@@ -208,8 +208,10 @@ class _Sync:
         self.report.left_out.sort(key=lambda part: part.source)
         self.embedder.release()
         self.writer.complete()
-        self.report.forgotten += self._remove_forgotten()
         self.forgotten.end()
+        found = self._remove_forgotten()
+        self.report.forgotten = sorted([*self.report.forgotten, *found])
+        self.report.forgotten_as |= {name: known for name, known in found.items() if name != known}
         if only is None and self.report.failed and self.report.num_taken == 0:
             raise nothing_readable(self.report)
         self.listing.keep_empty(self.report, self.physical)
@@ -256,11 +258,12 @@ class _Sync:
             else:
                 self.report.failed.append(Failure(printable(document.source), "has the name of another document"))
 
-    def _remove_forgotten(self) -> list[str]:
-        """Remove what the collection holds of documents that were put on the list since it was read last."""
+    def _remove_forgotten(self) -> dict[str, str]:
+        """Remove what the collection holds of documents that were put on the list since it was read last: by its name
+        the one that was forgotten."""
         self.remover.noticed.clear()
-        found = list(self.forgotten.found_in_collection())
-        self._remove(found)
+        found = dict(self.forgotten.found_in_collection())
+        self._remove([*found])
         self.report.deleted += len(found)
         return found
 

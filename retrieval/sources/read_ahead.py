@@ -15,6 +15,7 @@ from retrieval.sources.parsing.processes import ParserProcesses, document_name
 
 AHEAD = 3
 """Documents that are read or wait with their text, for each process."""
+CLOSE_S = 0.1
 About = TypeVar("About")
 Ready = tuple[Document, About, Callable[[], str]]
 
@@ -36,8 +37,13 @@ def read_ahead(wanted: Iterable[tuple[Document, About]], parsers: ParserProcesse
             yield from _ready(pending, AHEAD * parsers.num_processes)
         yield from _ready(pending, 0)
     finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        # One that had just begun starts another process. What was cancelled never ends for `wait`.
+        while running := [future for future in pending if not future.done()]:
+            parsers.close()
+            wait(running, CLOSE_S)
         parsers.close()
-        threads.shutdown(cancel_futures=True)
+        threads.shutdown()
 
 
 def _ready(pending: dict[Future[str], tuple[Document, About]], most: int) -> Iterator[Ready[About]]:

@@ -4,6 +4,7 @@ read, and by both among what the collection holds."""
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 from cluster.errors import TandemError
 from retrieval.index.cut_revision import printable
@@ -16,6 +17,8 @@ from retrieval.sources.document import Document, Origin, Unreadable
 MIN_LEARNED_WORDS = 20
 """A new text of a forgotten document is known too, wherever it turns up, from so many words on: what is put in place of
 a document ("This page was removed.") says the same of others."""
+MANY = 5
+"""A text that so many other documents have says nothing of one of them: a notice, a form that is not filled in."""
 
 
 class ForgottenCheck:
@@ -23,29 +26,35 @@ class ForgottenCheck:
 
     def __init__(self, source: ForgottenSource, known: IndexedDocuments) -> None:
         self.source, self.known, self.now = source, known, Forgotten()
-        self._checked: Forgotten | None = None
+        self._begun_with: Forgotten | None = None
+        self._searched_for = Forgotten()
         self.has_changed = True
-        """Whether another list was read in this run than in the one before, so that no file counts as looked at."""
+        """Whether this run began with another list than the one before, so that no file counts as looked at."""
         self._sightings: list[Sighting] = []
 
     def begin(self, report: IndexReport) -> None:
-        """A run begins, which writes this report."""
-        self.report, self._sightings = report, []
+        """A run begins, which writes this report.
 
-    def found_in_collection(self) -> Iterator[str]:
-        """Documents that the collection holds and that were put on the list since it was read last.
+        Raises:
+            TandemError: the list is damaged.
+        """
+        self.report, self._sightings, self.now = report, [], self.source.read()
+        self.has_changed, self._begun_with = self.now != self._begun_with, self.now
+
+    def found_in_collection(self) -> Iterator[tuple[str, str]]:
+        """Documents that the collection holds and that were put on the list since it was searched last, each with the
+        name that was forgotten.
 
         Raises:
             TandemError: the list is damaged.
         """
         self.now = self.source.read()
-        self.has_changed = self.now != self._checked
-        if self.has_changed and self.now.documents:
+        if self.now != self._searched_for:
             for source, text, origin in self.known.identities():
                 place = read_origin(origin)
-                if self.now.find(source, place) or self.now.find_text(text, place):
-                    yield source
-        self._checked = self.now
+                if found := self.now.find(source, place) or self.now.find_text(text, place):
+                    yield source, found.names[0]
+        self._searched_for = self.now
 
     def leaves_out(self, document: Document, reads: bool) -> bool:
         """Whether a document is left out by its place, which the report then names.
@@ -68,12 +77,14 @@ class ForgottenCheck:
     def is_settled(self, source: str) -> bool:
         """Whether a document of the collection need not be read to know that it is not forgotten. What an earlier
         version indexed says nothing of its text."""
-        return not self.now.has_texts or bool(self.known.text(source))
+        return not self.now.documents or bool(self.known.text(source))
 
     def end(self) -> None:
-        """Keep under which names and at which places documents were met. Where the list cannot be written now, the next
-        run keeps it: they are left out all the same."""
-        if new := [each for each in self._sightings if _is_new(each)]:
+        """Keep under which names, at which places and with which texts documents were met, now that the texts of the
+        others are known. Where the list cannot be written now, the next run keeps it: they are left out all the same.
+        """
+        sightings = (each if self._is_telling(each) else replace(each, text="") for each in self._sightings)
+        if new := [each for each in sightings if _is_new(each)]:
             with suppress(TandemError, OSError):
                 self.source.learn(new)
 
@@ -91,8 +102,11 @@ class ForgottenCheck:
             return ""
         identity = identity_of(text)
         is_first = forgotten.is_name_alone and is_telling(identity)
-        is_own = len(text.split()) >= MIN_LEARNED_WORDS and not self.known.says(identity)
-        return identity if is_first or is_own else ""
+        return identity if is_first or len(text.split()) >= MIN_LEARNED_WORDS else ""
+
+    def _is_telling(self, each: Sighting) -> bool:
+        """Whether others that say the same are copies: what is at the place may be a licence, a notice or a form."""
+        return self.known.num_saying(each.text) < (MANY if each.document.is_name_alone else 1)
 
 
 def written_origin(origin: Origin | None) -> str:

@@ -18,7 +18,7 @@ from cluster.storage.objects import SharedRecord
 from retrieval.config import MilvusConfig
 from retrieval.errors import CollectionBusy, owned_documents
 from retrieval.filters.filters import FieldComparison
-from retrieval.index.forgetting.check import read_origin
+from retrieval.index.forgetting.check import MANY, read_origin
 from retrieval.index.forgetting.forgotten import Forgotten, ForgottenDocument, ForgottenList, change_list, read_list
 from retrieval.index.forgetting.removal import find_rows, named_filter, remove_documents
 from retrieval.index.forgetting.text_identity import identity_of, is_telling
@@ -31,8 +31,6 @@ from retrieval.store.rows import StoredChunk
 from retrieval.store.store import DEFAULT, Store
 
 MAX_NAMED = 10
-MANY = 5
-"""A text that so many other documents have says nothing of one of them: a notice, a form that is not filled in."""
 OTHER_S = 4.0
 """Seconds for the process that indexes the collection to remove the document, before this one tries."""
 OTHERS_S = 60.0

@@ -1,12 +1,15 @@
-"""A process that parses documents for another one, which ends it: `python -m retrieval.sources.parsing.child FD GIB`.
+"""A process that parses documents for another one: `python -m retrieval.sources.parsing.child SOCKET PIPE GIB`.
 
-FD is a socket that both have open, GIB the most memory that it may take.
+SOCKET and PIPE are open in both; PIPE is closed by the end of the other one, which ends this one. GIB is the most
+memory that it may take.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import resource
+import signal
 import sys
 import threading
 import time
@@ -24,9 +27,9 @@ OOM_SCORE = "800"
 
 
 def main() -> None:
-    connection, parent = Connection(int(sys.argv[1])), os.getppid()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    num_bytes = int(float(sys.argv[2]) * 2**30)
+    connection = Connection(int(sys.argv[1]))
+    _end_with_other(int(sys.argv[2]))
+    num_bytes = int(float(sys.argv[3]) * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (num_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
@@ -53,16 +56,26 @@ def _answer(
     except Unreadable as error:
         if not isinstance(error.__cause__, MemoryError):
             return {"unreadable": str(error), "is_last": False}
-        limit = f"retrieval.parsing.memory_gib ({float(sys.argv[2]):g} GiB)"
+        limit = f"retrieval.parsing.memory_gib ({float(sys.argv[3]):g} GiB)"
         # What a library still holds is not known: this process takes no other document.
         return {"unreadable": f"needs more memory than {limit}: raise it, or leave the document out", "is_last": True}
     return {"text": str(text), "left_out": text.left_out if isinstance(text, PartialText) else ()}
 
 
-def _end_with(parent: int) -> None:
-    """End when the process that indexes has ended, also in the middle of a document."""
-    while os.getppid() == parent:
-        time.sleep(PROGRESS_S)
+def _end_with_other(pipe: int) -> None:
+    """End when the process that indexes has ended, also in the middle of a document, and however that one ended.
+
+    On Linux the kernel sees to it by SIGIO: a thread cannot while a parser holds the interpreter. PR_SET_PDEATHSIG
+    would end this process with the thread that started it.
+    """
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    threading.Thread(target=_wait_for_end, args=(pipe,), daemon=True).start()
+
+
+def _wait_for_end(pipe: int) -> None:
+    os.read(pipe, 1)
     os._exit(1)
 
 

@@ -101,16 +101,19 @@ class _Child:
     def __init__(self, config: ParsingConfig) -> None:
         self.config, self.is_usable = config, True
         ours, theirs = socket.socketpair()
+        until_closed, lifeline = os.pipe()
+        self._lifeline = os.fdopen(lifeline, "wb", buffering=0)
         command = [
             sys.executable,
             "-m",
             "retrieval.sources.parsing.child",
             str(theirs.fileno()),
+            str(until_closed),
             str(config.memory_gib),
         ]
         self.process = subprocess.Popen(
             command,
-            pass_fds=[theirs.fileno()],
+            pass_fds=[theirs.fileno(), until_closed],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # libraries print
@@ -118,6 +121,7 @@ class _Child:
             start_new_session=True,  # Ctrl-C is for the process that indexes, which ends it
         )
         theirs.close()
+        os.close(until_closed)
         self.connection = Connection(ours.detach())
 
     def parse(self, content: bytes, arguments: list[Any], on_progress: Callable[[str], None]) -> str:
@@ -170,3 +174,4 @@ class _Child:
         self.is_usable = False
         self.process.kill()
         self.process.wait()
+        self._lifeline.close()

@@ -1,6 +1,7 @@
 """Documents are read ahead, a slow one does not hold up the others, and none is lost."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from retrieval.filters.rights import Attributes
 from retrieval.sources.config import ParsingConfig
 from retrieval.sources.document import Document, Unreadable
+from retrieval.sources.parsing.parse import parse
 from retrieval.sources.parsing.processes import ParserProcesses
 from retrieval.sources.read_ahead import AHEAD, read_ahead
 
@@ -87,3 +89,22 @@ def test_leaving_ends_what_is_being_read(parsers: ParserProcesses) -> None:
     with closing(read_ahead([file(f"{n}.md", lambda: "text") for n in range(30)], parsers)) as ready:
         next(ready)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+
+
+def test_leaving_starts_nothing_that_waited(parsers: ParserProcesses) -> None:
+    content, ended = b"[" + b"0," * 3_000_000 + b"0]", list[str]()
+
+    def read() -> str:
+        ended.append(parse(content, ".json"))
+        return ended[-1]
+
+    def wanted() -> Iterator[tuple[Document, str]]:
+        for number in range(6):
+            yield file(f"{number}.json", read)
+        while len(parsers._busy) < 2:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        next(read_ahead(wanted(), parsers))
+    assert not ended and not parsers._busy and not parsers._idle

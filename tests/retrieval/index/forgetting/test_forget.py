@@ -212,6 +212,22 @@ def test_rows_of_an_earlier_version_are_recognised(
     assert "known by its name alone" in done.reasons[0]
 
 
+def test_a_list_of_names_takes_the_copies_with_it_and_leaves_what_many_say(
+    documents: Path, milvus: str, quiet: Quiet, record: SharedRecord
+) -> None:
+    (documents / "au.txt").write_bytes((documents / "gold.md").read_bytes())
+    for number in range(7):
+        (documents / f"notice-{number}.md").write_text("Please switch on JavaScript to read this page.\n")
+    config = RetrievalConfig.model_validate({"sources": [documents]})
+    index_documents(config, "names", milvus, quiet)
+    record.update(lambda there: json.dumps({"forgotten": ["gold.md", "notice-3.md"]}).encode())
+    report = index_documents(config, "names", milvus, quiet, ForgottenList(record))
+    assert report.forgotten == ["au.txt", "gold.md", "notice-3.md"] and report.forgotten_as == {"au.txt": "gold.md"}
+    assert len(held(milvus, "names")) == 3 + 6
+    report = index_documents(config, "names", milvus, quiet, ForgottenList(record))
+    assert (report.forgotten, report.unchanged) == (["au.txt", "gold.md", "notice-3.md"], 9)
+
+
 def _without_identity(read: Callable[..., None]) -> Callable[..., None]:
     from dataclasses import replace
 

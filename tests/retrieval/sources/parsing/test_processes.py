@@ -111,3 +111,15 @@ def test_closing_ends_what_is_being_parsed(parsers: ParserProcesses) -> None:
     assert ended.wait(30)
     thread.join()
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_the_end_of_the_index_ends_a_parser_that_holds_the_interpreter(parsers: ParserProcesses) -> None:
+    assert parsers.parse(b"[1]", ".json")  # it has begun
+    with ThreadPoolExecutor(1) as threads:
+        lost = threads.submit(parsers.parse, b"[" + b"0," * 10_000_000 + b"0]", ".json")
+        while not parsers._busy:
+            time.sleep(0.01)
+        (child,) = parsers._busy
+        child._lifeline.close()  # as the kernel does it for a process that is killed
+        with pytest.raises(Unreadable, match=r"its parser ended by SIG(IO|POLL)"):
+            lost.result()
