@@ -6,6 +6,7 @@ The protocol is modelcontextprotocol.io's, by its own package. Two tools read, a
 hands over the request that a call came by, which says whose it is; over stdio there is none.
 """
 
+import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from mcp.server import Server, ServerRequestContext
     from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams
 
+_log = logging.getLogger(__name__)
 MAX_PASSAGES = 50
 INSTRUCTIONS = (
     "Search the organization's documents before answering what they may say. Cite the source of each passage that an "
@@ -120,6 +122,11 @@ def make_mcp_server(knowledge: Knowledge, version: str) -> "Server[Any]":
             return CallToolResult(content=[TextContent(text=_explain(error))], is_error=True)
         except Refused as error:
             return CallToolResult(content=[TextContent(text=str(error))], is_error=True)
+        except MCPError:
+            raise
+        except Exception:  # noqa: BLE001  # the package would send its text, which is for our log alone
+            _log.exception("a call of the tool %s failed", params.name)
+            return CallToolResult(content=[TextContent(text="The server failed. Its log says why.")], is_error=True)
         return CallToolResult(content=[TextContent(text=_as_text(found))], structured_content=found.model_dump())
 
     return Server(

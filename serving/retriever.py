@@ -140,7 +140,8 @@ class Retriever:
             with _failures_told():
                 result = self._open().search(collection, question, top_k, rights=rights, where=where, vector=vector)
         except UnknownCollection as error:
-            return Retrieval(404, str(error))
+            # The error names all collections; the caller's key may not be for all of them.
+            return Retrieval(404, f"{error.seen} GET /v1/models lists those that you may search.")
         except RetrievalUnavailable as error:
             return Retrieval(503, str(error))
         except TandemError as error:

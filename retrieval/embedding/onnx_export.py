@@ -25,6 +25,7 @@ from retrieval.embedding.onnx_model import (
     ModelDescription,
     describe_export,
     export_folder,
+    find_exported,
     read_export,
 )
 
@@ -67,12 +68,14 @@ def keep_export(model: Any, description: ModelDescription, key: str) -> str | No
     Returns:
         Why it cannot be exported; None where it is kept.
     """
-    if (known := read_export(key)) is not None:
-        return known.get("reason")
+    if (known := read_export(key)) is not None and "reason" in known:
+        return str(known["reason"])
+    if find_exported(key) is not None:
+        return None
     folder = export_folder(key)
     if folder is None:
         return "there is no folder for a cache"
-    beside = folder.with_name(f".{key}.{uuid.uuid4().hex}")
+    beside, aside = (folder.with_name(f".{key}.{uuid.uuid4().hex}") for _ in range(2))
     try:
         for abandoned in folder.parent.glob(".*"):
             if abandoned.stat().st_mtime < time.time() - ABANDONED_S:
@@ -85,13 +88,16 @@ def keep_export(model: Any, description: ModelDescription, key: str) -> str | No
             shutil.rmtree(beside)
             beside.mkdir(mode=0o700)
         (beside / DESCRIPTION).write_text(json.dumps(kept) + "\n")
-        # Another command may have kept the same one meanwhile.
+        # A damaged one may lie there, and another command may keep the same one meanwhile.
+        with suppress(OSError):
+            folder.rename(aside)
         with suppress(OSError):
             beside.rename(folder)
     except (OSError, MemoryError) as error:
         return f"its export cannot be written: {getattr(error, 'strerror', None) or error or 'no memory is left'}"
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
     return reason
 
 
@@ -113,13 +119,13 @@ def _exported(model: Any, description: ModelDescription, folder: Path) -> dict[s
         raise NotExportable(f"it cannot be traced: {_first_line(error)}") from error
     (folder / TOKENIZER).write_text(model.tokenizer.backend_tokenizer.to_str())
     try:
-        exported = ExportedModel(folder, describe_export(description, LONGEST_TOKENS, folder / MODEL))
+        exported = ExportedModel(folder, describe_export(description, LONGEST_TOKENS, folder))
         compared = _compare(model, exported)
     except (NotExportable, OSError, MemoryError):
         raise
     except Exception as error:  # onnxruntime's errors have no common class
         raise NotExportable(f"its export cannot be run: {_first_line(error)}") from error
-    return describe_export(description, compared, folder / MODEL)
+    return describe_export(description, compared, folder)
 
 
 def _inputs(model: Any) -> tuple[list[str], list[Any]]:

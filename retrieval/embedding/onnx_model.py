@@ -63,7 +63,7 @@ def find_exported(key: str, num_threads: int | None = None) -> "ExportedModel | 
     folder = export_folder(key)
     assert folder is not None
     try:
-        if digest_large_file(folder / MODEL) != kept["model_sha256"]:
+        if _digests(folder) != kept["sha256"]:
             return None
         return ExportedModel(folder, kept, num_threads)
     except Exception:  # noqa: BLE001  # onnxruntime's errors have no common class, and the model itself is there
@@ -140,12 +140,13 @@ class ExportedModel:
         return counter
 
 
-def describe_export(description: ModelDescription, verified_tokens: int, model: Path) -> dict[str, Any]:
-    """The content of `export.json` for a model that can be used."""
-    return {
-        "description": asdict(description), "verified_tokens": verified_tokens,
-        "model_sha256": digest_large_file(model),
-    }  # fmt: skip
+def describe_export(description: ModelDescription, verified_tokens: int, folder: Path) -> dict[str, Any]:
+    """The content of `export.json` for a model that can be used; the other files are in `folder`."""
+    return {"description": asdict(description), "verified_tokens": verified_tokens, "sha256": _digests(folder)}
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {name: digest_large_file(folder / name) for name in (MODEL, TOKENIZER)}
 
 
 def _num_cores() -> int:

@@ -42,7 +42,11 @@ class CollectionRetrievers:
             return self._one.around(name, hits, distance, where, timeout_s)
 
         def beside(collection: str) -> list[Candidate]:
-            own = [replace(hit, source=_without(collection, hit.source)) for hit in hits if _is_in(collection, hit.id)]
+            own = [
+                replace(hit, id=_without(collection, hit.id), source=_without(collection, hit.source))
+                for hit in hits
+                if _is_in(collection, hit.id)
+            ]
             return self._one.around(collection, own, distance, where, timeout_s)
 
         return [_named(each, one) for each, found in self._each(name, beside) for one in found]

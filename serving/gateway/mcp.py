@@ -114,9 +114,12 @@ def _is_same_site(headers: Headers, is_keyed: bool) -> bool:
     """Whether a request is none of a page of another site, whose name may also have been made to lead here."""
     host = headers.get("host", "")
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    try:
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            return False
+        return is_keyed or _is_own_name(urlsplit(f"//{host}").hostname or "")
+    except ValueError:  # neither is an address
         return False
-    return is_keyed or _is_own_name(urlsplit(f"//{host}").hostname or "")
 
 
 def _is_own_name(name: str) -> bool:

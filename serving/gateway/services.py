@@ -73,8 +73,10 @@ class Services:
     def search(self, collection: str, body: Body) -> ServiceCall:
         """`POST /v1/vector_stores/{collection}/search`."""
         asked = self._read(SearchRequest, body)
-        if SEPARATOR in collection and not is_collection(collection):
-            raise ApiError(400, f"Up to {MAX_COLLECTIONS} different collections are searched together, as a+b.")
+        if not is_collection(collection):
+            if SEPARATOR in collection:
+                raise ApiError(400, f"Up to {MAX_COLLECTIONS} different collections are searched together, as a+b.")
+            raise ApiError(404, f"There is no collection {collection[:100]!r}.", code="collection_not_found")
         where, questions = _filter(asked.filters), asked.query
 
         async def run(rights: Rights) -> Body:

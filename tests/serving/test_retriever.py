@@ -51,6 +51,11 @@ def test_questions_at_once_are_embedded_together_and_each_finds_its_own(retrieve
     assert sum(batches) == len(QUESTIONS) and len(batches) <= 5, batches
 
 
+def test_a_caller_is_not_told_the_names_of_other_collections(retriever: Retriever) -> None:
+    refused = asyncio.run(retriever.search("nowhere", "Iron?", 1, NOBODY))
+    assert refused.status == 404 and "nowhere" in refused.reason and "elements" not in refused.reason
+
+
 def test_texts_are_embedded_and_scored(retriever: Retriever) -> None:
     vectors = asyncio.run(retriever.embed(["Iron", "Gold"], as_questions=False))
     assert vectors.status == 200 and vectors.num_tokens == 2

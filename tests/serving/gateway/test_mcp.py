@@ -163,6 +163,19 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     served(ask, retriever(search=lambda *_: Retrieval(503, "The store does not answer.")))
 
 
+def test_an_agent_is_not_told_what_failed_inside() -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("/etc/secret")
+
+    async def ask(url: str) -> None:
+        async with agent(url) as client:
+            for call, arguments in (("search", {"query": "x", "collection": "docs"}), ("list_collections", {})):
+                found = await client.call_tool(call, arguments)
+                assert found.is_error and text(found) == "The server failed. Its log says why."
+
+    served(ask, retriever(search=fails, collections=fails))
+
+
 @pytest.mark.parametrize(
     ("headers", "is_keyed", "status"),
     [
@@ -174,6 +187,8 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         ({"Host": "localhost:80", "Origin": "http://localhost:80"}, False, 200),
         ({"Origin": "http://evil.example.com"}, False, 403),
         ({"Origin": "null"}, False, 403),
+        ({"Origin": "http://["}, False, 403),
+        ({"Host": "[x]"}, False, 403),
         ({"Host": "api.example.com"}, True, 200),
         ({"Host": "api.example.com", "Origin": "https://evil.example.com"}, True, 403),
     ],

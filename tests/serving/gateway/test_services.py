@@ -161,6 +161,10 @@ def test_several_collections_are_searched_together_with_the_right_to_each(tmp_pa
     assert retriever.asked == [("docs+tickets", "x", 10, NOBODY, None)]
     for name in ("docs+docs", "docs+", "+".join(f"c{number}" for number in range(9))):
         assert refusal("search", {"query": "x"}, retriever, name).status == 400
+    for name in ("文档", "Docs", "docs\n", "../docs", "x" * 100_000):
+        refused = refusal("search", {"query": "x"}, retriever, name)
+        assert (refused.status, refused.code) == (404, "collection_not_found") and len(refused.message) < 300
+    assert len(retriever.asked) == 1
     _, secret = Keys(tmp_path).create("t", collections=("docs",))
     known = {"settings": {"keys": tmp_path}, "authorization": f"Bearer {secret}"}
     assert refusal("search", {"query": "x"}, retriever, "docs+tickets", **known).status == 403
