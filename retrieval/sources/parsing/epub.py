@@ -9,7 +9,9 @@ from retrieval.sources.parsing.html import decode_html, html_markdown
 from retrieval.sources.parsing.office.archive import Archive, Element, local, open_archive
 from retrieval.sources.parsing.parsed import Parsed
 
-_PAGES = frozenset({"application/xhtml+xml", "text/html", "application/x-dtbook+xml", "image/svg+xml"})
+_PAGES = frozenset(
+    {"application/xhtml+xml", "text/html", "application/x-dtbook+xml", "text/x-oeb1-document", "image/svg+xml"}
+)
 
 
 def read_epub(content: bytes) -> Parsed:
@@ -26,6 +28,7 @@ def read_epub(content: bytes) -> Parsed:
             raise Unreadable("cannot be opened as epub: it names no package") from error
         encrypted = _encrypted(archive)
         parts, left_out = [f"# {title}" for title in [_title(package)] if title], Counter[str]()
+        left_out["pages of other kinds"] += _num_others(package)
         for name in _pages(package, place):
             if name in encrypted or not archive.has(name):
                 left_out["pages that are encrypted" if name in encrypted else "pages that are missing"] += 1
@@ -43,6 +46,12 @@ def _title(package: Element) -> str:
     return next((" ".join((each.text or "").split()) for each in package.iter("{*}title")), "")
 
 
+def _num_others(package: Element) -> int:
+    """How many pages of the spine are of no kind that is read, or are named by nothing."""
+    kinds = {item.get("id"): item.get("media-type") for item in package.iter("{*}item")}
+    return sum(kinds.get(each.get("idref")) not in _PAGES for each in package.iter("{*}itemref"))
+
+
 def _pages(package: Element, place: str) -> list[str]:
     """Those of the spine, then those that only the manifest names."""
     items = {item.get("id"): item for item in package.iter("{*}item")}
@@ -51,7 +60,10 @@ def _pages(package: Element, place: str) -> list[str]:
     folder = posixpath.dirname(place)
     pages = [items[key] for key in [*order, *rest] if key in items and items[key].get("media-type") in _PAGES]
     return list(
-        dict.fromkeys(posixpath.normpath(posixpath.join(folder, unquote(item.get("href", "")))) for item in pages)
+        dict.fromkeys(
+            posixpath.normpath(posixpath.join(folder, unquote(item.get("href", "").partition("#")[0])))
+            for item in pages
+        )
     )
 
 

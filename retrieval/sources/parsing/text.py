@@ -20,6 +20,11 @@ _WIDER = {
     "shift_jis": "cp932", "gb2312": "gb18030", "gbk": "gb18030", "euc_kr": "cp949", "big5": "big5hkscs",
 }  # fmt: skip
 _CONTROL = re.compile("[\x80-\x84\x86-\x9f]")
+# Encodings in 7 bits pass for UTF-8. Those of ISO 2022 switch their alphabets by these sequences.
+_SEVEN_BITS = ("iso2022", "hz", "utf-7")
+_ISO_2022 = re.compile("\x1b(?:\\$[@ABC]|\\$[()][A-D]|\\([BIJ])")
+# Colours and moves of the cursor (ECMA-48), which a terminal shows as none of the text.
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,1000}(?:\x07|\x1b\\))")
 
 
 def decode(content: bytes, encoding: str | None = None, declared: str | None = None) -> str:
@@ -48,7 +53,11 @@ def decode(content: bytes, encoding: str | None = None, declared: str | None = N
             ) from error
         return _text(_stated(content, encoding))
     # Half of the bytes of UTF-16 are NUL, and UTF-8 too.
-    return _text(_stated(content, encoding) if encoding and "\0" in text else text)
+    if encoding and ("\0" in text or codecs.lookup(encoding).name.startswith(_SEVEN_BITS)):
+        return _text(_stated(content, encoding))
+    if _ISO_2022.search(text):
+        raise Unreadable("is in an encoding of ISO 2022: set `encoding` of its source, such as iso2022_jp")
+    return _text(text)
 
 
 def decode_marked(content: bytes) -> str | None:
@@ -84,7 +93,12 @@ def _stated(content: bytes, encoding: str) -> str:
 def _text(text: str) -> str:
     if "\0" in text:
         raise Unreadable("is not text (it holds NUL bytes)")
-    return text
+    return without_escapes(text)
+
+
+def without_escapes(text: str) -> str:
+    """A text without the escape sequences of terminals: they run into its words."""
+    return _TERMINAL.sub("", text) if "\x1b" in text else text
 
 
 def find_codec(label: str) -> str | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from retrieval.sources.document import Unreadable
 from retrieval.sources.parsing.office.archive import Archive, Element, attribute, local, open_archive
 from retrieval.sources.parsing.office.drawings import chart_text, description, diagram_text
+from retrieval.sources.parsing.office.formulas import SIGNS, formula, sign
 from retrieval.sources.parsing.office.numbering import Numbering, Styles
 from retrieval.sources.parsing.parsed import Parsed, markdown_table
 
@@ -21,7 +22,7 @@ _DELETED = frozenset({"del", "moveFrom"})
 _SIGNS = {"tab": " ", "ptab": " ", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 _SKIPPED = frozenset({"instrText", "delText", "delInstrText", "rPr", "pPr", "sdtPr", "sdtEndPr", "tblPr", "tblGrid"})
 _NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes", "commentReference": "comments"}
-_INVISIBLE = re.compile("[\u2061-\u2064]")
+_PRIVATE = re.compile("[\uf020-\uf0ff]")
 _SEPARATORS = frozenset({"separator", "continuationSeparator", "continuationNotice"})
 
 
@@ -115,7 +116,7 @@ class _Document:
         for child in element.iterchildren():
             name = local(child)
             if name == "t":
-                inline.parts.append(child.text or "")
+                inline.parts.append(self._letters(child))
             elif name in _SIGNS:
                 inline.parts.append(_SIGNS[name])
             elif name == "r" and _is_hidden(child):
@@ -125,9 +126,9 @@ class _Document:
             elif name in _NOTES:
                 self._note(_NOTES[name], attribute(child, "id") or "", inline)
             elif name == "oMath":
-                inline.parts.append(_INVISIBLE.sub("", _formula(child)))
+                inline.parts.append(formula(child))
             elif name == "sym":
-                inline.parts.append(_symbol(child))
+                inline.parts.append(self._sign(attribute(child, "char") or "", attribute(child, "font") or ""))
             elif name == "ffData":
                 inline.parts.append(_form_field(child))
             elif name == "AlternateContent":
@@ -138,6 +139,22 @@ class _Document:
                 inline.behind.extend(self._paragraph(child) if name == "p" else self._table(child))
             elif name not in _SKIPPED:
                 self._walk(child, inline)
+
+    def _letters(self, text: Element) -> str:
+        """Text whose font shows other signs than its characters are."""
+        fonts = text.getparent().find("{*}rPr/{*}rFonts")
+        font = "" if fonts is None else attribute(fonts, "ascii") or attribute(fonts, "hAnsi") or ""
+        if font not in SIGNS:
+            return text.text or ""
+        return _PRIVATE.sub(lambda found: self._sign(f"{ord(found[0]):X}", font), text.text or "")
+
+    def _sign(self, code: str, font: str) -> str:
+        try:
+            shown = sign(int(code, 16), font)
+        except (ValueError, OverflowError):
+            shown = ""
+        self.left_out["signs of fonts that hold pictures"] += not shown
+        return shown
 
     def _note(self, kind: str, key: str, inline: _Inline) -> None:
         """The text of a note comes right behind the paragraph, once."""
@@ -229,33 +246,6 @@ def _alternative(content: Element) -> Element:
     choice, fallback = content.find("{*}Choice"), content.find("{*}Fallback")
     says_nothing = choice is None or next((each for each in choice.iter("{*}t", "{*}blip", "{*}chart")), None) is None
     return fallback if fallback is not None and says_nothing else content if choice is None else choice
-
-
-def _formula(formula: Element) -> str:
-    """In a line, as it is read aloud: `(a+b)/(c)`, `x^(2)`, `sqrt(x)`."""
-    name, parts = local(formula), [(local(child), child) for child in formula.iterchildren()]
-    if name == "t":
-        return formula.text or ""
-    texts = [text for each, child in parts if not each.endswith("Pr") and (text := _formula(child))]
-    if name == "f" and len(texts) == 2:
-        return f"({texts[0]})/({texts[1]})"
-    if name in ("sSup", "sSub") and len(texts) == 2:
-        return f"{texts[0]}{'^' if name == 'sSup' else '_'}({texts[1]})"
-    if name == "rad":
-        return f"sqrt({' '.join(reversed(texts))})"
-    character = formula.find("{*}naryPr/{*}chr")
-    operator = "" if name != "nary" else "∫" if character is None else attribute(character, "val") or ""
-    return operator + ("" if name in ("r", "oMath", "e", "num", "den", "sup", "sub", "deg") else " ").join(texts)
-
-
-def _symbol(symbol: Element) -> str:
-    """A sign of a font. Those in the private area are pictures of that font alone, such as arrows and ticks."""
-    code = attribute(symbol, "char") or ""
-    try:
-        character = chr(int(code, 16))
-    except (ValueError, OverflowError):
-        return ""
-    return "" if "\ue000" <= character <= "\uf8ff" else character
 
 
 def _form_field(data: Element) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from retrieval.sources.parsing.office.archive import Element, attribute, local
+from retrieval.sources.parsing.office.formulas import formula
 from retrieval.sources.parsing.parsed import markdown_table
 
 
@@ -23,8 +24,11 @@ def paragraphs(element: Element) -> Iterator[str]:
 
 
 def _runs(paragraph: Element) -> Iterator[str]:
-    for each in paragraph.iter("{*}t", "{*}br", "{*}tab"):
-        yield "\n" if local(each) == "br" else " " if local(each) == "tab" else each.text or ""
+    for each in paragraph.iter("{*}t", "{*}br", "{*}tab", "{*}oMath"):
+        if local(each) == "oMath":
+            yield formula(each)
+        elif next(each.iterancestors("{*}oMath"), None) is None:
+            yield "\n" if local(each) == "br" else " " if local(each) == "tab" else each.text or ""
 
 
 def diagram_text(root: Element) -> str:

@@ -168,7 +168,9 @@ def _date_part(value: date | time, name: str, written: str, is_12: bool) -> str:
     if name in ("minute", "minute1"):
         return f"{minutes:02}" if name == "minute" else str(minutes)
     if name[:1] == "s":
-        return f"{seconds:02}" if len(name.partition(".")[0]) > 1 else str(seconds)
+        whole, _, places = name.partition(".")
+        digits = f"{value.microsecond if isinstance(value, datetime | time) else 0:06}"[: len(places)]
+        return f"{seconds:0{len(whole)}}" + (f".{digits}" if digits else "")
     if name in ("am/pm", "a/p"):
         return ("AM" if value.hour < 12 else "PM") if isinstance(value, datetime | time) else ""
     if name[:1] not in ("y", "m", "d"):

@@ -3,6 +3,7 @@
 Tracked deletions, hidden sheets and rows, and hidden slides are left out and counted.
 """
 
+import posixpath
 from collections import Counter
 from collections.abc import Iterator
 
@@ -11,6 +12,8 @@ from retrieval.sources.parsing.office.archive import Archive, Element, attribute
 from retrieval.sources.parsing.parsed import Parsed, markdown_table
 
 _MAX_REPEATED = 1000
+_PAGES = ("", "-first", "-left")
+_VALUES = ("string-value", "value", "date-value", "time-value", "boolean-value")
 _WITHOUT_TEXT = frozenset({"forms", "variable-decls", "sequence-decls", "shapes", "settings", "names", "scripts", ""})
 
 
@@ -46,7 +49,7 @@ class _Document:
         # Every sheet and slide has some of its program's own.
         if self.archive.kind == "odt" and self.archive.has("styles.xml"):
             styles = self.archive.xml("styles.xml")
-            for each in styles.iter("{*}header", "{*}footer", "{*}header-first", "{*}footer-first"):
+            for each in styles.iter(*(f"{{*}}{part}{page}" for part in ("header", "footer") for page in _PAGES)):
                 if text := " ".join(" ".join(self._blocks(each)).split()):
                     yield f"{local(each).partition('-')[0].capitalize()}: {text}"
 
@@ -70,6 +73,11 @@ class _Document:
             yield from self._table(element)
         elif name == "page":
             yield from self._page(element)
+        elif name == "image":
+            beside = {local(each) for each in element.getparent().iterchildren()}
+            self.left_out["pictures without a description"] += not beside & {"title", "desc", "object", "text-box"}
+        elif name == "object":
+            yield from self._object(element)
         elif name == "notes":
             if texts := list(self._blocks(element)):
                 yield "### Notes"
@@ -82,6 +90,20 @@ class _Document:
             yield f"[{' '.join(element.text.split())}]"
         elif name not in _WITHOUT_TEXT:
             yield from self._blocks(element, depth)
+
+    def _object(self, element: Element) -> Iterator[str]:
+        """A chart or a formula, which is a document in the archive."""
+        part = posixpath.normpath(posixpath.join(attribute(element, "href") or "", "content.xml"))
+        root: Element = self.archive.readable_xml(part, self.left_out) if self.archive.has(part) else element
+        if root is None:
+            return
+        for formula in [root] if local(root) == "math" else root.iterchildren("{*}math"):
+            # The formula as its author typed it, where it is there.
+            typed = formula.findtext(".//{*}annotation")
+            yield " ".join((typed or " ".join(formula.itertext())).split())
+        for body in root.iterchildren("{*}body"):
+            yield from self._blocks(body)
+        self.left_out["embedded files"] += root is element and not len(element)
 
     def _list(self, element: Element, depth: int) -> Iterator[str]:
         for item in element.iterchildren("{*}list-item", "{*}list-header"):
@@ -148,6 +170,8 @@ class _Document:
         if text := markdown_table(rows):
             yield text
         yield from comments
+        for shapes in table.iterchildren("{*}shapes"):
+            yield from self._blocks(shapes)
 
     def _cell(self, cell: Element, comments: list[str]) -> str:
         """What a cell shows, which is stored beside its value."""
@@ -161,7 +185,8 @@ class _Document:
                 comments += behind
             else:
                 texts += self._block(child, 0)
-        return " ".join(text for text in texts if text) or attribute(cell, "string-value") or ""
+        shown = " ".join(text for text in texts if text)
+        return shown or next((value for name in _VALUES if (value := attribute(cell, name))), "")
 
 
 def _is_sheet(table: Element) -> bool:

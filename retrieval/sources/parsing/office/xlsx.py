@@ -15,7 +15,7 @@ from zipfile import ZipFile, ZipInfo
 from retrieval.sources.document import Unreadable
 from retrieval.sources.parsing.limits import MAX_CELLS
 from retrieval.sources.parsing.office.archive import Archive, open_archive
-from retrieval.sources.parsing.office.drawings import chart_text, description, paragraphs
+from retrieval.sources.parsing.office.drawings import chart_text, description, diagram_text, paragraphs
 from retrieval.sources.parsing.office.number_formats import show
 from retrieval.sources.parsing.parsed import Parsed, markdown_table
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _DRAWING = re.compile(r"/?xl/drawings/drawing\d*\.xml", re.IGNORECASE)
 _NO_DRAWING = b'<wsDr xmlns="http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing"/>'
+_STRICT = b"http://purl.oclc.org/ooxml/"
 _MAX_CELLS = 2_000_000
 _CELL = re.compile(rb"<(?:\w{1,20}:)?c[\s/>]")
 _MERGED = re.compile(rb'mergeCell [^>]*ref="\$?([A-Z]{1,3})\$?(\d{1,7}):\$?([A-Z]{1,3})\$?(\d{1,7})"')
@@ -42,7 +43,7 @@ def read_xlsx(content: bytes) -> Parsed:
         warnings.simplefilter("ignore")  # extensions that openpyxl does not know, which hold no cells
         assert archive.main
         _check_size(archive)
-        book = _Book(content)
+        book = _Book(_transitional(archive, content))
         return Parsed("\n\n".join([*book.sections(), *_drawn(archive, book.left_out)]), book.left_out)
 
 
@@ -71,6 +72,7 @@ class _Book:
             if table := markdown_table(self._rows(sheet)):
                 yield table
             yield from self._comments(sheet)
+            yield from _headers(sheet)
         for chart in self.formulas.chartsheets:
             yield f"## {chart.title}"
 
@@ -113,10 +115,13 @@ class _Book:
         return hidden
 
     def _shown(self, cell: "Cell", computed: Any) -> str:
+        from openpyxl.utils.escape import unescape  # of _x000D_, a line end in some programs
+
         if cell.data_type != "f":
-            return show(cell.value, cell.number_format)
+            return show(unescape(cell.value) if isinstance(cell.value, str) else cell.value, cell.number_format)
         if computed is not None and computed.value is not None:
-            return show(computed.value, cell.number_format)
+            value = computed.value
+            return show(unescape(value) if isinstance(value, str) else value, cell.number_format)
         if computed is not None and computed.data_type == "str":
             return ""  # computed, to an empty text
         self.left_out[_UNCOMPUTED] += 1
@@ -127,6 +132,33 @@ class _Book:
         for cell in _cells(sheet):
             if cell.comment is not None and (text := " ".join((cell.comment.text or "").split())):
                 yield f"Comment on {cell.coordinate}: {text}"
+
+
+def _headers(sheet: "Worksheet") -> Iterator[str]:
+    """What is printed above and below a sheet, without its codes."""
+    for kind in ("Header", "Footer"):
+        pages = [getattr(sheet, f"{page}{kind}") for page in ("odd", "even", "first")]
+        texts = [each.text for page in pages for each in (page.left, page.center, page.right) if each and each.text]
+        # The number of the page and of all, date, time, path, file, sheet, picture.
+        shown = " ".join(re.sub(r"&\[\w+\]|&[PNDTZFAG]", " ", " ".join(dict.fromkeys(texts))).split())
+        if re.search(r"\w", shown):
+            yield f"{kind}: {shown}"
+
+
+def _transitional(archive: Archive, content: bytes) -> bytes:
+    """The workbook with the names of the transitional variant of ISO 29500, which openpyxl knows alone."""
+    if _STRICT not in archive.read(archive.main):
+        return content
+    out = io.BytesIO()
+    with ZipFile(out, "w") as transitional:
+        for name in archive.names(""):
+            part = archive.archive.read(name)
+            if name.lower().endswith((".xml", ".rels")):
+                part = re.sub(
+                    rb"http://purl.oclc.org/ooxml/(\w+)/", rb"http://schemas.openxmlformats.org/\1/2006/", part
+                )
+            transitional.writestr(name, part)
+    return out.getvalue()
 
 
 class _WithoutDrawings(ZipFile):
@@ -181,6 +213,11 @@ def _drawn(archive: Archive, left_out: Counter[str]) -> Iterator[str]:
         pictures = [each for each in root.iter("{*}pic") if not description(each)]
         left_out["pictures without a description"] += len(pictures)
         yield from (part for part in [*paragraphs(root), description(root)] if part)
+    for name in archive.names("xl/diagrams/data"):
+        root = archive.readable_xml(name, left_out)
+        if root is not None and (text := diagram_text(root)):
+            yield text
+    left_out["embedded files"] += len(archive.names("xl/embeddings/"))
     for name in archive.names("xl/charts/chart"):
         root = archive.readable_xml(name, left_out)
         if root is not None and (text := chart_text(root)):

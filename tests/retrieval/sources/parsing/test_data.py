@@ -8,7 +8,7 @@ import pytest
 from retrieval.sources.document import PartialText, Unreadable
 from retrieval.sources.parsing.parse import parse
 from tests.retrieval.sources.parsing.independent import missing_words
-from tests.retrieval.sources.parsing.office.packages import zipped
+from tests.retrieval.sources.parsing.office.packages import changed, zipped
 
 
 def test_json_is_a_list_of_its_members() -> None:
@@ -26,9 +26,35 @@ def test_json_is_a_list_of_its_members() -> None:
     assert "\ud83d" not in parse(b'{"half": "\\ud83d"}', ".json")
 
 
-@pytest.mark.parametrize("source", ['{"a": 1, "a": 2}', '{"a": 1} // why', "{'a': 1}", '{"a": 1,}'])
+@pytest.mark.parametrize("source", ['{"a": 1} // why', "{'a': 1}", '{"a": 1,}'])
 def test_what_is_not_quite_json_is_kept_as_it_stands(source: str) -> None:
     assert parse(source.encode(), ".json") == f"```json\n{source}\n```\n"
+
+
+def test_several_values_and_a_key_that_is_there_twice() -> None:
+    assert parse(b'{"a": "Gr\\u00fc\\u00dfe"}\n{"a": "x\\ny"}\n', ".json") == "- 1\n  - a: Grüße\n- 2\n  - a: x y"
+    assert parse(b'{"a": "\\u00fc", "a": 2}', ".json") == "- 1\n  - a: ü\n- 2\n  - a: 2"
+    assert parse(b" \n", ".json") == ""
+
+
+def test_words_of_xml_stay_apart_and_whole() -> None:
+    read = parse(b"<p>one<lb/>two H<sub>2</sub>O<list><i>three</i><i>four</i></list>five</p>", ".xml")
+    assert read.split()[2:] == ["one", "two", "H2O", "threefour", "five"]
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ({"data": {"text/plain": "<IPython.core.display.HTML object>", "text/html": "<p>first</p>"}}, "first"),
+        ({"data": {"text/plain": ["<Markdown object>"], "text/markdown": "**first** second"}}, "first second"),
+        ({"data": {"text/plain": "first second", "text/html": "<p>first"}}, "first second"),
+        ({"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["\x1b[31mfirst\x1b[0m"]}, "first E: v"),
+        ({"data": None, "text": ["first\x1b[1msecond"]}, "firstsecond"),
+    ],
+)
+def test_of_several_ways_to_show_a_result_one_with_its_words_is_read(output: dict[str, object], words: str) -> None:
+    book = {"metadata": {"kernelspec": None}, "cells": [{"cell_type": "code", "source": "", "outputs": [output]}]}
+    assert not missing_words(parse(json.dumps(book).encode(), ".ipynb"), words)
 
 
 def test_numbers_keep_their_digits() -> None:
@@ -91,6 +117,19 @@ def test_a_book_in_the_order_in_which_it_is_read(tmp_path: Path) -> None:
     assert isinstance(read, PartialText) and read.left_out == ("not its elements that the page hides (1)",)
     read = parse(book(tmp_path / "b.epub", **{"OEBPS/one.xhtml": "<p>First</p>"}), ".epub")
     assert isinstance(read, PartialText) and read.left_out == ("not its pages that are missing (1)",)
+
+
+def test_pages_of_older_books_are_read_and_others_counted(tmp_path: Path) -> None:
+    old = book(tmp_path / "a.epub", **{"OEBPS/one.xhtml": "<p>First</p>", "OEBPS/two b.xhtml": "<p>Second</p>"})
+    read = parse(
+        changed(
+            old, "OEBPS/x.opf", 'xhtml" media-type="application/xhtml.xml', 'xhtml#x" media-type="text/x-oeb1-document'
+        ),
+        ".epub",
+    )
+    assert read == "# Kettles\n\nFirst\n\nSecond" and not isinstance(read, PartialText)
+    read = parse(changed(old, "OEBPS/x.opf", 'idref="a"', 'idref="none"'), ".epub")
+    assert isinstance(read, PartialText) and read.left_out == ("not its pages of other kinds (1)",)
 
 
 def test_a_protected_book_is_named(tmp_path: Path) -> None:

@@ -67,6 +67,18 @@ def test_the_encoding_is_a_setting_of_folders_and_object_stores(tmp_path: Path) 
             FolderSource(path=tmp_path, encoding=name)
 
 
+def test_encodings_in_7_bits_pass_for_utf_8_and_are_none() -> None:
+    content = "有給休暇".encode("iso2022_jp")
+    assert decode(content, "iso2022_jp") == "有給休暇"
+    for encoding in (None, "cp1252"):
+        with pytest.raises(Unreadable, match="set `encoding` of its source, such as iso2022_jp"):
+            decode(content, encoding)
+
+
+def test_escapes_of_terminals_divide_no_word() -> None:
+    assert decode(b"\x1b[1;31mERROR\x1b[0m disk \x1b]8;;http://x\x07full\x1b]8;;\x1b\\ \x1b[2K") == "ERROR disk full "
+
+
 def test_a_program_is_one_block_whatever_stands_in_it() -> None:
     source = "# no heading\nx = '''\n```\n````\n'''\n"
     assert fenced(source, "python") == f"`````python\n{source.strip()}\n`````\n"

@@ -142,3 +142,30 @@ def test_a_cell_over_several_rows_is_in_each(tmp_path: Path, merged: bool) -> No
         f'<w:tr><w:tc>{goes_on}<w:p/></w:tc><w:tc>{p("199")}</w:tc></w:tr>'  # fmt: skip
     read = parse(docx(tmp_path / "a.docx", f"<w:tbl>{rows}</w:tbl>"), ".docx")
     assert read.split("\n")[2] == ("| Gold | 199 |" if merged else "|  | 199 |")
+
+
+@pytest.mark.parametrize(
+    ("runs", "shown"),
+    [
+        ('<w:r><w:sym w:font="Symbol" w:char="F06D"/></w:r><w:r><w:t>m</w:t></w:r>', "μm"),
+        ('<w:r><w:t>5</w:t><w:sym w:font="Symbol" w:char="00B3"/><w:t>3</w:t></w:r>', "5≥3"),
+        ('<w:r><w:rPr><w:rFonts w:ascii="Symbol"/></w:rPr><w:t>\uf061-ray</w:t></w:r>', "α-ray"),
+        ('<w:r><w:sym w:font="Wingdings" w:char="F0FC"/><w:sym w:char="F0FC"/></w:r>', "✓"),
+        ("<m:oMath>x<m:d><m:e><m:r><m:t>a+b</m:t></m:r></m:e></m:d></m:oMath>", "(a+b)"),
+        (
+            '<m:oMath><m:d><m:dPr><m:begChr m:val="["/><m:endChr m:val="["/><m:sepChr m:val=";"/></m:dPr>'
+            "<m:e><m:r><m:t>1</m:t></m:r></m:e><m:e><m:r><m:t>2</m:t></m:r></m:e></m:d></m:oMath>",
+            "[1;2[",
+        ),
+        (
+            "<m:oMath><m:sSubSup><m:e><m:r><m:t>x</m:t></m:r></m:e><m:sub><m:r><m:t>1</m:t></m:r></m:sub>"
+            "<m:sup><m:r><m:t>2</m:t></m:r></m:sup></m:sSubSup></m:oMath>",
+            "x_(1)^(2)",
+        ),
+    ],
+)
+def test_signs_and_formulas_say_what_they_show(tmp_path: Path, runs: str, shown: str) -> None:
+    read = parse(docx(tmp_path / "a.docx", f"<w:p>{runs}</w:p>"), ".docx")
+    assert read == shown
+    # The sign of a font that is not named may be a picture.
+    assert isinstance(read, PartialText) == ('<w:sym w:char="F0FC"/>' in runs)

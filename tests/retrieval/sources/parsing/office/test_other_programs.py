@@ -67,6 +67,27 @@ def test_sheets_and_slides(tmp_path: Path) -> None:
     assert read.split("\n\n") == ["# Review", "grouped", "### Notes", "say it", "# p2", "more"]
 
 
+def test_what_stands_beside_the_text_of_open_document(tmp_path: Path) -> None:
+    styles = f"""<x {SPACES}><style:header-left><text:p>left</text:p></style:header-left>
+    <style:footer-first><text:p>first</text:p></style:footer-first></x>"""
+    body = """<text:p>see<draw:frame><draw:object xlink:href="./Object 1"/><draw:image/></draw:frame>
+    <draw:frame><draw:object xlink:href="./Object 2"/></draw:frame><draw:frame><draw:image/></draw:frame></text:p>"""
+    others = {
+        "styles.xml": styles,
+        "Object 1/content.xml": "<math xmlns='m'><mi>E</mi><annotation>E = m c^2</annotation></math>",
+        "Object 2/content.xml": f"""<o {SPACES}><office:body><office:chart><table:table><table:table-row>
+        <table:table-cell office:value="7"/></table:table-row></table:table></office:chart></office:body></o>""",
+    }
+    read = parse(open_document(tmp_path / "a.odt", "text", body, others=others), ".odt")
+    assert read.split("\n\n") == ["see", "E = m c^2", "| 7 |\n| --- |", "Header: left", "Footer: first"]
+    assert isinstance(read, PartialText) and read.left_out == ("not its pictures without a description (1)",)
+    body = """<table:table table:name="S"><table:shapes><draw:frame><text:p>box</text:p></draw:frame></table:shapes>
+    <table:table-row><table:table-cell office:value="5"/><table:table-cell office:date-value="2024-01-02"/>
+    </table:table-row></table:table>"""
+    read = parse(open_document(tmp_path / "a.ods", "spreadsheet", body), ".ods")
+    assert read == "## S\n\n| 5 | 2024-01-02 |\n| --- | --- |\n\nbox"
+
+
 def test_a_password_of_open_document(tmp_path: Path) -> None:
     manifest = {"META-INF/manifest.xml": "<m><encryption-data/></m>"}
     with pytest.raises(Unreadable, match="is protected by a password"):

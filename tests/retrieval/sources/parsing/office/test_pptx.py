@@ -74,3 +74,14 @@ def test_a_missing_slide_is_counted() -> None:
     content = changed(presentation(), "ppt/_rels/presentation.xml.rels", "slides/slide2.xml", "slides/slide9.xml")
     read = parse(content, ".pptx")
     assert isinstance(read, PartialText) and read.left_out == ("not its slides that are missing in the file (1)",)
+
+
+def test_a_fraction_is_none_of_its_digits() -> None:
+    deck = Presentation()
+    box = deck.slides.add_slide(deck.slide_layouts[6]).shapes.add_textbox(0, 0, Inches(1), Inches(1))
+    box.text_frame.text = "half"
+    out = io.BytesIO()
+    deck.save(out)
+    formula = "<m:oMath xmlns:m='m'><m:f><m:num><m:t>1</m:t></m:num><m:den><m:t>2</m:t></m:den></m:f></m:oMath>"
+    read = parse(changed(out.getvalue(), "ppt/slides/slide1.xml", "</a:r>", f"</a:r>{formula}"), ".pptx")
+    assert "half(1)/(2)" in read

@@ -1,8 +1,10 @@
 """Workbooks: cells as the sheet shows them, nothing for empty ones, and what is hidden counted."""
 
 import io
+import re
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from openpyxl import Workbook
@@ -132,3 +134,29 @@ def test_dates_and_percentages_of_a_sheet() -> None:
     book.active.append([date(2024, 3, 9), 0.19])
     book.active["A1"].number_format, book.active["B1"].number_format = "dd.mm.yyyy", "0%"
     assert "| 09.03.2024 | 19% |" in parse(saved(book), ".xlsx")
+
+
+def test_what_is_printed_around_a_sheet_and_what_is_drawn_on_it() -> None:
+    book = Workbook()
+    book.active.oddHeader.center.text, book.active.evenFooter.left.text = "Acme &D", "Page &P of &N"
+    book.active["A1"], book.active["A2"] = "one_x000D_two", datetime(2024, 1, 2, 3, 4, 5, 250000)
+    book.active["A2"].number_format = "mm:ss.00"
+    content = saved(book)
+    out = io.BytesIO(content)
+    with ZipFile(out, "a") as archive:
+        archive.writestr("xl/diagrams/data1.xml", "<d xmlns:a='a'><a:p><a:r><a:t>a point</a:t></a:r></a:p></d>")
+        archive.writestr("xl/embeddings/a.docx", "x")
+    read = parse(out.getvalue(), ".xlsx")
+    table = "| one two |\n| --- |\n| 04:05.25 |"
+    assert read == f"## Sheet\n\n{table}\n\nHeader: Acme\n\nFooter: Page of\n\n- a point"
+    assert isinstance(read, PartialText) and read.left_out == ("not its embedded files (1)",)
+
+
+def test_a_workbook_of_the_strict_variant() -> None:
+    book = Workbook()
+    book.active["A1"] = "Kestrel"
+    out, name = io.BytesIO(), r"http://schemas.openxmlformats.org/(\w+)/2006/"
+    with ZipFile(io.BytesIO(saved(book))) as old, ZipFile(out, "w") as strict:
+        for part in old.namelist():
+            strict.writestr(part, re.sub(name, r"http://purl.oclc.org/ooxml/\1/", old.read(part).decode()))
+    assert parse(out.getvalue(), ".xlsx") == "## Sheet\n\n| Kestrel |\n| --- |"
