@@ -151,13 +151,13 @@ class Listing:
             num_known = self._mark(file)
             if not num_known and not failures and not file.holds_rows:
                 return False  # it was removed, or forgotten, and is there again
-            num_listed += num_known + len(failures)
+            num_listed += num_known + sum(1 for failure in failures if not failure.source.startswith(f"{file.name}:"))
             report.unchanged += num_known - sum(1 for failure in failures if self.known.ids(failure.source))
             report.failed += failures
             return True
 
         for document in sources.source_documents(source, self.sources, left_out, skip):
-            num_listed += 1
+            num_listed += not document.is_torn
             yield document
         self.num_listed[source.title] = num_listed
         counts = report.other_pages if isinstance(source, SitemapSource) else report.other_files

@@ -101,6 +101,9 @@ class Document:
     origin: Origin | None = None
     """Where it is kept; None where only a number says which one it is, such as that of a line without an id."""
 
+    is_torn: bool = False
+    """Whether it is a line that is no row: any row of its file may stand there, such as while the file is written."""
+
     @property
     def is_file(self) -> bool:
         """Whether any thread can read it, beside other documents and after its source was listed."""

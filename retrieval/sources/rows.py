@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
@@ -152,16 +153,17 @@ def row_documents(
 def _document(
     file: str, number: int, line: bytes, attributes: Attributes, path: Path | None, origin: Origin | None
 ) -> Document:
-    name, place = _line_name(file, number), None
+    name, place, is_torn = _line_name(file, number), None, True
     try:
         row = _parsed_line(line)
+        is_torn = False
         key = _id(row)
         if key is not None:
             name, place = f"{file}#{key}", origin and Origin(origin.root, f"{origin.path}#{key}")
         carried = _attributes(row, attributes)
         text = _text_of(row)
     except Unreadable as error:
-        return unreadable(name, error, attributes, path, place)
+        return replace(unreadable(name, error, attributes, path, place), is_torn=is_torn)
     name = f"{file}#{number if key is None else key}"
     return Document(name, carried, partial(digest_json, text), partial(str, text), path, origin=place)
 

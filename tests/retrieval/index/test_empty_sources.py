@@ -45,6 +45,23 @@ def test_an_empty_source_is_believed_by_the_second_run_or_where_it_is_allowed(
     assert held(milvus, "emptied") == before - {"faq/a.md"}
 
 
+def test_a_file_of_rows_that_is_being_written_keeps_its_rows(
+    documents: Path, tmp_path: Path, milvus: str, quiet: Quiet
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"id": 1, "text": "Zinc is a metal."}\n{"id": 2, "text": "Tin is a metal."}\n')
+    config = RetrievalConfig(sources=[documents, rows])
+    index_documents(config, "torn", milvus, quiet)
+    rows.write_text('{"id": 1, "te')
+    report = index_documents(config, "torn", milvus, quiet)
+    assert report.empty == [EmptySource("rows.jsonl", 2)] and [each.source for each in report.failed] == [
+        "rows.jsonl:1"
+    ]
+    assert {"rows.jsonl#1", "rows.jsonl#2"} <= held(milvus, "torn")
+    rows.write_text('{"id": 1, "text": "Zinc is a metal."}\n')
+    assert index_documents(config, "torn", milvus, quiet).deleted == 1
+
+
 def test_a_collection_of_which_every_source_is_empty(documents: Path, milvus: str, quiet: Quiet) -> None:
     config = RetrievalConfig(sources=[documents])
     index_documents(config, "all-emptied", milvus, quiet)
