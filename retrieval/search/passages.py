@@ -59,7 +59,7 @@ def merge_passages(hits: Sequence[Hit], top_k: int, prompt_tokens: int) -> list[
 
 def widen_passages(hits: Sequence[Hit], chunks: Sequence[Hit], prompt_tokens: int) -> list[Hit]:
     """The passages with those chunks around them, the best passage first, as far as they fit into `prompt_tokens`."""
-    left = list(chunks)
+    left = [each for each in chunks if not any(_holds(hit, each) for hit in hits)]
     wide: list[Hit] = []
     for hit in hits:
         passage = hit
@@ -117,6 +117,10 @@ def _adjoins(passage: Hit, hit: Hit) -> bool:
     if passage.source != hit.source or passage.is_live or hit.is_live:
         return False
     return hit.position == passage.last_position + 1 or hit.last_position == passage.position - 1
+
+
+def _holds(passage: Hit, chunk: Hit) -> bool:
+    return passage.source == chunk.source and passage.position <= chunk.position <= passage.last_position
 
 
 def _fits(passage: Hit, prompt_tokens: int) -> bool:

@@ -83,7 +83,7 @@ def _posted(project: Project, path: str, body: Any) -> Any:
         if response.status != 200:
             raise NotAnswered(f"it answered with status {response.status}")
         return json.loads(text)
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
         raise NotAnswered(f"it did not answer: {str(error) or type(error).__name__}") from error
     finally:
         connection.close()

@@ -113,6 +113,16 @@ def test_other_documents_and_live_ones_are_not_neighbours() -> None:
     assert len(merge_passages([live, hit("a", 1), hit("b", 2)], 3, 1024)) == 3
 
 
+def test_no_chunk_is_shown_twice() -> None:
+    chunks = [hit("a", number, f"chunk-{number} {LONG}") for number in range(12)]
+    limits = [estimate_tokens(render_system([chunks[0]])) * number for number in (2, 3, 5)]
+    for seed in range(100):
+        random = Random(seed)
+        passages = passages_of(random.sample(chunks, 8), random.randint(1, 5), limit := random.choice(limits))
+        shown = " ".join(each.text for each in widen_passages(passages, chunks, limit))
+        assert all(shown.count(f"chunk-{number} ") <= 1 for number in range(12)), seed
+
+
 def test_a_section_that_begins_within_keeps_its_heading() -> None:
     passages = merge_passages(
         [hit("a", 1, "two", title="Guide > Second"), hit("a", 0, "one", title="Guide > First")], 3, 1024

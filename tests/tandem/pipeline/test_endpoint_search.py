@@ -104,7 +104,9 @@ def test_an_answer_that_this_process_would_not_give_is_not_used(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<html>", b"[]", b"{}", b'{"details": 7}', b"\xff", b'{"data": []}'], ids=repr
+    "content",
+    [b"", b"<html>", b"[]", b"{}", b'{"details": 7}', b"\xff", b'{"data": []}', b"[" * 100_000],
+    ids=lambda content: repr(content[:20]),
 )
 def test_what_is_no_answer_of_an_endpoint_is_not_used(project: Project, content: bytes) -> None:
     with listening(project, lambda _: (200, content)), pytest.raises(NotAnswered):
