@@ -93,15 +93,17 @@ def _own_title(hit: Hit) -> str:
 def _words(text: str) -> Iterator[str]:
     """Words without what may differ where the same is said: case, the mark behind a word, and quotes around it.
 
-    Case is kept in a word with digits, behind one (5 mW and 5 MW), and where capitals are inside of a word; so are
-    quotes at a digit, which are units, and every other mark: -5, (5), 5%, C++.
+    Case is kept in a word with digits, behind one (5 mW and 5 MW), in single letters, and where capitals are inside of
+    a word or, in a text that has others, all of it (US and us). So are quotes at and behind a digit, which are units,
+    and every other mark: -5, (5), 5%, C++.
     """
-    is_behind_number = False
+    is_behind_number, is_in_capitals = False, text.isupper()
     for written in normalize("NFC", text).split():
         word = written.rstrip(_LAST_MARKS)
         if not any(map(str.isnumeric, word)):
-            word = word.strip(_QUOTES).rstrip(_LAST_MARKS)
-            if not is_behind_number and word in (word.lower(), word.upper(), word.capitalize()):
+            word = word if is_behind_number else word.strip(_QUOTES).rstrip(_LAST_MARKS)
+            is_plain = len(word) > 1 and word in (word.lower(), word.capitalize())
+            if not is_behind_number and (is_plain or (is_in_capitals and word.isupper())):
                 word = word.lower()
         is_behind_number = word[-1:].isnumeric()
         if word:

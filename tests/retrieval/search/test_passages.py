@@ -149,3 +149,10 @@ def test_chunks_around_are_taken_in_and_join_what_they_connect() -> None:
     assert citations(passages) == ["a#1-4", "b#0-1"]
     assert passages[0].text == "a 1\n\na 2\n\na 3\n\na 4"
     assert widen_passages([hit("a", 4)], [], 1024) == [hit("a", 4)]
+
+
+@pytest.mark.parametrize(
+    ("there", "here"), [("US", "us"), ("5 g", "5 G"), ("g", "G"), ("WHO", "who"), ("5 '", '5 "'), ("IT", "it")]
+)
+def test_capitals_and_units_tell_one_from_another(there: str, here: str) -> None:
+    assert len(drop_repetitions([hit("a", 0, f"send {there} all"), hit("b", 0, f"send {here} all")])) == 2
