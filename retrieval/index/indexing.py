@@ -93,8 +93,8 @@ def follow_changes(
     """Make `collection` equal to the documents, and keep it so while they change, until `stop` is set.
 
     Folders are looked at when the system reports a change, and at the latest after `config.rescan_s`; what is in no
-    folder is looked at again after its source's `poll_s`. A source that is unavailable then is told to `on_progress`
-    and keeps its documents. `on_report` gets what the first look found, and what later ones found that is new.
+    folder is looked at again after its source's `poll_s`. `on_progress` gets a line for a source that is away
+    then, whose documents are kept. `on_report` gets what the first look found, and what later ones found that is new.
 
     Raises:
         TandemError: as `index_documents`.

@@ -78,7 +78,7 @@ def search_parameters(config: MilvusConfig, limit: int, ef: int = 0) -> dict[str
         "nprobe": config.nprobe or max(PROBED, (config.nlist or NLIST) // PROBED),
         "search_list": max(config.search_list or looked_at, limit),
     }
-    # Only this index is told: others have a refinement too, which they are not built with here.
+    # Other indexes have a refinement too, which they are not built with here.
     return parameters | ({"refine_k": REFINED} if config.index == "rabitq" else {})
 
 

@@ -33,14 +33,14 @@ READ_HERE = TEXT_SUFFIXES | CODE.keys()
 """Kinds that are only decoded."""
 PROGRESS_S = 10.0
 document_name: ContextVar[str] = ContextVar("document_name", default="a document")
-"""The document that a thread has parsed, for what is told of its progress."""
+"""The document that a thread parses, of which progress is reported."""
 
 
 class ParserProcesses:
     """Parses documents in child processes, as many at once as threads ask for it.
 
     Args:
-        on_progress: is told every ten seconds of a document that takes long; called by the thread that waits for it.
+        on_progress: gets a line every ten seconds of a document that takes long, from the thread that waits for it.
     """
 
     def __init__(self, config: ParsingConfig, on_progress: Callable[[str], None]) -> None:
