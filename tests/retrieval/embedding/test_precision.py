@@ -13,11 +13,11 @@ import torch
 from cluster.errors import TandemError
 from cluster.hardware import Gpu, Hardware, Node
 from retrieval.config import RetrievalConfig
+from retrieval.embedding import documents as documents_embedder
 from retrieval.embedding import gpu_process
 from retrieval.embedding.embedder import Embedder
 from retrieval.embedding.gpu_process import GpuEmbedder
 from retrieval.embedding.precision import Precision, choose_precision
-from retrieval.index import indexing
 from retrieval.index.indexing import index_documents
 from retrieval.search.search import Searcher, SearchModels
 from retrieval.store.store import Store
@@ -144,7 +144,7 @@ def test_a_collection_keeps_its_precision_on_whatever_machine_it_is_updated(
     """Built on a GPU, updated on a CPU, built anew where the project file says so; and no child is left."""
     (documents / "long.md").write_text("# Long\n\n" + "".join(f"## Part {n}\n\n" + f"w{n} " * 120 for n in range(80)))
     with monkeypatch.context() as machine:
-        machine.setattr(indexing, "read_node", lambda: node(H200))
+        machine.setattr(documents_embedder, "read_node", lambda: node(H200))
         machine.setattr(
             gpu_process.GpuEmbedder, "__init__",
             lambda self, config, hardware, init=GpuEmbedder.__init__: init(self, config, hardware, "cpu"),

@@ -28,6 +28,9 @@ class HandMade:
     def embed_question(self, question: str) -> list[float]:
         return VECTOR
 
+    def fluency(self, text: str) -> float:
+        return 1.0
+
 
 @pytest.fixture(scope="module")
 def searcher(milvus: str) -> Searcher:

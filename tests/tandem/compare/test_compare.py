@@ -19,8 +19,9 @@ from tandem.compare.check import CheckedData
 from tandem.compare.compare import compare
 from tandem.compare.steps import Comparison
 from tandem.console import Console
+from tandem.pipeline.training import read_rows
 from tandem.project.project import Project, load
-from training.publish.publish import fingerprint
+from training.publish.publish import fingerprint, write_trained_rows
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart"
 
@@ -32,10 +33,12 @@ def project(tmp_path: Path) -> Project:
 
 
 def publish(project: Project, number: int, **changed: str) -> AdapterVersion:
-    """Published as live at once, as where the project wants no parity check."""
+    """Published as live at once, as where the project wants no parity check; trained on the project's rows."""
     staging = project.storage.root / f"staging-{number}"
     staging.mkdir()
     (staging / "weights").write_text(str(number))
+    if project.training.data:
+        write_trained_rows(read_rows(project).report.rows, staging)
     fields: dict[str, Any] = {
         "base_model": "m", "base_digest": "b", "method": "lora", "rank": 4, "template_hash": "t", "prompt_hash": None,
         "data_digest": "d", "fingerprint": str(number), "metrics": {}, **changed,

@@ -8,6 +8,7 @@ import pytest
 from cluster.errors import TandemError
 from evaluation.asking.corrections import Correction
 from retrieval.config import RetrievalConfig
+from retrieval.index.forgetting.forgotten import Forgotten, ForgottenDocument
 from retrieval.search.search import Searcher
 from retrieval.store.milvus_lite import local_server
 from retrieval.store.store import Store
@@ -63,7 +64,8 @@ def test_the_copy_is_corrected_and_gone_afterwards(documents: Path, tmp_path: Pa
             assert (found.source, "is 26." in found.text) == ("metals/iron.md", True)
             correct()
             assert "is 62." in Searcher(config, uri).search(name, "What is the atomic number of Iron?").hits[0].text
-        with corrected_copy(config, "demo", uri, [], lambda: ["metals/iron.md"]) as (name, _):
+        left_out = Forgotten((ForgottenDocument(("metals/iron.md",)),))
+        with corrected_copy(config, "demo", uri, [], left_out) as (name, _):
             found = Searcher(config, uri).search(name, "What is the atomic number of Iron?").hits
             assert {hit.source for hit in found} == {"metals/gold.md"}, "what is forgotten is not read here either"
         with closing(Store(uri, config.milvus)) as store:
