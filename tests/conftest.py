@@ -66,7 +66,9 @@ GROUPS = {
             "index/test_bulk_import",
             "store/test_contract",
             "store/test_contract_settings",
+            "store/test_leases",
             "store/test_milvus_server",
+            "store/test_ownership",
             "store/test_server_goes_away",
             "store/test_tenants",
         )
