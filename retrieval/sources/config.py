@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
+    PrivateAttr,
     SecretStr,
     StrictBool,
     StrictFloat,
@@ -102,9 +103,20 @@ class FolderSource(FileSource):
     path: LocalPath
     """The folder or file, relative to the project file; or a URL such as s3://bucket/folder."""
 
+    _apart: tuple[Path, ...] = PrivateAttr(())
+
     @property
     def title(self) -> str:
         return self.name or self.path.name
+
+    @property
+    def apart(self) -> tuple[Path, ...]:
+        """What lies in the folder and is no document: the project file and the project's storage."""
+        return self._apart
+
+    def keep_apart(self, paths: tuple[Path, ...]) -> None:
+        """Let no document of the source lie in one of these files and folders."""
+        self._apart = paths
 
 
 class PolledSource(Source):

@@ -22,6 +22,7 @@ from evaluation.arms import TRAINED
 from evaluation.config import FORMER_NAMES as FORMER_ARMS
 from evaluation.config import EvaluationConfig
 from retrieval.config import RetrievalConfig
+from retrieval.sources.config import FolderSource
 from serving.config import ServingConfig
 from tandem.console import print_note
 from tandem.project.yaml_lines import Location, YamlFile, read_yaml
@@ -142,6 +143,10 @@ def load(path: Path, unset_as_written: bool = False, on_note: Callable[[str], ob
         )
     for note in _former_names(file):
         on_note(note)
+    own = (path,) if "://" in settings.storage else (path, path.parent / Path(settings.storage).expanduser())
+    for source in settings.retrieval.sources:
+        if isinstance(source, FolderSource):
+            source.keep_apart(own)
     return Project(path, settings)
 
 

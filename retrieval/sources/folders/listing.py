@@ -1,10 +1,11 @@
 """Documents in folders on this machine."""
 
+import contextlib
 import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
@@ -180,7 +181,7 @@ def _files(source: FolderSource, prefix: str, left_out: Counter[str]) -> Iterato
     if stat.S_ISREG(state.st_mode):
         yield LocalFile(source.path.name, str(source.path), file_signature(state))
         return
-    yield from _below(source.path, prefix, left_out)
+    yield from _below(source, prefix, left_out)
     after = _look_at(source.path)
     if (after.st_dev, after.st_ino) != (state.st_dev, state.st_ino):
         raise SourceUnavailable(
@@ -190,13 +191,16 @@ def _files(source: FolderSource, prefix: str, left_out: Counter[str]) -> Iterato
         )
 
 
-def _below(root: Path, prefix: str, left_out: Counter[str]) -> Iterator[LocalFile]:
-    folders = [(str(root), prefix)]
+def _below(source: FolderSource, prefix: str, left_out: Counter[str]) -> Iterator[LocalFile]:
+    folders, apart = [(str(source.path), prefix)], set(_identities(source.apart))
+    inodes = {inode for _, inode in apart}
     while folders:
         location, begins = folders.pop()
         subfolders = []
         for entry in _entries(location):
-            if entry.is_dir(follow_symlinks=False):
+            if entry.inode() in inodes and apart.issuperset(_identities([Path(entry.path)])):
+                left_out["the project's own"] += 1
+            elif entry.is_dir(follow_symlinks=False):
                 subfolders.append((entry.path, f"{begins}{entry.name}/"))
             elif kind := _special_kind(entry) or kind_left_out(entry.name):
                 left_out[kind] += 1
@@ -207,6 +211,14 @@ def _below(root: Path, prefix: str, left_out: Counter[str]) -> Iterator[LocalFil
                     continue  # it has gone since the folder was listed
                 yield LocalFile(begins + entry.name, entry.path, signature)
         folders += reversed(subfolders)
+
+
+def _identities(paths: Iterable[Path]) -> Iterator[tuple[int, int]]:
+    """The device and inode of each path that there is."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            state = path.stat()
+            yield state.st_dev, state.st_ino
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

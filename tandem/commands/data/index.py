@@ -53,7 +53,7 @@ def index(
             return
         report = index_documents(project, uri, console, take_over=take_over, allow_empty=allow_empty)
     console.table(make_table(report))
-    console.result(as_text(report), asdict(report))
+    console.result(as_text(report), asdict(report) | {"languages": sorted(report.languages)})
     console.hint("see what it finds: tandem search '...'")
     if report.failed or report.num_kept:
         raise typer.Exit(PARTLY_FAILED)

@@ -1,11 +1,15 @@
 """The project file: mistakes name the file, the line and the nearest key."""
 
+import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from cluster.errors import TandemError
+from retrieval.sources.config import FolderSource
+from retrieval.sources.folders.listing import folder_documents
 from tandem.project.project import Project, load
 
 
@@ -167,3 +171,21 @@ def test_a_folder_keeps_the_name_that_an_earlier_version_gave_it(tmp_path: Path,
     assert named(tmp_path / "文档") == "project"
     (tmp_path / "文档" / "runs" / today).mkdir()
     assert named(tmp_path / "文档") == today
+
+
+@pytest.mark.parametrize("storage", ["./runs", "{folder}/deep/er/kept"])
+def test_the_project_file_and_its_storage_are_no_documents(tmp_path: Path, storage: str) -> None:
+    """They hold addresses with passwords, answers, and the names of what was forgotten."""
+    folder = Path(storage.format(folder=tmp_path))
+    text = json.dumps({"model": "m", "storage": str(folder), "retrieval": {"sources": ["."]}})
+    (tmp_path / "tandem.yaml").write_text(text)
+    there = (tmp_path / "a.md", tmp_path / "other/runs/tandem.yaml", tmp_path / folder / "forgotten/x.json")
+    for path in there:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}" if path.suffix == ".json" else "text: of a document")
+    (source,) = load(tmp_path / "tandem.yaml").retrieval.sources
+    assert isinstance(source, FolderSource)
+    left_out = Counter[str]()
+    found = [document.source for document in folder_documents(source, "", left_out)]
+    assert found == ["a.md", "other/runs/tandem.yaml"]
+    assert left_out == {"the project's own": 2}
