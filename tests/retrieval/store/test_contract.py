@@ -1,6 +1,5 @@
 """What a sync and a search need of a store: the same cases on Milvus Lite and on the real server."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 
@@ -18,13 +17,6 @@ from retrieval.store.store import Store
 pytestmark = pytest.mark.slow
 NUMBERS = count()
 SETTINGS = CollectionSettings("a model", dimensions=4, chunk_tokens=100, chunking_version=1, bm25=False)
-
-
-@pytest.fixture(params=["milvus", "server"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    opened = Store(request.getfixturevalue(request.param), timeout_s=30)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import count
@@ -27,13 +27,6 @@ NUMBERS = count()
 SETTINGS = CollectionSettings("a model", dimensions=4, chunk_tokens=100, chunking_version=1, bm25=False)
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["retrieval.store.leases", "pymilvus"])
-
-
-@pytest.fixture(params=["milvus", "server"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    opened = Store(request.getfixturevalue(request.param), timeout_s=30)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

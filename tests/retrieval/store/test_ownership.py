@@ -1,6 +1,6 @@
 """A collection belongs to one project: another one does not replace its documents unless it is asked to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -28,13 +28,6 @@ def test_an_identity_is_made_once_and_kept(tmp_path: Path) -> None:
     (tmp_path / "docs" / "identity.json").write_text("{")
     with pytest.raises(TandemError, match=r"identity\.json cannot be read.*--take-over"):
         keep_identity(kept, "docs", Path("/srv/docs"))
-
-
-@pytest.fixture(params=["milvus", "server"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    opened = Store(request.getfixturevalue(request.param), timeout_s=30)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
