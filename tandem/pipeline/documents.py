@@ -57,9 +57,7 @@ def index(
 
 def follow(project: Project, uri: str, console: Console, take_over: bool = False, allow_empty: bool = False) -> None:
     """Keep the collection up to date with the documents until the process is interrupted."""
-    said: set[str] = set()
-
-    left_out: set[str] = set()
+    said, left_out = set[str](), set[str]()
 
     def on_report(report: IndexReport) -> None:
         console.stage("index", _summary(report))

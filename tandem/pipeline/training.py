@@ -105,8 +105,11 @@ def find_trained(project: Project, rows: CheckedRows | None, console: Console | 
         TandemError: `rows` are not given or their sources have changed, and a row is bad.
     """
     fingerprints = known_fingerprints(project.training, project.model, digest_model(project.model))
-    for version in Registry.of(project.storage).find(project.adapter, *fingerprints):
-        report = (rows.if_unchanged(project.training) if rows else None) or check_rows(project.training)
+    versions = Registry.of(project.storage).find(project.adapter, *fingerprints)
+    if not versions:
+        return None
+    report = (rows.if_unchanged(project.training) if rows else None) or check_rows(project.training)
+    for version in versions:
         if was_trained_on(version.path, report.rows):
             return version
         if console:

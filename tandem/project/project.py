@@ -143,7 +143,8 @@ def load(path: Path, unset_as_written: bool = False, on_note: Callable[[str], ob
         )
     for note in _former_names(file):
         on_note(note)
-    own = (path,) if "://" in settings.storage else (path, path.parent / Path(settings.storage).expanduser())
+    kept = _storage_folder(path.parent, settings.storage)
+    own = (path, kept) if kept else (path,)
     for source in settings.retrieval.sources:
         if isinstance(source, FolderSource):
             source.keep_apart(own)
@@ -176,15 +177,20 @@ def _name_of(folder: Path, storage: object) -> str:
     return former if name != former and _was_used(folder, storage, former, name) else name
 
 
+def _storage_folder(folder: Path, storage: object) -> Path | None:
+    """Where a project in `folder` keeps its things; None where that is a bucket."""
+    return folder / Path(storage).expanduser() if isinstance(storage, str) and "://" not in storage else None
+
+
 def _in_name_letters(text: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", text).strip("-")[:63]
 
 
 def _was_used(folder: Path, storage: object, former: str, name: str) -> bool:
     """Whether an earlier version kept something under the name that it made of the folder's."""
-    if not isinstance(storage, str) or "://" in storage:
+    root = _storage_folder(folder, storage)
+    if root is None:
         return False
-    root = folder / Path(storage).expanduser()
     return not (root / name).exists() and ((root / former).exists() or (root / f"forgotten/{former}.json").exists())
 
 
