@@ -4,8 +4,8 @@
     # ("verpflegungspauschale", "verpfle", "gungspauschale", "verpflegungs", "pauschale", ...)
 
 A compound is cut in two at each place where it may be hyphenated, since the border of two words always is one. Most of
-these parts are no words: nobody asks for them, and they stand in the document and in the question alike. Of a long
-Russian word its first letters are kept too, since many stems change before their endings.
+these parts are no words. They do no harm: nobody asks for them, and a document and a question get the same ones. Of a
+long Russian word its first letters are kept too, since many stems change before their endings.
 """
 
 from functools import cache, lru_cache

@@ -82,7 +82,7 @@ def _word_tokens(word: str) -> Iterator[Token]:
 
 
 def _parts(word: str) -> Iterable[str]:
-    """The word, and what signs that seldom stand inside a name divide: P-0417 in shop/P-0417.html, 42 in job:42."""
+    """The word, and its parts between signs that names seldom have: P-0417 in shop/P-0417.html, 42 in job:42."""
     return dict.fromkeys(part for part in (word, *_LOOSE.split(word), *_LOOSER.split(word)) if part)
 
 
